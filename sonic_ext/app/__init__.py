@@ -1,0 +1,1 @@
+"""The edges that people touch: command line and page."""

@@ -1,0 +1,1 @@
+"""The embedded preview engine: CPU, no downloads, faster than real time."""

@@ -1,0 +1,115 @@
+"""Every error that this package raises on purpose.
+
+    SonicError
+    ├── BadInput            exit 2, HTTP 422    the caller can mend it
+    │   ├── BadSetting
+    │   ├── BadPortrait     unreadable picture, or a face that cannot be used
+    │   │   └── NoFace
+    │   ├── BadAudio
+    │   ├── BadVideo
+    │   └── BadOutput       exists already, cannot be written
+    ├── Refused             exit 3, HTTP 403    the gate says no
+    │   ├── ConsentMissing
+    │   ├── ConsentExpired
+    │   └── ConsentRevoked
+    ├── Tampered            exit 3, HTTP 409    the consent ledger was altered
+    ├── MissingPart         exit 4, HTTP 503    something has to be installed
+    └── Cancelled           exit 130, HTTP 409  told to stop
+
+Each carries one sentence on what happened (`message`) and one on what to do (`hint`).
+"""
+
+from __future__ import annotations
+
+
+class SonicError(Exception):
+    """Root of the tree; `str(error)` is message and hint together."""
+
+    exit_code = 1
+    http_status = 500
+    default_hint = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        super().__init__(message, self.hint)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class BadInput(SonicError):
+    """Input that cannot be used as it is."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class BadSetting(BadInput):
+    """A setting with an unknown name or a value outside its range."""
+
+
+class BadPortrait(BadInput):
+    """A picture that cannot be read, or whose face cannot be animated."""
+
+
+class NoFace(BadPortrait):
+    """No face was found in the picture."""
+
+    default_hint = "Use a picture with one clear face, or give the box by hand (face_box)."
+
+
+class BadAudio(BadInput):
+    """Sound that cannot be read or holds nothing to animate."""
+
+
+class BadVideo(BadInput):
+    """A video file that cannot be read."""
+
+
+class BadOutput(BadInput):
+    """A place that the result cannot be written to."""
+
+
+class Refused(SonicError):
+    """The gate refuses to let a video out."""
+
+    exit_code = 3
+    http_status = 403
+
+
+class ConsentMissing(Refused):
+    """No consent, or consent on a basis that is not known."""
+
+
+class ConsentExpired(Refused):
+    """The consent ended before today."""
+
+
+class ConsentRevoked(Refused):
+    """The consent for this portrait was taken back."""
+
+
+class Tampered(SonicError):
+    """The consent ledger does not match its own hash chain."""
+
+    exit_code = 3
+    http_status = 409
+    default_hint = "Restore the ledger from a backup; nothing is exported until its chain is whole."
+
+
+class MissingPart(SonicError):
+    """An optional part or a model file that is not installed; the hint brings it."""
+
+    exit_code = 4
+    http_status = 503
+
+
+class Cancelled(SonicError):
+    """The caller asked to stop."""
+
+    exit_code = 130
+    http_status = 409
+
+    def __init__(self, message: str = "Stopped as asked.", hint: str = "Nothing was exported.") -> None:
+        super().__init__(message, hint)

@@ -1,0 +1,1 @@
+"""Pictures, faces, sound and video."""

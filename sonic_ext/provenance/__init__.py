@@ -1,0 +1,1 @@
+"""Consent, marks and the gate that every export passes."""

@@ -1,0 +1,339 @@
+"""The settings: one frozen dataclass that form, CLI, API, infotext and docs are made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BadSetting
+
+_SWITCHES = dict.fromkeys(("true", "on", "yes", "1"), True)
+_SWITCHES |= dict.fromkeys(("false", "off", "no", "0"), False)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a form, a command line and a schema need to know about one field."""
+
+    label: str
+    """Short name for a form."""
+    help: str
+    """One sentence for the user; names the unit."""
+    group: str = "video"
+    """Section of the form: video, motion, quality, label, placement."""
+    choices: tuple[Any, ...] = ()
+    """Legal values, when they are few."""
+    low: float | None = None
+    """Smallest legal value."""
+    high: float | None = None
+    """Largest legal value."""
+    step: float | None = None
+    """Legal values are multiples of it, counted from zero (integers only)."""
+    length: int = 0
+    """Count of numbers in a tuple field."""
+
+
+def _field(default: Any, label: str, help: str, **spec: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"spec": Spec(label, help, **spec)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a portrait is animated. Checks itself; see `describe()` for ranges.
+
+    Raises:
+        BadSetting: a value has the wrong type or lies outside its range.
+    """
+
+    engine: str = _field(
+        "auto",
+        "Engine",
+        "auto takes sonic when its weights are installed and preview otherwise.",
+        choices=("auto", "sonic", "preview"),
+    )
+    min_resolution: int = _field(
+        512,
+        "Resolution",
+        "Short side of the video in pixels.",
+        low=256,
+        high=1024,
+        step=64,
+    )
+    framing: str = _field(
+        "whole",
+        "Framing",
+        "whole keeps the full picture and animates the head in it; crop keeps a square around the face.",
+        choices=("whole", "crop"),
+    )
+    expand_ratio: float = _field(
+        0.18,
+        "Room around the face",
+        "Room on each side of the face box, as a share of its width and height.",
+        low=0.05,
+        high=1.0,
+    )
+    fps: int = _field(25, "Frames per second", "Frame rate of the video.", choices=(25, 50))
+    duration: float | None = _field(
+        None,
+        "Duration",
+        "Seconds of video; empty follows the audio.",
+        low=0.04,
+        high=36000,
+    )
+    duration_policy: str = _field(
+        "exact",
+        "If duration and audio differ",
+        "exact refuses a difference over 0.1 s, trim cuts the audio, pad_silence adds silence.",
+        choices=("exact", "trim", "pad_silence"),
+    )
+    dynamic_scale: float = _field(
+        1.0,
+        "Mouth and expression",
+        "Strength of mouth and expression.",
+        group="motion",
+        low=0.5,
+        high=2.0,
+    )
+    motion_scale: float = _field(
+        1.0,
+        "Head motion",
+        "Strength of head motion, nods and blinks.",
+        group="motion",
+        low=0.5,
+        high=2.0,
+    )
+    seed: int = _field(
+        -1,
+        "Seed",
+        "-1 draws a new one; any other number repeats itself, 0 included.",
+        group="motion",
+        low=-1,
+        high=2**32 - 1,
+    )
+    lip_sync_calibration: bool = _field(
+        True,
+        "Lip-sync calibration",
+        "Measures the offset between mouth and audio, corrects up to 0.05 s and reports it.",
+        group="motion",
+    )
+    motion_smoothing: bool = _field(
+        True,
+        "Motion smoothing",
+        "Interpolates to the frame rate and removes jitter.",
+        group="motion",
+    )
+    inference_steps: int = _field(
+        25,
+        "Inference steps",
+        "Denoising steps of the sonic engine.",
+        group="quality",
+        low=1,
+        high=50,
+    )
+    audio_guidance: float = _field(
+        7.5,
+        "Audio guidance",
+        "Guidance towards the speech (sonic engine).",
+        group="quality",
+        low=0.0,
+        high=30.0,
+    )
+    image_guidance: float = _field(
+        2.0,
+        "Image guidance",
+        "Guidance towards the portrait (sonic engine).",
+        group="quality",
+        low=0.0,
+        high=30.0,
+    )
+    label: str = _field(
+        "start",
+        "Visible label",
+        "When the AI label shows: for the first seconds, throughout, or off with a stated reason.",
+        group="label",
+        choices=("start", "throughout", "off"),
+    )
+    label_place: str = _field(
+        "top_right",
+        "Label place",
+        "Corner that the label stands in.",
+        group="label",
+        choices=("top_right", "top_left", "bottom_right", "bottom_left"),
+    )
+    label_off_reason: str = _field(
+        "",
+        "Reason for no label",
+        "Needed when the label is off; written to the consent record.",
+        group="label",
+    )
+    face_box: tuple[float, ...] | None = _field(
+        None,
+        "Face box",
+        "left, top, right, bottom in pixels of the portrait; a box given by hand always wins.",
+        group="placement",
+        length=4,
+    )
+    mouth: tuple[float, ...] | None = _field(
+        None,
+        "Mouth corners",
+        "x, y of both mouth corners in pixels of the portrait, for drawings and the like.",
+        group="placement",
+        length=4,
+    )
+    eyes: tuple[float, ...] | None = _field(
+        None,
+        "Eye centres",
+        "x, y of both eye centres in pixels of the portrait, for drawings and the like.",
+        group="placement",
+        length=4,
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _checked(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        if self.label == "off" and not self.label_off_reason.strip():
+            raise BadSetting(
+                "label=off needs a reason.",
+                "Set label_off_reason to why the visible label is left out, or use label=start.",
+            )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from names and values, text accepted (`{"fps": "25"}`).
+
+        Raises:
+            BadSetting: an unknown name, or a value that does not fit.
+        """
+        return cls().with_values(values)
+
+    def with_values(self, values: Mapping[str, Any]) -> Settings:
+        """A copy with some values changed; same rules as `from_mapping`."""
+        known = {field.name: field for field in dataclasses.fields(self)}
+        for name in values:
+            if name not in known:
+                raise BadSetting(f"There is no setting {name!r}.", f"Known settings: {', '.join(known)}.")
+        parsed = {name: _parsed(known[name], value) for name, value in values.items()}
+        return dataclasses.replace(self, **parsed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, tuples as lists."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    def infotext(self) -> str:
+        """`name: value` pairs that differ from the defaults, in the WebUI's infotext form."""
+        pairs = [
+            f"Sonic {name}: {_as_text(value)}"
+            for name, value in self.to_dict().items()
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default
+        ]
+        return ", ".join(pairs)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about legal values that seldom serve the user."""
+        rules = (
+            (self.expand_ratio < 0.1, "expand_ratio below 0.1 may crop chin or hair."),
+            (self.expand_ratio > 0.3, "expand_ratio above 0.3 spends pixels on background."),
+            (self.inference_steps < 10, "inference_steps below 10 gives blurred frames."),
+            (self.inference_steps > 30, "inference_steps above 30 costs time for little."),
+            (self.dynamic_scale > 1.2, "dynamic_scale above 1.2 exaggerates the mouth."),
+            (self.motion_scale > 1.1, "motion_scale above 1.1 makes the head restless."),
+        )
+        return tuple(text for holds, text in rules if holds)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "quick": {"min_resolution": 384, "inference_steps": 15},
+    "balanced": {"min_resolution": 768},
+    "quality": {"min_resolution": 1024, "inference_steps": 30},
+}
+"""Named changes to the defaults, offered by every front end."""
+
+
+def describe() -> dict[str, Spec]:
+    """Field name → `Spec`, in the order of the form."""
+    return {field.name: field.metadata["spec"] for field in dataclasses.fields(Settings)}
+
+
+def _kind(field: dataclasses.Field[Any]) -> type:
+    if field.metadata["spec"].length:
+        return tuple
+    return float if field.default is None else type(field.default)
+
+
+def _parsed(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Turn text (command line, infotext) into the field's type; leave the rest to `_checked`."""
+    if not isinstance(value, str):
+        return value
+    text, kind, spec = value.strip(), _kind(field), field.metadata["spec"]
+    if field.default is None and text.lower() in ("", "none", "auto"):
+        return None
+    try:
+        if kind is bool:
+            return _SWITCHES[text.lower()]
+        if kind is tuple:
+            return tuple(float(part) for part in text.strip("[]()").replace(";", ",").split(","))
+        return kind(text)
+    except (ValueError, KeyError):
+        raise BadSetting(f"{field.name}={value!r} is not {_expected(field)}.", spec.help) from None
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    spec: Spec = field.metadata["spec"]
+    if value is None and field.default is None:
+        return None
+    value = _coerced(field, value)
+    if spec.choices and value not in spec.choices:
+        raise BadSetting(_out_of(field, value), f"Use one of {', '.join(map(str, spec.choices))}.")
+    for number in value if isinstance(value, tuple) else (value,):
+        low_enough = spec.low is None or number >= spec.low
+        high_enough = spec.high is None or number <= spec.high
+        if not (low_enough and high_enough):
+            raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
+    if spec.step and value % spec.step:
+        raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
+    return value
+
+
+def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+    """The value in the field's own type, where nothing is lost by it (25.0 → 25, [1, 2] → (1.0, 2.0))."""
+    kind, spec = _kind(field), field.metadata["spec"]
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is tuple and isinstance(value, (tuple, list)) and len(value) == spec.length:
+        if all(isinstance(part, (int, float)) and math.isfinite(part) for part in value):
+            return tuple(float(part) for part in value)
+    elif kind is float and numeric and math.isfinite(value):
+        return float(value)
+    elif kind is int and numeric and math.isfinite(value) and value == int(value):
+        return int(value)
+    elif kind in (bool, str) and isinstance(value, kind):
+        return value
+    raise BadSetting(f"{field.name}={value!r} is not {_expected(field)}.", spec.help)
+
+
+def _expected(field: dataclasses.Field[Any]) -> str:
+    spec, kind = field.metadata["spec"], _kind(field)
+    if spec.choices:
+        return f"one of {', '.join(map(str, spec.choices))}"
+    if kind is tuple:
+        return f"{spec.length} numbers separated by commas"
+    words = {bool: "on or off", str: "text", int: "a whole number", float: "a number"}[kind]
+    if spec.low is not None:
+        words += f" from {spec.low:g} to {spec.high:.10g}"
+    return words + (f" in steps of {spec.step:g}" if spec.step else "")
+
+
+def _out_of(field: dataclasses.Field[Any], value: Any) -> str:
+    return f"{field.name}={_as_text(value)} is not allowed."
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (list, str)) and "," in str(value) else str(value)

@@ -1,0 +1,1 @@
+"""How well mouth and voice agree."""
