@@ -1,1 +1,1 @@
-"""Pictures, faces, sound and video."""
+"""Pictures, faces, sound and video: NumPy, Pillow, OpenCV and PyAV; never torch."""

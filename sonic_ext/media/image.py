@@ -1,0 +1,253 @@
+"""Portraits: any common picture file → 8-bit RGB, the right way up, with its hashes.
+
+Files are decoded from bytes, so that any path that Python can open works. The header is judged before
+a pixel is decoded: pictures of more than `MAX_PIXELS` are refused without the memory ever being asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import BadPortrait
+
+MAX_PIXELS = 64_000_000
+"""Largest picture, in pixels; a 50-megapixel photograph fits."""
+MAX_BYTES = 256 * 2**20
+"""Largest picture file."""
+MIN_SIDE = 48
+"""Smallest side, in pixels: no smaller picture can hold a usable face."""
+GREY = 128
+"""What transparent parts are laid on."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")
+"""Pillow's names of what is read; formats that start other programs (EPS) are left out."""
+
+_OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+"""What Pillow raises for damaged files, depending on the format."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A picture as pixels, with what is needed to recognise it again."""
+
+    rgb: np.ndarray
+    """uint8 [height, width, 3], read-only; EXIF rotation applied, transparency laid on mid grey."""
+    path: Path
+    """As given."""
+    data: bytes
+    """The bytes of the file, as read; PNG when the portrait came as an array."""
+    sha256: str
+    """Hex digest of `data`."""
+    pixel_sha256: str
+    """Hex digest of the shape and the pixels, see `pixel_digest`."""
+    media_type: str
+    """Such as image/jpeg."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user."""
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return int(self.rgb.shape[0])
+
+
+def read_portrait(path: str | os.PathLike[str]) -> Portrait:
+    """Read a picture file.
+
+    Raises:
+        BadPortrait: missing, not a picture, damaged, over `MAX_PIXELS` or under `MIN_SIDE`.
+    """
+    path = Path(path)
+    data = _file_bytes(path)
+    with warnings.catch_warnings():
+        # Pillow warns about odd metadata and large pictures; both are judged here.
+        warnings.simplefilter("ignore")
+        picture = _opened(data, path.name)
+        media_type = Image.MIME.get(picture.format or "", "application/octet-stream")
+        rgb, notes = _decoded(picture, path.name)
+    return _portrait(rgb, path, data, media_type, notes)
+
+
+def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
+    """A portrait from pixels that are in memory already.
+
+    Args:
+        rgb: uint8 [height, width, 3]; copied.
+        name: stands in for the path in messages and records.
+
+    `sha256` is that of the PNG that the pixels encode to (`data`).
+
+    Raises:
+        BadPortrait: not 8-bit RGB, or too large or small.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise BadPortrait(f"A portrait array must be uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}.")
+    _check_size(rgb.shape[1], rgb.shape[0], name)
+    encoded = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
+    return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
+
+
+def pixel_digest(rgb: np.ndarray) -> str:
+    """SHA-256 of "height×width×channels" and the pixels of a uint8 array; the same for any file format."""
+    digest = hashlib.sha256("x".join(map(str, rgb.shape)).encode())
+    digest.update(np.ascontiguousarray(rgb).data)
+    return digest.hexdigest()
+
+
+def _portrait(rgb: np.ndarray, path: Path, data: bytes, media_type: str, notes: tuple[str, ...]) -> Portrait:
+    rgb.setflags(write=False)
+    return Portrait(rgb, path, data, hashlib.sha256(data).hexdigest(), pixel_digest(rgb), media_type, notes)
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise BadPortrait(f"{path.name or path} is a folder, not a picture.", "Give one picture file.")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise BadPortrait(f"{path.name} is larger than {MAX_BYTES >> 20} MB.", "Use a smaller picture file.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadPortrait(f"There is no picture at {path}.", "Check the path.") from None
+    except PermissionError:
+        raise BadPortrait(f"{path.name} may not be read.", "Check the permissions of the file.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadPortrait(f"The picture {path} cannot be read ({reason}).", "Check the path.") from error
+    if not data:
+        raise BadPortrait(f"{path.name} is empty (0 bytes).", "Save or download the picture again.")
+    return data
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture with its header read and its size allowed, pixels not decoded yet."""
+    Image.init()
+    formats = [known for known in FORMATS if known in Image.OPEN]
+    try:
+        picture = Image.open(io.BytesIO(data), formats=formats)
+    except Image.DecompressionBombError:
+        raise BadPortrait(*_too_large(name)) from None
+    except _BROKEN as error:
+        raise BadPortrait(*_not_a_picture(data, name)) from error
+    _check_size(*picture.size, name)
+    return picture
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadPortrait(*_too_large(name, f"{width} × {height} pixels"))
+    if min(width, height) < MIN_SIDE:
+        raise BadPortrait(
+            f"{name} has only {width} × {height} pixels.",
+            f"Use a picture whose face alone is at least {MIN_SIDE} pixels wide; 512 or more looks good.",
+        )
+
+
+def _too_large(name: str, size: str = "far more") -> tuple[str, str]:
+    limit = MAX_PIXELS // 1_000_000
+    return f"{name} has {size}; the limit is {limit} megapixels.", "Scale the picture down or crop it."
+
+
+def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in (b"avif", b"avis"):
+        return f"{name} is AVIF, which this Pillow cannot read.", "Install Pillow 11.3 or newer, or save it as PNG."
+    if brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        return f"{name} is HEIC, which is not read here.", "Save the picture as JPEG or PNG."
+    if brand or data[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
+        return f"{name} is not a picture but looks like sound or video.", _OTHER_FORMAT
+    return f"{name} is not a picture in a format that can be read.", _OTHER_FORMAT
+
+
+def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    notes = []
+    try:
+        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+            notes.append(f"{name} is animated: its first frame is used.")
+            picture.seek(0)
+        picture.load()
+        upright = ImageOps.exif_transpose(picture) or picture
+        rgb, more = _to_rgb(upright, picture.info.get("icc_profile"))
+    except Image.DecompressionBombError:
+        raise BadPortrait(*_too_large(name)) from None
+    except _BROKEN as error:
+        raise BadPortrait(f"{name} is damaged or cut short.", "Save or download the picture again.") from error
+    return rgb, (*notes, *more)
+
+
+def _to_rgb(picture: Image.Image, profile: bytes | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """uint8 [height, width, 3] in sRGB, and sentences for the user."""
+    notes: list[str] = []
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = _eight_bit(picture)
+    if _has_alpha(picture):
+        picture, opaque = _flattened(picture.convert("RGBA"))
+        if not opaque:
+            notes.append("The picture's transparent parts were filled with grey.")
+    if profile and picture.mode in ("RGB", "CMYK"):
+        picture = _in_srgb(picture, profile, notes)
+    return np.array(picture.convert("RGB"), dtype=np.uint8), tuple(notes)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Greyscale of 16 or 32 bits or floating point, scaled to 8 bits rather than clipped."""
+    values = np.asarray(picture).astype(np.float64)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if picture.mode == "F" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (values - low) * (255 / max(high - low, 1e-9))
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def _flattened(rgba: Image.Image) -> tuple[Image.Image, bool]:
+    """RGB on mid grey, and whether the picture was opaque all along."""
+    opaque = rgba.getchannel("A").getextrema()[0] == 255
+    ground = Image.new("RGBA", rgba.size, (GREY, GREY, GREY, 255))
+    ground.alpha_composite(rgba)
+    return ground.convert("RGB"), bool(opaque)
+
+
+def _in_srgb(picture: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    """Colours of another profile turned into sRGB; left as they are, and said so, where that fails."""
+    try:
+        from PIL import ImageCms
+
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return picture
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
+    except (ImportError, *_BROKEN):
+        notes.append("The picture's colour profile could not be used; colours may differ a little.")
+        return picture
+    except Exception as error:
+        # ImageCms.PyCMSError derives from Exception and cannot be named when the import itself failed.
+        if type(error).__name__ != "PyCMSError":
+            raise
+        notes.append("The picture's colour profile could not be used; colours may differ a little.")
+        return picture
+    return converted or picture
