@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from ..errors import BadPortrait
 
@@ -234,20 +234,13 @@ def _flattened(rgba: Image.Image) -> tuple[Image.Image, bool]:
 def _in_srgb(picture: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
     """Colours of another profile turned into sRGB; left as they are, and said so, where that fails."""
     try:
-        from PIL import ImageCms
-
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):
             return picture
         target = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-    except (ImportError, *_BROKEN):
-        notes.append("The picture's colour profile could not be used; colours may differ a little.")
-        return picture
-    except Exception as error:
-        # ImageCms.PyCMSError derives from Exception and cannot be named when the import itself failed.
-        if type(error).__name__ != "PyCMSError":
-            raise
+    except (ImageCms.PyCMSError, ImportError, *_BROKEN):
+        # ImportError: a Pillow built without LittleCMS says so at the first call.
         notes.append("The picture's colour profile could not be used; colours may differ a little.")
         return picture
     return converted or picture

@@ -1,0 +1,385 @@
+"""The face to animate: its box, 468 points, and whether it can be used.
+
+CenterFace says where faces are, Face Mesh where their points lie. What a caller gives by hand wins:
+a box says which face, mouth corners and eye centres say where those parts are, on a drawing for instance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import BadPortrait, BadSetting, NoFace
+from ..ports import Tick
+from . import centerface
+from .centerface import Detection
+from .geometry import Box
+from .mesh import (
+    ROOM,
+    LandmarkTracker,
+    MeshNetwork,
+    bounds,
+    eye_centres,
+    fit_similarity,
+    mean_face,
+    mouth_opening,
+    pose,
+)
+
+__all__ = ["Face", "LandmarkTracker", "find_boxes", "find_face", "mouth_opening"]
+
+MIN_FACE = 48
+"""Smallest usable face: the longer side of its box, in pixels."""
+MIN_BOX = 16
+"""Smallest box by hand, each side in pixels."""
+WARN_YAW, MAX_YAW = 25.0, 50.0
+"""Degrees turned to the side: from the first on a warning, beyond the second a refusal."""
+WARN_PITCH, MAX_PITCH = 25.0, 45.0
+"""Degrees up or down, likewise."""
+SURE = 0.9
+"""Face score below which the points are doubted."""
+MOUTH_CORNERS = (61, 291)
+PLACE_BY_HAND = "Check the mouth in the preview, or place mouth and eyes by hand (settings mouth and eyes)."
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture; everything in that picture's pixels."""
+
+    box: Box
+    """Hairline to chin, ear to ear; as given when it was given."""
+    landmarks: np.ndarray
+    """float32 [468, 3], MediaPipe Face Mesh numbering; z negative towards the viewer."""
+    confidence: float
+    """0 to 1: the network's own "this is a face"; 1.0 when mouth or eyes were placed by hand."""
+    yaw: float
+    """Degrees turned, positive to the right of the picture. A fit of the mean face, see `mesh.pose`."""
+    pitch: float
+    """Degrees, positive looking down."""
+    roll: float
+    """Degrees tilted, positive clockwise."""
+    by_hand: bool = False
+    """Mouth or eyes were placed by hand."""
+    covered: float = 0.0
+    """0 to 1: how much of the face seems hidden, see `occlusion`."""
+
+    def scaled(self, sx: float, sy: float, dx: float = 0.0, dy: float = 0.0) -> Face:
+        """In the coordinates of a picture resized by `sx`, `sy` and then moved by `dx`, `dy`."""
+        factors = np.array([sx, sy, math.sqrt(abs(sx * sy))])
+        landmarks = (self.landmarks * factors + (dx, dy, 0.0)).astype(np.float32)
+        return replace(self, box=self.box.scaled(sx, sy).shifted(dx, dy), landmarks=landmarks)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Mouth corners and eye centres given by hand: float64 [2, 2] each, left in the picture first."""
+
+    mouth: np.ndarray | None
+    eyes: np.ndarray | None
+
+    def __bool__(self) -> bool:
+        return self.mouth is not None or self.eyes is not None
+
+
+def find_boxes(rgb: np.ndarray) -> list[tuple[Box, float]]:
+    """Faces in a uint8 [height, width, 3] picture as (box in pixels, score 0..1), largest first."""
+    return [(found.box, found.score) for found in centerface.detect(rgb)]
+
+
+def find_face(
+    rgb: np.ndarray,
+    box: Sequence[float] | None = None,
+    mouth: Sequence[float] | None = None,
+    eyes: Sequence[float] | None = None,
+    tick: Tick | None = None,
+) -> tuple[Face, tuple[str, ...]]:
+    """The face to animate, and sentences for the user.
+
+    Args:
+        rgb: uint8 [height, width, 3].
+        box: left, top, right, bottom in pixels; wins over what is detected.
+        mouth: x, y of both mouth corners; the points are fitted to them.
+        eyes: x, y of both eye centres; likewise.
+        tick: called between the steps.
+
+    Raises:
+        NoFace: none was found and neither box nor points were given.
+        BadPortrait: the face is under `MIN_FACE` pixels, or turned beyond `MAX_YAW` or `MAX_PITCH`.
+        BadSetting: a box or point lies outside the picture, or they contradict each other.
+        Cancelled: from `tick`.
+    """
+    given = _checked_box(box, rgb)
+    placed = Placed(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
+    _tick(tick, 0)
+    found = centerface.detect(rgb)
+    _tick(tick, 1)
+    chosen, notes = _choice(found, given, placed)
+    network = MeshNetwork()
+    if placed:
+        face, more = _by_hand(network, rgb, chosen, given, placed), []
+    else:
+        face, more = _by_network(network, rgb, chosen, given)
+    _tick(tick, 2)
+    return face, (*notes, *more)
+
+
+def _tick(tick: Tick | None, done: int) -> None:
+    if tick is not None:
+        tick("finding the face", done, 2)
+
+
+# What was given by hand
+
+
+def _checked_box(box: Sequence[float] | None, rgb: np.ndarray) -> Box | None:
+    if box is None:
+        return None
+    height, width = rgb.shape[:2]
+    whole = Box(*(float(value) for value in box))
+    inside = whole.clipped(width, height)
+    if min(whole.width, whole.height) < MIN_BOX or min(inside.width, inside.height) < MIN_BOX:
+        raise BadSetting(
+            f"The face box {_numbers(whole)} holds no part of the picture that could be a face.",
+            f"Give left, top, right, bottom within 0, 0, {width}, {height}, at least {MIN_BOX} pixels each way.",
+        )
+    return inside
+
+
+def _checked_pair(name: str, values: Sequence[float] | None, rgb: np.ndarray) -> np.ndarray | None:
+    if values is None:
+        return None
+    height, width = rgb.shape[:2]
+    pair = np.array(values, dtype=np.float64).reshape(2, 2)
+    if (pair < 0).any() or (pair > (width, height)).any():
+        raise BadSetting(f"{name}={_numbers(values)} lies outside the picture.", f"It is {width} × {height} pixels.")
+    if np.hypot(*(pair[1] - pair[0])) < 4:
+        raise BadSetting(f"The two points of {name} are less than 4 pixels apart.", "Give one point for each side.")
+    return pair[np.argsort(pair[:, 0], kind="stable")]
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+# Which face
+
+
+def _choice(
+    found: list[Detection], given: Box | None, placed: Placed
+) -> tuple[Detection | None, tuple[str, ...]]:
+    """The detection to go by, None when there is none or it is not the one meant by hand."""
+    if given is not None:
+        inside = [face for face in found if face.box.overlap(given) > 0.5 * min(face.box.area, given.area)]
+        return max(inside, key=lambda face: face.box.overlap(given), default=None), ()
+    if placed:
+        points = np.concatenate([pair for pair in (placed.mouth, placed.eyes) if pair is not None])
+        return next((face for face in found if _holds(face.box.expanded(0.15), points)), None), ()
+    if not found:
+        raise NoFace("No face was found in the picture.")
+    if len(found) == 1:
+        return found[0], ()
+    return found[0], (
+        f"{len(found)} faces were found; the largest is animated. Give the box of another by hand (face_box).",
+    )
+
+
+def _holds(box: Box, points: np.ndarray) -> bool:
+    low, high = points.min(axis=0), points.max(axis=0)
+    return bool(box.left <= low[0] and high[0] <= box.right and box.top <= low[1] and high[1] <= box.bottom)
+
+
+# Points found by the network
+
+
+def _by_network(
+    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
+) -> tuple[Face, list[str]]:
+    near = given if given is not None else found.box if found is not None else None
+    assert near is not None
+    landmarks, score = _points(network, rgb, near, found)
+    face = _face(landmarks, given, score)
+    _check_size(face)
+    warnings = _check_turn(face, found)
+    if face.confidence < SURE:
+        warnings.append(
+            f"This may be a drawing or a covered face (face score {face.confidence:.2f}): "
+            f"mouth and eyes may be misplaced. {PLACE_BY_HAND}"
+        )
+    return face, warnings
+
+
+def _points(
+    network: MeshNetwork, rgb: np.ndarray, near: Box, found: Detection | None
+) -> tuple[np.ndarray, float]:
+    """Two looks: a rough one at the box, tilted as the detected eyes are, then one at what it found."""
+    roll = 0.0
+    if found is not None:
+        across = found.points[1] - found.points[0]
+        roll = math.degrees(math.atan2(float(across[1]), float(across[0])))
+        roll = roll if abs(roll) <= 60 else 0.0
+    rough, first = network.find(rgb, near.centre, ROOM * max(near.width, near.height), roll)
+    if first < 0.5:
+        return rough, first
+    fine, second = network.refine(rgb, rough)
+    return (fine, second) if second >= 0.5 else (rough, first)
+
+
+def _face(landmarks: np.ndarray, given: Box | None, score: float, by_hand: bool = False) -> Face:
+    box = given if given is not None else _box_of(landmarks)
+    yaw, pitch, roll = pose(landmarks)
+    return Face(box, landmarks.astype(np.float32), score, yaw, pitch, roll, by_hand)
+
+
+def _box_of(landmarks: np.ndarray) -> Box:
+    """The points' box, raised by a tenth to the hairline: the topmost points lie on the forehead."""
+    box = bounds(landmarks)
+    return box._replace(top=box.top - 0.1 * box.height)
+
+
+def _check_size(face: Face) -> None:
+    size = max(face.box.width, face.box.height)
+    if size < MIN_FACE:
+        raise BadPortrait(
+            f"The face is only {size:.0f} pixels high; the least is {MIN_FACE}.",
+            "Use a larger picture, or one taken closer.",
+        )
+
+
+def _check_turn(face: Face, found: Detection | None) -> list[str]:
+    yaw = max(abs(face.yaw), _profile_turn(found) if face.confidence < SURE else 0.0)
+    pitch = abs(face.pitch)
+    if yaw > MAX_YAW:
+        raise BadPortrait(
+            f"The face is turned about {yaw:.0f}° to the side; the limit is {MAX_YAW:.0f}°.",
+            "Use a picture in which both eyes and the whole mouth show.",
+        )
+    if pitch > MAX_PITCH:
+        raise BadPortrait(
+            f"The face looks about {pitch:.0f}° {'down' if face.pitch > 0 else 'up'}; the limit is {MAX_PITCH:.0f}°.",
+            "Use a picture taken at the height of the face.",
+        )
+    warnings = []
+    if yaw > WARN_YAW:
+        warnings.append(f"The face is turned about {yaw:.0f}° to the side; up to {WARN_YAW:.0f}° looks best.")
+    if pitch > WARN_PITCH:
+        warnings.append(
+            f"The face looks about {pitch:.0f}° {'down' if face.pitch > 0 else 'up'}; "
+            f"up to {WARN_PITCH:.0f}° looks best."
+        )
+    return warnings
+
+
+def _profile_turn(found: Detection | None) -> float:
+    """Degrees turned by the detector's five points, for faces that the mesh is unsure of.
+
+    The nose tip leaves the middle between the eyes by half the eye distance at about 45°.
+    """
+    if found is None:
+        return 0.0
+    left, right, nose = found.points[:3].astype(np.float64)
+    across = right - left
+    distance = float(across @ across)
+    beside = float((nose - (left + right) / 2) @ across) / max(distance, 1e-6)
+    return math.degrees(math.atan2(abs(beside), 0.5))
+
+
+# Points placed by hand
+
+
+def _by_hand(
+    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None, placed: Placed
+) -> Face:
+    _check_upright(placed)
+    base = _base(network, rgb, found, given)
+    landmarks = fit_to(placed, base, found)
+    face = _face(landmarks, given, 1.0, by_hand=True)
+    _check_size(face)
+    return face
+
+
+def _check_upright(placed: Placed) -> None:
+    if placed.mouth is None or placed.eyes is None:
+        return
+    across = placed.eyes[1] - placed.eyes[0]
+    down = placed.mouth.mean(axis=0) - placed.eyes.mean(axis=0)
+    if across[0] * down[1] - across[1] * down[0] < 0.2 * float(across @ across):
+        raise BadSetting(
+            "The mouth placed by hand does not lie below the eyes.",
+            "Give mouth corners and eye centres of one upright face (tilted by less than 90°).",
+        )
+
+
+def _base(
+    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
+) -> np.ndarray | None:
+    """The points that the network is sure of, to be bent by hand; None when it is not."""
+    near = given if given is not None else found.box if found is not None else None
+    if near is None:
+        return None
+    landmarks, score = _points(network, rgb, near, found)
+    return landmarks if score >= SURE else None
+
+
+def fit_to(placed: Placed, base: np.ndarray | None, found: Detection | None = None) -> np.ndarray:
+    """float32 [468, 3]: a face whose mouth corners and eye centres lie exactly where they were placed.
+
+    Without `base` the mean face is laid on the points first: by an affine map when eyes and mouth are
+    known (the detector's stand in for missing ones), otherwise by a similarity. What remains is taken up
+    by smooth displacements around each of the points.
+    """
+    eyes, mouth = placed.eyes, placed.mouth
+    if base is None:
+        if found is not None:
+            eyes = found.points[:2].astype(np.float64) if eyes is None else eyes
+            mouth = found.points[3:5].astype(np.float64) if mouth is None else mouth
+        base = _laid(eyes, mouth)
+    return _bent(base, placed)
+
+
+def _laid(eyes: np.ndarray | None, mouth: np.ndarray | None) -> np.ndarray:
+    face = mean_face().astype(np.float64)
+    known = [(_eyes_of(face), eyes), (_mouth_of(face), mouth)]
+    source = np.concatenate([own for own, target in known if target is not None])
+    target = np.concatenate([target for _, target in known if target is not None])
+    scale, rotation, shift = fit_similarity(source, target)
+    flat = scale * rotation
+    if len(source) == 4:
+        ones = np.hstack([source, np.ones((4, 1))])
+        solution = np.linalg.lstsq(ones, target, rcond=None)[0]
+        flat, shift = solution[:2].T, solution[2]
+    placed = np.empty_like(face)
+    placed[:, :2] = face[:, :2] @ flat.T + shift
+    placed[:, 2] = face[:, 2] * scale
+    return placed
+
+
+def _eyes_of(face: np.ndarray) -> np.ndarray:
+    return np.stack(eye_centres(face))
+
+
+def _mouth_of(face: np.ndarray) -> np.ndarray:
+    return np.asarray(face[list(MOUTH_CORNERS), :2])
+
+
+def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
+    """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
+    bent = face.astype(np.float64).copy()
+    reach = 0.6 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
+    # An eye's centre is the mean of several points that move by slightly different amounts:
+    # a few rounds bring the rest to nothing.
+    for _ in range(12):
+        pairs = [(_eyes_of(bent), placed.eyes), (_mouth_of(bent), placed.mouth)]
+        known = np.concatenate([own for own, target in pairs if target is not None])
+        wanted = np.concatenate([target for _, target in pairs if target is not None])
+        weights = np.linalg.solve(_kernel(known, known, reach), wanted - known)
+        bent[:, :2] += _kernel(bent[:, :2], known, reach) @ weights
+    return bent.astype(np.float32)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray, reach: float) -> np.ndarray:
+    """Gaussian bell of the distances, float64 [len(a), len(b)]."""
+    square = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
+    return np.asarray(np.exp(-square / (2 * reach**2)))

@@ -1,0 +1,219 @@
+"""Face Mesh: 468 points on a face, found afresh in any picture near a known place.
+
+Kartynnik, Ablavatski, Grishchenko, Grundmann: "Real-time Facial Surface Geometry from Monocular Video
+on Mobile GPUs", 2019. The network sees an upright 192 × 192 crop, half as large again as the face, and
+answers with the points in the crop's pixels and one score: is this a face?
+
+Points are numbered as in MediaPipe. x runs to the right, y down, z away from the viewer (the tip of the
+nose is negative), all in pixels of the picture and about to the same scale.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from .geometry import Box
+from .models import model_bytes, open_tflite
+
+COUNT = 468
+"""Points."""
+SIDE = 192
+"""Side of the network's input, in pixels."""
+ROOM = 1.5
+"""Side of the crop over the longer side of the face."""
+EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+"""Corners and lid centres of the eye to the left and the eye to the right in the picture."""
+MOUTH = (61, 291)
+"""Corners of the mouth, left and right in the picture."""
+INNER_LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402))
+"""Upper and lower inner lip, one above the other: middle first, then outwards."""
+RIGID = (
+    *(10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 98, 327, 129, 358, 33, 133, 263, 362, 67, 297, 109, 338),
+    *(103, 332, 54, 284, 21, 251, 162, 389, 127, 356, 234, 454, 93, 323, 116, 345, 50, 280, 101, 330),
+)
+"""Points that lips, jaw and lids hardly move: forehead, nose, eye corners, cheekbones."""
+
+
+class MeshNetwork:
+    """The network as loaded; one per thread."""
+
+    def __init__(self) -> None:
+        self._net, self._together = open_tflite("face_landmark.tflite")
+
+    def __call__(self, crop: np.ndarray) -> tuple[np.ndarray, float]:
+        """Points float32 [468, 3] in pixels of the crop and the score 0..1, for uint8 [192, 192, 3]."""
+        self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
+        names = ["conv2d_20", "conv2d_30"]
+        outputs = self._net.forward(names) if self._together else [self._net.forward(name) for name in names]
+        logit = float(np.ravel(outputs[1])[0])
+        points = np.array(outputs[0], dtype=np.float32).reshape(COUNT, 3)
+        return points, 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
+
+    def find(
+        self, rgb: np.ndarray, centre: tuple[float, float], side: float, roll: float
+    ) -> tuple[np.ndarray, float]:
+        """Points in pixels of the picture, looked for in a tilted square.
+
+        Args:
+            rgb: uint8 [height, width, 3].
+            centre: x, y of the square.
+            side: its side in pixels.
+            roll: its tilt in degrees, clockwise.
+        """
+        crop, to_picture = _upright(rgb, centre, side, roll)
+        points, score = self(crop)
+        points[:, :2] = points[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]
+        points[:, 2] *= side / SIDE
+        return points, score
+
+    def refine(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:
+        """Points once more, looked for in the square that rough points suggest."""
+        return self.find(rgb, *square_around(points))
+
+
+class LandmarkTracker:
+    """Finds the points in frame after frame near a face that is known; one per thread."""
+
+    def __init__(self) -> None:
+        self._network = MeshNetwork()
+
+    def track(self, rgb: np.ndarray, near: np.ndarray | Box) -> tuple[np.ndarray, float]:
+        """Points float32 [468, 3] in pixels of the frame, and the face score 0..1.
+
+        Args:
+            rgb: uint8 [height, width, 3].
+            near: points of the same face in this or the frame before (one pass), or its box (two passes).
+                Only the place is taken from it; the points are found in the pixels.
+        """
+        if not isinstance(near, Box):
+            return self._network.refine(rgb, near)
+        rough, _ = self._network.find(rgb, near.centre, ROOM * max(near.width, near.height), 0.0)
+        return self._network.refine(rgb, rough)
+
+
+def square_around(points: np.ndarray) -> tuple[tuple[float, float], float, float]:
+    """Centre, side and roll of the network's square for a face with these points."""
+    left, right = eye_centres(points)
+    roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+    turn = _rotation(-roll)
+    level = points[:, :2] @ turn.T
+    low, high = level.min(axis=0), level.max(axis=0)
+    x, y = ((low + high) / 2) @ turn
+    return (float(x), float(y)), ROOM * float((high - low).max()), roll
+
+
+def eye_centres(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x, y of the eye to the left and of the eye to the right in the picture."""
+    left, right = (points[list(eye), :2].mean(axis=0) for eye in EYES)
+    return left, right
+
+
+def bounds(points: np.ndarray) -> Box:
+    """The box around the points: hairline to chin, ear to ear."""
+    (left, top), (right, bottom) = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    return Box(float(left), float(top), float(right), float(bottom))
+
+
+def mouth_opening(points: np.ndarray) -> float:
+    """Gap between the inner lips over the distance between the eyes, 0 or more.
+
+    Measured across the three middle pairs of points, at right angles to the line between the eyes.
+    """
+    left, right = eye_centres(points)
+    across = right - left
+    distance = float(np.hypot(*across))
+    down = np.array([-across[1], across[0]]) / max(distance, 1e-6)
+    gaps = [float((points[low, :2] - points[high, :2]) @ down) for high, low in INNER_LIPS[:3]]
+    return max(0.0, sum(gaps) / len(gaps) / max(distance, 1e-6))
+
+
+@lru_cache(maxsize=None)
+def mean_face() -> np.ndarray:
+    """float32 [468, 3], read-only: a face looking at the viewer, mirror-symmetric, unit the distance between
+    the eyes, origin midway between them."""
+    face: np.ndarray = np.load(io.BytesIO(model_bytes("mean_face.npy")))
+    face.setflags(write=False)
+    return face
+
+
+def pose(points: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees.
+
+    The rotation that carries the mean face's rigid points best onto these (Kabsch, with one scale).
+    Yaw > 0: turned to the right of the picture; pitch > 0: looking down; roll > 0: tilted clockwise.
+    """
+    chosen = list(RIGID)
+    rotation = fit_similarity(mean_face()[chosen].astype(np.float64), points[chosen].astype(np.float64))[1]
+    # rotation = Rz(roll) · Ry(-yaw) · Rx(pitch), applied to column vectors.
+    yaw = math.degrees(math.asin(max(-1.0, min(1.0, float(rotation[2, 0])))))
+    pitch = math.degrees(math.atan2(rotation[2, 1], rotation[2, 2]))
+    roll = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
+    return yaw, pitch, roll
+
+
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation [d, d] and shift [d] with least squared error of scale · rotation @ source + shift.
+
+    Umeyama: "Least-squares estimation of transformation parameters between two point patterns", 1991.
+    Both arrays are float [n, d].
+    """
+    middle_source, middle_target = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - middle_source, target - middle_target
+    u, strengths, vt = np.linalg.svd(b.T @ a)
+    signs = np.ones(len(strengths))
+    signs[-1] = np.sign(np.linalg.det(u @ vt)) or 1.0
+    rotation = (u * signs) @ vt
+    scale = float((strengths * signs).sum() / max(float((a**2).sum()), 1e-12))
+    return scale, rotation, middle_target - scale * rotation @ middle_source
+
+
+def _rotation(degrees: float) -> np.ndarray:
+    """[2, 2], turns clockwise on the screen (y runs down)."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[c, -s], [s, c]])
+
+
+def _upright(
+    rgb: np.ndarray, centre: tuple[float, float], side: float, roll: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tilted square as an upright uint8 [192, 192, 3], and the [2, 3] map from it back to the picture."""
+    to_picture = np.empty((2, 3))
+    to_picture[:, :2] = _rotation(roll) * (side / SIDE)
+    to_picture[:, 2] = np.array(centre) - to_picture[:, :2] @ np.full(2, SIDE / 2 - 0.5)
+    source, inner = _reduced(rgb, centre, side)
+    crop = cv2.warpAffine(
+        source,
+        inner @ np.vstack([to_picture, [0, 0, 1]]),
+        (SIDE, SIDE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return crop, to_picture
+
+
+def _reduced(rgb: np.ndarray, centre: tuple[float, float], side: float) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a picture around a square, shrunk where sampling it would skip pixels.
+
+    Returns it with the [2, 3] map from the picture's coordinates to its own.
+    """
+    factor = int(side / SIDE)
+    if factor < 2:
+        return rgb, np.eye(2, 3)
+    height, width = rgb.shape[:2]
+    reach = side * 0.75
+    left, top = (max(0, int(value - reach)) for value in centre)
+    right, bottom = (min(limit, int(value + reach) + 1) for value, limit in zip(centre, (width, height)))
+    part = rgb[top:bottom, left:right]
+    if part.shape[0] < factor or part.shape[1] < factor:
+        return rgb, np.eye(2, 3)
+    size = part.shape[1] // factor, part.shape[0] // factor
+    sx, sy = size[0] / part.shape[1], size[1] / part.shape[0]
+    # Pixel centres lie at whole numbers: (x + 0.5) · s - 0.5.
+    shift = ((0.5 - left) * sx - 0.5, (0.5 - top) * sy - 0.5)
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return small, np.array([[sx, 0, shift[0]], [0, sy, shift[1]]])

@@ -1,0 +1,144 @@
+"""What an engine animates: the picture at the size of the video, with the face in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..errors import BadPortrait
+from ..ports import Tick
+from ..settings import Settings
+from .face import Face, find_face
+from .geometry import Box, crop_square, video_size
+from .image import Portrait
+
+MAX_ASPECT = 4.0
+"""Longest side over shortest of a picture that is kept whole."""
+FACE_COLOUR, CROP_COLOUR, POINT_COLOUR = (46, 204, 113), (255, 196, 0), (0, 200, 255)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and its face, ready for an engine."""
+
+    picture: np.ndarray
+    """uint8 RGB [height, width, 3], read-only, at the size of the video."""
+    face: Face
+    """In the picture's pixels."""
+    portrait: Portrait
+    """Where it came from."""
+    whole: bool
+    """True when the full portrait is kept, False for a square around the face."""
+    crop: Box
+    """The part of the portrait that the picture shows, in the portrait's pixels."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user, those of the portrait included."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.picture.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.picture.shape[0])
+
+
+def compose(portrait: Portrait, settings: Settings, multiple: int, tick: Tick | None = None) -> Scene:
+    """Find the face, crop if asked, and resize to the video's size.
+
+    Args:
+        portrait: as read.
+        settings: `framing`, `min_resolution`, `expand_ratio`, `face_box`, `mouth` and `eyes` count here.
+        multiple: both sides become multiples of it.
+        tick: called between the steps.
+
+    Raises:
+        NoFace, BadPortrait, BadSetting: see `find_face`; a picture kept whole may not be longer than
+            `MAX_ASPECT` times its short side.
+        Cancelled: from `tick`.
+    """
+    face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick)
+    whole = settings.framing == "whole"
+    crop = frame_of(portrait, face, settings)
+    left, top, right, bottom = crop.rounded()
+    size = _size(right - left, bottom - top, settings, multiple, whole)
+    picture = _resized(portrait.rgb[top:bottom, left:right], size)
+    sx, sy = size[0] / (right - left), size[1] / (bottom - top)
+    moved = face.scaled(sx, sy, -left * sx, -top * sy)
+    return Scene(picture, moved, portrait, whole, crop, (*portrait.warnings, *notes))
+
+
+def frame_of(portrait: Portrait, face: Face, settings: Settings) -> Box:
+    """The part of the portrait that the video shows, in whole pixels of the portrait."""
+    if settings.framing == "whole":
+        return Box(0, 0, portrait.width, portrait.height)
+    return Box(*crop_square(face.box, settings.expand_ratio, portrait.width, portrait.height))
+
+
+def _size(width: int, height: int, settings: Settings, multiple: int, whole: bool) -> tuple[int, int]:
+    if not whole:
+        # The square may be a pixel off; the video is not.
+        return video_size(1, 1, settings.min_resolution, multiple)
+    aspect = max(width, height) / min(width, height)
+    if aspect > MAX_ASPECT:
+        raise BadPortrait(
+            f"The picture is {aspect:.1f} times as long as it is wide; the limit is {MAX_ASPECT:g}.",
+            "Use framing=crop, or crop the picture.",
+        )
+    return video_size(width, height, settings.min_resolution, multiple)
+
+
+def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Lanczos resize to (width, height); the pixels themselves when the size is right already."""
+    picture = Image.fromarray(np.ascontiguousarray(rgb))
+    resized = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    resized.setflags(write=False)
+    return resized
+
+
+def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> np.ndarray:
+    """The portrait with face box, lips, eyes and crop drawn on it: uint8 [height, width, 3], a new array."""
+    canvas = portrait.rgb.copy()
+    thick = max(1, round(min(canvas.shape[:2]) / 256))
+    if crop is not None:
+        _labelled(canvas, crop, "video", CROP_COLOUR, thick)
+    _labelled(canvas, face.box, _face_label(face), FACE_COLOUR, thick)
+    for outline in (LIPS, LEFT_EYE, RIGHT_EYE):
+        points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
+        cv2.polylines(canvas, [points], True, POINT_COLOUR, thick, cv2.LINE_AA, shift=4)
+    return canvas
+
+
+LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
+RIGHT_EYE = (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
+
+
+def _face_label(face: Face) -> str:
+    kind = "by hand" if face.by_hand else f"score {face.confidence:.2f}"
+    return f"face {face.box.width:.0f} x {face.box.height:.0f} px, {kind}, turned {abs(face.yaw):.0f} deg"
+
+
+def _labelled(canvas: np.ndarray, box: Box, text: str, colour: tuple[int, int, int], thick: int) -> None:
+    """A rectangle with its words on a plate above it, or inside it where there is no room above."""
+    height, width = canvas.shape[:2]
+    left, top, right, bottom = box.clipped(width - 1, height - 1).rounded()
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, _text_scale(text, width, thick)
+    (wide, high), base = cv2.getTextSize(text, font, scale, max(1, thick // 2))
+    x = max(0, min(left, width - wide - 2 * thick))
+    y = top - base - thick if top >= high + base + 2 * thick else top + high + 2 * thick
+    cv2.rectangle(canvas, (x, y - high - thick), (x + wide + 2 * thick, y + base), colour, cv2.FILLED)
+    cv2.putText(canvas, text, (x + thick, y), font, scale, (0, 0, 0), max(1, thick // 2), cv2.LINE_AA)
+
+
+def _text_scale(text: str, width: int, thick: int) -> float:
+    """Letters about a fortieth of the picture high, smaller where the words would not fit."""
+    scale = 0.2 * thick + 0.1
+    wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+    return scale * min(1.0, 0.95 * width / max(wide, 1))
