@@ -1,0 +1,108 @@
+"""The preview engine: reads the mouth off the speech, moves the head a little, draws. CPU only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...media.audio import Speech
+from ...media.scene import Scene
+from ...ports import Tick
+from ...settings import Settings
+from .fields import Motion
+from .idle import Pose, move_head, smoothed
+from .render import Renderer
+from .speech import RATE, MouthReader, MouthTrack, VisemeNet
+
+STEADY = 0.06
+"""Seconds over which `motion_smoothing` averages the head's motion."""
+BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
+"""Measured: the process with its networks, and what each pixel of the video adds."""
+SECONDS_PER_PIXEL = 5.0e-8
+"""Measured on two cores with both encoders and the watermark."""
+
+
+@dataclass(frozen=True)
+class PreviewAnimation:
+    """Coefficients of every frame and the portrait to draw them with."""
+
+    renderer: Renderer
+    mixes: np.ndarray
+    """float32 [frames, motions]."""
+    blinks: np.ndarray
+    """float [frames]."""
+    shape: tuple[int, int, int]
+    """Of a frame: height, width, 3."""
+    warnings: tuple[str, ...] = ()
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """See `ports.Animation.frames`; every frame is drawn into the same array."""
+        frame = np.empty(self.shape, dtype=np.uint8)
+        for mix, blink in zip(self.mixes, self.blinks, strict=True):
+            self.renderer.draw(mix, float(blink), frame)
+            yield frame
+
+
+class PreviewEngine:
+    """See `ports.Engine`.
+
+    Args:
+        reader: turns speech into the motion of a mouth; the shipped network by default.
+    """
+
+    name = "preview"
+    size_multiple = 2
+
+    def __init__(self, reader: MouthReader | None = None) -> None:
+        self._reader = reader
+
+    def prepare(
+        self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
+    ) -> PreviewAnimation:
+        """See `ports.Engine.prepare`."""
+        reader = self._reader or VisemeNet()
+        track = reader.read(speech.blocks(RATE), count, settings.fps, tick)
+        tick("fitting the face", 0, 1)
+        renderer = Renderer(scene.picture, scene.face.landmarks)
+        tick("fitting the face", 1, 1)
+        pose = move_head(track.energy, settings.fps, seed, settings.motion_scale, settings.dynamic_scale)
+        mixes = mix_motions(track, pose, settings)
+        return PreviewAnimation(renderer, mixes, pose.blink, scene.picture.shape)
+
+    def forecast(self, width: int, height: int, count: int) -> tuple[float, int]:
+        """See `ports.Engine.forecast`."""
+        pixels = width * height
+        return 1.5 + count * pixels * SECONDS_PER_PIXEL, BASE_BYTES + pixels * BYTES_PER_PIXEL
+
+
+def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> np.ndarray:
+    """Coefficients for the renderer, float32 [frames, motions].
+
+    `dynamic_scale` drives mouth and expression; pressed lips stay pressed at any strength.
+    """
+    strength = settings.dynamic_scale
+    parted = 1.0 - np.clip(track.press, 0.0, 1.0)
+    jaw = np.clip(track.jaw * strength, 0.0, 1.4)
+    steady = STEADY if settings.motion_smoothing else 0.0
+    mixes = np.zeros((len(track), len(Motion)), dtype=np.float32)
+    columns = {
+        Motion.JAW: jaw * (0.35 + 0.65 * parted),
+        Motion.GAP: jaw * parted,
+        Motion.ROUND: np.clip(track.rounding * strength, 0.0, 1.3),
+        Motion.SPREAD: np.clip(track.spread * strength, 0.0, 1.3),
+        Motion.PRESS: track.press,
+        Motion.UPPER: np.clip(track.upper * strength, -1.0, 1.2) * parted,
+        Motion.LOWER: np.clip(track.lower * strength, -1.0, 1.2) * parted,
+        Motion.BROW: pose.brow,
+        Motion.YAW: smoothed(pose.yaw, steady, settings.fps),
+        Motion.PITCH: smoothed(pose.pitch, steady, settings.fps),
+        Motion.ROLL: smoothed(pose.roll, steady, settings.fps),
+        Motion.SHIFT_X: smoothed(pose.shift_x, steady, settings.fps),
+        Motion.SHIFT_Y: smoothed(pose.shift_y, steady, settings.fps),
+        Motion.REST: np.ones(len(track)),
+    }
+    for motion, values in columns.items():
+        mixes[:, motion] = values
+    return mixes

@@ -1,0 +1,118 @@
+"""A backward warp whose displacement is a mix of fields computed once per portrait.
+
+Every field says where a point of the resting portrait goes for a coefficient of one, in pixels. A frame
+mixes the fields, inverts the sum by fixed-point iteration on a coarse grid and enlarges the result to one
+map for `cv2.remap`: the cost of a frame does not depend on how many motions there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+INVERSIONS = 4
+"""Fixed-point steps of p = s + D(s); each divides the error by 1/|grad D|, about 3 here."""
+
+
+class Rect(NamedTuple):
+    """Pixels [top:bottom, left:right] of the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.right - self.left, self.bottom - self.top
+
+    def cut(self, picture: np.ndarray) -> np.ndarray:
+        """View of the picture inside the rectangle."""
+        return picture[self.top : self.bottom, self.left : self.right]
+
+    @classmethod
+    def around(cls, points: np.ndarray, margin: float, width: int, height: int) -> Rect:
+        """Smallest rectangle that holds the points [n, 2] and a margin, inside the picture."""
+        low = np.floor(points.min(axis=0) - margin).astype(int)
+        high = np.ceil(points.max(axis=0) + margin).astype(int)
+        left, top = (int(v) for v in np.clip(low, 0, (width - 2, height - 2)))
+        right, bottom = np.clip(high, (left + 2, top + 2), (width, height))
+        return cls(left, top, int(right), int(bottom))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Coarse sample points of a rectangle; the first and last lie on its outer pixels."""
+
+    rect: Rect
+    columns: int
+    rows: int
+
+    @classmethod
+    def over(cls, rect: Rect, step: float) -> Grid:
+        """A grid with about `step` pixels between points."""
+        width, height = rect.size
+        return cls(rect, max(4, round(width / step) + 1), max(4, round(height / step) + 1))
+
+    def points(self) -> np.ndarray:
+        """Picture coordinates of the grid points, float64 [rows, columns, 2]."""
+        x = np.linspace(self.rect.left, self.rect.right - 1, self.columns)
+        y = np.linspace(self.rect.top, self.rect.bottom - 1, self.rows)
+        return np.stack(np.meshgrid(x, y), axis=-1)
+
+    @property
+    def step(self) -> tuple[float, float]:
+        """Pixels between neighbouring points, along x and y."""
+        width, height = self.rect.size
+        return (width - 1) / (self.columns - 1), (height - 1) / (self.rows - 1)
+
+
+class Warp:
+    """Backward maps of one rectangle for any mix of its fields.
+
+    Args:
+        grid: where the fields are sampled.
+        fields: [motions, rows, columns, 2], displacement in pixels per unit of each coefficient.
+    """
+
+    def __init__(self, grid: Grid, fields: np.ndarray) -> None:
+        self.rect = grid.rect
+        self._shape = fields.shape[1:]
+        self._basis = np.ascontiguousarray(fields.reshape(len(fields), -1), dtype=np.float32)
+        self._step = np.array(grid.step, dtype=np.float32)
+        rows, columns = np.indices(self._shape[:2], dtype=np.float32)
+        self._cells = np.stack([columns, rows], axis=-1)
+        width, height = self.rect.size
+        # An affine function of the pixel, so that a point that does not move maps to itself exactly.
+        y, x = np.indices((height, width), dtype=np.float32)
+        self._identity = np.stack([x + self.rect.left, y + self.rect.top], axis=-1)
+        self._to_cells = _enlarging_map(width, height, self._shape[1], self._shape[0])
+
+    def displacement(self, mix: np.ndarray) -> np.ndarray:
+        """Inverse displacement at full size, float32 [height, width, 2]: source = pixel + displacement."""
+        forward = (mix.astype(np.float32) @ self._basis).reshape(self._shape)
+        backward = -forward
+        for _ in range(INVERSIONS):
+            cells = self._cells + backward / self._step
+            backward = -_sample(forward, cells)
+        return cv2.remap(backward, *self._to_cells, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def sources(self, mix: np.ndarray) -> np.ndarray:
+        """Where each pixel of the rectangle comes from, picture coordinates, float32 [height, width, 2]."""
+        backward = self.displacement(mix)
+        return cv2.add(backward, self._identity, dst=backward)
+
+
+def _sample(field: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    return cv2.remap(field, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _enlarging_map(width: int, height: int, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    x = np.linspace(0, columns - 1, width, dtype=np.float32)
+    y = np.linspace(0, rows - 1, height, dtype=np.float32)
+    grid_x, grid_y = np.meshgrid(x, y)
+    return grid_x, grid_y

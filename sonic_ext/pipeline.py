@@ -1,0 +1,275 @@
+"""The one way through: check → prepare → engine → mark → encode; export passes the gate.
+
+Frames go from the engine through the label and the watermark straight into the encoder, one at a time:
+an unmarked video never exists as a file, and memory does not grow with length.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from . import __version__, engines
+from .engines.preview.speech import RATE, VisemeNet
+from .errors import Cancelled
+from .media.audio import Speech, read_speech
+from .media.face import Face
+from .media.image import Portrait, read_portrait
+from .media.scene import Scene, compose, draw_preflight
+from .media.video import VideoWriter, remux
+from .ports import Animation, Progress, Silent, Step, Tick
+from .provenance.gate import export as export
+from .provenance.labels import PreviewStamp, VisibleLabel
+from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from .provenance.watermark import Watermark
+from .settings import Settings
+from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a job will be, told before it starts."""
+
+    engine: str
+    """Engine that will draw: preview or sonic."""
+    seconds: float
+    """Length of the video in seconds."""
+    frames: int
+    """Frames to draw."""
+    width: int
+    """Width of the video in pixels."""
+    height: int
+    """Height of the video in pixels."""
+    fps: int
+    """Frames per second."""
+    face_box: tuple[int, int, int, int]
+    """left, top, right, bottom of the face in pixels of the portrait."""
+    face_confidence: float
+    """0 to 1, the landmark network's own score."""
+    yaw: float
+    """Turn of the head in degrees, 0 looks at the viewer."""
+    loudness: float
+    """Loudness of the speech in LUFS (EBU R 128)."""
+    seconds_needed: float
+    """Forecast of the working time in seconds."""
+    memory_needed: int
+    """Forecast of the peak memory in bytes."""
+    warnings: tuple[str, ...]
+    """Sentences for the user."""
+    picture: np.ndarray
+    """The portrait with the face box drawn on it, uint8 RGB [height, width, 3]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the picture."""
+        values = {name: value for name, value in vars(self).items() if name != "picture"}
+        return values | {"face_box": list(self.face_box), "warnings": list(self.warnings)}
+
+
+class Ticker:
+    """Reports steps with a forecast and raises `Cancelled` when told to stop."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stage = ""
+        self._began = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report `done` of `total` units; raises `Cancelled` when told to stop."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._began = stage, now
+        left = (now - self._began) / done * (total - done) if done else None
+        self._progress.report(Step(stage, done, max(total, 1), left))
+        if self._progress.cancelled():
+            raise Cancelled
+
+
+def frame_count(seconds: float, fps: int) -> int:
+    """Frames that cover `seconds` of sound: the last spoken sound is kept, at least one frame."""
+    return max(1, math.ceil(seconds * fps - 1e-6))
+
+
+def animate(
+    portrait: PathLike | Portrait,
+    audio: PathLike | Speech,
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> Take:
+    """Animate a portrait with speech into the private store.
+
+    Args:
+        portrait: picture file, or a `Portrait`.
+        audio: sound file or video with sound, or a `Speech`.
+        settings: `Settings`, or names and values that differ from the defaults.
+        progress: told of every step; asked whether to stop.
+        store: private store; the user's own by default.
+
+    Returns:
+        The take: a marked master and a stamped preview. `export` lets it out.
+
+    Raises:
+        BadInput: portrait, audio or settings cannot be used; the message says what to do.
+        MissingPart: an engine or a part that is not installed.
+        Cancelled: `progress` asked to stop; nothing is left behind.
+    """
+    tick = Ticker(progress or Silent())
+    settings = _settings(settings)
+    engine = engines.choose(settings.engine)
+    speech = _speech(audio, tick).fitted(settings)
+    scene = compose(_portrait(portrait), settings, engine.size_multiple, tick)
+    count = frame_count(speech.length, settings.fps)
+    seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
+    animation = engine.prepare(scene, speech, settings, count, seed, tick)
+    with _private_folder(store or Store()) as (home, take_id, folder):
+        offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
+        return home.adopt(
+            take_id,
+            scene.portrait,
+            speech,
+            settings=settings,
+            engine=engine.name,
+            engine_version=__version__,
+            seed=seed,
+            frames=count,
+            size=(scene.width, scene.height),
+            warnings=_warnings(settings, scene, speech, *animation.warnings),
+            sync_offset=offset.seconds if offset else None,
+            created=datetime.now(timezone.utc),
+        )
+
+
+def preflight(
+    portrait: PathLike | Portrait,
+    audio: PathLike | Speech,
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Preflight:
+    """What `animate` would make of the same arguments, in a second; raises what it would raise."""
+    tick = Ticker(progress or Silent())
+    settings = _settings(settings)
+    engine = engines.choose(settings.engine)
+    speech = _speech(audio, tick).fitted(settings)
+    picture = _portrait(portrait)
+    scene = compose(picture, settings, engine.size_multiple, tick)
+    count = frame_count(speech.length, settings.fps)
+    seconds_needed, memory_needed = engine.forecast(scene.width, scene.height, count)
+    face = _face_in_portrait(scene)
+    return Preflight(
+        engine=engine.name,
+        seconds=count / settings.fps,
+        frames=count,
+        width=scene.width,
+        height=scene.height,
+        fps=settings.fps,
+        face_box=face.box.rounded(),
+        face_confidence=face.confidence,
+        yaw=face.yaw,
+        loudness=speech.loudness,
+        seconds_needed=seconds_needed,
+        memory_needed=memory_needed,
+        warnings=_warnings(settings, scene, speech),
+        picture=draw_preflight(picture, face, scene.crop),
+    )
+
+
+def _record(
+    folder: Path,
+    payload: int,
+    scene: Scene,
+    speech: Speech,
+    settings: Settings,
+    animation: Animation,
+    count: int,
+    tick: Tick,
+) -> Offset | None:
+    """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
+    width, height, fps = scene.width, scene.height, settings.fps
+    label, mark = VisibleLabel(settings, width, height, fps), Watermark(payload, width, height, fps)
+    stamp = PreviewStamp(width, height)
+    sync = _calibration(scene, speech, settings, count, tick)
+    master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
+    with (
+        VideoWriter(master, width, height, fps, speech) as video,
+        VideoWriter(preview, stamp.width, stamp.height, fps, speech) as small,
+    ):
+        for index, drawn in enumerate(animation.frames()):
+            frame = drawn.copy()
+            if sync:
+                sync.see(frame)
+            label.draw(frame, index)
+            small.write(cv2.cvtColor(stamp.frame(frame), cv2.COLOR_RGB2YUV_I420))
+            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+            mark.embed(planes[:height], index)
+            video.write(planes)
+            tick("drawing frames", index + 1, count)
+    offset = sync.offset() if sync else None
+    if offset and offset.correction:
+        for path in (master, preview):
+            _delay_sound(path, offset.correction)
+    return offset
+
+
+def _calibration(
+    scene: Scene, speech: Speech, settings: Settings, count: int, tick: Tick
+) -> Calibration | None:
+    if not settings.lip_sync_calibration:
+        return None
+    measured = min(count, round(MEASURED_SECONDS * settings.fps))
+    track = VisemeNet().read(speech.blocks(RATE), measured, settings.fps, tick)
+    return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
+
+
+def _delay_sound(path: Path, seconds: float) -> None:
+    moved = path.with_name(f"moved-{path.name}")
+    remux(path, moved, {}, sound_shift=seconds)
+    moved.replace(path)
+
+
+@contextmanager
+def _private_folder(store: Store) -> Iterator[tuple[Store, str, Path]]:
+    """A new folder in the store that goes away again unless the body succeeds."""
+    store.expire()
+    take_id, folder = store.open_folder()
+    try:
+        yield store, take_id, folder
+    except BaseException:
+        store.discard(take_id)
+        raise
+
+
+def _face_in_portrait(scene: Scene) -> Face:
+    """The scene's face in the portrait's own pixels."""
+    sx, sy = scene.crop.width / scene.width, scene.crop.height / scene.height
+    return scene.face.scaled(sx, sy, scene.crop.left, scene.crop.top)
+
+
+def _settings(settings: Settings | Mapping[str, Any] | None) -> Settings:
+    return settings if isinstance(settings, Settings) else Settings.from_mapping(settings or {})
+
+
+def _portrait(portrait: PathLike | Portrait) -> Portrait:
+    return portrait if isinstance(portrait, Portrait) else read_portrait(portrait)
+
+
+def _speech(audio: PathLike | Speech, tick: Tick) -> Speech:
+    return audio if isinstance(audio, Speech) else read_speech(audio, tick)
+
+
+def _warnings(settings: Settings, scene: Scene, speech: Speech, *more: str) -> tuple[str, ...]:
+    return (*scene.warnings, *speech.warnings, *settings.warnings(), *more)
