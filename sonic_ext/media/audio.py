@@ -1,0 +1,416 @@
+"""Speech: any common sound file, streamed. Memory does not grow with its length.
+
+The length is what the decoder gives, sample by sample: encoder delay and padding (MP3, AAC, Opus) are
+left out as the file's own marks say. Multichannel sound is mixed down, video gives its sound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.filter
+import numpy as np
+
+from ..errors import BadAudio, BadSetting
+from ..ports import Tick
+from ..settings import Settings
+from .container import opened
+
+MAX_SECONDS = 7200.0
+"""Longest sound."""
+MIN_SECONDS = 0.04
+"""Shortest sound: one frame of video."""
+SILENCE = 10 ** (-60 / 20)
+"""Peak, as a share of full scale, up to which sound counts as silence (-60 dBFS)."""
+QUIET = -45.0
+"""LUFS below which the user is told that the speech is faint."""
+TOLERANCE = 0.1
+"""Seconds that a wanted duration may differ from the sound's."""
+MISSING = 0.5
+"""Seconds that a file may hold less than its header says before that is worth a word."""
+COVERS = ("mjpeg", "png", "webp", "bmp", "gif")
+"""Codecs of pictures that come as a video stream (album covers)."""
+LEAST_BIT_RATE = 400
+"""Bits a second: a header that needs fewer for its length is not believed."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A sound file as measured; its samples are decoded afresh whenever they are asked for."""
+
+    path: Path
+    """As given."""
+    seconds: float
+    """Samples over rate, exactly."""
+    rate: int
+    """Samples a second in the file."""
+    channels: int
+    """Channels in the file."""
+    sha256: str
+    """Hex digest of the file's bytes."""
+    loudness: float
+    """LUFS, integrated (ITU-R BS.1770, EBU R 128), of the mono or stereo mix; -inf below its gate."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user."""
+    limit: float | None = None
+    """Seconds after trimming or padding; None leaves the sound as it is."""
+
+    @property
+    def length(self) -> float:
+        """Seconds of sound that `blocks` gives."""
+        return self.seconds if self.limit is None else self.limit
+
+    def fitted(self, settings: Settings) -> Speech:
+        """Cut or padded to `settings.duration` as `settings.duration_policy` allows.
+
+        Raises:
+            BadSetting: the duration differs by more than `TOLERANCE` and the policy does not cover it.
+        """
+        wanted = settings.duration
+        if wanted is None:
+            return self
+        if settings.duration_policy == "trim" and wanted < self.seconds:
+            return replace(self, limit=wanted)
+        if settings.duration_policy == "pad_silence" and wanted > self.seconds:
+            return replace(self, limit=wanted)
+        if abs(wanted - self.seconds) <= TOLERANCE:
+            return self
+        policy, verb = ("trim", "cut") if wanted < self.seconds else ("pad_silence", "fill up")
+        raise BadSetting(
+            f"duration={wanted:g} s differs from the audio's {self.seconds:.2f} s.",
+            f"Set duration_policy={policy} to {verb} the audio, or leave duration empty.",
+        )
+
+    def blocks(self, rate: int, seconds: float = 5.0) -> Iterator[np.ndarray]:
+        """Mono float32 blocks [samples] of `seconds` each, the last one shorter; decoded afresh.
+
+        In all they hold `round(length * rate)` samples, silence after the end of the file.
+
+        Raises:
+            BadAudio: the file has gone or changed.
+        """
+        for block in self.sound(rate, 1, seconds):
+            yield block[0]
+
+    def sound(self, rate: int, channels: int, seconds: float = 5.0) -> Iterator[np.ndarray]:
+        """Like `blocks`, float32 [channels, samples] with 1 or 2 channels."""
+        total, size = round(self.length * rate), max(1, round(seconds * rate))
+        return _rechunked(_resampled(self.path, rate, channels), channels, total, size)
+
+
+def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speech:
+    """Decode a sound file once to measure it.
+
+    Args:
+        path: WAV, MP3, M4A, FLAC, OGG, Opus, WebM or a video with sound.
+        tick: called for every few seconds of sound.
+
+    Raises:
+        BadAudio: missing, empty, not sound, silent, shorter than `MIN_SECONDS`, longer than `MAX_SECONDS`.
+        Cancelled: from `tick`.
+    """
+    path = Path(path)
+    with opened(path, BadAudio, "sound") as container:
+        stream = _sound_stream(container, path)
+        expected = _declared(container, stream, path)
+        notes = _kind_notes(container, path)
+    if expected > MAX_SECONDS:
+        raise BadAudio(*_too_long(expected))
+    meter = _measure(path, expected, tick)
+    _check(meter, path)
+    warnings = (*notes, *meter.notes(expected))
+    digest = _file_digest(path, tick)
+    return Speech(path, meter.seconds, meter.rate, meter.channels, digest, meter.loudness(), warnings)
+
+
+def _sound_stream(container: Any, path: Path) -> Any:
+    streams = container.streams.audio
+    if not streams:
+        kind = "a video without sound" if container.streams.video else "a file without sound"
+        raise BadAudio(f"{path.name} is {kind}.", "Give a file with speech in it.")
+    return container.streams.best("audio") or streams[0]
+
+
+def _declared(container: Any, stream: Any, path: Path) -> float:
+    """Seconds that the header promises; 0 when it is silent about it or cannot be right."""
+    seconds = 0.0
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / 1_000_000
+    possible = path.stat().st_size * 8 / LEAST_BIT_RATE
+    return seconds if 0 < seconds <= possible else 0.0
+
+
+def _kind_notes(container: Any, path: Path) -> tuple[str, ...]:
+    moving = [stream for stream in container.streams.video if stream.codec_context.name not in COVERS]
+    return (f"{path.name} is a video; only its sound is used.",) if moving else ()
+
+
+def _too_long(seconds: float) -> tuple[str, str]:
+    return (
+        f"The sound lasts {_clock(seconds)}; the limit is {_clock(MAX_SECONDS)}.",
+        "Cut it into shorter parts.",
+    )
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _check(meter: _Meter, path: Path) -> None:
+    if meter.seconds < MIN_SECONDS:
+        what = f"only {meter.seconds * 1000:.0f} ms of sound" if meter.seconds else "no sound"
+        raise BadAudio(f"{path.name} holds {what}.", "Give a file with speech in it.")
+    if meter.peak <= SILENCE:
+        level = "digital silence" if meter.peak == 0 else f"peak {20 * math.log10(meter.peak):.0f} dBFS"
+        raise BadAudio(
+            f"{path.name} holds only silence ({level}).",
+            "Give a file with speech in it; check that the microphone was on.",
+        )
+
+
+# Decoding
+
+
+def _frames(path: Path, damage: list[str]) -> Iterator[Any]:
+    """Decoded frames; packets that cannot be decoded are skipped and noted in `damage`."""
+    with opened(path, BadAudio, "sound") as container:
+        stream = _sound_stream(container, path)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                damage.append(str(error))
+                if len(damage) > 1000:
+                    return
+                continue
+            for frame in frames:
+                frame = _without_padding(frame, packet, container)
+                # Gaps between time stamps are closed: the length is that of the samples.
+                frame.pts = None
+                yield frame
+
+
+def _without_padding(frame: Any, packet: Any, container: Any) -> Any:
+    """The frame without the encoder's padding at the end, which MP4 marks by a shorter last packet only."""
+    if "mp4" not in container.format.name or not packet.duration or packet.time_base is None:
+        return frame
+    kept = round(packet.duration * packet.time_base * frame.sample_rate)
+    if not 0 < kept < frame.samples:
+        return frame
+    values = frame.to_ndarray()
+    per_sample = 1 if frame.format.is_planar else len(frame.layout.channels)
+    short = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(values[:, : kept * per_sample]), frame.format.name, frame.layout.name
+    )
+    short.sample_rate = frame.sample_rate
+    return short
+
+
+class _Resampler:
+    """PyAV's resampler, made anew when the file changes its rate or channels midway."""
+
+    def __init__(self, rate: int, channels: int, kind: str = "fltp") -> None:
+        self._target = (kind, "mono" if channels == 1 else "stereo", rate)
+        self._source: tuple[Any, ...] = ()
+        self._resampler: Any = None
+
+    def __call__(self, frame: Any) -> Iterator[Any]:
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if source != self._source:
+            yield from self.flush()
+            self._resampler, self._source = av.AudioResampler(*self._target), source
+        yield from self._resampler.resample(frame)
+
+    def flush(self) -> Iterator[Any]:
+        """What is left inside."""
+        if self._resampler is not None:
+            yield from self._resampler.resample(None)
+
+
+def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """float32 [channels, samples] in pieces of any length."""
+    resampler = _Resampler(rate, channels)
+    for frame in _frames(path, []):
+        for part in resampler(frame):
+            yield part.to_ndarray()
+    for part in resampler.flush():
+        yield part.to_ndarray()
+
+
+def _rechunked(
+    pieces: Iterator[np.ndarray], channels: int, total: int, size: int
+) -> Iterator[np.ndarray]:
+    """Blocks of `size` samples, `total` in all: cut there, or filled with silence."""
+    block = np.zeros((channels, min(size, total)), np.float32)
+    filled, left = 0, total
+    for piece in _padded(pieces, channels, total, size):
+        while piece.shape[1]:
+            taken = piece[:, : block.shape[1] - filled]
+            block[:, filled : filled + taken.shape[1]] = taken
+            filled, piece = filled + taken.shape[1], piece[:, taken.shape[1] :]
+            if filled == block.shape[1]:
+                yield block
+                left -= filled
+                block, filled = np.zeros((channels, min(size, left)), np.float32), 0
+
+
+def _padded(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
+    """The pieces up to `total` samples, then silence up to there."""
+    left = total
+    for piece in pieces:
+        yield piece[:, :left]
+        left -= min(left, piece.shape[1])
+        if not left:
+            return
+    while left:
+        yield np.zeros((channels, min(left, size)), np.float32)
+        left -= min(left, size)
+
+
+# Measuring
+
+
+def _measure(path: Path, expected: float, tick: Tick | None) -> _Meter:
+    meter, said = _Meter(), 0.0
+    for frame in _frames(path, meter.damage):
+        meter.add(frame)
+        if meter.seconds > MAX_SECONDS:
+            raise BadAudio(*_too_long(meter.seconds))
+        if tick is not None and meter.seconds - said >= 5:
+            said = meter.seconds
+            tick("reading the speech", round(said), max(round(expected), round(said), 1))
+    meter.finish()
+    return meter
+
+
+class _Meter:
+    """Length, peak and loudness of frames as they pass by."""
+
+    def __init__(self) -> None:
+        self.rate = self.channels = 0
+        self.seconds = 0.0
+        self.peak = 0.0
+        self.damage: list[str] = []
+        self._samples: dict[int, int] = {}
+        self._source: tuple[Any, ...] = ()
+        self._filters: Any = None
+        self._powers: list[float] = []
+
+    def add(self, frame: Any) -> None:
+        """Count and measure one decoded frame."""
+        if not self.rate:
+            self.rate, self.channels = frame.sample_rate, len(frame.layout.channels)
+        self._samples[frame.sample_rate] = self._samples.get(frame.sample_rate, 0) + frame.samples
+        self.seconds = sum(count / rate for rate, count in self._samples.items())
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if source != self._source:
+            self.finish()
+            self._filters, self._source = _k_weighting(frame, min(2, self.channels)), source
+        self._filters.push(frame)
+        self._pull()
+
+    def finish(self) -> None:
+        """Take in what the filters still hold."""
+        if self._filters is not None:
+            self._filters.push(None)
+            self._pull()
+
+    def loudness(self) -> float:
+        """LUFS, integrated; -inf when no block is above -70 LUFS. Under 0.4 s counts as one block.
+
+        ITU-R BS.1770-4: 400 ms blocks every 100 ms, gated at -70 LUFS and at 10 LU below their mean.
+        """
+        steps = np.array(self._powers)
+        if not len(steps):
+            return -math.inf
+        blocks = np.convolve(steps, np.full(4, 0.25), "valid") if len(steps) >= 4 else steps.mean(keepdims=True)
+        loud = blocks[blocks > 10 ** ((-70 + 0.691) / 10)]
+        if not len(loud):
+            return -math.inf
+        kept = loud[loud > loud.mean() / 10]
+        return float(-0.691 + 10 * math.log10(kept.mean()))
+
+    def notes(self, expected: float) -> tuple[str, ...]:
+        """Sentences on what is odd about the sound."""
+        notes = []
+        if expected - self.seconds > max(MISSING, 0.02 * expected):
+            notes.append(
+                f"The sound ends after {self.seconds:.1f} s though its header says {expected:.1f} s: "
+                "the file may be cut short. What is there is used."
+            )
+        if self.damage:
+            notes.append("Parts of the sound are damaged and were left out.")
+        if self.channels > 2:
+            notes.append(f"The sound has {self.channels} channels; they are mixed down.")
+        if self.loudness() < QUIET:
+            notes.append("The sound is very quiet; the mouth may hardly move.")
+        return tuple(notes)
+
+    def _pull(self) -> None:
+        while True:
+            try:
+                step = self._filters.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            samples = step.to_ndarray()
+            self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
+            power = float(np.vdot(samples, samples)) / samples.shape[1]
+            if samples.shape[1] == K_STEP or not self._powers:
+                self._powers.append(power)
+
+
+K_RATE = 48000
+K_STEP = K_RATE // 10
+"""Samples of 100 ms."""
+K_SHELF = "b0=1.53512485958697:b1=-2.69169618940638:b2=1.19839281085285:a0=1:a1=-1.69065929318241:a2=0.73248077421585"
+K_HIGH_PASS = "b0=1:b1=-2:b2=1:a0=1:a1=-1.99004745483398:a2=0.99007225036621"
+
+
+def _k_weighting(frame: Any, channels: int) -> Any:
+    """A filter graph for frames like this one: BS.1770's K-weighting at 48 kHz, given out in steps of 100 ms."""
+    layout = "mono" if channels == 1 else "stereo"
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=Fraction(1, frame.sample_rate),
+        ),
+        graph.add("aformat", f"sample_fmts=fltp:sample_rates={K_RATE}:channel_layouts={layout}"),
+        graph.add("biquad", K_SHELF),
+        graph.add("biquad", K_HIGH_PASS),
+        graph.add("asetnsamples", f"n={K_STEP}:p=0"),
+        graph.add("abuffersink"),
+    ]
+    for one, following in zip(chain, chain[1:]):
+        one.link_to(following)
+    graph.configure()
+    return graph
+
+
+def _file_digest(path: Path, tick: Tick | None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        total = max(1, path.stat().st_size >> 24)
+        for number, block in enumerate(iter(lambda: file.read(1 << 24), b"")):
+            digest.update(block)
+            if tick is not None and number:
+                tick("checking the speech", min(number, total), total)
+    return digest.hexdigest()

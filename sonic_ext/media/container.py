@@ -1,0 +1,69 @@
+"""Opens sound and video files with PyAV: local files only, any name, sane formats, errors in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.error
+
+from ..errors import BadInput
+
+FORMATS = (
+    "aac,aiff,amr,asf,au,avi,caf,flac,flv,h264,ivf,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,"
+    "ogg,opus,w64,wav,wv,mxf,tta,ac3,eac3"
+)
+"""ffmpeg's names of the containers that are read. Playlists and scripts, which name other files, are not."""
+
+
+def address(path: str | os.PathLike[str]) -> str:
+    """The path in a form that ffmpeg takes for a file whatever its name ("-x.mp4", "http:b.wav")."""
+    return os.path.abspath(os.fspath(path))
+
+
+@contextmanager
+def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.container.InputContainer]:
+    """An input container; trouble with it becomes `error`, in words for the user.
+
+    Args:
+        path: local file.
+        error: class to raise.
+        kind: what the file should be, "sound" or "video".
+    """
+    check_file(path, error, kind)
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(address(path), metadata_errors="replace", container_options=options)
+    except (av.error.FFmpegError, OSError, ValueError) as trouble:
+        raise error(
+            f"{path.name} is not {kind} in a format that can be read, or it is damaged.",
+            _advice(kind),
+        ) from trouble
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def check_file(path: Path, error: type[BadInput], kind: str) -> None:
+    """Raise `error` unless the path leads to a file that can be opened and is not empty."""
+    try:
+        if path.is_dir():
+            raise error(f"{path.name or path} is a folder, not {kind}.", "Give one file.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise error(f"{path.name} is empty (0 bytes).", "Save or download the file again.")
+    except FileNotFoundError:
+        raise error(f"There is no file at {path}.", "Check the path.") from None
+    except PermissionError:
+        raise error(f"{path.name} may not be read.", "Check the permissions of the file.") from None
+    except (OSError, ValueError) as trouble:
+        reason = getattr(trouble, "strerror", None) or str(trouble)
+        raise error(f"{path} cannot be read ({reason}).", "Check the path.") from trouble
+
+
+def _advice(kind: str) -> str:
+    return "Use WAV, MP3, M4A, FLAC, OGG or Opus." if kind == "sound" else "Use an MP4, MOV, WebM or MKV file."
