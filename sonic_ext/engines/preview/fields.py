@@ -86,7 +86,7 @@ def lip_fields(anatomy: Anatomy, points: np.ndarray, lower: bool) -> np.ndarray:
     """What is added to `head_fields` on one side of the lips, same shape and unit."""
     u, v = mouth_coordinates(anatomy, anatomy.axes.to_face(points))
     m = anatomy.mouth
-    profile = np.clip(1.0 - (u / 0.96) ** 2, 0.0, None) ** 0.9
+    profile = parting(u)
     follow = _jaw_follow(anatomy, v)
     gap = (anatomy.lower_lip[:, 1].mean() - anatomy.upper_lip[:, 1].mean()) / m
     rest_gap = np.interp(u, *_gap_profile(anatomy)) if gap > 0.02 else np.zeros_like(u)
@@ -98,7 +98,7 @@ def lip_fields(anatomy: Anatomy, points: np.ndarray, lower: bool) -> np.ndarray:
         fields[Motion.REST, ..., 1] = -rest_gap / 2 * fade
     else:
         fade = smooth(v, anatomy.nose / m * 0.95, anatomy.lip_top / m * 0.8)
-        fields[Motion.GAP, ..., 1] = -(JAW_DROP * follow + 0.05 * fade) * profile
+        fields[Motion.GAP, ..., 1] = -(JAW_DROP * follow + 0.09 * fade) * profile
         fields[Motion.UPPER, ..., 1] = -0.15 * profile * fade
         fields[Motion.REST, ..., 1] = rest_gap / 2 * fade
     return anatomy.axes.turn(fields * m)
@@ -122,6 +122,11 @@ def lid_shape(anatomy: Anatomy, eye: Eye, points: np.ndarray) -> np.ndarray:
     room = np.maximum(upper - eye.brow, 0.15 * eye.width)
     way = np.clip(lower - upper, 0.0, None) * inside
     return np.stack([y - upper + room, way / room, room + LASH * eye.width], axis=-1)
+
+
+def parting(u: np.ndarray) -> np.ndarray:
+    """Shape of parted lips: 1 in the middle, 0 from just inside the corners on."""
+    return np.clip(1.0 - (u / 0.96) ** 2, 0.0, None) ** 0.9
 
 
 def mouth_coordinates(anatomy: Anatomy, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,26 +20,33 @@ from .fields import (
     head_fields,
     lid_shape,
     lip_fields,
+    mouth_coordinates,
+    parting,
 )
 from .interior import Interior, draw_interior
 from .seam import refine_lips
 from .warp import Grid, Rect, Warp
 
+SEAM = 0.055
+"""Width of the dark line on either side of shut lips, in half mouth widths."""
+
 
 @dataclass(frozen=True)
-class Layer:
-    """A surface with an edge: its warp, and how far each resting pixel lies beyond that edge."""
+class Lip:
+    """A lip: its warp, and how far each resting pixel lies beyond its rim."""
 
     warp: Warp
     beyond: np.ndarray
-    """float32 [h, w] of the warp's rectangle: signed pixels past the edge; negative on the surface."""
+    """float32 [h, w, 2] of the warp's rectangle: signed pixels past the rim of shut lips and of parted
+    ones; negative on the lip. Parted lips lose the dark line in which they met."""
 
     def draw(self, picture: np.ndarray, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The warped surface, float32 [h, w, 3], and how much it covers, 0..1 [h, w]."""
+        """The warped lip, float32 [h, w, 3], and how much it covers, 0..1 [h, w]."""
         sources = self.warp.sources(mix)
-        colour = _sampled(picture, sources)
-        past = _looked_up(self.beyond, sources, self.warp.rect)
-        return colour.astype(np.float32), np.clip(0.5 - past, 0.0, 1.0)
+        shut, open_ = cv2.split(_looked_up(self.beyond, sources, self.warp.rect))
+        parted = _parted(mix)
+        past = shut * (1.0 - parted) + open_ * parted
+        return _sampled(picture, sources).astype(np.float32), np.clip(0.5 - past, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -142,15 +149,17 @@ class Renderer:
         corners = [[x, y] for x in (-reach, reach) for y in (top, bottom)]
         return Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._size)
 
-    def _lip(self, anatomy: Anatomy, rect: Rect, lower: bool) -> Layer:
+    def _lip(self, anatomy: Anatomy, rect: Rect, lower: bool) -> Lip:
         grid = Grid.over(rect, max(1.5, anatomy.mouth / 16))
         points = grid.points()
         shared = head_fields(anatomy, points, self._size)
         warp = Warp(grid, shared + lip_fields(anatomy, points, lower))
         face = anatomy.axes.to_face(_pixels(rect))
+        u, _ = mouth_coordinates(anatomy, face)
         curve = anatomy.lower_lip if lower else anatomy.upper_lip
-        below = face[..., 1] - curve_height(curve, face[..., 0])
-        return Layer(warp, np.ascontiguousarray(-below if lower else below, dtype=np.float32))
+        past = (face[..., 1] - curve_height(curve, face[..., 0])) * (-1.0 if lower else 1.0)
+        rim = SEAM * anatomy.mouth * parting(u) ** 1.5
+        return Lip(warp, np.stack([past, past + rim], axis=-1).astype(np.float32))
 
     def _lid(self, anatomy: Anatomy, eye: Eye) -> Lid:
         outline = anatomy.axes.to_picture(np.concatenate([eye.upper, eye.lower, [[eye.centre[0], eye.brow]]]))
@@ -164,6 +173,12 @@ class Renderer:
         """Displacement of the middle of the mouth per coefficient, [motions, 2]."""
         place = anatomy.axes.origin[None, None]
         return head_fields(anatomy, place, self._size)[:, 0, 0]
+
+
+def _parted(mix: np.ndarray) -> float:
+    """0 for lips that touch .. 1 for lips well apart."""
+    apart = mix[Motion.GAP] + 0.2 * (mix[Motion.UPPER] + mix[Motion.LOWER])
+    return float(np.clip(apart / 0.15, 0.0, 1.0))
 
 
 def _pixels(rect: Rect) -> np.ndarray:

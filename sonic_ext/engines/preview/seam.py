@@ -44,9 +44,7 @@ def _darkest_path(anatomy: Anatomy, picture: np.ndarray, x: np.ndarray, middle: 
     contrast = max(float(light.std()), 1.0)
     cost = light / contrast + 0.6 * (offsets[:, None] / reach) ** 2
     path = _cheapest(cost, bend=2.0 / len(offsets))
-    # The corners stay where the landmarks have them: there both lips end in one point.
-    hold = np.clip(np.minimum(np.arange(COLUMNS), np.arange(COLUMNS)[::-1]) / (0.12 * COLUMNS), 0.0, 1.0)
-    return middle + cv2.GaussianBlur((offsets[path] * hold)[None], (7, 1), 0)[0]
+    return middle + cv2.GaussianBlur(offsets[path][None], (5, 1), 0, borderType=cv2.BORDER_REPLICATE)[0]
 
 
 def _cheapest(cost: np.ndarray, bend: float) -> np.ndarray:

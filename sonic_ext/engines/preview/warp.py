@@ -46,29 +46,27 @@ class Rect(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """Coarse sample points of a rectangle; the first and last lie on its outer pixels."""
+    """Coarse sample points of a rectangle: the middles of cells of `step` by `step` pixels."""
 
     rect: Rect
-    columns: int
-    rows: int
+    step: int
 
     @classmethod
     def over(cls, rect: Rect, step: float) -> Grid:
-        """A grid with about `step` pixels between points."""
-        width, height = rect.size
-        return cls(rect, max(4, round(width / step) + 1), max(4, round(height / step) + 1))
+        """A grid with about `step` pixels between points, at least one."""
+        return cls(rect, max(1, round(step)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns; the last cells may reach beyond the rectangle."""
+        width, height = self.rect.size
+        return -(-height // self.step), -(-width // self.step)
 
     def points(self) -> np.ndarray:
         """Picture coordinates of the grid points, float64 [rows, columns, 2]."""
-        x = np.linspace(self.rect.left, self.rect.right - 1, self.columns)
-        y = np.linspace(self.rect.top, self.rect.bottom - 1, self.rows)
-        return np.stack(np.meshgrid(x, y), axis=-1)
-
-    @property
-    def step(self) -> tuple[float, float]:
-        """Pixels between neighbouring points, along x and y."""
-        width, height = self.rect.size
-        return (width - 1) / (self.columns - 1), (height - 1) / (self.rows - 1)
+        rows, columns = np.indices(self.shape)
+        corner = (self.rect.left, self.rect.top)
+        return (np.stack([columns, rows], axis=-1) + 0.5) * self.step - 0.5 + corner
 
 
 class Warp:
@@ -81,38 +79,32 @@ class Warp:
 
     def __init__(self, grid: Grid, fields: np.ndarray) -> None:
         self.rect = grid.rect
-        self._shape = fields.shape[1:]
+        self._step = grid.step
+        self._shape = (*grid.shape, 2)
         self._basis = np.ascontiguousarray(fields.reshape(len(fields), -1), dtype=np.float32)
-        self._step = np.array(grid.step, dtype=np.float32)
-        rows, columns = np.indices(self._shape[:2], dtype=np.float32)
+        rows, columns = np.indices(grid.shape, dtype=np.float32)
         self._cells = np.stack([columns, rows], axis=-1)
         width, height = self.rect.size
-        # An affine function of the pixel, so that a point that does not move maps to itself exactly.
         y, x = np.indices((height, width), dtype=np.float32)
+        # Added in pixels at full size, so that a point that does not move maps to itself exactly.
         self._identity = np.stack([x + self.rect.left, y + self.rect.top], axis=-1)
-        self._to_cells = _enlarging_map(width, height, self._shape[1], self._shape[0])
 
     def displacement(self, mix: np.ndarray) -> np.ndarray:
         """Inverse displacement at full size, float32 [height, width, 2]: source = pixel + displacement."""
         forward = (mix.astype(np.float32) @ self._basis).reshape(self._shape)
         backward = -forward
         for _ in range(INVERSIONS):
-            cells = self._cells + backward / self._step
-            backward = -_sample(forward, cells)
-        return cv2.remap(backward, *self._to_cells, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            backward = -_sample(forward, self._cells + backward * (1.0 / self._step))
+        rows, columns, _ = self._shape
+        size = (columns * self._step, rows * self._step)
+        width, height = self.rect.size
+        # cv2.resize takes samples for middles of cells, as the grid does.
+        return cv2.resize(backward, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
 
     def sources(self, mix: np.ndarray) -> np.ndarray:
         """Where each pixel of the rectangle comes from, picture coordinates, float32 [height, width, 2]."""
-        backward = self.displacement(mix)
-        return cv2.add(backward, self._identity, dst=backward)
+        return self.displacement(mix) + self._identity
 
 
 def _sample(field: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return cv2.remap(field, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _enlarging_map(width: int, height: int, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    x = np.linspace(0, columns - 1, width, dtype=np.float32)
-    y = np.linspace(0, rows - 1, height, dtype=np.float32)
-    grid_x, grid_y = np.meshgrid(x, y)
-    return grid_x, grid_y
