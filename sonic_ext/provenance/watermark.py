@@ -1,0 +1,107 @@
+"""The invisible watermark: a 64-bit id in the luma of every frame.
+
+`Watermark.embed` adds a keyed pattern (see `watermark_pattern`) of about one grey level, stronger where the picture
+is busy, and turns its sign every 0.8 s. `detect` reads the id back from the frames alone: after H.264 or VP9, after
+scaling by 0.5 to 2, cropping, mirroring, trimming, brightness and gamma, and at another frame rate.
+
+Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no rotation, no
+change of speed, no local warps. Whoever has the key can read the id and could add another; the id proves nothing by
+itself, it leads to a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadSetting
+from .watermark_pattern import TILE, UNIT, sign_of, tick_of, tile
+from .watermark_reader import Detection, Reader
+
+__all__ = ["PROJECT_KEY", "Detection", "Watermark", "detect"]
+
+PROJECT_KEY = b"sonic public watermark key 1"
+"""Public on purpose: anyone with the tool can read the id."""
+
+FLAT = 0.75
+"""Pattern's standard deviation on smooth ground, in grey levels: under the one level that the eye might catch."""
+BUSY_GAIN = 0.3
+"""Grey levels more per grey level of local detail."""
+DETAIL_CAP = 6.0
+"""Detail above this counts as this, so that one hard edge does not lift the flat ground beside it."""
+PEAK = 2.0
+"""Largest standard deviation of the pattern anywhere."""
+POWER_CAP = 2.6
+"""Largest mean square over a frame, in squared grey levels: with rounding 43.8 dB."""
+SHRINK = 4
+"""Detail is measured on a copy this many times smaller."""
+LEVELS = 32
+"""Strengths are whole numbers of 1/32 grey level."""
+
+
+class Watermark:
+    """Marks the frames of one video. Not tied to a file; frames may come in any order."""
+
+    def __init__(
+        self, payload: int, width: int, height: int, fps: float = 25, key: bytes = PROJECT_KEY
+    ) -> None:
+        """payload: 0 .. 2**64 - 1; width, height: of the luma plane, pixels; fps: frames per second.
+
+        Raises BadSetting when a value is out of range.
+        """
+        if not 0 <= payload < 1 << 64:
+            raise BadSetting(f"A watermark id has 64 bits, {payload:#x} does not fit.", "Use a smaller id.")
+        if width < 1 or height < 1 or not fps > 0:
+            raise BadSetting(f"Cannot mark {width}x{height} at {fps} frames/s.", "Give positive numbers.")
+        self._fps = fps
+        self._size = (width, height)
+        repeats = (-(-height // TILE), -(-width // TILE))
+        pattern = np.tile(tile(payload, key), repeats)[:height, :width]
+        self._pattern = np.ascontiguousarray(pattern, dtype=np.int16)
+
+    def embed(self, luma: NDArray[np.uint8], index: int) -> None:
+        """Mark frame `index` in place; luma is uint8 [height, width]. Same frame, same index: same result.
+
+        Raises BadSetting when the frame's shape or type is not the one promised.
+        """
+        width, height = self._size
+        if luma.shape != (height, width) or luma.dtype != np.uint8:
+            raise BadSetting(
+                f"The frame is {luma.dtype} {luma.shape}, the watermark was made for uint8 {(height, width)}.",
+                "Make one Watermark for each size of video.",
+            )
+        scale = sign_of(tick_of(index, self._fps)) / (LEVELS * UNIT)
+        change = cv2.multiply(self._pattern, _strength(luma), scale=scale, dtype=cv2.CV_16S)
+        luma[...] = cv2.add(luma, change, dtype=cv2.CV_8U)
+
+
+def _strength(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """How strong the pattern may be, int16 [h, w] in 1/LEVELS grey levels: local detail hides it."""
+    height, width = luma.shape
+    small_size = (-(-width // SHRINK), -(-height // SHRINK))
+    small = cv2.resize(luma, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
+    sigma = np.minimum(FLAT + BUSY_GAIN * cv2.blur(detail, (5, 5)), PEAK)
+    sigma *= min(1.0, float(np.sqrt(POWER_CAP / np.mean(sigma * sigma))))
+    levels = np.round(sigma * LEVELS).astype(np.int16)
+    return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.int16)
+
+
+def detect(
+    luma_frames: Iterable[NDArray[np.uint8]], fps: float = 25, key: bytes = PROJECT_KEY
+) -> Detection | None:
+    """The id in a video's luma planes, uint8 [h, w] each, in order; None when there is none to be read.
+
+    Frames are taken one at a time and none is kept for long; memory does not grow with the video (at most 0.4 GB, for
+    sides of 1024 and more). Reading stops as soon as the id is sure, often after the first 2.4 s.
+    Raises BadVideo when frames are not uint8 [h, w] or change size.
+    """
+    reader = Reader(fps, key)
+    for luma in luma_frames:
+        found = reader.push(luma)
+        if found is not None:
+            return found
+    return reader.finish()

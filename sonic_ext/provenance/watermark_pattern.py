@@ -1,0 +1,127 @@
+"""What the invisible watermark looks like: a keyed tile of waves, one tile per id.
+
+The tile is TILE x TILE pixels and repeats over the frame. It is a sum of plane waves whose frequencies sit on the
+tile's lattice (whole cycles per tile), between LOW and HIGH cycles: periods of 7.5 to 25.6 pixels, coarse enough for
+a half-size copy and for a coarse quantiser, fine enough to hide. Every wave has the phase of one QPSK symbol. Some
+waves are the pilot, which the key alone fixes; the others carry two coded bits each, every coded bit on several waves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codec import CODED_BITS, encode, stream
+
+TILE = 128
+LOW, HIGH = 5, 17
+CODEC_GRID = 16
+"""Waves with both frequencies divisible by this have a period that divides 8 pixels, as block artefacts do."""
+COPIES = 2
+"""How many real amplitudes carry each coded bit."""
+SLOPE = 0.5
+"""Amplitude falls as radius ** -SLOPE: coarse waves survive quantisers better, fine ones are seen less."""
+UNIT = 24.0
+"""Tile values per standard deviation of the pattern."""
+CREST = 2.6
+"""Peaks are cut at this many standard deviations."""
+
+TICKS_PER_SECOND = 25
+HALF_PERIOD = 20
+"""Ticks between two turns of the sign: 0.8 s."""
+
+
+def tick_of(index: int, fps: float) -> int:
+    """The 1/25 s tick in which frame `index` is shown; the sign's clock runs in seconds, not in frames."""
+    return int(index * TICKS_PER_SECOND / fps + 1e-6)
+
+
+def sign_of(tick: int) -> int:
+    """+1 or -1: the pattern's sign at a tick. It turns so that still picture content cancels for the reader."""
+    return 1 - 2 * (tick // HALF_PERIOD % 2)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a key puts what. K pilot waves, M symbols of coded bits."""
+
+    pilot: NDArray[np.int64]
+    """[K, 2] cycles per tile of each pilot wave, (x, y), in the upper half plane."""
+    pilot_symbols: NDArray[np.complex128]
+    """[K] unit phasors."""
+    data: NDArray[np.int64]
+    """[M, 2] cycles per tile of each data wave."""
+    bits: NDArray[np.int64]
+    """[M, 2] which coded bit rides on the real and on the imaginary part."""
+    signs: NDArray[np.float64]
+    """[M, 2] of +-1, the key's scrambling of those bits."""
+
+    def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
+        """Unit phasors [M] for coded signs [CODED_BITS]."""
+        parts = coded[self.bits] * self.signs
+        return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
+
+
+def waves() -> NDArray[np.int64]:
+    """All frequencies in use, [N, 2] of (x, y) cycles per tile, by rising radius; one of each mirrored pair."""
+    y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
+    square = x * x + y * y
+    half = (y > 0) | (x > 0)
+    grid = (x % CODEC_GRID == 0) & (y % CODEC_GRID == 0)
+    keep = half & ~grid & (square >= LOW * LOW) & (square <= HIGH * HIGH)
+    found = np.stack([x[keep], y[keep]], axis=1)
+    return np.asarray(found[np.lexsort((found[:, 0], found[:, 1], square[keep]))], dtype=np.int64)
+
+
+@lru_cache(maxsize=8)
+def layout(key: bytes) -> Layout:
+    """The key's layout; the same for ever, whatever the machine."""
+    every = waves()
+    slots = COPIES * CODED_BITS
+    is_pilot = _spread(len(every), len(every) - slots // 2)
+    pilot, data = every[is_pilot], every[~is_pilot]
+    rides = np.concatenate([_shuffle(key, ring) for ring in range(COPIES)])
+    signs = 1.0 - 2.0 * (stream(key, "signs", slots) & np.uint64(1)).astype(np.float64)
+    quadrant = (stream(key, "pilot", len(pilot)) & np.uint64(3)).astype(np.float64)
+    return Layout(
+        pilot=pilot,
+        pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
+        data=data,
+        bits=rides.reshape(-1, 2),
+        signs=signs.reshape(-1, 2),
+    )
+
+
+def _spread(length: int, chosen: int) -> NDArray[np.bool_]:
+    """`chosen` of `length` places at even distances: bool [length]."""
+    steps = np.arange(length + 1) * chosen // length
+    return np.asarray(steps[1:] > steps[:-1], dtype=np.bool_)
+
+
+def _shuffle(key: bytes, ring: int) -> NDArray[np.int64]:
+    """A keyed order of all coded bits; one ring of neighbouring radii holds each bit once."""
+    order = np.argsort(stream(key, f"ring {ring}", CODED_BITS), kind="stable")
+    return np.asarray(order, dtype=np.int64)
+
+
+def tile(payload: int, key: bytes) -> NDArray[np.int8]:
+    """The pattern of one id: int8 [TILE, TILE], standard deviation about UNIT, peaks within CREST * UNIT."""
+    plan = layout(key)
+    spectrum = np.zeros((TILE, TILE), dtype=np.complex128)
+    for places, symbols in (
+        (plan.pilot, plan.pilot_symbols),
+        (plan.data, plan.symbols(encode(payload, key))),
+    ):
+        spectrum[places[:, 1], places[:, 0] % TILE] = symbols * weight(places)
+    pattern = np.fft.ifft2(spectrum).real
+    pattern /= pattern.std()
+    return np.asarray(np.round(np.clip(pattern, -CREST, CREST) * UNIT), dtype=np.int8)
+
+
+def weight(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Relative amplitude [N] of waves [N, 2]."""
+    radius = np.hypot(places[:, 0], places[:, 1])
+    return np.asarray(1 / radius**SLOPE, dtype=np.float64)

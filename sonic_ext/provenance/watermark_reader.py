@@ -1,0 +1,323 @@
+"""Reads the invisible watermark: gathers what changes sign with it, finds scale and shift, decodes.
+
+1. Each frame is compared with the one 0.8 s earlier. What stood still is gone, the pattern is doubled. The differences
+   are cut to a few grey levels (motion makes large ones) and summed for each phase of the sign's clock.
+2. Sums are weighted by the inverse of their local power and taken to the frequency plane. For each trial scale the
+   pilot's waves are looked up there; their agreement over all shifts, one inverse FFT, is the score.
+3. At the best scales every wave is measured exactly, weighted by its ring's signal and noise, and decoded. Only a
+   message whose 48-bit MAC agrees is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadSetting, BadVideo
+from .codec import CODED_BITS, MAC_BITS, decode, encode
+from .watermark_pattern import HALF_PERIOD, HIGH, LOW, TILE, Layout, layout, sign_of, tick_of
+
+WINDOW = 1024
+"""Longest side that is looked at; of larger frames the middle."""
+SMALLEST = 64
+"""Below this side no tile is left, even at half size."""
+PHASES = 10
+"""Sums kept, each for HALF_PERIOD / PHASES ticks of the sign's clock."""
+CUT = 6.0
+"""Differences are cut at this many grey levels, after their local mean is taken off."""
+LOCAL_MEAN = 25
+LOCAL_POWER = 15
+SCALES = (0.45, 2.2)
+GRID = 64
+"""Shifts tried per side of the tile while searching, twice that over two when reading."""
+CANDIDATES = 6
+FIRST_LOOK = 60
+"""Ticks before the first try; then at twice as many, and so on up to LONGEST."""
+LONGEST = 480
+"""Ticks between tries later on; after each the sums are halved, so that a cut in the video is forgotten."""
+RINGS = 6
+
+Complex = NDArray[np.complex64]
+Real = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An id that was read, and how well."""
+
+    payload: int
+    """The 64-bit id."""
+    odds: float
+    """Upper bound on the probability that frames without this mark had given any id: tries * 2**-48."""
+    frames: int
+    """Frames looked at."""
+    scale: tuple[float, float]
+    """Size now over size when marked, across and down."""
+    mirrored: bool
+    """True when the video is flipped left to right."""
+    signal: float
+    """Amplitude over noise of a coded bit; below about 1 nothing can be read, fresh exports have 3 and more."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A guess at how the pattern lies in the frame."""
+
+    score: float
+    phase: int
+    """Index of the sum at which the sign turns."""
+    scale: tuple[float, float]
+
+
+class Reader:
+    """Takes frames one at a time; see `detect`."""
+
+    def __init__(self, fps: float, key: bytes) -> None:
+        if not fps > 0:
+            raise BadSetting(f"The frame rate is {fps}.", "Give the video's frames per second.")
+        self._fps = fps
+        self._key = key
+        self._frames = 0
+        self._tries = 0
+        self._tick = -1
+        self._next_look = FIRST_LOOK
+        self._seen: list[NDArray[np.uint8]] = []
+        self._sums = np.zeros((0, 0, 0), dtype=np.float32)
+        self._fresh = False
+
+    def push(self, luma: NDArray[np.uint8]) -> Detection | None:
+        """Take the next frame; a Detection as soon as the id can be read."""
+        if luma.ndim != 2 or luma.dtype != np.uint8:
+            raise BadVideo(f"A frame is {luma.dtype} {luma.shape}.", "Give luma planes, uint8 [h, w].")
+        middle = _middle(luma)
+        self._check_size(middle)
+        tick = tick_of(self._frames, self._fps)
+        self._frames += 1
+        for now in range(self._tick + 1, tick + 1):
+            self._gather(middle, now)
+        self._tick = tick
+        return self._look() if tick + 1 >= self._next_look else None
+
+    def finish(self) -> Detection | None:
+        """Try once more with all that was seen since the last try."""
+        return self._read() if self._fresh else None
+
+    def _check_size(self, frame: NDArray[np.uint8]) -> None:
+        if self._sums.size and frame.shape != self._sums.shape[1:]:
+            raise BadVideo("The frames change their size.", "Read one video stream at a time.")
+        if not self._sums.size:
+            self._sums = np.zeros((PHASES, *frame.shape), dtype=np.float32)
+
+    def _gather(self, frame: NDArray[np.uint8], tick: int) -> None:
+        """Add the change since half a period ago to the sum of its phase."""
+        place = tick % HALF_PERIOD
+        if len(self._seen) < HALF_PERIOD:
+            self._seen.append(frame.copy())
+            return
+        change = cv2.subtract(frame, self._seen[place], dtype=cv2.CV_32F)
+        change -= cv2.blur(change, (LOCAL_MEAN, LOCAL_MEAN))
+        np.clip(change, -CUT, CUT, out=change)
+        total = self._sums[place * PHASES // HALF_PERIOD]
+        (np.add if sign_of(tick) > 0 else np.subtract)(total, change, out=total)
+        self._seen[place] = frame.copy()
+        self._fresh = True
+
+    def _look(self) -> Detection | None:
+        """A scheduled try."""
+        self._next_look += min(self._next_look, LONGEST)
+        found = self._read()
+        if found is None and self._tick >= LONGEST:
+            self._sums *= 0.5
+        return found
+
+    def _read(self) -> Detection | None:
+        """Search and decode what was gathered, as it is and mirrored."""
+        self._fresh = False
+        if min(self._sums.shape[1:]) < SMALLEST:
+            return None
+        weighted = self._sums * _weights(self._sums)
+        for mirrored in (False, True):
+            view = np.ascontiguousarray(weighted[:, :, ::-1]) if mirrored else weighted
+            for place in Search(view, self._key).places():
+                self._tries += 1
+                found = _decode_at(view, place, self._key)
+                if found is not None:
+                    payload, signal = found
+                    odds = self._tries / 2.0**MAC_BITS
+                    return Detection(payload, odds, self._frames, place.scale, mirrored, signal)
+        return None
+
+
+def _middle(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle of a frame, at most WINDOW on a side."""
+    height, width = luma.shape
+    top, left = max(0, height - WINDOW) // 2, max(0, width - WINDOW) // 2
+    return luma[top : top + WINDOW, left : left + WINDOW]
+
+
+def _weights(sums: Real) -> Real:
+    """Trust in each pixel, float32 [h, w]: one over the local power of the sums, for moving places are noisy."""
+    power = np.zeros(sums.shape[1:], dtype=np.float32)
+    for total in sums:
+        power += total * total
+    power = cv2.blur(power, (LOCAL_POWER, LOCAL_POWER))
+    return np.asarray(1.0 / (power + 0.1 * np.median(power) + 1e-3), dtype=np.float32)
+
+
+def _turns() -> Real:
+    """Signs that add up the sums when the pattern turns at phase p: float32 [PHASES (p), PHASES]."""
+    phase, index = np.mgrid[0:PHASES, 0:PHASES]
+    return np.where(index < phase, -1.0, 1.0).astype(np.float32)
+
+
+class Search:
+    """Looks for the pilot's waves in the spectra of the sums at many scales."""
+
+    def __init__(self, sums: Real, key: bytes) -> None:
+        self._plan = layout(key)
+        self._side = max(sums.shape[1:])
+        self._size = 1 << int(np.ceil(np.log2(1.5 * self._side)))
+        self._spectra = _spectra(sums, self._size)
+
+    def places(self) -> list[Place]:
+        """The CANDIDATES likeliest places, best first."""
+        found = [self._best((scale, scale)) for scale in self._scales()]
+        found.sort(key=lambda place: place.score, reverse=True)
+        picked: list[Place] = []
+        for place in found:
+            if all(abs(place.scale[0] / other.scale[0] - 1) > 0.008 for other in picked):
+                picked.append(place)
+            if len(picked) == CANDIDATES:
+                break
+        return [self._refine(place) for place in picked]
+
+    def _step(self, scale: float) -> float:
+        """Distance of scales at which the finest wave slips by 0.4 of a turn across the frame."""
+        return 0.4 * scale * scale * TILE / (self._side * HIGH)
+
+    def _scales(self) -> Iterator[float]:
+        scale, last = SCALES
+        while scale < last:
+            yield scale
+            scale += self._step(scale)
+
+    def _refine(self, place: Place) -> Place:
+        """Better scales, across and down apart, near a place."""
+        step = self._step(place.scale[0])
+        for finer in (0.5 * step, 0.25 * step):
+            across, down = place.scale
+            near = [(across + i * finer, down + j * finer) for i in range(-2, 3) for j in range(-2, 3)]
+            place = max((self._best(scale) for scale in near), key=lambda found: found.score)
+        return place
+
+    def _best(self, scale: tuple[float, float]) -> Place:
+        """The pilot's best agreement at a scale, over phases and shifts."""
+        waves = self._plan.pilot / (TILE * np.array(scale)) * self._size
+        found = _turns() @ (_sample(self._spectra, waves) * self._plan.pilot_symbols.conj())
+        found /= _smooth(np.abs(found)) + 1e-12
+        peaks = np.abs(_shifts(found, self._plan.pilot, GRID)).max(axis=(1, 2))
+        scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1))
+        phase = int(scores.argmax())
+        return Place(float(scores[phase]), phase, scale)
+
+
+def _spectra(sums: Real, size: int) -> Complex:
+    """Spectra of the sums about the frame's middle, complex64 [PHASES, size, size // 2 + 1]."""
+    height, width = sums.shape[1:]
+    down = np.exp(1j * np.pi * np.fft.fftfreq(size) * (height - 1))[:, None]
+    across = np.exp(1j * np.pi * np.fft.rfftfreq(size) * (width - 1))[None]
+    out = np.empty((len(sums), size, size // 2 + 1), dtype=np.complex64)
+    for target, total in zip(out, sums):
+        target[...] = np.fft.rfft2(total, (size, size)) * down * across
+    return out
+
+
+def _sample(spectra: Complex, waves: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Spectra [P, size, half] at fractional bins `waves` [K, 2] of (x, y), bilinear: complex [P, K]."""
+    size = spectra.shape[1]
+    mirrored = waves[:, 0] < 0
+    x, y = np.where(mirrored[:, None], -waves, waves).T
+    x = np.minimum(x, size // 2 - 1.001)
+    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    right_share, low_share = x - left, y - top
+    upper, lower = spectra[:, top % size], spectra[:, (top + 1) % size]
+    k = np.arange(len(waves))
+    high = upper[:, k, left] * (1 - right_share) + upper[:, k, left + 1] * right_share
+    low = lower[:, k, left] * (1 - right_share) + lower[:, k, left + 1] * right_share
+    found = high * (1 - low_share) + low * low_share
+    return np.where(mirrored, found.conj(), found)
+
+
+def _smooth(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running mean of 15 over the last axis (waves by rising radius), edges repeated."""
+    return np.asarray(cv2.blur(sizes, (15, 1), borderType=cv2.BORDER_REPLICATE), dtype=np.float64)
+
+
+def _shifts(found: NDArray[np.complex128], waves: NDArray[np.int64], grid: int) -> NDArray[np.float64]:
+    """Agreement of wave amplitudes [P, K] at every shift of the tile: [P, grid, grid] of (y, x)."""
+    plane = np.zeros((len(found), grid, grid), dtype=np.complex128)
+    plane[:, waves[:, 1], waves[:, 0] % grid] = found
+    return np.asarray(np.fft.ifft2(plane).real * grid * grid, dtype=np.float64)
+
+
+def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None:
+    """The id read at a place and its signal, or None."""
+    plan = layout(key)
+    on, off = (_turns() @ _measure(sums, place.scale, offset).reshape(PHASES, -1) for offset in (0.0, 0.5))
+    on, off = on.reshape(PHASES, HIGH + 1, -1), off.reshape(PHASES, HIGH + 1, -1)
+    noise = np.sqrt(np.mean(np.abs(off) ** 2, axis=(1, 2))) + 1e-12
+    pilot = _pick(on, plan.pilot) * plan.pilot_symbols.conj() / noise[:, None]
+    agreement = _shifts(pilot / (np.abs(pilot) + 1e-12) ** 0.5, plan.pilot, 2 * TILE)
+    phase, down, across = np.unravel_index(int(np.abs(agreement).argmax()), agreement.shape)
+    sign = np.sign(agreement[phase, down, across])
+    shift = np.array([across, down]) / (2.0 * TILE)
+    pilot_part = (pilot[phase] * np.exp(2j * np.pi * plan.pilot @ shift) * sign).real
+    waves = _pick(on, plan.data)[phase] / noise[phase] * np.exp(2j * np.pi * plan.data @ shift) * sign
+    trust = _trust(plan, pilot_part, np.abs(_pick(off, plan.data)[phase] / noise[phase]) ** 2)
+    parts = np.stack([waves.real, waves.imag], axis=1) * plan.signs
+    soft = np.bincount(plan.bits.ravel(), (parts * trust[:, None]).ravel(), CODED_BITS)
+    payload = decode(soft.astype(np.float32), key)
+    return None if payload is None else (payload, _signal(plan, parts, encode(payload, key)))
+
+
+def _measure(sums: Real, scale: tuple[float, float], offset: float) -> Complex:
+    """Exact spectra at the tile's lattice, moved by `offset`: complex64 [PHASES, HIGH + 1, 2 * HIGH + 1] of (y, x)."""
+    height, width = sums.shape[1:]
+    across = (np.arange(-HIGH, HIGH + 1) + offset) / (TILE * scale[0])
+    down = (np.arange(HIGH + 1) + offset) / (TILE * scale[1])
+    x, y = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
+    to_x = np.exp(-2j * np.pi * np.outer(x, across)).astype(np.complex64)
+    to_y = np.exp(-2j * np.pi * np.outer(down, y)).astype(np.complex64)
+    rows = sums.reshape(-1, width)
+    half = (rows @ to_x.real + 1j * (rows @ to_x.imag)).astype(np.complex64).reshape(len(sums), height, -1)
+    return np.asarray(to_y @ half, dtype=np.complex64)
+
+
+def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
+    """Amplitudes [P, N] of waves [N, 2] on measured lattices [P, HIGH + 1, 2 * HIGH + 1]."""
+    return lattice[:, waves[:, 1], waves[:, 0] + HIGH]
+
+
+def _trust(plan: Layout, pilot: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight of each data wave [M]: its ring's pilot amplitude over its ring's noise power."""
+    edges = np.linspace(LOW, HIGH, RINGS + 1)[1:-1]
+    pilot_ring = np.digitize(np.hypot(*plan.pilot.T), edges)
+    data_ring = np.digitize(np.hypot(*plan.data.T), edges)
+    trust = np.zeros(len(plan.data))
+    for ring in range(RINGS):
+        here = data_ring == ring
+        trust[here] = max(0.0, pilot[pilot_ring == ring].mean()) / (noise[here].mean() + 1e-12)
+    return trust
+
+
+def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -> float:
+    """Amplitude over noise of a coded bit, all its copies together, knowing what was sent."""
+    known = parts * coded[plan.bits]
+    power = 0.0
+    for ring in np.array_split(known, RINGS):
+        power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
+    return float(np.sqrt(power / CODED_BITS))
