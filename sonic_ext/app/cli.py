@@ -1,0 +1,198 @@
+"""The command line: `sonic animate | export | preflight | verify | consent | serve`.
+
+Exit codes, the same for every command:
+
+    0    done; for verify: intact
+    1    verify only: nothing shows that the file was altered, but its signature is gone or it has no marks
+    2    bad input or usage
+    3    refused by the gate, ledger altered; for verify: the file was altered
+    4    something is missing; the message says the command that brings it
+    130  interrupted
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .. import __version__
+from ..errors import BadInput, Cancelled, SonicError
+from ..settings import PRESETS, describe
+from . import form
+from .console import Console, tolerate_any_text
+from .interrupt import interrupts
+
+CODES = (__doc__ or "").split("\n\n", 1)[1]
+
+
+class BadUsage(BadInput):
+    """The command line itself cannot be understood."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadUsage(f"{message[:1].upper()}{message[1:]}.", f"See: {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console("--json" in words)
+    tolerate_any_text()
+    with interrupts(console.json_wanted) as signals:
+        try:
+            options = parser().parse_args(words)
+            from . import commands
+
+            return commands.run(options, console, signals)
+        except SonicError as error:
+            return console.error(error)
+        except KeyboardInterrupt:
+            return console.error(Cancelled())
+        except SystemExit as leaving:  # --help and --version
+            return int(leaving.code or 0)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line."""
+    top = _Parser(
+        prog="sonic",
+        description="A portrait and a voice become a marked, signed, consented video.",
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"sonic {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _animate(commands)
+    _export(commands)
+    _preflight(commands)
+    _verify(commands)
+    _consent(commands)
+    _serve(commands)
+    return top
+
+
+def _command(commands: Any, name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout, also for errors")
+    return made
+
+
+def _animate(commands: Any) -> None:
+    made = _command(commands, "animate", "Make a video and export it.", _settings_help())
+    _add_sources(made)
+    _add_output(made)
+    _add_consent(made)
+    _add_settings(made)
+
+
+def _export(commands: Any) -> None:
+    made = _command(
+        commands,
+        "export",
+        "Export a video that is finished but was not let out: refused or interrupted at the gate.",
+    )
+    made.add_argument("take", metavar="TAKE", help="id that `sonic animate` named, 16 digits")
+    _add_output(made)
+    _add_consent(made)
+
+
+def _preflight(commands: Any) -> None:
+    made = _command(commands, "preflight", "Show what a video will be before it is made.", _settings_help())
+    _add_sources(made)
+    made.add_argument("--picture", metavar="OUT.png", help="write the portrait with the face box drawn on it")
+    made.add_argument("--overwrite", action="store_true", help="replace a picture that exists")
+    _add_settings(made)
+
+
+def _verify(commands: Any) -> None:
+    made = _command(
+        commands,
+        "verify",
+        "Say where a video comes from and whether it was altered.",
+        "exit codes: 0 intact; 1 no valid signature but nothing that shows a change either (metadata lost,\n"
+        "or never marked); 2 not a video; 3 altered. --json tells these apart under `verdict`.",
+    )
+    made.add_argument("file", metavar="FILE", help="a video")
+
+
+def _consent(commands: Any) -> None:
+    made = _command(commands, "consent", "Look into the consent ledger, or take a consent back.")
+    actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _command(actions, "list", "List all records; says so if the ledger was altered.")
+    show = _command(actions, "show", "Show one record.")
+    show.add_argument("id", metavar="ID", help="id of a record or of a take; its beginning is enough")
+    revoke = _command(actions, "revoke", "Stop further exports of the portrait of a record, for good.")
+    revoke.add_argument("id", metavar="ID", help="id of a record, or SHA-256 of a portrait")
+    revoke.add_argument("--reason", default="", metavar="TEXT", help="kept in the ledger")
+
+
+def _serve(commands: Any) -> None:
+    made = _command(commands, "serve", "Open the page in a browser on this computer.")
+    made.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    made.add_argument("--port", type=_port, metavar="NUMBER", help="default: the first free one from 7870")
+    made.add_argument("--open", action="store_true", help="open the browser")
+    made.add_argument(
+        "--output-dir", default="outputs", metavar="FOLDER", help="exported videos; default: ./%(default)s"
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _add_sources(made: argparse.ArgumentParser) -> None:
+    made.add_argument("portrait", metavar="PORTRAIT", help="a picture with a face")
+    made.add_argument("audio", metavar="AUDIO", help="speech, or a video with speech")
+
+
+def _add_output(made: argparse.ArgumentParser) -> None:
+    made.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="where the video goes")
+    made.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def _add_consent(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("consent", "BASIS is self, authorised, synthetic or estate.")
+    group.add_argument("--consent-face", default="", metavar="BASIS", help="why this face may be shown")
+    group.add_argument("--consent-voice", default="", metavar="BASIS", help="why this voice may be used")
+    group.add_argument("--consent-purpose", default="", metavar="TEXT", help="what the video is for")
+    group.add_argument("--consent-expires", default="", metavar="YYYY-MM-DD", help="last day of the consent")
+    group.add_argument("--consent-contact", default="", metavar="TEXT", help="where it can be taken back")
+    group.add_argument("--consent-operator", default="", metavar="TEXT", help="who exports")
+    group.add_argument("--consent-subject", default="", metavar="TEXT", help="names; stay on this computer")
+    group.add_argument("--consent-evidence", default="", metavar="FILE", help="only its hash is kept")
+
+
+def _add_settings(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("settings")
+    group.add_argument("--engine", choices=describe()["engine"].choices, help="default: auto")
+    group.add_argument("--preset", choices=tuple(PRESETS), default="standard", help="default: %(default)s")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="may be repeated"
+    )
+
+
+def _settings_help() -> str:
+    """Every setting with its default and range, for `--set`."""
+    lines = ["settings for --set:"]
+    for control in form.controls():
+        legal = form.range_text(describe()[control.name])
+        default = control.value if control.value != "" else "none"
+        lines.append(f"  {control.name} = {default}" + (f"  ({legal})" if legal else ""))
+        lines.append(f"      {control.help}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""What the commands of the command line do. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadOutput, BadSetting, Cancelled, SonicError
+from ..settings import PRESETS, Settings
+from .console import Console, ProgressLine, bytes_text, duration_text
+from .interrupt import Interrupts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..pipeline import Preflight
+    from ..provenance.consent import Consent, Record
+    from ..provenance.gate import Exported
+    from ..provenance.store import Take
+    from ..provenance.verify import Verification
+
+KEPT_DAYS = 7
+"""How long the private store keeps a take, see `Store.expire`."""
+
+INTACT, NOT_SHOWN, ALTERED = 0, 1, 3
+"""Exit codes of `verify`."""
+
+
+def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    """Carry out a parsed command; returns the exit code. Errors are raised."""
+    name = options.command if options.command != "consent" else f"consent_{options.action}"
+    return _COMMANDS[name](options, console, signals)
+
+
+def _animate(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    settings = _settings(options)
+    from .. import pipeline
+
+    consent = _consent(options)
+    output = _checked_output(options)
+    portrait = _unrevoked_portrait(options.portrait)
+    signals.unwind()
+    with signals.polite():
+        take = _with_progress(
+            signals,
+            lambda progress: pipeline.animate(portrait, options.audio, settings, progress=progress),
+        )
+        console.warnings(take.warnings)
+        return _let_out(take, output, consent, options, console, signals)
+
+
+def _export(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..provenance.store import Store
+
+    consent = _consent(options)
+    output = _checked_output(options)
+    signals.unwind()
+    take = Store().load(options.take)
+    with signals.polite():
+        return _let_out(take, output, consent, options, console, signals)
+
+
+def _preflight(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    settings = _settings(options)
+    from .. import pipeline
+
+    signals.unwind()
+    picture = Path(options.picture) if options.picture else None
+    if picture is not None:
+        _check_place(picture, ".png", options.overwrite)
+    found = _with_progress(
+        signals,
+        lambda progress: pipeline.preflight(options.portrait, options.audio, settings, progress=progress),
+    )
+    if picture is not None:
+        _write_png(picture, found.picture)
+    values = found.to_dict() | ({"picture": str(picture)} if picture else {})
+    console.result(values, preflight_text(found))
+    console.warnings(found.warnings)
+    return 0
+
+
+def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..provenance.verify import verify
+
+    signals.unwind()
+    found = verify(Path(options.file))
+    console.result(found.to_dict() | {"exit_code": verdict_code(found)}, found.text())
+    return verdict_code(found)
+
+
+def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..provenance.consent import Ledger
+
+    signals.unwind()
+    ledger = Ledger()
+    ledger.check()
+    records = ledger.records()
+    lines = [_record_line(record) for record in records] or ["No consent has been recorded yet."]
+    console.result({"records": [record.to_dict() for record in records]}, "\n".join(lines))
+    return 0
+
+
+def _consent_show(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..provenance.consent import Ledger
+
+    signals.unwind()
+    record = Ledger().show(options.id)
+    console.result(record.to_dict(), record.text())
+    return 0
+
+
+def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..provenance.consent import Ledger
+
+    signals.unwind()
+    done = Ledger().revoke(options.id, options.reason)
+    values = {"time": done.time.isoformat(), "hashes": list(done.hashes), "records": list(done.records)}
+    text = f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}."
+    console.result(values, text)
+    return 0
+
+
+def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..hosts.standalone import Standalone
+    from .server import serve
+
+    signals.unwind()
+    host = Standalone(Path(options.output_dir))
+    serve(
+        host,
+        options.host,
+        options.port,
+        opened=lambda url: console.result({"url": url}, f"The page is at {url} - stop it with Ctrl-C."),
+        browser=options.open,
+    )
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] = {
+    "animate": _animate,
+    "export": _export,
+    "preflight": _preflight,
+    "verify": _verify,
+    "consent_list": _consent_list,
+    "consent_show": _consent_show,
+    "consent_revoke": _consent_revoke,
+    "serve": _serve,
+}
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Preset, then --engine, then every --set in its order."""
+    named: dict[str, Any] = dict(PRESETS[options.preset])
+    if options.engine:
+        named["engine"] = options.engine
+    for change in options.changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise BadSetting(f"--set {change!r} has no value.", "Write it as --set name=value.")
+        named[name.strip()] = value
+    return Settings.from_mapping(named)
+
+
+def _consent(options: argparse.Namespace) -> Consent:
+    """The consent as stated, checked as far as it can be before there is a video."""
+    from ..provenance.consent import Consent
+
+    prefix = "consent_"
+    named = {key[len(prefix) :]: value for key, value in vars(options).items() if key.startswith(prefix)}
+    consent = Consent.from_mapping(named)
+    consent.check()
+    return consent
+
+
+def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> Any:
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        return work(line)
+    finally:
+        line.close()
+
+
+def _unrevoked_portrait(path: str) -> Any:
+    """The portrait, read; refused here, before any work, if its consent was taken back."""
+    from ..media.image import read_portrait
+    from ..provenance.consent import Ledger
+
+    portrait = read_portrait(path)
+    Ledger().refuse_revoked(portrait.sha256, portrait.pixel_sha256)
+    return portrait
+
+
+def _let_out(
+    take: Take,
+    output: Path,
+    consent: Consent,
+    options: argparse.Namespace,
+    console: Console,
+    signals: Interrupts,
+) -> int:
+    """Through the gate; a take that does not pass stays in the private store, and its id is said."""
+    from .. import pipeline
+
+    try:
+        if signals.asked:
+            raise Cancelled
+        exported = pipeline.export(take, output, consent, overwrite=options.overwrite)
+    except (SonicError, KeyboardInterrupt) as problem:
+        error = problem if isinstance(problem, SonicError) else Cancelled()
+        code = console.error(error, {"take": take.id})
+        console.note(f"The finished video is kept for {KEPT_DAYS} days: sonic export {take.id} -o OUT.mp4 …")
+        return code
+    console.warnings(consent.warnings())
+    console.result(_exported_values(take, exported), exported_text(take, exported))
+    return 0
+
+
+def _exported_values(take: Take, exported: Exported) -> dict[str, Any]:
+    names = ("engine", "seed", "width", "height", "fps", "frames", "seconds", "framing", "sync_offset")
+    return {
+        "path": str(exported.path),
+        "record": exported.record.id,
+        "take": take.id,
+        **{name: getattr(take, name) for name in names},
+        "warnings": list(take.warnings),
+    }
+
+
+def exported_text(take: Take, exported: Exported) -> str:
+    """Where the video is and what it is."""
+    return (
+        f"{exported.path}\n"
+        f"{take.width}×{take.height}, {duration_text(take.seconds)}, {take.fps} frames/s, "
+        f"{take.engine} engine, seed {take.seed}\n"
+        f"Consent record {exported.record.id}. Check it with: sonic verify"
+    )
+
+
+def preflight_text(found: Preflight) -> str:
+    """What the video will be, a line for each fact."""
+    box = ", ".join(map(str, found.face_box))
+    return "\n".join(
+        (
+            f"Length:     {found.seconds:.2f} s, {found.frames} frames at {found.fps}/s",
+            f"Size:       {found.width}×{found.height}",
+            f"Face box:   {box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, "
+            f"turned {abs(found.yaw):.0f}°",
+            f"Loudness:   {found.loudness:.1f} LUFS",
+            f"Engine:     {found.engine}",
+            f"Forecast:   {duration_text(found.seconds_needed)}, {bytes_text(found.memory_needed)} of memory",
+        )
+    )
+
+
+def verdict_code(found: Verification) -> int:
+    """Exit code of `verify`."""
+    return {"intact": INTACT, "altered": ALTERED}.get(str(found.verdict), NOT_SHOWN)
+
+
+def _record_line(record: Record) -> str:
+    until = f"until {record.expires}" if record.expires else "no end"
+    return (
+        f"{record.id}  {record.time:%Y-%m-%d %H:%M}  {record.state:<12}  "
+        f"face {record.face}, voice {record.voice}, {until}  {record.output_name}"
+    ).rstrip()
+
+
+def _checked_output(options: argparse.Namespace) -> Path:
+    """The place of the video, refused now if it could not be written to after minutes of work.
+
+    The gate checks it again when it writes.
+    """
+    path = Path(options.output)
+    _check_place(path, ".mp4", options.overwrite)
+    return path
+
+
+def _check_place(path: Path, suffix: str, overwrite: bool) -> None:
+    if path.suffix.lower() != suffix:
+        raise BadOutput(f"{path} does not end in {suffix}.", f"Give a name such as out{suffix}.")
+    if path.is_dir():
+        raise BadOutput(f"{path} is a folder.", f"Give the name of a file in it, such as out{suffix}.")
+    if path.exists() and not overwrite:
+        raise BadOutput(f"{path} exists already.", "Choose another name, or add --overwrite.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise BadOutput(f"The folder {folder} does not exist.", "Make it first, or choose another one.")
+    if not os.access(folder, os.W_OK):
+        raise BadOutput(f"The folder {folder} cannot be written to.", "Choose another one.")
+
+
+def _write_png(path: Path, rgb: np.ndarray) -> None:
+    """Whole or not at all."""
+    import secrets
+
+    from PIL import Image
+
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        Image.fromarray(rgb).save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        raise BadOutput(
+            f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+"""gradio 3.41 (pydantic 1) and 4.40 (pydantic 2): the one place that knows what differs between them."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import mimetypes
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingPart
+
+try:
+    gr: Any = importlib.import_module("gradio")
+except ModuleNotFoundError as error:
+    raise MissingPart(
+        f"The page needs gradio, and {error.name} is not installed.",
+        'Bring it with: python -m pip install "sonic-ext[standalone]"',
+    ) from error
+
+MAJOR = int(gr.__version__.split(".")[0])
+"""3 or 4."""
+
+if TYPE_CHECKING:
+    Request = Any
+    SelectData = Any
+else:
+    Request = gr.Request
+    SelectData = gr.SelectData
+
+FONTS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
+MONOSPACE = ("ui-monospace", "SFMono-Regular", "Consolas", "Liberation Mono", "monospace")
+
+
+def theme() -> Any:
+    """A calm theme from fonts that every machine has: nothing is fetched from outside."""
+    base = gr.themes.Default(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        font=FONTS,
+        font_mono=MONOSPACE,
+        radius_size="md",
+    )
+    return base.set(
+        slider_color="*primary_600",
+        slider_color_dark="*primary_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        button_primary_border_color="*primary_600",
+        button_primary_border_color_dark="*primary_700",
+    )
+
+
+def image_input(**options: Any) -> Any:
+    """A picture upload that hands on the path of the very file given.
+
+    gradio's own would decode and write it anew, which loses EXIF, C2PA and sixteen bits.
+    """
+    sources = {"source": "upload", "tool": "select"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
+    image = gr.Image(type="filepath", **sources, **options)
+    folder = Path(image.GRADIO_CACHE if MAJOR > 3 else image.DEFAULT_TEMP_DIR)
+    image.preprocess = (lambda value: _data_url_file(value, folder)) if MAJOR == 3 else _uploaded_path
+    return image
+
+
+def audio_inputs(label: str, elem_id: str) -> list[Any]:
+    """Sound from a file and from the microphone: one component with two sources, or two components."""
+    if MAJOR > 3:
+        both = gr.Audio(label=label, sources=["upload", "microphone"], type="filepath", elem_id=elem_id)
+        both.preprocess = _uploaded_path
+        return [both]
+    made = []
+    with gr.Tabs(elem_classes="sonic-sources"):
+        for source, title in (("upload", "Speech file"), ("microphone", "Microphone")):
+            with gr.TabItem(title):
+                made.append(_audio_3(label, source, elem_id))
+    return made
+
+
+def _audio_3(label: str, source: str, elem_id: str) -> Any:
+    name = elem_id if source == "upload" else f"{elem_id}_{source}"
+    audio = gr.Audio(label=label, source=source, type="filepath", elem_id=name)
+    trimmed = audio.preprocess
+
+    def preprocess(value: dict[str, Any] | None) -> str | None:
+        """The file as given; through gradio's own cutter only when the user cut it."""
+        whole = value and value.get("crop_min", 0) == 0 and value.get("crop_max", 100) == 100
+        if whole and value and value.get("is_file"):
+            return str(audio.make_temp_copy_if_needed(value["name"]))
+        path: str | None = trimmed(value)
+        return path
+
+    audio.preprocess = preprocess
+    return audio
+
+
+def file_input(**options: Any) -> Any:
+    """A file upload that hands on one path."""
+    return gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
+
+
+def path_of(value: Any) -> str | None:
+    """The path that a `file_input` handed on."""
+    return value if value is None or isinstance(value, str) else str(value.name)
+
+
+def served_copy(component: Any, path: Path) -> str:
+    """A copy in gradio's own cache, from where the page may fetch it, and nothing beside it."""
+    root = Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR)
+    folder = root / secrets.token_hex(16)
+    folder.mkdir(parents=True, mode=0o700)
+    return shutil.copyfile(path, folder / path.name).__fspath__()
+
+
+def queue(blocks: Any, at_once: int) -> None:
+    """Let `at_once` events run at the same time and keep their endpoints out of the API page."""
+    if MAJOR == 3:
+        blocks.queue(concurrency_count=at_once, api_open=False)
+    else:
+        blocks.queue(default_concurrency_limit=at_once, api_open=False)
+
+
+def mount(app: Any, blocks: Any, *, allowed: Sequence[Path], blocked: Sequence[Path]) -> None:
+    """Put the page at the root of a FastAPI app; `/file=` hands out `allowed` and never `blocked`."""
+    paths = {
+        "allowed_paths": [str(path.resolve()) for path in allowed],
+        "blocked_paths": [str(path.resolve()) for path in blocked],
+    }
+    if MAJOR > 3:
+        gr.mount_gradio_app(app, blocks, path="/", **paths)
+        return
+    for name, value in paths.items():
+        setattr(blocks, name, value)
+    gr.mount_gradio_app(app, blocks, path="/")
+    for route in app.routes:
+        if isinstance(getattr(route, "app", None), gr.routes.App):
+            # gradio 3 serves everything below the folder it was started in
+            route.app.cwd = paths["allowed_paths"][0]
+
+
+def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:
+    """Call `fn` at each of the events; gradio 3 has no `gr.on`."""
+    for event in events:
+        event(fn, **options)
+
+
+def _uploaded_path(value: Any) -> str | None:
+    return None if value is None else str(value.path)
+
+
+def _data_url_file(value: str | None, folder: Path) -> str | None:
+    """gradio 3 sends a picture as `data:image/png;base64,…`."""
+    if value is None:
+        return None
+    head, _, body = value.partition(",")
+    suffix = mimetypes.guess_extension(head.removeprefix("data:").split(";")[0]) or ".bin"
+    place = folder / secrets.token_hex(16)
+    place.mkdir(parents=True, mode=0o700)
+    path = place / f"portrait{suffix}"
+    path.write_bytes(base64.b64decode(body))
+    return str(path)

@@ -1,0 +1,70 @@
+"""The consent section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ConsentMissing
+from ..provenance.consent import NOTICE, Basis, Consent
+from . import compat
+from .compat import gr
+
+_MEANINGS = {
+    Basis.SELF: "My own",
+    Basis.AUTHORISED: "The person agreed",
+    Basis.SYNTHETIC: "Synthetic: nobody's",
+    Basis.ESTATE: "The estate agreed",
+}
+_BY_MEANING = {meaning: str(basis) for basis, meaning in _MEANINGS.items()}
+
+
+class ConsentForm:
+    """Face and voice separately, and what the record keeps besides."""
+
+    def __init__(self) -> None:
+        gr.HTML(f'<p class="sonic-notice">{NOTICE}</p>')
+        with gr.Row():
+            self.face = gr.Dropdown(list(_BY_MEANING), label="The face is", elem_id="sonic_consent_face")
+            self.voice = gr.Dropdown(list(_BY_MEANING), label="The voice is", elem_id="sonic_consent_voice")
+        with gr.Accordion("Kept with the record", open=False):
+            self.purpose = gr.Textbox(label="Purpose", max_lines=1)
+            with gr.Row():
+                self.expires = gr.Textbox(label="Last day", placeholder="YYYY-MM-DD, or no end", max_lines=1)
+                self.contact = gr.Textbox(label="Contact to take it back", max_lines=1)
+            with gr.Row():
+                self.operator = gr.Textbox(label="Who exports", max_lines=1)
+                self.subject = gr.Textbox(label="Names of the persons", max_lines=1)
+            self.evidence = compat.file_input(label="Evidence: only its hash is kept", height=110)
+        self.stated = gr.Checkbox(label="I state that this is true.", elem_id="sonic_consent_stated")
+
+    @property
+    def components(self) -> list[Any]:
+        """Inputs for `read`, in its order."""
+        return [
+            self.stated, self.face, self.voice, self.purpose, self.expires, self.contact,
+            self.operator, self.subject, self.evidence,
+        ]  # fmt: skip
+
+    def read(self, values: Sequence[Any]) -> Consent:
+        """The consent as stated.
+
+        Raises:
+            ConsentMissing: the box is not ticked, or a basis is missing.
+            BadSetting: the last day is not a date.
+        """
+        stated, face, voice, purpose, expires, contact, operator, subject, evidence = values
+        if not stated:
+            raise ConsentMissing("The consent is not stated.", "Read the notice and tick the box by Export.")
+        return Consent.from_mapping(
+            {
+                "face": _BY_MEANING.get(face or "", ""),
+                "voice": _BY_MEANING.get(voice or "", ""),
+                "purpose": purpose,
+                "expires": expires,
+                "contact": contact,
+                "operator": operator,
+                "subject": subject,
+                "evidence": compat.path_of(evidence),
+            }
+        )

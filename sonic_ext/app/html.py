@@ -1,0 +1,176 @@
+"""Small pieces of HTML for the page, as pure functions; every value is escaped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ..errors import Cancelled, SonicError
+from ..ports import Step
+from .console import bytes_text, duration_text
+
+if TYPE_CHECKING:
+    from ..pipeline import Preflight
+    from ..provenance.consent import Record
+
+_log = logging.getLogger(__name__)
+
+
+def style() -> str:
+    """The page's style sheet as an element, so that it travels with the tab into any host."""
+    css = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    return f"<style>{css}</style>"
+
+
+def banner(kind: str, message: str, hint: str = "") -> str:
+    """A box with one sentence, and a second one on what to do. `kind`: error, warning, good, note."""
+    role = "alert" if kind == "error" else "status"
+    rest = f"<span>{escape(hint)}</span>" if hint else ""
+    said = f"<strong>{escape(message)}</strong> {rest}"
+    return f'<div class="sonic-banner sonic-{kind}" role="{role}">{said}</div>'
+
+
+def error(problem: SonicError) -> str:
+    """What happened and what to do."""
+    kind = "note" if isinstance(problem, Cancelled) else "error"
+    return banner(kind, problem.message, problem.hint)
+
+
+def progress(step: Step) -> str:
+    """A bar with stage, percentage and time left."""
+    percent = min(100, 100 * step.done // step.total)
+    figures = f"{percent} %"
+    if step.seconds_left is not None and step.done < step.total:
+        figures += f" · about {duration_text(step.seconds_left)} left"
+    words = f"<span>{escape(_sentence(step.stage))}</span><span>{figures}</span>"
+    return (
+        '<div class="sonic-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div class="sonic-progress-text">{words}</div>'
+        f'<div class="sonic-track"><div style="width:{percent}%"></div></div></div>'
+    )
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names and values side by side."""
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="sonic-facts">{cells}</dl>'
+
+
+def warnings(sentences: Iterable[str]) -> str:
+    """A list of sentences, or nothing."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="sonic-warnings">{items}</ul>' if items else ""
+
+
+def preflight(found: Preflight) -> str:
+    """What the video will be."""
+    pairs = (
+        ("Length", duration_text(found.seconds)),
+        ("Frames", f"{found.frames} at {found.fps}/s"),
+        ("Size", f"{found.width} × {found.height}"),
+        ("Engine", found.engine),
+        ("Takes about", duration_text(found.seconds_needed)),
+        ("Memory", bytes_text(found.memory_needed)),
+    )
+    return facts(pairs) + warnings(found.warnings)
+
+
+def records(listed: Iterable[Record]) -> str:
+    """The consent ledger as a table."""
+    rows = "".join(_record_row(record) for record in listed)
+    if not rows:
+        return banner(
+            "note", "No consent has been recorded yet.", "The first export writes the first record."
+        )
+    head = "".join(
+        f"<th>{title}</th>" for title in ("Record", "Given", "Face", "Voice", "Purpose", "Until", "State")
+    )
+    return (
+        '<div class="sonic-scroll"><table class="sonic-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def record(shown: Record) -> str:
+    """Everything that one record holds."""
+    filled = [(name, value) for name, value in shown.to_dict().items() if value not in ("", None, False)]
+    rows = "".join(
+        f"<tr><th>{escape(_sentence(name.replace('_', ' ')))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in filled
+    )
+    table = f'<table class="sonic-table sonic-record"><tbody>{rows}</tbody></table>'
+    return f'<div class="sonic-scroll">{table}</div>'
+
+
+def exports(folder: Path, limit: int = 12) -> str:
+    """The newest exported videos with a link each."""
+    videos = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not videos:
+        return banner("note", "Nothing has been exported yet.")
+    items = "".join(_export_item(path) for path in videos[:limit])
+    more = f"<p>and {len(videos) - limit} more in the folder</p>" if len(videos) > limit else ""
+    return f'<ul class="sonic-exports">{items}</ul>{more}<p class="sonic-path">{escape(str(folder))}</p>'
+
+
+def titled(title: str, body: str) -> str:
+    """A section with a heading."""
+    return f'<section class="sonic-card"><h3>{escape(title)}</h3>{body}</section>'
+
+
+def pairs_of(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Names and values as text, for `facts`."""
+    return [(_sentence(name.replace("_", " ")), str(value)) for name, value in values.items()]
+
+
+def local_time(moment: datetime) -> str:
+    """`2026-03-01 14:05` on this computer's clock."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _record_row(shown: Record) -> str:
+    until = shown.expires.isoformat() if shown.expires else "no end"
+    cells = (
+        f"<code>{escape(shown.id)}</code>",
+        escape(local_time(shown.time)),
+        escape(str(shown.face)),
+        escape(str(shown.voice)),
+        escape(shown.purpose or "not stated"),
+        escape(until),
+        f'<span class="sonic-state sonic-{shown.state.replace(" ", "-")}">{escape(shown.state)}</span>',
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _export_item(path: Path) -> str:
+    facts_of = path.stat()
+    made = local_time(datetime.fromtimestamp(facts_of.st_mtime, timezone.utc))
+    link = f"file={quote(path.resolve().as_posix())}"
+    return (
+        f'<li><a href="{escape(link)}" download="{escape(path.name)}">{escape(path.name)}</a>'
+        f"<span>{made} · {bytes_text(facts_of.st_size)}</span></li>"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def as_error(problem: Exception) -> SonicError:
+    """The problem in this package's own terms; what nobody foresaw goes to the log with its traceback."""
+    if isinstance(problem, SonicError):
+        return problem
+    _log.error("the page met an error that it does not know", exc_info=problem)
+    return SonicError(
+        f"Something went wrong inside ({type(problem).__name__}).",
+        "The window that the page was started from shows the details; please report them.",
+    )
+
+
+def verdict(found: object) -> str:
+    return str(found)

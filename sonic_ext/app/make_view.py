@@ -1,0 +1,267 @@
+"""Portrait and voice in, checked, animated, shown, consented to and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, Cancelled, SonicError
+from ..ports import Step
+from ..settings import Settings
+from . import compat, form, html
+from .compat import Request, SelectData, gr
+from .consent_form import ConsentForm
+from .settings_form import SettingsForm
+from .work import Job, Jobs, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..hosts import Host
+    from ..pipeline import Preflight
+    from ..provenance.gate import Exported
+    from ..provenance.store import Take
+
+Updates = dict[Any, Any]
+"""Component → its new state; what is not named stays as it is."""
+
+SHOWN_SIDE = 900
+"""Longest side in pixels of the checked picture as shown."""
+
+_ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
+
+
+class MakeView:
+    """The *Animate* tab."""
+
+    def __init__(self, host: Host, jobs: Jobs) -> None:
+        self._host = host
+        self._jobs = jobs
+        self.take = gr.State("")
+        self.scale = gr.State(1.0)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                self._lay_out_sources()
+                self.settings = SettingsForm()
+            with gr.Column(scale=6, min_width=320):
+                self._lay_out_check()
+                self._lay_out_making()
+                self._lay_out_export()
+        self._wire()
+
+    def _lay_out_sources(self) -> None:
+        _step(1, "Portrait and speech")
+        self.portrait = compat.image_input(label="Portrait", elem_id="sonic_portrait", height=300)
+        self.audios = compat.audio_inputs("Speech", "sonic_audio")
+
+    def _lay_out_check(self) -> None:
+        _step(2, "Check")
+        self.picture = gr.Image(
+            label="Face found", interactive=False, height=300, visible=False, elem_id="sonic_picture"
+        )
+        self.facts = gr.HTML(_ASK, elem_id="sonic_facts")
+
+    def _lay_out_making(self) -> None:
+        _step(3, "Make")
+        with gr.Row():
+            self.generate = gr.Button("Generate", variant="primary", elem_id="sonic_generate")
+            self.cancel = gr.Button("Cancel", interactive=False, elem_id="sonic_cancel")
+        self.progress = gr.HTML("", elem_id="sonic_progress")
+        self.preview = gr.Video(
+            label="Preview, stamped", interactive=False, visible=False, height=320, elem_id="sonic_preview"
+        )
+
+    def _lay_out_export(self) -> None:
+        with gr.Column(visible=False, elem_id="sonic_gate") as self.gate:
+            _step(4, "Consent and export")
+            self.consent = ConsentForm()
+            self.export = gr.Button("Export", variant="primary", elem_id="sonic_export")
+        self.outcome = gr.HTML("", elem_id="sonic_outcome")
+        self.result = gr.Video(
+            label="Exported video", interactive=False, visible=False, height=320, elem_id="sonic_result"
+        )
+        with gr.Accordion("Exported videos", open=False) as self.shelf_fold:
+            self.shelf = gr.HTML(elem_id="sonic_shelf", value=self._shelf)
+
+    def _wire(self) -> None:
+        sources = [self.portrait, *self.audios]
+        inputs = [*sources, *self.settings.components]
+        checked = [self.picture, self.facts, self.scale]
+        for source in sources:
+            source.change(self.check, inputs, checked, show_progress="hidden")
+        for event in self.settings.settled:
+            event(self.check, inputs, checked, show_progress="hidden")
+        self.settings.preset_applied.then(self.check, inputs, checked, show_progress="hidden")
+        self.picture.select(
+            self.place,
+            [self.scale, self.settings.clicking, self.settings.points],
+            [self.settings.points, self.settings.hint, *self.settings.placed],
+        ).then(self.check, inputs, checked, show_progress="hidden")
+        for one, other in zip(self.audios, self.audios[::-1], strict=True):
+            if one is not other:  # a new recording takes the place of a file, and the other way round
+                one.change(lambda value: gr.update() if value is None else None, one, other)
+        making = [
+            self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
+            self.outcome, self.result,
+        ]  # fmt: skip
+        self.generate.click(self.make, inputs, making, show_progress="hidden")
+        self.cancel.click(self.stop, None, [self.progress, self.cancel], queue=False)
+        self.export.click(
+            self.let_out,
+            [self.take, *self.consent.components],
+            [self.outcome, self.result, self.shelf, self.export],
+            show_progress="hidden",
+        )
+
+    def check(self, request: Request, *values: Any) -> Generator[Updates, None, None]:
+        """Show what the video will be, as soon as both sources are there."""
+        portrait, audio, rest = self._sources(values)
+        if not (portrait and audio):
+            yield {self.facts: _ASK, self.picture: gr.update(visible=False, value=None)}
+            return
+        from .. import pipeline
+
+        try:
+            settings = form.settings_from(rest)
+            found = yield from shown(
+                self._jobs.follow(
+                    request.session_hash,
+                    "check",
+                    lambda job: pipeline.preflight(portrait, audio, settings, progress=job),
+                ),
+                lambda step: {self.facts: html.progress(step)},
+            )
+        except Cancelled:  # a newer check has taken over
+            return
+        except Exception as problem:
+            yield self._unchecked(portrait, problem)
+            return
+        yield self._checked(found)
+
+    def _checked(self, found: Preflight) -> Updates:
+        return self._pictured(found.picture) | {self.facts: html.preflight(found)}
+
+    def _unchecked(self, portrait: str, problem: Exception) -> Updates:
+        """The error, with the plain portrait so that a face can be placed on it by hand."""
+        from ..media.image import read_portrait
+
+        told = {self.facts: html.error(html.as_error(problem))}
+        try:
+            return self._pictured(read_portrait(portrait).rgb) | told
+        except SonicError:
+            return told | {self.picture: gr.update(visible=False, value=None)}
+
+    def _pictured(self, rgb: np.ndarray) -> Updates:
+        from PIL import Image
+
+        picture = Image.fromarray(rgb)
+        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+        return {
+            self.picture: gr.update(visible=True, value=picture),
+            self.scale: rgb.shape[1] / picture.width,
+        }
+
+    def place(self, event: SelectData, scale: float, what: str, points: list[float]) -> Updates:
+        """Take a click on the picture as one of two points."""
+        return self.settings.clicked(what, points, [round(part * scale) for part in event.index])
+
+    def make(self, request: Request, *values: Any) -> Generator[Updates, None, None]:
+        """Animate; show progress, then the stamped preview and the consent form."""
+        portrait, audio, rest = self._sources(values)
+        yield self._begun()
+        try:
+            if not (portrait and audio):
+                raise BadInput("A portrait and speech are needed.", "Add both on the left.")
+            settings = form.settings_from(rest)
+            take = yield from shown(
+                self._jobs.follow(
+                    request.session_hash, "make", lambda job: self._animate(job, portrait, audio, settings)
+                ),
+                lambda step: {self.progress: html.progress(step)},
+            )
+            yield self._finished(take)
+        except Exception as problem:
+            yield self._idle() | {self.progress: html.error(html.as_error(problem))}
+
+    def _animate(self, job: Job, portrait: str, audio: str, settings: Settings) -> Take:
+        from .. import pipeline
+
+        job.report(Step("waiting for another video", 0, 1))
+        with self._host.turn(job.cancelled):
+            return pipeline.animate(portrait, audio, settings, progress=job)
+
+    def _begun(self) -> Updates:
+        return {
+            self.take: "",
+            self.generate: gr.update(interactive=False),
+            self.cancel: gr.update(interactive=True),
+            self.progress: html.progress(Step("starting", 0, 1)),
+            self.preview: gr.update(visible=False, value=None),
+            self.gate: gr.update(visible=False),
+            self.outcome: "",
+            self.result: gr.update(visible=False, value=None),
+        }
+
+    def _idle(self) -> Updates:
+        return {self.generate: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
+
+    def _finished(self, take: Take) -> Updates:
+        told = html.banner("good", "The video is finished.", "Consent lets it out of the private folder.")
+        return self._idle() | {
+            self.take: take.id,
+            self.progress: told + html.warnings(take.warnings),
+            self.preview: gr.update(visible=True, value=compat.served_copy(self.preview, take.preview)),
+            self.gate: gr.update(visible=True),
+        }
+
+    def stop(self, request: Request) -> Updates:
+        """Ask this browser tab's job to stop."""
+        self._jobs.cancel(request.session_hash, "make")
+        return {
+            self.progress: html.progress(Step("stopping", 0, 1)),
+            self.cancel: gr.update(interactive=False),
+        }
+
+    def let_out(self, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
+        """Pass the gate, then show the file and what `verify` says of it."""
+        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        try:
+            exported = self._export(take_id, self.consent.read(stated))
+        except Exception as problem:
+            told: Updates = {self.outcome: html.error(html.as_error(problem))}
+        else:
+            told = self._exported(exported)
+        yield told | {self.export: gr.update(interactive=True)}
+
+    def _export(self, take_id: str, consent: Any) -> Exported:
+        from .. import pipeline
+        from ..provenance.store import Store
+
+        if not take_id:
+            raise BadInput("There is no finished video on this page.", "Generate one first.")
+        take = Store().load(take_id)
+        name = f"sonic-{datetime.now():%Y%m%d-%H%M%S}-{take.id[:6]}.mp4"
+        return pipeline.export(take, self._host.outputs() / name, consent)
+
+    def _exported(self, exported: Exported) -> Updates:
+        from ..provenance.verify import verify
+
+        told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
+        return {
+            self.outcome: told + html.verdict(verify(exported.path)),
+            self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
+            self.shelf: self._shelf(),
+        }
+
+    def _shelf(self) -> str:
+        return html.exports(self._host.outputs())
+
+    def _sources(self, values: Sequence[Any]) -> tuple[str | None, str | None, Sequence[Any]]:
+        """Portrait, speech and the settings' values, out of one event's inputs."""
+        given = [value for value in values[1 : 1 + len(self.audios)] if value]
+        return values[0], given[0] if given else None, values[1 + len(self.audios) :]
+
+
+def _step(number: int, title: str) -> None:
+    gr.HTML(f"<h2><b>{number}</b>{title}</h2>", elem_classes="sonic-step")

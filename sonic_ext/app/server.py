@@ -1,0 +1,237 @@
+"""The standalone page's web server: bound to this computer, closed to other sites and to the outside."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import BadInput, MissingPart
+from ..provenance.private import private_home, refuse_served
+from .work import Jobs
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+
+FIRST_PORT = 7870
+PORTS_TRIED = 40
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self' ws: data: blob:; frame-ancestors 'self'"
+)
+"""Content security policy: the browser itself keeps the page from fetching anything from outside."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    host: Host,
+    address: str,
+    port: int | None,
+    *,
+    opened: Callable[[str], None],
+    browser: bool = False,
+) -> None:
+    """Serve the page until KeyboardInterrupt.
+
+    Args:
+        host: where the page runs.
+        address: to listen on; anything but loopback lets others in.
+        port: None for the first free one from `FIRST_PORT`, 0 for any.
+        opened: told the page's address once it answers.
+        browser: open it there.
+
+    Raises:
+        MissingPart: gradio is not installed.
+        BadInput: the port is taken.
+        BadSetting: the private home lies in the outputs folder, which the page hands out.
+        BadOutput: the outputs folder cannot be made.
+    """
+    refuse_served(private_home(), [host.outputs()])
+    jobs = Jobs()
+    with _gradio_folder(), _listening(address, port) as listener:
+        try:
+            _run(page_app(host, jobs), listener, opened, browser)
+        finally:
+            jobs.stop_all()
+
+
+def page_app(host: Host, jobs: Jobs) -> Application:
+    """The page as an ASGI application, guarded."""
+    try:
+        fastapi = importlib.import_module("fastapi")
+    except ModuleNotFoundError as error:
+        raise MissingPart(
+            f"The page needs gradio, and {error.name} is not installed.",
+            'Bring it with: python -m pip install "sonic-ext[standalone]"',
+        ) from error
+    from . import compat, tab
+
+    blocks = tab.build(host, jobs)
+    compat.queue(blocks, tab.AT_ONCE)
+    inner = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    compat.mount(inner, blocks, allowed=[host.outputs()], blocked=[private_home()])
+    return Guard(inner)
+
+
+class Guard:
+    """Around the page: other sites may not call it, and nothing on it points outside.
+
+    A page on 127.0.0.1 can be reached by every site that the user has open. Requests that carry another
+    site's `Origin` are refused, and so are, on a loopback address, host names that are not this computer
+    (DNS rebinding).
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on with the policy added."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+        elif foreign(scope):
+            await _refuse(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == "/":
+            await self._app(scope, receive, _Front(send))
+        else:
+            await self._app(scope, receive, send)
+
+
+def foreign(scope: Scope) -> bool:
+    """Whether another site, or another name for this computer, is asking."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    asked = headers.get("host", "")
+    server = scope.get("server") or ("", 0)
+    if server[0] in LOOPBACK and urlsplit(f"//{asked}").hostname not in LOOPBACK:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != asked
+
+
+class _Front:
+    """Holds the front page back until it is whole, then sends it without gradio's links to outside."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: MutableMapping[str, Any] = {}
+        self._body = b""
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        body = without_outside_links(self._body)
+        kept = [pair for pair in self._start["headers"] if pair[0].lower() != b"content-length"]
+        added = [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-security-policy", POLICY.encode()),
+            (b"referrer-policy", b"no-referrer"),
+        ]
+        await self._send({**self._start, "headers": [*kept, *added]})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def without_outside_links(html: bytes) -> bytes:
+    """The front page without the script and the preconnects that gradio points at other servers."""
+    html = re.sub(rb'<script\s[^>]*src="https?://[^>]*>\s*</script>', b"", html)
+    return re.sub(rb'<link\s[^>]*href="https?://[^>]*>', b"", html)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = b"Only the page itself may ask this server."
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextlib.contextmanager
+def _gradio_folder() -> Iterator[None]:
+    """A private folder for uploads and shown copies, gone at the end. Before gradio is imported."""
+    folder = tempfile.mkdtemp(prefix="sonic-page-")
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _listening(address: str, port: int | None) -> Iterator[socket.socket]:
+    ports = [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)
+    for number in ports:
+        with contextlib.suppress(OSError):
+            listener = _bound(address, number)
+            break
+    else:
+        raise BadInput(
+            f"Nothing can listen on {address}, port {port or f'{FIRST_PORT} and up'}: in use or not allowed.",
+            "Choose another one with --port, or --port 0 for any free one.",
+        )
+    with listener:
+        yield listener
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # on Windows this option would share the port with another process
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _run(app: Application, listener: socket.socket, opened: Callable[[str], None], browser: bool) -> None:
+    """Serve in a thread, so that a signal reaches this one at once whatever the server is doing."""
+    uvicorn = importlib.import_module("uvicorn")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not server.started:
+            thread.join(0.05)
+        if server.started:
+            opened(address_of(listener))
+            if browser:
+                webbrowser.open(address_of(listener))
+        while thread.is_alive():
+            thread.join(0.5)
+    finally:
+        server.should_exit = True
+        thread.join(3)
+
+
+def address_of(listener: socket.socket) -> str:
+    """`http://127.0.0.1:7870/`."""
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    return f"http://{shown}:{port}/"

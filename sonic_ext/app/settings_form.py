@@ -1,0 +1,110 @@
+"""The settings as gradio components, made from `form.controls()`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import form
+from .compat import gr
+from .form import Control
+
+CLICKS = {"face box": "face_box", "mouth corners": "mouth", "eye centres": "eyes"}
+"""What clicks on the picture may set → the setting."""
+
+_HINTS = {
+    "face box": "Click the top left corner of the face in the checked picture, then the bottom right one.",
+    "mouth corners": "Click one corner of the mouth in the checked picture, then the other.",
+    "eye centres": "Click the middle of one eye in the checked picture, then the other.",
+}
+
+
+class SettingsForm:
+    """Presets, then every setting in its section."""
+
+    def __init__(self) -> None:
+        self.preset = gr.Radio(
+            list(form.preset_names()), value=form.preset_names()[0], label="Preset", elem_id="sonic_preset"
+        )
+        self._made: dict[str, Any] = {}
+        for title, members in form.sections().items():
+            with gr.Accordion(title, open=False):
+                if title == form.SECTIONS["placement"]:
+                    self._lay_out_clicking()
+                for control in members:
+                    self._made[control.name] = component(control)
+        self.preset_applied = self.preset.change(
+            self._apply, self.preset, [self._made[name] for name in self._touched()], show_progress="hidden"
+        )
+        self.clicking.change(self._told, self.clicking, [self.points, self.hint], show_progress="hidden")
+
+    def _lay_out_clicking(self) -> None:
+        self.points = gr.State([])
+        self.clicking = gr.Radio(
+            ["nothing", *CLICKS], value="nothing", label="Clicks on the checked picture set"
+        )
+        self.hint = gr.Markdown("For drawings and the like, where no face is found.")
+
+    @property
+    def components(self) -> list[Any]:
+        """The controls in the order of `form.controls()`."""
+        return [self._made[control.name] for control in form.controls()]
+
+    @property
+    def placed(self) -> list[Any]:
+        """The controls that clicks on the picture fill."""
+        return [self._made[name] for name in CLICKS.values()]
+
+    @property
+    def settled(self) -> list[Any]:
+        """Events that say a value was chosen, rather than one for every position of a slider."""
+        events = {"slider": ["release"], "text": ["submit", "blur"], "number": ["submit"]}
+        return [
+            getattr(self._made[control.name], event)
+            for control in form.controls()
+            for event in events.get(control.kind, ["input"])
+        ]
+
+    def clicked(self, what: str, points: list[float], point: list[int]) -> dict[Any, Any]:
+        """Updates after a click: the second one fills the setting."""
+        if what not in CLICKS:
+            return {self.points: []}
+        points = [*points, *point]
+        if len(points) < 4:
+            return {self.points: points, self.hint: "Now the second point."}
+        if what == "face box":
+            xs, ys = sorted(points[0::2]), sorted(points[1::2])
+            points = [xs[0], ys[0], xs[1], ys[1]]
+        text = ", ".join(f"{part:g}" for part in points)
+        return {self.points: [], self.hint: f"Set: {text}", self._made[CLICKS[what]]: text}
+
+    def _told(self, what: str) -> tuple[list[float], str]:
+        return [], _HINTS.get(what, "")
+
+    def _touched(self) -> list[str]:
+        return list(form.preset_values(form.preset_names()[0]))
+
+    def _apply(self, preset: str) -> Any:
+        values = list(form.preset_values(preset).values())
+        return values if len(values) > 1 else values[0]
+
+
+def component(control: Control) -> Any:
+    """The gradio component of one control."""
+    common = {"label": control.label, "info": control.help, "elem_id": f"sonic_{control.name}"}
+    if control.kind in ("radio", "dropdown"):
+        kind = gr.Radio if control.kind == "radio" else gr.Dropdown
+        return kind([*control.choices], value=control.value, **common)
+    if control.kind == "checkbox":
+        return gr.Checkbox(value=control.value, **common)
+    if control.kind == "slider":
+        return gr.Slider(control.low, control.high, value=control.value, step=control.step, **common)
+    if control.kind == "number":
+        limits = {"minimum": control.low, "maximum": control.high, "precision": 0 if control.whole else None}
+        return gr.Number(value=control.value, **limits, **common)
+    return gr.Textbox(value=control.value, max_lines=1, placeholder=_placeholder(control), **common)
+
+
+def _placeholder(control: Control) -> str:
+    if control.low is None or control.high is None:
+        return ""
+    return f"{control.low:g} to {control.high:g}"

@@ -1,0 +1,50 @@
+"""The page: one gradio tab that runs alone or inside a WebUI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import compat, html
+from .compat import gr
+from .consent_view import ConsentView
+from .make_view import MakeView
+from .verify_view import VerifyView
+from .work import Jobs
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+
+AT_ONCE = 8
+"""Events that may run at the same time; videos are made one after the other by `Host.turn`."""
+
+_OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
+"""Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
+
+_HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
+
+
+def build(host: Host, jobs: Jobs | None = None) -> Any:
+    """Lay out the page.
+
+    Args:
+        host: where it runs.
+        jobs: the register of running jobs; whoever wants to stop them keeps it.
+
+    Returns:
+        `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
+    """
+    jobs = jobs or Jobs()
+    options = {"title": "Sonic", "analytics_enabled": False, "theme": compat.theme(), "css": _OWN_PAGE}
+    with gr.Blocks(**options) as blocks:
+        gr.HTML(html.style(), elem_classes="sonic-style")
+        with gr.Column(elem_classes="sonic-root", elem_id="sonic_root"):
+            gr.HTML(_HEAD, elem_classes="sonic-head")
+            with gr.Tabs(elem_id="sonic_tabs"):
+                with gr.TabItem("Animate", id="animate"):
+                    MakeView(host, jobs)
+                with gr.TabItem("Verify", id="verify"):
+                    VerifyView(jobs)
+                with gr.TabItem("Consent", id="consent") as ledger:
+                    view = ConsentView()
+                ledger.select(view.refresh, None, view.shown_at_refresh)
+    return blocks

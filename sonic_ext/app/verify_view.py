@@ -1,0 +1,48 @@
+"""A video in, and where it comes from, readable."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ..ports import Step
+from . import compat, html
+from .compat import Request, gr
+from .work import Jobs, shown
+
+_ASK = html.banner("note", "Add a video.", "Marks, signature and consent record are read on this computer.")
+
+
+class VerifyView:
+    """The *Verify* tab."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300):
+                self.video = compat.file_input(
+                    label="Video", file_types=["video"], elem_id="sonic_verify_file", height=160
+                )
+            with gr.Column(scale=7, min_width=320):
+                self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
+        self.video.change(self.read, self.video, self.verdict, show_progress="hidden")
+
+    def read(self, request: Request, given: Any) -> Generator[Any, None, None]:
+        """Say what the marks say."""
+        path = compat.path_of(given)
+        if path is None:
+            yield _ASK
+            return
+        from ..provenance.verify import verify
+
+        yield html.progress(Step("reading the marks", 0, 1))
+        try:
+            found = yield from shown(
+                self._jobs.follow(request.session_hash, "verify", lambda job: verify(Path(path))),
+                lambda step: gr.update(),
+            )
+        except Exception as problem:
+            yield html.error(html.as_error(problem))
+        else:
+            yield html.verdict(found)

@@ -1,0 +1,120 @@
+"""Long work behind a page: a thread that reports, can be asked to stop, and hands over its result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TypeVar
+
+from ..ports import Step
+
+POLL = 0.2
+"""Seconds between two looks at a running job."""
+STOP_SECONDS = 2.0
+"""How long `stop_all` waits for jobs to tidy up."""
+
+Result = TypeVar("Result")
+Shown = TypeVar("Shown")
+
+
+class Job:
+    """A `Progress` that remembers the last step; one job belongs to one browser tab."""
+
+    def __init__(self) -> None:
+        self.step: Step | None = None
+        self.ended = threading.Event()
+        self._stop = threading.Event()
+
+    def report(self, step: Step) -> None:
+        """Remember the step."""
+        self.step = step
+
+    def cancelled(self) -> bool:
+        """True once `cancel` was called."""
+        return self._stop.is_set()
+
+    def cancel(self) -> None:
+        """Ask the work to stop."""
+        self._stop.set()
+
+
+class Jobs:
+    """The running jobs of one page, at most one for each browser tab and purpose."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, str], Job] = {}
+        self._lock = threading.Lock()
+
+    def cancel(self, tab: str, purpose: str) -> bool:
+        """Ask the tab's job to stop; False where none runs."""
+        with self._lock:
+            job = self._running.get((tab, purpose))
+        if job is not None:
+            job.cancel()
+        return job is not None
+
+    def stop_all(self) -> None:
+        """Ask every job to stop and give them a moment to leave nothing half-written."""
+        with self._lock:
+            jobs = list(self._running.values())
+        for job in jobs:
+            job.cancel()
+        for job in jobs:
+            job.ended.wait(STOP_SECONDS)
+
+    def follow(self, tab: str, purpose: str, work: Callable[[Job], Result]) -> Generator[Step, None, Result]:
+        """Run `work` in a thread, yield its steps and return its value; its errors are raised here.
+
+        A job of the same tab and purpose is asked to stop first. Whoever stops iterating stops the job.
+        """
+        job = self._begin(tab, purpose)
+        future: Future[Result] = Future()
+        threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}", daemon=True).start()
+        try:
+            while not job.ended.wait(POLL):
+                if job.step is not None:
+                    yield job.step
+            return future.result()
+        finally:
+            job.cancel()
+            self._end(tab, purpose, job)
+
+    def _begin(self, tab: str, purpose: str) -> Job:
+        job = Job()
+        with self._lock:
+            former = self._running.get((tab, purpose))
+            self._running[(tab, purpose)] = job
+        if former is not None:
+            former.cancel()
+        return job
+
+    def _end(self, tab: str, purpose: str, job: Job) -> None:
+        with self._lock:
+            if self._running.get((tab, purpose)) is job:
+                del self._running[(tab, purpose)]
+
+
+def shown(
+    steps: Generator[Step, None, Result], show: Callable[[Step], Shown]
+) -> Generator[Shown, None, Result]:
+    """Yield what `show` makes of each step; return what `steps` returns."""
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            yield show(step)
+    finally:
+        steps.close()
+
+
+def _run(work: Callable[[Job], Result], job: Job, future: Future[Result]) -> None:
+    try:
+        future.set_result(work(job))
+    except BaseException as error:  # raised again where the job is followed
+        future.set_exception(error)
+    finally:
+        job.ended.set()
