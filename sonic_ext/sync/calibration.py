@@ -51,7 +51,7 @@ class Calibration:
     """
 
     def __init__(self, face: Face, asked: np.ndarray, fps: float) -> None:
-        self._face = face
+        self._near = face.landmarks
         self._asked = asked[: round(MEASURED_SECONDS * fps)]
         self._fps = fps
         self._tracker = LandmarkTracker()
@@ -60,7 +60,7 @@ class Calibration:
     def see(self, frame: np.ndarray) -> None:
         """Measure the next frame, uint8 RGB [height, width, 3]; returns at once when enough was seen."""
         if len(self._seen) < len(self._asked):
-            landmarks, _ = self._tracker.track(frame, self._face)
+            landmarks, _ = self._tracker.track(frame, self._near)
             self._seen.append(mouth_opening(landmarks))
 
     def offset(self) -> Offset | None:

@@ -88,7 +88,7 @@ def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> np.ndarray
     steady = STEADY if settings.motion_smoothing else 0.0
     mixes = np.zeros((len(track), len(Motion)), dtype=np.float32)
     columns = {
-        Motion.JAW: jaw * (0.35 + 0.65 * parted),
+        Motion.JAW: jaw * (0.12 + 0.88 * parted),
         Motion.GAP: jaw * parted,
         Motion.ROUND: np.clip(track.rounding * strength, 0.0, 1.3),
         Motion.SPREAD: np.clip(track.spread * strength, 0.0, 1.3),

@@ -167,7 +167,7 @@ def _mouth_fields(
         Motion.JAW: (nothing, JAW_DROP * _jaw_follow(anatomy, v) * wide),
         Motion.ROUND: (-0.34 * u * near, 0.24 * v * lips),
         Motion.SPREAD: (0.15 * u * near, -0.05 * u * u * near),
-        Motion.PRESS: (0.04 * u * near, -0.26 * v * lips),
+        Motion.PRESS: (0.04 * u * near, -0.36 * v * lips),
     }
 
 
