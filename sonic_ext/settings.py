@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .errors import BadSetting
@@ -306,17 +307,24 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
 def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value in the field's own type, where nothing is lost by it (25.0 → 25, [1, 2] → (1.0, 2.0))."""
     kind, spec = _kind(field), field.metadata["spec"]
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is tuple and isinstance(value, (tuple, list)) and len(value) == spec.length:
-        if all(isinstance(part, (int, float)) and math.isfinite(part) for part in value):
-            return tuple(float(part) for part in value)
-    elif kind is float and numeric and math.isfinite(value):
+        if all(map(_is_number, value)):
+            return tuple(map(float, value))
+    elif kind is float and _is_number(value):
         return float(value)
-    elif kind is int and numeric and math.isfinite(value) and value == int(value):
+    elif kind is int and _is_number(value) and value == int(value):
         return int(value)
     elif kind in (bool, str) and isinstance(value, kind):
         return value
     raise BadSetting(f"{field.name}={value!r} is not {_expected(field)}.", spec.help)
+
+
+def _is_number(value: Any) -> bool:
+    """Finite and not a switch; NumPy's scalars count, integers beyond floats do not."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _expected(field: dataclasses.Field[Any]) -> str:
@@ -336,4 +344,6 @@ def _out_of(field: dataclasses.Field[Any], value: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, (list, str)) and "," in str(value) else str(value)
+    """Quoted where the WebUI would misread it: its infotext splits at commas, colons and line ends."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

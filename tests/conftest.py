@@ -1,0 +1,38 @@
+"""Shared by all tests: a private folder of their own, and the media that ships with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_test_touches_the_users_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Also for fixtures that live longer than one test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SONIC_HOME", str(tmp_path_factory.mktemp("session-home") / "sonic"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sonic_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty private store for every test; not made yet, and not inside `tmp_path`."""
+    home = tmp_path_factory.mktemp("home") / "sonic"
+    monkeypatch.setenv("SONIC_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Portraits and speech for tests; LICENSES.md there says what each is."""
+    return ROOT / "tests" / "data" / "media"
