@@ -3,22 +3,25 @@
 Exit codes, the same for every command:
 
     0    done; for verify: intact
-    1    verify only: nothing shows that the file was altered, but its signature is gone or it has no marks
+    1    an error that nobody foresaw; SONIC_DEBUG=1 shows its traceback
     2    bad input or usage
     3    refused by the gate, ledger altered; for verify: the file was altered
     4    something is missing; the message says the command that brings it
+    5    verify only: no change shows, but the signature is gone or there are no marks
     130  interrupted
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import BadInput, Cancelled, SonicError
+from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
 from . import form
 from .console import Console, tolerate_any_text
@@ -53,6 +56,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             return console.error(Cancelled())
         except SystemExit as leaving:  # --help and --version
             return int(leaving.code or 0)
+        except ImportError as error:
+            return console.error(_not_installed(error))
+        except Exception as error:
+            return console.error(_unforeseen(error))
+
+
+def _not_installed(error: ImportError) -> MissingPart:
+    _show_traceback()
+    return MissingPart(
+        f"{error.name or 'A part'} is not installed or does not load ({error}).",
+        "Bring it with: python -m pip install --upgrade sonic-ext",
+    )
+
+
+def _unforeseen(error: Exception) -> SonicError:
+    _show_traceback()
+    return SonicError(
+        f"Something went wrong inside ({type(error).__name__}: {error}).",
+        "Run it again with SONIC_DEBUG=1 in the environment and report what it prints.",
+    )
+
+
+def _show_traceback() -> None:
+    if os.environ.get("SONIC_DEBUG"):
+        traceback.print_exc()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,8 +146,8 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "Say where a video comes from and whether it was altered.",
-        "exit codes: 0 intact; 1 no valid signature but nothing that shows a change either (metadata lost,\n"
-        "or never marked); 2 not a video; 3 altered. --json tells these apart under `verdict`.",
+        "exit codes: 0 intact; 3 altered; 5 no change shows, but the signature is gone (metadata lost) or\n"
+        "there are no marks; 2 not a video. --json says more under `verdict`.",
     )
     made.add_argument("file", metavar="FILE", help="a video")
 

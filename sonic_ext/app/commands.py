@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEPT_DAYS = 7
 """How long the private store keeps a take, see `Store.expire`."""
 
-INTACT, NOT_SHOWN, ALTERED = 0, 1, 3
+INTACT, NOT_SHOWN, ALTERED = 0, 5, 3
 """Exit codes of `verify`."""
 
 
@@ -37,11 +37,11 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
 
 def _animate(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     settings = _settings(options)
-    from .. import pipeline
-
     consent = _consent(options)
     output = _checked_output(options)
     portrait = _unrevoked_portrait(options.portrait)
+    from .. import pipeline
+
     signals.unwind()
     with signals.polite():
         take = _with_progress(

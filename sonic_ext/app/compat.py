@@ -25,10 +25,8 @@ MAJOR = int(gr.__version__.split(".")[0])
 """3 or 4."""
 
 if TYPE_CHECKING:
-    Request = Any
     SelectData = Any
 else:
-    Request = gr.Request
     SelectData = gr.SelectData
 
 FONTS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
@@ -64,7 +62,7 @@ def image_input(**options: Any) -> Any:
 
     gradio's own would decode and write it anew, which loses EXIF, C2PA and sixteen bits.
     """
-    sources = {"source": "upload", "tool": "select"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
+    sources = {"source": "upload"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
     image = gr.Image(type="filepath", **sources, **options)
     folder = Path(image.GRADIO_CACHE if MAJOR > 3 else image.DEFAULT_TEMP_DIR)
     image.preprocess = (lambda value: _data_url_file(value, folder)) if MAJOR == 3 else _uploaded_path

@@ -10,10 +10,10 @@ from ..errors import BadInput, Cancelled, SonicError
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
-from .compat import Request, SelectData, gr
+from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .settings_form import SettingsForm
-from .work import Job, Jobs, shown
+from .work import Job, Jobs, TabKey, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ class MakeView:
     def __init__(self, host: Host, jobs: Jobs) -> None:
         self._host = host
         self._jobs = jobs
+        self.tab = gr.State(TabKey())
         self.take = gr.State("")
         self.scale = gr.State(1.0)
         with gr.Row(equal_height=False):
@@ -86,7 +87,7 @@ class MakeView:
 
     def _wire(self) -> None:
         sources = [self.portrait, *self.audios]
-        inputs = [*sources, *self.settings.components]
+        inputs = [self.tab, *sources, *self.settings.components]
         checked = [self.picture, self.facts, self.scale]
         for source in sources:
             source.change(self.check, inputs, checked, show_progress="hidden")
@@ -106,7 +107,7 @@ class MakeView:
             self.outcome, self.result,
         ]  # fmt: skip
         self.generate.click(self.make, inputs, making, show_progress="hidden")
-        self.cancel.click(self.stop, None, [self.progress, self.cancel], queue=False)
+        self.cancel.click(self.stop, self.tab, [self.progress, self.cancel], queue=False)
         self.export.click(
             self.let_out,
             [self.take, *self.consent.components],
@@ -114,7 +115,7 @@ class MakeView:
             show_progress="hidden",
         )
 
-    def check(self, request: Request, *values: Any) -> Generator[Updates, None, None]:
+    def check(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
         """Show what the video will be, as soon as both sources are there."""
         portrait, audio, rest = self._sources(values)
         if not (portrait and audio):
@@ -126,7 +127,7 @@ class MakeView:
             settings = form.settings_from(rest)
             found = yield from shown(
                 self._jobs.follow(
-                    request.session_hash,
+                    tab,
                     "check",
                     lambda job: pipeline.preflight(portrait, audio, settings, progress=job),
                 ),
@@ -166,7 +167,7 @@ class MakeView:
         """Take a click on the picture as one of two points."""
         return self.settings.clicked(what, points, [round(part * scale) for part in event.index])
 
-    def make(self, request: Request, *values: Any) -> Generator[Updates, None, None]:
+    def make(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
         """Animate; show progress, then the stamped preview and the consent form."""
         portrait, audio, rest = self._sources(values)
         yield self._begun()
@@ -175,9 +176,7 @@ class MakeView:
                 raise BadInput("A portrait and speech are needed.", "Add both on the left.")
             settings = form.settings_from(rest)
             take = yield from shown(
-                self._jobs.follow(
-                    request.session_hash, "make", lambda job: self._animate(job, portrait, audio, settings)
-                ),
+                self._jobs.follow(tab, "make", lambda job: self._animate(job, portrait, audio, settings)),
                 lambda step: {self.progress: html.progress(step)},
             )
             yield self._finished(take)
@@ -215,9 +214,9 @@ class MakeView:
             self.gate: gr.update(visible=True),
         }
 
-    def stop(self, request: Request) -> Updates:
+    def stop(self, tab: TabKey) -> Updates:
         """Ask this browser tab's job to stop."""
-        self._jobs.cancel(request.session_hash, "make")
+        self._jobs.cancel(tab, "make")
         return {
             self.progress: html.progress(Step("stopping", 0, 1)),
             self.cancel: gr.update(interactive=False),

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..ports import Step
 from . import compat, html
-from .compat import Request, gr
-from .work import Jobs, shown
+from .compat import gr
+from .work import Jobs, TabKey, shown
 
 _ASK = html.banner("note", "Add a video.", "Marks, signature and consent record are read on this computer.")
 
@@ -19,6 +19,7 @@ class VerifyView:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
+        self.tab = gr.State(TabKey())
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
                 self.video = compat.file_input(
@@ -26,9 +27,9 @@ class VerifyView:
                 )
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
-        self.video.change(self.read, self.video, self.verdict, show_progress="hidden")
+        self.video.change(self.read, [self.tab, self.video], self.verdict, show_progress="hidden")
 
-    def read(self, request: Request, given: Any) -> Generator[Any, None, None]:
+    def read(self, tab: TabKey, given: Any) -> Generator[Any, None, None]:
         """Say what the marks say."""
         path = compat.path_of(given)
         if path is None:
@@ -39,7 +40,7 @@ class VerifyView:
         yield html.progress(Step("reading the marks", 0, 1))
         try:
             found = yield from shown(
-                self._jobs.follow(request.session_hash, "verify", lambda job: verify(Path(path))),
+                self._jobs.follow(tab, "verify", lambda job: verify(Path(path))),
                 lambda step: gr.update(),
             )
         except Exception as problem:

@@ -18,6 +18,17 @@ Result = TypeVar("Result")
 Shown = TypeVar("Shown")
 
 
+class TabKey:
+    """Names one browser tab.
+
+    As the value of a `gr.State` it is copied once for each session, and every copy is a key of its own.
+    (gradio 3.41 does not tell events which session they come from.)
+    """
+
+    def __deepcopy__(self, memo: object) -> TabKey:
+        return TabKey()
+
+
 class Job:
     """A `Progress` that remembers the last step; one job belongs to one browser tab."""
 
@@ -43,10 +54,10 @@ class Jobs:
     """The running jobs of one page, at most one for each browser tab and purpose."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str], Job] = {}
+        self._running: dict[tuple[TabKey, str], Job] = {}
         self._lock = threading.Lock()
 
-    def cancel(self, tab: str, purpose: str) -> bool:
+    def cancel(self, tab: TabKey, purpose: str) -> bool:
         """Ask the tab's job to stop; False where none runs."""
         with self._lock:
             job = self._running.get((tab, purpose))
@@ -63,7 +74,9 @@ class Jobs:
         for job in jobs:
             job.ended.wait(STOP_SECONDS)
 
-    def follow(self, tab: str, purpose: str, work: Callable[[Job], Result]) -> Generator[Step, None, Result]:
+    def follow(
+        self, tab: TabKey, purpose: str, work: Callable[[Job], Result]
+    ) -> Generator[Step, None, Result]:
         """Run `work` in a thread, yield its steps and return its value; its errors are raised here.
 
         A job of the same tab and purpose is asked to stop first. Whoever stops iterating stops the job.
@@ -80,7 +93,7 @@ class Jobs:
             job.cancel()
             self._end(tab, purpose, job)
 
-    def _begin(self, tab: str, purpose: str) -> Job:
+    def _begin(self, tab: TabKey, purpose: str) -> Job:
         job = Job()
         with self._lock:
             former = self._running.get((tab, purpose))
@@ -89,7 +102,7 @@ class Jobs:
             former.cancel()
         return job
 
-    def _end(self, tab: str, purpose: str, job: Job) -> None:
+    def _end(self, tab: TabKey, purpose: str, job: Job) -> None:
         with self._lock:
             if self._running.get((tab, purpose)) is job:
                 del self._running[(tab, purpose)]
