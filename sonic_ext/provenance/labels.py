@@ -1,0 +1,216 @@
+"""Marks that people see: the AI label on the video and the stamp on previews.
+
+Sizes follow GB 45438-2025 §5.4: text no lower than 5 % of the short side, shown for at least 2 s from the
+first frame; top right by default, as EU practice has it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..settings import Settings
+
+LABEL_TEXTS = ("AI GENERATED", "人工智能生成")
+"""The label in both languages: holds AI and 生成, and 人工智能."""
+STAMP_TEXT = "PREVIEW · NOT FOR RELEASE"
+SHOWN_SECONDS = 3.0
+"""How long `label=start` shows, faded out over the last `FADE_SECONDS`."""
+FADE_SECONDS = 0.5
+TEXT_SHARE = 0.05
+"""Least height of the text's ink, as a share of the short side."""
+PREVIEW_SHORT_SIDE = 256
+"""Largest short side of a preview in pixels."""
+
+_MARGIN_SHARE = 0.02
+_PLATE_OPACITY = 0.66
+_ONE_LINE_SHARE = 0.5
+_STAMP_DEGREES = 24
+_FONT = "NotoSansCJKsc-Bold-label.otf"
+
+
+class VisibleLabel:
+    """The AI label, drawn on frames in place.
+
+    Args:
+        settings: `label` (start, throughout, off) and `label_place` (a corner).
+        width, height: of the frames in pixels.
+        fps: frame rate, to count the seconds.
+    """
+
+    def __init__(self, settings: Settings, width: int, height: int, fps: float) -> None:
+        self._shown = _frames_shown(settings.label, fps)
+        self._fade = max(1, round(FADE_SECONDS * fps))
+        patch = render_label(width, height)
+        self.left, self.top = _corner(settings.label_place, (width, height), (patch.shape[1], patch.shape[0]))
+        self.width, self.height = patch.shape[1], patch.shape[0]
+        self._patch = patch
+        self._whole = _Blend.of(patch, 1.0)
+
+    def strength(self, index: int) -> float:
+        """0 (not shown) to 1 (shown fully) in frame `index`, counted from 0."""
+        return float(min(1.0, max(0.0, (self._shown - index) / self._fade)))
+
+    def draw(self, rgb: np.ndarray, index: int) -> None:
+        """Draw onto frame `index`, uint8 RGB [height, width, 3], in place."""
+        strength = self.strength(index)
+        if strength > 0:
+            blend = self._whole if strength == 1 else _Blend.of(self._patch, strength)
+            blend.onto(rgb[self.top : self.top + self.height, self.left : self.left + self.width])
+
+
+class PreviewStamp:
+    """Turns frames into a small, visibly stamped preview.
+
+    Args:
+        width, height: of the video's frames in pixels.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = preview_size(width, height)
+        self._blend = _Blend.of(render_stamp(self.width, self.height), 1.0)
+
+    def frame(self, rgb: np.ndarray) -> np.ndarray:
+        """A stamped copy of a frame: uint8 RGB [self.height, self.width, 3]; `rgb` is left as it is."""
+        small: np.ndarray = cv2.resize(rgb, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        self._blend.onto(small)
+        return small
+
+
+def preview_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the preview of a video: short side at most 256, both even, never enlarged."""
+    scale = min(1.0, PREVIEW_SHORT_SIDE / min(width, height))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def render_label(width: int, height: int) -> np.ndarray:
+    """The label for frames of this size: white text on a dark translucent plate, uint8 RGBA [h, w, 4].
+
+    One line where the frame is wide enough for it to take half the width at most, two lines otherwise.
+    """
+    least = math.ceil(TEXT_SHARE * min(width, height))
+    texts = [_ink(text, least) for text in LABEL_TEXTS]
+    gap, pad = max(2, round(least * 0.5)), max(2, round(least * 0.5))
+    in_one = sum(text.shape[1] for text in texts) + 2 * gap + 2 * pad
+    lines = _beside(texts, 2 * gap) if in_one <= width * _ONE_LINE_SHARE else _stacked(texts, gap)
+    return _on_plate(lines, pad)
+
+
+def render_stamp(width: int, height: int) -> np.ndarray:
+    """The preview stamp: the words tilted and tiled over the whole frame, uint8 RGBA [height, width, 4]."""
+    size = max(10, round(min(width, height) * 0.085))
+    word = _outlined(STAMP_TEXT, size)
+    step_x, step_y = word.width + size, round(size * 2.6)
+    side = math.ceil(math.hypot(width, height))
+    sheet = Image.new("RGBA", (side, side))
+    for row, top in enumerate(range(0, side, step_y)):
+        for left in range(-(row % 2) * step_x // 2 - step_x // 4, side, step_x):
+            sheet.alpha_composite(*_clipped(word, left, top))
+    turned = sheet.rotate(_STAMP_DEGREES, resample=Image.Resampling.BICUBIC)
+    left, top = (side - width) // 2, (side - height) // 2
+    return np.asarray(turned.crop((left, top, left + width, top + height)))
+
+
+@dataclass(frozen=True)
+class _Blend:
+    """`out = (in * keep + add) >> 8` in 16 bits: three passes over the patch, far below a millisecond."""
+
+    keep: np.ndarray
+    """uint16 [h, w, 1], 0..256."""
+    add: np.ndarray
+    """uint16 [h, w, 3], 0..65280 with `keep` taken into account."""
+
+    @classmethod
+    def of(cls, rgba: np.ndarray, strength: float) -> _Blend:
+        alpha = np.rint(rgba[..., 3:].astype(np.float32) * (strength * 256 / 255)).astype(np.uint16)
+        keep = np.ascontiguousarray(np.broadcast_to(256 - alpha, rgba[..., :3].shape))
+        return cls(keep, rgba[..., :3].astype(np.uint16) * alpha)
+
+    def onto(self, rgb: np.ndarray) -> None:
+        mixed = rgb * self.keep
+        mixed += self.add
+        mixed >>= 8
+        rgb[...] = mixed
+
+
+def _frames_shown(label: str, fps: float) -> float:
+    return {"off": 0.0, "start": math.ceil(SHOWN_SECONDS * fps), "throughout": math.inf}[label]
+
+
+def _corner(place: str, frame: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """Left and top of a patch in a corner of the frame, inside a margin."""
+    margin = round(_MARGIN_SHARE * min(frame))
+    right, bottom = frame[0] - patch[0] - margin, frame[1] - patch[1] - margin
+    return (right if "right" in place else margin), (bottom if "bottom" in place else margin)
+
+
+@lru_cache(maxsize=1)
+def _font_data() -> bytes:
+    return (resources.files("sonic_ext") / "assets" / "fonts" / _FONT).read_bytes()
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(BytesIO(_font_data()), size)
+
+
+def _ink(text: str, least: int) -> np.ndarray:
+    """Coverage of `text`, uint8 [h, w], at the smallest size whose ink is `least` pixels high."""
+    size = least
+    while True:
+        left, top, right, bottom = _font(size).getbbox(text)
+        if bottom - top >= least:
+            break
+        size += 1
+    picture = Image.new("L", (int(right - left), int(bottom - top)))
+    ImageDraw.Draw(picture).text((-left, -top), text, fill=255, font=_font(size))
+    return np.asarray(picture)
+
+
+def _beside(texts: list[np.ndarray], gap: int) -> np.ndarray:
+    height = max(text.shape[0] for text in texts)
+    return np.concatenate([_padded(texts[0], height, 0, gap), _padded(texts[1], height, 0, 0)], axis=1)
+
+
+def _stacked(texts: list[np.ndarray], gap: int) -> np.ndarray:
+    width = max(text.shape[1] for text in texts)
+    rows = [_padded(text.T, width, 0, 0).T for text in texts]
+    return np.concatenate([rows[0], np.zeros((gap, width), np.uint8), rows[1]], axis=0)
+
+
+def _padded(text: np.ndarray, height: int, before: int, after: int) -> np.ndarray:
+    """Centred in `height` rows, with empty columns before and after."""
+    spare = height - text.shape[0]
+    return np.pad(text, ((spare // 2, spare - spare // 2), (before, after)))
+
+
+def _on_plate(coverage: np.ndarray, pad: int) -> np.ndarray:
+    """White where covered, black and translucent elsewhere; uint8 RGBA with `pad` pixels around."""
+    text = np.pad(coverage, pad).astype(np.float32) / 255
+    alpha = text + (1 - text) * _PLATE_OPACITY
+    white = np.rint(text / alpha * 255).astype(np.uint8)
+    return np.dstack([white, white, white, np.rint(alpha * 255).astype(np.uint8)])
+
+
+def _outlined(text: str, size: int) -> Image.Image:
+    """Translucent white text with a dark outline, readable on light and dark."""
+    font = _font(size)
+    stroke = max(1, size // 10)
+    left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
+    word = Image.new("RGBA", (int(right - left), int(bottom - top)))
+    ImageDraw.Draw(word).text(
+        (-left, -top), text, (255, 255, 255, 200), font, stroke_width=stroke, stroke_fill=(0, 0, 0, 170)
+    )
+    return word
+
+
+def _clipped(word: Image.Image, left: int, top: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The part of `word` right of the left edge, and where it goes."""
+    cut = max(0, -left)
+    return word.crop((cut, 0, word.width, word.height)), (left + cut, top)
