@@ -46,7 +46,7 @@ def encode(payload: int, key: bytes) -> NDArray[np.int8]:
 
 
 def decode(soft: NDArray[np.float32], key: bytes) -> int | None:
-    """The id in `soft`, float [CODED_BITS], positive where +1 is likelier; None when the MAC does not agree."""
+    """The id in `soft`, float [CODED_BITS], positive where +1 is likelier; None if the MAC disagrees."""
     bits = viterbi(soft)
     word = int("".join(map(str, bits.tolist())), 2)
     payload, tag = word >> MAC_BITS, word & ((1 << MAC_BITS) - 1)
@@ -106,7 +106,7 @@ def _edges() -> NDArray[np.intp]:
     return np.arange(2 * STATES, dtype=np.intp)
 
 
-# An edge is its register: oldest bit * 64 + state reached. Its source state is the register without the newest bit.
+# An edge is its register: oldest bit * 64 + state reached. Less the newest bit it is the state it came from.
 _OUTPUTS = _outputs()
 _EDGES = _edges()
 _SOURCES = _EDGES >> 1

@@ -1,12 +1,12 @@
 """The invisible watermark: a 64-bit id in the luma of every frame.
 
-`Watermark.embed` adds a keyed pattern (see `watermark_pattern`) of about one grey level, stronger where the picture
-is busy, and turns its sign every 0.8 s. `detect` reads the id back from the frames alone: after H.264 or VP9, after
-scaling by 0.5 to 2, cropping, mirroring, trimming, brightness and gamma, and at another frame rate.
+`Watermark.embed` adds a keyed pattern (see `watermark_pattern`) of about one grey level, stronger where the
+picture is busy, and turns its sign every 0.8 s. `detect` reads the id back from the frames alone: after H.264
+or VP9, scaling by 0.5 to 2, cropping, mirroring, trimming, brightness and gamma, at another frame rate.
 
-Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no rotation, no
-change of speed, no local warps. Whoever has the key can read the id and could add another; the id proves nothing by
-itself, it leads to a record.
+Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no rotation,
+no change of speed, no local warps. Whoever has the key can read the id and could add another: the id proves
+nothing by itself, it leads to a record.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["PROJECT_KEY", "Detection", "Watermark", "detect"]
 PROJECT_KEY = b"sonic public watermark key 1"
 """Public on purpose: anyone with the tool can read the id."""
 
-FLAT = 0.75
-"""Pattern's standard deviation on smooth ground, in grey levels: under the one level that the eye might catch."""
-BUSY_GAIN = 0.3
+FLAT = 0.8
+"""Pattern's standard deviation on smooth ground, in grey levels: less than one step of the luma scale."""
+BUSY_GAIN = 0.4
 """Grey levels more per grey level of local detail."""
 DETAIL_CAP = 6.0
 """Detail above this counts as this, so that one hard edge does not lift the flat ground beside it."""
-PEAK = 2.0
+PEAK = 2.4
 """Largest standard deviation of the pattern anywhere."""
 POWER_CAP = 2.6
 """Largest mean square over a frame, in squared grey levels: with rounding 43.8 dB."""
@@ -70,7 +70,7 @@ class Watermark:
         width, height = self._size
         if luma.shape != (height, width) or luma.dtype != np.uint8:
             raise BadSetting(
-                f"The frame is {luma.dtype} {luma.shape}, the watermark was made for uint8 {(height, width)}.",
+                f"The frame is {luma.dtype} {luma.shape}, the watermark is for uint8 {(height, width)}.",
                 "Make one Watermark for each size of video.",
             )
         scale = sign_of(tick_of(index, self._fps)) / (LEVELS * UNIT)
@@ -95,8 +95,8 @@ def detect(
 ) -> Detection | None:
     """The id in a video's luma planes, uint8 [h, w] each, in order; None when there is none to be read.
 
-    Frames are taken one at a time and none is kept for long; memory does not grow with the video (at most 0.4 GB, for
-    sides of 1024 and more). Reading stops as soon as the id is sure, often after the first 2.4 s.
+    Frames are taken one at a time, the last 0.8 s is kept; memory does not grow with the video (about 0.1 GB
+    at 512 x 512, at most 0.4 GB). Reading stops as soon as the id is sure, often after the first 2.4 s.
     Raises BadVideo when frames are not uint8 [h, w] or change size.
     """
     reader = Reader(fps, key)

@@ -1,9 +1,10 @@
 """What the invisible watermark looks like: a keyed tile of waves, one tile per id.
 
-The tile is TILE x TILE pixels and repeats over the frame. It is a sum of plane waves whose frequencies sit on the
-tile's lattice (whole cycles per tile), between LOW and HIGH cycles: periods of 7.5 to 25.6 pixels, coarse enough for
-a half-size copy and for a coarse quantiser, fine enough to hide. Every wave has the phase of one QPSK symbol. Some
-waves are the pilot, which the key alone fixes; the others carry two coded bits each, every coded bit on several waves.
+The tile is TILE x TILE pixels and repeats over the frame. It is a sum of plane waves whose frequencies sit on
+the tile's lattice (whole cycles per tile), between LOW and HIGH cycles: periods of 7.5 to 25.6 pixels, coarse
+enough for a half-size copy and for a coarse quantiser, fine enough to hide. Each wave has the phase of one QPSK
+symbol. Some waves are the pilot, which the key alone fixes; the others carry two coded bits each, every coded
+bit on two waves.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .codec import CODED_BITS, encode, stream
 TILE = 128
 LOW, HIGH = 5, 17
 CODEC_GRID = 16
-"""Waves with both frequencies divisible by this have a period that divides 8 pixels, as block artefacts do."""
+"""Waves with both frequencies divisible by this repeat every 8 pixels, as block artefacts do: not used."""
 COPIES = 2
 """How many real amplitudes carry each coded bit."""
 SLOPE = 0.5
@@ -40,7 +41,7 @@ def tick_of(index: int, fps: float) -> int:
 
 
 def sign_of(tick: int) -> int:
-    """+1 or -1: the pattern's sign at a tick. It turns so that still picture content cancels for the reader."""
+    """+1 or -1: the pattern's sign at a tick. It turns so that a still picture cancels for the reader."""
     return 1 - 2 * (tick // HALF_PERIOD % 2)
 
 
@@ -66,7 +67,7 @@ class Layout:
 
 
 def waves() -> NDArray[np.int64]:
-    """All frequencies in use, [N, 2] of (x, y) cycles per tile, by rising radius; one of each mirrored pair."""
+    """All frequencies in use, [N, 2] of (x, y) cycles per tile, by rising radius; one of each pair +-f."""
     y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
     square = x * x + y * y
     half = (y > 0) | (x > 0)

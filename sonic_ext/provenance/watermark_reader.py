@@ -1,16 +1,16 @@
 """Reads the invisible watermark: gathers what changes sign with it, finds scale and shift, decodes.
 
-1. Each frame is compared with the one 0.8 s earlier. What stood still is gone, the pattern is doubled. The differences
-   are cut to a few grey levels (motion makes large ones) and summed for each phase of the sign's clock.
-2. Sums are weighted by the inverse of their local power and taken to the frequency plane. For each trial scale the
-   pilot's waves are looked up there; their agreement over all shifts, one inverse FFT, is the score.
-3. At the best scales every wave is measured exactly, weighted by its ring's signal and noise, and decoded. Only a
-   message whose 48-bit MAC agrees is reported.
+1. Each frame is compared with the one 0.8 s earlier. What stood still is gone, the pattern is doubled. The
+   differences are cut to a few grey levels (motion makes large ones) and summed for each phase of the clock.
+2. Sums are divided by their local size and taken to the frequency plane. For each trial scale the pilot's
+   waves are looked up there; their agreement over all shifts, one inverse FFT, is the score.
+3. At the best scales every wave is measured exactly, turned and weighted as the pilot's waves near it tell,
+   and decoded. Only a message whose 48-bit MAC agrees is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -40,8 +40,12 @@ FIRST_LOOK = 60
 LONGEST = 480
 """Ticks between tries later on; after each the sums are halved, so that a cut in the video is forgotten."""
 RINGS = 6
+REACH = 4.0
+"""Waves this far apart on the lattice fare alike."""
+PRIOR = 4.0
+"""Weight of the ring's mean against the pilot's waves nearby."""
 
-Complex = NDArray[np.complex64]
+Complex = NDArray[np.complexfloating]
 Real = NDArray[np.float32]
 
 
@@ -60,7 +64,7 @@ class Detection:
     mirrored: bool
     """True when the video is flipped left to right."""
     signal: float
-    """Amplitude over noise of a coded bit; below about 1 nothing can be read, fresh exports have 3 and more."""
+    """Amplitude over noise of a coded bit; below about 1 nothing can be read, fresh exports have 4 to 7."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,8 @@ class Reader:
         if len(self._seen) < HALF_PERIOD:
             self._seen.append(frame.copy())
             return
-        change = cv2.subtract(frame, self._seen[place], dtype=cv2.CV_32F)
-        change -= cv2.blur(change, (LOCAL_MEAN, LOCAL_MEAN))
+        change = frame.astype(np.float32) - self._seen[place]
+        change -= np.asarray(cv2.blur(change, (LOCAL_MEAN, LOCAL_MEAN)), dtype=np.float32)
         np.clip(change, -CUT, CUT, out=change)
         total = self._sums[place * PHASES // HALF_PERIOD]
         (np.add if sign_of(tick) > 0 else np.subtract)(total, change, out=total)
@@ -160,12 +164,9 @@ def _middle(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _weights(sums: Real) -> Real:
-    """Trust in each pixel, float32 [h, w]: one over the local power of the sums, for moving places are noisy."""
-    power = np.zeros(sums.shape[1:], dtype=np.float32)
-    for total in sums:
-        power += total * total
-    power = cv2.blur(power, (LOCAL_POWER, LOCAL_POWER))
-    return np.asarray(1.0 / (power + 0.1 * np.median(power) + 1e-3), dtype=np.float32)
+    """Trust in each pixel, float32 [h, w]: one over the local size of the sums; moving places are noisy."""
+    power = np.asarray(cv2.blur(np.sum(sums * sums, axis=0), (LOCAL_POWER, LOCAL_POWER)), dtype=np.float32)
+    return np.asarray(1.0 / np.sqrt(power + 0.1 * np.median(power) + 1e-3), dtype=np.float32)
 
 
 def _turns() -> Real:
@@ -185,7 +186,8 @@ class Search:
 
     def places(self) -> list[Place]:
         """The CANDIDATES likeliest places, best first."""
-        found = [self._best((scale, scale)) for scale in self._scales()]
+        phases = range(0, PHASES, 2)
+        found = [self._best((scale, scale), phases) for scale in self._scales()]
         found.sort(key=lambda place: place.score, reverse=True)
         picked: list[Place] = []
         for place in found:
@@ -211,18 +213,18 @@ class Search:
         for finer in (0.5 * step, 0.25 * step):
             across, down = place.scale
             near = [(across + i * finer, down + j * finer) for i in range(-2, 3) for j in range(-2, 3)]
-            place = max((self._best(scale) for scale in near), key=lambda found: found.score)
+            place = max((self._best(scale, [place.phase]) for scale in near), key=lambda found: found.score)
         return place
 
-    def _best(self, scale: tuple[float, float]) -> Place:
-        """The pilot's best agreement at a scale, over phases and shifts."""
+    def _best(self, scale: tuple[float, float], phases: Sequence[int]) -> Place:
+        """The pilot's best agreement at a scale, over the phases and all shifts."""
         waves = self._plan.pilot / (TILE * np.array(scale)) * self._size
-        found = _turns() @ (_sample(self._spectra, waves) * self._plan.pilot_symbols.conj())
+        found = _turns()[phases] @ (_sample(self._spectra, waves) * self._plan.pilot_symbols.conj())
         found /= _smooth(np.abs(found)) + 1e-12
         peaks = np.abs(_shifts(found, self._plan.pilot, GRID)).max(axis=(1, 2))
         scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1))
-        phase = int(scores.argmax())
-        return Place(float(scores[phase]), phase, scale)
+        best = int(scores.argmax())
+        return Place(float(scores[best]), phases[best], scale)
 
 
 def _spectra(sums: Real, size: int) -> Complex:
@@ -231,7 +233,7 @@ def _spectra(sums: Real, size: int) -> Complex:
     down = np.exp(1j * np.pi * np.fft.fftfreq(size) * (height - 1))[:, None]
     across = np.exp(1j * np.pi * np.fft.rfftfreq(size) * (width - 1))[None]
     out = np.empty((len(sums), size, size // 2 + 1), dtype=np.complex64)
-    for target, total in zip(out, sums):
+    for target, total in zip(out, sums, strict=True):
         target[...] = np.fft.rfft2(total, (size, size)) * down * across
     return out
 
@@ -244,10 +246,9 @@ def _sample(spectra: Complex, waves: NDArray[np.float64]) -> NDArray[np.complex1
     x = np.minimum(x, size // 2 - 1.001)
     left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
     right_share, low_share = x - left, y - top
-    upper, lower = spectra[:, top % size], spectra[:, (top + 1) % size]
-    k = np.arange(len(waves))
-    high = upper[:, k, left] * (1 - right_share) + upper[:, k, left + 1] * right_share
-    low = lower[:, k, left] * (1 - right_share) + lower[:, k, left + 1] * right_share
+    top, below = top % size, (top + 1) % size
+    high = spectra[:, top, left] * (1 - right_share) + spectra[:, top, left + 1] * right_share
+    low = spectra[:, below, left] * (1 - right_share) + spectra[:, below, left + 1] * right_share
     found = high * (1 - low_share) + low * low_share
     return np.where(mirrored, found.conj(), found)
 
@@ -267,25 +268,35 @@ def _shifts(found: NDArray[np.complex128], waves: NDArray[np.int64], grid: int) 
 def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None:
     """The id read at a place and its signal, or None."""
     plan = layout(key)
-    on, off = (_turns() @ _measure(sums, place.scale, offset).reshape(PHASES, -1) for offset in (0.0, 0.5))
-    on, off = on.reshape(PHASES, HIGH + 1, -1), off.reshape(PHASES, HIGH + 1, -1)
-    noise = np.sqrt(np.mean(np.abs(off) ** 2, axis=(1, 2))) + 1e-12
-    pilot = _pick(on, plan.pilot) * plan.pilot_symbols.conj() / noise[:, None]
-    agreement = _shifts(pilot / (np.abs(pilot) + 1e-12) ** 0.5, plan.pilot, 2 * TILE)
-    phase, down, across = np.unravel_index(int(np.abs(agreement).argmax()), agreement.shape)
-    sign = np.sign(agreement[phase, down, across])
-    shift = np.array([across, down]) / (2.0 * TILE)
-    pilot_part = (pilot[phase] * np.exp(2j * np.pi * plan.pilot @ shift) * sign).real
-    waves = _pick(on, plan.data)[phase] / noise[phase] * np.exp(2j * np.pi * plan.data @ shift) * sign
-    trust = _trust(plan, pilot_part, np.abs(_pick(off, plan.data)[phase] / noise[phase]) ** 2)
-    parts = np.stack([waves.real, waves.imag], axis=1) * plan.signs
-    soft = np.bincount(plan.bits.ravel(), (parts * trust[:, None]).ravel(), CODED_BITS)
+    parts = _equalised(plan, *_aligned(plan, sums, place.scale))
+    soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODED_BITS)
     payload = decode(soft.astype(np.float32), key)
     return None if payload is None else (payload, _signal(plan, parts, encode(payload, key)))
 
 
+def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Complex, Complex]:
+    """Spectra on the lattice and half a step beside it, [HIGH + 1, 2 * HIGH + 1], the shift taken out."""
+    on, off = (np.tensordot(_turns(), _measure(sums, scale, offset), 1) for offset in (0.0, 0.5))
+    noise = np.sqrt(np.mean(np.abs(off) ** 2, axis=(1, 2), keepdims=True)) + 1e-12
+    on, off = on / noise, off / noise
+    pilot = _pick(on, plan.pilot) * plan.pilot_symbols.conj()
+    agreement = _shifts(pilot / (np.abs(pilot) + 1e-12) ** 0.5, plan.pilot, 2 * TILE)
+    phase, down, across = np.unravel_index(int(np.abs(agreement).argmax()), agreement.shape)
+    y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
+    turn = np.exp(1j * np.pi / TILE * (x * across + y * down)) * np.sign(agreement[phase, down, across])
+    return on[phase] * turn, off[phase]
+
+
+def _equalised(plan: Layout, on: Complex, off: Complex) -> NDArray[np.float64]:
+    """Soft values of every copy of every coded bit, [M, 2], weighted by signal over noise."""
+    answer = _channel(plan, _pick(on, plan.pilot) * plan.pilot_symbols.conj())
+    power = _ring_means(plan.data, plan.data, np.abs(_pick(off, plan.data)) ** 2)
+    waves = _pick(on, plan.data) * answer.conj() / (power + 1e-12)
+    return np.asarray(np.stack([waves.real, waves.imag], axis=1) * plan.signs, dtype=np.float64)
+
+
 def _measure(sums: Real, scale: tuple[float, float], offset: float) -> Complex:
-    """Exact spectra at the tile's lattice, moved by `offset`: complex64 [PHASES, HIGH + 1, 2 * HIGH + 1] of (y, x)."""
+    """Exact spectra at the tile's lattice moved by `offset`: [PHASES, HIGH + 1, 2 * HIGH + 1] of (y, x)."""
     height, width = sums.shape[1:]
     across = (np.arange(-HIGH, HIGH + 1) + offset) / (TILE * scale[0])
     down = (np.arange(HIGH + 1) + offset) / (TILE * scale[1])
@@ -298,20 +309,31 @@ def _measure(sums: Real, scale: tuple[float, float], offset: float) -> Complex:
 
 
 def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
-    """Amplitudes [P, N] of waves [N, 2] on measured lattices [P, HIGH + 1, 2 * HIGH + 1]."""
-    return lattice[:, waves[:, 1], waves[:, 0] + HIGH]
+    """Amplitudes [..., N] of waves [N, 2] on measured lattices [..., HIGH + 1, 2 * HIGH + 1]."""
+    return lattice[..., waves[:, 1], waves[:, 0] + HIGH]
 
 
-def _trust(plan: Layout, pilot: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weight of each data wave [M]: its ring's pilot amplitude over its ring's noise power."""
+def _channel(plan: Layout, pilot: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """What became of each data wave, complex [M], from the pilot's waves near it.
+
+    An encoder that follows a moving picture drags the pattern along: a filter, different for each wave.
+    """
+    places = np.concatenate([plan.pilot, -plan.pilot])
+    values = np.concatenate([pilot, pilot.conj()])
+    distance = np.sum((plan.data[:, None] - places[None]) ** 2, axis=2)
+    near = np.exp(-0.5 * distance / REACH**2)
+    ring = _ring_means(plan.data, plan.pilot, pilot.real)
+    return np.asarray((near @ values + PRIOR * ring) / (near.sum(axis=1) + PRIOR), dtype=np.complex128)
+
+
+def _ring_means(
+    waves: NDArray[np.int64], known: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """For each of `waves` [N, 2] the mean value [K] of the `known` waves [K, 2] of similar radius: [N]."""
     edges = np.linspace(LOW, HIGH, RINGS + 1)[1:-1]
-    pilot_ring = np.digitize(np.hypot(*plan.pilot.T), edges)
-    data_ring = np.digitize(np.hypot(*plan.data.T), edges)
-    trust = np.zeros(len(plan.data))
-    for ring in range(RINGS):
-        here = data_ring == ring
-        trust[here] = max(0.0, pilot[pilot_ring == ring].mean()) / (noise[here].mean() + 1e-12)
-    return trust
+    ring = np.digitize(np.hypot(known[:, 0], known[:, 1]), edges)
+    means = np.bincount(ring, values, RINGS) / np.bincount(ring, minlength=RINGS)
+    return np.asarray(means[np.digitize(np.hypot(waves[:, 0], waves[:, 1]), edges)], dtype=np.float64)
 
 
 def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -> float:
