@@ -42,14 +42,14 @@ def filters() -> np.ndarray:
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.clip(np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)), 0.0, None)
     triangles += 1e-9
-    return (triangles / triangles.sum(axis=0)).astype(np.float32)
+    return np.asarray(triangles / triangles.sum(axis=0), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
 def _window() -> np.ndarray:
     """Hann window scaled so that a full-scale sine reaches about 0 dB in its band."""
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(WINDOW) + 0.5) / WINDOW)
-    return (hann * (2.0 / hann.sum())).astype(np.float32)
+    return np.asarray(hann * (2.0 / hann.sum()), dtype=np.float32)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:

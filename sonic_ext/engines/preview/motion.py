@@ -14,15 +14,21 @@ from .visemes import Viseme, targets
 
 RADIUS = 40
 """Rows of context that the motion of one row depends on, at most."""
-SIGMA = (2.4, 3.5, 3.5, 3.0, 3.0)
+SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0)
 """Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower: lips are slower than the jaw."""
-CLOSURE, CLOSURE_PEAK = 0.35, 0.5
-"""Lips count as pressed where p/b/m is likelier than the first, if somewhere likelier than the second."""
+VOICED_BAR, GAP_BAR = 0.35, 0.2
+"""Lips count as pressed where p/b/m is likelier than this, in sound and in a gap of the sound. In the gap
+of a plosive p looks much like t or k, and lips that touch for a k are seen less than lips that miss a p."""
+VOICED_DB, GAP_DB = -14.0, -26.0
+"""Loudness at which the first and the second hold; between them the bar slides."""
+PEAK = 1.2
+"""Somewhere in a closure its likelihood must be this many times the bar."""
 SHORTEST_CLOSURE = 3
 """Rows; anything shorter is a flicker of the network."""
-LONGEST_CLOSURE = 25
-SHUTTING, PARTING = 5, 4
+SHUTTING, PARTING = 4, 4
 """Rows that lips take to come together before a closure, and to part after it."""
+HELD = 0.15
+"""Part of a frame's time, to either side of its middle, in which a closure still shows on it."""
 PAUSE = 10
 """Rows of silence from which the mouth shuts for certain."""
 QUIET_DB, LOUD_DB = -26.0, -3.0
@@ -52,7 +58,7 @@ def _runs(mask: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> np.ndarray:
-    """1 inside each run, cosine flanks of `before` and `after` rows outside, [rows]."""
+    """1 inside each run; outside, cosine flanks of `before` and `after` rows, [rows]."""
     centres = np.arange(rows)
     hull = np.zeros(rows)
     for start, end in runs:
@@ -61,13 +67,19 @@ def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> np
     return hull
 
 
-def closures(closed: np.ndarray) -> list[tuple[int, int]]:
-    """Stretches of rows in which the lips are pressed, from the probability of p/b/m, [rows]."""
-    steady = np.convolve(np.pad(closed, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
+def closures(closed: np.ndarray, loud: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches of rows in which the lips are pressed.
+
+    Args:
+        closed: probability of p/b/m, [rows].
+        loud: decibels relative to the level of the speech, [rows].
+    """
+    bar = np.interp(loud, (GAP_DB, VOICED_DB), (GAP_BAR, VOICED_BAR))
+    over = np.convolve(np.pad(closed, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid") / bar
     return [
         (start, end)
-        for start, end in _runs(steady > CLOSURE)
-        if end - start >= SHORTEST_CLOSURE and steady[start:end].max() > CLOSURE_PEAK
+        for start, end in _runs(over > 1.0)
+        if end - start >= SHORTEST_CLOSURE and over[start:end].max() > PEAK
     ]
 
 
@@ -96,11 +108,31 @@ def motion(probabilities: np.ndarray, loud: np.ndarray) -> np.ndarray:
         aimed = (shares[:, :, column] * values[None, :, column]).sum(axis=1)
         shapes[:, column] = _smooth(aimed, sigma) / weight
     rest = pauses(probabilities[:, Viseme.SILENCE])
-    awake = 1.0 - _hull(len(loud), [(start + 3, end - 3) for start, end in rest], 6, 4)
+    awake = 1.0 - _hull(len(loud), [(start + 4, end - 4) for start, end in rest], 8, 8)
     vigour = _smooth(energy(loud), 4.0)
-    shapes[:, 0] *= 0.7 + 0.35 * vigour
+    shapes[:, 0] *= 0.75 + 0.3 * vigour
     shapes *= awake[:, None]
-    press = _hull(len(loud), closures(probabilities[:, Viseme.CLOSED]), SHUTTING, PARTING)
+    lips = _hull(len(loud), closures(probabilities[:, Viseme.CLOSED], loud), SHUTTING, PARTING)
+    press = lips**2  # lips meet late and part early: the flanks start gently
     speaking = _smooth(awake, 3.0)
     columns = [shapes[:, 0], shapes[:, 1], shapes[:, 2], press, shapes[:, 3], shapes[:, 4]]
     return np.stack([*columns, vigour * awake, speaking], axis=1).astype(np.float32)
+
+
+def sampled(moves: np.ndarray, rows: np.ndarray, frame_rows: float) -> np.ndarray:
+    """Motion at moments given in (broken) rows, float32 [moments, 8].
+
+    Each moment takes the value there, but of `press` the highest within the frame's time on screen:
+    a closure that falls between the middles of two frames is still seen.
+
+    Args:
+        moves: what `motion` returned.
+        rows: moments, ascending, within the rows of `moves`.
+        frame_rows: rows that a frame is on screen.
+    """
+    line = np.arange(len(moves))
+    taken = np.stack([np.interp(rows, line, moves[:, column]) for column in range(moves.shape[1])], axis=1)
+    press = MOTION.index("press")
+    for away in np.linspace(-HELD, HELD, 5) * frame_rows:
+        np.maximum(taken[:, press], np.interp(rows + away, line, moves[:, press]), out=taken[:, press])
+    return taken.astype(np.float32)

@@ -6,18 +6,21 @@ viseme probabilities every 10 ms → mouth shapes → frames. Another reader may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from ...ports import Tick
 from . import mel, motion
-from .visemes import Viseme
+from .network import LOWEST_DB, Network, load
 
 RATE = mel.RATE
 """Samples per second that readers expect."""
+QUIET = LOWEST_DB
+"""Levelled decibels of the silence before and after the sound."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,62 @@ class MouthReader(Protocol):
         """
 
 
+PART = 1024
+"""Rows worked on at once, besides their context."""
+
+
 class VisemeNet:
-    """A `MouthReader` that recognises visemes."""
+    """A `MouthReader` that recognises visemes.
+
+    Memory does not grow with the length of the speech, but for the track itself.
+
+    Raises:
+        MissingPart: the network's file is missing or damaged.
+    """
+
+    def __init__(self, net: Network | None = None) -> None:
+        self._net = net or load()
+        self._margin = self._net.radius + motion.RADIUS
 
     def read(self, blocks: Iterator[np.ndarray], count: int, fps: float, tick: Tick) -> MouthTrack:
         """See `MouthReader.read`."""
         rows = int(np.ceil(count / fps * mel.ROWS_PER_SECOND)) + 1
-        parts = []
-        for part in mel.levelled(mel.mel_rows(blocks, rows)):
-            parts.append(part)
-            tick("reading the speech", min(count, int(len(parts) * fps)), count)
-        x = np.concatenate(parts)
-        moves = motion.motion(_rough(x), mel.loudness(x))
-        at = (np.arange(count) + 0.5) / fps * mel.ROWS_PER_SECOND - 0.5
-        columns = {n: np.interp(at, np.arange(rows), moves[:, k]) for k, n in enumerate(motion.MOTION)}
-        return MouthTrack(**{name: np.asarray(value, dtype=np.float32) for name, value in columns.items()})
+        track = np.zeros((count, len(motion.MOTION)), dtype=np.float32)
+        filled = 0
+        for start, window in overlapping(mel.levelled(mel.mel_rows(blocks, rows)), rows, PART, self._margin):
+            filled = self._fill(track, filled, fps, start, window)
+            tick("reading the speech", filled, count)
+        return MouthTrack(**{name: track[:, index].copy() for index, name in enumerate(motion.MOTION)})
+
+    def _fill(self, track: np.ndarray, filled: int, fps: float, start: int, window: np.ndarray) -> int:
+        """Write the frames whose middle lies in the rows from `start`; returns how many are written."""
+        until = min(len(track), int(np.ceil((start + PART) / mel.ROWS_PER_SECOND * fps - 0.5)))
+        if until <= filled:
+            return filled
+        inner = slice(self._net.radius, len(window) - self._net.radius)
+        moves = motion.motion(self._net(window), mel.loudness(window[inner]))
+        middles = (np.arange(filled, until) + 0.5) / fps * mel.ROWS_PER_SECOND - 0.5
+        track[filled:until] = motion.sampled(
+            moves, middles - (start - motion.RADIUS), mel.ROWS_PER_SECOND / fps
+        )
+        return until
 
 
-def _rough(x: np.ndarray) -> np.ndarray:
-    """Energy and tilt only: stands in until the network is trained."""
-    loud = mel.loudness(x)
-    low, mid, high = x[:, 2:10].max(1), x[:, 12:24].max(1), x[:, 30:].max(1)
-    score = np.full((len(x), len(Viseme)), -20.0)
-    score[:, Viseme.SILENCE] = (-28.0 - loud) / 2
-    score[:, Viseme.HISS] = (high - np.maximum(low, mid)) / 3
-    score[:, Viseme.CLOSED] = (low - mid - 22) / 2 - np.clip(-20 - loud, 0, None)
-    score[:, Viseme.MID] = 0.0
-    score[:, Viseme.OPEN] = (mid - low + 6) / 3
-    likely = np.exp(score - score.max(axis=1, keepdims=True))
-    return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+def overlapping(
+    parts: Iterable[np.ndarray], rows: int, size: int, margin: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut rows into windows of `margin + size + margin` rows, with the number of the first inner row.
+
+    Before the first row and after the last there is silence.
+    """
+    quiet = np.full((margin, mel.BANDS), QUIET, dtype=np.float32)
+    waiting = quiet
+    start = 0
+    for part in chain(parts, [quiet]):
+        waiting = np.concatenate([waiting, part])
+        while len(waiting) >= size + 2 * margin:
+            yield start, waiting[: size + 2 * margin]
+            waiting = waiting[size:]
+            start += size
+    if start < rows:
+        yield start, waiting
