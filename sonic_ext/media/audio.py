@@ -7,6 +7,7 @@ left out as the file's own marks say. Multichannel sound is mixed down, video gi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -253,9 +254,7 @@ def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
         yield part.to_ndarray()
 
 
-def _rechunked(
-    pieces: Iterator[np.ndarray], channels: int, total: int, size: int
-) -> Iterator[np.ndarray]:
+def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
     """Blocks of `size` samples, `total` in all: cut there, or filled with silence."""
     block = np.zeros((channels, min(size, total)), np.float32)
     filled, left = 0, total
@@ -339,7 +338,8 @@ class _Meter:
         steps = np.array(self._powers)
         if not len(steps):
             return -math.inf
-        blocks = np.convolve(steps, np.full(4, 0.25), "valid") if len(steps) >= 4 else steps.mean(keepdims=True)
+        enough = len(steps) >= 4
+        blocks = np.convolve(steps, np.full(4, 0.25), "valid") if enough else steps.mean(keepdims=True)
         loud = blocks[blocks > 10 ** ((-70 + 0.691) / 10)]
         if not len(loud):
             return -math.inf
@@ -378,12 +378,15 @@ class _Meter:
 K_RATE = 48000
 K_STEP = K_RATE // 10
 """Samples of 100 ms."""
-K_SHELF = "b0=1.53512485958697:b1=-2.69169618940638:b2=1.19839281085285:a0=1:a1=-1.69065929318241:a2=0.73248077421585"
+K_SHELF = (
+    "b0=1.53512485958697:b1=-2.69169618940638:b2=1.19839281085285:"
+    "a0=1:a1=-1.69065929318241:a2=0.73248077421585"
+)
 K_HIGH_PASS = "b0=1:b1=-2:b2=1:a0=1:a1=-1.99004745483398:a2=0.99007225036621"
 
 
 def _k_weighting(frame: Any, channels: int) -> Any:
-    """A filter graph for frames like this one: BS.1770's K-weighting at 48 kHz, given out in steps of 100 ms."""
+    """Filters for frames like this one: BS.1770's K-weighting at 48 kHz, given out in steps of 100 ms."""
     layout = "mono" if channels == 1 else "stereo"
     graph = av.filter.Graph()
     chain = [
@@ -399,7 +402,7 @@ def _k_weighting(frame: Any, channels: int) -> Any:
         graph.add("asetnsamples", f"n={K_STEP}:p=0"),
         graph.add("abuffersink"),
     ]
-    for one, following in zip(chain, chain[1:]):
+    for one, following in itertools.pairwise(chain):
         one.link_to(following)
     graph.configure()
     return graph

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..ports import Tick
 from .geometry import Box
 from .models import open_onnx
 
@@ -40,11 +41,13 @@ class Detection:
     """float32 [5, 2]: eye, eye, nose tip, mouth corner, mouth corner; left in the picture first."""
 
 
-def detect(rgb: np.ndarray) -> list[Detection]:
-    """Faces in a uint8 [height, width, 3] picture, largest first."""
-    for side in SIDES:
+def detect(rgb: np.ndarray, tick: Tick | None = None) -> list[Detection]:
+    """Faces in a uint8 [height, width, 3] picture, largest first. `tick` is called before each attempt."""
+    for number, side in enumerate(SIDES):
         if side > SIDES[0] and max(rgb.shape[:2]) <= SIDES[0]:
             break
+        if tick is not None:
+            tick("finding the face", number, len(SIDES) + 1)
         found = _distinct(_detect_at(rgb, side))
         if found:
             return sorted(found, key=lambda face: face.box.area, reverse=True)
@@ -74,7 +77,7 @@ def _decoded(outputs: list[np.ndarray], scale: float) -> list[Detection]:
     heat, size, offset, points = outputs
     rows, columns = np.nonzero(heat[0] > THRESHOLD)
     found = []
-    for row, column in zip(rows, columns):
+    for row, column in zip(rows, columns, strict=True):
         height, width = np.exp(size[:, row, column]) * CELL
         top = (row + offset[0, row, column] + 0.5) * CELL - height / 2
         left = (column + offset[1, row, column] + 0.5) * CELL - width / 2

@@ -21,7 +21,7 @@ FORMATS = (
 
 def address(path: str | os.PathLike[str]) -> str:
     """The path in a form that ffmpeg takes for a file whatever its name ("-x.mp4", "http:b.wav")."""
-    return os.path.abspath(os.fspath(path))
+    return str(Path(path).absolute())
 
 
 @contextmanager
@@ -66,4 +66,6 @@ def check_file(path: Path, error: type[BadInput], kind: str) -> None:
 
 
 def _advice(kind: str) -> str:
-    return "Use WAV, MP3, M4A, FLAC, OGG or Opus." if kind == "sound" else "Use an MP4, MOV, WebM or MKV file."
+    if kind == "sound":
+        return "Use WAV, MP3, M4A, FLAC, OGG or Opus."
+    return "Use an MP4, MOV, WebM or MKV file."

@@ -18,8 +18,8 @@ from . import centerface
 from .centerface import Detection
 from .geometry import Box
 from .mesh import (
+    MOUTH,
     ROOM,
-    LandmarkTracker,
     MeshNetwork,
     bounds,
     eye_centres,
@@ -39,10 +39,13 @@ WARN_YAW, MAX_YAW = 25.0, 50.0
 """Degrees turned to the side: from the first on a warning, beyond the second a refusal."""
 WARN_PITCH, MAX_PITCH = 25.0, 45.0
 """Degrees up or down, likewise."""
-SURE = 0.9
-"""Face score below which the points are doubted."""
-MOUTH_CORNERS = (61, 291)
-PLACE_BY_HAND = "Check the mouth in the preview, or place mouth and eyes by hand (settings mouth and eyes)."
+WARN_ROLL = 45.0
+"""Degrees tilted from which a warning is given."""
+SURE, MIN_SCORE = 0.9, 0.35
+"""Face score: below the first a warning, below the second a refusal, see `mesh.face_score`."""
+CLEAR_LIPS, MAX_SPREAD = 0.018, 0.06
+"""Spread of the lips in eye distances: above the first a warning, above the second a refusal."""
+BY_HAND = "place mouth and eyes by hand (settings mouth and eyes)"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Face:
     landmarks: np.ndarray
     """float32 [468, 3], MediaPipe Face Mesh numbering; z negative towards the viewer."""
     confidence: float
-    """0 to 1: the network's own "this is a face"; 1.0 when mouth or eyes were placed by hand."""
+    """0 to 1: the network's own "this is a face" (`mesh.face_score`); 1.0 when mouth or eyes were
+    placed by hand."""
     yaw: float
     """Degrees turned, positive to the right of the picture. A fit of the mean face, see `mesh.pose`."""
     pitch: float
@@ -63,14 +67,34 @@ class Face:
     """Degrees tilted, positive clockwise."""
     by_hand: bool = False
     """Mouth or eyes were placed by hand."""
-    covered: float = 0.0
-    """0 to 1: how much of the face seems hidden, see `occlusion`."""
+    lip_spread: float = 0.0
+    """How unsure the lips are, in eye distances, see `MeshNetwork.lip_spread`; 0 when placed by hand."""
 
     def scaled(self, sx: float, sy: float, dx: float = 0.0, dy: float = 0.0) -> Face:
         """In the coordinates of a picture resized by `sx`, `sy` and then moved by `dx`, `dy`."""
         factors = np.array([sx, sy, math.sqrt(abs(sx * sy))])
         landmarks = (self.landmarks * factors + (dx, dy, 0.0)).astype(np.float32)
         return replace(self, box=self.box.scaled(sx, sy).shifted(dx, dy), landmarks=landmarks)
+
+
+class LandmarkTracker:
+    """Finds the points in frame after frame near a face that is known; one per thread."""
+
+    def __init__(self) -> None:
+        self._network = MeshNetwork()
+
+    def track(self, rgb: np.ndarray, near: Face | Box | np.ndarray) -> tuple[np.ndarray, float]:
+        """Points float32 [468, 3] in pixels of the frame, and the face score 0..1.
+
+        Args:
+            rgb: uint8 [height, width, 3].
+            near: the same face in this or another frame, its points (one pass, the faster way) or its box
+                (two passes). Only the place is taken from it; the points are found in the pixels.
+        """
+        if not isinstance(near, Box):
+            return self._network.refine(rgb, near.landmarks if isinstance(near, Face) else near)
+        rough, _ = self._network.find(rgb, near.centre, ROOM * max(near.width, near.height), 0.0)
+        return self._network.refine(rgb, rough)
 
 
 @dataclass(frozen=True)
@@ -113,22 +137,15 @@ def find_face(
     """
     given = _checked_box(box, rgb)
     placed = Placed(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
-    _tick(tick, 0)
-    found = centerface.detect(rgb)
-    _tick(tick, 1)
-    chosen, notes = _choice(found, given, placed)
+    chosen, notes = _choice(centerface.detect(rgb, tick), given, placed)
+    if tick is not None:
+        tick("finding the face", len(centerface.SIDES), len(centerface.SIDES) + 1)
     network = MeshNetwork()
     if placed:
-        face, more = _by_hand(network, rgb, chosen, given, placed), []
-    else:
-        face, more = _by_network(network, rgb, chosen, given)
-    _tick(tick, 2)
+        face, more = _by_hand(network, rgb, chosen, given, placed)
+        return face, (*notes, *more)
+    face, more = _by_network(network, rgb, chosen, given)
     return face, (*notes, *more)
-
-
-def _tick(tick: Tick | None, done: int) -> None:
-    if tick is not None:
-        tick("finding the face", done, 2)
 
 
 # What was given by hand
@@ -143,7 +160,7 @@ def _checked_box(box: Sequence[float] | None, rgb: np.ndarray) -> Box | None:
     if min(whole.width, whole.height) < MIN_BOX or min(inside.width, inside.height) < MIN_BOX:
         raise BadSetting(
             f"The face box {_numbers(whole)} holds no part of the picture that could be a face.",
-            f"Give left, top, right, bottom within 0, 0, {width}, {height}, at least {MIN_BOX} pixels each way.",
+            f"Give left, top, right, bottom within 0, 0, {width}, {height}, at least {MIN_BOX} pixels apart.",
         )
     return inside
 
@@ -154,9 +171,11 @@ def _checked_pair(name: str, values: Sequence[float] | None, rgb: np.ndarray) ->
     height, width = rgb.shape[:2]
     pair = np.array(values, dtype=np.float64).reshape(2, 2)
     if (pair < 0).any() or (pair > (width, height)).any():
-        raise BadSetting(f"{name}={_numbers(values)} lies outside the picture.", f"It is {width} × {height} pixels.")
+        raise BadSetting(
+            f"{name}={_numbers(values)} lies outside the picture.", f"It is {width} × {height} pixels."
+        )
     if np.hypot(*(pair[1] - pair[0])) < 4:
-        raise BadSetting(f"The two points of {name} are less than 4 pixels apart.", "Give one point for each side.")
+        raise BadSetting(f"The two points of {name} are less than 4 pixels apart.", "Give one for each side.")
     return pair[np.argsort(pair[:, 0], kind="stable")]
 
 
@@ -178,11 +197,15 @@ def _choice(
         points = np.concatenate([pair for pair in (placed.mouth, placed.eyes) if pair is not None])
         return next((face for face in found if _holds(face.box.expanded(0.15), points)), None), ()
     if not found:
-        raise NoFace("No face was found in the picture.")
+        raise NoFace(
+            "No face was found in the picture.",
+            "Use a picture with one clear face. If there is one, give its box by hand (face_box); "
+            f"in a drawing, {BY_HAND}.",
+        )
     if len(found) == 1:
         return found[0], ()
     return found[0], (
-        f"{len(found)} faces were found; the largest is animated. Give the box of another by hand (face_box).",
+        f"{len(found)} faces were found; the largest is animated. For another, give its box (face_box).",
     )
 
 
@@ -197,34 +220,53 @@ def _holds(box: Box, points: np.ndarray) -> bool:
 def _by_network(
     network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
 ) -> tuple[Face, list[str]]:
-    near = given if given is not None else found.box if found is not None else None
-    assert near is not None
+    near = found.box if found is not None else given
+    assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
     landmarks, score = _points(network, rgb, near, found)
-    face = _face(landmarks, given, score)
+    guessed = given is not None and score < MIN_SCORE
+    face = _face(_in_box(given) if guessed and given else landmarks, given, score)
     _check_size(face)
+    if guessed:
+        return face, [
+            f"No face is recognised in the box (face score {score:.2f}): mouth and eyes are guessed from "
+            f"the box alone. Better, {BY_HAND}."
+        ]
     warnings = _check_turn(face, found)
-    if face.confidence < SURE:
-        warnings.append(
-            f"This may be a drawing or a covered face (face score {face.confidence:.2f}): "
-            f"mouth and eyes may be misplaced. {PLACE_BY_HAND}"
-        )
-    return face, warnings
+    face = replace(face, lip_spread=network.lip_spread(rgb, landmarks))
+    return face, warnings + _check_clear(face, given)
 
 
 def _points(
     network: MeshNetwork, rgb: np.ndarray, near: Box, found: Detection | None
 ) -> tuple[np.ndarray, float]:
-    """Two looks: a rough one at the box, tilted as the detected eyes are, then one at what it found."""
-    roll = 0.0
-    if found is not None:
-        across = found.points[1] - found.points[0]
-        roll = math.degrees(math.atan2(float(across[1]), float(across[0])))
-        roll = roll if abs(roll) <= 60 else 0.0
-    rough, first = network.find(rgb, near.centre, ROOM * max(near.width, near.height), roll)
-    if first < 0.5:
-        return rough, first
-    fine, second = network.refine(rgb, rough)
-    return (fine, second) if second >= 0.5 else (rough, first)
+    """Points in pixels of the picture and the face score.
+
+    Where the face is not seen upright, quarter turns are tried, but have to convince: a picture may lie
+    on its side.
+    """
+    roll, size = _roll(found), ROOM * max(near.width, near.height)
+    upright = _look(network, rgb, near.centre, size, roll)
+    if upright[1] >= MIN_SCORE:
+        return upright
+    turned = (_look(network, rgb, near.centre, size, roll + turn) for turn in (90.0, -90.0, 180.0))
+    return next((look for look in turned if look[1] >= SURE), upright)
+
+
+def _look(
+    network: MeshNetwork, rgb: np.ndarray, centre: tuple[float, float], size: float, roll: float
+) -> tuple[np.ndarray, float]:
+    """Two looks, a rough one and one at what it found; the rough one where the other sees no face."""
+    rough = network.find(rgb, centre, size, roll)
+    fine = network.refine(rgb, rough[0])
+    return fine if fine[1] >= min(rough[1], 0.5) else rough
+
+
+def _roll(found: Detection | None) -> float:
+    """Degrees that the detector's eyes are tilted clockwise."""
+    if found is None:
+        return 0.0
+    across = found.points[1] - found.points[0]
+    return math.degrees(math.atan2(float(across[1]), float(across[0])))
 
 
 def _face(landmarks: np.ndarray, given: Box | None, score: float, by_hand: bool = False) -> Face:
@@ -233,10 +275,21 @@ def _face(landmarks: np.ndarray, given: Box | None, score: float, by_hand: bool 
     return Face(box, landmarks.astype(np.float32), score, yaw, pitch, roll, by_hand)
 
 
+HAIRLINE = 0.1
+"""The topmost points lie on the forehead, this part of the points' height below the hairline."""
+
+
 def _box_of(landmarks: np.ndarray) -> Box:
-    """The points' box, raised by a tenth to the hairline: the topmost points lie on the forehead."""
     box = bounds(landmarks)
-    return box._replace(top=box.top - 0.1 * box.height)
+    return box._replace(top=box.top - HAIRLINE * box.height)
+
+
+def _in_box(box: Box) -> np.ndarray:
+    """The mean face, float64 [468, 3], filling a box from hairline to chin."""
+    face = mean_face().astype(np.float64)
+    own = _box_of(face)
+    sx, sy = box.width / own.width, box.height / own.height
+    return (face - (own.left, own.top, 0)) * (sx, sy, math.sqrt(sx * sy)) + (box.left, box.top, 0)
 
 
 def _check_size(face: Face) -> None:
@@ -250,7 +303,7 @@ def _check_size(face: Face) -> None:
 
 def _check_turn(face: Face, found: Detection | None) -> list[str]:
     yaw = max(abs(face.yaw), _profile_turn(found) if face.confidence < SURE else 0.0)
-    pitch = abs(face.pitch)
+    pitch, where = abs(face.pitch), "down" if face.pitch > 0 else "up"
     if yaw > MAX_YAW:
         raise BadPortrait(
             f"The face is turned about {yaw:.0f}° to the side; the limit is {MAX_YAW:.0f}°.",
@@ -258,16 +311,37 @@ def _check_turn(face: Face, found: Detection | None) -> list[str]:
         )
     if pitch > MAX_PITCH:
         raise BadPortrait(
-            f"The face looks about {pitch:.0f}° {'down' if face.pitch > 0 else 'up'}; the limit is {MAX_PITCH:.0f}°.",
+            f"The face looks about {pitch:.0f}° {where}; the limit is {MAX_PITCH:.0f}°.",
             "Use a picture taken at the height of the face.",
         )
     warnings = []
     if yaw > WARN_YAW:
         warnings.append(f"The face is turned about {yaw:.0f}° to the side; up to {WARN_YAW:.0f}° looks best.")
+    if abs(face.roll) > WARN_ROLL:
+        warnings.append("The head lies on its side; turn the picture upright for a better video.")
     if pitch > WARN_PITCH:
+        warnings.append(f"The face looks about {pitch:.0f}° {where}; up to {WARN_PITCH:.0f}° looks best.")
+    return warnings
+
+
+def _check_clear(face: Face, given: Box | None) -> list[str]:
+    """Warn of a face or mouth that does not show well; refuse it at the limits unless its box was given."""
+    score, spread = face.confidence, face.lip_spread
+    if given is None and (score < MIN_SCORE or spread > MAX_SPREAD):
+        raise BadPortrait(
+            f"The face is too hidden or too unlike a photograph (face score {score:.2f}, least "
+            f"{MIN_SCORE}; spread of the lips {spread:.3f}, most {MAX_SPREAD}).",
+            f"Use a picture in which the whole face shows; in a drawing, {BY_HAND}.",
+        )
+    warnings = []
+    if score < SURE:
         warnings.append(
-            f"The face looks about {pitch:.0f}° {'down' if face.pitch > 0 else 'up'}; "
-            f"up to {WARN_PITCH:.0f}° looks best."
+            f"Part of the face seems hidden, or this is a drawing or sculpture (face score {score:.2f}, "
+            f"clear from {SURE}): mouth and eyes may be misplaced. Check them in the preview, or {BY_HAND}."
+        )
+    if spread > CLEAR_LIPS:
+        warnings.append(
+            f"The mouth seems covered or unclear (spread of the lips {spread:.3f}, clear up to {CLEAR_LIPS})."
         )
     return warnings
 
@@ -291,13 +365,16 @@ def _profile_turn(found: Detection | None) -> float:
 
 def _by_hand(
     network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None, placed: Placed
-) -> Face:
+) -> tuple[Face, list[str]]:
     _check_upright(placed)
-    base = _base(network, rgb, found, given)
-    landmarks = fit_to(placed, base, found)
-    face = _face(landmarks, given, 1.0, by_hand=True)
+    base, stand_ins = _base(network, rgb, found, given), _stand_ins(found, given)
+    face = _face(fit_to(placed, base, stand_ins), given, 1.0, by_hand=True)
     _check_size(face)
-    return face
+    warnings = []
+    if base is None and stand_ins.mouth is None and (placed.mouth is None or placed.eyes is None):
+        guessed, from_what = ("mouth", "eyes") if placed.mouth is None else ("eyes", "mouth")
+        warnings.append(f"Where the {guessed} should be is guessed from the {from_what}; place both by hand.")
+    return face, warnings
 
 
 def _check_upright(placed: Placed) -> None:
@@ -316,25 +393,34 @@ def _base(
     network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
 ) -> np.ndarray | None:
     """The points that the network is sure of, to be bent by hand; None when it is not."""
-    near = given if given is not None else found.box if found is not None else None
+    near = found.box if found is not None else given
     if near is None:
         return None
     landmarks, score = _points(network, rgb, near, found)
     return landmarks if score >= SURE else None
 
 
-def fit_to(placed: Placed, base: np.ndarray | None, found: Detection | None = None) -> np.ndarray:
+def _stand_ins(found: Detection | None, given: Box | None) -> Placed:
+    """Mouth and eyes as roughly known without the hand: by the detector, or by the box alone."""
+    if found is not None:
+        points = found.points.astype(np.float64)
+        return Placed(points[3:5], points[:2])
+    if given is not None:
+        face = _in_box(given)
+        return Placed(_mouth_of(face), _eyes_of(face))
+    return Placed(None, None)
+
+
+def fit_to(placed: Placed, base: np.ndarray | None, stand_ins: Placed) -> np.ndarray:
     """float32 [468, 3]: a face whose mouth corners and eye centres lie exactly where they were placed.
 
     Without `base` the mean face is laid on the points first: by an affine map when eyes and mouth are
-    known (the detector's stand in for missing ones), otherwise by a similarity. What remains is taken up
-    by smooth displacements around each of the points.
+    known (stand-ins fill in for missing ones), otherwise by a similarity. What remains is taken up by
+    smooth displacements around each of the points.
     """
-    eyes, mouth = placed.eyes, placed.mouth
     if base is None:
-        if found is not None:
-            eyes = found.points[:2].astype(np.float64) if eyes is None else eyes
-            mouth = found.points[3:5].astype(np.float64) if mouth is None else mouth
+        eyes = stand_ins.eyes if placed.eyes is None else placed.eyes
+        mouth = stand_ins.mouth if placed.mouth is None else placed.mouth
         base = _laid(eyes, mouth)
     return _bent(base, placed)
 
@@ -361,12 +447,12 @@ def _eyes_of(face: np.ndarray) -> np.ndarray:
 
 
 def _mouth_of(face: np.ndarray) -> np.ndarray:
-    return np.asarray(face[list(MOUTH_CORNERS), :2])
+    return np.asarray(face[list(MOUTH), :2])
 
 
 def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
     """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
-    bent = face.astype(np.float64).copy()
+    bent: np.ndarray = face.astype(np.float64)
     reach = 0.6 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
     # An eye's centre is the mean of several points that move by slightly different amounts:
     # a few rounds bring the rest to nothing.
@@ -376,10 +462,11 @@ def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
         wanted = np.concatenate([target for _, target in pairs if target is not None])
         weights = np.linalg.solve(_kernel(known, known, reach), wanted - known)
         bent[:, :2] += _kernel(bent[:, :2], known, reach) @ weights
-    return bent.astype(np.float32)
+    return np.asarray(bent, dtype=np.float32)
 
 
 def _kernel(a: np.ndarray, b: np.ndarray, reach: float) -> np.ndarray:
     """Gaussian bell of the distances, float64 [len(a), len(b)]."""
     square = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
-    return np.asarray(np.exp(-square / (2 * reach**2)))
+    bell: np.ndarray = np.asarray(np.exp(-square / (2 * reach**2)))
+    return bell

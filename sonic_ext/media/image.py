@@ -33,7 +33,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000
 """Pillow's names of what is read; formats that start other programs (EPS) are left out."""
 
 _OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, struct.error, zlib.error)
 """What Pillow raises for damaged files, depending on the format."""
 
 
@@ -97,7 +97,9 @@ def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
         BadPortrait: not 8-bit RGB, or too large or small.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise BadPortrait(f"A portrait array must be uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}.")
+        raise BadPortrait(
+            f"The picture is {rgb.dtype} {list(rgb.shape)}.", "Give uint8 [height, width, 3] in RGB order."
+        )
     _check_size(rgb.shape[1], rgb.shape[0], name)
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
@@ -122,7 +124,8 @@ def _file_bytes(path: Path) -> bytes:
             raise BadPortrait(f"{path.name or path} is a folder, not a picture.", "Give one picture file.")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise BadPortrait(f"{path.name} is larger than {MAX_BYTES >> 20} MB.", "Use a smaller picture file.")
+            limit = f"{MAX_BYTES >> 20} MB"
+            raise BadPortrait(f"{path.name} is larger than {limit}.", "Use a smaller picture file.")
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadPortrait(f"There is no picture at {path}.", "Check the path.") from None
@@ -168,7 +171,10 @@ def _too_large(name: str, size: str = "far more") -> tuple[str, str]:
 def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if brand in (b"avif", b"avis"):
-        return f"{name} is AVIF, which this Pillow cannot read.", "Install Pillow 11.3 or newer, or save it as PNG."
+        return (
+            f"{name} is AVIF, which this Pillow cannot read.",
+            "Save it as PNG, or use Pillow 11.3 or newer.",
+        )
     if brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return f"{name} is HEIC, which is not read here.", "Save the picture as JPEG or PNG."
     if brand or data[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
@@ -188,7 +194,7 @@ def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ..
     except Image.DecompressionBombError:
         raise BadPortrait(*_too_large(name)) from None
     except _BROKEN as error:
-        raise BadPortrait(f"{name} is damaged or cut short.", "Save or download the picture again.") from error
+        raise BadPortrait(f"{name} is damaged or cut short.", "Save or download it again.") from error
     return rgb, (*notes, *more)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +18,8 @@ SHA256 = {
     "mean_face.npy": "8d31389a27d7b1a603fa0e6cff1ab52f2bdd2622ce483c697f99d5028cd2ae4b",
 }
 """File → SHA-256 of what ships."""
+OPENCV = 'pip install "opencv-python-headless>=4.8"'
+REINSTALL = "Install the extension again."
 
 
 def model_path(name: str) -> Path:
@@ -25,7 +27,7 @@ def model_path(name: str) -> Path:
     return Path(str(resources.files("sonic_ext"))) / "assets" / "models" / name
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_bytes(name: str) -> bytes:
     """The content of a shipped model file, checked.
 
@@ -35,9 +37,10 @@ def model_bytes(name: str) -> bytes:
     try:
         data = model_path(name).read_bytes()
     except OSError as error:
-        raise MissingPart(f"The model file {name} is missing ({error}).", "Install sonic-ext again.") from error
+        reason = error.strerror or str(error)
+        raise MissingPart(f"The model file {name} is missing ({reason}).", REINSTALL) from error
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
-        raise MissingPart(f"The model file {name} is damaged.", "Install sonic-ext again.")
+        raise MissingPart(f"The model file {name} is damaged.", REINSTALL)
     return data
 
 
@@ -54,7 +57,7 @@ def open_tflite(name: str) -> tuple[cv2.dnn.Net, bool]:
     takes a pass of its own, with the same numbers.
     """
     if not hasattr(cv2.dnn, "readNetFromTFLite"):
-        raise MissingPart("This OpenCV cannot run the face model.", "Install opencv-python-headless 4.8 or newer.")
+        raise MissingPart("This OpenCV cannot run the face model.", OPENCV)
     data, path = model_bytes(name), str(model_path(name))
     if not hasattr(cv2.dnn, "ENGINE_CLASSIC"):
         return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8)), True

@@ -96,49 +96,65 @@ def _size(width: int, height: int, settings: Settings, multiple: int, whole: boo
 def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Lanczos resize to (width, height); the pixels themselves when the size is right already."""
     picture = Image.fromarray(np.ascontiguousarray(rgb))
-    resized = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    resized: np.ndarray = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
     resized.setflags(write=False)
     return resized
-
-
-def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> np.ndarray:
-    """The portrait with face box, lips, eyes and crop drawn on it: uint8 [height, width, 3], a new array."""
-    canvas = portrait.rgb.copy()
-    thick = max(1, round(min(canvas.shape[:2]) / 256))
-    if crop is not None:
-        _labelled(canvas, crop, "video", CROP_COLOUR, thick)
-    _labelled(canvas, face.box, _face_label(face), FACE_COLOUR, thick)
-    for outline in (LIPS, LEFT_EYE, RIGHT_EYE):
-        points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
-        cv2.polylines(canvas, [points], True, POINT_COLOUR, thick, cv2.LINE_AA, shift=4)
-    return canvas
 
 
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 RIGHT_EYE = (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
+SMALLEST_DRAWING = 512
+"""Short side in pixels below which the preflight picture is enlarged, so that its words can be read."""
 
 
-def _face_label(face: Face) -> str:
-    kind = "by hand" if face.by_hand else f"score {face.confidence:.2f}"
-    return f"face {face.box.width:.0f} x {face.box.height:.0f} px, {kind}, turned {abs(face.yaw):.0f} deg"
+def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> np.ndarray:
+    """The portrait with face box, lips, eyes and the video's frame drawn on it.
+
+    Returns:
+        uint8 RGB [height, width, 3], a new array; small portraits are enlarged by a whole number.
+    """
+    factor = max(1, -(-SMALLEST_DRAWING // min(portrait.width, portrait.height)))
+    canvas = np.repeat(np.repeat(portrait.rgb, factor, axis=0), factor, axis=1)
+    face = face.scaled(factor, factor)
+    short = min(canvas.shape[:2])
+    thick = max(1, round(short / 300))
+    if crop is not None and crop.area < portrait.width * portrait.height:
+        _framed(canvas, crop.scaled(factor, factor), CROP_COLOUR, thick)
+    _framed(canvas, face.box, FACE_COLOUR, thick)
+    fine = max(1, round(min(short / 500, face.box.height / 100)))
+    for outline in (LIPS, LEFT_EYE, RIGHT_EYE):
+        points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
+        cv2.polylines(canvas, [points], True, POINT_COLOUR, fine, cv2.LINE_AA, shift=4)
+    _labelled(canvas, face, thick)
+    return canvas
 
 
-def _labelled(canvas: np.ndarray, box: Box, text: str, colour: tuple[int, int, int], thick: int) -> None:
-    """A rectangle with its words on a plate above it, or inside it where there is no room above."""
+def _framed(canvas: np.ndarray, box: Box, colour: tuple[int, int, int], thick: int) -> None:
     height, width = canvas.shape[:2]
     left, top, right, bottom = box.clipped(width - 1, height - 1).rounded()
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, _text_scale(text, width, thick)
-    (wide, high), base = cv2.getTextSize(text, font, scale, max(1, thick // 2))
-    x = max(0, min(left, width - wide - 2 * thick))
-    y = top - base - thick if top >= high + base + 2 * thick else top + high + 2 * thick
-    cv2.rectangle(canvas, (x, y - high - thick), (x + wide + 2 * thick, y + base), colour, cv2.FILLED)
-    cv2.putText(canvas, text, (x + thick, y), font, scale, (0, 0, 0), max(1, thick // 2), cv2.LINE_AA)
 
 
-def _text_scale(text: str, width: int, thick: int) -> float:
-    """Letters about a fortieth of the picture high, smaller where the words would not fit."""
-    scale = 0.2 * thick + 0.1
-    wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
-    return scale * min(1.0, 0.95 * width / max(wide, 1))
+def _labelled(canvas: np.ndarray, face: Face, thick: int) -> None:
+    """A plate with a few words above the face box, or below it where there is no room above."""
+    height, width = canvas.shape[:2]
+    lines, font, scale = _words(face), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400
+    pen = max(1, round(thick * 0.6))
+    sizes = [cv2.getTextSize(line, font, scale, pen)[0] for line in lines]
+    wide, high = max(size[0] for size in sizes), max(size[1] for size in sizes)
+    pitch = round(high * 1.7)
+    plate = pitch * len(lines) + high // 2
+    left = int(max(0, min(face.box.left, width - wide - high)))
+    above = face.box.top - plate - thick
+    top = int(above if above >= 0 else min(face.box.bottom + thick, height - plate - 1))
+    cv2.rectangle(canvas, (left, top), (left + wide + high, top + plate), FACE_COLOUR, cv2.FILLED)
+    for number, line in enumerate(lines):
+        place = (left + high // 2, top + pitch * (number + 1) - high // 4)
+        cv2.putText(canvas, line, place, font, scale, (0, 0, 0), pen, cv2.LINE_AA)
+
+
+def _words(face: Face) -> list[str]:
+    kind = "by hand" if face.by_hand else f"score {face.confidence:.2f}"
+    turned = f", turned {abs(face.yaw):.0f} deg" if abs(face.yaw) >= 15 else ""
+    return [f"face {face.box.width:.0f} x {face.box.height:.0f} px", kind + turned]

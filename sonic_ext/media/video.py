@@ -30,6 +30,8 @@ MAX_SHIFT = 0.5
 """Seconds that sound may be moved against the picture."""
 MOVFLAGS = "+faststart+use_metadata_tags"
 """Index in front; keys of our own (AIGC) are kept, in moov.udta.meta."""
+LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "nv21", "gray")
+"""Pixel formats whose first plane is 8-bit luma."""
 SRGB, BT709, BT601, LIMITED = 13, 1, 6, 1
 """H.273 code points: transfer, primaries, matrix, and FFmpeg's code of the limited range."""
 
@@ -114,14 +116,14 @@ class VideoWriter:
         self._part = part_of(self.path)
         self._container: Any = None
         if width % 2 or height % 2 or min(width, height) < 16:
-            raise BadOutput(f"A video of {width} × {height} cannot be encoded.", "Use even sides of at least 16.")
+            raise BadOutput(
+                f"A video of {width} × {height} cannot be made.", "Use even sides of at least 16."
+            )
         check_target(self.path, overwrite)
 
     def __enter__(self) -> VideoWriter:
         try:
-            self._container = av.open(
-                address(self._part), "w", format="mp4", options={"movflags": MOVFLAGS}
-            )
+            self._container = av.open(address(self._part), "w", format="mp4", options={"movflags": MOVFLAGS})
             self._container.metadata.update(self._metadata)
             self._picture = self._picture_stream()
             self._sound = _SoundTrack(self._container, self._speech, self._shift) if self._speech else None
@@ -260,7 +262,10 @@ class _SoundTrack:
 
 
 def shifted(speech: Speech, rate: int, channels: int, shift: float) -> Iterator[np.ndarray]:
-    """The sound moved by `shift` seconds (> 0: later), as long as before: float32 [channels, samples] blocks."""
+    """The sound moved by `shift` seconds (> 0: later), as long as before.
+
+    Blocks of float32 [channels, samples].
+    """
     moved = round(shift * rate)
     left = round(speech.length * rate)
     if moved > 0:
@@ -308,7 +313,7 @@ def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
     """Give a finished file its name in one step; an existing one survives unless `overwrite`."""
     try:
         if overwrite:
-            os.replace(part, path)
+            part.replace(path)
         else:
             _link_or_rename(part, path)
     except FileExistsError:
@@ -318,7 +323,7 @@ def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
 def _link_or_rename(part: Path, path: Path) -> None:
     """Rename that fails where the target exists: a hard link where the file system has them."""
     if os.name == "nt":
-        os.rename(part, path)
+        part.rename(path)
         return
     try:
         os.link(part, path)
@@ -328,18 +333,17 @@ def _link_or_rename(part: Path, path: Path) -> None:
         # No hard links here (FAT, some network drives): the check and the move are two steps.
         if path.exists():
             raise FileExistsError(path) from None
-        os.replace(part, path)
+        part.replace(path)
         return
-    os.unlink(part)
+    part.unlink()
 
 
 def _as_bad_output(error: BaseException, path: Path) -> BaseException:
     if not isinstance(error, (av.error.FFmpegError, OSError)):
         return error
     reason = getattr(error, "strerror", None) or str(error)
-    return BadOutput(
-        f"{path.name} cannot be written ({reason}).", "Check the free space and the permissions of the folder."
-    )
+    advice = "Check the free space and the permissions of the folder."
+    return BadOutput(f"{path.name} cannot be written ({reason}).", advice)
 
 
 # Reading
@@ -400,7 +404,7 @@ def read_luma(path: str | os.PathLike[str], limit: int | None = None) -> Iterato
             gives the frames that it has.
     """
     for frame in _pictures(path, limit):
-        if not frame.format.name.startswith(("yuv420p", "yuv422p", "yuv444p", "yuvj", "nv12")) or "1" in frame.format.name[7:]:
+        if frame.format.name not in LUMA_FIRST:
             frame = frame.reformat(format="yuv420p")
         plane = frame.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
