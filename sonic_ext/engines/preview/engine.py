@@ -18,6 +18,8 @@ from .speech import RATE, MouthReader, MouthTrack, VisemeNet
 
 STEADY = 0.06
 """Seconds over which `motion_smoothing` averages the head's motion."""
+REST_PRESS = 0.4
+"""How firmly the lips lie together in pauses, as a share of a p/b/m."""
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
 SECONDS_PER_PIXEL = 5.0e-8
@@ -92,7 +94,7 @@ def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> np.ndarray
         Motion.GAP: jaw * parted,
         Motion.ROUND: np.clip(track.rounding * strength, 0.0, 1.3),
         Motion.SPREAD: np.clip(track.spread * strength, 0.0, 1.3),
-        Motion.PRESS: track.press,
+        Motion.PRESS: np.maximum(track.press, REST_PRESS * (1.0 - track.speaking)),
         Motion.UPPER: np.clip(track.upper * strength, -1.0, 1.2) * parted,
         Motion.LOWER: np.clip(track.lower * strength, -1.0, 1.2) * parted,
         Motion.BROW: pose.brow,

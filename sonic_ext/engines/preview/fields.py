@@ -13,8 +13,8 @@ import numpy as np
 
 from .anatomy import Anatomy, Curve, Eye
 
-JAW_DROP = 0.72
-"""Way of the lower lip at jaw = 1, in half mouth widths (about 18 mm of 25)."""
+JAW_DROP = 0.86
+"""Way of the lower lip at jaw = 1, in half mouth widths (about 21 mm of 25)."""
 
 LASH = 0.045
 """Thickness of the lash line that moves with the upper lid, in eye widths."""
@@ -76,6 +76,8 @@ def head_fields(anatomy: Anatomy, points: np.ndarray, size: tuple[int, int]) -> 
     mouth_part = _mouth_fields(anatomy, u, v)
     for motion, (dx, dy) in mouth_part.items():
         fields[motion] = np.stack([dx * m, dy * m], axis=-1)
+    # Shutting an open mouth takes half of the way with the jaw.
+    fields[Motion.REST] = -0.5 * _gap_profile(anatomy)[1].max() / JAW_DROP * fields[Motion.JAW]
     fields[Motion.BROW, ..., 1] = _brow_field(anatomy, face)
     fields += _pose_fields(anatomy, face)
     still = _rim(points, size)[..., None]
@@ -88,8 +90,7 @@ def lip_fields(anatomy: Anatomy, points: np.ndarray, lower: bool) -> np.ndarray:
     m = anatomy.mouth
     profile = parting(u)
     follow = _jaw_follow(anatomy, v)
-    gap = (anatomy.lower_lip[:, 1].mean() - anatomy.upper_lip[:, 1].mean()) / m
-    rest_gap = np.interp(u, *_gap_profile(anatomy)) if gap > 0.02 else np.zeros_like(u)
+    rest_gap = np.interp(u, *_gap_profile(anatomy))
     fields = np.zeros((len(Motion), *points.shape))
     if lower:
         fade = smooth(v, anatomy.chin / m * 0.85, anatomy.lip_bottom / m * 0.8)
@@ -215,9 +216,10 @@ def _depth(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     level = points[rim < 1e-6, 2].mean()
     z = points[:, 2] - level
     spread = 0.16 * anatomy.unit
-    flat = face.reshape(-1, 2)
-    distance = (flat[:, :1] - points[None, :, 0]) ** 2 + (flat[:, 1:] - points[None, :, 1]) ** 2
-    weight = np.exp(-distance / (2 * spread * spread))
+    flat = (face.reshape(-1, 2) / spread).astype(np.float32)
+    centres = (points[:, :2] / spread).astype(np.float32)
+    squares = (flat**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * flat @ centres.T
+    weight = np.exp(-0.5 * squares)
     # The small constant lets the depth return to the outline's level away from the face.
     return ((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2])
 

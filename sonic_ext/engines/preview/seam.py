@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -12,39 +13,69 @@ from .fields import curve_height
 
 COLUMNS = 48
 REACH = 0.14
-"""How far from the landmarks' line the seam may lie, in half mouth widths."""
+"""How far from the landmarks' line a rim may lie, in half mouth widths."""
 OPEN = 0.12
 """Lips further apart than this (in half mouth widths) are an open mouth: each rim keeps its own line."""
 
 
 def refine_lips(anatomy: Anatomy, picture: np.ndarray) -> Anatomy:
-    """The anatomy with its lip rims moved onto the picture's own line between closed lips.
+    """The anatomy with its lip rims moved onto the lines that the picture has there.
+
+    Shut lips meet in a dark line. Parted lips end where their red does.
 
     Args:
         picture: uint8 RGB [height, width, 3].
     """
     x = np.linspace(anatomy.upper_lip[0, 0], anatomy.upper_lip[-1, 0], COLUMNS)
     upper, lower = curve_height(anatomy.upper_lip, x), curve_height(anatomy.lower_lip, x)
-    if np.max(lower - upper) > OPEN * anatomy.mouth:
-        return anatomy
-    seam = _darkest_path(anatomy, picture, x, (upper + lower) / 2)
-    line: Curve = np.stack([x, seam], axis=-1)
-    return replace(anatomy, upper_lip=line, lower_lip=line)
+    if np.max(lower - upper) <= OPEN * anatomy.mouth:
+        seam = _traced(anatomy, picture, x, (upper + lower) / 2, _light)
+        return replace(anatomy, upper_lip=seam, lower_lip=seam)
+    rims = (
+        _traced(anatomy, picture, x, upper, _red_gained),
+        _traced(anatomy, picture, x, lower, lambda band: -_red_gained(band)),
+    )
+    # Both rims end in the same two points, so that nothing parts beyond the corners.
+    step = 0.08 * anatomy.mouth
+    first, last = ((rims[0][end] + rims[1][end]) / 2 + (way, 0.0) for end, way in ((0, -step), (-1, step)))
+    upper_rim, lower_rim = (np.concatenate([[first], rim, [last]]) for rim in rims)
+    return replace(anatomy, upper_lip=upper_rim, lower_lip=lower_rim)
 
 
-def _darkest_path(anatomy: Anatomy, picture: np.ndarray, x: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Smooth path of least light through a band around `middle`; heights [columns] (dynamic programming)."""
+def _light(band: np.ndarray) -> np.ndarray:
+    """Brightness of a band float32 [rows, columns, 3]."""
+    return np.asarray(band @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
+
+
+def _red_gained(band: np.ndarray) -> np.ndarray:
+    """How much redder it gets downwards: least where an upper lip ends."""
+    red = band[..., 0] / (band.sum(axis=-1) + 30.0)
+    return np.gradient(cv2.GaussianBlur(red, (3, 5), 0), axis=0)
+
+
+def _traced(
+    anatomy: Anatomy,
+    picture: np.ndarray,
+    x: np.ndarray,
+    guess: np.ndarray,
+    cost_of: Callable[[np.ndarray], np.ndarray],
+) -> Curve:
+    """The smooth line of least cost through a band around a guess (dynamic programming)."""
     reach = max(2.0, REACH * anatomy.mouth)
-    offsets = np.linspace(-reach, reach, 2 * int(np.ceil(reach)) * 2 + 1)
-    band = np.stack(np.broadcast_arrays(x[None], middle[None] + offsets[:, None]), axis=-1)
-    places = anatomy.axes.to_picture(band).astype(np.float32)
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    light = cv2.remap(luma, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    light = cv2.GaussianBlur(light.astype(np.float32), (3, 3), 0)
-    contrast = max(float(light.std()), 1.0)
-    cost = light / contrast + 0.6 * (offsets[:, None] / reach) ** 2
+    offsets = np.linspace(-reach, reach, 4 * int(np.ceil(reach)) + 1)
+    places = np.stack(np.broadcast_arrays(x[None], guess[None] + offsets[:, None]), axis=-1)
+    band = cv2.remap(
+        picture,
+        anatomy.axes.to_picture(places).astype(np.float32),
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    cost = cv2.GaussianBlur(cost_of(band.astype(np.float32)), (3, 3), 0)
+    cost = cost / max(float(cost.std()), 1e-6) + 0.6 * (offsets[:, None] / reach) ** 2
     path = _cheapest(cost, bend=2.0 / len(offsets))
-    return middle + cv2.GaussianBlur(offsets[path][None], (5, 1), 0, borderType=cv2.BORDER_REPLICATE)[0]
+    moved = cv2.GaussianBlur(offsets[path][None], (5, 1), 0, borderType=cv2.BORDER_REPLICATE)[0]
+    return np.stack([x, guess + moved], axis=-1)
 
 
 def _cheapest(cost: np.ndarray, bend: float) -> np.ndarray:
