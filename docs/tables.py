@@ -1,0 +1,111 @@
+"""The README's tables that are made from the code: `python docs/tables.py` writes them anew.
+
+Each stands between `<!-- NAME -->` and `<!-- end -->`. A test fails when README and code differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from sonic_ext.app import cli, form
+from sonic_ext.media import audio, face, image, scene
+from sonic_ext.settings import PRESETS, Settings, describe
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def settings() -> str:
+    """Every setting with default, range and meaning."""
+    defaults = Settings().to_dict()
+    rows = (
+        (f"`{name}`", _code(defaults[name]), form.range_text(spec) or _kind(defaults[name]), spec.help)
+        for name, spec in describe().items()
+    )
+    return _table(("setting", "default", "range", "meaning"), rows)
+
+
+def presets() -> str:
+    """What each preset changes."""
+    rows = (
+        (f"`{name}`", ", ".join(f"`{key}={value}`" for key, value in changes.items()) or "nothing")
+        for name, changes in PRESETS.items()
+    )
+    return _table(("preset", "changes"), rows)
+
+
+def codes() -> str:
+    """Exit codes, as the command line's own help has them."""
+    rows = re.findall(r"^ {4}(\d+) +(.+)$", cli.CODES, re.MULTILINE)
+    return _table(
+        ("exit code", "meaning"), [(code, re.sub(r"SONIC_\w+=\w+", r"`\g<0>`", text)) for code, text in rows]
+    )
+
+
+def limits() -> str:
+    """Limits of what goes in, from the constants that enforce them."""
+    rows = (
+        ("no face", "", "exit 2, offers the box by hand"),
+        ("several faces", "", "the largest is taken, and it is said"),
+        ("face under", f"{face.MIN_FACE} px", "exit 2"),
+        ("face turned to the side", f"from {face.WARN_YAW:.0f}°", "warning with the measure"),
+        ("", f"over {face.MAX_YAW:.0f}°", "exit 2"),
+        ("face turned up or down", f"from {face.WARN_PITCH:.0f}°", "warning with the measure"),
+        ("", f"over {face.MAX_PITCH:.0f}°", "exit 2"),
+        (
+            "face half covered, drawn, carved",
+            f"score under {face.SURE:g}",
+            "warning; mouth and eyes can be placed",
+        ),
+        ("", f"score under {face.MIN_SCORE:g}", "exit 2"),
+        (
+            "picture",
+            f"over {image.MAX_PIXELS // 10**6} megapixels or {image.MAX_BYTES >> 20} MB",
+            "exit 2, before it is decoded",
+        ),
+        ("picture with `framing=whole`", f"longer than {scene.MAX_ASPECT:g} : 1", "exit 2, offers crop"),
+        ("text, damaged or truncated picture", "", "exit 2"),
+        ("sound shorter than", f"{audio.MIN_SECONDS:g} s", "exit 2"),
+        ("sound longer than", f"{audio.MAX_SECONDS / 3600:g} h", "exit 2"),
+        ("sound that is only silence", "peak under -60 dBFS", "exit 2"),
+        ("faint speech", f"under {audio.QUIET:g} LUFS", "warning"),
+        ("a video given as sound", "", "its sound is used, and it is said"),
+        ("output exists, folder missing or read-only, disk full", "", "exit 2, nothing left behind"),
+        ("consent missing, expired, revoked", "", "exit 3"),
+        ("Ctrl-C", "", "exit 130, nothing left behind"),
+    )
+    return _table(("what", "limit", "what happens"), rows)
+
+
+TABLES = {"codes": codes, "settings": settings, "presets": presets, "limits": limits}
+
+
+def filled(text: str) -> str:
+    """`text` with every table made anew."""
+    for name, make in TABLES.items():
+        head, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition("<!-- end -->")
+        if not (mark and end):
+            raise ValueError(f"{README.name} has no place for the table {name}")
+        text = f"{head}{mark}{make()}\n{end}{tail}"
+    return text
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _code(value: object) -> str:
+    if value is None or value == "":
+        return "none"
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"`{value}`"
+
+
+def _kind(value: object) -> str:
+    return "on, off" if isinstance(value, bool) else "text"
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,134 @@
+"""What the README promises is what the code does, and its commands are what continuous integration runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import sonic_ext
+from sonic_ext import errors
+from sonic_ext.app import cli
+from sonic_ext.provenance.consent import Basis
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+BASH = shutil.which("bash")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands(block: str) -> list[list[str]]:
+    """Words of every command; each must lead to the next by `&&`."""
+    joined = block.replace("\\\n", " ").strip()
+    return [shlex.split(part) for part in re.split(r"&&\s*", joined)]
+
+
+def _tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sonic_docs_tables", ROOT / "docs" / "tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_the_codes_own() -> None:
+    assert _tables().filled(README) == README, "run: nox -s tables"
+
+
+def test_first_block_makes_a_video_and_verifies_that_one() -> None:
+    venv, install, animate, verify = _commands(_blocks("sh")[0])
+    assert venv == ["python3", "-m", "venv", ".venv"]
+    assert install[:4] == [".venv/bin/python", "-m", "pip", "install"] and install[-1] == "."
+    assert animate[0] == verify[0] == ".venv/bin/sonic"
+    options = cli.parser().parse_args(animate[1:])
+    assert (ROOT / options.portrait).is_file() and (ROOT / options.audio).is_file()
+    assert options.overwrite, "the command must be good for a second time"
+    assert {options.consent_face, options.consent_voice} <= {str(basis) for basis in Basis}
+    assert cli.parser().parse_args(verify[1:]).file == options.output
+
+
+def test_second_block_runs_nox_and_nothing_less() -> None:
+    venv, install, tests = _commands(_blocks("sh")[1])
+    assert venv == ["python3", "-m", "venv", ".venv"]
+    assert install[-1] == "nox"
+    assert tests == [".venv/bin/nox"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_windows_is_told_the_same(number: int) -> None:
+    unix = [word.rpartition("/")[2] for words in _commands(_blocks("sh")[number]) for word in words]
+    windows = [
+        word.rpartition("\\")[2]
+        for line in _blocks("powershell")[number].splitlines()
+        for word in line.split(" ")
+    ]
+    assert [word for word in windows if word not in ("py", "-3.11")] == [
+        word for word in unix if word != "python3"
+    ]
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+@pytest.mark.parametrize("number", [1, 2])
+def test_ci_reads_its_commands_from_the_readme(number: int) -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    reader = script[script.index("block() {") : script.index("run_block() {")]
+    words = [str(BASH), "-c", f"{reader}\nblock {number}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == _blocks("sh")[number - 1]
+    assert f"run_block {number}" in script
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+def test_shell_scripts_and_blocks_parse() -> None:
+    for text in [(ROOT / ".ci" / "run").read_text(encoding="utf-8"), *_blocks("sh")]:
+        subprocess.run([str(BASH), "-n"], input=text, text=True, check=True)
+
+
+def test_python_example_is_four_statements_on_the_exported_names() -> None:
+    (example,) = _blocks("python")
+    assert len(ast.parse(example).body) == 4
+    used = set(re.findall(r"sonic_ext\.(\w+)", example))
+    assert used <= set(sonic_ext.__all__)
+    assert example.strip() == _indented_example(sonic_ext.__doc__ or "")
+
+
+def _indented_example(doc: str) -> str:
+    lines = [line for line in doc.splitlines() if not line or line.startswith("    ")]
+    return "\n".join(line.removeprefix("    ") for line in lines).strip()
+
+
+def test_exit_codes_listed_are_those_of_the_errors() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    assert raised | {0} <= listed
+
+
+def test_every_command_of_the_command_line_is_listed() -> None:
+    names = set(re.findall(r"^\| `sonic (\w+)", README, re.MULTILINE))
+    (actions,) = (action.choices for action in cli.parser()._actions if action.dest == "command")
+    assert actions is not None and names == set(actions)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_lead_to_files(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (path.parent / target).exists(), target
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    named = re.findall(r"`((?:sonic_ext|tests|benchmarks|docs)/[\w./-]+)`", README)
+    assert len(named) > 5
+    for name in named:
+        assert (ROOT / name).exists(), name
