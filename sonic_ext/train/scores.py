@@ -16,6 +16,7 @@ LONG_CLOSURE = 0.06
 SHUT_SHARE = 0.25
 """Lips are shut where they open less than this share of a typical vowel."""
 LONG_PAUSE = 0.15
+_CORE = 0.02
 _STEP = 0.01
 _FARTHEST_LAG = 20
 
@@ -30,8 +31,10 @@ class Scores:
     """Share of them at which a frame shows the lips shut."""
     pressed_vowels: float
     """Share of the frames in vowels (20 ms inside) on which the lips are pressed."""
+    pressed_consonants: float
+    """The same in the other consonants: mostly t and k, whose gaps are hard to tell from p."""
     vowel_opening: float
-    """Median opening on those frames."""
+    """Median opening on the frames in vowels."""
     lag: float
     """Seconds by which the opening comes after the phonemes."""
     pause_opening: float
@@ -51,8 +54,35 @@ def opening(track: MouthTrack) -> np.ndarray:
     return np.asarray(track.jaw * (1.0 - track.press))
 
 
-def _inside(phoneme: Phoneme, times: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    return (times >= phoneme.start + margin) & (times <= phoneme.end - margin)
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """A phoneme with the frames of its track on which it shows."""
+
+    phoneme: Phoneme
+    track: MouthTrack
+    times: np.ndarray
+
+    def frames(self, margin: float = 0.0) -> np.ndarray:
+        """Frames whose middle lies in the phoneme, `margin` seconds from its ends, bool [frames]."""
+        return (self.times >= self.phoneme.start + margin) & (self.times <= self.phoneme.end - margin)
+
+    def pressed(self) -> np.ndarray:
+        """Where the lips are pressed, on the frames well inside."""
+        return np.asarray(self.track.press[self.frames(_CORE)] > 0.5)
+
+    def core(self, column: str) -> np.ndarray:
+        """A column of the track on the frames well inside."""
+        return np.asarray(getattr(self.track, column)[self.frames(_CORE)])
+
+    @property
+    def lasts(self) -> float:
+        """Seconds."""
+        return self.phoneme.end - self.phoneme.start
+
+    @property
+    def first(self) -> Viseme:
+        """What the lips do at its start."""
+        return visemes(self.phoneme.name)[0][0]
 
 
 def _mean(values: Sequence[np.ndarray]) -> float:
@@ -87,41 +117,49 @@ def expected_opening(phonemes: Sequence[Phoneme], rows: int) -> np.ndarray:
     return wanted
 
 
+def _heard(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> list[_Heard]:
+    times = (np.arange(len(track)) + 0.5) / fps
+    return [_Heard(phoneme, track, times) for phoneme in phonemes if visemes(phoneme.name)]
+
+
+def _openings(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Opening seen and expected, every 10 ms."""
+    times = (np.arange(len(track)) + 0.5) / fps
+    rows = int(times[-1] / _STEP)
+    seen = np.interp((np.arange(rows) + 0.5) * _STEP, times, opening(track))
+    return seen, expected_opening(phonemes, rows)
+
+
+def _closed(heard: Sequence[_Heard], typical: float) -> list[bool]:
+    """Whether each long p, b, m shows shut lips; one between two frames counts as not."""
+    long = [h for h in heard if is_bilabial(h.phoneme.name) and h.lasts >= LONG_CLOSURE]
+    return [bool((opening(h.track)[h.frames()] < SHUT_SHARE * typical).any()) for h in long]
+
+
 def score(tracks: Sequence[tuple[MouthTrack, Sequence[Phoneme]]], fps: float) -> Scores:
     """Measure tracks against their phonemes; frame `i` stands for the time `(i + 0.5) / fps`."""
-    vowels: list[tuple[Phoneme, np.ndarray, MouthTrack]] = []
-    bilabials: list[float] = []
-    pauses: list[np.ndarray] = []
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
-    for track, phonemes in tracks:
-        times, apart = (np.arange(len(track)) + 0.5) / fps, opening(track)
-        fine = np.arange(int(times[-1] / _STEP))
-        rows.append((np.interp((fine + 0.5) * _STEP, times, apart), expected_opening(phonemes, len(fine))))
-        for phoneme in phonemes:
-            inside = _inside(phoneme, times)
-            if is_vowel(phoneme.name):
-                vowels.append((phoneme, _inside(phoneme, times, 0.02), track))
-            elif is_bilabial(phoneme.name) and phoneme.end - phoneme.start >= LONG_CLOSURE and inside.any():
-                bilabials.append(float(apart[inside].min()))
-            elif phoneme.name == PAUSE and phoneme.end - phoneme.start >= LONG_PAUSE:
-                pauses.append(track.jaw[_inside(phoneme, times, 0.06)])
-    typical = float(np.median(np.concatenate([opening(t)[at] for _, at, t in vowels] + [np.zeros(0)])))
-
-    def over(column: str, kinds: set[Viseme], wanted: bool = True) -> float:
-        return _mean(
-            [getattr(t, column)[at] for p, at, t in vowels if (visemes(p.name)[0][0] in kinds) is wanted]
-        )
-
-    rounded = {Viseme.ROUND_MID, Viseme.ROUND_CLOSE}
+    heard = [some for track, phonemes in tracks for some in _heard(track, phonemes, fps)]
+    vowels = [h for h in heard if is_vowel(h.phoneme.name)]
+    pauses = [h for h in heard if h.phoneme.name == PAUSE]
+    others = [
+        h for h in heard if not (is_vowel(h.phoneme.name) or is_bilabial(h.phoneme.name)) and h not in pauses
+    ]
+    rounded = [h for h in vowels if h.first in (Viseme.ROUND_MID, Viseme.ROUND_CLOSE)]
+    narrow = (Viseme.FRONT, Viseme.ROUND_CLOSE)
+    openings = [h.core("jaw") * (1.0 - h.core("press")) for h in vowels]
+    typical = float(np.median(np.concatenate(openings))) if openings else float("nan")
+    closed = _closed(heard, typical)
+    still = [h.track.jaw[h.frames(0.06)] for h in pauses if h.lasts >= LONG_PAUSE]
     return Scores(
-        closures=len(bilabials),
-        closed=_mean([np.array(bilabials) < SHUT_SHARE * typical]),
-        pressed_vowels=_mean([track.press[at] > 0.5 for _, at, track in vowels]),
+        closures=len(closed),
+        closed=_mean([np.array(closed)]),
+        pressed_vowels=_mean([h.pressed() for h in vowels]),
+        pressed_consonants=_mean([h.pressed() for h in others]),
         vowel_opening=typical,
-        lag=_lag(rows),
-        pause_opening=max((float(jaw.max(initial=0.0)) for jaw in pauses), default=float("nan")),
-        round_vowels=over("rounding", rounded),
-        other_vowels=over("rounding", rounded, wanted=False),
-        open_vowels=over("jaw", {Viseme.OPEN}),
-        close_vowels=over("jaw", {Viseme.FRONT, Viseme.ROUND_CLOSE}),
+        lag=_lag([_openings(track, phonemes, fps) for track, phonemes in tracks]),
+        pause_opening=max((float(jaw.max(initial=0.0)) for jaw in still), default=float("nan")),
+        round_vowels=_mean([h.core("rounding") for h in rounded]),
+        other_vowels=_mean([h.core("rounding") for h in vowels if h not in rounded]),
+        open_vowels=_mean([h.core("jaw") for h in vowels if h.first is Viseme.OPEN]),
+        close_vowels=_mean([h.core("jaw") for h in vowels if h.first in narrow]),
     )
