@@ -41,7 +41,7 @@ WARN_PITCH, MAX_PITCH = 25.0, 45.0
 """Degrees up or down, likewise."""
 WARN_ROLL = 45.0
 """Degrees tilted from which a warning is given."""
-SURE, MIN_SCORE = 0.9, 0.35
+SURE, MIN_SCORE = 0.9, 0.4
 """Face score: below the first a warning, below the second a refusal, see `mesh.face_score`."""
 CLEAR_LIPS, MAX_SPREAD = 0.018, 0.06
 """Spread of the lips in eye distances: above the first a warning, above the second a refusal."""
@@ -255,10 +255,9 @@ def _points(
 def _look(
     network: MeshNetwork, rgb: np.ndarray, centre: tuple[float, float], size: float, roll: float
 ) -> tuple[np.ndarray, float]:
-    """Two looks, a rough one and one at what it found; the rough one where the other sees no face."""
-    rough = network.find(rgb, centre, size, roll)
-    fine = network.refine(rgb, rough[0])
-    return fine if fine[1] >= min(rough[1], 0.5) else rough
+    """Two looks, a rough one and one at what it found, where scores can be compared."""
+    rough, _ = network.find(rgb, centre, size, roll)
+    return network.refine(rgb, rough)
 
 
 def _roll(found: Detection | None) -> float:
@@ -453,7 +452,7 @@ def _mouth_of(face: np.ndarray) -> np.ndarray:
 def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
     """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
     bent: np.ndarray = face.astype(np.float64)
-    reach = 0.6 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
+    reach = 0.5 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
     # An eye's centre is the mean of several points that move by slightly different amounts:
     # a few rounds bring the rest to nothing.
     for _ in range(12):

@@ -103,7 +103,7 @@ def face_score(logit: float) -> float:
 
     Its plain logistic function says 1.00 to nearly everything; this one is centred where doubt begins.
     Portraits give logits of 37 to 60 (score 0.99), a covered mouth 4 to 34, a half-covered face -2 to 9
-    (under 0.4), simple drawings 5 to 17, an empty room -10 (0.02).
+    (under 0.4), simple drawings 5 to 17, an empty room -10 (0.03).
     """
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, (logit - 12) / 6))))
 
