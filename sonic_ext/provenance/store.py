@@ -22,8 +22,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from ..errors import BadAudio, BadInput, Refused
 from ..settings import Settings
 from .private import home_errors, private_folder, private_home, replace_file, sha256_of
@@ -35,6 +33,17 @@ if TYPE_CHECKING:
 MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
 _TAKE_NAME = "take.json"
+_SUFFIXES = {
+    "image/jpeg": ".jpg",
+    "image/mpo": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/avif": ".avif",
+    "image/gif": ".gif",
+    "image/tiff": ".tif",
+    "image/bmp": ".bmp",
+    "image/jp2": ".jp2",
+}
 _PATHS = ("folder", "master", "preview", "portrait_file", "audio_file")
 
 
@@ -182,7 +191,7 @@ class Store:
                 engine_version=engine_version,
                 settings=settings,
                 seed=seed,
-                portrait_sha256=sha256_of(portrait_file),
+                portrait_sha256=portrait.sha256,
                 portrait_pixel_sha256=portrait.pixel_sha256,
                 audio_sha256=speech.sha256,
                 master_sha256=sha256_of(folder / MASTER_NAME),
@@ -253,15 +262,9 @@ class Store:
 
 
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
-    """Copy the file the portrait was read from; pixels without such a file are kept as PNG."""
-    target = folder / f"portrait{portrait.path.suffix.lower()}"
-    if portrait.path.is_file():
-        shutil.copyfile(portrait.path, target)
-        if sha256_of(target) == portrait.sha256:
-            return target
-        target.unlink()
-    target = folder / "portrait.png"
-    Image.fromarray(portrait.rgb).save(target)
+    """The bytes that the portrait was read from, under a name that tells their kind."""
+    target = folder / f"portrait{_SUFFIXES.get(portrait.media_type, '.bin')}"
+    target.write_bytes(portrait.data)
     return target
 
 

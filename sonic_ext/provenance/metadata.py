@@ -1,0 +1,171 @@
+"""Marks in the container: AIGC label, XMP and comment.
+
+AIGC: JSON under the key `AIGC` in moov.udta.meta (China, in force since 2025-09-01). XMP: a uuid box at the
+end of the MP4, so that no offset moves, with the IPTC digital source type as its full URI. Comment: the
+settings as infotext, as image files have it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import struct
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from xml.sax.saxutils import escape
+
+from ..errors import BadSetting
+
+if TYPE_CHECKING:
+    from .store import Take
+
+TOOL = "sonic_ext"
+"""Name of this tool in every mark."""
+PRODUCER_VARIABLE = "SONIC_AIGC_PRODUCER"
+"""Environment variable with the code of a registered provider, for those who have one."""
+AIGC_KEY, COMMENT_KEY = "AIGC", "comment"
+
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
+"""All of the picture came out of the engine, or went in synthetic already."""
+COMPOSITE = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
+"""An animated head in a picture that may be a photograph."""
+
+XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
+_MAX_XMP = 1 << 20
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+   <xmp:CreatorTool>{tool}</xmp:CreatorTool>
+   <Iptc4xmpExt:DigitalSourceType>{source}</Iptc4xmpExt:DigitalSourceType>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
+_XMP_SOURCE = re.compile(r"Iptc4xmpExt:DigitalSourceType\s*(?:>|=\s*[\"'])\s*([^<\"'\s]+)")
+_AIGC_TEXT = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]*")
+_AIGC_FIELDS = (
+    "Label",
+    "ContentProducer",
+    "ProduceID",
+    "ReservedCode1",
+    "ContentPropagator",
+    "PropagateID",
+    "ReservedCode2",
+)
+
+
+@dataclass(frozen=True)
+class AigcLabel:
+    """The implicit label, as found in a file."""
+
+    fields: dict[str, str]
+    problems: tuple[str, ...] = ()
+    """Where the label breaks its rules."""
+
+    @property
+    def take(self) -> str:
+        """Id of the take where this tool wrote the label, else ""."""
+        return self.fields.get("ProduceID", "") if TOOL in self.fields.get("ReservedCode1", "") else ""
+
+
+def tags(take: Take) -> dict[str, str]:
+    """Container tags of an export: AIGC label and comment.
+
+    Raises:
+        BadSetting: $SONIC_AIGC_PRODUCER has characters that the label may not hold.
+    """
+    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take)}
+
+
+def aigc_label(take_id: str) -> str:
+    """The AIGC label for a take: 1 (generated); producer and propagator are whoever runs this tool."""
+    producer = os.environ.get(PRODUCER_VARIABLE, "").strip() or TOOL
+    if not _AIGC_TEXT.fullmatch(producer):
+        raise BadSetting(
+            f"{PRODUCER_VARIABLE}={producer!r} cannot stand in an AIGC label.",
+            'Use ASCII without spaces, " and \\.',
+        )
+    values = ("1", producer, take_id, TOOL, producer, take_id, "")
+    return json.dumps(dict(zip(_AIGC_FIELDS, values, strict=True)), separators=(",", ":"))
+
+
+def read_aigc(text: str) -> AigcLabel:
+    """Parse the value of the `AIGC` key; what is wrong with it is told, not raised."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return AigcLabel({}, ("it is not JSON",))
+    if not isinstance(values, dict):
+        return AigcLabel({}, ("it is not a JSON object",))
+    problems = [f"{name} is missing" for name in _AIGC_FIELDS if name not in values]
+    for name, value in values.items():
+        if not isinstance(value, str) or not _AIGC_TEXT.fullmatch(value):
+            problems.append(f"{name} is not text of the allowed characters")
+    return AigcLabel({str(name): str(value) for name, value in values.items()}, tuple(problems))
+
+
+def comment(take: Take) -> str:
+    """Settings as infotext with the engine and seed that were used; the reason for no label stays local."""
+    settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed)
+    if settings.label == "off":
+        settings = dataclasses.replace(settings, label_off_reason="see consent record")
+    return f"{settings.infotext()}, Sonic version: {take.engine_version}"
+
+
+def digital_source_type(take: Take, synthetic: bool) -> str:
+    """IPTC's digital source type, full URI.
+
+    `framing=whole` keeps pixels of the portrait around the animated head, so unless the portrait is known
+    to be generated the video is a composite. A crop is drawn by the engine all over.
+    """
+    return COMPOSITE if take.framing == "whole" and not synthetic else TRAINED
+
+
+def append_xmp(path: Path, take: Take, source_type: str) -> None:
+    """Append the XMP box to a finished MP4."""
+    tool = f"{TOOL} {take.engine_version} ({take.engine})"
+    packet = _XMP.format(tool=escape(tool), source=escape(source_type)).encode()
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_UUID.bytes + packet)
+
+
+def read_source_type(path: Path) -> str:
+    """The digital source type in a file's XMP box, or "" where there is none."""
+    with path.open("rb") as file:
+        for kind, start, end in top_boxes(file):
+            if kind == b"uuid" and end - start <= _MAX_XMP:
+                file.seek(start)
+                data = file.read(end - start)
+                if data[:16] == XMP_UUID.bytes:
+                    found = _XMP_SOURCE.search(data[16:].decode("utf-8", "replace"))
+                    return found.group(1) if found else ""
+    return ""
+
+
+def top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the contents of an MP4's top-level boxes; ends where the structure does."""
+    size = file.seek(0, os.SEEK_END)
+    place = 0
+    while place + 8 <= size:
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        header = 8
+        if length == 1:
+            long = file.read(8)
+            if len(long) < 8:
+                return
+            length, header = struct.unpack(">Q", long)[0], 16
+        end = size if length == 0 else place + length
+        if end > size or end < place + header:
+            return
+        yield kind, place + header, end
+        place = end
