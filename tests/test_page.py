@@ -143,10 +143,14 @@ def _give(page: Page, portrait: Path, speech: Path) -> None:
     """Upload both and choose the smallest size."""
     page.set_input_files("#sonic_portrait input[type=file]", portrait)
     page.set_input_files("#sonic_audio input[type=file]", speech)
-    page.get_by_role("button", name="Video", exact=False).first.click()
+    _unfold(page, "Video")
     size = page.locator("#sonic_min_resolution input[type=number]")
     size.fill("256")
     size.press("Tab")
+
+
+def _unfold(page: Page, section: str) -> None:
+    page.locator("#sonic_root .label-wrap", has_text=section).first.click()
 
 
 def _make(page: Page) -> None:
@@ -188,7 +192,7 @@ def test_from_upload_to_exported_file(page: Page, served: Served, speech: Path) 
 
     played = page.locator("#sonic_result video").evaluate("video => video.currentSrc || video.src")
     assert _sha256(_get(played)) == _sha256(exported.read_bytes())
-    page.get_by_role("button", name="Exported videos").click()
+    _unfold(page, "Exported videos")
     with page.expect_download() as download:
         page.click(f'#sonic_shelf a[download="{exported.name}"]')
     assert _sha256(Path(download.value.path()).read_bytes()) == _sha256(exported.read_bytes())
@@ -283,7 +287,7 @@ def test_bad_input_is_one_sentence(page: Page, speech: Path, tmp_path: Path) -> 
 def test_a_face_can_be_placed_by_clicking(page: Page, speech: Path) -> None:
     _give(page, PORTRAIT, speech)
     expect(page.locator("#sonic_facts")).to_contain_text("256 × 256")
-    page.get_by_role("button", name="Placement by hand").click()
+    _unfold(page, "Placement by hand")
     page.get_by_label("face box", exact=True).check()
     picture = page.locator("#sonic_picture img")
     picture.scroll_into_view_if_needed()
@@ -300,7 +304,7 @@ def test_a_face_can_be_placed_by_clicking(page: Page, speech: Path) -> None:
 
 
 def test_presets_move_the_controls(page: Page) -> None:
-    page.get_by_role("button", name="Video", exact=False).first.click()
+    _unfold(page, "Video")
     size = page.locator("#sonic_min_resolution input[type=number]")
     for preset, expected in (("quality", "1024"), ("quick", "384"), ("standard", "512")):
         page.locator("#sonic_preset").get_by_label(preset).check()
@@ -365,7 +369,7 @@ def test_nothing_overflows(browser: Any, served: Served, width: int, scheme: str
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     with _window(browser, served, **options) as page:
         for section in ("Video", "Motion", "Quality", "Visible label", "Placement"):
-            page.get_by_role("button", name=section, exact=False).first.click()
+            _unfold(page, section)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         cut = page.evaluate(
             """[...document.querySelectorAll('#sonic_root label, #sonic_root button, #sonic_root span')]

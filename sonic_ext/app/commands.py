@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +47,8 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
             signals,
             lambda progress: pipeline.animate(portrait, options.audio, settings, progress=progress),
         )
-        console.warnings(take.warnings)
-        return _let_out(take, output, consent, options, console, signals)
+    console.warnings(take.warnings)
+    return _let_out(take, output, consent, options, console, signals)
 
 
 def _export(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -59,8 +58,7 @@ def _export(options: argparse.Namespace, console: Console, signals: Interrupts) 
     output = _checked_output(options)
     signals.unwind()
     take = Store().load(options.take)
-    with signals.polite():
-        return _let_out(take, output, consent, options, console, signals)
+    return _let_out(take, output, consent, options, console, signals)
 
 
 def _preflight(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -70,13 +68,13 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
     signals.unwind()
     picture = Path(options.picture) if options.picture else None
     if picture is not None:
-        _check_place(picture, ".png", options.overwrite)
+        _check_picture(picture, options.overwrite)
     found = _with_progress(
         signals,
         lambda progress: pipeline.preflight(options.portrait, options.audio, settings, progress=progress),
     )
     if picture is not None:
-        _write_png(picture, found.picture)
+        _write_png(picture, found.picture, options.overwrite)
     values = found.to_dict() | ({"picture": str(picture)} if picture else {})
     console.result(values, preflight_text(found))
     console.warnings(found.warnings)
@@ -84,10 +82,11 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
 
 
 def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..pipeline import Ticker
     from ..provenance.verify import verify
 
     signals.unwind()
-    found = verify(Path(options.file))
+    found = _with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
     console.result(found.to_dict() | {"exit_code": verdict_code(found)}, found.text())
     return verdict_code(found)
 
@@ -176,6 +175,13 @@ def _consent(options: argparse.Namespace) -> Consent:
     return consent
 
 
+def _checked_output(options: argparse.Namespace) -> Path:
+    """The place of the video, refused now if it could not be written to after minutes of work."""
+    from ..provenance.gate import check_output
+
+    return check_output(options.output, options.overwrite)
+
+
 def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> Any:
     line = ProgressLine(lambda: signals.asked)
     try:
@@ -214,7 +220,7 @@ def _let_out(
         code = console.error(error, {"take": take.id})
         console.note(f"The finished video is kept for {KEPT_DAYS} days: sonic export {take.id} -o OUT.mp4 …")
         return code
-    console.warnings(consent.warnings())
+    console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), exported_text(take, exported))
     return 0
 
@@ -226,7 +232,8 @@ def _exported_values(take: Take, exported: Exported) -> dict[str, Any]:
         "record": exported.record.id,
         "take": take.id,
         **{name: getattr(take, name) for name in names},
-        "warnings": list(take.warnings),
+        "sha256": exported.sha256,
+        "warnings": [*take.warnings, *exported.warnings],
     }
 
 
@@ -258,7 +265,7 @@ def preflight_text(found: Preflight) -> str:
 
 def verdict_code(found: Verification) -> int:
     """Exit code of `verify`."""
-    return {"intact": INTACT, "altered": ALTERED}.get(str(found.verdict), NOT_SHOWN)
+    return {"intact": INTACT, "altered": ALTERED}.get(found.verdict, NOT_SHOWN)
 
 
 def _record_line(record: Record) -> str:
@@ -269,40 +276,26 @@ def _record_line(record: Record) -> str:
     ).rstrip()
 
 
-def _checked_output(options: argparse.Namespace) -> Path:
-    """The place of the video, refused now if it could not be written to after minutes of work.
+def _check_picture(path: Path, overwrite: bool) -> None:
+    from ..media.video import check_target
 
-    The gate checks it again when it writes.
-    """
-    path = Path(options.output)
-    _check_place(path, ".mp4", options.overwrite)
-    return path
+    if path.suffix.lower() != ".png":
+        raise BadOutput(f"{path} does not end in .png.", "Give a name such as out.png.")
+    check_target(path, overwrite)
 
 
-def _check_place(path: Path, suffix: str, overwrite: bool) -> None:
-    if path.suffix.lower() != suffix:
-        raise BadOutput(f"{path} does not end in {suffix}.", f"Give a name such as out{suffix}.")
-    if path.is_dir():
-        raise BadOutput(f"{path} is a folder.", f"Give the name of a file in it, such as out{suffix}.")
-    if path.exists() and not overwrite:
-        raise BadOutput(f"{path} exists already.", "Choose another name, or add --overwrite.")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise BadOutput(f"The folder {folder} does not exist.", "Make it first, or choose another one.")
-    if not os.access(folder, os.W_OK):
-        raise BadOutput(f"The folder {folder} cannot be written to.", "Choose another one.")
-
-
-def _write_png(path: Path, rgb: np.ndarray) -> None:
+def _write_png(path: Path, rgb: np.ndarray, overwrite: bool) -> None:
     """Whole or not at all."""
     import secrets
 
     from PIL import Image
 
+    from ..media.video import move_into_place
+
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         Image.fromarray(rgb).save(part, format="PNG")
-        part.replace(path)
+        move_into_place(part, path, overwrite)
     except OSError as error:
         raise BadOutput(
             f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."

@@ -18,6 +18,7 @@ from .console import bytes_text, duration_text
 if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.consent import Record
+    from ..provenance.verify import Verification
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,17 @@ def preflight(found: Preflight) -> str:
     return facts(pairs) + warnings(found.warnings)
 
 
+def verdict(found: Verification) -> str:
+    """What the marks of a video amount to, and the evidence for it."""
+    kinds = {"intact": "good", "altered": "error", "metadata lost": "warning"}
+    rows = "".join(
+        f"<tr><th>{escape(name.strip())}</th><td>{escape(value.strip())}</td></tr>"
+        for name, _, value in (line.partition(":") for line in found.text().splitlines()[1:])
+    )
+    said = banner(kinds.get(found.verdict, "note"), found.summary)
+    return f"{said}{_record_table(rows)}"
+
+
 def records(listed: Iterable[Record]) -> str:
     """The consent ledger as a table."""
     rows = "".join(_record_row(record) for record in listed)
@@ -104,8 +116,7 @@ def record(shown: Record) -> str:
         f"<tr><th>{escape(_sentence(name.replace('_', ' ')))}</th><td>{escape(str(value))}</td></tr>"
         for name, value in filled
     )
-    table = f'<table class="sonic-table sonic-record"><tbody>{rows}</tbody></table>'
-    return f'<div class="sonic-scroll">{table}</div>'
+    return _record_table(rows)
 
 
 def exports(folder: Path, limit: int = 12) -> str:
@@ -131,6 +142,11 @@ def pairs_of(values: Mapping[str, object]) -> list[tuple[str, str]]:
 def local_time(moment: datetime) -> str:
     """`2026-03-01 14:05` on this computer's clock."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _record_table(rows: str) -> str:
+    table = f'<table class="sonic-table sonic-record"><tbody>{rows}</tbody></table>'
+    return f'<div class="sonic-scroll">{table}</div>'
 
 
 def _record_row(shown: Record) -> str:
@@ -170,7 +186,3 @@ def as_error(problem: Exception) -> SonicError:
         f"Something went wrong inside ({type(problem).__name__}).",
         "The window that the page was started from shows the details; please report them.",
     )
-
-
-def verdict(found: object) -> str:
-    return str(found)

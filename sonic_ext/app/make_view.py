@@ -248,7 +248,7 @@ class MakeView:
 
         told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
         return {
-            self.outcome: told + html.verdict(verify(exported.path)),
+            self.outcome: told + html.warnings(exported.warnings) + html.verdict(verify(exported.path)),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
             self.shelf: self._shelf(),
         }

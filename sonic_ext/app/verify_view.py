@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 from ..ports import Step
@@ -35,13 +34,14 @@ class VerifyView:
         if path is None:
             yield _ASK
             return
+        from ..pipeline import Ticker
         from ..provenance.verify import verify
 
         yield html.progress(Step("reading the marks", 0, 1))
         try:
             found = yield from shown(
-                self._jobs.follow(tab, "verify", lambda job: verify(Path(path))),
-                lambda step: gr.update(),
+                self._jobs.follow(tab, "verify", lambda job: verify(path, tick=Ticker(job))),
+                html.progress,
             )
         except Exception as problem:
             yield html.error(html.as_error(problem))
