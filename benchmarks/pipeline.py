@@ -2,7 +2,7 @@
 
 Prints, for the shipped example: seconds from command to exported file for 10 s of speech; where the time
 goes, stage by stage; how peak memory grows with the length of the speech; how long importing takes. Longer
-speech is the example's, over and over. Every command runs as a process of its own with an empty private store.
+speech is the example's, over and over. Every command is a process of its own with an empty private store.
 """
 
 from __future__ import annotations
