@@ -4,7 +4,7 @@
 picture is busy, and turns its sign every 0.8 s. `detect` reads the id back from the frames alone: after H.264
 or VP9, scaling by 0.5 to 2, cropping, mirroring, trimming, brightness and gamma, at another frame rate.
 
-Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no rotation,
+Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no turn,
 no change of speed, no local warps. Whoever has the key can read the id and could add another: the id proves
 nothing by itself, it leads to a record.
 """
@@ -26,12 +26,19 @@ __all__ = ["PROJECT_KEY", "Detection", "Watermark", "detect"]
 PROJECT_KEY = b"sonic public watermark key 1"
 """Public on purpose: anyone with the tool can read the id."""
 
-FLAT = 0.8
+FLAT = 0.55
 """Pattern's standard deviation on smooth ground, in grey levels: less than one step of the luma scale."""
-BUSY_GAIN = 0.4
+BUSY_GAIN = 0.5
 """Grey levels more per grey level of local detail."""
 DETAIL_CAP = 6.0
-"""Detail above this counts as this, so that one hard edge does not lift the flat ground beside it."""
+"""Detail above this counts as this."""
+MOTION_GAIN = 0.15
+"""Grey levels more per grey level of change from frame to frame: motion hides the mark, and encoders spoil it."""
+MOTION_CAP = 4.0
+MOTION_KEPT = 0.92
+PAN_LIFT = 0.6
+"""Grey levels more all over when the whole picture moves, from a mean change of PAN on."""
+PAN = 1.0
 PEAK = 2.4
 """Largest standard deviation of the pattern anywhere."""
 POWER_CAP = 2.6
@@ -43,7 +50,7 @@ LEVELS = 32
 
 
 class Watermark:
-    """Marks the frames of one video. Not tied to a file; frames may come in any order."""
+    """Marks the frames of one video, in order: motion since the frame before sets how strong the mark may be."""
 
     def __init__(
         self, payload: int, width: int, height: int, fps: float = 25, key: bytes = PROJECT_KEY
@@ -60,10 +67,13 @@ class Watermark:
         self._size = (width, height)
         repeats = (-(-height // TILE), -(-width // TILE))
         pattern = np.tile(tile(payload, key), repeats)[:height, :width]
+        self._last: NDArray[np.float32] | None = None
+        self._last_index = 0
+        self._motion = np.zeros((0, 0), dtype=np.float32)
         self._pattern = np.ascontiguousarray(pattern, dtype=np.int16)
 
     def embed(self, luma: NDArray[np.uint8], index: int) -> None:
-        """Mark frame `index` in place; luma is uint8 [height, width]. Same frame, same index: same result.
+        """Mark frame `index` in place; luma is uint8 [height, width]. A frame out of order counts as a still one.
 
         Raises BadSetting when the frame's shape or type is not the one promised.
         """
@@ -74,20 +84,37 @@ class Watermark:
                 "Make one Watermark for each size of video.",
             )
         scale = sign_of(tick_of(index, self._fps)) / (LEVELS * UNIT)
-        change = cv2.multiply(self._pattern, _strength(luma), scale=scale, dtype=cv2.CV_16S)
+        change = cv2.multiply(self._pattern, self._strength(luma, index), scale=scale, dtype=cv2.CV_16S)
         luma[...] = cv2.add(luma, change, dtype=cv2.CV_8U)
 
+    def _strength(self, luma: NDArray[np.uint8], index: int) -> NDArray[np.int16]:
+        """How strong the pattern may be, int16 [h, w] in 1/LEVELS grey levels: detail and motion hide it."""
+        width, height = self._size
+        small_size = (-(-width // SHRINK), -(-height // SHRINK))
+        small = cv2.resize(luma, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        motion = self._motion_in(small, index)
+        lift = PAN_LIFT * min(1.0, float(motion.mean()) / PAN)
+        sigma = np.minimum(FLAT + lift + BUSY_GAIN * _detail(small) + MOTION_GAIN * motion, PEAK)
+        sigma *= min(1.0, float(np.sqrt(POWER_CAP / np.mean(sigma * sigma))))
+        levels = np.round(sigma * LEVELS).astype(np.int16)
+        return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.int16)
 
-def _strength(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """How strong the pattern may be, int16 [h, w] in 1/LEVELS grey levels: local detail hides it."""
-    height, width = luma.shape
-    small_size = (-(-width // SHRINK), -(-height // SHRINK))
-    small = cv2.resize(luma, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    def _motion_in(self, small: NDArray[np.float32], index: int) -> NDArray[np.float32]:
+        """Change since the frame before, grey levels [h, w]; falls slowly, so that the mark does not pump."""
+        if self._last is None or index != self._last_index + 1:
+            self._motion = np.zeros_like(small)
+        else:
+            change = np.minimum(cv2.blur(cv2.absdiff(small, self._last), (5, 5)), MOTION_CAP)
+            self._motion = np.maximum(change, MOTION_KEPT * self._motion)
+        self._last, self._last_index = small, index
+        return self._motion
+
+
+def _detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Local detail that is there all around, grey levels [h, w]: a hard edge alone hides nothing beside it."""
     detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
-    sigma = np.minimum(FLAT + BUSY_GAIN * cv2.blur(detail, (5, 5)), PEAK)
-    sigma *= min(1.0, float(np.sqrt(POWER_CAP / np.mean(sigma * sigma))))
-    levels = np.round(sigma * LEVELS).astype(np.int16)
-    return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.int16)
+    inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((5, 5), dtype=np.uint8))
+    return np.asarray(cv2.blur(inner, (3, 3)), dtype=np.float32)
 
 
 def detect(

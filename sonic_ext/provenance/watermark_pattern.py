@@ -2,7 +2,7 @@
 
 The tile is TILE x TILE pixels and repeats over the frame. It is a sum of plane waves whose frequencies sit on
 the tile's lattice (whole cycles per tile), between LOW and HIGH cycles: periods of 7.5 to 25.6 pixels, coarse
-enough for a half-size copy and for a coarse quantiser, fine enough to hide. Each wave has the phase of one QPSK
+enough for a half-size copy and for a coarse quantiser, fine enough to hide. Each wave's phase is one QPSK
 symbol. Some waves are the pilot, which the key alone fixes; the others carry two coded bits each, every coded
 bit on two waves.
 """

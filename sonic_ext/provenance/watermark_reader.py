@@ -34,7 +34,7 @@ LOCAL_POWER = 15
 SCALES = (0.45, 2.2)
 GRID = 64
 """Shifts tried per side of the tile while searching, twice that over two when reading."""
-CANDIDATES = 6
+CANDIDATES = 4
 FIRST_LOOK = 60
 """Ticks before the first try; then at twice as many, and so on up to LONGEST."""
 LONGEST = 480
@@ -210,9 +210,10 @@ class Search:
     def _refine(self, place: Place) -> Place:
         """Better scales, across and down apart, near a place."""
         step = self._step(place.scale[0])
-        for finer in (0.5 * step, 0.25 * step):
+        for finer, reach in ((0.5 * step, 2), (0.25 * step, 1)):
             across, down = place.scale
-            near = [(across + i * finer, down + j * finer) for i in range(-2, 3) for j in range(-2, 3)]
+            moves = finer * np.arange(-reach, reach + 1)
+            near = [(across + i, down + j) for i in moves for j in moves]
             place = max((self._best(scale, [place.phase]) for scale in near), key=lambda found: found.score)
         return place
 
