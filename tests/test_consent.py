@@ -42,9 +42,10 @@ AGREED = Consent(face="self", voice="synthetic")
 def some_take(number: int = 0, **changes: Any) -> Take:
     """A take that was never drawn: the ledger reads its facts only."""
     file, pixels, sound, video = (hashlib.sha256(f"{name}{number}".encode()).hexdigest() for name in "pxav")
-    folder = Path("nowhere")
+    folder, fitted = Path("nowhere"), Settings()
     take = Take(
-        f"{number + 1:016x}", folder, folder, folder, "preview", "0.1.0", Settings(), 7, file, pixels, sound, video,
+        f"{number + 1:016x}", folder, folder, folder, "preview", "0.1.0", fitted, 7,
+        file, pixels, sound, video,
         created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
         framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, MissingPart, Refused
+from ..errors import BadInput, BadOutput, MissingPart, Refused
 from .metadata import TOOL
 from .private import build_folder, home_errors, new_file, private_home
 
@@ -147,6 +147,7 @@ def sign(source: Path, target: Path, take: Take, record: Record, source_type: st
 
     Raises:
         Refused: signing failed.
+        BadOutput: `target` cannot be written.
         MissingPart: c2pa-python is not installed.
     """
     sdk = _sdk("c2pa")
@@ -159,10 +160,14 @@ def sign(source: Path, target: Path, take: Take, record: Record, source_type: st
             _add_ingredients(sdk, builder, take)
             with source.open("rb") as reading, target.open("w+b") as writing:
                 builder.sign(key, "video/mp4", reading, writing)
+    except (OSError, sdk.C2paError.Io) as error:
+        raise BadOutput(
+            f"The signed video could not be written to {target.parent}: {error}.", "Make room on the disk."
+        ) from error
     except sdk.C2paError as error:
         raise Refused(
             f"The video could not be signed: {error}.",
-            f"Check the free space, and {CERT_VARIABLE} and {KEY_VARIABLE} where they are set.",
+            f"Check {CERT_VARIABLE} and {KEY_VARIABLE} where they are set.",
         ) from error
 
 

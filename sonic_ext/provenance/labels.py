@@ -161,15 +161,19 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _ink(text: str, least: int) -> np.ndarray:
-    """Coverage of `text`, uint8 [h, w], at the smallest size whose ink is `least` pixels high."""
+    """Coverage of `text`, uint8 [h, w], at the smallest size at which `least` rows hold solid ink."""
     size = least
     while True:
-        left, top, right, bottom = _font(size).getbbox(text)
-        if bottom - top >= least:
-            break
+        drawn = _drawn(text, _font(size))
+        if np.count_nonzero(drawn.max(axis=1) >= 128) >= least:
+            return drawn
         size += 1
+
+
+def _drawn(text: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
+    left, top, right, bottom = font.getbbox(text)
     picture = Image.new("L", (int(right - left), int(bottom - top)))
-    ImageDraw.Draw(picture).text((-left, -top), text, fill=255, font=_font(size))
+    ImageDraw.Draw(picture).text((-left, -top), text, fill=255, font=font)
     return np.asarray(picture)
 
 
