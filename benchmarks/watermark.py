@@ -1,7 +1,7 @@
 """Figures of the invisible watermark: `python benchmarks/watermark.py --help`.
 
-Makes its own clips from the test pictures and from noise, always the same ones. None of them served to choose the
-watermark's constants. Every attack starts from an export, H.264 CRF 18; most end in a second H.264, CRF 23.
+Makes its own clips from the test pictures and from noise, always the same ones. None of them served to choose
+the watermark's constants. Every attack starts from an export, H.264 CRF 18; most end in another, CRF 23.
 A cell holds the signal (amplitude over noise of a coded bit) where the exact id was read, and "no" where not.
 """
 
@@ -71,7 +71,7 @@ def talking(
     lift: float = 0.0,
     fps: int = 25,
 ) -> Callable[[int], Iterator[NDArray[np.uint8]]]:
-    """A head that sways a little and a mouth that works, before a background that stands quite still."""
+    """A head that sways a little and a mouth that works, before a background that stands still."""
 
     def draw(count: int) -> Iterator[NDArray[np.uint8]]:
         still = np.clip(picture(name, width, height) * gain + lift, 0, 255).astype(np.uint8)
@@ -325,7 +325,8 @@ def table(clips: Iterable[Clip], seconds: float) -> None:
                 f"CRF {crf}: {bare * rate:.0f} -> {with_mark * rate:.0f} kbit/s ({with_mark / bare - 1:+.0%})"
             )
         print(
-            f"\n{clip.name}: PSNR {psnr(source, copy):.1f} dB, RMS {smooth:.2f} smooth {still:.2f} still; {', '.join(costs)}"
+            f"\n{clip.name}: PSNR {psnr(source, copy):.1f} dB, RMS {smooth:.2f} smooth {still:.2f} still;",
+            ", ".join(costs),
         )
         export = list(decode(encode(copy, clip.fps)))
         for attack in ATTACKS:

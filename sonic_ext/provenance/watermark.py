@@ -33,7 +33,7 @@ BUSY_GAIN = 0.5
 DETAIL_CAP = 6.0
 """Detail above this counts as this."""
 MOTION_GAIN = 0.15
-"""Grey levels more per grey level of change from frame to frame: motion hides the mark, and encoders spoil it."""
+"""Grey levels more per grey level of change between frames: motion hides the mark, and encoders spoil it."""
 MOTION_CAP = 4.0
 MOTION_KEPT = 0.92
 PAN_LIFT = 0.6
@@ -50,7 +50,7 @@ LEVELS = 32
 
 
 class Watermark:
-    """Marks the frames of one video, in order: motion since the frame before sets how strong the mark may be."""
+    """Marks the frames of one video, in order: motion since the frame before sets how strong the mark is."""
 
     def __init__(
         self, payload: int, width: int, height: int, fps: float = 25, key: bytes = PROJECT_KEY
@@ -73,7 +73,7 @@ class Watermark:
         self._pattern = np.ascontiguousarray(pattern, dtype=np.int16)
 
     def embed(self, luma: NDArray[np.uint8], index: int) -> None:
-        """Mark frame `index` in place; luma is uint8 [height, width]. A frame out of order counts as a still one.
+        """Mark frame `index` in place; luma is uint8 [height, width]. Out of order it counts as still.
 
         Raises BadSetting when the frame's shape or type is not the one promised.
         """
@@ -111,9 +111,9 @@ class Watermark:
 
 
 def _detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local detail that is there all around, grey levels [h, w]: a hard edge alone hides nothing beside it."""
+    """Local detail present all around, grey levels [h, w]: a hard edge alone hides nothing beside it."""
     detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
-    inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((5, 5), dtype=np.uint8))
+    inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((7, 7), dtype=np.uint8))
     return np.asarray(cv2.blur(inner, (3, 3)), dtype=np.float32)
 
 
