@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonic_ext.engines.preview import mel, motion, network, speech
+from sonic_ext.engines.preview import background, mel, motion, network, speech
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.engines.preview.visemes import SHAPES, Viseme
 from sonic_ext.errors import Cancelled, MissingPart
@@ -256,6 +256,38 @@ def test_level_of_speech_comes_out_near_zero_however_loud_it_was() -> None:
         rows = np.concatenate(list(mel.levelled(mel.mel_rows(iter([sound * np.float32(gain)]), 600))))
         assert len(rows) == 600
         assert abs(np.percentile(mel.loudness(rows), 90)) < 4.0
+
+
+def test_quiet_steady_rows_are_background_and_what_rises_from_them_is_not() -> None:
+    loud = np.random.default_rng(4).normal(-50.0, 1.5, 600)
+    loud[300:330] = -30.0
+    found = background.background(loud)
+    assert found[:299].all()
+    assert not found[300:330].any()
+    assert found[331:].all()
+
+
+def test_a_held_loud_note_is_not_background() -> None:
+    assert not background.background(np.full(600, -20.0)).any()
+
+
+def test_a_short_lull_is_not_background() -> None:
+    loud = np.full(400, -20.0)
+    loud[150:250] = -60.0
+    assert not background.background(loud).any()
+
+
+def test_muting_does_not_depend_on_the_parts() -> None:
+    rows = np.random.default_rng(6).normal(-60.0, 2.0, (1500, mel.BANDS)).astype(np.float32)
+    rows[700:900] += 40.0 * np.abs(np.sin(np.arange(200) / 12.0))[:, None].astype(np.float32)
+    whole = np.concatenate(list(background.muted([rows], 1500)))
+    parts = np.concatenate(list(background.muted(np.split(rows, [3, 500, 501, 1100]), 1500)))
+    assert whole.shape == rows.shape
+    np.testing.assert_array_equal(whole, parts)
+    at_once = background.background(mel.loudness(rows))
+    np.testing.assert_array_equal(whole[:, 0] == mel.FLOOR_DB, at_once)
+    assert at_once[:690].all()
+    assert not at_once[710:890].any()
 
 
 @pytest.mark.parametrize("sizes", [[10], [3, 0, 4], [1] * 25, []])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -26,6 +27,8 @@ LOWEST, HIGHEST = 60.0, 7600.0
 ROWS_PER_SECOND = RATE // HOP
 FLOOR = 1e-10
 """Power added to every band (-100 dB of full scale), so that digital silence has a logarithm."""
+FLOOR_DB = -100.0
+"""`FLOOR` in decibels: what a band of digital silence reads."""
 PIECE_ROWS = 256
 """Rows computed at once."""
 
@@ -106,6 +109,31 @@ def mel_rows(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
             if done == rows:
                 return
         held = piece
+
+
+def overlapping(
+    parts: Iterable[np.ndarray], rows: int, size: int, margin: int, silence: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut rows into windows of `margin + size + margin` rows, with the number of the first inner row.
+
+    Args:
+        parts: arrays [some, BANDS], `rows` rows in all.
+        rows: how many.
+        size: inner rows; the inner rows of all windows are all rows, the last window may be shorter.
+        margin: rows of context to either side.
+        silence: value of the rows before the first and after the last.
+    """
+    quiet = np.full((margin, BANDS), silence, dtype=np.float32)
+    waiting = quiet
+    start = 0
+    for part in chain(parts, [quiet]):
+        waiting = np.concatenate([waiting, part])
+        while len(waiting) >= size + 2 * margin:
+            yield start, waiting[: size + 2 * margin]
+            waiting = waiting[size:]
+            start += size
+    if start < rows:
+        yield start, waiting
 
 
 LOOK_AHEAD = 3

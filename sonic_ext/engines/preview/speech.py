@@ -6,21 +6,19 @@ viseme probabilities every 10 ms → mouth shapes → frames. Another reader may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from ...ports import Tick
 from . import mel, motion
+from .background import muted
 from .network import LOWEST_DB, Network, load
 
 RATE = mel.RATE
 """Samples per second that readers expect."""
-QUIET = LOWEST_DB
-"""Levelled decibels of the silence before and after the sound."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,8 @@ class VisemeNet:
         rows = int(np.ceil(count / fps * mel.ROWS_PER_SECOND)) + 1
         track = np.zeros((count, len(motion.MOTION)), dtype=np.float32)
         filled = 0
-        for start, window in overlapping(mel.levelled(mel.mel_rows(blocks, rows)), rows, PART, self._margin):
+        heard = mel.levelled(muted(mel.mel_rows(blocks, rows), rows))
+        for start, window in mel.overlapping(heard, rows, PART, self._margin, LOWEST_DB):
             filled = self._fill(track, filled, fps, start, window)
             tick("reading the speech", filled, count)
         return MouthTrack(**{name: track[:, index].copy() for index, name in enumerate(motion.MOTION)})
@@ -109,23 +108,3 @@ class VisemeNet:
             moves, middles - (start - motion.RADIUS), mel.ROWS_PER_SECOND / fps
         )
         return until
-
-
-def overlapping(
-    parts: Iterable[np.ndarray], rows: int, size: int, margin: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut rows into windows of `margin + size + margin` rows, with the number of the first inner row.
-
-    Before the first row and after the last there is silence.
-    """
-    quiet = np.full((margin, mel.BANDS), QUIET, dtype=np.float32)
-    waiting = quiet
-    start = 0
-    for part in chain(parts, [quiet]):
-        waiting = np.concatenate([waiting, part])
-        while len(waiting) >= size + 2 * margin:
-            yield start, waiting[: size + 2 * margin]
-            waiting = waiting[size:]
-            start += size
-    if start < rows:
-        yield start, waiting
