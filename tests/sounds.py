@@ -1,36 +1,57 @@
-"""Sound files made for tests out of the shipped speech."""
+"""Makes sound files for tests, in any codec, with PyAV."""
 
 from __future__ import annotations
 
-import wave
+from fractions import Fraction
 from pathlib import Path
 
-MEDIA = Path(__file__).parent / "data" / "media"
-SPEECH = MEDIA / "short_en_flite_rms_2s3.wav"
-"""2.3 seconds, 16-bit mono."""
+import av
+import numpy as np
+
+CODECS = {
+    ".wav": ("wav", "pcm_s16le"),
+    ".mp3": ("mp3", "libmp3lame"),
+    ".m4a": ("ipod", "aac"),
+    ".opus": ("ogg", "libopus"),
+    ".ogg": ("ogg", "flac"),
+    ".flac": ("flac", "flac"),
+    ".webm": ("webm", "libopus"),
+}
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
-def write_wav(path: Path, samples: bytes, rate: int = 16000) -> Path:
-    """16-bit mono samples as a file."""
-    with wave.open(str(path), "wb") as target:
-        target.setnchannels(1)
-        target.setsampwidth(2)
-        target.setframerate(rate)
-        target.writeframes(samples)
+def tone(seconds: float, rate: int = 48000, channels: int = 1, level: float = 0.5) -> np.ndarray:
+    """float32 [channels, samples]: a sine of 440 Hz."""
+    time = np.arange(round(seconds * rate)) / rate
+    return np.tile(np.float32(level) * np.sin(2 * np.pi * 440 * time).astype(np.float32), (channels, 1))
+
+
+def click(seconds: float, at: float, rate: int = 48000) -> np.ndarray:
+    """float32 [1, samples]: silence with a burst of 20 ms."""
+    sound = np.zeros((1, round(seconds * rate)), np.float32)
+    burst = tone(0.02, rate, level=0.9)
+    start = round(at * rate)
+    sound[:, start : start + burst.shape[1]] = burst
+    return sound
+
+
+def write(path: Path, sound: np.ndarray, rate: int = 48000) -> Path:
+    """Encode float32 [channels, samples]; the ending of the name chooses the codec."""
+    kind, codec = CODECS[path.suffix]
+    with av.open(str(path.absolute()), "w", format=kind) as container:
+        layout = LAYOUTS[len(sound)]
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        wanted = stream.codec_context.format.name
+        resampler = av.AudioResampler(wanted, layout, rate, frame_size=_frame_size(stream))
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+        for part in (frame, None):
+            for small in resampler.resample(part):
+                container.mux(stream.encode(small))
+        container.mux(stream.encode(None))
     return path
 
 
-def one_second(path: Path) -> Path:
-    """The middle of the shipped speech, where somebody speaks."""
-    with wave.open(str(SPEECH)) as sound:
-        rate = sound.getframerate()
-        sound.setpos((sound.getnframes() - rate) // 2)
-        return write_wav(path, sound.readframes(rate), rate)
-
-
-def one_minute(path: Path) -> Path:
-    """The shipped speech over and over: long enough to be caught in the middle."""
-    with wave.open(str(SPEECH)) as sound:
-        rate = sound.getframerate()
-        data = sound.readframes(sound.getnframes())
-    return write_wav(path, (data * 27)[: 60 * 2 * rate], rate)
+def _frame_size(stream: av.AudioStream) -> int:
+    stream.codec_context.open()
+    return stream.codec_context.frame_size or 1024

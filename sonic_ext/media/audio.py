@@ -7,10 +7,10 @@ left out as the file's own marks say. Multichannel sound is mixed down, video gi
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,7 +36,7 @@ QUIET = -45.0
 """LUFS below which the user is told that the speech is faint."""
 TOLERANCE = 0.1
 """Seconds that a wanted duration may differ from the sound's."""
-MISSING = 0.5
+MISSING = 0.2
 """Seconds that a file may hold less than its header says before that is worth a word."""
 COVERS = ("mjpeg", "png", "webp", "bmp", "gif")
 """Codecs of pictures that come as a video stream (album covers)."""
@@ -83,7 +83,7 @@ class Speech:
             return replace(self, limit=wanted)
         if settings.duration_policy == "pad_silence" and wanted > self.seconds:
             return replace(self, limit=wanted)
-        if abs(wanted - self.seconds) <= TOLERANCE:
+        if abs(wanted - self.seconds) <= TOLERANCE + 1e-9:
             return self
         policy, verb = ("trim", "cut") if wanted < self.seconds else ("pad_silence", "fill up")
         raise BadSetting(
@@ -148,8 +148,19 @@ def _declared(container: Any, stream: Any, path: Path) -> float:
         seconds = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         seconds = container.duration / 1_000_000
-    possible = path.stat().st_size * 8 / LEAST_BIT_RATE
-    return seconds if 0 < seconds <= possible else 0.0
+    size = path.stat().st_size
+    seconds *= _promised(path) / size
+    return seconds if 0 < seconds <= size * 8 / LEAST_BIT_RATE else 0.0
+
+
+def _promised(path: Path) -> int:
+    """Bytes that the file should have: a WAV says so, but FFmpeg takes its length from what is there."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+    promised = int.from_bytes(head[4:8], "little") + 8
+    streamed = promised > 0xFFFFFF00
+    return promised if head[:4] + head[8:] == b"RIFFWAVE" and promised > size and not streamed else size
 
 
 def _kind_notes(container: Any, path: Path) -> tuple[str, ...]:
@@ -223,35 +234,68 @@ def _without_padding(frame: Any, packet: Any, container: Any) -> Any:
     return short
 
 
-class _Resampler:
-    """PyAV's resampler, made anew when the file changes its rate or channels midway."""
+class _Filters:
+    """Frames through FFmpeg filters; the graph is made anew when the file changes rate or channels midway."""
 
-    def __init__(self, rate: int, channels: int, kind: str = "fltp") -> None:
-        self._target = (kind, "mono" if channels == 1 else "stereo", rate)
+    def __init__(self, rate: int, channels: int, *more: tuple[str, str]) -> None:
+        """Convert to planar float at `rate` with 1 or 2 channels, then apply `more` (name, arguments).
+
+        Channels are mixed with weights that add up to 1, so that nothing clips.
+        """
+        layout = "mono" if channels == 1 else "stereo"
+        form = f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"
+        self._chain = (
+            ("aresample", f"{rate}:rematrix_maxval=1"),
+            ("aformat", form),
+            *more,
+            ("abuffersink", ""),
+        )
         self._source: tuple[Any, ...] = ()
-        self._resampler: Any = None
+        self._graph: Any = None
 
-    def __call__(self, frame: Any) -> Iterator[Any]:
+    def __call__(self, frame: Any) -> Iterator[np.ndarray]:
+        """float32 [channels, samples], as much as is ready."""
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if source != self._source:
             yield from self.flush()
-            self._resampler, self._source = av.AudioResampler(*self._target), source
-        yield from self._resampler.resample(frame)
+            self._graph, self._source = self._made_for(frame), source
+        self._graph.push(frame)
+        yield from self._ready()
 
-    def flush(self) -> Iterator[Any]:
+    def flush(self) -> Iterator[np.ndarray]:
         """What is left inside."""
-        if self._resampler is not None:
-            yield from self._resampler.resample(None)
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._ready()
+
+    def _made_for(self, frame: Any) -> Any:
+        graph = av.filter.Graph()
+        last = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=Fraction(1, frame.sample_rate),
+        )
+        for name, arguments in self._chain:
+            following = graph.add(name, arguments)
+            last.link_to(following)
+            last = following
+        graph.configure()
+        return graph
+
+    def _ready(self) -> Iterator[np.ndarray]:
+        # The graph says by these errors that it wants more, or has no more.
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                yield self._graph.pull().to_ndarray()
 
 
 def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
     """float32 [channels, samples] in pieces of any length."""
-    resampler = _Resampler(rate, channels)
+    filters = _Filters(rate, channels)
     for frame in _frames(path, []):
-        for part in resampler(frame):
-            yield part.to_ndarray()
-    for part in resampler.flush():
-        yield part.to_ndarray()
+        yield from filters(frame)
+    yield from filters.flush()
 
 
 def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
@@ -307,28 +351,25 @@ class _Meter:
         self.peak = 0.0
         self.damage: list[str] = []
         self._samples: dict[int, int] = {}
-        self._source: tuple[Any, ...] = ()
-        self._filters: Any = None
+        self._filters: _Filters | None = None
         self._powers: list[float] = []
 
     def add(self, frame: Any) -> None:
         """Count and measure one decoded frame."""
         if not self.rate:
             self.rate, self.channels = frame.sample_rate, len(frame.layout.channels)
+            self._filters = _Filters(K_RATE, min(2, self.channels), *K_WEIGHTING)
         self._samples[frame.sample_rate] = self._samples.get(frame.sample_rate, 0) + frame.samples
         self.seconds = sum(count / rate for rate, count in self._samples.items())
-        source = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if source != self._source:
-            self.finish()
-            self._filters, self._source = _k_weighting(frame, min(2, self.channels)), source
-        self._filters.push(frame)
-        self._pull()
+        assert self._filters is not None
+        for step in self._filters(frame):
+            self._measured(step)
 
     def finish(self) -> None:
         """Take in what the filters still hold."""
         if self._filters is not None:
-            self._filters.push(None)
-            self._pull()
+            for step in self._filters.flush():
+                self._measured(step)
 
     def loudness(self) -> float:
         """LUFS, integrated; -inf when no block is above -70 LUFS. Under 0.4 s counts as one block.
@@ -352,7 +393,7 @@ class _Meter:
         if expected - self.seconds > max(MISSING, 0.02 * expected):
             notes.append(
                 f"The sound ends after {self.seconds:.1f} s though its header says {expected:.1f} s: "
-                "the file may be cut short. What is there is used."
+                "the file may be cut short or damaged. What is there is used."
             )
         if self.damage:
             notes.append("Parts of the sound are damaged and were left out.")
@@ -362,50 +403,25 @@ class _Meter:
             notes.append("The sound is very quiet; the mouth may hardly move.")
         return tuple(notes)
 
-    def _pull(self) -> None:
-        while True:
-            try:
-                step = self._filters.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-            samples = step.to_ndarray()
-            self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
-            power = float(np.vdot(samples, samples)) / samples.shape[1]
-            if samples.shape[1] == K_STEP or not self._powers:
-                self._powers.append(power)
+    def _measured(self, step: np.ndarray) -> None:
+        self.peak = max(self.peak, float(np.abs(step).max(initial=0.0)))
+        if step.shape[1] == K_STEP or not self._powers:
+            self._powers.append(float(np.vdot(step, step)) / step.shape[1])
 
 
 K_RATE = 48000
 K_STEP = K_RATE // 10
 """Samples of 100 ms."""
-K_SHELF = (
-    "b0=1.53512485958697:b1=-2.69169618940638:b2=1.19839281085285:"
-    "a0=1:a1=-1.69065929318241:a2=0.73248077421585"
+K_WEIGHTING = (
+    (
+        "biquad",
+        "b0=1.53512485958697:b1=-2.69169618940638:b2=1.19839281085285:"
+        "a0=1:a1=-1.69065929318241:a2=0.73248077421585",
+    ),
+    ("biquad", "b0=1:b1=-2:b2=1:a0=1:a1=-1.99004745483398:a2=0.99007225036621"),
+    ("asetnsamples", f"n={K_STEP}:p=0"),
 )
-K_HIGH_PASS = "b0=1:b1=-2:b2=1:a0=1:a1=-1.99004745483398:a2=0.99007225036621"
-
-
-def _k_weighting(frame: Any, channels: int) -> Any:
-    """Filters for frames like this one: BS.1770's K-weighting at 48 kHz, given out in steps of 100 ms."""
-    layout = "mono" if channels == 1 else "stereo"
-    graph = av.filter.Graph()
-    chain = [
-        graph.add_abuffer(
-            sample_rate=frame.sample_rate,
-            format=frame.format.name,
-            layout=frame.layout.name,
-            time_base=Fraction(1, frame.sample_rate),
-        ),
-        graph.add("aformat", f"sample_fmts=fltp:sample_rates={K_RATE}:channel_layouts={layout}"),
-        graph.add("biquad", K_SHELF),
-        graph.add("biquad", K_HIGH_PASS),
-        graph.add("asetnsamples", f"n={K_STEP}:p=0"),
-        graph.add("abuffersink"),
-    ]
-    for one, following in itertools.pairwise(chain):
-        one.link_to(following)
-    graph.configure()
-    return graph
+"""BS.1770's filters at 48 kHz, a shelf and a high pass, given out in steps of 100 ms."""
 
 
 def _file_digest(path: Path, tick: Tick | None) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import av.error
@@ -26,6 +26,8 @@ from .container import address, opened
 
 SOUND_RATE = 48000
 SOUND_BITS = 128_000
+AAC_FRAME = 1024
+"""Samples per frame of AAC."""
 MAX_SHIFT = 0.5
 """Seconds that sound may be moved against the picture."""
 MOVFLAGS = "+faststart+use_metadata_tags"
@@ -129,7 +131,7 @@ class VideoWriter:
             self._sound = _SoundTrack(self._container, self._speech, self._shift) if self._speech else None
         except BaseException as error:
             self._abandon()
-            raise _as_bad_output(error, self.path) from error
+            _raise_as_bad_output(error, self.path)
         return self
 
     def write(self, i420: np.ndarray) -> None:
@@ -141,7 +143,12 @@ class VideoWriter:
 
         Raises:
             BadOutput: the disk is full or the file cannot be written to.
+            ValueError: an array of another shape.
         """
+        if i420.shape != (self.height * 3 // 2, self.width) or i420.dtype != np.uint8:
+            raise ValueError(
+                f"expected uint8 [{self.height * 3 // 2}, {self.width}], got {i420.dtype} {i420.shape}"
+            )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(i420), format="yuv420p")
         frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
         self._guarded(self._encode, frame)
@@ -159,7 +166,7 @@ class VideoWriter:
             self._finish()
         except BaseException as trouble:
             self._abandon()
-            raise _as_bad_output(trouble, self.path) from trouble
+            _raise_as_bad_output(trouble, self.path)
 
     def _picture_stream(self) -> Any:
         stream = self._container.add_stream(
@@ -185,7 +192,7 @@ class VideoWriter:
         try:
             action(*arguments)
         except (av.error.FFmpegError, OSError) as error:
-            raise _as_bad_output(error, self.path) from error
+            _raise_as_bad_output(error, self.path)
 
     def _finish(self) -> None:
         if not self.frames:
@@ -225,19 +232,16 @@ class _SoundTrack:
 
     def advance(self, seconds: float) -> None:
         """Encode the sound up to this moment."""
-        container_started = self._stream.codec_context.frame_size
-        size = container_started or 1024
-        while self._done < seconds * SOUND_RATE and self._filled(size):
-            self._put(size)
+        while self._done < seconds * SOUND_RATE and self._filled(AAC_FRAME):
+            self._put(AAC_FRAME)
 
     def finish(self) -> None:
         """Encode the rest, the last short frame included."""
-        size = self._stream.codec_context.frame_size or 1024
-        while self._filled(size):
-            self._put(size)
+        while self._filled(AAC_FRAME):
+            self._put(AAC_FRAME)
         if self._open.shape[1]:
             self._put(self._open.shape[1])
-        self._mux(None, 0)
+        self._mux(None)
 
     def _filled(self, size: int) -> bool:
         """Whether a full frame waits."""
@@ -254,9 +258,9 @@ class _SoundTrack:
         frame.sample_rate, frame.pts = SOUND_RATE, self._done
         frame.time_base = Fraction(1, SOUND_RATE)
         self._done += size
-        self._mux(frame, size)
+        self._mux(frame)
 
-    def _mux(self, frame: Any, size: int) -> None:
+    def _mux(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 
@@ -338,12 +342,13 @@ def _link_or_rename(part: Path, path: Path) -> None:
     part.unlink()
 
 
-def _as_bad_output(error: BaseException, path: Path) -> BaseException:
+def _raise_as_bad_output(error: BaseException, path: Path) -> NoReturn:
+    """Raise trouble with a file as `BadOutput`, anything else as it is."""
     if not isinstance(error, (av.error.FFmpegError, OSError)):
-        return error
+        raise error
     reason = getattr(error, "strerror", None) or str(error)
     advice = "Check the free space and the permissions of the folder."
-    return BadOutput(f"{path.name} cannot be written ({reason}).", advice)
+    raise BadOutput(f"{path.name} cannot be written ({reason}).", advice) from error
 
 
 # Reading
@@ -470,7 +475,7 @@ def remux(
             _copy(reader, source, part, metadata, shift, speech)
         move_into_place(part, target, overwrite)
     except (av.error.FFmpegError, OSError) as error:
-        raise _as_bad_output(error, target) from error
+        _raise_as_bad_output(error, target)
     finally:
         part.unlink(missing_ok=True)
 
