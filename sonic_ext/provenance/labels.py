@@ -105,9 +105,9 @@ def render_label(width: int, height: int) -> np.ndarray:
 
 def render_stamp(width: int, height: int) -> np.ndarray:
     """The preview stamp: the words tilted and tiled over the whole frame, uint8 RGBA [height, width, 4]."""
-    size = max(10, round(min(width, height) * 0.085))
+    size = max(10, round(min(width, height) * 0.07))
     word = _outlined(STAMP_TEXT, size)
-    step_x, step_y = word.width + size, round(size * 2.6)
+    step_x, step_y = word.width + size, round(size * 3.2)
     side = math.ceil(math.hypot(width, height))
     sheet = Image.new("RGBA", (side, side))
     for row, top in enumerate(range(0, side, step_y)):
@@ -209,7 +209,7 @@ def _outlined(text: str, size: int) -> Image.Image:
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
     word = Image.new("RGBA", (int(right - left), int(bottom - top)))
     ImageDraw.Draw(word).text(
-        (-left, -top), text, (255, 255, 255, 200), font, stroke_width=stroke, stroke_fill=(0, 0, 0, 170)
+        (-left, -top), text, (255, 255, 255, 130), font, stroke_width=stroke, stroke_fill=(0, 0, 0, 90)
     )
     return word
 
