@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from sounds import MEDIA, SPEECH, one_minute, one_second, write_wav
+from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
 from sonic_ext.app import cli, console, interrupt

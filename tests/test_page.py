@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from chromium import FLAGS, HOW_TO_GET_ONE, find_chromium
-from sounds import MEDIA, one_minute, one_second
+from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
 playwright_api = pytest.importorskip(
@@ -190,6 +190,7 @@ def test_from_upload_to_exported_file(page: Page, served: Served, speech: Path) 
     assert exported.suffix == ".mp4"
     expect(page.locator("#sonic_outcome")).to_contain_text(exported.name)
 
+    expect(page.locator("#sonic_evidence .sonic-good")).to_contain_text("Made by this tool")
     played = page.locator("#sonic_result video").evaluate("video => video.currentSrc || video.src")
     assert _sha256(_get(played)) == _sha256(exported.read_bytes())
     _unfold(page, "Exported videos")

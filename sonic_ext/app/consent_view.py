@@ -19,7 +19,7 @@ class ConsentView:
         self.table = gr.HTML(elem_id="sonic_ledger")
         with gr.Row():
             self.chosen = gr.Dropdown([], label="Record", elem_id="sonic_record", scale=4, min_width=240)
-            self.renew = gr.Button("Refresh", scale=1, min_width=110)
+            self.renew = gr.Button("Refresh", scale=1, min_width=110, elem_classes="sonic-beside")
         self.details = gr.HTML(elem_id="sonic_record_details")
         with gr.Row(visible=False) as self.acting:
             self.revoke = gr.Button("Revoke…", variant="stop", elem_id="sonic_revoke")

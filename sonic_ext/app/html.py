@@ -110,13 +110,15 @@ def records(listed: Iterable[Record]) -> str:
 
 
 def record(shown: Record) -> str:
-    """Everything that one record holds."""
-    filled = [(name, value) for name, value in shown.to_dict().items() if value not in ("", None, False)]
-    rows = "".join(
-        f"<tr><th>{escape(_sentence(name.replace('_', ' ')))}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in filled
+    """Everything that one record holds; hashes folded away."""
+    values = shown.to_dict() | {name: local_time(moment) for name, moment in _moments(shown)}
+    filled = {name: value for name, value in values.items() if value not in ("", None, False)}
+    hashes = {name: value for name, value in filled.items() if name in _CHAIN or name.endswith("sha256")}
+    plain = {name: value for name, value in filled.items() if name not in hashes}
+    return (
+        f"{_name_table(plain)}"
+        f'<details class="sonic-more"><summary>Hashes</summary>{_name_table(hashes)}</details>'
     )
-    return _record_table(rows)
 
 
 def exports(folder: Path, limit: int = 12) -> str:
@@ -129,19 +131,27 @@ def exports(folder: Path, limit: int = 12) -> str:
     return f'<ul class="sonic-exports">{items}</ul>{more}<p class="sonic-path">{escape(str(folder))}</p>'
 
 
-def titled(title: str, body: str) -> str:
-    """A section with a heading."""
-    return f'<section class="sonic-card"><h3>{escape(title)}</h3>{body}</section>'
-
-
-def pairs_of(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Names and values as text, for `facts`."""
-    return [(_sentence(name.replace("_", " ")), str(value)) for name, value in values.items()]
-
-
 def local_time(moment: datetime) -> str:
     """`2026-03-01 14:05` on this computer's clock."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+_CHAIN = ("digest", "seq", "prev_hash", "hash")
+"""Fields of a record that only tell its place in the chain."""
+
+
+def _moments(shown: Record) -> list[tuple[str, datetime]]:
+    named = {"time": shown.time, "exported_at": shown.exported_at, "revoked_at": shown.revoked_at}
+    return [(name, moment) for name, moment in named.items() if moment is not None]
+
+
+def _name_table(values: Mapping[str, object]) -> str:
+    return _record_table(
+        "".join(
+            f"<tr><th>{escape(_sentence(name.replace('_', ' ')))}</th><td>{escape(str(value))}</td></tr>"
+            for name, value in values.items()
+        )
+    )
 
 
 def _record_table(rows: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.gate import Exported
     from ..provenance.store import Take
+    from ..provenance.verify import Verification
 
 Updates = dict[Any, Any]
 """Component → its new state; what is not named stays as it is."""
@@ -82,7 +83,8 @@ class MakeView:
         self.result = gr.Video(
             label="Exported video", interactive=False, visible=False, height=320, elem_id="sonic_result"
         )
-        with gr.Accordion("Exported videos", open=False) as self.shelf_fold:
+        self.evidence = gr.HTML("", elem_id="sonic_evidence")
+        with gr.Accordion("Exported videos", open=False):
             self.shelf = gr.HTML(elem_id="sonic_shelf", value=self._shelf)
 
     def _wire(self) -> None:
@@ -104,14 +106,14 @@ class MakeView:
                 one.change(lambda value: gr.update() if value is None else None, one, other)
         making = [
             self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
-            self.outcome, self.result,
+            self.outcome, self.result, self.evidence,
         ]  # fmt: skip
         self.generate.click(self.make, inputs, making, show_progress="hidden")
-        self.cancel.click(self.stop, self.tab, [self.progress, self.cancel], queue=False)
+        self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         self.export.click(
             self.let_out,
-            [self.take, *self.consent.components],
-            [self.outcome, self.result, self.shelf, self.export],
+            [self.tab, self.take, *self.consent.components],
+            [self.outcome, self.result, self.evidence, self.shelf, self.export],
             show_progress="hidden",
         )
 
@@ -194,16 +196,20 @@ class MakeView:
         return {
             self.take: "",
             self.generate: gr.update(interactive=False),
-            self.cancel: gr.update(interactive=True),
+            self.cancel: gr.update(interactive=True, value="Cancel"),
             self.progress: html.progress(Step("starting", 0, 1)),
             self.preview: gr.update(visible=False, value=None),
             self.gate: gr.update(visible=False),
             self.outcome: "",
+            self.evidence: "",
             self.result: gr.update(visible=False, value=None),
         }
 
     def _idle(self) -> Updates:
-        return {self.generate: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
+        return {
+            self.generate: gr.update(interactive=True),
+            self.cancel: gr.update(interactive=False, value="Cancel"),
+        }
 
     def _finished(self, take: Take) -> Updates:
         told = html.banner("good", "The video is finished.", "Consent lets it out of the private folder.")
@@ -217,20 +223,21 @@ class MakeView:
     def stop(self, tab: TabKey) -> Updates:
         """Ask this browser tab's job to stop."""
         self._jobs.cancel(tab, "make")
-        return {
-            self.progress: html.progress(Step("stopping", 0, 1)),
-            self.cancel: gr.update(interactive=False),
-        }
+        return {self.cancel: gr.update(interactive=False)}
 
-    def let_out(self, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
-        """Pass the gate, then show the file and what `verify` says of it."""
+    def let_out(self, tab: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
+        """Pass the gate, show the file, then what `verify` says of it."""
         yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
         try:
             exported = self._export(take_id, self.consent.read(stated))
+            yield self._exported(exported)
+            found = yield from shown(
+                self._jobs.follow(tab, "prove", lambda job: _proof(exported, job)),
+                lambda step: {self.evidence: html.progress(step)},
+            )
+            told: Updates = {self.evidence: html.verdict(found)}
         except Exception as problem:
-            told: Updates = {self.outcome: html.error(html.as_error(problem))}
-        else:
-            told = self._exported(exported)
+            told = {self.outcome: html.error(html.as_error(problem))}
         yield told | {self.export: gr.update(interactive=True)}
 
     def _export(self, take_id: str, consent: Any) -> Exported:
@@ -244,11 +251,9 @@ class MakeView:
         return pipeline.export(take, self._host.outputs() / name, consent)
 
     def _exported(self, exported: Exported) -> Updates:
-        from ..provenance.verify import verify
-
         told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
         return {
-            self.outcome: told + html.warnings(exported.warnings) + html.verdict(verify(exported.path)),
+            self.outcome: told + html.warnings(exported.warnings),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
             self.shelf: self._shelf(),
         }
@@ -260,6 +265,14 @@ class MakeView:
         """Portrait, speech and the settings' values, out of one event's inputs."""
         given = [value for value in values[1 : 1 + len(self.audios)] if value]
         return values[0], given[0] if given else None, values[1 + len(self.audios) :]
+
+
+def _proof(exported: Exported, job: Job) -> Verification:
+    """What anyone who receives the file will find."""
+    from ..pipeline import Ticker
+    from ..provenance.verify import verify
+
+    return verify(exported.path, tick=Ticker(job))
 
 
 def _step(number: int, title: str) -> None:
