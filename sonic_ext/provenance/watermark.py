@@ -26,8 +26,10 @@ __all__ = ["PROJECT_KEY", "Detection", "Watermark", "detect"]
 PROJECT_KEY = b"sonic public watermark key 1"
 """Public on purpose: anyone with the tool can read the id."""
 
-FLAT = 0.55
-"""Pattern's standard deviation on smooth ground, in grey levels: less than one step of the luma scale."""
+FLAT = 0.65
+"""Pattern's standard deviation on smooth ground, in grey levels, at 512 x 512: under one step of the scale.
+Small frames hold fewer tiles to average and get a little more, large ones less."""
+FLAT_RANGE = (0.5, 0.8)
 BUSY_GAIN = 0.5
 """Grey levels more per grey level of local detail."""
 DETAIL_CAP = 6.0
@@ -67,6 +69,7 @@ class Watermark:
         self._size = (width, height)
         repeats = (-(-height // TILE), -(-width // TILE))
         pattern = np.tile(tile(payload, key), repeats)[:height, :width]
+        self._flat = float(np.clip(FLAT * (512 * 512 / (width * height)) ** 0.125, *FLAT_RANGE))
         self._last: NDArray[np.float32] | None = None
         self._last_index = 0
         self._motion = np.zeros((0, 0), dtype=np.float32)
@@ -94,7 +97,7 @@ class Watermark:
         small = cv2.resize(luma, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
         motion = self._motion_in(small, index)
         lift = PAN_LIFT * min(1.0, float(motion.mean()) / PAN)
-        sigma = np.minimum(FLAT + lift + BUSY_GAIN * _detail(small) + MOTION_GAIN * motion, PEAK)
+        sigma = np.minimum(self._flat + lift + BUSY_GAIN * _detail(small) + MOTION_GAIN * motion, PEAK)
         sigma *= min(1.0, float(np.sqrt(POWER_CAP / np.mean(sigma * sigma))))
         levels = np.round(sigma * LEVELS).astype(np.int16)
         return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.int16)
