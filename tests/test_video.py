@@ -381,4 +381,5 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         written(tmp_path / f"{seconds}.mp4", speech, seconds * 25)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
+    # Held frames or samples would be megabytes; some versions of PyAV lose 80 bytes a frame.
+    assert peaks[1] < peaks[0] + 2**20

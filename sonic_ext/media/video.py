@@ -172,7 +172,7 @@ class VideoWriter:
         stream = self._container.add_stream(
             "libx264",
             rate=self.fps,
-            options={"preset": "veryfast", "crf": str(self._crf), "profile": "high"},
+            options={"preset": "veryfast", "crf": str(self._crf)},
         )
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
         stream.time_base = Fraction(1, self.fps)
@@ -505,4 +505,7 @@ def _copy(
 
 
 def _like(writer: Any, stream: Any) -> Any:
-    return writer.add_stream_from_template(stream)
+    # Opaque: without an encoder of its own, which would put another header in front of copied packets.
+    copy = writer.add_stream_from_template(stream, opaque=True)
+    copy.time_base = stream.time_base
+    return copy
