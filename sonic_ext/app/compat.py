@@ -86,15 +86,18 @@ def audio_inputs(label: str, elem_id: str) -> list[Any]:
 def _audio_3(label: str, source: str, elem_id: str) -> Any:
     name = elem_id if source == "upload" else f"{elem_id}_{source}"
     audio = gr.Audio(label=label, source=source, type="filepath", elem_id=name)
+    uploads = Path(audio.DEFAULT_TEMP_DIR).resolve()
     trimmed = audio.preprocess
 
     def preprocess(value: dict[str, Any] | None) -> str | None:
-        """The file as given; through gradio's own cutter only when the user cut it."""
+        """The file as uploaded; through gradio's own cutter only when the user cut it."""
         whole = value and value.get("crop_min", 0) == 0 and value.get("crop_max", 100) == 100
         if whole and value and value.get("is_file"):
-            return str(audio.make_temp_copy_if_needed(value["name"]))
-        path: str | None = trimmed(value)
-        return path
+            path = Path(value["name"]).resolve()
+            if path.is_relative_to(uploads):
+                return str(path)
+        cut: str | None = trimmed(value)
+        return cut
 
     audio.preprocess = preprocess
     return audio

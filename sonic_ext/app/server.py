@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 7870
 PORTS_TRIED = 40
+CLOSING_SECONDS = 5.0
+"""How long connections get to close."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 POLICY = (
@@ -214,20 +216,28 @@ def _run(app: Application, listener: socket.socket, opened: Callable[[str], None
     """Serve in a thread, so that a signal reaches this one at once whatever the server is doing."""
     uvicorn = importlib.import_module("uvicorn")
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
+    ended = threading.Event()  # an interrupted Thread.join takes the thread for ended (Python 3.10, 3.11)
+    threading.Thread(target=_serve_until_told, args=(server, listener, ended), daemon=True).start()
     try:
-        while thread.is_alive() and not server.started:
-            thread.join(0.05)
+        while not server.started and not ended.wait(0.05):
+            pass
         if server.started:
             opened(address_of(listener))
             if browser:
                 webbrowser.open(address_of(listener))
-        while thread.is_alive():
-            thread.join(0.5)
+        while not ended.wait(0.5):
+            pass
     finally:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut off now is no news
         server.should_exit = True
-        thread.join(3)
+        ended.wait(CLOSING_SECONDS)
+
+
+def _serve_until_told(server: Any, listener: socket.socket, ended: threading.Event) -> None:
+    try:
+        server.run(sockets=[listener])
+    finally:
+        ended.set()
 
 
 def address_of(listener: socket.socket) -> str:
