@@ -203,6 +203,8 @@ class Verification:
     def _unmarked_summary(self) -> str:
         if self.signature.state == "valid":
             return f"No mark of this tool; signed by {self.signature.signer}, unchanged since."
+        if not self.watermark.frames:
+            return f"No label or signature; the picture could not be searched: {self.watermark.note}"
         return "No mark of this tool was found."
 
     def _alteration(self) -> str:
