@@ -208,6 +208,22 @@ def test_from_upload_to_exported_file(page: Page, served: Served, speech: Path) 
     assert _sha256(Path(download.value.path()).read_bytes()) == _sha256(exported.read_bytes())
 
 
+def test_microphone(page: Page) -> None:
+    page.set_input_files("#sonic_portrait input[type=file]", PORTRAIT)
+    switch = page.locator("#sonic_audio").get_by_label("Record audio")
+    record = page.locator("button:visible", has_text=re.compile(r"^\s*Record( from microphone)?\s*$"))
+    stop = page.locator("button:visible", has_text=re.compile(r"^\s*Stop( recording)?\s*$"))
+    tab = page.locator(".sonic-sources .tab-nav button", has_text="Microphone")
+    switch.or_(tab).first.click()
+    record.first.click()
+    began = page.evaluate("performance.now()")
+    expect(stop.first).to_be_visible()
+    page.wait_for_function("began => performance.now() - began > 1200", arg=began)  # something to record
+    stop.first.click()
+    expect(page.locator("#sonic_facts .sonic-facts")).to_be_visible()
+    assert _fact(page, "Length").endswith(" s")
+
+
 def test_the_gate_keeps_the_very_files_that_were_uploaded(page: Page, served: Served, speech: Path) -> None:
     before = set(served.takes())
     _give(page, PORTRAIT, speech)

@@ -103,6 +103,12 @@ def _audio_3(label: str, source: str, elem_id: str) -> Any:
     return audio
 
 
+def player(download: bool, **options: Any) -> Any:
+    """A video to be looked at; gradio 3 offers no download of its own."""
+    buttons = {} if MAJOR == 3 else {"show_download_button": download, "show_share_button": False}
+    return gr.Video(interactive=False, visible=False, height=320, **buttons, **options)
+
+
 def file_input(**options: Any) -> Any:
     """A file upload that hands on one path."""
     return gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)

@@ -70,9 +70,7 @@ class MakeView:
             self.generate = gr.Button("Generate", variant="primary", elem_id="sonic_generate")
             self.cancel = gr.Button("Cancel", interactive=False, elem_id="sonic_cancel")
         self.progress = gr.HTML("", elem_id="sonic_progress")
-        self.preview = gr.Video(
-            label="Preview, stamped", interactive=False, visible=False, height=320, elem_id="sonic_preview"
-        )
+        self.preview = compat.player(False, label="Preview, stamped", elem_id="sonic_preview")
 
     def _lay_out_export(self) -> None:
         with gr.Column(visible=False, elem_id="sonic_gate") as self.gate:
@@ -80,9 +78,7 @@ class MakeView:
             self.consent = ConsentForm()
             self.export = gr.Button("Export", variant="primary", elem_id="sonic_export")
         self.outcome = gr.HTML("", elem_id="sonic_outcome")
-        self.result = gr.Video(
-            label="Exported video", interactive=False, visible=False, height=320, elem_id="sonic_result"
-        )
+        self.result = compat.player(True, label="Exported video", elem_id="sonic_result")
         self.evidence = gr.HTML("", elem_id="sonic_evidence")
         with gr.Accordion("Exported videos", open=False):
             self.shelf = gr.HTML(elem_id="sonic_shelf", value=self._shelf)

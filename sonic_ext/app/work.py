@@ -83,7 +83,8 @@ class Jobs:
         """
         job = self._begin(tab, purpose)
         future: Future[Result] = Future()
-        threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}", daemon=True).start()
+        # no daemon: a thread cut off inside OpenCV takes the whole process down with it
+        threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}").start()
         try:
             while not job.ended.wait(POLL):
                 if job.step is not None:

@@ -1,0 +1,119 @@
+"""Where the page runs: alone, and as a tab that a WebUI asks for.
+
+No WebUI can be installed next to the tests; the two of its modules that registration touches are imitated.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sonic_ext.errors import BadOutput, Cancelled
+from sonic_ext.hosts.standalone import Standalone
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "sonic.py"
+
+
+def test_outputs_are_made_when_asked_for(tmp_path: Path) -> None:
+    host = Standalone(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    assert host.outputs().is_dir()
+
+
+def test_outputs_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BadOutput, match="cannot be made"):
+        Standalone(tmp_path / "file" / "outputs").outputs()
+
+
+def test_one_video_at_a_time(tmp_path: Path) -> None:
+    host = Standalone(tmp_path)
+    with host.turn(lambda: False), pytest.raises(Cancelled), host.turn(lambda: True):
+        pytest.fail("two at once")
+    with host.turn(lambda: False):
+        pass
+
+
+def test_a_waiting_video_gets_its_turn(tmp_path: Path) -> None:
+    host, order, waiting = Standalone(tmp_path), [], threading.Event()
+
+    def second() -> None:
+        def cancelled() -> bool:
+            waiting.set()
+            return False
+
+        with host.turn(cancelled):
+            order.append("second")
+
+    with host.turn(lambda: False):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(30)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+
+
+def test_script_does_nothing_outside_of_a_webui() -> None:
+    assert "modules.script_callbacks" not in sys.modules
+    runpy.run_path(str(SCRIPT), run_name="sonic.py")
+
+
+Tabs = Callable[[], list[tuple[Any, str, str]]]
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Tabs]:
+    """What the script handed to a WebUI whose data lies in `tmp_path`."""
+    tabs: list[Tabs] = []
+    callbacks, paths = ModuleType("modules.script_callbacks"), ModuleType("modules.paths_internal")
+    monkeypatch.setattr(callbacks, "on_ui_tabs", tabs.append, raising=False)
+    monkeypatch.setattr(paths, "data_path", str(tmp_path), raising=False)
+    for module in (ModuleType("modules"), callbacks, paths):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    runpy.run_path(str(SCRIPT), run_name="sonic.py")
+    return tabs
+
+
+def _shown(blocks: Any) -> str:
+    return " ".join(str(getattr(block, "value", "")) for block in blocks.blocks.values())
+
+
+@pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
+class TestTab:
+    """With gradio, as in every WebUI."""
+
+    @pytest.fixture(autouse=True)
+    def _gradio(self) -> None:
+        pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+
+    def test_webui_gets_the_tab(self, registered: list[Tabs], tmp_path: Path) -> None:
+        ((blocks, title, name),) = registered[0]()
+        assert (title, name) == ("Sonic", "sonic")
+        assert "Portrait and speech" in _shown(blocks)
+
+    def test_tab_appears_when_a_part_is_missing(
+        self, registered: list[Tabs], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "sonic_ext.app.tab", raising=False)
+        monkeypatch.delitem(sys.modules, "sonic_ext.app.consent_view", raising=False)
+        monkeypatch.setitem(sys.modules, "sonic_ext.provenance.consent", None)
+        monkeypatch.delattr("sonic_ext.app.tab", raising=False)
+        ((blocks, title, _),) = registered[0]()
+        assert title == "Sonic"
+        assert "is not installed" in _shown(blocks)
+        assert "install.py" in _shown(blocks)
+
+    def test_private_home_that_the_webui_would_serve(
+        self, registered: list[Tabs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SONIC_HOME", str(tmp_path / "extensions" / "home"))
+        ((blocks, _, _),) = registered[0]()
+        assert "SONIC_HOME" in _shown(blocks)
