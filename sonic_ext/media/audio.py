@@ -425,11 +425,11 @@ K_WEIGHTING = (
 
 
 def _file_digest(path: Path, tick: Tick | None) -> str:
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 1 << 20
+    total = max(1, path.stat().st_size // size)
     with path.open("rb") as file:
-        total = max(1, path.stat().st_size >> 24)
-        for number, block in enumerate(iter(lambda: file.read(1 << 24), b"")):
+        for number, block in enumerate(iter(lambda: file.read(size), b"")):
             digest.update(block)
-            if tick is not None and number:
+            if tick is not None and number % 16 == 15:
                 tick("checking the speech", min(number, total), total)
     return digest.hexdigest()

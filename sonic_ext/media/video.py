@@ -506,6 +506,4 @@ def _copy(
 
 def _like(writer: Any, stream: Any) -> Any:
     # Opaque: without an encoder of its own, which would put another header in front of copied packets.
-    copy = writer.add_stream_from_template(stream, opaque=True)
-    copy.time_base = stream.time_base
-    return copy
+    return writer.add_stream_from_template(stream, opaque=True)
