@@ -425,11 +425,11 @@ K_WEIGHTING = (
 
 
 def _file_digest(path: Path, tick: Tick | None) -> str:
-    digest, size = hashlib.sha256(), 1 << 20
+    digest, size = hashlib.sha256(), 1 << 18
     total = max(1, path.stat().st_size // size)
     with path.open("rb") as file:
         for number, block in enumerate(iter(lambda: file.read(size), b"")):
             digest.update(block)
-            if tick is not None and number % 16 == 15:
+            if tick is not None and number % 64 == 63:
                 tick("checking the speech", min(number, total), total)
     return digest.hexdigest()
