@@ -61,8 +61,9 @@ class Tick(Protocol):
 class Animation(Protocol):
     """A prepared video whose frames have not been drawn yet."""
 
-    warnings: tuple[str, ...]
-    """Sentences for the user."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user."""
 
     def frames(self) -> Iterator[np.ndarray]:
         """Draw the frames in order, uint8 RGB [height, width, 3], as many as `prepare` was asked for.

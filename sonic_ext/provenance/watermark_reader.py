@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -45,8 +46,8 @@ REACH = 4.0
 PRIOR = 4.0
 """Weight of the ring's mean against the pilot's waves nearby."""
 
-Complex = NDArray[np.complexfloating]
-Real = NDArray[np.float32]
+Complex: TypeAlias = NDArray[np.complexfloating]
+Real: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

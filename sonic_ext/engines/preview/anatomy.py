@@ -6,6 +6,7 @@ Landmark numbers follow the MediaPipe Face Mesh topology. "Left" and "right" are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,7 +24,7 @@ FACE_OVAL = (
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
 
-Curve = np.ndarray
+Curve: TypeAlias = np.ndarray
 """float64 [n, 2]: points of a line in the face's own axes, sorted from left to right."""
 
 
