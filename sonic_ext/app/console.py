@@ -126,8 +126,10 @@ def duration_text(seconds: float) -> str:
 
 
 def bytes_text(count: float) -> str:
-    """`812 MB`, `1.4 GB` (powers of ten)."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+    """`163 kB`, `812 MB`, `1.4 GB` (powers of ten)."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{round(count / 1e6)} MB" if count >= 1e6 else f"{round(count / 1e3)} kB"
 
 
 def _say(stream: TextIO, text: str) -> None:
