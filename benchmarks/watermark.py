@@ -344,9 +344,9 @@ def unmarked_clips(count: int) -> None:
     for index in range(count):
         name, crf = names[index % len(names)], int(rng.integers(15, 35))
         shift, zoom, lift = tuple(rng.uniform(-2, 2, 2)), rng.uniform(-0.001, 0.002), rng.uniform(-40, 40)
-        still = talking(name, 256, 256, sway=abs(shift[0]), lift=lift)
-        draw = travelling(name, 256, 256, shift, zoom) if index % 2 else still
-        frames = Clip("unmarked", 25, draw).frames(2.4)
+        still = talking(name, 192, 192, sway=abs(shift[0]), lift=lift)
+        draw = travelling(name, 192, 192, shift, zoom) if index % 2 else still
+        frames = Clip("unmarked", 25, draw).frames(2.0)
         alarms += read(decode(encode(frames, 25, crf=crf)), 25) is not None
         print(f"\rfound in {alarms} of {index + 1} unmarked clips", end="", flush=True)
     print()
@@ -354,7 +354,7 @@ def unmarked_clips(count: int) -> None:
 
 def wrong_keys(count: int) -> None:
     """How many wrong keys read an id from a marked clip that the right key reads."""
-    frames = marked(Clip("marked", 25, talking("portrait_04.jpg", 256, 256)).frames(2.4), 25)
+    frames = marked(Clip("marked", 25, talking("portrait_04.jpg", 192, 192)).frames(2.0), 25)
     print("right key:", cell(read(frames, 25)))
     alarms = 0
     for index in range(count):

@@ -210,10 +210,10 @@ class Search:
 
     def _refine(self, place: Place) -> Place:
         """Better scales, across and down apart, near a place."""
-        step = self._step(place.scale[0])
-        for finer, reach in ((0.5 * step, 2), (0.25 * step, 1)):
+        coarse = self._step(place.scale[0])
+        for finer, reach in ((0.5 * coarse, 2), (0.25 * coarse, 1)):
             across, down = place.scale
-            moves = finer * np.arange(-reach, reach + 1)
+            moves = [finer * step for step in range(-reach, reach + 1)]
             near = [(across + i, down + j) for i in moves for j in moves]
             place = max((self._best(scale, [place.phase]) for scale in near), key=lambda found: found.score)
         return place
