@@ -215,6 +215,9 @@ def _let_out(
         if signals.asked:
             raise Cancelled
         exported = pipeline.export(take, output, consent, overwrite=options.overwrite)
+        if signals.asked:  # a library's callback swallowed the interrupt
+            output.unlink(missing_ok=True)
+            raise Cancelled
     except (SonicError, KeyboardInterrupt) as problem:
         error = problem if isinstance(problem, SonicError) else Cancelled()
         code = console.error(error, {"take": take.id})

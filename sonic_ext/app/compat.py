@@ -7,6 +7,7 @@ import importlib
 import mimetypes
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ def image_input(**options: Any) -> Any:
     sources = {"source": "upload"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
     image = gr.Image(type="filepath", **sources, **options)
     folder = Path(image.GRADIO_CACHE if MAJOR > 3 else image.DEFAULT_TEMP_DIR)
-    image.preprocess = (lambda value: _data_url_file(value, folder)) if MAJOR == 3 else _uploaded_path
+    image.preprocess = (
+        (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _uploaded_path
+    )
     return image
 
 
@@ -86,21 +89,34 @@ def audio_inputs(label: str, elem_id: str) -> list[Any]:
 def _audio_3(label: str, source: str, elem_id: str) -> Any:
     name = elem_id if source == "upload" else f"{elem_id}_{source}"
     audio = gr.Audio(label=label, source=source, type="filepath", elem_id=name)
-    uploads = Path(audio.DEFAULT_TEMP_DIR).resolve()
-    trimmed = audio.preprocess
-
-    def preprocess(value: dict[str, Any] | None) -> str | None:
-        """The file as uploaded; through gradio's own cutter only when the user cut it."""
-        whole = value and value.get("crop_min", 0) == 0 and value.get("crop_max", 100) == 100
-        if whole and value and value.get("is_file"):
-            path = Path(value["name"]).resolve()
-            if path.is_relative_to(uploads):
-                return str(path)
-        cut: str | None = trimmed(value)
-        return cut
-
-    audio.preprocess = preprocess
+    audio.preprocess = _Uploaded(audio)
     return audio
+
+
+class _Uploaded:
+    """What gradio 3 does with sound before a handler sees it, without converting what need not be."""
+
+    def __init__(self, audio: Any) -> None:
+        self._folder = Path(audio.DEFAULT_TEMP_DIR).resolve()
+        self._cut = audio.preprocess
+        self._lock = threading.Lock()
+
+    def __call__(self, value: dict[str, Any] | None) -> str | None:
+        """The path of the file as uploaded or recorded; of a cut one when the user cut it."""
+        if value is None:
+            return None
+        if (value.get("crop_min", 0), value.get("crop_max", 100)) != (0, 100):
+            return self._as_cut(value)
+        if not value.get("is_file"):
+            return _data_url_file(value["data"], self._folder, "recording")
+        path = Path(value["name"]).resolve()
+        return str(path) if path.is_relative_to(self._folder) else self._as_cut(value)
+
+    def _as_cut(self, value: dict[str, Any]) -> str:
+        """gradio writes each cut to the same name: another event may be reading there."""
+        with self._lock:
+            cut = Path(self._cut(value))
+            return str(cut.replace(_fresh(self._folder) / cut.name))
 
 
 def player(download: bool, **options: Any) -> Any:
@@ -121,10 +137,8 @@ def path_of(value: Any) -> str | None:
 
 def served_copy(component: Any, path: Path) -> str:
     """A copy in gradio's own cache, from where the page may fetch it, and nothing beside it."""
-    root = Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR)
-    folder = root / secrets.token_hex(16)
-    folder.mkdir(parents=True, mode=0o700)
-    return shutil.copyfile(path, folder / path.name).__fspath__()
+    folder = _fresh(Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR))
+    return str(shutil.copyfile(path, folder / path.name))
 
 
 def queue(blocks: Any, at_once: int) -> None:
@@ -163,14 +177,19 @@ def _uploaded_path(value: Any) -> str | None:
     return None if value is None else str(value.path)
 
 
-def _data_url_file(value: str | None, folder: Path) -> str | None:
-    """gradio 3 sends a picture as `data:image/png;base64,…`."""
+def _data_url_file(value: str | None, folder: Path, stem: str) -> str | None:
+    """gradio 3 sends pictures and recordings as `data:image/png;base64,…`."""
     if value is None:
         return None
     head, _, body = value.partition(",")
     suffix = mimetypes.guess_extension(head.removeprefix("data:").split(";")[0]) or ".bin"
-    place = folder / secrets.token_hex(16)
-    place.mkdir(parents=True, mode=0o700)
-    path = place / f"portrait{suffix}"
+    path = _fresh(folder) / f"{stem}{suffix}"
     path.write_bytes(base64.b64decode(body))
     return str(path)
+
+
+def _fresh(folder: Path) -> Path:
+    """A new folder in it under a name that nobody guesses."""
+    made = folder / secrets.token_hex(16)
+    made.mkdir(parents=True, mode=0o700)
+    return made

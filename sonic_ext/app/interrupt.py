@@ -26,6 +26,7 @@ class Interrupts:
 
     def __init__(self, json_wanted: bool) -> None:
         self.asked = False
+        """A signal came."""
         self._manner = "leave"
         self._json = json_wanted
 
@@ -35,7 +36,7 @@ class Interrupts:
 
     @contextmanager
     def polite(self) -> Iterator[None]:
-        """Inside, the first signal sets `asked`."""
+        """Inside, the first signal does nothing but set `asked`."""
         self._manner = "polite"
         try:
             yield
@@ -55,8 +56,8 @@ class Interrupts:
         """The signal handler."""
         if self._manner == "leave":
             self._leave()
-        if self._manner == "polite" and not self.asked:
-            self.asked = True
+        first, self.asked = not self.asked, True
+        if self._manner == "polite" and first:
             return
         self._manner = "tidying"
         for each in _signals():
