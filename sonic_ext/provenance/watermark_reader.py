@@ -224,7 +224,7 @@ class Search:
         found = _turns()[phases] @ (_sample(self._spectra, waves) * self._plan.pilot_symbols.conj())
         found /= _smooth(np.abs(found)) + 1e-12
         peaks = np.abs(_shifts(found, self._plan.pilot, GRID)).max(axis=(1, 2))
-        scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1))
+        scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1) + 1e-12)
         best = int(scores.argmax())
         return Place(float(scores[best]), phases[best], scale)
 
