@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -208,16 +209,27 @@ def _record(
         VideoWriter(master, width, height, fps, speech) as video,
         VideoWriter(preview, stamp.width, stamp.height, fps, speech) as small,
     ):
-        for index, drawn in enumerate(animation.frames()):
-            frame = drawn.copy()
-            if sync:
-                sync.see(frame)
+
+        def write(frame: np.ndarray, index: int) -> None:
             label.draw(frame, index)
             small.write(cv2.cvtColor(stamp.frame(frame), cv2.COLOR_RGB2YUV_I420))
             planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
             mark.embed(planes[:height], index)
             video.write(planes)
-            tick("drawing frames", index + 1, count)
+
+        # One frame is marked and encoded while the next is drawn; never more than these two exist.
+        with ThreadPoolExecutor(1, "encoder") as beside:
+            written: Future[None] | None = None
+            for index, drawn in enumerate(animation.frames()):
+                if sync:
+                    sync.see(drawn)
+                frame = drawn.copy()
+                if written:
+                    written.result()
+                written = beside.submit(write, frame, index)
+                tick("drawing frames", index + 1, count)
+            if written:
+                written.result()
     offset = sync.offset() if sync else None
     if offset and offset.correction:
         for path in (master, preview):
