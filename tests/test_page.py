@@ -280,7 +280,7 @@ def test_two_windows_do_not_cross(browser: Any, served: Served, speech: Path) ->
     with _window(browser, served) as one, _window(browser, served) as two:
         for page, portrait in ((one, PORTRAIT), (two, OTHER_PORTRAIT)):
             _give(page, portrait, speech)
-                for page in (one, two):
+        for page in (one, two):
             page.click("#sonic_generate")
         for page in (one, two):
             expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
