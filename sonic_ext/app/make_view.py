@@ -131,7 +131,9 @@ class MakeView:
                 ),
                 lambda step: {self.facts: html.progress(step)},
             )
-        except Cancelled:  # a newer check has taken over
+        except Cancelled:
+            # A newer check has taken over; gradio sends the last state of this one again at its end.
+            yield {self.facts: gr.update()}
             return
         except Exception as problem:
             yield self._unchecked(portrait, problem)

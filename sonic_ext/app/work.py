@@ -87,7 +87,7 @@ class Jobs:
         threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}").start()
         try:
             while not job.ended.wait(POLL):
-                if job.step is not None:
+                if job.step is not None and not job.cancelled():
                     yield job.step
             return future.result()
         finally:

@@ -1,0 +1,101 @@
+"""Long work behind the page: steps, results, errors and stopping."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Generator
+
+import pytest
+
+from sonic_ext.app.work import Job, Jobs, TabKey, shown
+from sonic_ext.errors import BadInput, Cancelled
+from sonic_ext.ports import Step
+
+WAIT = 30
+
+
+def _outcome(steps: Generator[Step, None, str]) -> str:
+    walked = shown(steps, lambda step: step.stage)
+    while True:
+        try:
+            next(walked)
+        except StopIteration as end:
+            return str(end.value)
+
+
+def test_value_is_returned_and_steps_are_shown() -> None:
+    gone_on = threading.Event()
+
+    def work(job: Job) -> str:
+        job.report(Step("drawing", 1, 2))
+        assert gone_on.wait(WAIT)
+        return "made"
+
+    walked = shown(Jobs().follow(TabKey(), "make", work), lambda step: step.stage)
+    assert next(walked) == "drawing"
+    gone_on.set()
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(walked)
+    assert end.value.value == "made"
+
+
+def test_errors_come_out_where_the_job_is_followed() -> None:
+    def work(job: Job) -> str:
+        raise BadInput("No.", "Yes.")
+
+    with pytest.raises(BadInput):
+        _outcome(Jobs().follow(TabKey(), "make", work))
+
+
+def _obedient(job: Job) -> str:
+    job.report(Step("waiting", 0, 1))
+    while not job.cancelled():
+        threading.Event().wait(0.01)
+    raise Cancelled
+
+
+def test_cancel_reaches_only_the_tabs_own_job() -> None:
+    jobs, one, two = Jobs(), TabKey(), TabKey()
+    first, second = jobs.follow(one, "make", _obedient), jobs.follow(two, "make", _obedient)
+    assert (next(first).stage, next(second).stage) == ("waiting", "waiting")
+    assert jobs.cancel(one, "make")
+    with pytest.raises(Cancelled):
+        list(first)
+    assert next(second).stage == "waiting"
+    jobs.stop_all()
+    with pytest.raises(Cancelled):
+        list(second)
+    assert not jobs.cancel(two, "make")
+
+
+def test_newer_job_of_a_tab_stops_the_older_which_then_shows_nothing() -> None:
+    jobs, tab = Jobs(), TabKey()
+    older = jobs.follow(tab, "check", _obedient)
+    next(older)
+    newer = jobs.follow(tab, "check", lambda job: "newer")
+    assert _outcome(newer) == "newer"
+    with pytest.raises(Cancelled):
+        next(older)
+
+
+def test_whoever_stops_looking_stops_the_job() -> None:
+    ended = threading.Event()
+
+    def work(job: Job) -> str:
+        try:
+            return _obedient(job)
+        finally:
+            ended.set()
+
+    steps = Jobs().follow(TabKey(), "make", work)
+    next(steps)
+    steps.close()
+    assert ended.wait(WAIT)
+
+
+def test_every_session_gets_a_key_of_its_own() -> None:
+    key = TabKey()
+    assert copy.deepcopy(key) is not key
+    assert len({key, copy.deepcopy(key), copy.deepcopy(key)}) == 3
