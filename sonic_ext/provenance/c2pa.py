@@ -45,7 +45,8 @@ _OFFLINE: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
     "builder": {"thumbnail": {"enabled": False}},
     # Larger files are buffered on disk, not in memory.
-    "core": {"backing_store_memory_threshold_in_mb": 1},
+    # Media data is hashed as a Merkle tree of pieces: else it is read into memory whole, once to sign.
+    "core": {"backing_store_memory_threshold_in_mb": 1, "merkle_tree_chunk_size_in_kb": 1024},
 }
 _MEDIA_TYPES = {
     ".jpg": "image/jpeg",
