@@ -206,7 +206,7 @@ def head_mask(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     top = low[1] - 0.45 * anatomy.unit
     centre = np.array([(low[0] + high[0]) / 2, (top + high[1]) / 2])
     radii = np.array([(high[0] - low[0]) / 2 + 0.3 * anatomy.unit, (high[1] - top) / 2])
-    return smooth(np.linalg.norm((face - centre) / radii, axis=-1), 1.75, 0.85)
+    return smooth(np.linalg.norm((face - centre) / radii, axis=-1), 1.6, 0.85)
 
 
 def _depth(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:

@@ -103,7 +103,9 @@ class Warp:
 
     def sources(self, mix: np.ndarray) -> np.ndarray:
         """Where each pixel of the rectangle comes from, picture coordinates, float32 [height, width, 2]."""
-        return self.displacement(mix) + self._identity
+        backward = self.displacement(mix)
+        backward += self._identity
+        return backward
 
 
 def _sample(field: np.ndarray, cells: np.ndarray) -> np.ndarray:
