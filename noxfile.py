@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.3.2"
 
 CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "noxfile.py"]
-PAGE_TESTS = ["tests/test_form.py", "tests/test_page.py"]
+PAGE_TESTS = ["tests/test_form.py", "tests/test_hosts.py", "tests/test_page.py"]
 
 
 @nox.session

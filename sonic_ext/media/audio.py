@@ -148,7 +148,7 @@ def _declared(container: Any, stream: Any, path: Path) -> float:
         seconds = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         seconds = container.duration / 1_000_000
-    size = path.stat().st_size
+    size = max(path.stat().st_size, 1)  # somebody may be emptying it right now
     seconds *= _promised(path) / size
     return seconds if 0 < seconds <= size * 8 / LEAST_BIT_RATE else 0.0
 
