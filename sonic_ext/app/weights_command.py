@@ -194,10 +194,13 @@ def _progress(signals: Interrupts) -> Iterator[Tick]:
 
 def list_text(found: Survey) -> str:
     """A paragraph for each part."""
+    from ..weights import fetch_command
+
     text = "\n".join(_finding_text(finding) for finding in found.findings)
     if found.ready:
         return f"{text}\nThe sonic engine has all that it needs."
-    return f"{text}\nThe sonic engine lacks: {', '.join(each.part.name for each in found.lacking())}."
+    command = fetch_command(each.part for each in found.lacking())
+    return f"{text}\nThe sonic engine cannot run yet. All that it lacks: {command}"
 
 
 def _finding_text(finding: Finding) -> str:
@@ -207,7 +210,8 @@ def _finding_text(finding: Finding) -> str:
     lines += [f"    {finding.path}  [{finding.place}]"] if finding.path and finding.place else []
     lines += [f"    {finding.detail}"] if finding.detail else []
     if finding.command:
-        lines += [f"    {part.title}: {part.need}; {part.licence.name}", f"    {finding.command}"]
+        about = f", about {bytes_text(part.about)}" if part.about else ""
+        lines += [f"    {part.title}{about}: {part.need}; {part.licence.name}", f"    {finding.command}"]
     return "\n".join(lines)
 
 

@@ -75,6 +75,8 @@ class Part:
     unused: tuple[str, ...] = ()
     """Beginnings of keys that inference leaves out."""
     kind: Kind = Kind.TENSORS
+    about: int | None = None
+    """Bytes to fetch, roughly, where known; the Hub names the exact number before anything is fetched."""
     manifest: Shapes | None = None
     """Keys and shapes; None stands for the list that ships under the part's name."""
 
@@ -144,6 +146,7 @@ UNET = Part(
     converted="Sonic/unet.safetensors",
     half=True,
     signs=(r"^conv_in\.weight$", r"\.attn2\.processor\.to_k_ip\.0\.weight$"),
+    about=6_300_000_000,
 )
 AUDIO2TOKEN = Part(
     "audio2token",
@@ -155,6 +158,7 @@ AUDIO2TOKEN = Part(
     other_names=("audio2token.safetensors", "audio2token.pth"),
     converted="Sonic/audio2token.safetensors",
     signs=(r"^proj1\.weight$", r"^proj3\.weight$", r"^norm\.weight$"),
+    about=217_000_000,
 )
 AUDIO2BUCKET = Part(
     "audio2bucket",
@@ -166,6 +170,7 @@ AUDIO2BUCKET = Part(
     other_names=("audio2bucket.safetensors", "audio2bucket.pth"),
     converted="Sonic/audio2bucket.safetensors",
     signs=(r"^proj1\.weight$", r"^proj3\.weight$"),
+    about=87_000_000,
 )
 WHISPER = Part(
     "whisper",
@@ -179,6 +184,7 @@ WHISPER = Part(
     converted="whisper-tiny/model.safetensors",
     signs=(r"^encoder\.conv1\.weight$", r"^encoder\.layer_norm\.weight$"),
     unused=("decoder.", "proj_out."),
+    about=151_000_000,
 )
 VAE = Part(
     "vae",
@@ -192,6 +198,7 @@ VAE = Part(
     half=True,
     single_file=True,
     signs=(r"^encoder\.conv_in\.weight$", r"^decoder\.time_conv_out\.weight$"),
+    about=196_000_000,
 )
 IMAGE_ENCODER = Part(
     "image_encoder",
@@ -205,11 +212,12 @@ IMAGE_ENCODER = Part(
     half=True,
     single_file=True,
     signs=(r"^vision_model\.pre_layrnorm\.weight$", r"^visual_projection\.weight$"),
+    about=1_264_000_000,
 )
 SCHEDULER = Part(
     "scheduler",
     "Stable Video Diffusion scheduler settings",
-    "nothing: the same numbers are built in; they are compared when the file is there",
+    "not needed, the same numbers are built in; compared when the file is there",
     SVD_LICENCE,
     SVD_REPOS,
     ("scheduler/scheduler_config.json",),
@@ -229,6 +237,7 @@ RIFE = Part(
     required=False,
     signs=(r"^block0\.conv0\.0\.0\.weight$", r"^block2\.conv"),
     unused=("block_tea.",),
+    about=12_000_000,
 )
 YOLOFACE = Part(
     "yoloface",

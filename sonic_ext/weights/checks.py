@@ -13,7 +13,7 @@ from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
 from .contents import Contents, Format, format_of, not_weights, read_contents, unreadable
-from .identify import has_image_decoder, identify, svd_version
+from .identify import SVD, has_image_decoder, identify, svd_version
 from .mapping import has_signs, is_single_file, origins
 from .record import known_sha256, sha256_of
 
@@ -124,10 +124,10 @@ def refuse_foreign(part: Part, contents: Contents) -> None:
 
 def misfit_error(part: Part, contents: Contents, misfit: Misfit) -> BadWeights:
     """The error for a file that is whole but holds something else."""
-    if part.name == "vae" and has_image_decoder(contents.entries):
+    real = identify(contents.entries)
+    if part.name == "vae" and real == SVD and has_image_decoder(contents.entries):
         what = "holds the frame-wise decoder; needed is the temporal one"
     else:
-        real = identify(contents.entries)
         foreign = real is not None and not has_signs(part, origins(part, contents.entries))
         what = f"is {real}" if foreign else "does not fit"
     return BadWeights(

@@ -159,13 +159,19 @@ def _safetensors(path: Path) -> Contents:
 def _parsed(path: Path, head: bytes) -> dict[str, Any]:
     try:
         table = json.loads(head)
-        for key, row in table.items():
-            if key != "__metadata__":
-                _, _ = row["dtype"], [int(side) for side in row["shape"]]
-                _, _ = (int(offset) for offset in row["data_offsets"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = [row for key, row in table.items() if key != "__metadata__"]
+        sound = all(_is_row(row) for row in rows) and isinstance(table.get("__metadata__", {}), dict)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadWeights(f"{path} has a damaged header ({error}).", AGAIN) from error
+    if not sound:
+        raise BadWeights(f"{path} has a damaged header.", AGAIN)
     return dict(table)
+
+
+def _is_row(row: Any) -> bool:
+    numbers = [*row["shape"], *row["data_offsets"]]
+    whole = all(type(number) is int and number >= 0 for number in numbers)
+    return whole and len(row["data_offsets"]) == 2 and isinstance(row["dtype"], str)
 
 
 def _check_layout(path: Path, table: Mapping[str, Any], data: int) -> None:

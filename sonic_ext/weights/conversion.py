@@ -118,7 +118,7 @@ def _write(
     stamp = source.stat()
     source_sha256 = sha256_of(source, tick)
     tensors = read(source)
-    plan = _without_overflow(plan, tensors)
+    plan = _without_overflow(plan, tensors, tick)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         sha256 = _stream(temporary, plan, tensors, tick, f"converting {part.name}")
@@ -145,7 +145,9 @@ def _record(
     }
 
 
-def _without_overflow(plan: Mapping[str, Origin], tensors: Mapping[str, Tensor]) -> dict[str, Origin]:
+def _without_overflow(
+    plan: Mapping[str, Origin], tensors: Mapping[str, Tensor], tick: Tick | None
+) -> dict[str, Origin]:
     """Tensors with numbers beyond half precision's range keep single precision."""
     import torch
 
@@ -160,7 +162,12 @@ def _without_overflow(plan: Mapping[str, Origin], tensors: Mapping[str, Tensor])
             return origin
         return Origin(origin.source, origin.shape, "F32", origin.cut, origin.transposed)
 
-    return {key: kept(origin) for key, origin in plan.items()}
+    fitted = {}
+    for done, (key, origin) in enumerate(plan.items()):
+        fitted[key] = kept(origin)
+        if tick is not None:
+            tick("looking for numbers beyond half precision", done + 1, len(plan))
+    return fitted
 
 
 def _stream(

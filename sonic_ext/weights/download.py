@@ -10,6 +10,7 @@ goes out on stdout; when stdin closes, whoever asked is gone, and this ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,8 +25,8 @@ FILE_TIMEOUT = 10.0
 """Seconds to wait for the Hub's answer about a file."""
 
 
-def main() -> int:
-    """Carry out the request on stdin; always exit code 0, errors are part of the answer."""
+def main() -> None:
+    """Carry out the request on stdin and leave; errors are part of the answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, and that stops this
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -36,11 +37,13 @@ def main() -> int:
         answer = problem(error)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-    return 0
+    os._exit(0)  # without waiting for threads of the library, or for the one that waits for the parent
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.read()
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):  # not through sys.stdin, whose lock must be free when Python ends
+            pass
     os._exit(1)
 
 
@@ -106,4 +109,4 @@ def problem(error: Exception) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -143,6 +143,8 @@ def _jobs(part: Part, folder: Path, hub: _Hub, tick: Tick | None) -> Iterator[Jo
 def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
     if _is_there(job, tick):
         return
+    if job.file.bytes is None:
+        job.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
     total = max(1, job.file.bytes or 1)
     stage = f"fetching {job.part.name}: {job.target.name}"
     hub.get(job, lambda: tick(stage, min(job.there, total), total) if tick else None)

@@ -103,6 +103,7 @@ class Finding:
             "required": part.required,
             "repo": part.repos[0],
             "files": list(part.fetched),
+            "about_bytes": part.about,
             "licence": {"name": licence.name, "sentence": licence.sentence, "url": licence.url},
             "state": self.state.value,
             "path": str(self.path) if self.path else None,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from .contents import Entry
 
+SVD = "a Stable Video Diffusion checkpoint"
 _SIGNS = (
     (r"\.attn2\.processor\.to_k_ip\.", "Sonic's UNet"),
     (r"^conditioner\.embedders\.1\.model\.", "a Stable Diffusion XL checkpoint"),
     (r"^conditioner\.embedders\.0\.model\.", "a Stable Diffusion XL refiner checkpoint"),
-    (r"^conditioner\.embedders\.0\.open_clip\.model\.visual\.", "a Stable Video Diffusion checkpoint"),
+    (r"^conditioner\.embedders\.0\.open_clip\.model\.visual\.", SVD),
     (r"^cond_stage_model\.transformer\.", "a Stable Diffusion 1 checkpoint"),
     (r"^cond_stage_model\.model\.", "a Stable Diffusion 2 checkpoint"),
     (r"(^|\.)joint_blocks\.\d+\.", "a Stable Diffusion 3 checkpoint"),

@@ -91,6 +91,7 @@ def fill(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     prefix: str = "",
+    tick: Tick | None = None,
 ) -> None:
     """Give a module its weights: built on the meta device before, ready to run on `device` after.
 
@@ -102,12 +103,14 @@ def fill(
 
     Raises:
         BadWeights: the file does not fit the module; the first keys and shapes are named.
+        Cancelled: `tick` said so; the module is as it was.
     """
     contents = _safetensors(path)
     found = _below(prefix, origins(part, contents.entries))
     _refuse_misfit(module, part, contents, found)
     # assign: parameters become these very tensors; strict: compared above, in words
-    module.load_state_dict(dict(_read(path, found, dtype, device)), strict=False, assign=True)
+    read = _ticking(_read(path, found, dtype, device), len(found), f"loading {part.name}", tick)
+    module.load_state_dict(dict(read), strict=False, assign=True)
     _make_position_ids(module, device)
     _refuse_meta(module, part, path)
 
@@ -135,6 +138,15 @@ def _read(
             tensor = origin.take(get)
             wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
             yield key, tensor.to(device=device, dtype=wanted).contiguous()
+
+
+def _ticking(
+    pairs: Iterator[tuple[str, Tensor]], total: int, stage: str, tick: Tick | None
+) -> Iterator[tuple[str, Tensor]]:
+    for done, pair in enumerate(pairs):
+        if tick is not None:
+            tick(stage, done + 1, total)
+        yield pair
 
 
 def _refuse_misfit(module: nn.Module, part: Part, contents: Contents, found: Mapping[str, Origin]) -> None:
