@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 DENSE = 0.9
-"""From this share of face pixels on, the spatial attention takes all pixels: picking costs more than it saves."""
+"""From this share of face pixels on, the spatial attention takes all: picking costs more than it saves."""
 
 
 class Tokens:
@@ -35,7 +35,7 @@ class Tokens:
     """
 
     def __init__(self, values: torch.Tensor, keep: bool = False) -> None:
-        """`keep` remembers the projections of all frames by every layer: 2 · tokens · width values a frame and layer."""
+        """`keep` remembers all projections: 2 · tokens · width values for every frame and layer."""
         if values.ndim != 3:
             raise ValueError(f"tokens are [frames, tokens, width], not {list(values.shape)}")
         self.values = values

@@ -29,7 +29,7 @@ class Middle(NamedTuple):
     """What the network finds between two frames."""
 
     flow: torch.Tensor
-    """[batch, 4, height, width]: x, y from the middle into the first frame, then into the second, in pixels."""
+    """[batch, 4, height, width]: x, y from the middle into the first frame, then into the second; pixels."""
     mask: torch.Tensor
     """[batch, 1, height, width]: how much the first frame counts, before the sigmoid."""
     frame: torch.Tensor
@@ -63,7 +63,7 @@ class Block(nn.Module):
     def forward(
         self, pictures: torch.Tensor, flow: torch.Tensor, scale: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """[batch, 7, h, w] and [batch, 4, h, w] → changes of flow [batch, 4, h, w] and mask [batch, 1, h, w]."""
+        """Pictures [batch, 7, h, w] and flow [batch, 4, h, w] → changes of flow and mask [batch, 1, h, w]."""
         x = torch.cat([_resized(pictures, 1 / scale), _resized(flow, 1 / scale) / scale], dim=1)
         x = self.conv0(x)
         for pair in (self.convblock0, self.convblock1, self.convblock2, self.convblock3):

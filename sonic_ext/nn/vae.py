@@ -1,4 +1,4 @@
-"""The temporal VAE of Stable Video Diffusion: diffusers' class, and the two things the engine does with it."""
+"""The temporal VAE of Stable Video Diffusion: diffusers' class and what the engine does with it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ PREFIX = "encoder."
 
 
 def build_whisper(config: Mapping[str, Any] = CONFIG) -> Any:
-    """A `WhisperEncoder` on the meta device; keys of a configuration that concern the decoder are harmless."""
+    """A `WhisperEncoder` on the meta device; a configuration may speak of the decoder too."""
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 

@@ -6,8 +6,6 @@ frame drawn.
 
 from __future__ import annotations
 
-
-
 import torch
 from torch.nn import functional
 

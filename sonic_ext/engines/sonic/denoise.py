@@ -54,7 +54,7 @@ class Denoiser:
     unet: Any
     """From `nn.unet.build_unet`, filled."""
     conditioning: Conditioning
-    guidance: Guidance = Guidance()
+    guidance: Guidance = field(default_factory=Guidance)
     head: float = 1.0
     """Strength of head motion."""
     expression: float = 1.0
@@ -65,7 +65,7 @@ class Denoiser:
     def __call__(self, x: torch.Tensor, moment: Moment, frames: torch.Tensor) -> torch.Tensor:
         """v, [window, 4, height, width], for scaled latents of the same shape."""
         x = x.to(self.conditioning.portrait)
-        ids = added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
+        ids = self.ids(frames)
         window = self.conditioning.window(frames)
         timestep = moment.timestep.to(x.device)
         branches = range(len(window.branches))
@@ -76,6 +76,10 @@ class Denoiser:
             each = ((window.only(branch), self._input(x, branch)[None]) for branch in branches)
             parts = [predict(self.unet, one, inputs, timestep, ids)[0] for one, inputs in each]
         return self.guidance.combined(parts, moment.step, moment.steps)
+
+    def ids(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the network is told of motion in a window, float32 [1, 3]."""
+        return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
 
     def _input(self, x: torch.Tensor, branch: int) -> torch.Tensor:
         """[window, 8, height, width]: the first branch sees no portrait."""

@@ -6,10 +6,11 @@ Ji et al., arXiv 2411.16331, after Brooks et al., "InstructPix2Pix", arXiv 2211.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
-Scale = float | tuple[float, float]
+Scale: TypeAlias = float | tuple[float, float]
 """A strength, or a pair that runs evenly from the first step to the last."""
 
 

@@ -79,9 +79,7 @@ def sample(
         yield latents
 
 
-def _step(
-    predict: Predict, latents: torch.Tensor, moment: Moment, windows: list[list[int]]
-) -> torch.Tensor:
+def _step(predict: Predict, latents: torch.Tensor, moment: Moment, windows: list[list[int]]) -> torch.Tensor:
     """Every window by itself; frames that were seen more than once are averaged."""
     sigma, following = moment.sigma.to(latents), moment.following.to(latents)
     total, seen = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)

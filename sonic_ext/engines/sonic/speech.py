@@ -5,6 +5,7 @@ All in float32, as the published inference does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,7 +102,6 @@ def hear(networks: SpeechNetworks, samples: np.ndarray, portrait: torch.Tensor) 
     """Tokens and buckets of speech: float32 [samples], mono, 16 kHz."""
     samples = long_enough(samples)
     counts = Counts.of(len(samples))
-    heard = samples[: counts.audio * SAMPLES_PER_STEP + SAMPLES_PER_STEP]
-    # The tail under a step is kept where there is one: it shapes the spectrogram of the last step.
-    states = whisper_states(networks.whisper, chunked([heard]), 2 * counts.audio)
+    used = math.ceil(counts.audio * SAMPLES_PER_STEP / CHUNK) * CHUNK  # chunks are normalised whole
+    states = whisper_states(networks.whisper, chunked([samples[:used]]), 2 * counts.audio)
     return listen(networks, states, portrait, counts.base)
