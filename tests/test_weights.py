@@ -41,7 +41,8 @@ from sonic_ext.weights import (
     Search,
     State,
 )
-from sonic_ext.weights.contents import ITEM_BYTES, Format, format_of, read_contents
+from sonic_ext.weights.contents import read_contents
+from sonic_ext.weights.formats import ITEM_BYTES, Format, format_of
 from sonic_ext.weights.identify import svd_version
 from sonic_ext.weights.mapping import origins
 from sonic_ext.weights.record import read_record, record_path

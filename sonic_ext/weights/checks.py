@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
-from .contents import Contents, Format, format_of, not_weights, read_contents, unreadable
+from .contents import Contents, read_contents
+from .formats import Format, format_of, not_weights, unreadable
 from .identify import SVD, has_image_decoder, identify, svd_version
 from .mapping import has_signs, is_single_file, origins
 from .record import known_sha256, sha256_of

@@ -23,7 +23,8 @@ from ..errors import BadOutput, BadSetting
 from ..ports import Tick
 from .catalogue import Part
 from .checks import fitting_contents, refuse_foreign
-from .contents import ITEM_BYTES, PICKLES, Contents, read_contents
+from .contents import Contents, read_contents
+from .formats import ITEM_BYTES, PICKLES
 from .mapping import Origin, origins
 from .record import sha256_of, write_record
 

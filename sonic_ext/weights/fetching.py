@@ -24,8 +24,8 @@ from typing import Any
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
 from ..ports import Tick
 from .catalogue import Licence, Part
-from .contents import Format, format_of, not_weights
 from .find import MODELS_VARIABLE
+from .formats import Format, format_of, not_weights
 from .record import sha256_of, write_record
 
 LOOK_EVERY = 0.25

@@ -18,7 +18,8 @@ from ..errors import BadWeights, MissingPart
 from ..provenance.private import private_home
 from .catalogue import PARTS, REQUIRED, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
-from .contents import PICKLES, Format, format_of, not_weights, read_contents
+from .contents import read_contents
+from .formats import PICKLES, Format, format_of, not_weights
 from .record import read_record
 
 MODELS_VARIABLE = "SONIC_MODELS"
@@ -359,9 +360,7 @@ def _leftover(part: Part, search: Search) -> Finding | None:
     unfinished = sorted(fetched.parent.glob(f".{fetched.name}.*.part"))
     if unfinished:
         size = unfinished[0].stat().st_size
-        return _partial(
-            part, unfinished[0], f"The download was interrupted after {size:,} bytes; it resumes."
-        )
+        return _partial(part, unfinished[0], f"The download stopped after {size:,} bytes; it can go on.")
     for place in search.places():
         for folder in (root / name for root in place.roots for name in part.folders if name):
             if folder.is_dir():
@@ -376,7 +375,7 @@ def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
         blobs = sorted((folder / "blobs").glob("*.incomplete"))
         if blobs:
             return _partial(
-                part, blobs[0], f"A download of {repo} into the Hugging Face cache was interrupted."
+                part, blobs[0], f"A download of {repo} into the Hugging Face cache stopped midway."
             )
     return None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .contents import Entry
+from .formats import Entry
 
 SVD = "a Stable Video Diffusion checkpoint"
 _SIGNS = (

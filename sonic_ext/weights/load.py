@@ -15,9 +15,10 @@ from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import REQUIRED, Part, Shape
 from .checks import compare, misfit_error
-from .contents import PICKLES, Contents, read_contents
+from .contents import Contents, read_contents
 from .conversion import convert, target_of
 from .find import Search, State, survey
+from .formats import PICKLES
 from .mapping import Origin, origins
 
 if TYPE_CHECKING:

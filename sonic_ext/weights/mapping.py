@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .catalogue import Part, Shape
-from .contents import Entry
+from .formats import Entry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadWeights, MissingPart
-from .contents import AGAIN, Entry, Format, format_of, not_weights
+from .formats import AGAIN, Entry, Format, format_of, not_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
