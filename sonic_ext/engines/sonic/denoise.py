@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...nn.attention import Level, Tokens, Window
+from ...nn.prefix import Prefix
 from ...nn.unet import predict
 from .conditioning import added_time_ids
 from .guidance import Guidance
@@ -59,29 +60,57 @@ class Denoiser:
     """Strength of head motion."""
     expression: float = 1.0
     """Strength of mouth and expression."""
-    together: bool = True
-    """All branches in one call; one after the other takes a third of the activations."""
+    together: bool = False
+    """All branches in one call; one after the other takes a third of the activations, and shares layers."""
+    share: bool = True
+    """Branches with the same latents share their first layers when they come one after the other."""
 
     def __call__(self, x: torch.Tensor, moment: Moment, frames: torch.Tensor) -> torch.Tensor:
         """v, [window, 4, height, width], for scaled latents of the same shape."""
-        x = x.to(self.conditioning.portrait)
-        ids = self.ids(frames)
-        window = self.conditioning.window(frames)
-        timestep = moment.timestep.to(x.device)
-        branches = range(len(window.branches))
-        if self.together:
-            inputs = torch.stack([self._input(x, branch) for branch in branches])
-            parts = list(predict(self.unet, window, inputs, timestep, ids.repeat(len(branches), 1)))
-        else:
-            each = ((window.only(branch), self._input(x, branch)[None]) for branch in branches)
-            parts = [predict(self.unet, one, inputs, timestep, ids)[0] for one, inputs in each]
-        return self.guidance.combined(parts, moment.step, moment.steps)
+        portrait = self.conditioning.portrait
+        x = x.to(portrait)
+        call = Call(
+            self.unet, self.conditioning.window(frames), moment.timestep.to(x.device), self.ids(frames)
+        )
+        inputs = [torch.cat([x, part.expand_as(x)], dim=1) for part in (torch.zeros_like(portrait), portrait)]
+        predictions = call.together(inputs) if self.together else call.in_turn(inputs, self.share)
+        return self.guidance.combined(predictions, moment.step, moment.steps)
 
     def ids(self, frames: torch.Tensor) -> torch.Tensor:
         """What the network is told of motion in a window, float32 [1, 3]."""
         return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
 
-    def _input(self, x: torch.Tensor, branch: int) -> torch.Tensor:
-        """[window, 8, height, width]: the first branch sees no portrait."""
-        portrait = self.conditioning.portrait if branch else torch.zeros_like(self.conditioning.portrait)
-        return torch.cat([x, portrait.expand_as(x)], dim=1)
+
+@dataclass(frozen=True)
+class Call:
+    """The three branches of one window at one step."""
+
+    unet: Any
+    window: Window
+    timestep: torch.Tensor
+    ids: torch.Tensor
+    """float32 [1, 3]."""
+
+    def together(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Predictions [frames, 4, height, width] of inputs [frames, 8, height, width], in one batch.
+
+        `inputs` are those without and with the portrait.
+        """
+        nothing, image = inputs
+        stacked = torch.stack([nothing, image, image])
+        ids = self.ids.repeat(len(stacked), 1)
+        return list(predict(self.unet, self.window, stacked, self.timestep, ids))
+
+    def in_turn(self, inputs: list[torch.Tensor], share: bool) -> list[torch.Tensor]:
+        """The same, one branch after the other."""
+        nothing, image = inputs
+        if not share:
+            return [self._one(branch, x) for branch, x in enumerate((nothing, image, image))]
+        prefix, first = Prefix(self.unet), self._one(0, nothing)
+        with prefix.recorded():
+            second = self._one(1, image)
+        with prefix.replayed():
+            return [first, second, self._one(2, image)]
+
+    def _one(self, branch: int, x: torch.Tensor) -> torch.Tensor:
+        return predict(self.unet, self.window.only(branch), x[None], self.timestep, self.ids)[0]
