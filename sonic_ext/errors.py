@@ -14,6 +14,7 @@
     │   └── ConsentRevoked
     ├── Tampered            exit 3, HTTP 409    the consent ledger was altered
     ├── MissingPart         exit 4, HTTP 503    something has to be installed
+    │   └── BadWeights      a model file that is damaged, foreign or unsafe
     └── Cancelled           exit 130, HTTP 409  told to stop
 
 Each carries one sentence on what happened (`message`) and one on what to do (`hint`).
@@ -103,6 +104,10 @@ class MissingPart(SonicError):
 
     exit_code = 4
     http_status = 503
+
+
+class BadWeights(MissingPart):
+    """A model file that is there but cannot be used: cut short, of another model, or not safe to open."""
 
 
 class Cancelled(SonicError):

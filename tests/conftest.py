@@ -10,6 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--parity-dir DIR`: other recorded numbers of the published inference than those that ship."""
+    parser.addoption("--parity-dir", type=Path, default=ROOT / "tests" / "data" / "parity", metavar="DIR")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_test_touches_the_users_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Also for fixtures that live longer than one test."""

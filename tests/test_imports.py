@@ -33,7 +33,8 @@ TORCH = ("torch", "diffusers", "transformers")
 ONLY_HERE = {
     **{library: {"hosts"} for library in HOSTS},
     **{library: {"app"} for library in WEB},
-    **{library: {"nn", "engines.sonic", "sync", "train", "hosts"} for library in TORCH},
+    **{library: {"nn", "weights", "engines.sonic", "sync", "train", "hosts"} for library in TORCH},
+    "huggingface_hub": {"weights.download"},
 }
 """Library → rooms that may import it."""
 HEAVY = ("torch", "gradio", "cv2", "numpy", "av", "PIL", "c2pa", "cryptography", "pydantic", "ray")

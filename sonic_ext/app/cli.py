@@ -1,4 +1,4 @@
-"""The command line: `sonic animate | export | preflight | verify | consent | serve`.
+"""The command line: `sonic animate | export | preflight | verify | consent | weights | serve`.
 
 Exit codes, the same for every command:
 
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import form
+from . import form, weights_command
 from .console import Console, tolerate_any_text
 from .interrupt import interrupts
 
@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     _preflight(commands)
     _verify(commands)
     _consent(commands)
+    weights_command.grammar(commands, _command)
     _serve(commands)
     return top
 

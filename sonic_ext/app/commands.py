@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
+from . import weights_command
 from .console import Console, ProgressLine, bytes_text, duration_text
 from .interrupt import Interrupts
 
@@ -147,6 +148,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "consent_list": _consent_list,
     "consent_show": _consent_show,
     "consent_revoke": _consent_revoke,
+    "weights": weights_command.run,
     "serve": _serve,
 }
 

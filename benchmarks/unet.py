@@ -1,0 +1,283 @@
+"""The UNet of the sonic engine, rung by rung: `python benchmarks/unet.py`.
+
+`--size full --device cuda --dtype bf16` measures the published size, 512 × 512 pixels, on a GPU.
+Random weights: time and memory do not depend on their values. Prints for every rung seconds per guided call
+(three branches), their share of the plain path's, peak memory above the weights, and the largest difference
+from the plain path, relative to its largest value. Every rung is a process of its own.
+
+The plain path projects the temporal context once per pixel and puts all branches in one batch, as the
+published inference does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sonic_ext.engines.sonic.conditioning import mask_levels
+from sonic_ext.engines.sonic.denoise import Call, Conditioning
+from sonic_ext.nn.attention import (
+    AudioProcessor,
+    Branch,
+    SpatialProcessor,
+    Tokens,
+    Window,
+    attention,
+)
+from sonic_ext.nn.unet import CONFIG, build_unet
+
+SIZES: dict[str, dict[str, Any]] = {
+    "mid": {
+        "unet": {**CONFIG, "block_out_channels": [64, 128, 256, 256], "num_attention_heads": [1, 2, 4, 4]},
+        "frames": 16,
+        "latents": (32, 32),
+    },
+    "full": {"unet": CONFIG, "frames": 25, "latents": (64, 64)},
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CONTEXT, AUDIO_TOKENS = 1024, 32
+FACE = (0.2, 0.7, 0.25, 0.75)
+"""Top, bottom, left, right of the face mask as shares of the picture."""
+
+
+class PlainSpatial(AudioProcessor):
+    """Everything for every pixel."""
+
+    def _attend(self, attn: Any, x: torch.Tensor, branch: Branch, window: Window) -> torch.Tensor:
+        clip, audio = (view.tokens.values.expand(len(x), -1, -1) for view in (branch.clip, branch.audio))
+        query = attn.to_q(x)
+        seen = attention(query, attn.to_k(clip), attn.to_v(clip), attn.heads)
+        heard = attention(query, self.to_k_ip[0](audio), self.to_v_ip[0](audio), attn.heads)
+        return attn.to_out[0](seen + heard * window.levels[x.shape[1]].weights.to(x))
+
+
+class PlainTemporal(AudioProcessor):
+    """The context is repeated for every pixel of every branch and projected there."""
+
+    def forward(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """All branches in one batch, [branches · pixels, frames, hidden]."""
+        branches = self.slot.current().branches
+        pixels = len(hidden_states) // len(branches)
+        clip = torch.cat([self._repeated(branch.clip.tokens, pixels) for branch in branches])
+        audio = torch.cat([self._repeated(branch.audio.tokens, pixels) for branch in branches])
+        query = attn.to_q(hidden_states)
+        seen = attention(query, attn.to_k(clip), attn.to_v(clip), attn.heads)
+        heard = attention(query, self.to_k_ip[0](audio), self.to_v_ip[0](audio), attn.heads)
+        return attn.to_out[0](seen + heard)
+
+    def _repeated(self, tokens: Tokens, pixels: int) -> torch.Tensor:
+        return tokens.averaged(None).repeat(pixels, 1, 1)
+
+
+def made_plain(unet: Any) -> None:
+    """Replace the processors, keeping their weights."""
+    for module in unet.modules():
+        old = getattr(module, "processor", None)
+        if isinstance(old, AudioProcessor):
+            kind = PlainSpatial if isinstance(old, SpatialProcessor) else PlainTemporal
+            width, context = old.to_k_ip[0].weight.shape
+            with torch.device("meta"):
+                new = kind(width, context, old.slot)
+            new.load_state_dict(old.state_dict(), assign=True)
+            module.set_processor(new)
+
+
+def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
+    """Weights that keep activations near 1, drawn in place."""
+    unet = build_unet(config).to(dtype).to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(1)
+    for key, weight in unet.state_dict().items():
+        if weight.ndim >= 2:
+            weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
+        elif key.endswith("weight"):
+            weight.fill_(1.0)
+        else:
+            weight.normal_(0, 0.02, generator=generator)
+    return unet
+
+
+def conditioning(size: dict[str, Any], sparse: bool, dtype: torch.dtype, device: str) -> Conditioning:
+    """Of a window of the video, one face in the picture."""
+    generator = torch.Generator().manual_seed(2)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    height, width = size["latents"]
+    mask = torch.zeros(8 * height, 8 * width)
+    top, bottom, left, right = FACE
+    mask[int(top * len(mask)) : int(bottom * len(mask)), int(left * 8 * width) : int(right * 8 * width)] = 1
+    return Conditioning(
+        noise(1, 4, height, width),
+        Tokens(noise(1, 1, CONTEXT)),
+        Tokens(noise(size["frames"], AUDIO_TOKENS, CONTEXT)),
+        Tokens(noise(1, AUDIO_TOKENS, CONTEXT)),
+        torch.full((size["frames"], 2), 16.0, device=device),
+        mask_levels(mask.to(device), size["latents"], sparse=sparse),
+    )
+
+
+RUNGS = {
+    "plain": {"plain": True, "sparse": False, "together": True},
+    "context once per branch": {"sparse": False, "together": True},
+    "face pixels only": {"sparse": True, "together": True},
+    "one branch at a time": {"sparse": True, "together": False, "share": False},
+    "shared first layers": {"sparse": True, "together": False, "share": True},
+    "channels last": {"sparse": True, "together": False, "share": True, "channels_last": True},
+}
+"""Each keeps what the one before it brought."""
+
+
+def prepared(
+    rung: dict[str, bool], size: dict[str, Any], dtype: torch.dtype, device: str
+) -> Callable[[], Any]:
+    """One guided call."""
+    unet = random_unet(size["unet"], dtype, device)
+    if rung.get("plain"):
+        made_plain(unet)
+    if rung.get("channels_last"):
+        unet.to(memory_format=torch.channels_last)
+    told = conditioning(size, rung["sparse"], dtype, device)
+    window = told.window(torch.arange(size["frames"], device=device))
+    timestep, ids = torch.tensor(1.2).to(device), torch.tensor([[12.5, 16.0, 16.0]]).to(device)
+    call = Call(unet, window, timestep, ids)
+    x = torch.randn(size["frames"], 8, *size["latents"], generator=torch.Generator().manual_seed(3))
+    x = x.to(device, dtype)
+    nothing = torch.cat([x[:, :4], torch.zeros_like(x[:, 4:])], dim=1)
+    if rung["together"]:
+        return lambda: torch.stack(call.together([nothing, x]))
+    return lambda: torch.stack(call.in_turn([nothing, x], rung["share"]))
+
+
+class Peak:
+    """Peak memory since it was made, above what was held then, in bytes."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+            self.before = self._status("VmRSS")
+
+    def __call__(self) -> int:
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() - self.before
+        return self._status("VmHWM") - self.before
+
+    def _status(self, key: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def timed(run: Callable[[], Any], device: str, repeats: int) -> float:
+    """Seconds of the fastest call."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def measure(options: argparse.Namespace) -> None:
+    """One rung in this process; prints seconds, bytes, operations and difference."""
+    torch.set_num_threads(options.threads)
+    size = SIZES[options.size]
+    with torch.inference_mode():
+        run = prepared(RUNGS[options.rung], size, DTYPES[options.dtype], options.device)
+        peak = Peak(options.device)
+        out = run().float().cpu()
+        used = peak()
+        operations = counted(run)
+        seconds = timed(run, options.device, options.repeats)
+        if options.profile:
+            profiled(run, options.device)
+    reference = Path(options.reference)
+    if not reference.exists():
+        torch.save(out, reference)
+    want = torch.load(reference)
+    print(seconds, used, operations, float((out - want).abs().max() / want.abs().max()))
+
+
+def counted(run: Callable[[], Any]) -> int:
+    """Floating-point operations of one call: matrix products, convolutions, attention."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def profiled(run: Callable[[], Any], device: str) -> None:
+    """What the time goes into, on stderr."""
+    from torch.profiler import ProfilerActivity, profile
+
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=kinds) as found:
+        run()
+    by = "self_cuda_time_total" if device == "cuda" else "self_cpu_time_total"
+    print(found.key_averages().table(sort_by=by, row_limit=18, max_name_column_width=48), file=sys.stderr)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Every rung in a process of its own."""
+    print(f"{options.size}, {options.device}, {options.dtype}, {options.threads} threads")
+    print(HEADS)
+    first: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for rung in options.rungs or RUNGS:
+            own = ["--rung", rung, "--reference", f"{folder}/plain.pt"]
+            words = [sys.executable, __file__, *sys.argv[1:], *own]
+            done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+            found = [float(word) for word in done.stdout.split()[-4:]]
+            first = first or found
+            print(row(rung, found, first), flush=True)
+
+
+HEADS = (
+    f"{'rung':24}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
+)
+
+
+def row(rung: str, found: list[float], first: list[float]) -> str:
+    """Of the table; `found` is what `measure` prints, `first` that of the first rung."""
+    seconds, used, operations, difference = found
+    of_time, of_memory = seconds / first[0], used / first[1]
+    speed, peak = operations / seconds / 1e12, used / 1e6
+    numbers = f"{seconds:9.3f}{of_time:9.2f}{speed:9.3f}{peak:9.0f}{of_memory:9.2f}{difference:11.1e}"
+    return f"{rung:24}{numbers}"
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="mid")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rungs", nargs="*", choices=RUNGS, help="default: all; the first is compared with")
+    parser.add_argument("--profile", action="store_true", help="what the time of each rung goes into")
+    parser.add_argument("--rung", choices=RUNGS, help=argparse.SUPPRESS)
+    parser.add_argument("--reference", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rung:
+        measure(options)
+    else:
+        table(options)
+
+
+if __name__ == "__main__":
+    main()

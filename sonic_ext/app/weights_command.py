@@ -1,0 +1,226 @@
+"""`sonic weights list | check | fetch | convert`: grammar, deeds and words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadSetting, MissingPart
+from .console import Console, ProgressLine, bytes_text
+from .interrupt import Interrupts
+
+if TYPE_CHECKING:
+    from ..ports import Tick
+    from ..weights import Finding, Part, Report, Search, Survey
+
+AddCommand = Callable[..., argparse.ArgumentParser]
+
+
+def grammar(commands: Any, add: AddCommand) -> None:
+    """Add the command and its actions; `add(commands, name, help)` makes one."""
+    made = add(commands, "weights", "Find, check, fetch or convert the weights of the sonic engine.")
+    actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_parts(add(actions, "list", "Say what is there, where, and what brings the rest."))
+    _check_grammar(_add_parts(add(actions, "check", "Compare what is there with the published weights.")))
+    _fetch_grammar(_add_parts(add(actions, "fetch", "Bring weights from the Hugging Face Hub.")))
+    _convert_grammar(_add_parts(add(actions, "convert", "Turn pickles into safetensors, once.")))
+
+
+def _add_parts(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    made.add_argument(
+        "parts", metavar="PART", nargs="*", help="default: whatever the command makes sense for"
+    )
+    made.add_argument("--models", metavar="FOLDER", help="look here too; default: $SONIC_MODELS")
+    return made
+
+
+def _check_grammar(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--file", metavar="FILE", help="compare this file with the one PART that is named")
+    made.add_argument("--hash", action="store_true", help="read the files whole and compare their SHA-256")
+
+
+def _fetch_grammar(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--accept-licences", action="store_true", help="I have read the licences and accept them"
+    )
+    made.add_argument("--revision", default="main", help="branch, tag or commit; default: %(default)s")
+    made.add_argument("--endpoint", metavar="URL", help="another server with the Hub's interface")
+
+
+def _convert_grammar(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--from", dest="source", metavar="FILE", help="the pickle of the one PART that is named"
+    )
+    made.add_argument("--again", action="store_true", help="replace what was converted before")
+
+
+def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    """Carry out a parsed `weights` command; returns the exit code. Errors are raised."""
+    from .. import weights
+
+    signals.unwind()
+    parts = weights.named(options.parts)
+    search = weights.Search.default(options.models)
+    return _ACTIONS[options.action](options, parts, search, console, signals)
+
+
+def _list(
+    options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
+) -> int:
+    from ..weights import PARTS, survey
+
+    found = survey(search, parts or PARTS)
+    console.result(found.to_dict(), list_text(found))
+    return 0
+
+
+def _check(
+    options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
+) -> int:
+    from ..weights import PARTS, State, check, survey
+
+    if options.file:
+        found, files = None, [(_one(parts, "--file"), Path(options.file))]
+    else:
+        found = survey(search, parts or PARTS)
+        there = (each for each in found.findings if each.state not in (State.PARTIAL, State.MISSING))
+        files = [(each.part, each.path) for each in there if each.path is not None]
+    with _progress(signals) as tick:
+        reports = [check(part, path, hashes=options.hash, tick=tick) for part, path in files]
+    lacking = found.lacking() if found else ()
+    good = not lacking and all(report.problem is None for report in reports)
+    code = 0 if good else MissingPart.exit_code
+    values = {
+        "ok": good,
+        "exit_code": code,
+        "files": [report.to_dict() for report in reports],
+        "lacking": [finding.to_dict() for finding in lacking],
+    }
+    console.result(values, check_text(reports, lacking))
+    return code
+
+
+def _fetch(
+    options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
+) -> int:
+    from ..weights import REQUIRED, fetch, licence_text, survey
+
+    wanted = parts or tuple(finding.part for finding in survey(search, REQUIRED).lacking())
+    if wanted:
+        console.note(licence_text(wanted))
+    with _progress(signals) as tick:
+        fetched = wanted and fetch(
+            wanted,
+            search.target,
+            accept=options.accept_licences,
+            revision=options.revision,
+            endpoint=options.endpoint,
+            tick=tick,
+        )
+    paths = {name: str(path) for name, path in (fetched or {}).items()}
+    text = "\n".join(paths.values()) or "Everything that the sonic engine needs is there already."
+    console.result({"fetched": paths}, text)
+    _hint_at_conversion(search, wanted, console)
+    return 0
+
+
+def _hint_at_conversion(search: Search, parts: Iterable[Part], console: Console) -> None:
+    from ..weights import State, survey
+
+    if any(finding.state is State.CONVERT for finding in survey(search, parts).findings):
+        console.note("Pickles are converted on first use, or now with: sonic weights convert")
+
+
+def _convert(
+    options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
+) -> int:
+    from ..weights import convert, target_of
+
+    todo = _to_convert(options, parts, search)
+    done = {}
+    with _progress(signals) as tick:
+        for part, source in todo:
+            target = target_of(part, search.target)
+            done[part.name] = str(convert(part, source, target, again=options.again, tick=tick))
+    console.result({"converted": done}, "\n".join(done.values()) or "There is nothing to convert.")
+    return 0
+
+
+def _to_convert(options: argparse.Namespace, parts: Any, search: Search) -> list[tuple[Part, Path]]:
+    """What was named, or every part of which there is a pickle only; with --again any pickle."""
+    from ..weights import PARTS, State, survey
+
+    if options.source:
+        return [(_one(parts, "--from"), Path(options.source))]
+    found = survey(search, parts or PARTS)
+    todo = []
+    for finding in found.findings:
+        pickle = finding.path if finding.state is State.CONVERT else None
+        if pickle is None and options.again:
+            pickle = next((each.path for each in finding.others if each.state is State.CONVERT), None)
+        if pickle is not None:
+            todo.append((finding.part, pickle))
+    if parts and not todo and not options.again:
+        found.require()
+    return todo
+
+
+def _one(parts: tuple[Part, ...], option: str) -> Part:
+    if len(parts) != 1:
+        raise BadSetting(
+            f"{option} needs the name of one part.", "For example: sonic weights check vae --file FILE"
+        )
+    return parts[0]
+
+
+_ACTIONS = {"list": _list, "check": _check, "fetch": _fetch, "convert": _convert}
+
+
+@contextmanager
+def _progress(signals: Interrupts) -> Iterator[Tick]:
+    """Inside, a signal stops the work politely; gives the `Tick` that draws a line on stderr."""
+    from ..pipeline import Ticker
+
+    line = ProgressLine(lambda: signals.asked)
+    with signals.polite():
+        try:
+            yield Ticker(line)
+        finally:
+            line.close()
+
+
+def list_text(found: Survey) -> str:
+    """A paragraph for each part."""
+    from ..weights import fetch_command
+
+    text = "\n".join(_finding_text(finding) for finding in found.findings)
+    if found.ready:
+        return f"{text}\nThe sonic engine has all that it needs."
+    command = fetch_command(each.part for each in found.lacking())
+    return f"{text}\nThe sonic engine cannot run yet. All that it lacks: {command}"
+
+
+def _finding_text(finding: Finding) -> str:
+    part = finding.part
+    size = f", {bytes_text(finding.path.stat().st_size)}" if finding.path and finding.path.is_file() else ""
+    lines = [f"{part.name:<14} {finding.state.value}{'' if part.required else ' (optional)'}{size}"]
+    lines += [f"    {finding.path}  [{finding.place}]"] if finding.path and finding.place else []
+    lines += [f"    {finding.detail}"] if finding.detail else []
+    if finding.command:
+        about = f", about {bytes_text(part.about)}" if part.about else ""
+        lines += [f"    {part.title}{about}: {part.need}; {part.licence.name}", f"    {finding.command}"]
+    return "\n".join(lines)
+
+
+def check_text(reports: Iterable[Report], lacking: Iterable[Finding]) -> str:
+    """A line or two for each file, then what is not there."""
+    lines = []
+    for report in reports:
+        good = f"{report.tensors} tensors, {'/'.join(report.dtypes)}" if report.tensors else "as expected"
+        lines.append(f"{report.part.name:<14} {report.problem or good}")
+        lines += [f"    {note}" for note in report.notes]
+    lines += [f"{each.part.name:<14} {each.state.value}: {each.command}" for each in lacking]
+    return "\n".join(lines) or "Nothing to check."

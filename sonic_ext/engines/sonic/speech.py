@@ -1,0 +1,107 @@
+"""Speech to tokens and buckets: every network runs once, over all frames together.
+
+All in float32, as the published inference does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...nn.audio import AudioToBucket, AudioToToken
+from ...nn.whisper import hidden_states
+from .conditioning import bucket_windows, buckets, token_windows
+from .windows import CHUNK, LEAST, RATE, SAMPLES_PER_STEP, Counts
+
+BATCH = 256
+"""Frames per call of the audio networks."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the video is told about its speech, float32."""
+
+    tokens: torch.Tensor
+    """[frames, tokens, width]."""
+    silence: torch.Tensor
+    """[1, tokens, width]: tokens of zero states."""
+    buckets: torch.Tensor
+    """[frames, 2]: head motion, expression."""
+
+
+@dataclass(frozen=True)
+class SpeechNetworks:
+    """The three networks that listen, filled, on one device, in float32."""
+
+    whisper: Any
+    """From `nn.whisper.build_whisper`."""
+    to_token: AudioToToken
+    to_bucket: AudioToBucket
+
+
+def long_enough(samples: np.ndarray) -> np.ndarray:
+    """Speech of at least 0.44 seconds: silence follows what is shorter."""
+    return np.pad(samples, (0, max(0, LEAST * SAMPLES_PER_STEP - len(samples))))
+
+
+def chunked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks of any length as chunks of 30 seconds, the last one shorter."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        while len(rest) >= CHUNK:
+            yield rest[:CHUNK]
+            rest = rest[CHUNK:]
+    if len(rest):
+        yield rest
+
+
+@lru_cache(maxsize=1)
+def _extractor() -> Any:
+    from transformers import WhisperFeatureExtractor
+
+    return WhisperFeatureExtractor()
+
+
+def log_mel(chunk: np.ndarray) -> torch.Tensor:
+    """Whisper's spectrogram, float32 [1, 80, 3000], of up to 30 seconds; padded and normalised by itself."""
+    features = _extractor()(chunk, sampling_rate=RATE, return_tensors="np").input_features
+    return torch.from_numpy(np.asarray(features, dtype=np.float32))
+
+
+def whisper_states(whisper: Any, chunks: Iterable[np.ndarray], steps: int) -> torch.Tensor:
+    """All hidden states, [steps, layers, width], 50 steps a second, of chunks of 30 seconds."""
+    device = next(whisper.parameters()).device
+    states = [hidden_states(whisper, log_mel(chunk).to(device))[0] for chunk in chunks]
+    return torch.cat(states)[:steps]
+
+
+def listen(networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tensor, frames: int) -> Heard:
+    """Tokens and buckets of every frame.
+
+    Args:
+        networks: the audio networks.
+        states: [steps, layers, width] of `whisper_states`.
+        portrait: CLIP's embedding, [1, width].
+        frames: base frames, at least 1.
+    """
+    windows, last = token_windows(states, frames), bucket_windows(states[:, -1], frames)
+    nothing = windows.new_zeros(1, *windows.shape[1:])
+    raw = [networks.to_bucket(part, portrait.float()) for part in last.split(BATCH)]
+    tokens = [networks.to_token(part) for part in windows.split(BATCH)]
+    return Heard(torch.cat(tokens), networks.to_token(nothing), buckets(torch.cat(raw)))
+
+
+def hear(networks: SpeechNetworks, samples: np.ndarray, portrait: torch.Tensor) -> Heard:
+    """Tokens and buckets of speech: float32 [samples], mono, 16 kHz."""
+    samples = long_enough(samples)
+    counts = Counts.of(len(samples))
+    used = math.ceil(counts.audio * SAMPLES_PER_STEP / CHUNK) * CHUNK  # chunks are normalised whole
+    states = whisper_states(networks.whisper, chunked([samples[:used]]), 2 * counts.audio)
+    return listen(networks, states, portrait, counts.base)

@@ -1,0 +1,89 @@
+"""What to make of YOLOv5-face's answer: boxes in pixels. The network itself runs in `nn.yoloface`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .geometry import Box
+
+SHORT_SIDE = 416
+"""Pixels that the short side is resized to."""
+MULTIPLE = 32
+"""Sides of the network's input are rounded up to it."""
+STRIDES = (8, 16, 32)
+"""Pixels per cell of the network's three grids."""
+CONFIDENCE = 0.5
+"""A face from here on."""
+OVERLAP = 0.45
+"""Intersection over union from which two boxes are one face."""
+
+
+def input_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the network's input for a picture."""
+    scale = SHORT_SIDE / min(height, width)
+    # Rounded first: 416.00000001 is 416.
+    return _up(round(height * scale, 6)), _up(round(width * scale, 6))
+
+
+def _up(side: float) -> int:
+    return math.ceil(side / MULTIPLE) * MULTIPLE
+
+
+def grids(height: int, width: int) -> list[np.ndarray]:
+    """The x, y of every cell for an input of that size: float32 [1, 1, rows, columns, 2] per stride."""
+    found = []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        found.append(np.stack([x, y], axis=-1)[None, None].astype(np.float32))
+    return found
+
+
+def faces(answer: np.ndarray, height: int, width: int) -> list[tuple[Box, float]]:
+    """Faces in a picture of `height` × `width`, most certain first.
+
+    Args:
+        answer: [n, 16] of one picture: centre x, y, width, height in pixels of the input, objectness,
+            ten numbers of landmarks, class score.
+        height: of the picture.
+        width: of the picture.
+
+    Returns:
+        Boxes in pixels of the picture, which may reach outside, and confidences.
+    """
+    rows = answer.astype(np.float32)
+    confidence = rows[:, 4] * rows[:, 15]
+    chosen = np.flatnonzero(confidence > CONFIDENCE)
+    order = chosen[np.argsort(-confidence[chosen], kind="stable")]
+    down, across = (side / got for side, got in zip((height, width), input_size(height, width), strict=True))
+    found = [(_box(rows[row]), float(confidence[row])) for row in order]
+    return [(box.scaled(across, down), score) for box, score in _distinct(found)]
+
+
+def _box(row: np.ndarray) -> Box:
+    x, y, width, height = (float(value) for value in row[:4])
+    return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _distinct(found: list[tuple[Box, float]]) -> list[tuple[Box, float]]:
+    kept: list[tuple[Box, float]] = []
+    for box, score in found:
+        if all(_shared(box, other) <= OVERLAP for other, _ in kept):
+            kept.append((box, score))
+    return kept
+
+
+def _shared(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    both = one.overlap(other)
+    return both / (one.area + other.area - both) if both else 0.0
+
+
+def largest(found: list[tuple[Box, float]]) -> Box:
+    """The face that is animated.
+
+    Raises:
+        ValueError: none were found.
+    """
+    return max((box for box, _ in found), key=lambda box: box.area)

@@ -1,0 +1,55 @@
+"""The temporal VAE of Stable Video Diffusion: diffusers' class and what the engine does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from .build import on_meta
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "layers_per_block": 2,
+    "sample_size": 768,
+    "scaling_factor": 0.18215,
+    "force_upcast": True,
+}
+"""Stable Video Diffusion's."""
+
+
+def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
+    """An `AutoencoderKLTemporalDecoder` on the meta device."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    listed = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+    return on_meta(lambda: AutoencoderKLTemporalDecoder(**listed))
+
+
+def encode_mean(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
+    """The unscaled mean, [n, 4, height / 8, width / 8], of pictures [n, 3, height, width] in -1 to 1."""
+    return vae.encode(pictures).latent_dist.mean
+
+
+def decode(vae: Any, latents: torch.Tensor, chunk: int = 8) -> Iterator[torch.Tensor]:
+    """Pictures of scaled latents [frames, 4, height, width], chunk after chunk.
+
+    Chunks know nothing of each other; the last one is shorter.
+
+    Yields:
+        [frames of the chunk, 3, 8 · height, 8 · width], around -1 to 1.
+    """
+    for part in latents.split(chunk):
+        unscaled = part / vae.config.scaling_factor
+        yield vae.decode(unscaled, num_frames=len(part)).sample
+
+
+def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """Decoded pictures as values of 0 to 1."""
+    return (pictures * 0.5 + 0.5).clamp(0, 1)

@@ -1,0 +1,95 @@
+"""Looks into a model file without loading its tensors: names, shapes and types, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadWeights
+from .formats import AGAIN, ITEM_BYTES, PICKLES, Entry, Format, format_of, not_weights, unreadable
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file says that it holds."""
+
+    path: Path
+    format: Format
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_contents(path: Path) -> Contents:
+    """Names, shapes and types of all tensors; pickles take torch, safetensors only the file's head.
+
+    Raises:
+        BadWeights: unreadable, cut short, not a model file, or a pickle that is not safe to open.
+        MissingPart: a pickle, and torch is not installed.
+    """
+    found = format_of(path)
+    if found is Format.SAFETENSORS:
+        return _safetensors(path)
+    if found in PICKLES:
+        from .pickles import entries
+
+        return Contents(path, found, entries(path))
+    raise not_weights(path, found)
+
+
+def _safetensors(path: Path) -> Contents:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            head = file.read(length)
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(head) < length:
+        raise _cut(path, size, 8 + length)
+    table = _parsed(path, head)
+    metadata = {str(key): str(value) for key, value in table.pop("__metadata__", {}).items()}
+    _check_layout(path, table, size - 8 - length)
+    entries = {key: Entry(tuple(row["shape"]), row["dtype"]) for key, row in table.items()}
+    return Contents(path, Format.SAFETENSORS, entries, metadata)
+
+
+def _parsed(path: Path, head: bytes) -> dict[str, Any]:
+    try:
+        table = json.loads(head)
+        rows = [row for key, row in table.items() if key != "__metadata__"]
+        sound = all(_is_row(row) for row in rows) and isinstance(table.get("__metadata__", {}), dict)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadWeights(f"{path} has a damaged header ({error}).", AGAIN) from error
+    if not sound:
+        raise BadWeights(f"{path} has a damaged header.", AGAIN)
+    return dict(table)
+
+
+def _is_row(row: Any) -> bool:
+    numbers = [*row["shape"], *row["data_offsets"]]
+    whole = all(type(number) is int and number >= 0 for number in numbers)
+    return whole and len(row["data_offsets"]) == 2 and isinstance(row["dtype"], str)
+
+
+def _check_layout(path: Path, table: Mapping[str, Any], data: int) -> None:
+    """Tensors must fill the rest of the file without gaps or overlaps, each as long as its shape says."""
+    spans = sorted((*row["data_offsets"], key) for key, row in table.items())
+    end = spans[-1][1] if spans else 0
+    if data < end:
+        raise _cut(path, path.stat().st_size, path.stat().st_size - data + end)
+    if data > end or (spans and spans[0][0] != 0) or any(a[1] != b[0] for a, b in pairwise(spans)):
+        raise BadWeights(f"{path} is damaged: its tensors do not fill it exactly.", AGAIN)
+    for start, stop, key in spans:
+        row = table[key]
+        item = ITEM_BYTES.get(row["dtype"])
+        if item is not None and item * prod(row["shape"]) != stop - start:
+            raise BadWeights(f"{path} is damaged: {key} has not the bytes that its shape asks for.", AGAIN)
+
+
+def _cut(path: Path, size: int, whole: int) -> BadWeights:
+    return BadWeights(f"{path} is cut short: {size:,} of {whole:,} bytes are there.", AGAIN)

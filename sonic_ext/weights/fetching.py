@@ -1,0 +1,384 @@
+"""Brings weights from the Hugging Face Hub, on request only: licence accepted, room checked, hash compared.
+
+An interrupted download goes on where it stopped. Each file is pinned to the commit that the Hub named first,
+and what it was and whose terms were accepted is recorded beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, BadOutput, BadWeights, MissingPart
+from ..ports import Tick
+from .catalogue import Licence, Part
+from .find import MODELS_VARIABLE
+from .formats import Format, format_of, not_weights
+from .record import sha256_of, write_record
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at how far a download is."""
+PLAN_TIMEOUT = 40.0
+"""Seconds for the Hub to name all files of a part."""
+MARGIN = 64_000_000
+"""Bytes that are left free on the disk."""
+HUB = "https://huggingface.co"
+_WEIGHTS = (".pth", ".pt", ".pkl", ".bin", ".safetensors")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file as the Hub describes it."""
+
+    path: str
+    """Inside the repository."""
+    bytes: int | None
+    etag: str
+    """SHA-256 of large files, git's hash of small ones."""
+    commit: str
+    location: str
+    url: str
+
+    @property
+    def sha256(self) -> str | None:
+        """Known for large files."""
+        return self.etag if re.fullmatch(r"[0-9a-f]{64}", self.etag) else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to be brought."""
+
+    part: Part
+    file: HubFile
+    target: Path
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the bytes gather; named after the hash, so that another version does not go on in it."""
+        return self.target.with_name(f".{self.target.name}.{self.file.etag[:12]}.part")
+
+    @property
+    def there(self) -> int:
+        """Bytes brought so far."""
+        with contextlib.suppress(OSError):
+            return self.unfinished.stat().st_size
+        return 0
+
+
+def licences(parts: Iterable[Part]) -> tuple[Licence, ...]:
+    """The licences of the parts, each once."""
+    return tuple(dict.fromkeys(part.licence for part in parts))
+
+
+def licence_text(parts: Iterable[Part]) -> str:
+    """What is accepted by fetching the parts, a paragraph for each licence."""
+    parts = tuple(parts)
+    paragraphs = []
+    for licence in licences(parts):
+        whose = ", ".join(part.title for part in parts if part.licence == licence)
+        paragraphs.append(f"{whose}\n  {licence.name}: {licence.sentence}\n  {licence.url}")
+    return "\n".join(paragraphs)
+
+
+def fetch(
+    parts: Iterable[Part],
+    folder: Path,
+    *,
+    accept: bool,
+    revision: str = "main",
+    endpoint: str | None = None,
+    tick: Tick | None = None,
+) -> dict[str, Path]:
+    """Bring the published files of the parts.
+
+    Args:
+        folder: the models folder that they go to, in the layout of their repositories.
+        accept: the user has read and accepts the licences (`licence_text`).
+        revision: branch, tag or commit.
+        endpoint: another server like the Hub, which gets no token; None for the Hub or $HF_ENDPOINT.
+        tick: told bytes; may stop the download, which the next call goes on with.
+
+    Returns:
+        The file with the weights, by the part's name.
+
+    Raises:
+        BadInput: the licences are not accepted.
+        MissingPart: no connection, no access, no such file, or huggingface_hub is not installed.
+        BadWeights: what came is not what the Hub announced.
+        BadOutput: no room, or the folder cannot be written to.
+        Cancelled: `tick` said so.
+    """
+    wanted = tuple(parts)
+    if not accept:
+        raise BadInput(
+            "The licences have not been accepted: " + ", ".join(each.name for each in licences(wanted)) + ".",
+            "Read them, then say so: --accept-licences",
+        )
+    hub = _Hub(revision, endpoint)
+    jobs = [job for part in wanted for job in _jobs(part, folder, hub, tick)]
+    _need_room(folder, jobs)
+    for job in jobs:
+        _bring(job, hub, tick)
+    return {part.name: folder / part.folders[0] / part.hub_names[0] for part in wanted}
+
+
+def _jobs(part: Part, folder: Path, hub: _Hub, tick: Tick | None) -> Iterator[Job]:
+    for file in hub.plan(part, tick):
+        yield Job(part, file, folder / part.folders[0] / file.path)
+
+
+def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
+    if _is_there(job, tick):
+        return
+    if job.file.bytes is None:
+        job.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
+    total = max(1, job.file.bytes or 1)
+    stage = f"fetching {job.part.name}: {job.target.name}"
+    hub.get(job, lambda: tick(stage, min(job.there, total), total) if tick else None)
+    _check(job, tick)
+    try:
+        job.unfinished.replace(job.target)
+        if job.target.suffix in _WEIGHTS:
+            write_record(job.target, _record(job, hub))
+    except OSError as error:
+        raise _unwritable(job.target, error) from error
+
+
+def _is_there(job: Job, tick: Tick | None) -> bool:
+    if not job.target.is_file() or job.target.stat().st_size != job.file.bytes:
+        return False
+    return job.file.sha256 is None or sha256_of(job.target, tick) == job.file.sha256
+
+
+def _check(job: Job, tick: Tick | None) -> None:
+    """Compare with what the Hub announced; what is wrong is thrown away, so that the next try starts anew."""
+    if job.file.bytes is not None and job.there != job.file.bytes:
+        raise MissingPart(
+            f"{job.file.path} came only in part: {job.there:,} of {job.file.bytes:,} bytes.",
+            "Run the same command again; it goes on where it stopped.",
+        )
+    if job.file.sha256 and sha256_of(job.unfinished, tick) != job.file.sha256:
+        job.unfinished.unlink()
+        raise BadWeights(
+            f"{job.file.path} arrived damaged: its SHA-256 is not the one that the Hub names.",
+            "Run the same command again.",
+        )
+    found = format_of(job.unfinished)
+    if found in (Format.WEB_PAGE, Format.LFS_POINTER, Format.EMPTY):
+        job.unfinished.unlink()
+        raise not_weights(job.target, found)
+
+
+def _record(job: Job, hub: _Hub) -> dict[str, Any]:
+    return {
+        "repo": job.part.repos[0],
+        "file": job.file.path,
+        "commit": job.file.commit,
+        "endpoint": hub.endpoint or HUB,
+        "bytes": job.file.bytes,
+        "sha256": job.file.sha256 or sha256_of(job.target),
+        "licence": job.part.licence.name,
+        "licence_url": job.part.licence.url,
+        "accepted": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _need_room(folder: Path, jobs: Iterable[Job]) -> None:
+    todo = [job for job in jobs if not job.target.is_file() or job.target.stat().st_size != job.file.bytes]
+    count = sum(max(0, (job.file.bytes or 0) - job.there) for job in todo)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if free < count + MARGIN:
+        raise BadOutput(
+            f"{folder} has room for {free / 1e9:.1f} GB; {count / 1e9:.1f} GB are to be fetched.",
+            f"Make room, or name another folder in {MODELS_VARIABLE}.",
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> BadOutput:
+    return BadOutput(
+        f"{path} cannot be written: {error.strerror or error}.",
+        f"Make room or give yourself access, or name another folder in {MODELS_VARIABLE}.",
+    )
+
+
+class _Hub:
+    """The downloading process, one for each request."""
+
+    def __init__(self, revision: str, endpoint: str | None) -> None:
+        self.revision = revision
+        self.endpoint = endpoint
+        if find_spec("huggingface_hub") is None:
+            raise MissingPart(
+                "Weights are fetched with huggingface_hub, which is not installed.",
+                'Bring it with: python -m pip install "sonic-ext[sonic]"',
+            )
+
+    def plan(self, part: Part, tick: Tick | None) -> list[HubFile]:
+        """Ask the Hub about a part's files."""
+        request = {"task": "plan", "repo": part.repos[0], "files": part.fetched, "revision": self.revision}
+        stage = f"asking for {part.name}"
+        answer = self._ask(request, part, lambda: tick(stage, 0, 1) if tick else None, PLAN_TIMEOUT)
+        return [HubFile(**row) for row in answer["files"]]
+
+    def get(self, job: Job, look: Any) -> None:
+        """Bring the bytes of one file."""
+        file = job.file
+        request = {"task": "get", "part": str(job.unfinished), "bytes": file.bytes}
+        self._ask(request | {"location": file.location, "url": file.url}, job.part, look, None)
+
+    def _ask(self, request: Mapping[str, Any], part: Part, look: Any, limit: float | None) -> dict[str, Any]:
+        whole = {**request, "endpoint": self.endpoint, "anonymous": self.endpoint is not None}
+        answer = _run(whole, look, limit)
+        if "error" in answer:
+            raise _error(answer, part)
+        return answer
+
+
+def _run(request: Mapping[str, Any], look: Any, limit: float | None) -> dict[str, Any]:
+    """Run the downloading process, looking at it now and then; it ends when this does, however this ends."""
+    words = [sys.executable, "-m", f"{__package__}.download"]
+    process = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
+    )
+    said: list[bytes] = [b"", b""]
+    readers = [_reader(stream, said, slot) for slot, stream in enumerate((process.stdout, process.stderr))]
+    try:
+        _send(process, request)
+        _wait(process, look, limit)
+    finally:
+        process.kill()
+        process.wait()
+        for reader in readers:
+            reader.join()
+        if process.stdin:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+    return _answer(said)
+
+
+def _reader(stream: Any, said: list[bytes], slot: int) -> threading.Thread:
+    def read() -> None:
+        with stream:
+            said[slot] = stream.read()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+def _send(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
+    if process.stdin:
+        with contextlib.suppress(OSError):  # a process that has died already says why on stderr
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+
+
+def _wait(process: subprocess.Popen[bytes], look: Any, limit: float | None) -> None:
+    waited = 0.0
+    while True:
+        try:
+            process.wait(LOOK_EVERY)
+            look()
+            return
+        except subprocess.TimeoutExpired:
+            waited += LOOK_EVERY
+        look()
+        if limit is not None and waited > limit:
+            raise MissingPart("The Hugging Face Hub does not answer.", OFFLINE_HINT)
+
+
+def _answer(said: list[bytes]) -> dict[str, Any]:
+    lines = said[0].decode(errors="replace").strip().splitlines()
+    with contextlib.suppress(ValueError, IndexError):
+        return dict(json.loads(lines[-1]))
+    last = (said[1].decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    return {
+        "error": ["Exception"],
+        "status": None,
+        "message": f"the download ended early: {last}",
+        "errno": None,
+    }
+
+
+def _environment() -> dict[str, str]:
+    """Quiet, without accelerators that cannot resume, and able to import this very package."""
+    package = str(Path(__file__).parents[2])
+    inherited = os.environ.get("PYTHONPATH", "")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (package, inherited))),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_ENABLE_HF_TRANSFER": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+OFFLINE_HINT = (
+    "Check the connection and run the same command again, or copy the files from another computer into the "
+    f"models folder ({MODELS_VARIABLE}); `sonic weights list --json` names them."
+)
+
+
+def _error(answer: Mapping[str, Any], part: Part) -> MissingPart | BadOutput:
+    """The Hub's exception as one of ours, with what to do."""
+    names, status, repo = answer["error"], answer["status"], part.repos[0]
+    page = f"{HUB}/{repo}"
+    if "GatedRepoError" in names or status == 403:
+        return MissingPart(
+            f"{repo} gives its files only to those who accepted its terms there.",
+            f"Sign in at {page}, accept the terms, then sign in here with `hf auth login` (or set HF_TOKEN) "
+            f"and run the same command again.{_instead(part)}",
+        )
+    if "RepositoryNotFoundError" in names or status == 401:
+        return MissingPart(
+            f"{repo} is not there, or not for you.",
+            f"Look at {page}; sign in with `hf auth login` (or set HF_TOKEN).{_instead(part)}",
+        )
+    if {"RevisionNotFoundError", "EntryNotFoundError", "RemoteEntryNotFoundError"} & set(
+        names
+    ) or status == 404:
+        return MissingPart(
+            f"{repo} no longer has the file, or not in that revision ({answer['message']}).",
+            f"Look at {page} and name a revision that has it: --revision",
+        )
+    if answer.get("errno") in _DISK:
+        return BadOutput(f"The file cannot be written: {answer['message']}.", "Make room, or give access.")
+    if "ImportError" in names:
+        return MissingPart(
+            f"This version of huggingface_hub cannot be used ({answer['message']}).",
+            'Bring another with: python -m pip install "huggingface_hub>=0.23"',
+        )
+    if "OfflineModeIsEnabled" in names:
+        return MissingPart(
+            "HF_HUB_OFFLINE forbids to ask the Hub.", "Unset it, then run the same command again."
+        )
+    return MissingPart(
+        f"The Hugging Face Hub cannot be reached ({answer['message'].rstrip('.')}).", OFFLINE_HINT
+    )
+
+
+_DISK = (13, 28, 30, 122)
+"""errno: no access, no room, read-only, over quota."""
+
+
+def _instead(part: Part) -> str:
+    if not part.single_file:
+        return ""
+    return " A svd_xt.safetensors or svd_xt_1_1.safetensors among the WebUI's checkpoints serves as well."

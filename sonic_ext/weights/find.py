@@ -1,0 +1,389 @@
+"""Where the weights lie: our own folder, a configured one, the WebUI's, ComfyUI's, the Hugging Face cache.
+
+Only names and headers are read; torch and huggingface_hub are not needed. The cache is read by its documented
+layout, `models--OWNER--NAME/snapshots/COMMIT/FILE` with `refs/main` naming the newest commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadWeights, MissingPart
+from ..provenance.private import private_home
+from .catalogue import PARTS, REQUIRED, SVD_FILES, Kind, Part, fetch_command
+from .checks import refuse_foreign
+from .contents import read_contents
+from .formats import PICKLES, Format, format_of, not_weights
+from .record import read_record
+
+MODELS_VARIABLE = "SONIC_MODELS"
+"""The user's models folders, separated as in PATH; what is fetched goes to the first."""
+COMFYUI_VARIABLE = "COMFYUI_PATH"
+SINGLE_FILES = ("svd*.safetensors", "*stable*video*diffusion*.safetensors")
+"""One-file checkpoints of Stable Video Diffusion, as people name them."""
+_BRANCHES = (
+    "",
+    "sonic",
+    "models/sonic",
+    "models",
+    "checkpoints",
+    "models/checkpoints",
+    "models/Stable-diffusion",
+)
+"""What may lie below a folder that the user names: a models folder of ours or a whole program."""
+
+
+class State(Enum):
+    """How a part stands, best first."""
+
+    READY = "ready"
+    CONVERT = "to convert"
+    """A pickle, not used until it has been converted to safetensors."""
+    WRONG = "wrong"
+    """There, but damaged, or of another model."""
+    PARTIAL = "partial"
+    """A download that was interrupted, or a folder without the file that counts."""
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere that weights may lie."""
+
+    title: str
+    """For the user: "the extension's models folder"."""
+    roots: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be a part."""
+
+    path: Path
+    place: str
+    state: State
+    problem: str = ""
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one part stands."""
+
+    part: Part
+    state: State
+    path: Path | None = None
+    place: str = ""
+    detail: str = ""
+    """A sentence, if there is something to say."""
+    others: tuple[Candidate, ...] = ()
+    """Further files of the same part, not used."""
+
+    @property
+    def command(self) -> str:
+        """What brings the part; empty if nothing has to be done."""
+        if self.state is State.READY:
+            return ""
+        if self.state is State.CONVERT:
+            return f"sonic weights convert {self.part.name}"
+        return fetch_command([self.part])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        part, licence = self.part, self.part.licence
+        return {
+            "name": part.name,
+            "title": part.title,
+            "need": part.need,
+            "required": part.required,
+            "repo": part.repos[0],
+            "files": list(part.fetched),
+            "about_bytes": part.about,
+            "licence": {"name": licence.name, "sentence": licence.sentence, "url": licence.url},
+            "state": self.state.value,
+            "path": str(self.path) if self.path else None,
+            "bytes": self.path.stat().st_size if self.path and self.path.is_file() else None,
+            "place": self.place,
+            "detail": self.detail,
+            "command": self.command,
+            "others": [str(candidate.path) for candidate in self.others],
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where to look, in this order, and where fetched and converted files go."""
+
+    own: Path
+    """The models folder of this extension."""
+    configured: tuple[Path, ...] = ()
+    webui: Path | None = None
+    """The WebUI's `models` folder."""
+    checkpoints: tuple[Path, ...] = ()
+    """More folders with checkpoints, such as the WebUI's --ckpt-dir."""
+    comfyui: tuple[Path, ...] = ()
+    cache: Path | None = None
+    """The Hugging Face Hub cache."""
+
+    @classmethod
+    def default(
+        cls,
+        models: str | os.PathLike[str] | None = None,
+        webui: Path | None = None,
+        checkpoints: Iterable[Path] = (),
+    ) -> Search:
+        """What this computer has.
+
+        Args:
+            models: a folder of the user's; None for $SONIC_MODELS.
+            webui: the WebUI's `models` folder; None to tell it from where this extension lies.
+            checkpoints: more folders with checkpoints.
+        """
+        own = own_folder()
+        webui = webui or _webui_models()
+        return cls(own, _configured(models), webui, tuple(checkpoints), _comfyui(webui), cache_folder())
+
+    @property
+    def target(self) -> Path:
+        """Where fetched and converted files go: the first configured folder unless it is a program's."""
+        first = next(iter(self.configured), None)
+        return self.own if first is None or (first / "models").is_dir() else first
+
+    def places(self) -> tuple[Place, ...]:
+        """All places but the cache."""
+        named = [Place("the configured folder", _branches(folder)) for folder in self.configured]
+        comfy = [Place("ComfyUI", _branches(folder)) for folder in self.comfyui]
+        return (Place("the extension's models folder", (self.own,)), *named, *self._webui_places(), *comfy)
+
+    def _webui_places(self) -> tuple[Place, ...]:
+        roots = list(self.checkpoints)
+        if self.webui is not None:
+            roots = [self.webui / "sonic", self.webui / "Sonic", self.webui / "Stable-diffusion", *roots]
+        return (Place("the WebUI", tuple(roots)),) if roots else ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How all parts stand."""
+
+    findings: tuple[Finding, ...]
+    search: Search
+
+    def __getitem__(self, name: str) -> Finding:
+        return next(finding for finding in self.findings if finding.part.name == name)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine can start; pickles are converted on the way."""
+        usable = (State.READY, State.CONVERT)
+        return all(finding.state in usable for finding in self.findings if finding.part.required)
+
+    def lacking(self) -> tuple[Finding, ...]:
+        """Required parts that are not usable."""
+        usable = (State.READY, State.CONVERT)
+        return tuple(each for each in self.findings if each.part.required and each.state not in usable)
+
+    def require(self) -> None:
+        """Raise `MissingPart` with every part that lacks, and the one command that brings them."""
+        lacking = self.lacking()
+        if not lacking:
+            return
+        said = "; ".join(_lack(finding) for finding in lacking)
+        raise MissingPart(
+            f"The sonic engine's weights are not complete: {said}.",
+            f"Bring them with: {fetch_command(finding.part for finding in lacking)}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "ready": self.ready,
+            "target": str(self.search.target),
+            "parts": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Survey:
+    """Look for the parts. Reads names and headers only; never raises for what it finds."""
+    where = search or Search.default()
+    return Survey(tuple(find(part, where) for part in parts), where)
+
+
+def available(search: Search | None = None) -> bool:
+    """Whether every part that the sonic engine cannot do without is there."""
+    return survey(search, REQUIRED).ready
+
+
+def find(part: Part, search: Search) -> Finding:
+    """How one part stands: the first ready file, else the first that can be converted, else what is wrong."""
+    candidates = tuple(dict.fromkeys(_candidates(part, search)))
+    order = list(State)
+    best = min(candidates, key=lambda candidate: order.index(candidate.state), default=None)
+    if best is None:
+        return _leftover(part, search) or Finding(part, State.MISSING)
+    others = tuple(candidate for candidate in candidates if candidate.path != best.path)
+    wrong = [each.problem for each in candidates if each.state is State.WRONG and each is not best]
+    detail = best.problem or (f"Not used: {wrong[0]}" if wrong else _stale(best.path))
+    return Finding(part, best.state, best.path, best.place, detail, others)
+
+
+def own_folder() -> Path:
+    """`models/` of the extension's checkout, or in the user's data folder where there is no checkout."""
+    checkout = Path(__file__).parents[2]
+    if (checkout / "install.py").is_file() and (checkout / "models").is_dir():
+        return checkout / "models"
+    return private_home() / "models"
+
+
+def cache_folder() -> Path:
+    """The Hub cache, by the same variables as huggingface_hub's."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(name):
+            return Path(os.environ[name]).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home).expanduser() / "hub"
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "huggingface" / "hub"
+
+
+def _configured(models: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    text = os.environ.get(MODELS_VARIABLE, "") if models is None else os.fspath(models)
+    return tuple(Path(each.strip()).expanduser() for each in text.split(os.pathsep) if each.strip())
+
+
+def _webui_models() -> Path | None:
+    """The WebUI's models folder, if this package lies in its `extensions/`."""
+    extensions = Path(__file__).parents[2].parent
+    models = extensions.parent / "models"
+    return models if extensions.name == "extensions" and models.is_dir() else None
+
+
+def _comfyui(webui: Path | None) -> tuple[Path, ...]:
+    """Named by $COMFYUI_PATH, or beside the WebUI, where most people put it."""
+    folders = [Path(os.environ[COMFYUI_VARIABLE]).expanduser()] if os.environ.get(COMFYUI_VARIABLE) else []
+    if webui is not None and (beside := webui.parent.parent / "ComfyUI").is_dir():
+        folders.append(beside)
+    return tuple(dict.fromkeys(folders))
+
+
+def _branches(folder: Path) -> tuple[Path, ...]:
+    return tuple(folder / branch if branch else folder for branch in _BRANCHES)
+
+
+def _candidates(part: Part, search: Search) -> Iterator[Candidate]:
+    for place in search.places():
+        for root in place.roots:
+            for path in _files(part, root):
+                yield _look(part, path, place.title)
+    if search.cache is not None:
+        for path in _cached(part, search.cache):
+            yield _look(part, path, "the Hugging Face cache")
+
+
+def _files(part: Part, root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        return
+    yield from (root / name for name in part.local_names if (root / name).is_file())
+    if part.single_file:
+        yield from single_files(root)
+
+
+def single_files(root: Path) -> list[Path]:
+    """One-file checkpoints of Stable Video Diffusion in a folder or one below it, by their names."""
+    found = {path for name in SINGLE_FILES for below in ("", "*/") for path in root.glob(below + name)}
+    return sorted(path for path in found if path.is_file())
+
+
+def _cached(part: Part, cache: Path) -> Iterator[Path]:
+    names = part.hub_names + (SVD_FILES if part.single_file else ())
+    for repo in part.repos:
+        for snapshot in _snapshots(cache / f"models--{repo.replace('/', '--')}"):
+            yield from (snapshot / name for name in names if os.path.lexists(snapshot / name))
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """Snapshots of a cached repository, that of `main` first, then the newest."""
+    try:
+        found = [path for path in (folder / "snapshots").iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    main = ""
+    with contextlib.suppress(OSError):
+        main = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    return sorted(found, key=lambda path: (path.name != main, -path.stat().st_mtime, path.name))
+
+
+def _look(part: Part, path: Path, place: str) -> Candidate:
+    """Judge a file by its first bytes and, for safetensors, its header."""
+    try:
+        return Candidate(path, place, _state(part, path))
+    except BadWeights as problem:
+        return Candidate(path, place, State.WRONG, problem.message)
+
+
+def _state(part: Part, path: Path) -> State:
+    if part.kind is Kind.SETTINGS:
+        return State.READY
+    found = format_of(path)
+    if part.kind is Kind.TORCHSCRIPT and found is Format.TORCHSCRIPT:
+        return State.READY
+    if part.kind is Kind.TENSORS and found in PICKLES:
+        return State.CONVERT
+    if part.kind is not Kind.TENSORS or found is not Format.SAFETENSORS:
+        raise not_weights(path, found) if found not in PICKLES else BadWeights(f"{path} is no TorchScript.")
+    refuse_foreign(part, read_contents(path))
+    return State.READY
+
+
+def _stale(path: Path) -> str:
+    """A sentence if the pickle that the file was made from has changed since."""
+    record = read_record(path)
+    source = Path(str(record.get("source", "")))
+    if not record.get("source") or not source.is_file():
+        return ""
+    now = source.stat()
+    if (now.st_size, now.st_mtime_ns) == (record.get("source_bytes"), record.get("source_mtime_ns")):
+        return ""
+    return f"{source} has changed since it was converted; convert again: sonic weights convert --again"
+
+
+def _leftover(part: Part, search: Search) -> Finding | None:
+    """An interrupted download, or a folder that lacks the file that counts."""
+    fetched = search.target / part.folders[0] / part.hub_names[0]
+    unfinished = sorted(fetched.parent.glob(f".{fetched.name}.*.part"))
+    if unfinished:
+        size = unfinished[0].stat().st_size
+        return _partial(part, unfinished[0], f"The download stopped after {size:,} bytes; it can go on.")
+    for place in search.places():
+        for folder in (root / name for root in place.roots for name in part.folders if name):
+            if folder.is_dir():
+                what = f"The folder {folder} is there, but not {part.hub_names[0]} in it."
+                return _partial(part, folder, what)
+    return _unfinished_in_cache(part, search.cache) if search.cache else None
+
+
+def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
+    for repo in part.repos:
+        folder = cache / f"models--{repo.replace('/', '--')}"
+        blobs = sorted((folder / "blobs").glob("*.incomplete"))
+        if blobs:
+            return _partial(
+                part, blobs[0], f"A download of {repo} into the Hugging Face cache stopped midway."
+            )
+    return None
+
+
+def _partial(part: Part, path: Path, detail: str) -> Finding:
+    return Finding(part, State.PARTIAL, path, "", detail)
+
+
+def _lack(finding: Finding) -> str:
+    said = f"{finding.part.name} is {finding.state.value}"
+    return f"{said} ({finding.detail.rstrip('.')})" if finding.detail else said

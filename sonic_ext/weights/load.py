@@ -1,0 +1,180 @@
+"""Brings tensors from safetensors files into modules that were built on the meta device.
+
+Files are mapped, not read: a tensor of the wanted type becomes the module's parameter without a copy, one of
+another type costs its own size while it is cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadWeights
+from ..ports import Tick
+from .catalogue import REQUIRED, Part, Shape
+from .checks import compare, misfit_error
+from .contents import Contents, read_contents
+from .conversion import convert, target_of
+from .find import Search, State, survey
+from .formats import PICKLES
+from .mapping import Origin, origins
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+MADE = "position_ids"
+"""Buffers that hold 0, 1, 2, … and are not always saved."""
+
+
+def prepare(
+    search: Search | None = None, parts: Iterable[Part] = REQUIRED, tick: Tick | None = None
+) -> dict[str, Path]:
+    """Paths of safetensors files by the parts' names; pickles are converted on the way, once.
+
+    Optional parts that are not there are left out.
+
+    Raises:
+        MissingPart: a required part is not there; the message says what brings it.
+        BadWeights: a pickle is damaged, of another model, or wants to run code.
+        BadOutput: no room for a converted file.
+        Cancelled: `tick` said so.
+    """
+    found = survey(search, parts)
+    found.require()
+    paths = {}
+    for finding in found.findings:
+        if finding.state is State.READY and finding.path:
+            paths[finding.part.name] = finding.path
+        elif finding.state is State.CONVERT and finding.path:
+            target = target_of(finding.part, found.search.target)
+            paths[finding.part.name] = convert(finding.part, finding.path, target, again=True, tick=tick)
+    return paths
+
+
+def shapes(part: Part, path: Path) -> dict[str, Shape]:
+    """The part's keys and shapes in a file, from its header: what a network's configuration can be read off.
+
+    Raises:
+        BadWeights: damaged, or no file of weights.
+    """
+    return {key: origin.shape for key, origin in origins(part, read_contents(path).entries).items()}
+
+
+def tensors(
+    part: Part,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    prefix: str = "",
+) -> Iterator[tuple[str, Tensor]]:
+    """The part's tensors under its own keys, one after another.
+
+    Args:
+        dtype: floating-point tensors are cast to it; None leaves them as stored.
+        prefix: only keys that begin so, without it: `encoder.` for a lone Whisper encoder.
+
+    Raises:
+        BadWeights: damaged, or a pickle, which has to be converted first.
+    """
+    contents = _safetensors(path)
+    yield from _read(path, _below(prefix, origins(part, contents.entries)), dtype, device)
+
+
+def fill(
+    module: nn.Module,
+    part: Part,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    prefix: str = "",
+    tick: Tick | None = None,
+) -> None:
+    """Give a module its weights: built on the meta device before, ready to run on `device` after.
+
+    Every key of the module must be in the file in the same shape, and the file may hold no other.
+
+    Args:
+        dtype: floating-point tensors are cast to it; None leaves them as stored.
+        prefix: the module's keys are the file's behind this.
+
+    Raises:
+        BadWeights: the file does not fit the module; the first keys and shapes are named.
+        Cancelled: `tick` said so; the module is as it was.
+    """
+    contents = _safetensors(path)
+    found = _below(prefix, origins(part, contents.entries))
+    _refuse_misfit(module, part, contents, found)
+    # assign: parameters become these very tensors; strict: compared above, in words
+    read = _ticking(_read(path, found, dtype, device), len(found), f"loading {part.name}", tick)
+    module.load_state_dict(dict(read), strict=False, assign=True)
+    _make_position_ids(module, device)
+    _refuse_meta(module, part, path)
+
+
+def _safetensors(path: Path) -> Contents:
+    contents = read_contents(path)
+    if contents.format in PICKLES:
+        raise BadWeights(f"{path} is a pickle.", "Convert it first: sonic weights convert")
+    return contents
+
+
+def _below(prefix: str, found: Mapping[str, Origin]) -> dict[str, Origin]:
+    return {key[len(prefix) :]: origin for key, origin in found.items() if key.startswith(prefix)}
+
+
+def _read(
+    path: Path, found: Mapping[str, Origin], dtype: torch.dtype | None, device: torch.device | str
+) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import safe_open
+
+    with ExitStack() as stack:
+        file = stack.enter_context(safe_open(str(path), framework="pt", device="cpu"))
+        get: Callable[[str], Tensor] = file.get_tensor
+        for key, origin in found.items():
+            tensor = origin.take(get)
+            wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+            yield key, tensor.to(device=device, dtype=wanted).contiguous()
+
+
+def _ticking(
+    pairs: Iterator[tuple[str, Tensor]], total: int, stage: str, tick: Tick | None
+) -> Iterator[tuple[str, Tensor]]:
+    for done, pair in enumerate(pairs):
+        if tick is not None:
+            tick(stage, done + 1, total)
+        yield pair
+
+
+def _refuse_misfit(module: nn.Module, part: Part, contents: Contents, found: Mapping[str, Origin]) -> None:
+    wanted = {
+        key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if not key.endswith(MADE)
+    }
+    misfit = compare({key: origin.shape for key, origin in found.items()}, wanted)
+    if misfit:
+        raise misfit_error(part, contents, misfit)
+
+
+def _make_position_ids(module: nn.Module, device: torch.device | str) -> None:
+    import torch
+
+    for owner in module.modules():
+        buffers: dict[str, Any] = owner._buffers
+        held = buffers.get(MADE)
+        if held is not None:
+            buffers[MADE] = torch.arange(held.shape[-1], device=device).expand(held.shape)
+
+
+def _refuse_meta(module: nn.Module, part: Part, path: Path) -> None:
+    """Nothing may be left without memory: a buffer that is not saved and that nobody made."""
+    everything = (*module.named_parameters(), *module.named_buffers())
+    left = [name for name, tensor in everything if tensor.is_meta]
+    if left:
+        raise BadWeights(
+            f"{part.title} stays incomplete after loading {path}: {', '.join(left[:3])}.",
+            "Use a version of diffusers and transformers that this extension knows.",
+        )

@@ -1,0 +1,554 @@
+"""Our networks, geometry and sampler against recorded numbers of the published inference.
+
+Runs any folder of the form that `data/parity/README.md` describes: `--parity-dir DIR`. Kinds that a folder
+lacks are skipped; so is all that needs torch, diffusers and transformers where they are not installed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sonic_ext.engines.sonic.windows import Counts, Plan, resampled
+from sonic_ext.media import yoloface
+from sonic_ext.media.geometry import Box, crop_square, mask_box, video_size
+
+USUAL = Path(__file__).parent / "data" / "parity"
+CLOSE = 1e-5
+"""Largest difference of tokens, attention, RIFE, VAE."""
+UNET = 5e-5
+"""Largest difference of a UNet call."""
+LOOP = 1e-5
+"""Largest difference of a loop's latents, relative to the largest value."""
+MEL = 1e-4
+"""Of the spectrogram: recorded with a float32 FFT, itself 2e-5 from the exact one in its quietest cells."""
+HALF = 2**-11
+"""Relative error of what was recorded in half precision."""
+
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+)
+"""Releases of diffusers and transformers warn of each other; that is not ours to fail over."""
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
+
+
+def _cases(folder: Path, pattern: str) -> Iterator[tuple[str, Any]]:
+    """Every case of lists in JSON files, with a name."""
+    for path in _files(folder, pattern):
+        for number, case in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+            yield f"{path.stem}-{number}", case
+
+
+LISTS = {
+    "box_case": "a_*.json",
+    "size_case": "b_resize*.json",
+    "count_case": "j_*.json",
+    "detector_case": "l_*.json",
+}
+"""Argument of a test → files that hold lists of cases."""
+FILES = {
+    "preprocess_meta": "b_*_meta.json",
+    "audio_meta": "c_*_meta.json",
+    "attention_meta": "d_*_meta.json",
+    "block_meta": "e_*_meta.json",
+    "unet_meta": "f_*_meta.json",
+    "loop_meta": "g_*_meta.json",
+    "loop_file": "g_loop_*.safetensors",
+    "reference_file": "g_ref*.safetensors",
+    "vae_meta": "h_*_meta.json",
+    "rife_file": "i_*.safetensors",
+    "manifest": "manifest_*.json",
+}
+"""Argument of a test → files, one test each."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per case found in the folder."""
+    folder: Path = metafunc.config.getoption("--parity-dir")
+    for name in metafunc.fixturenames:
+        if name in LISTS:
+            found = list(_cases(folder, LISTS[name]))
+            metafunc.parametrize(name, [case for _, case in found], ids=[title for title, _ in found])
+        elif name in FILES:
+            paths = [path for path in _files(folder, FILES[name]) if path.stem != "manifest_summary"]
+            metafunc.parametrize(name, paths, ids=[path.stem for path in paths])
+
+
+@pytest.fixture(scope="session")
+def folder(request: pytest.FixtureRequest) -> Path:
+    """The recorded numbers."""
+    path: Path = request.config.getoption("--parity-dir")
+    return path
+
+
+@pytest.fixture(scope="session")
+def numbers(folder: Path) -> Iterator[Any]:
+    """The folder with its networks; skips where torch is not installed."""
+    for library in ("torch", "diffusers", "transformers"):
+        pytest.importorskip(library, reason=f"{library} is an optional part, and not installed")
+    import torch
+    from parity_numbers import Numbers
+
+    with torch.inference_mode():
+        yield Numbers(folder, USUAL)
+
+
+@pytest.fixture
+def near(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Asserts that tensors agree, and records the largest difference."""
+
+    def check(got: Any, want: Any, within: float = CLOSE, what: str = "") -> None:
+        assert tuple(got.shape) == tuple(want.shape), what
+        error = float((got.double() - want.double()).abs().max())
+        record_property(f"error {what}".strip(), error)
+        assert error <= within, f"{what}: off by {error:.3g}, {within:.3g} is allowed"
+
+    return check
+
+
+def _meta(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _beside(meta: Path) -> str:
+    """The tensors that a `…_meta.json` belongs to."""
+    stem = meta.stem.removesuffix("_meta")
+    names = (f"{stem}.safetensors", f"{stem}_tensors.safetensors")
+    return next(name for name in names if (meta.parent / name).exists())
+
+
+# a_, b_, j_, l_: geometry, counts, detector
+
+
+def _face(case: dict[str, Any]) -> Box:
+    x, y, width, height = case["det_xywh"]
+    return Box(x, y, x + width, y + height)
+
+
+def test_crop_and_mask_box(box_case: dict[str, Any]) -> None:
+    face, width, height = _face(box_case), box_case["w"], box_case["h"]
+    assert list(crop_square(face, box_case["expand_ratio"], width, height)) == box_case["crop_xyxy"]
+    box = mask_box(face, width, height, box_case["mask_area"])
+    assert box == (tuple(box_case["mask_box_xyxy"]) if box_case["mask_box_xyxy"] else None)
+    assert (box_case["resized_mask_sum"] == 0) == (box is None)
+
+
+def test_drawn_mask(box_case: dict[str, Any], numbers: Any) -> None:
+    from sonic_ext.engines.sonic.picture import draw_mask, mask_values
+
+    box = mask_box(_face(box_case), box_case["w"], box_case["h"], box_case["mask_area"])
+    size = tuple(box_case["resized_wh"])
+    assert size == video_size(box_case["w"], box_case["h"], min(size), 64)
+    mask = mask_values(draw_mask(box, (box_case["w"], box_case["h"]), size))
+    assert float(mask.double().sum()) == pytest.approx(box_case["resized_mask_sum"], rel=1e-6)
+    assert float(mask.min()) == box_case["resized_mask_min"]
+    assert float(mask.max()) == box_case["resized_mask_max"]
+
+
+def test_video_size(size_case: dict[str, int]) -> None:
+    size = video_size(size_case["w"], size_case["h"], size_case["min_resolution"], 64)
+    assert size == (size_case["new_w"], size_case["new_h"])
+
+
+def test_counts(count_case: dict[str, Any]) -> None:
+    samples = resampled(count_case["samples"], count_case["sample_rate"])
+    counts = Counts.of(samples)
+    assert samples == count_case["samples_16k"]
+    assert (counts.audio, counts.mels) == (count_case["audio_len"], count_case["mel_frames"])
+    assert (counts.base, counts.full) == (count_case["frames"], count_case["rife_frames"])
+    assert counts.base / count_case["fps"] == pytest.approx(count_case["duration_s"], abs=1e-9)
+    assert counts.full / count_case["rife_fps"] == pytest.approx(count_case["rife_duration_s"], abs=1e-9)
+
+
+def test_detector(detector_case: dict[str, Any]) -> None:
+    height, width = detector_case["image_hw"]
+    rows, columns = yoloface.input_size(height, width)
+    assert [1, 3, rows, columns] == detector_case["net_input"]
+    assert [list(grid.shape) for grid in yoloface.grids(rows, columns)] == detector_case["grids"]
+    found = yoloface.faces(np.array(detector_case["pred"], np.float32), height, width)
+    boxes = [(box.left, box.top, box.width, box.height) for box, _ in found]
+    assert np.array(boxes) == pytest.approx(np.array(detector_case["boxes_xywh"]), rel=1e-5, abs=1e-3)
+    assert [score for _, score in found] == pytest.approx(detector_case["scores"], abs=CLOSE)
+    assert yoloface.largest(found) == found[detector_case["maxface_true_largest_index"]][0]
+
+
+def test_preprocessing(preprocess_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+    from PIL import Image
+
+    from sonic_ext.engines.sonic.picture import clip_pixels, draw_mask, reference, resized
+    from sonic_ext.nn.clip import embed
+
+    meta, want = _meta(preprocess_meta), numbers.tensors(_beside(preprocess_meta))
+    picture = np.asarray(Image.open(preprocess_meta.parent / meta["image"]).convert("RGB"))
+    height, width = picture.shape[:2]
+    size = video_size(width, height, meta["min_resolution"], 64)
+    assert [3, size[1], size[0]] == meta["ref_shape"]
+    box = mask_box(_face(meta), width, height, meta["mask_area"])
+    assert box is not None and list(box) == meta["mask_box_xyxy"]
+    mask = torch.from_numpy(draw_mask(box, (width, height), size).copy())
+    assert torch.equal(mask[None], want["face_mask_u8"])
+    small = resized(picture, *size)
+    as_bytes = torch.from_numpy(small.copy()).permute(2, 0, 1)
+    assert torch.equal(as_bytes, want["ref_img_u8"])
+    near(reference(small)[0], want["ref_img_u8"].float() / 255 * 2 - 1, what="reference")
+    pixels = clip_pixels(small)
+    near(pixels[0], want["clip_images"], HALF * float(pixels.abs().max()) + CLOSE, "CLIP pixels")
+    near(embed(numbers.clip, pixels), want["clip_embeds"], what="CLIP embedding")
+
+
+# c_: speech
+
+
+def test_speech(audio_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
+    from parity_numbers import described
+
+    from sonic_ext.engines.sonic import speech
+    from sonic_ext.nn.clip import embed
+
+    meta, want = _meta(audio_meta), numbers.tensors(_beside(audio_meta))
+    samples = numbers.wav(meta["wav"])[: meta["samples"]]
+    counts = Counts.of(len(samples))
+    assert (counts.audio, counts.base) == (meta["audio_len"], meta["frames"])
+    mels = [speech.log_mel(chunk) for chunk in speech.chunked([samples])]
+    assert [1, 80, sum(mel.shape[-1] for mel in mels)] == meta["mel_shape"]
+    _spectrogram(mels[0][0], want, near)
+    states = speech.whisper_states(numbers.whisper, speech.chunked([samples]), 2 * counts.audio)
+    _windows(states, counts.base, want, near)
+    portrait = embed(numbers.clip, described(meta["clip_images"])[None])
+    near(portrait, want["clip_images_embeds"], what="portrait")
+    networks = speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
+    heard = speech.hear(networks, samples, portrait)
+    near(heard.tokens, want["cond_tokens"], what="tokens")
+    near(heard.silence[0], want["uncond_tokens"], what="tokens of silence")
+    # Buckets are 16 times the network's output: so is their error.
+    near(heard.buckets, want["motion_buckets"], 16 * CLOSE, "buckets")
+
+
+def _spectrogram(mel: Any, want: dict[str, Any], near: Callable[..., None]) -> None:
+    import torch
+
+    for key in want:
+        if found := re.fullmatch(r"mel_first_(\d+)", key):
+            first = int(found[1])
+            near(mel[:, :first], want[key], MEL, "spectrogram")
+            if "mel_tail_value" in want:
+                tail = mel[:, first:]
+                near(tail, torch.full_like(tail, float(want["mel_tail_value"])), MEL, "its tail")
+
+
+def _windows(states: Any, frames: int, want: dict[str, Any], near: Callable[..., None]) -> None:
+    from sonic_ext.engines.sonic.conditioning import bucket_windows, token_windows
+
+    tokens, last = token_windows(states, frames), bucket_windows(states[:, -1], frames)[:, :, 0]
+    for key in want:
+        if found := re.fullmatch(r"(bucket_)?window_(\d+)", key):
+            near((last if found[1] else tokens)[int(found[2])], want[key], what=key)
+    for windows, key in ((tokens, "padded_states"), (last, "padded_last")):
+        layout = want[key].unfold(0, windows.shape[1], 4).movedim(-1, 1)
+        near(windows, layout, what=key)
+
+
+def test_long_speech(audio_meta: Path, numbers: Any) -> None:
+    from sonic_ext.engines.sonic import speech
+
+    meta = _meta(audio_meta)
+    if "long_wav" not in meta:
+        pytest.skip("no long speech recorded")
+    found = re.search(r"n<(\d+)", meta["long_wav"])
+    assert found
+    samples = 0.1 * np.sin(np.arange(int(found[1]), dtype=np.float32) / 20)
+    counts = Counts.of(len(samples))
+    assert (counts.audio, counts.base) == (meta["long_audio_len"], meta["long_frames"])
+    assert [1, 80, counts.mels] == meta["long_mel_shape"]
+    states = speech.whisper_states(numbers.whisper, speech.chunked([samples]), 2 * counts.audio)
+    assert len(states) == 2 * counts.audio
+
+
+def test_short_speech(audio_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+    from parity_numbers import described
+
+    from sonic_ext.engines.sonic import speech
+    from sonic_ext.nn.clip import embed
+
+    meta = _meta(audio_meta)
+    whole = numbers.wav(meta["wav"])
+    networks = speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
+    portrait = embed(numbers.clip, described(meta["clip_images"])[None])
+    for case in meta.get("short_audio", ()):
+        counts = Counts.of(case["samples"])
+        assert counts.audio == case["audio_len"]
+        heard = speech.hear(networks, whole[: case["samples"]], portrait)
+        if case.get("bucket0"):
+            assert counts.base == len(heard.buckets) == case["frames"]
+            near(heard.buckets[0], torch.tensor(case["bucket0"]), 16 * CLOSE, f"{case['samples']} samples")
+        else:
+            # The published inference fails here or draws nothing; silence is added instead.
+            assert heard.tokens.isfinite().all() and heard.buckets.isfinite().all()
+            assert len(heard.tokens) == len(heard.buckets) >= 5
+
+
+# d_, e_, f_: attention, blocks, the UNet
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["face only", "all pixels"])
+def test_attention(attention_meta: Path, sparse: bool, numbers: Any, near: Callable[..., None]) -> None:
+    from parity_numbers import PLACES
+
+    meta, want = _meta(attention_meta), numbers.tensors(_beside(attention_meta))
+    found = re.search(PLACES, meta["module"])
+    assert found
+    attn = numbers.unet.get_submodule(found[0])
+    for case in meta["cases"]:
+        _attention_case(attn, case, want, sparse, near)
+
+
+def _attention_case(
+    attn: Any, case: dict[str, Any], want: dict[str, Any], sparse: bool, near: Callable[..., None]
+) -> None:
+    from parity_numbers import block_mask
+
+    from sonic_ext.engines.sonic.conditioning import mask_on_grid
+    from sonic_ext.nn.attention import Level, Tokens, Window, conditioned
+
+    height, width = case["latent_hw"]
+    x, clip, audio = _attention_inputs(case["inputs"], case["tag"], height, width)
+    mask = mask_on_grid(
+        block_mask(tuple(case["mask_hw"]), tuple(case["mask_ones_y0x0y1x1"])), (height, width)
+    )
+    checks = [key.removeprefix(f"{case['tag']}.") for key in want if key.startswith(f"{case['tag']}.")]
+    assert any(name.startswith("out_") for name in checks)
+    for name in checks:
+        recorded = want[f"{case['tag']}.{name}"]
+        if name == "mask_down":
+            near(mask, recorded, what=f"{case['tag']} mask")
+            continue
+        levels = {height * width: Level.of(mask, sparse)} if name.startswith("out_mask") else {}
+        window = Window.of([(Tokens(clip), Tokens(audio))], levels=levels)
+        scale = re.search(r"_scale([\d.]+)", name)
+        with pytest.MonkeyPatch.context() as patch, conditioned(attn, window):
+            patch.setattr(attn.processor, "scale", float(scale[1]) if scale else 1.0)
+            near(attn(x, encoder_hidden_states=clip), recorded, what=f"{case['tag']} {name}")
+
+
+def _attention_inputs(text: str, tag: str, height: int, width: int) -> list[Any]:
+    """From words like `normal('input:d_{x,clip,ip}_<tag>', (3,h*w,64)|(3,1,64)|(3,32,64))`."""
+    from parity_numbers import normal, sized
+
+    found = re.search(r"normal\('input:(\w*)\{([^}]*)\}(\w*)<tag>'", text)
+    assert found
+    shapes = re.findall(r"\(([\dhw*,]+)\)", text)
+    names = found[2].split(",")
+    return [
+        normal(f"{found[1]}{name}{found[3]}{tag}", sized(shape, h=height, w=width))
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+
+
+def test_blocks(block_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+    from parity_numbers import PLACES, block_mask, normal, sized
+
+    from sonic_ext.engines.sonic.conditioning import mask_on_grid
+    from sonic_ext.nn.attention import Level, Tokens, Window, conditioned
+
+    meta, want = _meta(block_meta), numbers.tensors(_beside(block_meta))
+    described = re.findall(r"(\w+) \(([\d,]+)\)", meta["inputs"])
+    inputs = {name.split("_")[-1]: normal(name, sized(shape)) for name, shape in described}
+    branches, frames = meta["B"], meta["F"]
+    size = tuple(meta["hw"])
+    mask = mask_on_grid(block_mask(tuple(meta["mask_hw"]), tuple(meta["mask_ones_y0x0y1x1"])), size)
+    tokens = [[Tokens(part) for part in inputs[name].split(frames)] for name in ("clip", "ip")]
+    window = Window.of(list(zip(*tokens, strict=True)), levels={math.prod(size): Level.of(mask)})
+    module, res_module = (re.search(PLACES, meta[key]) for key in ("module", "res_module"))
+    assert module and res_module
+    still = torch.zeros(branches, frames)
+    with conditioned(numbers.unet, window):
+        transformer = numbers.unet.get_submodule(module[0])
+        out = transformer(inputs["x"], inputs["clip"], image_only_indicator=still, return_dict=False)[0]
+    near(out, want["out"], what="transformer")
+    near(numbers.unet.get_submodule(res_module[0])(inputs["rx"], inputs["temb"], still), want["res_out"])
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "branch by branch"])
+def test_unet(unet_meta: Path, together: bool, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+    from parity_numbers import fractional_mask, normal
+
+    from sonic_ext.engines.sonic.conditioning import mask_levels
+    from sonic_ext.nn.attention import Tokens, Window
+    from sonic_ext.nn.unet import predict
+
+    meta, want = _meta(unet_meta), numbers.tensors(_beside(unet_meta))
+    names = dict(zip(("x", "clip", "ip"), re.findall(r"input:(\w+)", meta["inputs"]), strict=True))
+    x, clip, audio = (normal(names[name], tuple(meta[name])) for name in names)
+    branches, frames = x.shape[:2]
+    levels = mask_levels(fractional_mask(meta["mask"]), tuple(x.shape[-2:]))
+    pairs = zip(clip.split(frames), audio.split(frames), strict=True)
+    window = Window.of([(Tokens(one), Tokens(other)) for one, other in pairs], levels=levels)
+    for tag, case in meta["cases"].items():
+        time, ids = torch.tensor(case["t"]), torch.tensor([case["ids"]] * branches)
+        if together:
+            got = predict(numbers.unet, window, x, time, ids)
+        else:
+            each = [(window.only(n), x[n : n + 1], time, ids[:1]) for n in range(branches)]
+            got = torch.cat([predict(numbers.unet, *arguments) for arguments in each])
+        near(got, want[f"out_{tag}"], UNET, tag)
+
+
+# g_: schedule and loop
+
+
+def test_schedules(loop_meta: Path, numbers: Any) -> None:
+    from sonic_ext.engines.sonic.schedule import schedule
+
+    recorded = {key: value for key, value in _meta(loop_meta).items() if re.fullmatch(r"schedule\d+", key)}
+    assert recorded
+    for key, want in recorded.items():
+        got = schedule(int(key.removeprefix("schedule")), numbers.tiny["scheduler"])
+        assert got.sigmas.tolist() == want["sigmas"]
+        # The logarithm of one processor's library differs from another's in the last place.
+        times, wanted = got.timesteps.numpy(), np.array(want["timesteps"], np.float32)
+        assert (np.abs(times - wanted) <= np.spacing(np.abs(wanted))).all()
+
+
+def test_reference_latent(reference_file: Path, numbers: Any, near: Callable[..., None]) -> None:
+    want = numbers.tensors(reference_file.name)["latent_mean"]
+    near(_portrait(numbers), want, what="latent")
+
+
+def _portrait(numbers: Any) -> Any:
+    from parity_numbers import described
+
+    from sonic_ext.nn.vae import encode_mean
+
+    return encode_mean(numbers.vae, described(numbers.json("g_loop_meta.json")["inputs"]["ref"]))
+
+
+def test_loop(loop_file: Path, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+
+    from sonic_ext.engines.sonic.sampling import sample, starting_latents
+    from sonic_ext.engines.sonic.schedule import schedule
+
+    meta = numbers.json("g_loop_meta.json")
+    case, want = meta["cases"][loop_file.stem.removeprefix("g_loop_")], numbers.tensors(loop_file.name)
+    levels = schedule(case["num_inference_steps"], numbers.tiny["scheduler"])
+    plan = Plan(case["num_frames"], case["frames_per_batch"], case["shift_offset"], case["overlap"])
+    assert plan.count * levels.steps == case["unet_calls"]
+    portrait, told = _portrait(numbers), []
+    denoiser = _denoiser(numbers, meta["inputs"], case, portrait, want["motion_buckets"])
+
+    def predict(x: Any, moment: Any, frames: Any) -> Any:
+        told.append(denoiser.ids(frames))
+        return denoiser(x, moment, frames)
+
+    noise = _loop_noise(meta["inputs"]["noise"], case["num_frames"])
+    latents = starting_latents(portrait, noise[0], levels)
+    _near_relative(latents, want["latents_init"][0], "start", near)
+    steps = list(sample(predict, latents, levels, plan))
+    for step, latents in enumerate(steps):
+        _near_relative(latents, want[f"latents_after_step{step}"][0], f"step {step}", near)
+    ids = want["added_time_ids_per_unet_call"]
+    near(torch.cat(told), ids, CLOSE * float(ids.abs().max()), "time ids")
+
+
+def _near_relative(got: Any, want: Any, what: str, near: Callable[..., None]) -> None:
+    scale = want.abs().max()
+    near(got / scale, want / scale, LOOP, what)
+
+
+def _loop_noise(text: str, frames: int) -> Any:
+    from parity_numbers import described
+
+    return described(text, n=frames)
+
+
+def _denoiser(numbers: Any, inputs: dict[str, str], case: dict[str, Any], portrait: Any, buckets: Any) -> Any:
+    import torch
+    from parity_numbers import described, fractional_mask
+
+    from sonic_ext.engines.sonic.conditioning import mask_levels
+    from sonic_ext.engines.sonic.denoise import Conditioning, Denoiser
+    from sonic_ext.engines.sonic.guidance import Guidance
+    from sonic_ext.nn.attention import Tokens
+    from sonic_ext.nn.clip import embed
+
+    words = numbers.json("f_unet_meta.json")["mask"] if "f_unet" in inputs["mask"] else inputs["mask"]
+    levels = mask_levels(fractional_mask(words, (case["height"], case["width"])), tuple(portrait.shape[-2:]))
+    speech = [described(inputs["cond_tokens"], i=frame) for frame in range(case["num_frames"])]
+    conditioning = Conditioning(
+        portrait,
+        Tokens(embed(numbers.clip, described(inputs["clip"]))[:, None]),
+        Tokens(torch.stack(speech)),
+        Tokens(described(inputs["uncond"])[None]),
+        buckets,
+        levels,
+    )
+    image, audio = ((case[f"min_guidance_scale{n}"], case[f"max_guidance_scale{n}"]) for n in (1, 2))
+    scale = case["motion_bucket_scale"]
+    return Denoiser(numbers.unet, conditioning, Guidance(image, audio), scale, scale)
+
+
+# h_, i_: VAE, RIFE
+
+
+def test_vae(vae_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
+    import torch
+    from parity_numbers import described
+
+    from sonic_ext.nn.vae import decode, encode_mean
+
+    meta, want = _meta(vae_meta), numbers.tensors(_beside(vae_meta))
+    near(encode_mean(numbers.vae, described(meta["encode_image"])), want["enc_mean"], what="encode")
+    latents = described(meta["latents"])[0]
+    for key in (key for key in want if key.startswith("frames_chunk")):
+        chunk = int(key.removeprefix("frames_chunk"))
+        frames = torch.cat(list(decode(numbers.vae, latents, chunk))).transpose(0, 1)[None]
+        room = HALF * float(frames.abs().max()) if want[key].dtype == torch.float16 else 0.0
+        near(frames, want[key], CLOSE + room, key)
+
+
+def test_rife(rife_file: Path, numbers: Any, near: Callable[..., None]) -> None:
+    want = numbers.tensors(rife_file.name)
+    tags = [key.removeprefix("img0_") for key in want if key.startswith("img0_")]
+    assert tags
+    for tag in tags:
+        middle = numbers.rife(want[f"img0_{tag}"], want[f"img1_{tag}"])
+        near(middle.flow, want[f"flow_{tag}"], what=f"flow {tag}")
+        near(middle.mask, want[f"mask_{tag}"], what=f"mask {tag}")
+        near(middle.frame, want[f"out_{tag}"], what=f"frame {tag}")
+
+
+# manifests
+
+
+def test_keys_and_shapes(manifest: Path, numbers: Any, folder: Path) -> None:
+    from parity_numbers import keys_of, whole
+
+    from sonic_ext.nn.interpolate import UNUSED
+
+    name = manifest.stem.removeprefix("manifest_")
+    build, prefix = whole()[name]
+    want = {key: shape for key, (shape, _) in _meta(manifest).items()}
+    summary = folder / "manifest_summary.json"
+    if summary.exists():
+        assert len(want) == _meta(summary)[name]["tensors"]
+        assert sum(math.prod(shape) for shape in want.values()) == _meta(summary)[name]["elements"]
+    used = {
+        key: shape
+        for key, shape in want.items()
+        if key.startswith(prefix) and not key.startswith(f"{prefix}{UNUSED}")
+    }
+    assert dict(keys_of(build(), prefix)) == used

@@ -1,0 +1,94 @@
+"""A small server that answers as the Hugging Face Hub does when files are looked up and downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+
+
+@dataclass
+class TinyHub:
+    """What the server holds and what it was asked."""
+
+    files: dict[str, bytes]
+    """`OWNER/NAME/FILE` → content."""
+    url: str = ""
+    gated: bool = False
+    lies: bytes = b""
+    """Sent instead of the content, under the content's hash."""
+    stop_after: int | None = None
+    """Bytes after which an answer hangs until `release`."""
+    ranges: list[str] = field(default_factory=list)
+    """Range headers of the downloads, empty if there was none."""
+    tokens: list[str] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def serving(hub: TinyHub) -> Iterator[TinyHub]:
+    """Serve on a free port of this computer."""
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        hub.release.set()
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: TinyHub
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self.hub.ranges.append(self.headers.get("Range", ""))
+        self._answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, body: bool) -> None:
+        self.hub.tokens.append(self.headers.get("Authorization", ""))
+        owner, name, _, _, *rest = self.path.strip("/").split("/")
+        data = self.hub.files.get("/".join((owner, name, *rest)))
+        if self.hub.gated or data is None:
+            return self._refuse(
+                403 if self.hub.gated else 404, "GatedRepo" if self.hub.gated else "EntryNotFound"
+            )
+        sent = self.hub.lies or data
+        start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0]) if body else 0
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(sent) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(sent) - 1}/{len(sent)}")
+        self.end_headers()
+        if body:
+            self._send(sent[start:])
+        return None
+
+    def _send(self, data: bytes) -> None:
+        limit = self.hub.stop_after
+        self.wfile.write(data[:limit])
+        if limit is not None and limit < len(data):
+            self.wfile.flush()
+            self.hub.release.wait(60)
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
