@@ -92,7 +92,7 @@ def made_plain(unet: Any) -> None:
 
 def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
     """Weights that keep activations near 1, drawn in place."""
-    unet = build_unet(config).to(dtype).to_empty(device=device)
+    unet = build_unet(config).to_empty(device=device).to(dtype)
     generator = torch.Generator(device).manual_seed(1)
     for key, weight in unet.state_dict().items():
         if weight.ndim >= 2:
@@ -144,7 +144,8 @@ def prepared(
     if rung.get("plain"):
         made_plain(unet)
     if rung.get("channels_last"):
-        unet.to(memory_format=torch.channels_last)
+        for convolution in (module for module in unet.modules() if isinstance(module, torch.nn.Conv2d)):
+            convolution.to(memory_format=torch.channels_last)
     told = conditioning(size, rung["sparse"], dtype, device)
     window = told.window(torch.arange(size["frames"], device=device))
     timestep, ids = torch.tensor(1.2).to(device), torch.tensor([[12.5, 16.0, 16.0]]).to(device)

@@ -31,7 +31,7 @@ class Middle(NamedTuple):
     flow: torch.Tensor
     """[batch, 4, height, width]: x, y from the middle into the first frame, then into the second; pixels."""
     mask: torch.Tensor
-    """[batch, 1, height, width]: how much the first frame counts, before the sigmoid."""
+    """[batch, 1, height, width]: share of the first frame, 0 to 1."""
     frame: torch.Tensor
     """[batch, 3, height, width] in the range of the input."""
 
@@ -95,7 +95,7 @@ class Interpolator(nn.Module):
             flow, mask = flow + d_flow, mask + d_mask
             warped = warp(first, flow[:, :2]), warp(second, flow[:, 2:])
         share = torch.sigmoid(mask)
-        return Middle(flow, mask, warped[0] * share + warped[1] * (1 - share))
+        return Middle(flow, share, warped[0] * share + warped[1] * (1 - share))
 
 
 def _both_ways(

@@ -47,8 +47,12 @@ def token_windows(states: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def bucket_windows(last: torch.Tensor, frames: int) -> torch.Tensor:
-    """Input of audio2bucket, [frames, 50, 1, width], of the last states [steps, width]."""
-    return frame_windows(last, frames, BUCKET_WINDOW, BUCKET_BEFORE)[:, :, None]
+    """Input of audio2bucket, [frames, 50, 1, width], of the last states [steps, width].
+
+    The published inference takes its zeros from the states' own length: with fewer than 24 of them, fewer
+    lie before.
+    """
+    return frame_windows(last, frames, BUCKET_WINDOW, min(BUCKET_BEFORE, len(last)))[:, :, None]
 
 
 def buckets(raw: torch.Tensor) -> torch.Tensor:

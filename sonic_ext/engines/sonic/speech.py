@@ -17,8 +17,12 @@ import torch
 from ...nn.audio import AudioToBucket, AudioToToken
 from ...nn.whisper import hidden_states
 from .conditioning import bucket_windows, buckets, token_windows
-from .windows import CHUNK, LEAST, RATE, SAMPLES_PER_STEP, Counts
+from .windows import CHUNK, LEAST, SAMPLES_PER_STEP, Counts
 
+WINDOW, HOP = 400, 160
+"""Samples per transform, and from one to the next."""
+FLOOR, RANGE = 1e-10, 8.0
+"""Least power, and decades below the loudest cell that are kept."""
 BATCH = 256
 """Frames per call of the audio networks."""
 
@@ -63,16 +67,26 @@ def chunked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _extractor() -> Any:
+def _filters() -> torch.Tensor:
+    """The mel filters of transformers' `WhisperFeatureExtractor`, float64 [80, 201]."""
     from transformers import WhisperFeatureExtractor
 
-    return WhisperFeatureExtractor()
+    filters = torch.from_numpy(np.asarray(WhisperFeatureExtractor().mel_filters, dtype=np.float64))
+    return filters if filters.shape[1] == WINDOW // 2 + 1 else filters.T
 
 
 def log_mel(chunk: np.ndarray) -> torch.Tensor:
-    """Whisper's spectrogram, float32 [1, 80, 3000], of up to 30 seconds; padded and normalised by itself."""
-    features = _extractor()(chunk, sampling_rate=RATE, return_tensors="np").input_features
-    return torch.from_numpy(np.asarray(features, dtype=np.float32))
+    """Whisper's spectrogram, float32 [1, 80, 3000], of up to 30 seconds; padded and normalised by itself.
+
+    The extractor's own arithmetic is float32 or float64 by release; in float32 quiet cells are off by 3e-5.
+    """
+    sound = torch.zeros(CHUNK, dtype=torch.float64)
+    sound[: len(chunk)] = torch.from_numpy(chunk)
+    shape = torch.hann_window(WINDOW, dtype=torch.float64)
+    spectrum = torch.stft(sound, WINDOW, HOP, window=shape, return_complex=True)[:, :-1]
+    levels = (_filters() @ spectrum.abs() ** 2).clamp(min=FLOOR).log10()
+    levels = levels.maximum(levels.max() - RANGE)
+    return ((levels + 4) / 4).float()[None]
 
 
 def whisper_states(whisper: Any, chunks: Iterable[np.ndarray], steps: int) -> torch.Tensor:
