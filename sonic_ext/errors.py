@@ -15,6 +15,9 @@
     ├── Tampered            exit 3, HTTP 409    the consent ledger was altered
     ├── MissingPart         exit 4, HTTP 503    something has to be installed
     │   └── BadWeights      a model file that is damaged, foreign or unsafe
+    ├── Failed              exit 1, HTTP 500    the work itself went wrong
+    │   ├── OutOfMemory     nothing smaller was left to try
+    │   └── BrokenNumbers   a network gave infinities or not-a-numbers
     └── Cancelled           exit 130, HTTP 409  told to stop
 
 Each carries one sentence on what happened (`message`) and one on what to do (`hint`).
@@ -108,6 +111,18 @@ class MissingPart(SonicError):
 
 class BadWeights(MissingPart):
     """A model file that is there but cannot be used: cut short, of another model, or not safe to open."""
+
+
+class Failed(SonicError):
+    """The input was good and everything was there, and yet it could not be done."""
+
+
+class OutOfMemory(Failed):
+    """The device's memory does not hold the work, not even in the smallest pieces."""
+
+
+class BrokenNumbers(Failed):
+    """A network's output holds infinities or not-a-numbers."""
 
 
 class Cancelled(SonicError):

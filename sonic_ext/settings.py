@@ -25,7 +25,7 @@ class Spec:
     help: str
     """One sentence for the user; names the unit."""
     group: str = "video"
-    """Section of the form: video, motion, quality, label, placement."""
+    """Section of the form: video, motion, quality, sonic, label, placement."""
     choices: tuple[Any, ...] = ()
     """Legal values, when they are few."""
     low: float | None = None
@@ -33,7 +33,7 @@ class Spec:
     high: float | None = None
     """Largest legal value."""
     step: float | None = None
-    """Legal values are multiples of it, counted from zero (integers only)."""
+    """Step of a slider; values between are legal."""
     length: int = 0
     """Count of numbers in a tuple field."""
 
@@ -59,7 +59,7 @@ class Settings:
     min_resolution: int = _field(
         512,
         "Resolution",
-        "Short side of the video in pixels.",
+        "Short side of the video in pixels; the sonic engine rounds to multiples of 64.",
         low=256,
         high=1024,
         step=64,
@@ -150,6 +150,51 @@ class Settings:
         group="quality",
         low=0.0,
         high=30.0,
+    )
+    precision: str = _field(
+        "auto",
+        "Precision",
+        "Numbers that the networks compute with; auto is fp16 on a graphics card and fp32 on a CPU; "
+        "fp8 stores the weights in 8 bits.",
+        group="sonic",
+        choices=("auto", "fp32", "fp16", "bf16", "fp8"),
+    )
+    memory: str = _field(
+        "auto",
+        "Memory",
+        "together is fastest, branches takes a third of the working memory, offload also moves the network in "
+        "block by block; auto picks by the memory that is free. Same video.",
+        group="sonic",
+        choices=("auto", "together", "branches", "offload"),
+    )
+    shortcuts: str = _field(
+        "exact",
+        "Shortcuts",
+        "exact computes everything; null_branch leaves out a branch on every second step, deep_features the "
+        "inner layers. Faster, not the same video.",
+        group="sonic",
+        choices=("exact", "null_branch", "deep_features", "both"),
+    )
+    decoder: str = _field(
+        "temporal",
+        "Decoder",
+        "temporal is Stable Video Diffusion's own; image decodes frame by frame, with less memory and more "
+        "flicker.",
+        group="sonic",
+        choices=("temporal", "image"),
+    )
+    compiled: bool = _field(
+        False,
+        "Compile",
+        "Compiles the network first: minutes at the start, faster steps.",
+        group="sonic",
+    )
+    face_detector: str = _field(
+        "builtin",
+        "Face detector",
+        "builtin ships with the extension; yoloface and insightface need their own files.",
+        group="placement",
+        choices=("builtin", "yoloface", "insightface"),
     )
     label: str = _field(
         "start",
@@ -299,8 +344,6 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         high_enough = spec.high is None or number <= spec.high
         if not (low_enough and high_enough):
             raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
-    if spec.step and value % spec.step:
-        raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
     return value
 
 
@@ -336,7 +379,7 @@ def _expected(field: dataclasses.Field[Any]) -> str:
     words = {bool: "on or off", str: "text", int: "a whole number", float: "a number"}[kind]
     if spec.low is not None:
         words += f" from {spec.low:g} to {spec.high:.10g}"
-    return words + (f" in steps of {spec.step:g}" if spec.step else "")
+    return words
 
 
 def _out_of(field: dataclasses.Field[Any], value: Any) -> str:

@@ -180,7 +180,7 @@ def test_none_is_refused_where_there_is_a_default(name: str) -> None:
         ("face_box", [1, 2, 3, 10**400]),
         ("seed", "9" * 400),
         ("seed", "seven"),
-        ("min_resolution", 500),
+        ("min_resolution", 255),
         ("duration", 0),
         ("face_box", [1, 2, 3]),
         ("face_box", "1,2,3"),

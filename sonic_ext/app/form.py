@@ -18,8 +18,9 @@ SECTIONS: dict[str, str] = {
     "video": "Video",
     "motion": "Motion",
     "quality": "Quality (sonic engine)",
+    "sonic": "Speed and memory (sonic engine)",
     "label": "Visible label",
-    "placement": "Placement by hand",
+    "placement": "Face and placement by hand",
 }
 """Group of a setting → heading of its section, in the order of the form."""
 
@@ -109,8 +110,7 @@ def range_text(spec: Spec) -> str:
         return ", ".join(map(str, spec.choices))
     if spec.low is None or spec.high is None:
         return f"{spec.length} numbers" if spec.length else ""
-    steps = f" in steps of {spec.step:g}" if spec.step else ""
-    return f"{spec.low:g} to {spec.high:.10g}{steps}"
+    return f"{spec.low:g} to {spec.high:.10g}"
 
 
 def _control(name: str, spec: Spec, default: Any) -> Control:
