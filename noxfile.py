@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
-nox.options.sessions = ["lint", "page3", "tests"]
+nox.options.sessions = ["lint", "page3", "tests", "sonic"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.3.2"
 
 CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "noxfile.py"]
+SONIC_TESTS = [
+    *sorted(str(path) for path in Path("tests").glob("test_sonic_*.py")),
+    *(f"tests/test_{name}.py" for name in ("parity", "weights", "detectors", "preview_speech")),
+]
+"""What needs torch, which the other sessions do without."""
 PAGE_TESTS = ["tests/test_form.py", "tests/test_hosts.py", "tests/test_page.py"]
 
 
@@ -35,6 +42,29 @@ def page3(session: nox.Session) -> None:
     """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
     session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or PAGE_TESTS))
+
+
+@nox.session
+def sonic(session: nox.Session) -> None:
+    """The sonic engine, with its newest libraries."""
+    _sonic(session, "sonic")
+
+
+@nox.session(default=False)
+def sonic_forge(session: nox.Session) -> None:
+    """The sonic engine with Forge's libraries."""
+    _sonic(session, "sonic-forge")
+
+
+@nox.session(default=False)
+def sonic_a1111(session: nox.Session) -> None:
+    """The sonic engine with libraries that fit A1111."""
+    _sonic(session, "sonic-a1111")
+
+
+def _sonic(session: nox.Session, libraries: str) -> None:
+    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]")
+    session.run("python", "-m", "pytest", *(session.posargs or SONIC_TESTS))
 
 
 @nox.session(default=False)

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -67,7 +67,9 @@ class Preflight:
     seconds_needed: float
     """Forecast of the working time in seconds."""
     memory_needed: int
-    """Forecast of the peak memory in bytes."""
+    """Forecast of the peak main memory in bytes."""
+    device_memory_needed: int
+    """Forecast of the graphics card's peak memory in bytes; 0 where none is used."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
     picture: np.ndarray
@@ -130,13 +132,16 @@ def animate(
     """
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine)
+    home = store or Store()
+    engine = engines.choose(settings.engine, home.home)
     speech = _speech(audio, tick).fitted(settings)
     scene = compose(_portrait(portrait), settings, engine.size_multiple, tick)
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    animation = engine.prepare(scene, speech, settings, count, seed, tick)
-    with _private_folder(store or Store()) as (home, take_id, folder):
+    with (
+        closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
+        _private_folder(home) as (take_id, folder),
+    ):
         offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
         return home.adopt(
             take_id,
@@ -145,7 +150,7 @@ def animate(
             settings=settings,
             engine=engine.name,
             engine_version=__version__,
-            seed=seed,
+            seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
             warnings=_warnings(settings, scene, speech, *animation.warnings),
@@ -169,7 +174,7 @@ def preflight(
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick)
     count = frame_count(speech.length, settings.fps)
-    seconds_needed, memory_needed = engine.forecast(scene.width, scene.height, count)
+    cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
     return Preflight(
         engine=engine.name,
@@ -182,9 +187,10 @@ def preflight(
         face_confidence=face.confidence,
         yaw=face.yaw,
         loudness=speech.loudness,
-        seconds_needed=seconds_needed,
-        memory_needed=memory_needed,
-        warnings=_warnings(settings, scene, speech),
+        seconds_needed=cost.seconds,
+        memory_needed=cost.memory,
+        device_memory_needed=cost.device_memory,
+        warnings=_warnings(settings, scene, speech, *cost.warnings),
         picture=draw_preflight(picture, face, scene.crop),
     )
 
@@ -254,12 +260,12 @@ def _delay_sound(path: Path, seconds: float) -> None:
 
 
 @contextmanager
-def _private_folder(store: Store) -> Iterator[tuple[Store, str, Path]]:
+def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
     """A new folder in the store that goes away again unless the body succeeds."""
     store.expire()
     take_id, folder = store.open_folder()
     try:
-        yield store, take_id, folder
+        yield take_id, folder
     except BaseException:
         store.discard(take_id)
         raise

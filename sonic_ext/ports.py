@@ -58,18 +58,39 @@ class Tick(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What a video will cost, roughly."""
+
+    seconds: float
+    """Working time."""
+    memory: int
+    """Peak main memory in bytes."""
+    device_memory: int = 0
+    """Peak memory of the graphics card in bytes; 0 where none is used."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user: what was picked, what may not fit."""
+
+
 class Animation(Protocol):
-    """A prepared video whose frames have not been drawn yet."""
+    """A prepared video whose frames have not been drawn yet. Close it when done with it."""
+
+    @property
+    def seed(self) -> int:
+        """What the motion was drawn with."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences for the user."""
+        """Sentences for the user; drawing may add some."""
 
     def frames(self) -> Iterator[np.ndarray]:
         """Draw the frames in order, uint8 RGB [height, width, 3], as many as `prepare` was asked for.
 
         The array may be reused for the next frame: whoever keeps one copies it.
         """
+
+    def close(self) -> None:
+        """Give back the device and its memory. Frames that are being drawn elsewhere stop."""
 
 
 class Engine(Protocol):
@@ -88,15 +109,17 @@ class Engine(Protocol):
         Args:
             scene: picture and face at the size of the video.
             speech: the sound; longer or shorter than the video is allowed (silence follows).
-            settings: checked settings; `seed` is resolved already and given apart.
+            settings: checked settings.
             count: frames to draw, at least 1.
-            seed: 0 to 2**32 - 1.
-            tick: called at least once a second.
+            seed: 0 to 2**32 - 1; where `settings.seed` is -1, a run that was stopped goes on with its own.
+            tick: called at least once a second, or once a call of a network that takes longer.
 
         Raises:
             BadPortrait: the face cannot be animated.
+            MissingPart: weights or libraries.
+            Failed: memory ran out, or a network gave no numbers.
             Cancelled: the user asked to stop.
         """
 
-    def forecast(self, width: int, height: int, count: int) -> tuple[float, int]:
-        """Seconds and bytes of memory that `count` frames will take, roughly."""
+    def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
+        """What `count` frames will cost."""

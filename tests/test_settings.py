@@ -21,7 +21,7 @@ RANGED = [name for name, spec in describe().items() if spec.low is not None]
 CHOSEN = [name for name, spec in describe().items() if spec.choices]
 WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 """`re_param_code` of the WebUI's infotext reader."""
-GROUPS = {"video", "motion", "quality", "label", "placement"}
+GROUPS = {"video", "motion", "quality", "sonic", "label", "placement"}
 
 
 def _legal(name: str) -> st.SearchStrategy[Any]:

@@ -263,9 +263,15 @@ def preflight_text(found: Preflight) -> str:
             f"turned {abs(found.yaw):.0f}°",
             f"Loudness:   {found.loudness:.1f} LUFS",
             f"Engine:     {found.engine}",
-            f"Forecast:   {duration_text(found.seconds_needed)}, {bytes_text(found.memory_needed)} of memory",
+            f"Forecast:   {duration_text(found.seconds_needed)}, {_memory_text(found)}",
         )
     )
+
+
+def _memory_text(found: Preflight) -> str:
+    device = found.device_memory_needed
+    card = f", {bytes_text(device)} of the graphics card's" if device else ""
+    return f"{bytes_text(found.memory_needed)} of memory{card}"
 
 
 def verdict_code(found: Verification) -> int:

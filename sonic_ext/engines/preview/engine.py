@@ -9,7 +9,7 @@ import numpy as np
 
 from ...media.audio import Speech
 from ...media.scene import Scene
-from ...ports import Tick
+from ...ports import Forecast, Tick
 from ...settings import Settings
 from .fields import Motion
 from .idle import Pose, move_head, smoothed
@@ -37,7 +37,10 @@ class PreviewAnimation:
     """float [frames]."""
     shape: tuple[int, int, int]
     """Of a frame: height, width, 3."""
+    seed: int
+    """See `ports.Animation.seed`."""
     warnings: tuple[str, ...] = ()
+    """See `ports.Animation.warnings`."""
 
     def frames(self) -> Iterator[np.ndarray]:
         """See `ports.Animation.frames`; every frame is drawn into the same array."""
@@ -46,19 +49,24 @@ class PreviewAnimation:
             self.renderer.draw(mix, float(blink), frame)
             yield frame
 
+    def close(self) -> None:
+        """See `ports.Animation.close`; there is nothing to give back."""
+
 
 class PreviewEngine:
     """See `ports.Engine`.
 
     Args:
         reader: turns speech into the motion of a mouth; the shipped network by default.
+        notes: sentences for the user about why this engine draws.
     """
 
     name = "preview"
     size_multiple = 2
 
-    def __init__(self, reader: MouthReader | None = None) -> None:
+    def __init__(self, reader: MouthReader | None = None, notes: tuple[str, ...] = ()) -> None:
         self._reader = reader
+        self._notes = notes
 
     def prepare(
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
@@ -71,12 +79,13 @@ class PreviewEngine:
         tick("fitting the face", 1, 1)
         pose = move_head(track.energy, settings.fps, seed, settings.motion_scale, settings.dynamic_scale)
         mixes = mix_motions(track, pose, settings)
-        return PreviewAnimation(renderer, mixes, pose.blink, scene.picture.shape)
+        return PreviewAnimation(renderer, mixes, pose.blink, scene.picture.shape, seed, self._notes)
 
-    def forecast(self, width: int, height: int, count: int) -> tuple[float, int]:
+    def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`."""
-        pixels = width * height
-        return 1.5 + count * pixels * SECONDS_PER_PIXEL, BASE_BYTES + pixels * BYTES_PER_PIXEL
+        pixels = scene.width * scene.height
+        seconds = 1.5 + count * pixels * SECONDS_PER_PIXEL
+        return Forecast(seconds, BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
 
 
 def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 
 from ...nn.audio import AudioToBucket, AudioToToken
 from ...nn.whisper import hidden_states
-from .conditioning import bucket_windows, buckets, token_windows
+from .conditioning import STATES_PER_FRAME, bucket_windows, buckets, token_windows
 from .windows import CHUNK, LEAST, SAMPLES_PER_STEP, Counts
 
 WINDOW, HOP = 400, 160
@@ -112,10 +112,26 @@ def listen(networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tenso
     return Heard(torch.cat(tokens), networks.to_token(nothing), buckets(torch.cat(raw)))
 
 
-def hear(networks: SpeechNetworks, samples: np.ndarray, portrait: torch.Tensor) -> Heard:
-    """Tokens and buckets of speech: float32 [samples], mono, 16 kHz."""
+def hear(
+    networks: SpeechNetworks, samples: np.ndarray, portrait: torch.Tensor, frames: int | None = None
+) -> Heard:
+    """Tokens and buckets of speech.
+
+    Args:
+        networks: the three that listen.
+        samples: float32 [samples], mono, 16 kHz.
+        portrait: CLIP's embedding, [1, width].
+        frames: base frames; silence follows where the speech is shorter. None counts as the published
+            inference does: a last half frame is dropped, and all after 400 seconds.
+    """
     samples = long_enough(samples)
     counts = Counts.of(len(samples))
-    used = math.ceil(counts.audio * SAMPLES_PER_STEP / CHUNK) * CHUNK  # chunks are normalised whole
-    states = whisper_states(networks.whisper, chunked([samples[:used]]), 2 * counts.audio)
-    return listen(networks, states, portrait, counts.base)
+    steps = 2 * counts.audio
+    if frames is None:
+        frames = counts.base
+    else:
+        steps = max(steps, STATES_PER_FRAME * frames)
+        samples = np.pad(samples, (0, max(0, frames * 2 * SAMPLES_PER_STEP - len(samples))))
+    used = math.ceil(steps * SAMPLES_PER_STEP / 2 / CHUNK) * CHUNK  # chunks are normalised whole
+    states = whisper_states(networks.whisper, chunked([samples[:used]]), steps)
+    return listen(networks, states, portrait, frames)

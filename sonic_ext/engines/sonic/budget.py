@@ -1,0 +1,141 @@
+"""What a video will cost, and the way through that the free memory allows.
+
+Bytes and operations come from `footprint`, which was fitted to counts of the published networks; networks of
+another size are taken in proportion. Workspaces of the device's libraries are not counted there and stand in
+`RESERVE`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from ...errors import OutOfMemory
+from ...settings import describe
+from . import footprint
+from .device import Hardware
+from .windows import Plan
+
+RUNGS = ("together", "branches", "offload")
+"""Ways to run the UNet, from the most memory to the least; all give the same latents to rounding."""
+SAID = {
+    "together": "all branches in one batch",
+    "branches": "one branch at a time",
+    "offload": "one branch at a time, the network moved in block by block",
+}
+RESERVE = 700_000_000
+"""Bytes for the device's libraries and what they work in."""
+MARGIN = 0.92
+"""Share of the free memory that is planned with."""
+PROCESS = 900_000_000
+"""Bytes of main memory for Python, torch, the video encoder and the frames under way."""
+EFFICIENCY = {"cpu": 0.45, "other": 0.4}
+"""Share of a plain matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The costs of one video of the sonic engine."""
+
+    hardware: Hardware
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the UNet's file."""
+    side: int
+    """Of the square that the network draws, in pixels."""
+    plan: Plan
+    steps: int
+    calls: float = 3.0
+    """Branches that a step computes on average."""
+    chunk: int = 8
+    """Frames decoded at once."""
+
+    @property
+    def _elements(self) -> int:
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def _width(self) -> float:
+        """Channels as a share of the published network's."""
+        return self.shapes["conv_in.weight"][0] / footprint.CHANNELS
+
+    def device_bytes(self, rung: str, side: int | None = None) -> int:
+        """Peak memory of the device on a rung of the UNet, the decoder included."""
+        return RESERVE + max(
+            self._unet_bytes(rung, side or self.side), self._decoder_bytes(side or self.side)
+        )
+
+    def _unet_bytes(self, rung: str, side: int) -> int:
+        working = footprint.unet_activations(
+            side, side, self.plan.window, rung == "together", self.hardware.itemsize
+        )
+        resting = self._largest_block if rung == "offload" else self._elements
+        return round(resting * self.hardware.stored + working * self._width)
+
+    @property
+    def _largest_block(self) -> int:
+        sizes: Counter[str] = Counter()
+        for key, shape in self.shapes.items():
+            parts = key.split(".")
+            sizes[".".join(parts[:2]) if parts[0].endswith("_blocks") else parts[0]] += prod(shape)
+        return max(sizes.values())
+
+    def _decoder_bytes(self, side: int) -> int:
+        item = self.hardware.itemsize
+        working = footprint.vae_decode_activations(side, side, self.chunk, item)
+        return round(footprint.VAE_ELEMENTS * item + working * min(1.0, self._width))
+
+    def main_bytes(self, rung: str) -> int:
+        """Peak main memory."""
+        waiting = self._elements * self.hardware.stored if rung == "offload" else 0
+        own = self.device_bytes(rung) if self.hardware.is_cpu else 0
+        return PROCESS + waiting + own
+
+    def seconds(self, speed: float) -> float:
+        """Working time, given operations per second of a matrix product."""
+        window = footprint.unet_operations(self.side, self.side, self.plan.window)
+        share = self._elements / footprint.UNET_ELEMENTS
+        drawing = self.calls * self.steps * self.plan.count * window * share
+        decoding = self.plan.frames * footprint.vae_decode_operations(self.side, self.side)
+        reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed
+        return (drawing + decoding * min(1.0, self._width**2)) / reached
+
+    def rung(self, wanted: str, free: int) -> tuple[str, str]:
+        """Which way to take, and a sentence about it.
+
+        Args:
+            wanted: auto, or one of `RUNGS`.
+            free: bytes of the device.
+        """
+        if wanted != "auto":
+            return wanted, ""
+        if self.hardware.is_cpu:
+            return "branches", f"Memory: {SAID['branches']}, the fastest way on a processor."
+        for rung in RUNGS:
+            if self.device_bytes(rung) <= free * MARGIN:
+                return rung, f"Memory: {SAID[rung]}, since {free / GB:.1f} GB are free."
+        return RUNGS[-1], f"Memory: {SAID[RUNGS[-1]]}, since only {free / GB:.1f} GB are free."
+
+    def warning(self, rung: str, free: int) -> str:
+        """A sentence if the video is not expected to fit; empty otherwise."""
+        if self.device_bytes(rung) <= free:
+            return ""
+        return f"This needs about {self.device_bytes(rung) / GB:.1f} GB and {free / GB:.1f} GB are free. " + (
+            self._advice(free)
+        )
+
+    def refusal(self, free: int) -> OutOfMemory:
+        """The error when nothing smaller is left to try."""
+        return OutOfMemory(
+            f"Memory ran out at {self.side} × {self.side} on {self.hardware.title}.", self._advice(free)
+        )
+
+    def _advice(self, free: int) -> str:
+        spec = describe()["min_resolution"]
+        low, high, step = (int(value or 0) for value in (spec.low, spec.high, spec.step))
+        for side in range(min(high, self.side - step), low - 1, -step):
+            if self.device_bytes(RUNGS[-1], side) <= free * MARGIN:
+                return f"The largest resolution that fits is min_resolution={side}."
+        return "Close other programs that use the graphics memory, or use engine=preview."

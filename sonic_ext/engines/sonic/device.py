@@ -1,0 +1,141 @@
+"""Where the networks run and in which numbers: asked of torch, decided once per video."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import psutil
+import torch
+
+from ...errors import BadSetting
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+PROBE = 1024
+"""Side of the matrices that the speed is measured with."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and the numbers that the large networks compute with on it."""
+
+    device: str
+    """As torch names it: cuda:0, mps, cpu."""
+    dtype: torch.dtype
+    """Of UNet, VAE and CLIP; the networks that listen compute in float32 everywhere."""
+    stored_in_8_bits: bool = False
+    """Whether the UNet's weights rest as float8."""
+    title: str = "the processor"
+    """For the user."""
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether device memory and main memory are one."""
+        return self.device == "cpu"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per number."""
+        return self.dtype.itemsize
+
+    @property
+    def stored(self) -> int:
+        """Bytes per number of the resting UNet."""
+        return 1 if self.stored_in_8_bits else self.itemsize
+
+
+def hardware(precision: str, device: str | None = None) -> Hardware:
+    """The best device of this computer, and the numbers for a setting.
+
+    Args:
+        precision: auto, fp32, fp16, bf16 or fp8.
+        device: None picks CUDA or ROCm, else Apple's GPU, else the processor.
+
+    Raises:
+        BadSetting: the device cannot compute so.
+    """
+    chosen = device or best_device()
+    on_cpu = chosen == "cpu"
+    if precision == "fp16" and on_cpu:
+        raise BadSetting(
+            "precision=fp16 needs a graphics card; the processor has no such numbers.",
+            "Use precision=auto, which is fp32 on a processor, or bf16.",
+        )
+    if precision == "bf16" and chosen.startswith("cuda") and not torch.cuda.is_bf16_supported():
+        raise BadSetting(f"{torch.cuda.get_device_name(chosen)} cannot compute in bf16.", "Use fp16.")
+    usual = torch.float32 if on_cpu else torch.float16
+    dtype = torch.float32 if precision == "fp32" else HALVES.get(precision, usual)
+    return Hardware(chosen, dtype, precision == "fp8", _title(chosen))
+
+
+def _title(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return "the Apple GPU" if device == "mps" else "the processor"
+
+
+def best_device() -> str:
+    """CUDA or ROCm, else Apple's GPU, else the processor."""
+    if torch.cuda.is_available():
+        return f"cuda:{torch.cuda.current_device()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def free_memory(device: str) -> int:
+    """Bytes that may still be taken on a device, those that torch holds unused included."""
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return psutil.virtual_memory().available
+
+
+def release(device: str) -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+@contextmanager
+def released_after(device: str) -> Iterator[None]:
+    """Whatever happens inside, unused memory is given back at the end."""
+    try:
+        yield
+    finally:
+        release(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in the words of CUDA, ROCm, Apple's and the processor's allocators."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(error).lower()
+    known = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in said for words in known)
+
+
+@lru_cache(maxsize=8)
+def speed(device: str, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a matrix product, measured in a few hundredths of a second."""
+    one = torch.ones(PROBE, PROBE, device=device, dtype=dtype)
+    one @ one
+    repeats = 2 if device == "cpu" else 50
+    _finish(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        last = one @ one
+    float(last[0, 0])  # waits for the device
+    return repeats * 2 * PROBE**3 / (time.perf_counter() - began)
+
+
+def _finish(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

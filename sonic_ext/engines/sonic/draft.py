@@ -1,0 +1,92 @@
+"""Unfinished videos: latents after every step, so that a stopped run goes on where it was.
+
+    drafts/<key>.safetensors    in the private home, deleted when the video is done, or after a week
+
+The key stands for everything that the latents depend on. A file is replaced as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ...provenance.private import home_errors, private_folder, private_home, replace_file
+
+KEPT_SECONDS = 7 * 24 * 3600
+"""Drafts older than this are deleted."""
+FORM = 1
+"""Changes when the file or the meaning of its numbers does."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Where a run stands."""
+
+    latents: torch.Tensor
+    """float32 [frames, 4, height, width], on the CPU."""
+    done: int
+    """Steps finished."""
+    seed: int
+    """That the noise was drawn with."""
+    rung: str
+    """How the network ran; another way is equal to rounding only."""
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """A name for everything that the latents depend on: plain JSON values."""
+    told = json.dumps({"form": FORM, **facts}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+class Drafts:
+    """The drafts in a private home.
+
+    Raises (every method):
+        BadOutput: the file system keeps the folder from being used.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._home = private_home(home)
+        self._folder = self._home / "drafts"
+
+    def load(self, key: str) -> Draft | None:
+        """The draft of that key; None where there is none, or it was damaged."""
+        path = self._path(key)
+        with home_errors(self._home), contextlib.suppress(FileNotFoundError, SafetensorError, LookupError):
+            with safe_open(str(path), framework="pt") as file:
+                told, latents = file.metadata(), file.get_tensor("latents").clone()
+            return Draft(latents, int(told["done"]), int(told["seed"]), told["rung"])
+        return None
+
+    def save(self, key: str, draft: Draft) -> None:
+        """Keep a draft in place of the one before it."""
+        told = {"done": str(draft.done), "seed": str(draft.seed), "rung": draft.rung}
+        with home_errors(self._home):
+            private_folder(self._folder)
+            replace_file(self._path(key), save({"latents": draft.latents.contiguous()}, told))
+
+    def discard(self, key: str) -> None:
+        """Delete a draft, if it is there."""
+        with home_errors(self._home):
+            self._path(key).unlink(missing_ok=True)
+
+    def expire(self) -> None:
+        """Delete what is older than a week."""
+        with home_errors(self._home):
+            for path in self._folder.glob("*.safetensors"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > KEPT_SECONDS:
+                        path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.safetensors"

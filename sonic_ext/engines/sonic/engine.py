@@ -1,0 +1,292 @@
+"""The sonic engine: portrait and speech in, frames as a stream out."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import weights
+from ...errors import Cancelled
+from ...media.audio import Speech
+from ...media.scene import Scene, head_view
+from ...ports import Forecast, Tick
+from ...provenance.private import private_home
+from ...settings import Settings
+from .budget import Budget
+from .device import Hardware, free_memory, hardware, released_after, speed
+from .draft import Draft, Drafts, key_of
+from .networks import Networks
+from .output import Decoder, Output
+from .prepare import Prepared, prepared
+from .run import Run, begun
+from .turn import turn
+from .windows import BASE_FPS, Plan
+
+MULTIPLE = 64
+"""Sides of what the network draws are multiples of it."""
+CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.2, "both": 1.9}
+"""Branches per step on average, counted in whole calls."""
+GUIDED = ("image_guidance", "audio_guidance", "dynamic_scale", "motion_scale", "inference_steps", "shortcuts")
+"""Settings that the latents depend on, besides size and place of the head."""
+
+
+class SonicEngine:
+    """See `ports.Engine`.
+
+    Args:
+        search: where the weights are looked for; the usual places by default.
+        device: as torch names it; the best one by default.
+        home: the private home, where unfinished videos are kept.
+    """
+
+    name = "sonic"
+    size_multiple = MULTIPLE
+
+    def __init__(
+        self, search: weights.Search | None = None, device: str | None = None, home: Path | None = None
+    ) -> None:
+        self._search = search or weights.Search.default()
+        self._device = device
+        self._home = private_home(home)
+
+    def prepare(
+        self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
+    ) -> SonicAnimation:
+        """See `ports.Engine.prepare`: all the work up to the final latents."""
+        chosen = hardware(settings.precision, self._device)
+        self._require(settings)
+        unloaded = threading.Event()
+        tick = _stopping(tick, unloaded)
+        with ExitStack() as stack:
+            stack.enter_context(turn(self._home, chosen.device, tick))
+            stack.enter_context(released_after(chosen.device))
+            paths = weights.prepare(self._search, (*weights.REQUIRED, *_optional(settings)), tick)
+            job = Job(Networks(paths, chosen, tick), scene, speech, settings, count, Drafts(self._home), tick)
+            draft, notes = job.denoised(seed)
+            return SonicAnimation(job, draft, unloaded, notes, stack.pop_all())
+
+    def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
+        """See `ports.Engine.forecast`; of the weights, headers are read only."""
+        chosen = hardware(settings.precision, self._device)
+        self._require(settings)
+        path = weights.survey(self._search, [weights.UNET])["unet"].path
+        shapes = weights.shapes(weights.UNET, path) if path else {}
+        budget = _budget(chosen, shapes, settings, base_frames(count, settings))
+        free = free_memory(chosen.device)
+        rung, said = budget.rung(settings.memory, free)
+        return Forecast(
+            budget.seconds(speed(chosen.device, chosen.dtype)),
+            budget.main_bytes(rung),
+            0 if chosen.is_cpu else budget.device_bytes(rung),
+            _sentences(*_rounded(scene, settings), said, budget.warning(rung, free)),
+        )
+
+    def _require(self, settings: Settings) -> None:
+        """Fail before any work if a part is missing that the settings ask for."""
+        image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
+        weights.survey(self._search, (*weights.REQUIRED, *image)).require(image)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video of the engine."""
+
+    networks: Networks
+    scene: Scene
+    speech: Speech
+    settings: Settings
+    count: int
+    """Frames of the video."""
+    drafts: Drafts
+    tick: Tick
+
+    @cached_property
+    def view(self) -> Any:
+        """The head as the network draws it."""
+        return head_view(self.scene, self.settings, MULTIPLE)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What it will cost."""
+        shapes = weights.shapes(weights.UNET, self.networks.paths[weights.UNET.name])
+        frames = base_frames(self.count, self.settings)
+        return _budget(self.networks.hardware, shapes, self.settings, frames)
+
+    @cached_property
+    def key(self) -> str:
+        """Of the draft: everything that the latents depend on."""
+        settings, hardware = self.settings, self.networks.hardware
+        return key_of(
+            {
+                "portrait": self.scene.portrait.pixel_sha256,
+                "picture": [*self.scene.crop, *self.view.picture.shape],
+                "face": [round(side, 3) for side in self.view.face.box],
+                "speech": [self.speech.sha256, self.speech.length, self.budget.plan.frames],
+                "seed": settings.seed,
+                "numbers": [hardware.device.split(":")[0], str(hardware.dtype), hardware.stored],
+                "weights": _identities(self.networks.paths),
+                **{name: getattr(settings, name) for name in GUIDED},
+            }
+        )
+
+    def denoised(self, seed: int) -> tuple[Draft, list[str]]:
+        """The finished draft, and sentences for the user. Goes on where an earlier run stopped."""
+        self.drafts.expire()
+        free = free_memory(self.networks.hardware.device)
+        rung, said = self.budget.rung(self.settings.memory, free)
+        notes = [*_rounded(self.scene, self.settings), said, self.budget.warning(rung, free)]
+        draft = self.drafts.load(self.key)
+        if draft is not None:
+            rung = draft.rung
+            steps = self.settings.inference_steps
+            notes.append(f"Went on with an unfinished run after step {draft.done} of {steps}.")
+            if draft.done == steps:
+                return draft, list(_sentences(*notes))
+        told = prepared(self.networks, self.view, self.speech, self.budget.plan.frames, self.tick)
+        run = self._run(told, rung)
+        if draft is None:
+            draft = begun(told.conditioning, self.budget.plan, self.settings.inference_steps, seed, rung)
+        draft = run.finished(draft)
+        return draft, list(_sentences(*notes, *told.notes, *run.notes))
+
+    def _run(self, told: Prepared, rung: str) -> Run:
+        return Run(
+            self.networks,
+            told.conditioning,
+            self.settings,
+            self.budget,
+            self.drafts,
+            self.key,
+            rung,
+            self.tick,
+        )
+
+
+class SonicAnimation:
+    """See `ports.Animation`."""
+
+    def __init__(
+        self,
+        job: Job,
+        draft: Draft,
+        unloaded: threading.Event,
+        notes: Sequence[str],
+        resources: ExitStack,
+    ) -> None:
+        self.seed = draft.seed
+        self._job = job
+        self._notes = notes
+        self._unloaded = unloaded
+        self._resources = resources
+        self._decoder = Decoder(job.networks, job.budget, job.settings.decoder == "temporal")
+        self._latents = draft.latents
+        self._drawing: Generator[np.ndarray, None, None] | None = None
+        self._complete = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `ports.Animation.warnings`."""
+        return (*self._notes, *self._decoder.notes)
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """See `ports.Animation.frames`."""
+        self._drawing = self._drawn()
+        return self._drawing
+
+    def _drawn(self) -> Generator[np.ndarray, None, None]:
+        job = self._job
+        output = Output(self._latents, job.count, job.scene, job.view, job.settings, self._decoder)
+        try:
+            for frame in output.frames():
+                if self._unloaded.is_set():
+                    raise _unloaded()
+                yield frame
+            self._complete = True
+        finally:
+            self._decoder.unload()
+            if self._unloaded.is_set():
+                self._resources.close()
+
+    def close(self) -> None:
+        """See `ports.Animation.close`. The draft goes once all frames were drawn."""
+        self._unloaded.set()
+        if self._drawing is not None and self._drawing.gi_running:
+            return  # in another thread, which closes everything at its next frame
+        if self._drawing is not None:
+            self._drawing.close()
+        if self._complete:
+            self._job.drafts.discard(self._job.key)
+        self._decoder.unload()
+        self._resources.close()
+
+
+def base_frames(count: int, settings: Settings) -> int:
+    """Frames that the network draws for `count` frames of video; the last spoken sound is kept."""
+    times = settings.fps / BASE_FPS
+    if settings.motion_smoothing:  # one frame at both ends of every interpolated stretch
+        return math.ceil((count - 1) / times) + 1
+    return math.ceil(count / times)
+
+
+def _budget(
+    chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
+) -> Budget:
+    side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
+    return Budget(chosen, shapes, side, Plan(frames), settings.inference_steps, CALLS[settings.shortcuts])
+
+
+def _optional(settings: Settings) -> tuple[weights.Part, ...]:
+    image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
+    return (weights.RIFE, *image) if settings.motion_smoothing else image
+
+
+def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
+    """A sentence if the video's sides are not what was asked for."""
+    scale = settings.min_resolution / min(scene.crop.width, scene.crop.height)
+    asked = [round(side * scale) for side in (scene.crop.width, scene.crop.height)]
+    if not scene.whole:
+        asked = [settings.min_resolution] * 2  # the square may be a pixel off
+    if asked == [scene.width, scene.height]:
+        return ()
+    what = f"{asked[0]} × {asked[1]}"
+    return (
+        f"The sonic engine's sides are multiples of {MULTIPLE}: {scene.width} × {scene.height}, not {what}.",
+    )
+
+
+def _identities(paths: Mapping[str, Path]) -> list[list[Any]]:
+    """What tells the files that the latents depend on from others."""
+    names = [part.name for part in weights.REQUIRED]
+    found = [(name, paths[name].stat()) for name in names if name in paths]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
+
+
+def _sentences(*texts: str) -> tuple[str, ...]:
+    return tuple(text for text in texts if text)
+
+
+def _unloaded() -> Cancelled:
+    return Cancelled(
+        "The networks were unloaded while the video was being made.",
+        "Start it again: it goes on where it stopped.",
+    )
+
+
+def _stopping(tick: Tick, unloaded: threading.Event) -> Tick:
+    """A tick that also stops when the networks are unloaded."""
+
+    def ticked(stage: str, done: int, total: int) -> None:
+        if unloaded.is_set():
+            raise _unloaded()
+        tick(stage, done, total)
+
+    return ticked

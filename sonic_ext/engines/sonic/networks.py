@@ -1,0 +1,122 @@
+"""The networks of one video, each loaded when its stage begins.
+
+Every stage uses networks that no other stage needs, so each is dropped when its stage ends: the speech
+networks and CLIP before the UNet comes, the UNet before the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ... import weights
+from ...errors import BadWeights
+from ...nn import audio, clip, config, interpolate, unet, vae, whisper
+from ...nn.config import beside
+from ...ports import Tick
+from ...weights import Part
+from .device import Hardware
+from .speech import SpeechNetworks
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Where the weights lie, and how their networks are built and filled.
+
+    Raises (every method):
+        BadWeights: a file does not fit; the first keys and shapes are named.
+    """
+
+    paths: Mapping[str, Path]
+    """Part → safetensors file, of `weights.prepare`."""
+    hardware: Hardware
+    tick: Tick
+
+    def has(self, part: Part) -> bool:
+        """Whether an optional part is there."""
+        return part.name in self.paths
+
+    def speech(self) -> SpeechNetworks:
+        """The networks that listen, in float32."""
+        heard, listener = self._heard()
+        token_shapes, bucket_shapes = self._shapes(weights.AUDIO2TOKEN), self._shapes(weights.AUDIO2BUCKET)
+        tokens = self._read(weights.AUDIO2TOKEN, lambda: config.of_audio2token(token_shapes, heard))
+        buckets = self._read(
+            weights.AUDIO2BUCKET, lambda: config.of_audio2bucket(bucket_shapes, heard, self._seen())
+        )
+        return SpeechNetworks(
+            listener,
+            self._filled(audio.build_audio2token(tokens), weights.AUDIO2TOKEN, torch.float32),
+            self._filled(audio.build_audio2bucket(buckets), weights.AUDIO2BUCKET, torch.float32),
+        )
+
+    def _heard(self) -> tuple[dict[str, Any], Any]:
+        prefix = whisper.PREFIX
+        shapes = {key.removeprefix(prefix): shape for key, shape in self._shapes(weights.WHISPER).items()}
+        told = beside(self.paths[weights.WHISPER.name])
+        heard = self._read(weights.WHISPER, lambda: config.of_whisper(shapes, told))
+        network = whisper.build_whisper(heard)
+        return heard, self._filled(network, weights.WHISPER, torch.float32, prefix=prefix)
+
+    def clip(self) -> Any:
+        """The image encoder."""
+        return self._filled(clip.build_clip(self._seen()), weights.IMAGE_ENCODER)
+
+    def _seen(self) -> dict[str, Any]:
+        part = weights.IMAGE_ENCODER
+        return self._read(part, lambda: config.of_clip(self._shapes(part), beside(self.paths[part.name])))
+
+    def vae(self, dtype: torch.dtype | None = None) -> Any:
+        """The temporal VAE, in the hardware's numbers unless told otherwise."""
+        settings = self._read(weights.VAE, lambda: config.of_vae(self._shapes(weights.VAE)))
+        return self._filled(vae.build_vae(settings), weights.VAE, dtype)
+
+    def unet(self, device: str | None = None) -> Any:
+        """The UNet with its audio adapters; `device` is where it rests."""
+        return self._filled(unet.build_unet(self.unet_config()), weights.UNET, device=device)
+
+    def unet_config(self) -> dict[str, Any]:
+        """Arguments of the UNet, from its file's header."""
+        part = weights.UNET
+        return self._read(part, lambda: config.of_unet(self._shapes(part), beside(self.paths[part.name])))
+
+    def interpolator(self) -> Any:
+        """RIFE."""
+        return self._filled(interpolate.build_interpolator(), weights.RIFE)
+
+    def _shapes(self, part: Part) -> Mapping[str, tuple[int, ...]]:
+        return weights.shapes(part, self.paths[part.name])
+
+    def _read(self, part: Part, read: Callable[[], Made]) -> Made:
+        try:
+            return read()
+        except (LookupError, ValueError, ZeroDivisionError) as error:
+            raise BadWeights(
+                f"{self.paths[part.name]} is no {part.title}: {error} is missing or has an odd shape.",
+                f"Fetch it again: {weights.fetch_command([part])}",
+            ) from error
+
+    def _filled(
+        self,
+        network: Any,
+        part: Part,
+        dtype: torch.dtype | None = None,
+        prefix: str = "",
+        device: str | None = None,
+    ) -> Any:
+        weights.fill(
+            network,
+            part,
+            self.paths[part.name],
+            dtype=dtype or self.hardware.dtype,
+            device=device or self.hardware.device,
+            prefix=prefix,
+            tick=self.tick,
+        )
+        return network

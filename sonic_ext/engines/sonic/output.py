@@ -1,0 +1,107 @@
+"""From final latents to the frames of the video, as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+
+from ... import weights
+from ...media.paste import Paste
+from ...media.scene import HeadView, Scene
+from ...media.steady import Steady
+from ...settings import Settings
+from . import stream
+from .budget import Budget
+from .device import free_memory, is_out_of_memory, release
+from .networks import Networks
+from .stream import CHUNK, VaeDecoder
+
+
+@dataclass
+class Decoder:
+    """Decodes a chunk of latents, in smaller pieces once memory has run out. `notes` grows while it works."""
+
+    networks: Networks
+    budget: Budget
+    temporal: bool = True
+    notes: list[str] = field(default_factory=list)
+    together: int = CHUNK
+    """Frames per call of the network."""
+    _vae: VaeDecoder | None = None
+
+    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures [frames, 3, height, width] of 0 to 1 from latents [frames, 4, height / 8, width / 8].
+
+        Raises:
+            OutOfMemory: not even one frame can be decoded.
+            BrokenNumbers: infinities or not-a-numbers, in float32 too.
+        """
+        while True:
+            try:
+                return self._whole(latents)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            release(self.networks.hardware.device)
+            self._shrink()
+
+    def unload(self) -> None:
+        """Let go of the network."""
+        self._vae = None
+
+    def _shrink(self) -> None:
+        if self.together == 1:
+            raise self.budget.refusal(free_memory(self.networks.hardware.device))
+        self.together //= 2
+        self.notes.append(f"Memory ran out while decoding; went on with {self.together} frames at once.")
+
+    def _whole(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = self._vae = self._vae or self._loaded()
+        before = vae.raised
+        pictures = torch.cat([vae(part) for part in latents.split(self.together)])
+        if vae.raised and not before:
+            self.notes.append("The VAE overflowed in half precision and decodes in float32.")
+        return pictures
+
+    def _loaded(self) -> VaeDecoder:
+        return VaeDecoder(self.networks.vae() if self.temporal else self.networks.image_vae(), self.temporal)
+
+
+@dataclass(frozen=True)
+class Output:
+    """The frames of one video."""
+
+    latents: torch.Tensor
+    """float32 [base frames, 4, height, width]."""
+    count: int
+    """Frames of the video."""
+    scene: Scene
+    view: HeadView
+    settings: Settings
+    decoder: Decoder
+
+    @torch.inference_mode()
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 RGB [height, width, 3]; memory does not grow with their number."""
+        smooth = self.settings.motion_smoothing
+        between = self._between() if smooth else None
+        frames = stream.frames(self.decoder, self.latents, between, stream.times_for(self.settings.fps))
+        if smooth:
+            frames = Steady(self.view.face.box).frames(frames)
+        for frame in islice(self._pasted(frames), self.count):
+            yield frame
+
+    def _between(self) -> stream.Between:
+        networks = self.decoder.networks
+        if networks.has(weights.RIFE):
+            return stream.Rife(networks.interpolator())
+        return stream.OpticalFlow()
+
+    def _pasted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        if self.view.box is None:
+            return frames
+        return map(Paste(self.scene.picture, self.view.box).into, frames)

@@ -1,0 +1,107 @@
+"""What the network is told, made once per video from the portrait and the speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import BrokenNumbers
+from ...media.audio import Speech
+from ...media.geometry import mask_box
+from ...media.scene import HeadView
+from ...nn.attention import Tokens
+from ...nn.clip import embed
+from ...nn.vae import encode_mean
+from ...ports import Tick
+from .conditioning import mask_levels
+from .denoise import Conditioning
+from .device import released_after
+from .networks import Networks
+from .picture import clip_pixels, draw_mask, mask_values, reference
+from .speech import hear
+from .windows import RATE
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The conditioning of a video, on the network's device."""
+
+    conditioning: Conditioning
+    notes: tuple[str, ...] = ()
+    """Sentences for the user."""
+
+
+@torch.inference_mode()
+def prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick) -> Prepared:
+    """Run the image encoder, the speech networks and the VAE's encoder, once each.
+
+    Args:
+        networks: of this video.
+        view: the head as the network draws it.
+        speech: the sound; silence follows it to the end of the frames.
+        frames: base frames.
+        tick: called between the networks.
+
+    Raises:
+        BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
+    """
+    hardware = networks.hardware
+    tick("looking at the portrait", 0, 2)
+    with released_after(hardware.device):
+        portrait = _seen(networks, view.picture)
+    tick("looking at the portrait", 1, 2)
+    with released_after(hardware.device):
+        latent, notes = _encoded(networks, view.picture)
+    tick("reading the speech", 0, 1)
+    with released_after(hardware.device):
+        samples = np.concatenate(list(speech.blocks(RATE)))
+        heard = hear(networks.speech(), samples, portrait.float(), frames)
+    tick("reading the speech", 1, 1)
+    conditioning = Conditioning(
+        latent.to(hardware.dtype),
+        Tokens(portrait[:, None].to(hardware.dtype)),
+        Tokens(heard.tokens.to(hardware.dtype)),
+        Tokens(heard.silence.to(hardware.dtype)),
+        heard.buckets,
+        mask_levels(_mask(view).to(hardware.device), _grid(view.picture)),
+    )
+    return Prepared(conditioning, notes)
+
+
+def _seen(networks: Networks, picture: np.ndarray) -> torch.Tensor:
+    """CLIP's embedding, [1, width]."""
+    pixels = clip_pixels(picture).to(networks.hardware.device, networks.hardware.dtype)
+    return embed(networks.clip(), pixels)
+
+
+def _encoded(networks: Networks, picture: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The portrait's latent, [1, 4, height, width]; in float32 where half precision overflows."""
+    pixels = reference(picture).to(networks.hardware.device)
+    mean = _mean(networks.vae(), pixels)
+    if mean.isfinite().all():
+        return mean, ()
+    mean = _mean(networks.vae(torch.float32), pixels)
+    if not mean.isfinite().all():
+        raise BrokenNumbers(
+            "The VAE makes no numbers of this portrait, not even in float32.",
+            "Check its file: sonic weights check vae",
+        )
+    return mean, ("The VAE overflowed in half precision and encoded the portrait in float32.",)
+
+
+def _mean(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return encode_mean(vae, pixels.to(next(vae.parameters()).dtype))
+
+
+def _mask(view: HeadView) -> torch.Tensor:
+    height, width = view.picture.shape[:2]
+    box = mask_box(view.face.box, width, height)
+    return mask_values(draw_mask(box, (width, height), (width, height)))
+
+
+def _grid(picture: np.ndarray) -> tuple[int, int]:
+    """Height and width of the latents."""
+    return picture.shape[0] // 8, picture.shape[1] // 8

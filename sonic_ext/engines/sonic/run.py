@@ -1,0 +1,150 @@
+"""From conditioning to final latents: step by step, each kept, on whatever memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ...errors import BadOutput, BrokenNumbers
+from ...nn.savings import compiled, store_fp8
+from ...nn.streamed import streamed
+from ...ports import Tick
+from ...settings import Settings
+from .budget import RUNGS, SAID, Budget
+from .denoise import Conditioning, Denoiser
+from .device import free_memory, is_out_of_memory, release
+from .draft import Draft, Drafts
+from .guidance import Guidance
+from .networks import Networks
+from .sampling import draw_noise, sample, starting_latents
+from .schedule import Moment, Schedule, schedule
+from .windows import Plan
+
+GROUPS = {"exact": 1, "null_branch": 2, "deep_features": 2, "both": 2}
+"""Steps that a window takes before the windows move on."""
+
+
+@dataclass
+class Run:
+    """One video's way through the UNet. `notes` grows while it runs."""
+
+    networks: Networks
+    conditioning: Conditioning
+    settings: Settings
+    budget: Budget
+    drafts: Drafts
+    key: str
+    """Of the draft."""
+    rung: str
+    tick: Tick
+    notes: list[str] = field(default_factory=list)
+
+    def finished(self, draft: Draft) -> Draft:
+        """Take the steps that the draft lacks.
+
+        Raises:
+            OutOfMemory: on every rung; names the largest resolution that fits.
+            BrokenNumbers: infinities or not-a-numbers in the latents.
+            Cancelled: from `tick`; the draft stays.
+        """
+        levels = schedule(self.settings.inference_steps)
+        while draft.done < levels.steps:
+            try:
+                draft = self._on_rung(draft, levels)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                draft = self.drafts.load(self.key) or draft
+            else:
+                break
+            # Outside of `except`: the error's frames hold what has to be given back.
+            release(self.networks.hardware.device)
+            self._step_down()
+        return draft
+
+    def _step_down(self) -> None:
+        lower = RUNGS.index(self.rung) + 1
+        if lower == len(RUNGS) or self.networks.hardware.is_cpu and RUNGS[lower] == "offload":
+            raise self.budget.refusal(free_memory(self.networks.hardware.device))
+        self.rung = RUNGS[lower]
+        self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
+
+    @torch.inference_mode()
+    def _on_rung(self, draft: Draft, levels: Schedule) -> Draft:
+        unet = self._unet()
+        predict = self._ticking(self._denoiser(unet), draft.done, levels)
+        group = GROUPS[self.settings.shortcuts]
+        latents = draft.latents.to(self.networks.hardware.device)
+        with self._placed(unet):
+            for done, latents in sample(predict, latents, levels, self.budget.plan, draft.done, group):
+                self._check(latents, done)
+                draft = replace(draft, latents=latents.cpu(), done=done, rung=self.rung)
+                self._save(draft)
+        return draft
+
+    def _unet(self) -> Any:
+        unet = self.networks.unet("cpu" if self.rung == "offload" else None)
+        if self.networks.hardware.stored_in_8_bits:
+            store_fp8(unet, self.networks.hardware.dtype)
+        if self.settings.compiled:
+            problem = compiled(unet)
+            self.notes.extend([problem] if problem else [])
+        return unet
+
+    def _placed(self, unet: Any) -> AbstractContextManager[Any]:
+        return streamed(unet, self.networks.hardware.device) if self.rung == "offload" else nullcontext()
+
+    def _denoiser(self, unet: Any) -> Denoiser:
+        settings = self.settings
+        return Denoiser(
+            unet,
+            self.conditioning,
+            Guidance(settings.image_guidance, settings.audio_guidance),
+            head=settings.motion_scale,
+            expression=settings.dynamic_scale,
+            together=self.rung == "together",
+            null_branch=settings.shortcuts in ("null_branch", "both"),
+            deep_features=settings.shortcuts in ("deep_features", "both"),
+        )
+
+    def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
+        total, finished = levels.steps * self.budget.plan.count, done * self.budget.plan.count
+        self.tick("denoising", finished, total)
+
+        def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
+            nonlocal finished
+            v = predict(x, moment, frames, first)
+            finished += 1
+            self.tick("denoising", finished, total)
+            return v
+
+        return ticked
+
+    def _check(self, latents: torch.Tensor, done: int) -> None:
+        if latents.isfinite().all():
+            return
+        dtype = str(self.networks.hardware.dtype).removeprefix("torch.")
+        half = self.networks.hardware.dtype is torch.float16
+        raise BrokenNumbers(
+            f"The latents hold no numbers after step {done} of {self.settings.inference_steps} "
+            f"(precision={self.settings.precision}: {dtype}).",
+            "Use precision=bf16 or fp32." if half else "Check the weights: sonic weights check",
+        )
+
+    def _save(self, draft: Draft) -> None:
+        try:
+            self.drafts.save(self.key, draft)
+        except BadOutput as error:
+            said = f"This run could not be continued if it were stopped: {error.message}"
+            self.notes.extend([] if said in self.notes else [said])
+
+
+def begun(conditioning: Conditioning, plan: Plan, steps: int, seed: int, rung: str) -> Draft:
+    """A draft with no step done. The noise comes from the CPU: a seed means the same on every device."""
+    portrait = conditioning.portrait.float().cpu()
+    noise = draw_noise(torch.Generator().manual_seed(seed), plan.frames, tuple(portrait.shape[-2:]))
+    return Draft(starting_latents(portrait, noise, schedule(steps)), 0, seed, rung)

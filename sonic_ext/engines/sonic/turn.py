@@ -1,0 +1,42 @@
+"""One video at a time on a device, also across processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ...ports import Tick
+from ...provenance.private import home_errors, private_folder
+
+POLL = 0.5
+"""Seconds between two tries."""
+
+
+@contextmanager
+def turn(home: Path, device: str, tick: Tick) -> Iterator[None]:
+    """Wait until no other video is being made on the device, then keep it while inside.
+
+    The system frees the lock of a process that died.
+    """
+    with home_errors(home):
+        private_folder(home)
+        name = f"sonic-{device.replace(':', '-')}.lock"
+        lock = FileLock(str(home / name), thread_local=False)  # may be given back by another thread
+    while not _taken(lock, home):
+        tick("waiting for another video on this device", 0, 1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _taken(lock: FileLock, home: Path) -> bool:
+    with home_errors(home):
+        try:
+            lock.acquire(timeout=POLL)
+        except Timeout:
+            return False
+    return True

@@ -1,0 +1,143 @@
+"""A network's configuration, read off the shapes of its weights.
+
+What shapes cannot tell, the widths of attention heads, comes from a `config.json` beside the file where there
+is one, and is that of the published networks otherwise. Sources of the rules: the published configurations of
+Stable Video Diffusion, OpenCLIP ViT-H/14 and Whisper.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from . import clip, unet, vae, whisper
+
+Shapes = Mapping[str, tuple[int, ...]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+HEAD = 64
+"""Channels per attention head of the UNet and of Whisper."""
+CLIP_HEAD = 80
+"""Channels per attention head of OpenCLIP ViT-H/14."""
+STATES = 10
+"""Steps of hidden states that make one frame's audio tokens."""
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """The `config.json` in a file's folder; empty where there is none or it is unreadable as JSON."""
+    try:
+        values = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def of_unet(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Arguments of `UNetSpatioTemporalConditionModel`."""
+    blocks = _count(shapes, "down_blocks.{}.resnets.0.spatial_res_block.conv1.weight")
+    names = [f"down_blocks.{number}" for number in range(blocks)]
+    channels = [shapes[f"{name}.resnets.0.spatial_res_block.conv1.weight"][0] for name in names]
+    crossed = [any(key.startswith(f"{name}.attentions.") for key in shapes) for name in names]
+    attention = names[crossed.index(True)] + ".attentions.0"
+    kinds = ["CrossAttnDownBlockSpatioTemporal" if cross else "DownBlockSpatioTemporal" for cross in crossed]
+    return {
+        **unet.CONFIG,
+        "in_channels": shapes["conv_in.weight"][1],
+        "out_channels": shapes["conv_out.weight"][0],
+        "down_block_types": kinds,
+        "up_block_types": [kind.replace("Down", "Up") for kind in reversed(kinds)],
+        "block_out_channels": channels,
+        "layers_per_block": _count(shapes, "down_blocks.0.resnets.{}.spatial_res_block.conv1.weight"),
+        "addition_time_embed_dim": shapes["add_embedding.linear_1.weight"][1] // 3,
+        "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
+        "cross_attention_dim": shapes[f"{attention}.transformer_blocks.0.attn2.to_k.weight"][1],
+        "transformer_layers_per_block": _count(shapes, attention + ".transformer_blocks.{}.norm1.weight"),
+        "num_attention_heads": told.get("num_attention_heads") or [max(1, side // HEAD) for side in channels],
+    }
+
+
+def of_vae(shapes: Shapes) -> dict[str, Any]:
+    """Arguments of the temporal VAE; its decoder mirrors its encoder."""
+    widths = _decoder_widths(shapes)
+    return {
+        **vae.CONFIG,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "layers_per_block": _count(shapes, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
+    }
+
+
+def _decoder_widths(shapes: Shapes) -> list[int]:
+    levels = _count(shapes, "encoder.down_blocks.{}.resnets.0.conv1.weight")
+    return [shapes[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)]
+
+
+def of_clip(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Arguments of `CLIPVisionConfig`."""
+    hidden, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
+    patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
+    kept = {key: told[key] for key in ("hidden_act", "layer_norm_eps") if key in told}
+    return {
+        **clip.CONFIG,
+        **kept,
+        "hidden_size": hidden,
+        "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
+        "projection_dim": shapes["visual_projection.weight"][0],
+        "num_hidden_layers": _count(shapes, "vision_model.encoder.layers.{}.mlp.fc1.weight"),
+        "num_attention_heads": told.get("num_attention_heads") or max(1, hidden // CLIP_HEAD),
+        "image_size": math.isqrt(patches) * patch,
+        "patch_size": patch,
+    }
+
+
+def of_whisper(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Arguments of `WhisperConfig`; keys of the encoder without prefix."""
+    width, mels, _ = shapes["conv1.weight"]
+    return {
+        **whisper.CONFIG,
+        "num_mel_bins": mels,
+        "d_model": width,
+        "encoder_layers": _count(shapes, "layers.{}.fc1.weight"),
+        "encoder_attention_heads": told.get("encoder_attention_heads") or max(1, width // HEAD),
+        "encoder_ffn_dim": shapes["layers.0.fc1.weight"][0],
+        "max_source_positions": shapes["embed_positions.weight"][0],
+    }
+
+
+def of_audio2token(shapes: Shapes, heard: Mapping[str, Any]) -> dict[str, int]:
+    """Arguments of `AudioToToken` for the hidden states of a speech encoder's configuration."""
+    width = shapes["norm.weight"][0]
+    return {
+        "seq_len": STATES,
+        "blocks": heard["encoder_layers"] + 1,
+        "channels": heard["d_model"],
+        "intermediate_dim": shapes["proj1.weight"][0],
+        "output_dim": width,
+        "context_tokens": shapes["proj3.weight"][0] // width,
+    }
+
+
+def of_audio2bucket(shapes: Shapes, heard: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, int]:
+    """Arguments of `AudioToBucket` for a speech encoder and an image encoder."""
+    portrait = seen["projection_dim"]
+    return {
+        "seq_len": (shapes["proj1.weight"][1] - portrait) // heard["d_model"],
+        "blocks": 1,
+        "channels": heard["d_model"],
+        "clip_channels": portrait,
+        "intermediate_dim": shapes["proj1.weight"][0],
+        "output_dim": 1,
+        "context_tokens": shapes["proj3.weight"][0],
+    }
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """How many keys there are with 0, 1, 2, … in the pattern."""
+    number = 0
+    while pattern.format(number) in shapes:
+        number += 1
+    return number

@@ -1,0 +1,619 @@
+"""The sonic engine from end to end, with a tiny random set of weights in the published files' form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spoken import MEDIA, one_second
+
+torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
+pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
+
+import tiny_sonic  # noqa: E402
+
+from sonic_ext import weights  # noqa: E402
+from sonic_ext.app import cli  # noqa: E402
+from sonic_ext.engines.sonic import budget as budgets  # noqa: E402
+from sonic_ext.engines.sonic import device, engine, output, prepare, run, turn, windows  # noqa: E402
+from sonic_ext.engines.sonic.draft import Draft, Drafts  # noqa: E402
+from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine, base_frames  # noqa: E402
+from sonic_ext.errors import (  # noqa: E402
+    BadSetting,
+    BadWeights,
+    BrokenNumbers,
+    Cancelled,
+    MissingPart,
+    OutOfMemory,
+)
+from sonic_ext.media.audio import read_speech  # noqa: E402
+from sonic_ext.media.image import read_portrait  # noqa: E402
+from sonic_ext.media.scene import Scene, compose  # noqa: E402
+from sonic_ext.settings import Settings  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+)
+PORTRAIT = MEDIA / "portrait_01.jpg"
+CONSENT = ("--consent-face", "synthetic", "--consent-voice", "synthetic")
+SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=2, seed=7, framing="crop")
+SECONDS = 0.24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks: more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder, in a path that is not ASCII."""
+    return tiny_sonic.write(tmp_path_factory.mktemp("models") / "Gewichte 模型")
+
+
+@pytest.fixture
+def found(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The command line finds the tiny set."""
+    monkeypatch.setenv("SONIC_MODELS", str(models))
+    return models
+
+
+@pytest.fixture
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees three frames at once instead of 25: what is tested does not depend on it."""
+    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=3, shift=1))
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of the shipped speech."""
+    return one_second(tmp_path_factory.mktemp("speech") / "one second.wav")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A square around the face of a shipped portrait."""
+    return compose(read_portrait(PORTRAIT), SMALL, engine.MULTIPLE)
+
+
+def quiet(*_: object) -> None:
+    """A `Tick` that shows nothing."""
+
+
+class Stopper:
+    """A `Tick` that stops once a number of denoising calls are done."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage == "denoising" and done >= self.after:
+            raise Cancelled
+
+
+def made(
+    models: Path,
+    scene: Scene,
+    spoken: Path,
+    settings: Settings = SMALL,
+    tick: Any = quiet,
+    home: Path | None = None,
+    count: int = 6,
+) -> SonicAnimation:
+    search = weights.Search(own=models)
+    speech = replace(read_speech(spoken), limit=SECONDS)
+    return SonicEngine(search, home=home).prepare(scene, speech, settings, count, 7, tick)
+
+
+def digest(animation: SonicAnimation) -> str:
+    """Of every frame."""
+    found = hashlib.sha256()
+    for frame in animation.frames():
+        found.update(frame.tobytes())
+    animation.close()
+    return found.hexdigest()
+
+
+# The whole way
+
+
+def test_from_the_command_line_through_the_gate(
+    found: Path, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "out put.mp4"
+    words = ["animate", str(PORTRAIT), str(spoken), "-o", str(video), "--engine", "sonic", *CONSENT, "--json"]
+    words += ["--set", "min_resolution=256", "--set", "inference_steps=1", "--set", "seed=0"]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out)
+    assert (told["engine"], told["seed"], told["fps"], told["frames"]) == ("sonic", 0, 25, 25)
+    assert (told["width"], told["height"]) == (256, 256)
+    assert cli.main(["verify", str(video), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "intact"
+
+
+def test_preflight_tells_the_cost_and_the_way(
+    found: Path, spoken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["preflight", str(PORTRAIT), str(spoken), "--engine", "sonic", "--set", "min_resolution=300"]
+    assert cli.main([*words, "--set", "framing=crop", "--json"]) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out)
+    assert (told["engine"], told["width"], told["height"]) == ("sonic", 320, 320)
+    assert told["seconds_needed"] > 0
+    assert told["memory_needed"] > 1e8
+    said = " ".join(told["warnings"])
+    assert "320 × 320, not 300 × 300" in said
+    assert "one branch at a time" in said
+
+
+def test_auto_takes_what_is_there(
+    models: Path, monkeypatch: pytest.MonkeyPatch, spoken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = []
+    for folder in ("", str(models)):
+        monkeypatch.setenv("SONIC_MODELS", folder)
+        assert cli.main(["preflight", str(PORTRAIT), str(spoken), "--json"]) == 0
+        engines.append(json.loads(capsys.readouterr().out)["engine"])
+    assert engines == ["preview", "sonic"]
+
+
+def test_missing_weights_name_the_command(
+    tmp_path: Path, spoken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SONIC_MODELS", str(tmp_path))
+    output = str(tmp_path / "out.mp4")
+    words = ["animate", str(PORTRAIT), str(spoken), "-o", output, "--engine", "sonic", *CONSENT]
+    assert cli.main(words) == 4
+    said = capsys.readouterr().err
+    assert (
+        "sonic weights fetch unet audio2token audio2bucket whisper vae image_encoder --accept-licences"
+        in said
+    )
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize("framing", ["crop", "whole"])
+@pytest.mark.parametrize("smooth", [True, False])
+def test_as_many_frames_as_asked_for(models: Path, spoken: Path, framing: str, smooth: bool) -> None:
+    settings = Settings.from_mapping(
+        {**SMALL.to_dict(), "framing": framing, "motion_smoothing": smooth, "inference_steps": 1}
+    )
+    portrait = read_portrait(MEDIA / "wide_threequarter.jpg")
+    scene = compose(portrait, settings, engine.MULTIPLE)
+    animation = made(models, scene, spoken, settings, count=9)
+    frames = [frame.copy() for frame in animation.frames()]
+    animation.close()
+    assert len(frames) == 9
+    assert {frame.shape for frame in frames} == {(scene.height, scene.width, 3)}
+    assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
+    repeated = [np.array_equal(one, other) for one, other in zip(frames[::2], frames[1::2], strict=False)]
+    assert all(repeated) is not smooth
+
+
+@given(
+    st.integers(1, 5000),
+    st.sampled_from([25, 50]),
+    st.booleans(),
+)
+def test_the_last_sound_is_kept(count: int, fps: int, smooth: bool) -> None:
+    base = base_frames(count, Settings(fps=fps, motion_smoothing=smooth))
+    times = round(fps / 12.5)
+    shown = (base - 1) * times + 1 if smooth else base * times
+    fewer = (base - 2) * times + 1 if smooth else (base - 1) * times
+    assert fewer < count <= shown or base == 1
+    assert math.isclose(fps / times, 12.5)
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_one_frame_of_speech_is_enough(models: Path, scene: Scene, spoken: Path) -> None:
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), count=1)
+    assert len(list(animation.frames())) == 1
+    animation.close()
+
+
+# Drafts
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize("shortcuts", ["exact", "both"])
+def test_a_stopped_run_goes_on_to_the_same_frames(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, shortcuts: str
+) -> None:
+    settings = replace(SMALL, inference_steps=3, shortcuts=shortcuts)
+    whole = made(models, scene, spoken, settings, home=tmp_path / "one")
+    calls = whole._job.budget.plan.count
+    want = digest(whole)
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, settings, Stopper(2 * calls), tmp_path / "two")
+    (kept,) = (tmp_path / "two" / "drafts").glob("*.safetensors")
+    again = made(models, scene, spoken, settings, home=tmp_path / "two")
+    assert any("Went on with an unfinished run after step 1 of 3" in text for text in again.warnings)
+    assert kept.exists()
+    assert digest(again) == want
+    assert not kept.exists()
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_a_run_stopped_while_decoding_goes_on_there(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    first = made(models, scene, spoken, home=tmp_path)
+    next(first.frames())
+    first.close()
+    told: list[str] = []
+    again = made(models, scene, spoken, tick=lambda stage, *_: told.append(stage), home=tmp_path)
+    assert "denoising" not in told
+    assert len(list(again.frames())) == 6
+    again.close()
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize(
+    "change", [{"seed": 8}, {"dynamic_scale": 1.1}, {"audio_guidance": 5.0}, {"inference_steps": 3}]
+)
+def test_another_video_begins_anew(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, SMALL, Stopper(3), tmp_path)
+    other = made(models, scene, spoken, replace(SMALL, **change), home=tmp_path)
+    assert not any("unfinished" in text for text in other.warnings)
+    other.close()
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_an_unfinished_run_keeps_its_drawn_seed(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    settings = replace(SMALL, seed=-1)
+    search, speech = weights.Search(own=models), replace(read_speech(spoken), limit=SECONDS)
+    maker = SonicEngine(search, home=tmp_path)
+    with pytest.raises(Cancelled):
+        maker.prepare(scene, speech, settings, 6, 111, Stopper(3))
+    again = maker.prepare(scene, speech, settings, 6, 222, quiet)
+    assert again.seed == 111
+    again.close()
+
+
+def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) -> None:
+    settings = ["min_resolution=256", "inference_steps=3", "seed=5"]
+    words = ["animate", str(PORTRAIT), str(spoken), "--engine", "sonic", *CONSENT, "--json"]
+    words += [word for each in settings for word in ("--set", each)]
+    environment = {**os.environ, "SONIC_MODELS": str(models), "OMP_NUM_THREADS": "1"}
+
+    def started(home: str) -> subprocess.Popen[str]:
+        place = {**environment, "SONIC_HOME": str(tmp_path / home)}
+        line = [sys.executable, "-m", "sonic_ext", *words, "-o", str(tmp_path / f"{home}.mp4")]
+        return subprocess.Popen(line, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    killed = started("home")
+    drafts = Drafts(tmp_path / "home")
+    until = time.monotonic() + 120
+    while not (step := _done(tmp_path / "home")) and killed.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+    killed.communicate()
+    assert step in (1, 2)
+    assert drafts.load(next((tmp_path / "home" / "drafts").glob("*.safetensors")).stem) is not None
+    out, err = started("home").communicate()
+    told = json.loads(out)
+    assert any("Went on with an unfinished run" in text for text in told["warnings"]), err
+    assert not (tmp_path / "home" / "sonic-cpu.lock").exists() or _free(tmp_path / "home")
+
+
+def _done(home: Path) -> int:
+    """Steps of the only draft, 0 before there is one."""
+    for path in (home / "drafts").glob("*.safetensors"):
+        draft = Drafts(home).load(path.stem)
+        return draft.done if draft else 0
+    return 0
+
+
+def _free(home: Path) -> bool:
+    with turn.turn(home, "cpu", Stopper(10**9)):
+        return True
+
+
+def test_a_damaged_draft_is_no_draft(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path)
+    drafts.save("key", Draft(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
+    loaded = drafts.load("key")
+    assert loaded is not None
+    assert (loaded.done, loaded.seed, loaded.rung) == (3, 9, "branches")
+    assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
+    path = tmp_path / "drafts" / "key.safetensors"
+    path.write_bytes(path.read_bytes()[:40])
+    assert drafts.load("key") is None
+    drafts.discard("key")
+    drafts.discard("key")
+    assert not path.exists()
+
+
+def test_old_drafts_are_deleted(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path)
+    for name in ("old", "new"):
+        drafts.save(name, Draft(torch.ones(1), 1, 1, "branches"))
+    os.utime(tmp_path / "drafts" / "old.safetensors", (0, 0))
+    drafts.expire()
+    assert drafts.load("old") is None
+    assert drafts.load("new") is not None
+
+
+# Memory
+
+
+def _out_of_memory() -> Exception:
+    return torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_less_memory_is_tried_and_said(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = digest(made(models, scene, spoken, replace(SMALL, memory="branches"), home=tmp_path / "one"))
+    real, denied = run.Denoiser.__call__, []
+
+    def tight(self: Any, *arguments: Any) -> Any:
+        if self.together:
+            denied.append(1)
+            raise _out_of_memory()
+        return real(self, *arguments)
+
+    monkeypatch.setattr(run.Denoiser, "__call__", tight)
+    animation = made(models, scene, spoken, replace(SMALL, memory="together"), home=tmp_path / "two")
+    assert denied == [1]
+    assert any("Memory ran out; went on with one branch at a time" in text for text in animation.warnings)
+    assert digest(animation) == want
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_where_nothing_smaller_is_left_the_largest_size_is_named(
+    models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise _out_of_memory()
+
+    monkeypatch.setattr(run.Denoiser, "__call__", full)
+    with pytest.raises(OutOfMemory, match=r"Memory ran out at 256 × 256 on the processor"):
+        made(models, scene, spoken)
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_decoding_goes_on_with_fewer_frames(
+    models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = output.VaeDecoder.__call__
+
+    def tight(self: Any, latents: Any) -> Any:
+        if len(latents) > 2:
+            raise _out_of_memory()
+        return real(self, latents)
+
+    monkeypatch.setattr(output.VaeDecoder, "__call__", tight)
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1))
+    assert len(list(animation.frames())) == 6
+    assert [text for text in animation.warnings if "decoding" in text] == [
+        "Memory ran out while decoding; went on with 4 frames at once.",
+        "Memory ran out while decoding; went on with 2 frames at once.",
+    ]
+    animation.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"), True),
+        (RuntimeError("HIP out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_counts_as_memory(error: Exception, is_memory: bool) -> None:
+    assert device.is_out_of_memory(error) is is_memory
+
+
+CARD = device.Hardware("cuda:0", torch.float16, title="a card")
+
+
+def published(side: int = 512, hardware: device.Hardware = CARD) -> budgets.Budget:
+    return budgets.Budget(hardware, weights.UNET.shapes, side, windows.Plan(125), 25)
+
+
+def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
+    needs = [published().device_bytes(rung) for rung in budgets.RUNGS]
+    assert needs == sorted(needs, reverse=True)
+    assert len(set(needs)) == len(needs)
+    for rung in budgets.RUNGS:
+        sizes = [published(side).device_bytes(rung) for side in range(256, 1025, 64)]
+        assert sizes == sorted(sizes)
+
+
+def test_auto_takes_the_first_rung_that_fits_and_says_why() -> None:
+    plan = published()
+    for rung in budgets.RUNGS:
+        free = int(plan.device_bytes(rung) / budgets.MARGIN) + 10**6
+        chosen, said = plan.rung("auto", free)
+        assert chosen == rung
+        assert f"{free / 1e9:.1f} GB are free" in said
+        assert plan.warning(chosen, free) == ""
+    assert plan.rung("branches", 0) == ("branches", "")
+
+
+def test_what_does_not_fit_names_the_largest_size_that_does() -> None:
+    plan = published(1024)
+    free = int(published(768).device_bytes("offload") / budgets.MARGIN) + 10**6
+    assert "min_resolution=768" in plan.warning("offload", free)
+    assert "min_resolution=768" in plan.refusal(free).hint
+    assert "engine=preview" in plan.refusal(10**6).hint
+
+
+def test_the_forecast_follows_steps_and_length() -> None:
+    plan = published()
+    twice = replace(plan, steps=50)
+    assert plan.seconds(1e14) * 1.8 < twice.seconds(1e14) < plan.seconds(1e14) * 2
+    # 10 s of video are 12.5 PFLOP in the UNet
+    assert 0.8 < plan.seconds(1.0) * budgets.EFFICIENCY["other"] / 12.9e15 < 1.2
+
+
+# Numbers and files that go wrong
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_broken_numbers_name_step_and_setting(
+    models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = run.Denoiser.__call__
+
+    def broken(self: Any, x: Any, moment: Any, *more: Any) -> Any:
+        v = real(self, x, moment, *more)
+        return v * math.nan if moment.step == 1 else v
+
+    monkeypatch.setattr(run.Denoiser, "__call__", broken)
+    with pytest.raises(BrokenNumbers, match=r"after step 2 of 2 \(precision=auto: float32\)"):
+        made(models, scene, spoken, home=tmp_path)
+    assert _done(tmp_path) == 1
+
+
+def test_a_portrait_that_overflows_is_encoded_in_float32(
+    models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, kinds = prepare.encode_mean, []
+
+    def overflowing(vae: Any, pixels: Any) -> Any:
+        kinds.append(pixels.dtype)
+        mean = real(vae, pixels)
+        return mean if pixels.dtype is torch.float32 else mean * math.inf
+
+    monkeypatch.setattr(prepare, "encode_mean", overflowing)
+    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=2, shift=1))
+    animation = made(models, scene, spoken, replace(SMALL, precision="bf16", inference_steps=1))
+    assert kinds == [torch.bfloat16, torch.float32]
+    assert any("encoded the portrait in float32" in text for text in animation.warnings)
+    animation.close()
+
+
+def test_half_precision_needs_a_card() -> None:
+    with pytest.raises(BadSetting, match="precision=fp16"):
+        device.hardware("fp16", "cpu")
+    assert device.hardware("auto", "cpu").dtype is torch.float32
+    assert device.hardware("bf16", "cpu").dtype is torch.bfloat16
+    assert device.hardware("fp8", "cpu").stored == 1
+
+
+def test_a_file_of_another_form_is_named(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    path = folder / weights.UNET.local_names[0]
+    tensors = load_file(path)
+    key = next(key for key in tensors if key.endswith("attn2.processor.to_k_ip.0.weight"))
+    tensors[key] = tensors[key][:, :5].contiguous()
+    save_file(tensors, path)
+    with pytest.raises(BadWeights, match=r"to_k_ip"):
+        made(folder, scene, spoken)
+
+
+# Turns
+
+
+def test_one_video_at_a_time_on_a_device(tmp_path: Path) -> None:
+    waited: list[str] = []
+
+    def impatient(stage: str, done: int, total: int) -> None:
+        waited.append(stage)
+        raise Cancelled
+
+    with turn.turn(tmp_path, "cuda:0", quiet):
+        with pytest.raises(Cancelled), turn.turn(tmp_path, "cuda:0", impatient):
+            raise AssertionError("two at once")
+        with turn.turn(tmp_path, "cpu", quiet):
+            pass
+    assert waited == ["waiting for another video on this device"]
+    with turn.turn(tmp_path, "cuda:0", quiet):
+        pass
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_the_turn_lasts_until_the_animation_is_closed(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=tmp_path)
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, tick=_impatient, home=tmp_path)
+    animation.close()
+    animation.close()
+    made(models, scene, spoken, tick=_impatient, home=tmp_path).close()
+
+
+def _impatient(stage: str, done: int, total: int) -> None:
+    if stage.startswith("waiting"):
+        raise Cancelled
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_unloading_while_frames_are_drawn_stops_politely(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=tmp_path)
+    frames = animation.frames()
+    next(frames)
+    caught: list[BaseException] = []
+    began, closed = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        began.set()
+        closed.wait(30)
+        try:
+            list(frames)
+        except Cancelled as error:
+            caught.append(error)
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    began.wait(30)
+    animation.close()
+    closed.set()
+    drawing.join(60)
+    assert list(frames) == []
+    with turn.turn(tmp_path, "cpu", _impatient):
+        pass
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_a_failed_run_gives_its_turn_back(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, tick=Stopper(0), home=tmp_path)
+    with turn.turn(tmp_path, "cpu", _impatient):
+        pass
+
+
+def test_missing_image_decoder_is_said_before_any_work(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingPart, match="image_vae") as caught:
+        made(models, scene, spoken, replace(SMALL, decoder="image"), home=tmp_path)
+    assert "sonic weights fetch image_vae" in caught.value.hint
