@@ -162,8 +162,8 @@ class Settings:
     memory: str = _field(
         "auto",
         "Memory",
-        "together is fastest, branches takes a third of the working memory, offload also moves the network in "
-        "block by block; auto picks by the memory that is free. Same video.",
+        "together is fastest, branches takes a third of the working memory, offload also moves the network "
+        "in block by block; auto picks by the memory that is free. Same video.",
         group="sonic",
         choices=("auto", "together", "branches", "offload"),
     )

@@ -32,7 +32,7 @@ MARGIN = 0.92
 PROCESS = 900_000_000
 """Bytes of main memory for Python, torch, the video encoder and the frames under way."""
 EFFICIENCY = {"cpu": 0.45, "other": 0.4}
-"""Share of a plain matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
+"""Share of a matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
 GB = 1e9
 
 

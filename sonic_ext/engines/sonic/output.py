@@ -92,8 +92,7 @@ class Output:
         frames = stream.frames(self.decoder, self.latents, between, stream.times_for(self.settings.fps))
         if smooth:
             frames = Steady(self.view.face.box).frames(frames)
-        for frame in islice(self._pasted(frames), self.count):
-            yield frame
+        yield from islice(self._pasted(frames), self.count)
 
     def _between(self) -> stream.Between:
         networks = self.decoder.networks

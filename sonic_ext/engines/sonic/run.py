@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,7 +68,7 @@ class Run:
 
     def _step_down(self) -> None:
         lower = RUNGS.index(self.rung) + 1
-        if lower == len(RUNGS) or self.networks.hardware.is_cpu and RUNGS[lower] == "offload":
+        if lower == len(RUNGS) or (self.networks.hardware.is_cpu and RUNGS[lower] == "offload"):
             raise self.budget.refusal(free_memory(self.networks.hardware.device))
         self.rung = RUNGS[lower]
         self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
@@ -78,11 +78,11 @@ class Run:
         unet = self._unet()
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
         group = GROUPS[self.settings.shortcuts]
-        latents = draft.latents.to(self.networks.hardware.device)
+        before = draft.latents.to(self.networks.hardware.device)
         with self._placed(unet):
-            for done, latents in sample(predict, latents, levels, self.budget.plan, draft.done, group):
-                self._check(latents, done)
-                draft = replace(draft, latents=latents.cpu(), done=done, rung=self.rung)
+            for done, after in sample(predict, before, levels, self.budget.plan, draft.done, group):
+                self._check(after, done)
+                draft = replace(draft, latents=after.cpu(), done=done, rung=self.rung)
                 self._save(draft)
         return draft
 
