@@ -1,26 +1,31 @@
 """The frame between two frames by optical flow, for when no network for it is at hand. CPU only.
 
 Dense flow is found in both directions (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
-arXiv 1603.03590). At every pixel of the middle frame some explanations compete: the motion that either flow
-says, no motion at all, and a surface that only one of the frames shows. The one under which both frames agree
-best there wins.
+arXiv 1603.03590) and moved to the pixels of the middle frame. There every pixel takes the motion, of its own
+or of its neighbours, under which both frames agree best (Barnes et al., "PatchMatch", 2009). Where they agree
+under none, a surface shows in only one of them, and that one is believed.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+FINEST = 1
+"""Halvings of the half-size pictures at which the search ends."""
 ROUNDS = 2
 """How often a flow is looked up again where it says the pixel came from; motion edges then move along."""
+STEPS = (10, 3)
+"""Pixels of the half-size pictures, how far off neighbours are asked for their motion."""
 REACH = 5
 """Pixels, side of the square over which agreement is judged."""
-SOFTNESS = 1.5
-"""Levels by which one explanation must be worse than another to weigh e times less."""
-STRAY = 1.0
-"""Pixels by which both flows must disagree for a surface to count as hidden in the other frame."""
+SOFTNESS = 3.0
+"""Levels by which an explanation must be worse than the best to count for nothing."""
+STRAY = 0.5
+"""Pixels of the half-size pictures by which both flows differ where a surface is hidden in one frame."""
 HIDDEN = 6.0
 """Levels of disagreement from which a surface seen once is the better explanation."""
 ROOM = 48
@@ -41,6 +46,7 @@ class FlowInterpolator:
 
     def __init__(self) -> None:
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._search.setFinestScale(FINEST)
 
     def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """The frame half-way between two.
@@ -70,21 +76,27 @@ class FlowInterpolator:
         return result
 
     def _moved(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        ahead, back = self._flows(first, second)
+        height, width = first.shape[:2]
+        before, after = _half(first), _half(second)
+        ahead, back = self._search.calc(before, after, None), self._search.calc(after, before, None)
+        flow = _agreed(before, after, [_at_middle(ahead), -_at_middle(back)])
+        scale = width / before.shape[1], height / before.shape[0]
         still = _judged(first, second)
+        hidden = still.doubt > HIDDEN
         ways = [
-            _along(first, second, _at_middle(ahead)),
-            _along(first, second, -_at_middle(back)),
+            _along(first, second, cv2.resize(flow, (width, height)) * np.float32(scale)),
             still,
-            _Way(first, _lone(ahead, back, still.doubt)),
-            _Way(second, _lone(back, ahead, still.doubt)),
+            _Way(first, _lone(ahead, back, hidden)),
+            _Way(second, _lone(back, ahead, hidden)),
         ]
         return _blended(ways)
 
-    def _flows(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels, float32 [height, width, 2]: first → second, and back."""
-        before, after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second))
-        return self._search.calc(before, after, None), self._search.calc(after, before, None)
+
+def _half(picture: np.ndarray) -> np.ndarray:
+    """Luma at half the size, uint8."""
+    height, width = picture.shape[:2]
+    size = max(16, (width + 1) // 2), max(16, (height + 1) // 2)
+    return cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
 
 
 def _grown(left: int, top: int, width: int, height: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -101,14 +113,46 @@ def _brightest(picture: np.ndarray) -> np.ndarray:
 
 def _at_middle(flow: np.ndarray) -> np.ndarray:
     """A flow, given at its first frame, at the pixels of the middle frame that it passes through."""
-    height, width = flow.shape[:2]
-    # Half the size is as fine as the search itself.
-    small = cv2.resize(flow, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-    scale = np.array([small.shape[1] / width, small.shape[0] / height], np.float32)
-    passing, here = small, _pixels(*small.shape[:2])
+    passing, here = flow, _pixels(*flow.shape[:2])
     for _ in range(ROUNDS):
-        passing = _looked_up(small, here - passing * (scale / 2))
-    return cv2.resize(passing, (width, height), interpolation=cv2.INTER_LINEAR)
+        passing = _looked_up(flow, here - passing * np.float32(0.5))
+    return passing
+
+
+def _agreed(before: np.ndarray, after: np.ndarray, flows: list[np.ndarray]) -> np.ndarray:
+    """The flow at the middle frame, float32 [height, width, 2], under which both frames agree best."""
+    here = _pixels(*before.shape)
+    best, least = np.zeros_like(here), _around(cv2.absdiff(before, after))
+    for flow in flows:
+        best, least = _better(before, after, here, (best, least), flow)
+    for step, (x, y) in product(STEPS, ((1, 0), (-1, 0), (0, 1), (0, -1))):
+        asked = _shifted(best, x * step, y * step)
+        best, least = _better(before, after, here, (best, least), asked)
+    return best
+
+
+def _better(
+    before: np.ndarray,
+    after: np.ndarray,
+    here: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray],
+    flow: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flow and doubt, each taken from `held` or from `flow`, whichever is doubted less."""
+    half = flow * np.float32(0.5)
+    doubt = _around(cv2.absdiff(_looked_up(before, here - half), _looked_up(after, here + half)))
+    best, least = held
+    mask = cv2.compare(doubt, least, cv2.CMP_LT)
+    cv2.copyTo(flow, mask, best)
+    return best, cv2.min(doubt, least)
+
+
+def _shifted(values: np.ndarray, x: int, y: int) -> np.ndarray:
+    """Moved by whole pixels; the border goes on."""
+    height, width = values.shape[:2]
+    grown = cv2.copyMakeBorder(values, max(y, 0), max(-y, 0), max(x, 0), max(-x, 0), cv2.BORDER_REPLICATE)
+    top, left = max(-y, 0), max(-x, 0)
+    return grown[top : top + height, left : left + width]
 
 
 def _along(first: np.ndarray, second: np.ndarray, flow: np.ndarray) -> _Way:
@@ -127,17 +171,18 @@ def _around(values: np.ndarray) -> np.ndarray:
     return cv2.boxFilter(values, cv2.CV_32F, (REACH, REACH))
 
 
-def _lone(own: np.ndarray, other: np.ndarray, still: np.ndarray) -> np.ndarray:
+def _lone(own: np.ndarray, other: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Doubt, float32 [height, width], that a frame alone shows what belongs here.
 
     Args:
-        own: flow from this frame, pixels.
+        own: flow from this frame, at half the size.
         other: flow back to it.
-        still: doubt that nothing moved; what did not move is not hidden.
+        hidden: bool [height, width], where standing still explains nothing.
     """
     returned = own + _looked_up(other, _pixels(*own.shape[:2]) + own)
-    stray = cv2.boxFilter(cv2.magnitude(*cv2.split(returned)), cv2.CV_32F, (REACH, REACH))
-    return np.where((stray > STRAY) & (still > HIDDEN), np.float32(HIDDEN), np.float32(1e3))
+    stray = _around(cv2.magnitude(*cv2.split(returned)))
+    stray = cv2.resize(stray, hidden.shape[::-1])
+    return np.where((stray > STRAY) & hidden, np.float32(HIDDEN), np.float32(1e3))
 
 
 def _blended(ways: list[_Way]) -> np.ndarray:
@@ -145,13 +190,18 @@ def _blended(ways: list[_Way]) -> np.ndarray:
     least = ways[0].doubt
     for way in ways[1:]:
         least = cv2.min(least, way.doubt)
-    total = cv2.exp((least - ways[0].doubt) / SOFTNESS)
+    total = _weight(ways[0], least)
     picture = ways[0].picture
     for way in ways[1:]:
-        weight = cv2.exp((least - way.doubt) / SOFTNESS)
+        weight = _weight(way, least)
         picture = cv2.blendLinear(picture, way.picture, total, weight)
         total = total + weight
     return picture
+
+
+def _weight(way: _Way, least: np.ndarray) -> np.ndarray:
+    """1 where a way is the least doubted, 0 where it is doubted by `SOFTNESS` levels more."""
+    return cv2.max(cv2.addWeighted(least, 1 / SOFTNESS, way.doubt, -1 / SOFTNESS, 1.0), 0.0)
 
 
 def _pixels(height: int, width: int) -> np.ndarray:
