@@ -18,7 +18,7 @@ import numpy as np
 
 from .geometry import Box
 
-SIDE = 160
+SIDE = 128
 """Pixels, longest side of the small pictures that motion is measured in; half and a quarter come first."""
 HALVINGS = (4, 2, 1)
 ROUNDS = 6
@@ -33,8 +33,12 @@ UNTOUCHED = 0.05
 """Pixels; frames that would move less stay as they are, bit for bit."""
 LIMIT = 0.005
 """Largest correction, as a share of the frame's shorter side; what moves further is no tremble."""
+FEW = 0.15
+"""Share of the frame that must lie clear of the head for its motion to be measured apart."""
 RIGID = (-0.05, -0.05, 1.05, 0.6)
 """Left, top, right, bottom of what counts as head, as shares of the face box: mouth and jaw left out."""
+EDGE = 0.015
+"""Share of the frame's shorter side that is left out at its edges."""
 HEAD, AROUND = 0.15, 0.4
 """Room about the face box, as a share of it, in which all moves with the head, and where nothing does."""
 
@@ -72,12 +76,19 @@ class _View:
         size = max(8, round((right - left) * scale)), max(8, round((bottom - top) * scale))
         grid = _grid(*size)
         shares = (grid + np.float32(0.5)) / np.array(size, np.float32)
-        places = shares * np.array([right - left, bottom - top], np.float32) + np.array([left, top], np.float32)
+        places = shares * np.array([right - left, bottom - top], np.float32) + np.array(
+            [left, top], np.float32
+        )
         weights = np.ones(size[::-1], np.float32)
         if hole is not None:
             inside = (places > (hole.left, hole.top)) & (places < (hole.right, hole.bottom))
             weights[inside.all(axis=2)] = 0
         return _Level(size[0] / (right - left), weights, places - np.array(centre, np.float32), grid)
+
+    @property
+    def open(self) -> float:
+        """Share of the part that counts."""
+        return float(self._levels[-1].weights.mean())
 
     def pictures(self, frame: np.ndarray) -> list[np.ndarray]:
         """The part's luma at all sizes, float32, coarse to fine, of a frame uint8 [height, width, 3]."""
@@ -89,8 +100,8 @@ class _View:
     def motion(self, before: list[np.ndarray], after: list[np.ndarray], guess: np.ndarray) -> np.ndarray:
         """float64 [3]: x, y in pixels of the frame, and the turn in pixels at `radius`, clockwise."""
         found = guess
-        for level, *pair in zip(self._levels, before, after, strict=True):
-            found = self._refined(level, *pair, found, guess)
+        for level, first, second in zip(self._levels, before, after, strict=True):
+            found = self._refined(level, first, second, found, guess)
         return found
 
     def _refined(
@@ -119,7 +130,7 @@ class _View:
         turn = (down * level.arms[..., 0] - across * level.arms[..., 1]) / np.float32(self.radius)
         slopes = np.stack([across, down, turn]).reshape(3, -1)
         off = (seen - before).ravel()
-        doubt = max(DOUBT, 1.5 * float(np.median(np.abs(off))))
+        doubt = max(DOUBT, 1.5 * float(np.median(np.abs(off[::5]))))
         weights = level.weights.ravel() / (1 + (off / doubt) ** 2)
         weighted = slopes * weights
         ridge = RIDGE * float(weights.sum())
@@ -160,9 +171,10 @@ class Steady:
             if len(waiting) > self._reach:
                 yield body.corrected(waiting.popleft(), _missing(path, len(path) - 1 - self._reach))
         while body is not None and waiting:
-            yield body.corrected(waiting.popleft(), _missing(path, len(path) - 1 - len(waiting)))
+            held = waiting.popleft()
             if len(path) > self._reach + 1 + len(waiting):
                 path.popleft()
+            yield body.corrected(held, _missing(path, len(path) - 1 - len(waiting)))
 
 
 class _Body:
@@ -171,40 +183,43 @@ class _Body:
     def __init__(self, box: Box, height: int, width: int) -> None:
         self._limit = LIMIT * min(height, width)
         face = box.clipped(width, height)
-        self._centre = face.centre
-        head = _share(face, RIGID).clipped(width, height)
-        self._head = _View(head, face.centre, None)
-        self._rest = _View(Box(0, 0, width, height), face.centre, face.expanded(HEAD))
+        head = _View(_share(face, RIGID).clipped(width, height), face.centre, None)
+        rest = _View(_rim(width, height), face.centre, face.expanded(AROUND))
+        # A frame that the head fills moves as one piece.
+        self._views = [head, rest] if rest.open > FEW else [head]
         self._grid = _grid(width, height)
         self._arms = self._grid - np.array(face.centre, np.float32) + np.float32(0.5)
         self._share = _belonging(self._arms, face)[..., None]
-        self._before: tuple[list[np.ndarray], list[np.ndarray]] | None = None
-        self._path = np.zeros((2, 3))
+        self._before: list[list[np.ndarray]] = []
+        self._path = np.zeros((len(self._views), 3))
 
     def followed(self, frame: np.ndarray) -> np.ndarray:
-        """Where head and surroundings are now, float64 [2, 3]: x, y, turn since the first frame, pixels."""
-        seen = self._head.pictures(frame), self._rest.pictures(frame)
-        if self._before is not None:
-            head = self._head.motion(self._before[0], seen[0], np.zeros(3))
-            guess = head * (1, 1, self._rest.radius / self._head.radius)
-            rest = self._rest.motion(self._before[1], seen[1], guess)
-            self._path = self._path + np.stack([head, rest])
+        """Where each view is now, float64 [views, 3]: x, y, turn since the first frame, pixels."""
+        seen = [view.pictures(frame) for view in self._views]
+        if self._before:
+            head = self._views[0].motion(self._before[0], seen[0], np.zeros(3))
+            motions = [head]
+            for view, before, after in zip(self._views[1:], self._before[1:], seen[1:], strict=True):
+                guess = head * (1, 1, view.radius / self._views[0].radius)
+                motions.append(view.motion(before, after, guess))
+            self._path = self._path + np.stack(motions)
         self._before = seen
         return self._path
 
     def corrected(self, frame: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """The frame with head and surroundings moved by float64 [2, 3]; itself when that is next to nothing."""
+        """The frame with each view moved by float64 [views, 3]; itself when that is next to nothing."""
         missing = np.clip(missing, -self._limit, self._limit)
         if np.abs(missing).max() < UNTOUCHED:
             return frame
-        head = _moved(self._arms, missing[0], self._head.radius)
-        rest = _moved(self._arms, missing[1], self._rest.radius)
-        places = self._grid - (rest + (head - rest) * self._share)
-        return cv2.remap(frame, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        head, *rest = (
+            _moved(self._arms, motion, view.radius) for view, motion in zip(self._views, missing, strict=True)
+        )
+        shift = rest[0] + (head - rest[0]) * self._share if rest else head
+        return cv2.remap(frame, self._grid - shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _missing(path: deque[np.ndarray], index: int) -> np.ndarray:
-    """How far the smooth path lies from the path itself at `index`, float64 [2, 3]."""
+    """How far the smooth path lies from the path itself at `index`, float64 [views, 3]."""
     places = np.stack(path)
     offsets = np.arange(len(places)) - index
     degree = min(2, len(places) - 1)
@@ -235,6 +250,12 @@ def _share(box: Box, shares: tuple[float, float, float, float]) -> Box:
     left, top, right, bottom = shares
     inner = Box(left * box.width, top * box.height, right * box.width, bottom * box.height)
     return inner.shifted(box.left, box.top)
+
+
+def _rim(width: int, height: int) -> Box:
+    """The frame without its edge, where what moves comes and goes."""
+    edge = EDGE * min(width, height)
+    return Box(edge, edge, width - edge, height - edge)
 
 
 def _belonging(arms: np.ndarray, face: Box) -> np.ndarray:

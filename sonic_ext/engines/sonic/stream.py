@@ -7,6 +7,8 @@ grow with the length of the video. A chunk is float32 [frames, 3, height, width]
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from ...errors import BrokenNumbers
 from ...media.flow import FlowInterpolator
+from ...media.steady import Steady
 from ...nn.interpolate import Interpolator, padded
 from .sampling import SCALING
 
@@ -21,6 +24,8 @@ CHUNK = 8
 """Frames that the published inference decodes together."""
 BASE_RATE = 12.5
 """Frames per second of the latents."""
+STEADY_REACH = 3
+"""Frames of 12.5 a second that the jitter filter looks ahead and back."""
 
 
 class Decode(Protocol):
@@ -54,10 +59,9 @@ class VaeDecoder:
 
     def __init__(self, vae: Any, temporal: bool = True) -> None:
         self._vae = vae
-        self._extra: dict[str, Any] = {"temporal": temporal}
+        self._temporal = temporal
         self.raised = False
 
-    @torch.no_grad()
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
         """See `Decode`."""
         pictures = self._decoded(latents)
@@ -70,8 +74,9 @@ class VaeDecoder:
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
         weight = self._weight()
         unscaled = (latents / SCALING).to(weight.device, weight.dtype)
-        frames = {"num_frames": len(latents)} if self._extra["temporal"] else {}
-        return self._vae.decode(unscaled, **frames).sample.float()
+        frames = {"num_frames": len(latents)} if self._temporal else {}
+        with torch.no_grad():
+            return self._vae.decode(unscaled, **frames).sample.float()
 
     def _weight(self) -> torch.Tensor:
         return next(self._vae.decoder.parameters())
@@ -149,6 +154,27 @@ def held(chunks: Iterable[torch.Tensor], times: int) -> Iterator[torch.Tensor]:
             yield frame.expand(times, -1, -1, -1)
 
 
+def steadied(chunks: Iterable[torch.Tensor], steady: Steady, chunk: int = CHUNK) -> Iterator[torch.Tensor]:
+    """Chunks without the tremble of the whole head; before interpolation, which would slow it down.
+
+    Args:
+        chunks: all of one device.
+        steady: made for the face's place in the frames, with a reach of `STEADY_REACH`.
+        chunk: most frames in a chunk that comes out.
+    """
+    device = torch.device("cpu")
+
+    def single() -> Iterator[np.ndarray]:
+        nonlocal device
+        for part in chunks:
+            device = part.device
+            yield from _levels(part)
+
+    frames = steady.frames(single())
+    while part := list(islice(frames, chunk)):
+        yield torch.from_numpy(np.stack(part)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
 def pictures(chunks: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
     """Single frames, uint8 RGB [height, width, 3], rounded to the nearest level."""
     for chunk in chunks:
@@ -161,21 +187,42 @@ def _levels(chunk: torch.Tensor) -> np.ndarray:
     return done
 
 
-def frames(
-    decode: Decode, latents: torch.Tensor, between: Between | None, times: int, chunk: int = CHUNK
-) -> Iterator[np.ndarray]:
-    """Everything here in a row: final latents in, uint8 RGB frames [height, width, 3] out.
+@dataclass(frozen=True)
+class Finish:
+    """What is done to decoded pictures."""
 
-    Args:
-        decode: see `decoded`.
-        latents: float32 [n, 4, height, width], scaled, on the CPU.
-        between: interpolates to `times` · n - (`times` - 1) frames; None shows each of the n frames `times`
-            times.
-        times: see `times_for`.
-        chunk: frames decoded together.
-    """
-    made = decoded(decode, latents, chunk)
-    return pictures(held(made, times) if between is None else interpolated(made, between, times))
+    times: int = 2
+    """Frames per frame, see `times_for`."""
+    between: Between | None = None
+    """Interpolates; None shows every frame `times` times instead."""
+    steady: Steady | None = None
+    """Takes the tremble out; None leaves it."""
+    chunk: int = CHUNK
+    """Frames decoded together."""
+
+    def frames(self, decode: Decode, latents: torch.Tensor) -> Iterator[np.ndarray]:
+        """Final latents in, frames out: decode → steady → interpolate → 8 bits.
+
+        Args:
+            decode: see `decoded`.
+            latents: float32 [n, 4, height, width], scaled, on the CPU.
+
+        Yields:
+            `count(n)` arrays, uint8 RGB [8 · height, 8 · width, 3].
+
+        Raises:
+            BrokenNumbers: see `decoded`.
+        """
+        chunks = decoded(decode, latents, self.chunk)
+        if self.steady is not None:
+            chunks = steadied(chunks, self.steady, self.chunk)
+        if self.between is None:
+            return pictures(held(chunks, self.times))
+        return pictures(interpolated(chunks, self.between, self.times))
+
+    def count(self, frames: int) -> int:
+        """How many frames come of `frames` latents, at least 1."""
+        return self.times * frames - (0 if self.between is None else self.times - 1)
 
 
 def times_for(fps: float) -> int:
@@ -202,7 +249,6 @@ class Rife:
         self._network = network
         self._batch = batch
 
-    @torch.no_grad()
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """See `Between`."""
         pairs = zip(first.split(self._batch), second.split(self._batch), strict=True)
@@ -212,7 +258,9 @@ class Rife:
         weight = next(self._network.parameters())
         height, width = first.shape[-2:]
         grown = (padded(frame.to(weight.device, weight.dtype)) for frame in (first, second))
-        return self._network(*grown).frame[..., :height, :width].to(first).clamp_(0, 1)
+        with torch.no_grad():
+            made = self._network(*grown).frame
+        return made[..., :height, :width].to(first).clamp_(0, 1)
 
 
 class OpticalFlow:
