@@ -209,7 +209,8 @@ class _Body:
     def corrected(self, frame: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """The frame with each view moved by float64 [views, 3]; itself when that is next to nothing."""
         missing = np.clip(missing, -self._limit, self._limit)
-        if np.abs(missing).max() < UNTOUCHED:
+        missing[np.abs(missing).max(axis=1) < UNTOUCHED] = 0
+        if not missing.any():
             return frame
         head, *rest = (
             _moved(self._arms, motion, view.radius) for view, motion in zip(self._views, missing, strict=True)

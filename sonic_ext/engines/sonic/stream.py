@@ -95,7 +95,7 @@ def decoded(decode: Decode, latents: torch.Tensor, chunk: int = CHUNK) -> Iterat
     """
     for start in range(0, len(latents), chunk):
         part = latents[start : start + chunk]
-        yield _checked(decode(part).float(), start).clamp_(0, 1)
+        yield _checked(decode(part).float(), start).clamp(0, 1)
 
 
 def _checked(pictures: torch.Tensor, start: int) -> torch.Tensor:
