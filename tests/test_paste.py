@@ -163,7 +163,9 @@ def test_the_picture_given_is_not_drawn_on(picture: np.ndarray) -> None:
     assert np.array_equal(picture, before)
 
 
-@pytest.mark.parametrize("box", [Box(-1, 0, 50, 50), Box(0, 0, 50, 400), Box(20, 20, 20, 60), Box(30, 9, 20, 60)])
+@pytest.mark.parametrize(
+    "box", [Box(-1, 0, 50, 50), Box(0, 0, 50, 400), Box(20, 20, 20, 60), Box(30, 9, 20, 60)]
+)
 def test_a_place_outside_the_picture_is_refused(picture: np.ndarray, box: Box) -> None:
     with pytest.raises(ValueError, match="in a picture of 384 × 384"):
         Paste(picture, box)
@@ -172,7 +174,9 @@ def test_a_place_outside_the_picture_is_refused(picture: np.ndarray, box: Box) -
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60), st.integers(1, 60), st.integers(1, 80))
 def test_any_place_and_size_works(left: int, top: int, width: int, height: int, side: int) -> None:
     ground = np.full((100, 100, 3), 77, np.uint8)
-    done = Paste(ground, Box(left, top, left + width, top + height)).into(np.full((side, side, 3), 80, np.uint8))
+    done = Paste(ground, Box(left, top, left + width, top + height)).into(
+        np.full((side, side, 3), 80, np.uint8)
+    )
     assert done.shape == ground.shape
     assert 77 <= done.min() <= done.max() <= 80
 
@@ -195,7 +199,9 @@ def test_the_head_is_a_square_of_the_portraits_pixels(name: str, resolution: int
     sx, sy = scene.width / portrait.width, scene.height / portrait.height
     assert np.abs(np.subtract(view.box, square.scaled(sx, sy))).max() <= 0.5 + 1e-6
     # What the square shows is what lies in its place in the scene, up to the resampling.
-    small = cv2.resize(view.picture, (int(view.box.width), int(view.box.height)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        view.picture, (int(view.box.width), int(view.box.height)), interpolation=cv2.INTER_AREA
+    )
     assert apart(small, cut(scene.picture, view.box)).mean() < 1.5
 
 

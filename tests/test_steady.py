@@ -143,7 +143,9 @@ def test_as_many_frames_come_out_in_order(scene: Scene, count: int) -> None:
     frames = [np.clip(scene.picture.astype(int) + 3 * step, 0, 255).astype(np.uint8) for step in range(count)]
     after = steadied(scene, frames)
     assert len(after) == count
-    assert [np.abs(a.astype(int) - b).mean() < 1 for a, b in zip(after, frames, strict=True)] == [True] * count
+    assert [np.abs(a.astype(int) - b).mean() < 1 for a, b in zip(after, frames, strict=True)] == [
+        True
+    ] * count
 
 
 def test_the_array_that_comes_in_may_be_reused(scene: Scene) -> None:

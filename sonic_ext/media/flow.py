@@ -24,10 +24,12 @@ REACH = 5
 """Pixels, side of the square over which agreement is judged."""
 SOFTNESS = 3.0
 """Levels by which an explanation must be worse than the best to count for nothing."""
-STRAY = 0.5
+STRAY = 2.0
 """Pixels of the half-size pictures by which both flows differ where a surface is hidden in one frame."""
-HIDDEN = 6.0
+HIDDEN = 30.0
 """Levels of disagreement from which a surface seen once is the better explanation."""
+NEVER = 1000.0
+"""Levels of doubt that nothing reaches."""
 ROOM = 48
 """Pixels around what differs that the flow gets to see."""
 
@@ -81,13 +83,12 @@ class FlowInterpolator:
         ahead, back = self._search.calc(before, after, None), self._search.calc(after, before, None)
         flow = _agreed(before, after, [_at_middle(ahead), -_at_middle(back)])
         scale = width / before.shape[1], height / before.shape[0]
-        still = _judged(first, second)
-        hidden = still.doubt > HIDDEN
+        strays = [cv2.resize(_stray(*pair), (width, height)) for pair in ((ahead, back), (back, ahead))]
         ways = [
             _along(first, second, cv2.resize(flow, (width, height)) * np.float32(scale)),
-            still,
-            _Way(first, _lone(ahead, back, hidden)),
-            _Way(second, _lone(back, ahead, hidden)),
+            _judged(first, second),
+            _Way(first, _lone(*strays)),
+            _Way(second, _lone(*reversed(strays))),
         ]
         return _blended(ways)
 
@@ -171,18 +172,20 @@ def _around(values: np.ndarray) -> np.ndarray:
     return cv2.boxFilter(values, cv2.CV_32F, (REACH, REACH))
 
 
-def _lone(own: np.ndarray, other: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def _stray(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far from itself a pixel comes back along both flows, pixels, float32 [height, width]."""
+    returned = own + _looked_up(other, _pixels(*own.shape[:2]) + own)
+    return _around(cv2.magnitude(*cv2.split(returned)))
+
+
+def _lone(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Doubt, float32 [height, width], that a frame alone shows what belongs here.
 
     Args:
-        own: flow from this frame, at half the size.
-        other: flow back to it.
-        hidden: bool [height, width], where standing still explains nothing.
+        own: how far its pixels stray; those that the other frame hides do.
+        other: how far those of the other frame do.
     """
-    returned = own + _looked_up(other, _pixels(*own.shape[:2]) + own)
-    stray = _around(cv2.magnitude(*cv2.split(returned)))
-    stray = cv2.resize(stray, hidden.shape[::-1])
-    return np.where((stray > STRAY) & hidden, np.float32(HIDDEN), np.float32(1e3))
+    return np.where((own > STRAY) & (own > other), np.float32(HIDDEN), np.float32(NEVER))
 
 
 def _blended(ways: list[_Way]) -> np.ndarray:
