@@ -20,14 +20,15 @@ ROUNDS = 2
 """How often a flow is looked up again where it says the pixel came from; motion edges then move along."""
 STEPS = (10, 3)
 """Pixels of the half-size pictures, how far off neighbours are asked for their motion."""
-REACH = 5
+REACH = 3
 """Pixels, side of the square over which agreement is judged."""
 SOFTNESS = 3.0
 """Levels by which an explanation must be worse than the best to count for nothing."""
-STRAY = 2.0
+STRAY = 1.0
 """Pixels of the half-size pictures by which both flows differ where a surface is hidden in one frame."""
-HIDDEN = 30.0
-"""Levels of disagreement from which a surface seen once is the better explanation."""
+HIDDEN = 60.0
+"""Levels of disagreement from which a surface seen once is the better explanation, where its pixels stray by
+`STRAY`; less, the further they do."""
 NEVER = 1000.0
 """Levels of doubt that nothing reaches."""
 ROOM = 48
@@ -185,7 +186,8 @@ def _lone(own: np.ndarray, other: np.ndarray) -> np.ndarray:
         own: how far its pixels stray; those that the other frame hides do.
         other: how far those of the other frame do.
     """
-    return np.where((own > STRAY) & (own > other), np.float32(HIDDEN), np.float32(NEVER))
+    surer = cv2.max(own - other, STRAY)
+    return np.where((own > STRAY) & (own > other), np.float32(HIDDEN * STRAY) / surer, np.float32(NEVER))
 
 
 def _blended(ways: list[_Way]) -> np.ndarray:
