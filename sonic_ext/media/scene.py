@@ -101,6 +101,65 @@ def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+@dataclass(frozen=True)
+class HeadView:
+    """The square that a network draws, and where it belongs."""
+
+    picture: np.ndarray
+    """uint8 RGB [side, side, 3], read-only, of the portrait's own pixels."""
+    face: Face
+    """In its pixels."""
+    box: Box | None
+    """Its place in the scene's picture, in whole pixels; None when the scene is this square itself."""
+
+
+def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
+    """The head of a scene as a square for a network.
+
+    Of a scene that is kept whole it is what `framing=crop` would show, moved to the nearest pixels of the
+    scene's picture so that what is drawn in the square fits back without a shift. Nothing beyond the
+    portrait's edges is made up: there the square is smaller, and enlarged all the same.
+
+    Args:
+        scene: as composed with these settings.
+        settings: `min_resolution` and `expand_ratio` count here.
+        multiple: of which the side is one; nearest to `min_resolution`.
+    """
+    size = video_size(1, 1, settings.min_resolution, multiple)
+    if not scene.whole and (scene.width, scene.height) == size:
+        return HeadView(scene.picture, scene.face, None)
+    box = _head_box(scene, settings)
+    source = _in_portrait(scene, box)
+    picture = Image.fromarray(np.ascontiguousarray(scene.portrait.rgb))
+    pixels: np.ndarray = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=source), dtype=np.uint8)
+    pixels.setflags(write=False)
+    sx, sy = size[0] / box.width, size[1] / box.height
+    return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box)
+
+
+def _head_box(scene: Scene, settings: Settings) -> Box:
+    """Whole pixels of the scene's picture, at least one."""
+    if not scene.whole:
+        return Box(0, 0, scene.width, scene.height)
+    portrait, (sx, sy) = scene.portrait, _scale(scene)
+    face = scene.face.box.scaled(1 / sx, 1 / sy)
+    square = Box(*crop_square(face, settings.expand_ratio, portrait.width, portrait.height))
+    left, top, right, bottom = square.scaled(sx, sy).clipped(scene.width, scene.height).rounded()
+    return Box(left, top, max(right, left + 1), max(bottom, top + 1))
+
+
+def _in_portrait(scene: Scene, box: Box) -> Box:
+    """A box of the scene's picture in the portrait's pixels."""
+    sx, sy = _scale(scene)
+    inside = box.scaled(1 / sx, 1 / sy).shifted(scene.crop.left, scene.crop.top)
+    return inside.clipped(scene.portrait.width, scene.portrait.height)
+
+
+def _scale(scene: Scene) -> tuple[float, float]:
+    """The scene's pixels per pixel of the portrait."""
+    return scene.width / scene.crop.width, scene.height / scene.crop.height
+
+
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 RIGHT_EYE = (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)

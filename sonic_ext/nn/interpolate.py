@@ -123,14 +123,20 @@ def _resized(x: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def warp(frame: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """The frame [batch, c, h, w] looked up at each pixel plus `flow` [batch, 2, h, w]; its border goes on."""
+    """The frame [batch, c, h, w] looked up at each pixel plus `flow` [batch, 2, h, w]; its border goes on.
+
+    In float32 whatever the frame is in: half precision cannot say places to a fraction of a pixel.
+    """
     height, width = frame.shape[-2:]
-    down = torch.linspace(-1, 1, height, device=frame.device, dtype=frame.dtype)
-    across = torch.linspace(-1, 1, width, device=frame.device, dtype=frame.dtype)
-    x = across + flow[:, 0] * (2 / (width - 1))
-    y = down[:, None] + flow[:, 1] * (2 / (height - 1))
+    down = torch.linspace(-1, 1, height, device=frame.device)
+    across = torch.linspace(-1, 1, width, device=frame.device)
+    x = across + flow[:, 0].float() * (2 / (width - 1))
+    y = down[:, None] + flow[:, 1].float() * (2 / (height - 1))
     grid = torch.stack([x, y], dim=-1)
-    return functional.grid_sample(frame, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    seen = functional.grid_sample(
+        frame.float(), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return seen.to(frame.dtype)
 
 
 def padded(frames: torch.Tensor, multiple: int = MULTIPLE) -> torch.Tensor:
