@@ -165,7 +165,8 @@ def prepared(
     nothing = torch.cat([x[:, :4], torch.zeros_like(x[:, 4:])], dim=1)
     if rung["together"]:
         return lambda: torch.stack(call.together([nothing, x]))
-    return lambda: torch.stack(call.in_turn([nothing, x], bool(rung["share"])))
+    in_turn = call.in_turn_shared if rung["share"] else call.in_turn
+    return lambda: torch.stack(in_turn([nothing, x]))
 
 
 class Peak:

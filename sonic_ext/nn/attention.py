@@ -152,9 +152,9 @@ class Window:
         pairs = (Branch(views[id(clip)], views[id(audio)]) for clip, audio in branches)
         return cls(tuple(pairs), levels or {})
 
-    def only(self, branch: int) -> Window:
-        """The same window with one branch."""
-        return Window((self.branches[branch],), self.levels)
+    def only(self, *branches: int) -> Window:
+        """The same window with some of its branches."""
+        return Window(tuple(self.branches[branch] for branch in branches), self.levels)
 
     def part(self, frames: slice, count: int) -> Window:
         """Some of the window's `count` frames: for layers that see one frame at a time."""
