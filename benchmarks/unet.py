@@ -32,6 +32,9 @@ from sonic_ext.nn.attention import (
     Window,
     attention,
 )
+from sonic_ext.nn.blocks import blocks_in_pieces
+from sonic_ext.nn.feedforward import in_pieces
+from sonic_ext.nn.layers import blend_in_place, flatten_convolutions
 from sonic_ext.nn.unet import CONFIG, build_unet
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -92,7 +95,7 @@ def made_plain(unet: Any) -> None:
 
 def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
     """Weights that keep activations near 1, drawn in place."""
-    unet = build_unet(config).to_empty(device=device).to(dtype)
+    unet = build_unet(config, lean=False).to_empty(device=device).to(dtype)
     generator = torch.Generator(device).manual_seed(1)
     for key, weight in unet.state_dict().items():
         if weight.ndim >= 2:
@@ -104,7 +107,7 @@ def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
     return unet
 
 
-def conditioning(size: dict[str, Any], sparse: bool, dtype: torch.dtype, device: str) -> Conditioning:
+def conditioning(size: dict[str, Any], rung: dict[str, int], dtype: torch.dtype, device: str) -> Conditioning:
     """Of a window of the video, one face in the picture."""
     generator = torch.Generator().manual_seed(2)
 
@@ -118,35 +121,42 @@ def conditioning(size: dict[str, Any], sparse: bool, dtype: torch.dtype, device:
     return Conditioning(
         noise(1, 4, height, width),
         Tokens(noise(1, 1, CONTEXT)),
-        Tokens(noise(size["frames"], AUDIO_TOKENS, CONTEXT)),
+        Tokens(noise(size["frames"], AUDIO_TOKENS, CONTEXT), bool(rung.get("keep"))),
         Tokens(noise(1, AUDIO_TOKENS, CONTEXT)),
         torch.full((size["frames"], 2), 16.0, device=device),
-        mask_levels(mask.to(device), size["latents"], sparse=sparse),
+        mask_levels(mask.to(device), size["latents"], sparse=bool(rung["sparse"])),
     )
 
 
-RUNGS = {
+RUNGS: dict[str, dict[str, int]] = {
     "plain": {"plain": True, "sparse": False, "together": True},
     "context once per branch": {"sparse": False, "together": True},
     "face pixels only": {"sparse": True, "together": True},
     "one branch at a time": {"sparse": True, "together": False, "share": False},
     "shared first layers": {"sparse": True, "together": False, "share": True},
-    "channels last": {"sparse": True, "together": False, "share": True, "channels_last": True},
+    "temporal convolution in 2-D": {"sparse": True, "together": False, "share": True, "layers": 1},
+    "blending in one operation": {"sparse": True, "together": False, "share": True, "layers": 2},
+    "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 3},
+    "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
+    "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 4, "keep": True},
 }
 """Each keeps what the one before it brought."""
 
 
+LAYERS = (flatten_convolutions, blend_in_place, in_pieces, blocks_in_pieces)
+"""What `build_unet` does for the engine, in its order."""
+
+
 def prepared(
-    rung: dict[str, bool], size: dict[str, Any], dtype: torch.dtype, device: str
+    rung: dict[str, int], size: dict[str, Any], dtype: torch.dtype, device: str
 ) -> Callable[[], Any]:
     """One guided call."""
     unet = random_unet(size["unet"], dtype, device)
     if rung.get("plain"):
         made_plain(unet)
-    if rung.get("channels_last"):
-        for convolution in (module for module in unet.modules() if isinstance(module, torch.nn.Conv2d)):
-            convolution.to(memory_format=torch.channels_last)
-    told = conditioning(size, rung["sparse"], dtype, device)
+    for replace in LAYERS[: rung.get("layers", 0)]:
+        replace(unet)
+    told = conditioning(size, rung, dtype, device)
     window = told.window(torch.arange(size["frames"], device=device))
     timestep, ids = torch.tensor(1.2).to(device), torch.tensor([[12.5, 16.0, 16.0]]).to(device)
     call = Call(unet, window, timestep, ids)
@@ -155,7 +165,8 @@ def prepared(
     nothing = torch.cat([x[:, :4], torch.zeros_like(x[:, 4:])], dim=1)
     if rung["together"]:
         return lambda: torch.stack(call.together([nothing, x]))
-    return lambda: torch.stack(call.in_turn([nothing, x], rung["share"]))
+    in_turn = call.in_turn_shared if rung["share"] else call.in_turn
+    return lambda: torch.stack(in_turn([nothing, x]))
 
 
 class Peak:
@@ -199,9 +210,8 @@ def measure(options: argparse.Namespace) -> None:
     with torch.inference_mode():
         run = prepared(RUNGS[options.rung], size, DTYPES[options.dtype], options.device)
         peak = Peak(options.device)
-        out = run().float().cpu()
+        out, operations = counted(run)
         used = peak()
-        operations = counted(run)
         seconds = timed(run, options.device, options.repeats)
         if options.profile:
             profiled(run, options.device)
@@ -212,13 +222,13 @@ def measure(options: argparse.Namespace) -> None:
     print(seconds, used, operations, float((out - want).abs().max() / want.abs().max()))
 
 
-def counted(run: Callable[[], Any]) -> int:
-    """Floating-point operations of one call: matrix products, convolutions, attention."""
+def counted(run: Callable[[], Any]) -> tuple[torch.Tensor, int]:
+    """The result of one call, and its floating-point operations: matrix products, convolutions, attention."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
+        out = run().float().cpu()
+    return out, counter.get_total_flops()
 
 
 def profiled(run: Callable[[], Any], device: str) -> None:
@@ -248,7 +258,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 HEADS = (
-    f"{'rung':24}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
+    f"{'rung':28}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
 )
 
 
@@ -258,7 +268,7 @@ def row(rung: str, found: list[float], first: list[float]) -> str:
     of_time, of_memory = seconds / first[0], used / first[1]
     speed, peak = operations / seconds / 1e12, used / 1e6
     numbers = f"{seconds:9.3f}{of_time:9.2f}{speed:9.3f}{peak:9.0f}{of_memory:9.2f}{difference:11.1e}"
-    return f"{rung:24}{numbers}"
+    return f"{rung:28}{numbers}"
 
 
 def main() -> None:

@@ -75,8 +75,8 @@ def test_branches_in_turn_are_branches_together(call: Call) -> None:
     with torch.inference_mode():
         together, apart, sharing = (
             call.together(inputs),
-            call.in_turn(inputs, False),
-            call.in_turn(inputs, True),
+            call.in_turn(inputs),
+            call.in_turn_shared(inputs),
         )
     assert all(near(one, other) for one, other in zip(together, apart, strict=True))
     assert all(torch.equal(one, other) for one, other in zip(apart, sharing, strict=True))
@@ -84,7 +84,7 @@ def test_branches_in_turn_are_branches_together(call: Call) -> None:
 
 def test_sharing_leaves_the_network_as_it_was(unet: Any, call: Call) -> None:
     with torch.inference_mode():
-        call.in_turn([drawn(FRAMES, 8, *SIZE), drawn(FRAMES, 8, *SIZE)], True)
+        call.in_turn_shared([drawn(FRAMES, 8, *SIZE), drawn(FRAMES, 8, *SIZE)])
     assert all("forward" not in vars(module) for module in unet.modules())
 
 
@@ -192,24 +192,14 @@ def test_a_perfect_prediction_ends_at_the_clean_latents() -> None:
     clean = drawn(4, 4, *SIZE)
     levels = schedule.schedule(6)
 
-    def v(x: Any, moment: Any, frames: Any) -> Any:
+    def v(x: Any, moment: Any, frames: Any, first: bool) -> Any:
         noisy = x * (moment.sigma**2 + 1) ** 0.5
         noise = (noisy - clean[frames]) / moment.sigma
         return (noise - moment.sigma * clean[frames]) / (moment.sigma**2 + 1) ** 0.5
 
     start = clean + levels.sigmas[0] * drawn(4, 4, *SIZE, seed=9)
-    *_, last = sampling.sample(v, start, levels, Plan(4, 3, 1))
+    *_, (_, last) = sampling.sample(v, start, levels, Plan(4, 3, 1))
     assert torch.allclose(last, clean, atol=1e-3)
-
-
-def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning) -> None:
-    levels, plan = schedule.schedule(3), Plan(5, 3, 2)
-    denoiser = Denoiser(unet, told)
-    start = sampling.starting_latents(told.portrait, drawn(5, 4, *SIZE), levels)
-    with torch.inference_mode():
-        whole = list(sampling.sample(denoiser, start, levels, plan))
-        rest = list(sampling.sample(denoiser, whole[0], levels, plan, start=1))
-    assert all(torch.equal(one, other) for one, other in zip(whole[1:], rest, strict=True))
 
 
 def test_noise_skips_one_picture() -> None:

@@ -71,7 +71,15 @@ class View:
     def __init__(self, tokens: Tokens, frames: torch.Tensor | None) -> None:
         self.tokens = tokens
         self.frames = frames
-        self._mean: torch.Tensor | None = None
+        self._means: dict[nn.Module, torch.Tensor] = {}
+
+    def part(self, frames: slice, count: int) -> View:
+        """Of some of the window's `count` frames."""
+        if self.tokens.constant:
+            return self
+        own = self.frames
+        own = torch.arange(count, device=self.tokens.values.device) if own is None else own
+        return View(self.tokens, own[frames])
 
     def per_frame(self, linear: nn.Module) -> torch.Tensor:
         """Projected, [frames or 1, tokens, out]."""
@@ -79,12 +87,15 @@ class View:
 
     def mean(self, linear: nn.Module) -> torch.Tensor:
         """Mean over the window, projected: [1, tokens, out]."""
+        if linear not in self._means:
+            self._means[linear] = self._mean(linear)
+        return self._means[linear]
+
+    def _mean(self, linear: nn.Module) -> torch.Tensor:
         if self.tokens.keep:
             # The projection has no bias and is linear: the mean of projections is the projection of the mean.
             return self.per_frame(linear).mean(dim=0, keepdim=True)
-        if self._mean is None:
-            self._mean = self.tokens.averaged(self.frames)
-        return linear(self._mean)
+        return linear(self.tokens.averaged(self.frames))
 
 
 @dataclass(frozen=True)
@@ -141,9 +152,14 @@ class Window:
         pairs = (Branch(views[id(clip)], views[id(audio)]) for clip, audio in branches)
         return cls(tuple(pairs), levels or {})
 
-    def only(self, branch: int) -> Window:
-        """The same window with one branch."""
-        return Window((self.branches[branch],), self.levels)
+    def only(self, *branches: int) -> Window:
+        """The same window with some of its branches."""
+        return Window(tuple(self.branches[branch] for branch in branches), self.levels)
+
+    def part(self, frames: slice, count: int) -> Window:
+        """Some of the window's `count` frames: for layers that see one frame at a time."""
+        parts = (Branch(each.clip.part(frames, count), each.audio.part(frames, count)) for each in self.branches)
+        return Window(tuple(parts), self.levels)
 
 
 class Slot:
@@ -157,6 +173,15 @@ class Slot:
         if self.window is None:
             raise RuntimeError("the UNet was called outside `with conditioned(unet, window):`")
         return self.window
+
+    @contextmanager
+    def showing(self, window: Window) -> Iterator[None]:
+        """Within, the processors see this window."""
+        before, self.window = self.window, window
+        try:
+            yield
+        finally:
+            self.window = before
 
 
 class AudioProcessor(nn.Module):
@@ -263,8 +288,5 @@ def conditioned(unet: nn.Module, window: Window) -> Iterator[None]:
     slot = next((processor.slot for processor in processors(unet)), None)
     if slot is None:
         raise ValueError("this network has no audio processors")
-    before, slot.window = slot.window, window
-    try:
+    with slot.showing(window):
         yield
-    finally:
-        slot.window = before

@@ -7,6 +7,7 @@ self-attention, which at full resolution is the dearest of all.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
@@ -18,18 +19,21 @@ Forward: TypeAlias = Callable[..., torch.Tensor]
 
 
 class Prefix:
-    """Outputs of one call's first layers, for the next call with the same latents, time and motion."""
+    """Outputs of one call's first layers, for the next call with the same latents, time and motion.
+
+    A layer may be called several times, for some of the frames each.
+    """
 
     def __init__(self, unet: Any) -> None:
         self._layers = list(_first_layers(unet))
-        self._outputs: dict[nn.Module, torch.Tensor] = {}
+        self._outputs: defaultdict[nn.Module, deque[torch.Tensor]] = defaultdict(deque)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Within, a call of the UNet leaves the outputs of its first layers."""
         with ExitStack() as stack:
             for layer in self._layers:
-                stack.enter_context(_forward(layer, self._recording(layer, layer.forward)))
+                stack.enter_context(replaced_forward(layer, self._recording(layer, layer.forward)))
             yield
 
     @contextmanager
@@ -38,18 +42,19 @@ class Prefix:
         with ExitStack() as stack:
             stack.callback(self._outputs.clear)
             for layer in self._layers:
-                stack.enter_context(_forward(layer, self._replaying(layer)))
+                stack.enter_context(replaced_forward(layer, self._replaying(layer)))
             yield
 
     def _recording(self, layer: nn.Module, forward: Forward) -> Forward:
         def run(*args: Any, **kwargs: Any) -> torch.Tensor:
-            self._outputs[layer] = forward(*args, **kwargs)
-            return self._outputs[layer]
+            out = forward(*args, **kwargs)
+            self._outputs[layer].append(out)
+            return out
 
         return run
 
     def _replaying(self, layer: nn.Module) -> Forward:
-        return lambda *_, **__: self._outputs.pop(layer)
+        return lambda *_, **__: self._outputs[layer].popleft()
 
 
 def _first_layers(unet: Any) -> Iterator[nn.Module]:
@@ -61,7 +66,7 @@ def _first_layers(unet: Any) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _forward(layer: nn.Module, run: Forward) -> Iterator[None]:
+def replaced_forward(layer: nn.Module, run: Forward) -> Iterator[None]:
     """Replace a layer's `forward` for a while."""
     before = vars(layer).get("forward")
     object.__setattr__(layer, "forward", run)

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from .attention import Window, conditioned, install
+from .blocks import blocks_in_pieces
 from .build import on_meta
+from .feedforward import in_pieces
+from .layers import blend_in_place, flatten_convolutions
 
 CONFIG: dict[str, Any] = {
     "sample_size": 96,
@@ -28,16 +31,31 @@ CONFIG: dict[str, Any] = {
 """Stable Video Diffusion XT."""
 
 
-def build_unet(config: Mapping[str, Any] = CONFIG) -> Any:
-    """A `UNetSpatioTemporalConditionModel` with audio processors, on the meta device."""
+def build_unet(config: Mapping[str, Any] = CONFIG, lean: bool = True) -> Any:
+    """A `UNetSpatioTemporalConditionModel` with audio processors, on the meta device.
+
+    Args:
+        config: as in `config.json`.
+        lean: some layers are replaced by cheaper ones with the same weights and the same result.
+    """
     from diffusers import UNetSpatioTemporalConditionModel
 
     def build() -> Any:
         unet = UNetSpatioTemporalConditionModel(**_arguments(config))
         install(unet)
+        if lean:
+            made_lean(unet)
         return unet
 
     return on_meta(build)
+
+
+def made_lean(unet: Any) -> None:
+    """Everything that is exact and pays; weights may be filled before or after."""
+    flatten_convolutions(unet)
+    blend_in_place(unet)
+    in_pieces(unet)
+    blocks_in_pieces(unet)
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from ...nn.attention import Level, Tokens, Window
+from ...nn.deep import DeepFeatures
 from ...nn.prefix import Prefix
 from ...nn.unet import predict
 from .conditioning import added_time_ids
 from .guidance import Guidance
 from .schedule import Moment
+
+NOTHING, IMAGE, BOTH = BRANCHES = (0, 1, 2)
+"""The branches of guidance: without portrait and speech; with the portrait; with both."""
+Around: TypeAlias = Callable[[tuple[int, ...]], AbstractContextManager[None]]
+"""What is done to the network while it computes these branches."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,43 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class Shortcuts:
+    """Savings that change the video a little. The default is none."""
+
+    null_branch: bool = False
+    """At steps that are not the first of a group the branch without portrait is not computed: its difference
+    from the branch with the portrait is that of the group's first step."""
+    deep_features: bool = False
+    """At those steps the inner layers are not computed: theirs are those of the group's first step."""
+
+    @classmethod
+    def named(cls, name: str) -> Shortcuts:
+        """From the setting: exact, null_branch, deep_features, both."""
+        if name not in ("exact", "null_branch", "deep_features", "both"):
+            raise ValueError(f"no shortcuts are called {name}")
+        return cls(name in ("null_branch", "both"), name in ("deep_features", "both"))
+
+    @property
+    def group(self) -> int:
+        """Steps per group of the sampler."""
+        return 2 if self.null_branch or self.deep_features else 1
+
+
+@dataclass
+class Memory:
+    """What the first step of a group leaves to the others, of one window."""
+
+    towards_nothing: torch.Tensor | None = None
+    """Prediction without the portrait less that with it."""
+    deep: DeepFeatures = field(default_factory=DeepFeatures)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.towards_nothing = None
+        self.deep.clear()
+
+
+@dataclass(frozen=True)
 class Denoiser:
     """Predicts v with guidance; a `sampling.Predict`."""
 
@@ -64,53 +108,107 @@ class Denoiser:
     """All branches in one call; one after the other takes a third of the activations, and shares layers."""
     share: bool = True
     """Branches with the same latents share their first layers when they come one after the other."""
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+    """The sampler's groups must be as long as these say."""
+    memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
-    def __call__(self, x: torch.Tensor, moment: Moment, frames: torch.Tensor) -> torch.Tensor:
-        """v, [window, 4, height, width], for scaled latents of the same shape."""
+    def __call__(
+        self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool = True
+    ) -> torch.Tensor:
+        """v, [window, 4, height, width], for scaled latents of the same shape.
+
+        Raises:
+            RuntimeError: not the first step of its group, and there was none before.
+        """
+        if first:
+            self.memory.clear()
         portrait = self.conditioning.portrait
         x = x.to(portrait)
-        call = Call(
-            self.unet, self.conditioning.window(frames), moment.timestep.to(x.device), self.ids(frames)
-        )
         inputs = [torch.cat([x, part.expand_as(x)], dim=1) for part in (torch.zeros_like(portrait), portrait)]
-        predictions = call.together(inputs) if self.together else call.in_turn(inputs, self.share)
+        branches = BRANCHES if first or not self.shortcuts.null_branch else (IMAGE, BOTH)
+        call = self._call(moment, frames, first)
+        run = call.together if self.together else call.in_turn_shared if self.share else call.in_turn
+        predictions = self._complete(run(inputs, branches), first)
         return self.guidance.combined(predictions, moment.step, moment.steps)
+
+    def forget(self) -> None:
+        """Free what the last window left; the next one would overwrite it."""
+        self.memory.clear()
 
     def ids(self, frames: torch.Tensor) -> torch.Tensor:
         """What the network is told of motion in a window, float32 [1, 3]."""
         return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
 
+    def _call(self, moment: Moment, frames: torch.Tensor, first: bool) -> Call:
+        window, timestep = self.conditioning.window(frames), moment.timestep.to(frames.device)
+        return Call(self.unet, window, timestep, self.ids(frames), self._around(first))
+
+    def _around(self, first: bool) -> Around:
+        if not self.shortcuts.deep_features:
+            return _nothing
+        use = self.memory.deep.recorded if first else self.memory.deep.replayed
+        return lambda branches: use(self.unet, branches)
+
+    def _complete(self, predictions: list[torch.Tensor], first: bool) -> list[torch.Tensor]:
+        """All three branches; the first is remembered or made up."""
+        if not self.shortcuts.null_branch:
+            return predictions
+        if first:
+            self.memory.towards_nothing = predictions[NOTHING] - predictions[IMAGE]
+            return predictions
+        if self.memory.towards_nothing is None:
+            raise RuntimeError("no first step of this group was computed")
+        return [predictions[0] + self.memory.towards_nothing, *predictions]
+
+
+def _nothing(_: tuple[int, ...]) -> AbstractContextManager[None]:
+    return nullcontext()
+
 
 @dataclass(frozen=True)
 class Call:
-    """The three branches of one window at one step."""
+    """The branches of one window at one step."""
 
     unet: Any
     window: Window
     timestep: torch.Tensor
     ids: torch.Tensor
     """float32 [1, 3]."""
+    around: Around = _nothing
 
-    def together(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    def together(
+        self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES
+    ) -> list[torch.Tensor]:
         """Predictions [frames, 4, height, width] of inputs [frames, 8, height, width], in one batch.
 
         `inputs` are those without and with the portrait.
         """
-        nothing, image = inputs
-        stacked = torch.stack([nothing, image, image])
-        ids = self.ids.repeat(len(stacked), 1)
-        return list(predict(self.unet, self.window, stacked, self.timestep, ids))
+        stacked = torch.stack([_input(inputs, branch) for branch in branches])
+        return list(self._predicted(stacked, branches))
 
-    def in_turn(self, inputs: list[torch.Tensor], share: bool) -> list[torch.Tensor]:
+    def in_turn(self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES) -> list[torch.Tensor]:
         """The same, one branch after the other."""
-        nothing, image = inputs
-        if not share:
-            return [self._one(branch, x) for branch, x in enumerate((nothing, image, image))]
-        prefix, first = Prefix(self.unet), self._one(0, nothing)
-        with prefix.recorded():
-            second = self._one(1, image)
-        with prefix.replayed():
-            return [first, second, self._one(2, image)]
+        return [self._one(inputs, branch) for branch in branches]
 
-    def _one(self, branch: int, x: torch.Tensor) -> torch.Tensor:
-        return predict(self.unet, self.window.only(branch), x[None], self.timestep, self.ids)[0]
+    def in_turn_shared(
+        self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES
+    ) -> list[torch.Tensor]:
+        """The same; the two branches with the portrait, which come last, share their first layers."""
+        before = self.in_turn(inputs, branches[:-2])
+        prefix = Prefix(self.unet)
+        with prefix.recorded():
+            image = self._one(inputs, IMAGE)
+        with prefix.replayed():
+            return [*before, image, self._one(inputs, BOTH)]
+
+    def _one(self, inputs: list[torch.Tensor], branch: int) -> torch.Tensor:
+        return self._predicted(_input(inputs, branch)[None], (branch,))[0]
+
+    def _predicted(self, x: torch.Tensor, branches: tuple[int, ...]) -> torch.Tensor:
+        ids = self.ids.repeat(len(branches), 1)
+        with self.around(branches):
+            return predict(self.unet, self.window.only(*branches), x, self.timestep, ids)
+
+
+def _input(inputs: list[torch.Tensor], branch: int) -> torch.Tensor:
+    return inputs[0 if branch == NOTHING else 1]

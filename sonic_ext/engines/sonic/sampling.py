@@ -17,13 +17,16 @@ SCALING = 0.18215
 class Predict(Protocol):
     """The network with its guidance."""
 
-    def __call__(self, x: torch.Tensor, moment: Moment, frames: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool
+    ) -> torch.Tensor:
         """v for scaled latents.
 
         Args:
             x: [window, channels, height, width].
             moment: which step this is.
             frames: int64 [window], which frames of the video these are.
+            first: of its group; the other steps of a window may use what this one found.
 
         Returns:
             The same shape as `x`.
@@ -59,34 +62,60 @@ def draw_noise(
     return torch.randn((1, frames, 4, height, width), generator=generator, device=device)[0]
 
 
+def groups(steps: int, group: int) -> list[range]:
+    """Steps that are taken together: the first alone, because it decides most, then `group` at a time."""
+    rest = (range(first, min(first + group, steps)) for first in range(1, steps, group))
+    return [range(min(1, steps)), *rest]
+
+
 def sample(
-    predict: Predict, latents: torch.Tensor, schedule: Schedule, plan: Plan, start: int = 0
-) -> Iterator[torch.Tensor]:
-    """Euler's method in moving windows: the latents after each step.
+    predict: Predict, latents: torch.Tensor, schedule: Schedule, plan: Plan, start: int = 0, group: int = 1
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Euler's method in moving windows.
 
     Args:
         predict: the guided network.
         latents: [frames, channels, height, width] at the noise level of step `start`; float32 is advised.
         schedule: of the run.
-        plan: windows of each step.
-        start: the first step to take; the latents after step n go on with `start` n + 1.
+        plan: windows of each step; a group has those of its first.
+        start: steps that are done already, as yielded.
+        group: steps that a window takes before the next window does; 1 is the published method.
 
     Yields:
-        New latents, once a step.
+        After each group, how many steps are done, and the latents.
+
+    Raises:
+        ValueError: `start` lies inside a group.
     """
-    for step in range(start, schedule.steps):
-        latents = _step(predict, latents, schedule.moment(step), plan.windows(step))
-        yield latents
+    parts = groups(schedule.steps, group)
+    if start not in {0, *(steps.stop for steps in parts)}:
+        raise ValueError(f"{start} steps are done, but groups of {group} do not end there")
+    for steps in parts:
+        if steps.start >= start:
+            moments = [schedule.moment(step) for step in steps]
+            latents = _group(predict, latents, moments, plan.windows(steps.start))
+            yield steps.stop, latents
 
 
-def _step(predict: Predict, latents: torch.Tensor, moment: Moment, windows: list[list[int]]) -> torch.Tensor:
+def _group(
+    predict: Predict, latents: torch.Tensor, moments: list[Moment], windows: list[list[int]]
+) -> torch.Tensor:
     """Every window by itself; frames that were seen more than once are averaged."""
-    sigma, following = moment.sigma.to(latents), moment.following.to(latents)
     total, seen = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
     for window in windows:
         frames = torch.tensor(window, device=latents.device)
-        x = latents.index_select(0, frames)
-        v = predict(scaled(x, sigma), moment, frames).to(x)
-        total.index_add_(0, frames, euler(x, v, sigma, following))
+        x = _window(predict, latents.index_select(0, frames), moments, frames)
+        total.index_add_(0, frames, x)
         seen.index_add_(0, frames, seen.new_ones(len(frames), 1, 1, 1))
     return total / seen
+
+
+def _window(
+    predict: Predict, x: torch.Tensor, moments: list[Moment], frames: torch.Tensor
+) -> torch.Tensor:
+    """All steps of a group for one window."""
+    for number, moment in enumerate(moments):
+        sigma, following = moment.sigma.to(x), moment.following.to(x)
+        v = predict(scaled(x, sigma), moment, frames, number == 0).to(x)
+        x = euler(x, v, sigma, following)
+    return x

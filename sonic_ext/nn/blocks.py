@@ -1,0 +1,102 @@
+"""Transformer blocks in pieces: frames do not know each other in space, nor pixels each other in time.
+
+What a block makes on its way then stays in a CPU's cache and takes little memory anywhere. The blocks take
+the place of diffusers' own, with their layers and keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .attention import Slot, processors
+from .feedforward import LEAST, room
+
+COPIES = 4
+"""Tensors as large as its input that a layer has at once; a piece of each has to find room."""
+
+
+class Block(nn.Module):
+    """Layers of a transformer block of diffusers."""
+
+    slot: Slot
+
+    @classmethod
+    def of(cls, block: nn.Module) -> Block:
+        """With the layers of diffusers' block, which must have audio processors."""
+        new = cls()
+        for name, child in block.named_children():
+            new.add_module(name, child)
+        new.slot = next(processors(block)).slot
+        return new.train(block.training)
+
+    def _known(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention to itself and to what the network is told, then the feed-forward; `x` is changed."""
+        x = _sum(x, self.attn1(self.norm1(x)))
+        x = _sum(x, self.attn2(self.norm2(x)))
+        return _sum(x, self.ff(self.norm3(x)))
+
+
+class SpatialBlock(Block):
+    """Takes the place of `BasicTransformerBlock`: pieces are frames."""
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """[branches · frames, pixels, hidden]."""
+        if torch.is_grad_enabled():
+            return self._known(hidden_states)
+        window = self.slot.current()
+        parts = hidden_states.unflatten(0, (len(window.branches), -1))
+        done, frames = torch.empty_like(parts), parts.shape[1]
+        step = max(1, rows_together(hidden_states) // hidden_states.shape[1])
+        for branch, (source, target) in enumerate(zip(parts, done, strict=True)):
+            only = window.only(branch)
+            for start in range(0, frames, step):
+                piece = slice(start, min(start + step, frames))
+                with self.slot.showing(only.part(piece, frames)):
+                    target[piece] = self._known(source[piece].clone())
+        return done.flatten(0, 1)
+
+
+class TemporalBlock(Block):
+    """Takes the place of `TemporalBasicTransformerBlock`: pieces are pixels."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, num_frames: int, encoder_hidden_states: object = None
+    ) -> torch.Tensor:
+        """[branches · frames, pixels, hidden]; the context passed by diffusers is not used."""
+        parts = hidden_states.unflatten(0, (-1, num_frames)).transpose(1, 2)
+        if torch.is_grad_enabled():
+            return self._piece(parts).transpose(1, 2).flatten(0, 1)
+        done = torch.empty_like(hidden_states)
+        target = done.unflatten(0, (-1, num_frames)).transpose(1, 2)
+        step = max(1, rows_together(hidden_states) // (num_frames * len(parts)))
+        for source, end in zip(parts.split(step, dim=1), target.split(step, dim=1), strict=True):
+            end.copy_(self._piece(source))
+        return done
+
+    def _piece(self, parts: torch.Tensor) -> torch.Tensor:
+        """[branches, pixels, frames, hidden]."""
+        x = parts.flatten(0, 1)
+        x = self.ff_in(self.norm_in(x)) + x
+        return self._known(x).unflatten(0, parts.shape[:2])
+
+
+def _sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
+def rows_together(x: torch.Tensor) -> int:
+    """Rows of [..., hidden] in a piece."""
+    return max(LEAST, room(x) // (COPIES * x.shape[-1] * x.element_size()))
+
+
+def blocks_in_pieces(network: nn.Module) -> None:
+    """Replace every transformer block of a network that has audio processors."""
+    kinds = {"transformer_blocks": SpatialBlock, "temporal_transformer_blocks": TemporalBlock}
+    for parent in list(network.modules()):
+        for name, kind in kinds.items():
+            blocks = getattr(parent, name, ())
+            for number, block in enumerate(blocks):
+                blocks[number] = kind.of(block)

@@ -1,0 +1,80 @@
+"""Layers that take the place of diffusers' own: the same weights under the same keys, the same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .attention import attention
+
+
+class FlatConvolution(nn.Conv3d):  # type: ignore[misc]
+    """A convolution over time alone, done in two dimensions: frames and pixels. Processors know those better."""
+
+    @classmethod
+    def of(cls, other: nn.Conv3d) -> FlatConvolution:
+        """With the weights of another: kernel [n, 1, 1], nothing strided or dilated."""
+        with torch.device("meta"):
+            new = cls(other.in_channels, other.out_channels, other.kernel_size, padding=other.padding)
+        new.weight, new.bias = other.weight, other.bias
+        return new
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, frames, height, width]."""
+        flat = functional.conv2d(
+            input.flatten(-2), self.weight.squeeze(-1), self.bias, padding=self.padding[:2]
+        )
+        return flat.unflatten(-1, input.shape[-2:])
+
+
+class Blend(nn.Module):
+    """diffusers' `AlphaBlender` for moving pictures: one operation in place of three."""
+
+    def __init__(self, mix_factor: nn.Parameter) -> None:
+        super().__init__()
+        self.mix_factor = mix_factor
+
+    def forward(self, x_spatial: torch.Tensor, x_temporal: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """The share of `x_spatial` is the sigmoid of the learned factor; the indicator of stills is not used."""
+        share = self.mix_factor.sigmoid().to(x_spatial.dtype)
+        if torch.is_grad_enabled():
+            return torch.lerp(x_temporal, x_spatial, share)
+        return x_temporal.lerp_(x_spatial, share)
+
+
+class SelfProcessor:
+    """Self-attention without the copies that diffusers' processors make for cases the UNet does not have."""
+
+    def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """[batch, length, hidden]."""
+        query, key, value = (linear(hidden_states) for linear in (attn.to_q, attn.to_k, attn.to_v))
+        linear, dropout = attn.to_out
+        return dropout(linear(attention(query, key, value, attn.heads)))
+
+
+def flatten_convolutions(network: nn.Module) -> None:
+    """Replace every convolution over time alone."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv3d and _only_over_time(child):
+                setattr(parent, name, FlatConvolution.of(child))
+
+
+def _only_over_time(layer: nn.Conv3d) -> bool:
+    plain = layer.stride == layer.dilation == (1, 1, 1) and layer.groups == 1
+    return plain and layer.kernel_size[1:] == (1, 1) and layer.padding_mode == "zeros"
+
+
+def blend_in_place(network: nn.Module) -> None:
+    """Replace every blending of space and time, and the processors of self-attention."""
+    from diffusers.models.resnet import AlphaBlender
+
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, AlphaBlender) and child.merge_strategy == "learned_with_images":
+                setattr(parent, name, Blend(child.mix_factor))
+            if name == "attn1":
+                child.set_processor(SelfProcessor())

@@ -1,0 +1,301 @@
+"""Cheaper layers give the same numbers; named shortcuts do what they say, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
+pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+
+from sonic_ext.engines.sonic import conditioning, sampling, schedule  # noqa: E402
+from sonic_ext.engines.sonic.denoise import BRANCHES, Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
+from sonic_ext.nn import attention, blocks, build, feedforward, layers  # noqa: E402
+from sonic_ext.nn.deep import DeepFeatures  # noqa: E402
+from sonic_ext.nn.unet import CONFIG, build_unet, predict  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+)
+TOY = {
+    **CONFIG,
+    "block_out_channels": [32, 32, 32, 32],
+    "num_attention_heads": [1, 1, 2, 2],
+    "cross_attention_dim": 24,
+    "layers_per_block": 1,
+}
+FRAMES, SIZE = 3, (8, 8)
+
+
+def drawn(*shape: int, seed: int = 0) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def filled(lean: bool) -> Any:
+    network = build_unet(TOY, lean)
+    shapes = {key: tuple(value.shape) for key, value in sorted(network.state_dict().items())}
+    return build.fill(
+        network, {key: 0.2 * drawn(*shape, seed=n) for n, (key, shape) in enumerate(shapes.items())}
+    )
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    return filled(lean=True)
+
+
+@pytest.fixture
+def told() -> Conditioning:
+    mask = torch.zeros(64, 64)
+    mask[16:40, 20:44] = 1
+    return Conditioning(
+        drawn(1, 4, *SIZE, seed=1),
+        attention.Tokens(drawn(1, 1, 24, seed=2)),
+        attention.Tokens(drawn(5, 7, 24, seed=3)),
+        attention.Tokens(drawn(1, 7, 24, seed=4)),
+        16 + drawn(5, 2, seed=5),
+        conditioning.mask_levels(mask, SIZE),
+    )
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that even toys are cut."""
+    monkeypatch.setattr(feedforward, "CACHE", 1)
+    monkeypatch.setattr(feedforward, "LEAST", 5)
+    monkeypatch.setattr(blocks, "LEAST", 5)
+
+
+@pytest.fixture(autouse=True)
+def _quietly() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # toys; more threads only wait for each other
+    with torch.inference_mode():
+        yield
+    torch.set_num_threads(threads)
+
+
+def near(got: Any, want: Any) -> bool:
+    return bool(torch.allclose(got, want, rtol=1e-4, atol=1e-5 * float(want.abs().max())))
+
+
+def alike(got: Any, want: Any) -> bool:
+    """Guidance multiplies rounding."""
+    return float((got - want).abs().max()) <= 1e-3 * float(want.abs().max())
+
+
+INPUTS = [drawn(FRAMES, 8, *SIZE, seed=6), drawn(FRAMES, 8, *SIZE, seed=7)]
+
+
+def called(unet: Any, told: Conditioning) -> Call:
+    return Call(unet, told.window(torch.tensor([4, 0, 1])), torch.tensor(0.7), torch.tensor([[12.5, 16, 17]]))
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("way", ["together", "in_turn", "in_turn_shared"])
+def test_the_lean_network_is_the_network(unet: Any, told: Conditioning, way: str, keep: bool) -> None:
+    plain = called(filled(lean=False), told).together(INPUTS)
+    object.__setattr__(told, "speech", attention.Tokens(told.speech.values, keep))
+    got = getattr(called(unet, told), way)(INPUTS)
+    assert all(near(one, other) for one, other in zip(got, plain, strict=True))
+
+
+def test_cheaper_layers_have_the_same_keys(unet: Any) -> None:
+    plain = build_unet(TOY, lean=False).state_dict()
+    assert {key: value.shape for key, value in unet.state_dict().items()} == {
+        key: value.shape for key, value in plain.items()
+    }
+
+
+def test_every_layer_that_can_be_is_replaced(unet: Any) -> None:
+    from diffusers.models.attention import BasicTransformerBlock, FeedForward, TemporalBasicTransformerBlock
+    from diffusers.models.resnet import AlphaBlender
+
+    kinds = [type(module) for module in unet.modules()]
+    old = (BasicTransformerBlock, FeedForward, TemporalBasicTransformerBlock, AlphaBlender, torch.nn.Conv3d)
+    assert not set(old) & set(kinds)
+    for new in (
+        blocks.SpatialBlock,
+        blocks.TemporalBlock,
+        feedforward.PiecewiseFeedForward,
+        layers.Blend,
+        layers.FlatConvolution,
+    ):
+        assert kinds.count(new) > 1
+
+
+def gradient(network: Any, told: Conditioning) -> Any:
+    """Of the first audio adapter, in float64."""
+    network = network.double()
+    weight = next(attention.processors(network)).to_v_ip[0].weight.requires_grad_(True)
+    pair = [attention.Tokens(each.values.double().clone()) for each in (told.clip, told.speech)]
+    levels = {size: attention.Level.of(torch.ones(size, 1)) for size in (64, 16, 4, 1)}
+    window = attention.Window.of([(pair[0], pair[1])], torch.tensor([0, 1, 2]), levels)
+    x, ids = INPUTS[0][None].double().clone(), torch.tensor([[12.5, 16, 17]]).double()
+    predict(network, window, x, torch.tensor(0.7), ids).square().mean().backward()
+    return weight.grad
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_the_lean_network_can_be_trained(told: Conditioning) -> None:
+    with torch.inference_mode(False), torch.enable_grad():
+        got, want = (gradient(filled(lean), told) for lean in (True, False))
+    assert want.abs().max() > 0
+    assert near(got, want)
+
+
+@pytest.mark.parametrize(("rows", "least"), [(1, 5), (4, 5), (5, 5), (23, 5)])
+def test_feed_forward_rows_may_be_few(rows: int, least: int, small_pieces: None) -> None:
+    from diffusers.models.attention import FeedForward
+
+    plain = FeedForward(16, dim_out=8, activation_fn="geglu").eval()
+    x = drawn(2, rows, 16)
+    assert near(feedforward.PiecewiseFeedForward(plain.net)(x), plain(x))
+
+
+def test_only_plain_convolutions_over_time_are_flattened() -> None:
+    kinds = [
+        torch.nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)),
+        torch.nn.Conv3d(4, 6, 3, padding=1),
+        torch.nn.Conv3d(4, 6, (3, 1, 1), stride=(2, 1, 1)),
+    ]
+    network = torch.nn.Sequential(*kinds)
+    layers.flatten_convolutions(network)
+    assert [type(layer) is layers.FlatConvolution for layer in network] == [True, False, False]
+    x = drawn(2, 4, 5, 3, 2)
+    assert near(network[0](x), kinds[0](x))
+
+
+# shortcuts
+
+
+@pytest.mark.parametrize(
+    ("steps", "group", "want"),
+    [
+        (0, 1, [[]]),
+        (1, 2, [[0]]),
+        (3, 1, [[0], [1], [2]]),
+        (6, 2, [[0], [1, 2], [3, 4], [5]]),
+        (5, 3, [[0], [1, 2, 3], [4]]),
+    ],
+)
+def test_groups(steps: int, group: int, want: list[list[int]]) -> None:
+    assert [list(part) for part in sampling.groups(steps, group)] == want
+
+
+def test_shortcuts_by_name() -> None:
+    assert [Shortcuts.named(name).group for name in ("exact", "null_branch", "deep_features", "both")] == [
+        1,
+        2,
+        2,
+        2,
+    ]
+    assert Shortcuts.named("both") == Shortcuts(True, True)
+    assert Shortcuts.named("exact") == Shortcuts()
+    with pytest.raises(ValueError, match="half"):
+        Shortcuts.named("half")
+
+
+def start_of(told: Conditioning, levels: Any) -> Any:
+    return sampling.starting_latents(told.portrait, drawn(5, 4, *SIZE), levels)
+
+
+def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
+    seen: list[tuple[int, list[int], bool]] = []
+
+    def note(x: Any, moment: Any, frames: Any, first: bool) -> Any:
+        seen.append((moment.step, frames.tolist(), first))
+        return torch.zeros_like(x)
+
+    levels = schedule.schedule(3)
+    done = [n for n, _ in sampling.sample(note, start_of(told, levels), levels, Plan(5, 3, 2), group=2)]
+    assert done == [1, 3]
+    assert seen == [
+        (0, [0, 1, 2], True),
+        (0, [3, 4, 0], True),
+        (1, [3, 4, 0], True),
+        (2, [3, 4, 0], False),
+        (1, [1, 2, 3], True),
+        (2, [1, 2, 3], False),
+    ]
+
+
+def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
+    levels = schedule.schedule(4)
+    with pytest.raises(ValueError, match="2 steps are done"):
+        next(sampling.sample(lambda *_: None, start_of(told, levels), levels, Plan(5, 3, 2), 2, 2))
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("name", ["exact", "null_branch", "deep_features", "both"])
+def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, together: bool) -> None:
+    levels, plan, shortcuts = schedule.schedule(4), Plan(3, 3, 2), Shortcuts.named(name)
+
+    def run(latents: Any, start: int = 0) -> list[tuple[int, Any]]:
+        denoiser = Denoiser(unet, told, together=together, shortcuts=shortcuts)
+        return list(sampling.sample(denoiser, latents, levels, plan, start, shortcuts.group))
+
+    whole = run(start_of(told, levels)[:3])
+    for place, (done, latents) in enumerate(whole[:-1]):
+        rest = run(latents, done)
+        assert [n for n, _ in rest] == [n for n, _ in whole[place + 1 :]]
+        assert all(torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True))
+
+
+def both_steps(denoiser: Denoiser) -> list[Any]:
+    """Predictions for the same latents at the first and at a later step of a group."""
+    moment, frames = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1])
+    return [denoiser(drawn(FRAMES, 4, *SIZE), moment, frames, first) for first in (True, False)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("name", ["null_branch", "deep_features", "both"])
+def test_shortcuts_are_exact_when_nothing_changed(
+    unet: Any, told: Conditioning, name: str, together: bool
+) -> None:
+    first, later = both_steps(Denoiser(unet, told, together=together, shortcuts=Shortcuts.named(name)))
+    assert alike(later, first)
+    assert alike(first, both_steps(Denoiser(unet, told))[0])
+
+
+def counting(unet: Any, layer: Any, run: Callable[[], object]) -> int:
+    calls: list[int] = []
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    run()
+    hook.remove()
+    return len(calls)
+
+
+def test_the_null_branch_is_left_out(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts(null_branch=True))
+    assert counting(unet, unet.mid_block.resnets[0], lambda: both_steps(denoiser)) == 3 + 2
+
+
+def test_inner_layers_are_left_out(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts(deep_features=True))
+    for inner in (unet.mid_block, unet.down_blocks[1], unet.up_blocks[0], unet.up_blocks[-2]):
+        assert counting(unet, inner.resnets[0], lambda: both_steps(denoiser)) == 3
+    for outer in (unet.down_blocks[0], unet.up_blocks[-1]):
+        assert counting(unet, outer.resnets[0].spatial_res_block, lambda: both_steps(denoiser)) in (4, 6)
+    assert all("forward" not in vars(module) for module in unet.modules())
+
+
+def test_a_later_step_needs_a_first(unet: Any, told: Conditioning) -> None:
+    moment, frames, x = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
+    with pytest.raises(RuntimeError, match="no first step"):
+        Denoiser(unet, told, shortcuts=Shortcuts(null_branch=True))(x, moment, frames, False)
+    with pytest.raises(KeyError):
+        Denoiser(unet, told, shortcuts=Shortcuts(deep_features=True))(x, moment, frames, False)
+
+
+def test_a_new_window_forgets_the_last(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts.named("both"))
+    both_steps(denoiser)
+    denoiser.forget()
+    assert denoiser.memory.towards_nothing is None
+    with pytest.raises(KeyError), DeepFeatures().replayed(unet, BRANCHES):
+        pass
