@@ -221,7 +221,7 @@ def _link(url: str, words: str) -> str:
 def _part_size(finding: Finding) -> str:
     if finding.place and finding.path is not None and finding.path.is_file():
         return bytes_text(finding.path.stat().st_size)
-    return f"about {bytes_text(finding.part.about)}" if finding.part.about else "small"
+    return f"about {bytes_text(finding.part.about)}" if finding.part.about else "told by the Hub"
 
 
 def _part_place(finding: Finding) -> str:

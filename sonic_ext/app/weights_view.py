@@ -43,10 +43,12 @@ class WeightsView:
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
         self.tab = gr.State(TabKey())
         self.summary = gr.HTML(elem_id="sonic_weights_summary")
-        with gr.Row(elem_classes="sonic-actions"):
-            self.renew = gr.Button("Refresh", elem_id="sonic_weights_refresh", min_width=120)
-            self.convert = gr.Button("Convert", elem_id="sonic_weights_convert", min_width=120)
         self.table = gr.HTML(elem_id="sonic_weights_table")
+        with gr.Row():
+            self.renew = gr.Button("Refresh", size="sm", elem_id="sonic_weights_refresh", min_width=120)
+            self.convert = gr.Button(
+                "Convert pickles", size="sm", elem_id="sonic_weights_convert", min_width=120
+            )
         self._lay_out_fetching()
         self._wire()
 
@@ -103,7 +105,7 @@ class WeightsView:
         return {
             self.summary: _summary(found),
             self.table: html.parts(found),
-            self.convert: gr.update(interactive=bool(pickles)),
+            self.convert: gr.update(interactive=bool(pickles) and _torch_is_here()),
             self.fetch: gr.update(interactive=_hub_is_here(), value=_fetch_text(found)),
             self.chosen: gr.update(value=lacking),
         } | self._choice(lacking, found.search)
@@ -246,7 +248,7 @@ def _obstacles() -> Iterator[str]:
         yield html.banner(
             "warning", "HF_HUB_OFFLINE forbids to ask the Hub, so nothing can be fetched.", "Unset it."
         )
-    if find_spec("torch") is None:
+    if not _torch_is_here():
         yield html.banner(
             "warning", "PyTorch is not installed, so weights can be neither converted nor run.", SOURCE
         )
@@ -254,6 +256,10 @@ def _obstacles() -> Iterator[str]:
 
 def _hub_is_here() -> bool:
     return find_spec("huggingface_hub") is not None
+
+
+def _torch_is_here() -> bool:
+    return find_spec("torch") is not None
 
 
 def _offline() -> bool:
