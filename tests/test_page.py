@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from chromium import FLAGS, HOW_TO_GET_ONE, find_chromium
 from spoken import MEDIA, one_minute, one_second
+from tiny_hub import TinyHub, serving
 
 pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
 playwright_api = pytest.importorskip(
@@ -44,6 +45,10 @@ class Served:
     url: str
     home: Path
     outputs: Path
+    models: Path
+    """Where weights go."""
+    hub: TinyHub
+    """Stands in for the Hugging Face Hub."""
 
     def exports(self) -> list[Path]:
         """What has been let out."""
@@ -62,10 +67,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home, outputs = folder / "home", folder / "out puts"
     words = ["serve", "--port", "0", "--json", "--output-dir", str(outputs)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    with (folder / "log").open("w+") as log:
+    hub = TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": b"\x80\x02" + b"0" * 5000})
+    with (folder / "log").open("w+") as log, serving(hub):
+        places = {"SONIC_HOME": str(home), "SONIC_MODELS": str(folder / "mod els"), "HF_ENDPOINT": hub.url}
         process = subprocess.Popen(
             [sys.executable, "-m", "sonic_ext", *words],
-            env=os.environ | {"SONIC_HOME": str(home), "PYTHONPATH": path},
+            env=os.environ | places | {"HF_HOME": str(folder / "hub"), "PYTHONPATH": path},
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -74,7 +81,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert process.stdout is not None
         told = process.stdout.readline()
         assert told, (folder / "log").read_text()
-        yield Served(json.loads(told)["url"].rstrip("/"), home, outputs)
+        yield Served(json.loads(told)["url"].rstrip("/"), home, outputs, folder / "mod els", hub)
         process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
         process.wait(timeout=30)
         process.stdout.close()
@@ -387,6 +394,53 @@ def test_consent_tab(page: Page, served: Served, speech: Path) -> None:
     page.click("#sonic_export")
     expect(page.locator("#sonic_outcome .sonic-error")).to_be_visible()
     assert served.exports() == before
+
+
+def test_weights_tab(page: Page, served: Served) -> None:
+    """What lacks is told; a part is fetched once its licence is accepted."""
+    _tab(page, "Weights")
+    row = page.locator("#sonic_weights_table tbody tr", has_text="RIFE")
+    expect(row).to_contain_text("missing")
+    expect(_area(page, "weights_summary")).to_contain_text("lacks 6 of 6 parts")
+    expect(_area(page, "weights_summary")).to_contain_text(str(served.models))
+    chosen = page.locator("#sonic_weights_chosen")
+    expect(chosen.locator("input:checked")).to_have_count(6)
+    for number in range(6):
+        chosen.locator("input:checked").first.uncheck()
+        expect(chosen.locator("input:checked")).to_have_count(5 - number)
+    page.click("#sonic_weights_fetch")
+    expect(page.locator("#sonic_weights_progress .sonic-error")).to_contain_text("No part is chosen")
+
+    expect(chosen.locator("input:checked")).to_have_count(6)  # it has looked again
+    for _ in range(6):
+        chosen.locator("input:checked").first.uncheck()
+    chosen.locator("label", has_text="RIFE").locator("input").check()
+    expect(_area(page, "weights_total")).to_contain_text("12 MB")
+    page.click("#sonic_weights_fetch")
+    refused = page.locator("#sonic_weights_progress .sonic-error")
+    expect(refused).to_contain_text("licences have not been accepted: CC BY-NC-SA 4.0")
+    assert served.hub.ranges == [] and not served.models.exists()
+
+    page.locator("label:visible", has_text="accept: CC BY-NC-SA 4.0").locator("input").check()
+    page.click("#sonic_weights_fetch")
+    expect(page.locator("#sonic_weights_progress .sonic-good")).to_contain_text("Fetched: RIFE")
+    expect(row).to_contain_text("to convert")
+    assert (served.models / "RIFE" / "flownet.pkl").stat().st_size == 5002
+    expect(page.locator("#sonic_weights_fetch")).to_be_enabled()
+    expect(page.locator("#sonic_weights_cancel")).to_be_disabled()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_weights_do_not_overflow(browser: Any, served: Served, width: int) -> None:
+    with _window(browser, served, viewport={"width": width, "height": 900}) as page:
+        _tab(page, "Weights")
+        expect(page.locator("#sonic_weights_table tbody tr")).not_to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        wide = page.evaluate(
+            """[...document.querySelectorAll('#sonic_weights_table .sonic-scroll, #sonic_weights_table td')]
+               .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)"""
+        )
+        assert wide == []
 
 
 @pytest.mark.parametrize("width", [400, 1280])

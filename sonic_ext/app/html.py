@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.consent import Record
     from ..provenance.verify import Verification
+    from ..weights import Finding, Licence, Survey
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +132,30 @@ def exports(folder: Path, limit: int = 12) -> str:
     return f'<ul class="sonic-exports">{items}</ul>{more}<p class="sonic-path">{escape(str(folder))}</p>'
 
 
+def parts(found: Survey) -> str:
+    """The weights as a table: state, size, licence, where each part was found and what is wrong with it."""
+    heads = ("Part", "State", "Size", "Licence", "Where")
+    rows = "".join(_part_row(finding, heads) for finding in found.findings)
+    head = "".join(f"<th>{title}</th>" for title in heads)
+    return (
+        '<div class="sonic-scroll"><table class="sonic-table sonic-parts">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def licence(shown: Licence, titles: Iterable[str]) -> str:
+    """The terms of some parts, with a link to their full text."""
+    return (
+        f'<div class="sonic-licence"><h3>{escape(shown.name)}</h3><p>{escape(shown.sentence)}</p>'
+        f"<p>For: {escape(', '.join(titles))}.</p><p>{_link(shown.url, shown.url)}</p></div>"
+    )
+
+
+def models_folder(folder: Path) -> str:
+    """Where fetched and converted files go."""
+    return f'<p class="sonic-path">Files go to <code>{escape(str(folder))}</code></p>'
+
+
 def local_time(moment: datetime) -> str:
     """`2026-03-01 14:05` on this computer's clock."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
@@ -171,6 +196,43 @@ def _record_row(shown: Record) -> str:
         f'<span class="sonic-state sonic-{shown.state.replace(" ", "-")}">{escape(shown.state)}</span>',
     )
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _part_row(finding: Finding, heads: Iterable[str]) -> str:
+    part = finding.part
+    need = part.need if part.required else f"{part.need}; optional"
+    state = finding.state.value
+    cells = (
+        f"<strong>{escape(part.title)}</strong><small>{escape(_sentence(need))}</small>",
+        f'<span class="sonic-state sonic-{state.replace(" ", "-")}">{escape(state)}</span>',
+        _part_size(finding),
+        _link(part.licence.url, part.licence.name),
+        _part_place(finding),
+    )
+    named = zip(heads, cells, strict=True)
+    told = "".join(f'<td data-head="{escape(title)}">{cell}</td>' for title, cell in named)
+    return f"<tr>{told}</tr>"
+
+
+def _link(url: str, words: str) -> str:
+    return f'<a href="{escape(url)}" target="_blank" rel="noreferrer">{escape(words)}</a>'
+
+
+def _part_size(finding: Finding) -> str:
+    if finding.place and finding.path is not None and finding.path.is_file():
+        return bytes_text(finding.path.stat().st_size)
+    return f"about {bytes_text(finding.part.about)}" if finding.part.about else "told by the Hub"
+
+
+def _part_place(finding: Finding) -> str:
+    said = []
+    if finding.place and finding.path is not None:
+        said.append(f"{escape(_sentence(finding.place))}<code>{escape(str(finding.path))}</code>")
+    if finding.detail:
+        said.append(f"<small>{escape(finding.detail)}</small>")
+    if not said:
+        said.append(f"<small>{escape(finding.part.repos[0])} on the Hub</small>")
+    return "".join(said)
 
 
 def _export_item(path: Path) -> str:

@@ -84,7 +84,8 @@ def page_app(host: Host, jobs: Jobs) -> Application:
             f"The page needs gradio, and {error.name} is not installed.",
             'Bring it with: python -m pip install "sonic-ext[standalone]"',
         ) from error
-    from . import compat, tab
+    with _hub_left_alone():
+        from . import compat, tab
 
     blocks = tab.build(host, jobs)
     compat.queue(blocks, tab.AT_ONCE)
@@ -176,11 +177,27 @@ def _gradio_folder() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="sonic-page-")
     os.environ["GRADIO_TEMP_DIR"] = folder
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _hub_left_alone() -> Iterator[None]:
+    """Inside, gradio and the hub library that it imports learn not to call the Hub; they look only once.
+
+    The variable goes back to the user's afterwards: weights are fetched by a process of its own, when asked.
+    """
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from .compat import gr
 from .consent_view import ConsentView
 from .make_view import MakeView
 from .verify_view import VerifyView
+from .weights_view import WeightsView
 from .work import Jobs
 
 if TYPE_CHECKING:
@@ -46,5 +47,8 @@ def build(host: Host, jobs: Jobs | None = None) -> Any:
                     VerifyView(jobs)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
+                with gr.TabItem("Weights", id="weights") as stock:
+                    parts = WeightsView(jobs)
                 ledger.select(view.refresh, None, view.shown_at_refresh)
+                stock.select(parts.refresh, None, parts.shown_at_refresh)
     return blocks

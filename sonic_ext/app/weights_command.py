@@ -55,6 +55,11 @@ def _convert_grammar(made: argparse.ArgumentParser) -> None:
         "--from", dest="source", metavar="FILE", help="the pickle of the one PART that is named"
     )
     made.add_argument("--again", action="store_true", help="replace what was converted before")
+    made.add_argument(
+        "--any-size",
+        action="store_true",
+        help="also what has other keys or shapes than the published weights",
+    )
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -90,7 +95,7 @@ def _check(
         files = [(each.part, each.path) for each in there if each.path is not None]
     with _progress(signals) as tick:
         reports = [check(part, path, hashes=options.hash, tick=tick) for part, path in files]
-    lacking = found.lacking() if found else ()
+    lacking = _lacking(found, bool(parts)) if found else ()
     good = not lacking and all(report.problem is None for report in reports)
     code = 0 if good else MissingPart.exit_code
     values = {
@@ -101,6 +106,15 @@ def _check(
     }
     console.result(values, check_text(reports, lacking))
     return code
+
+
+def _lacking(found: Survey, asked: bool) -> tuple[Finding, ...]:
+    """Required parts that are not usable; of parts that were asked for by name, also optional ones."""
+    from ..weights import State
+
+    absent = (State.PARTIAL, State.MISSING)
+    lacking = found.lacking()
+    return tuple(each for each in found.findings if each in lacking or (asked and each.state in absent))
 
 
 def _fetch(
@@ -144,7 +158,9 @@ def _convert(
     with _progress(signals) as tick:
         for part, source in todo:
             target = target_of(part, search.target)
-            done[part.name] = str(convert(part, source, target, again=options.again, tick=tick))
+            strict = not options.any_size
+            made = convert(part, source, target, again=options.again, strict=strict, tick=tick)
+            done[part.name] = str(made)
     console.result({"converted": done}, "\n".join(done.values()) or "There is nothing to convert.")
     return 0
 

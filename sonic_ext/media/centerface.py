@@ -37,8 +37,9 @@ class Detection:
     """Forehead to chin, ear to ear, in pixels of the picture."""
     score: float
     """0 to 1."""
-    points: np.ndarray
-    """float32 [5, 2]: eye, eye, nose tip, mouth corner, mouth corner; left in the picture first."""
+    points: np.ndarray | None
+    """float32 [5, 2]: eye, eye, nose tip, mouth corner, mouth corner; left in the picture first. None from
+    a detector that gives boxes only."""
 
 
 def detect(rgb: np.ndarray, tick: Tick | None = None) -> list[Detection]:

@@ -7,7 +7,7 @@ a box says which face, mouth corners and eye centres say where those parts are, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,8 +29,10 @@ from .mesh import (
     pose,
 )
 
-__all__ = ["Face", "LandmarkTracker", "find_boxes", "find_face", "mouth_opening"]
+__all__ = ["Detect", "Face", "LandmarkTracker", "find_boxes", "find_face", "mouth_opening"]
 
+Detect = Callable[[np.ndarray], list[Detection]]
+"""Faces in a uint8 [height, width, 3] picture, in any order."""
 MIN_FACE = 48
 """Smallest usable face: the longer side of its box, in pixels."""
 MIN_BOX = 16
@@ -119,6 +121,7 @@ def find_face(
     mouth: Sequence[float] | None = None,
     eyes: Sequence[float] | None = None,
     tick: Tick | None = None,
+    detect: Detect | None = None,
 ) -> tuple[Face, tuple[str, ...]]:
     """The face to animate, and sentences for the user.
 
@@ -128,6 +131,8 @@ def find_face(
         mouth: x, y of both mouth corners; the points are fitted to them.
         eyes: x, y of both eye centres; likewise.
         tick: called between the steps.
+        detect: another source of boxes than the built-in detector. The largest is taken, and becomes the
+            face's box; the points are found in it as ever.
 
     Raises:
         NoFace: none was found and neither box nor points were given.
@@ -137,15 +142,27 @@ def find_face(
     """
     given = _checked_box(box, rgb)
     placed = Placed(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
-    chosen, notes = _choice(centerface.detect(rgb, tick), given, placed)
+    found = centerface.detect(rgb, tick) if detect is None else _detected(rgb, detect, tick)
+    chosen, notes = _choice(found, given, placed)
     if tick is not None:
         tick("finding the face", len(centerface.SIDES), len(centerface.SIDES) + 1)
     network = MeshNetwork()
     if placed:
         face, more = _by_hand(network, rgb, chosen, given, placed)
-        return face, (*notes, *more)
-    face, more = _by_network(network, rgb, chosen, given)
+    else:
+        face, more = _by_network(network, rgb, chosen, given)
+    if detect is not None and given is None and chosen is not None:
+        face = replace(face, box=chosen.box)
     return face, (*notes, *more)
+
+
+def _detected(rgb: np.ndarray, detect: Detect, tick: Tick | None) -> list[Detection]:
+    """Boxes inside the picture, largest first; what has no area there is no face."""
+    if tick is not None:
+        tick("finding the face", 0, len(centerface.SIDES) + 1)
+    height, width = rgb.shape[:2]
+    inside = (replace(face, box=face.box.clipped(width, height)) for face in detect(rgb))
+    return sorted((face for face in inside if face.box.area), key=lambda face: face.box.area, reverse=True)
 
 
 # What was given by hand
@@ -262,7 +279,7 @@ def _look(
 
 def _roll(found: Detection | None) -> float:
     """Degrees that the detector's eyes are tilted clockwise."""
-    if found is None:
+    if found is None or found.points is None:
         return 0.0
     across = found.points[1] - found.points[0]
     return math.degrees(math.atan2(float(across[1]), float(across[0])))
@@ -350,7 +367,7 @@ def _profile_turn(found: Detection | None) -> float:
 
     The nose tip leaves the middle between the eyes by half the eye distance at about 45°.
     """
-    if found is None:
+    if found is None or found.points is None:
         return 0.0
     left, right, nose = found.points[:3].astype(np.float64)
     across = right - left
@@ -401,11 +418,12 @@ def _base(
 
 def _stand_ins(found: Detection | None, given: Box | None) -> Placed:
     """Mouth and eyes as roughly known without the hand: by the detector, or by the box alone."""
-    if found is not None:
+    if found is not None and found.points is not None:
         points = found.points.astype(np.float64)
         return Placed(points[3:5], points[:2])
-    if given is not None:
-        face = _in_box(given)
+    near = given if given is not None else found.box if found is not None else None
+    if near is not None:
+        face = _in_box(near)
         return Placed(_mouth_of(face), _eyes_of(face))
     return Placed(None, None)
 

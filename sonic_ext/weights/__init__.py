@@ -13,6 +13,7 @@ from __future__ import annotations
 from .catalogue import AUDIO2BUCKET as AUDIO2BUCKET
 from .catalogue import AUDIO2TOKEN as AUDIO2TOKEN
 from .catalogue import IMAGE_ENCODER as IMAGE_ENCODER
+from .catalogue import IMAGE_VAE as IMAGE_VAE
 from .catalogue import PARTS as PARTS
 from .catalogue import REQUIRED as REQUIRED
 from .catalogue import RIFE as RIFE

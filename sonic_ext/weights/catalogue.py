@@ -62,6 +62,10 @@ class Part:
     """Small files of the repository that are fetched along."""
     other_names: tuple[str, ...] = ()
     """More places below a models folder where people keep the file."""
+    patterns: tuple[str, ...] = ()
+    """Where files of any name may be it, as patterns below a models folder; taken only if they fit."""
+    not_named: str = ""
+    """Regular expression of file names that `patterns` pass over: same keys and shapes, another model."""
     converted: str = ""
     """Where its safetensors goes when the published file is a pickle, below our models folder."""
     required: bool = True
@@ -72,6 +76,8 @@ class Part:
     """Whether a checkpoint of Stable Video Diffusion in one file holds it, too."""
     signs: tuple[str, ...] = ()
     """Regular expressions; each fits at least one key of every file that holds this part."""
+    channels: tuple[tuple[str, int], ...] = ()
+    """Key and count of input channels that every size of the model has."""
     unused: tuple[str, ...] = ()
     """Beginnings of keys that inference leaves out."""
     kind: Kind = Kind.TENSORS
@@ -134,6 +140,7 @@ WHISPER_LICENCE = Licence(
     "Free for any use; keep the notice.",
     "https://www.apache.org/licenses/LICENSE-2.0",
 )
+MIT_LICENCE = Licence("MIT", "Free for any use; keep the notice.", "https://opensource.org/license/mit")
 
 UNET = Part(
     "unet",
@@ -239,6 +246,26 @@ RIFE = Part(
     unused=("block_tea.",),
     about=12_000_000,
 )
+IMAGE_VAE = Part(
+    "image_vae",
+    "Stable Diffusion VAE, decoder",
+    "decodes frame by frame (decoder=image)",
+    MIT_LICENCE,
+    ("stabilityai/sd-vae-ft-mse",),
+    ("diffusion_pytorch_model.safetensors",),
+    folders=("sd-vae-ft-mse",),
+    more=("config.json",),
+    other_names=("svd_xt_image_decoder.safetensors",),
+    patterns=("VAE/*.safetensors", "vae/*.safetensors"),
+    # SDXL's and later VAEs speak other latents
+    not_named=r"(?i)xl|sd3|flux|(^|[-_])ae\.",
+    required=False,
+    half=True,
+    signs=(r"^decoder\.up_blocks\.0\.resnets\.0\.conv1\.weight$", r"^post_quant_conv\.weight$"),
+    channels=(("decoder.conv_in.weight", 4),),
+    unused=("encoder.", "quant_conv."),
+    about=335_000_000,
+)
 YOLOFACE = Part(
     "yoloface",
     "yoloface face detector",
@@ -249,7 +276,7 @@ YOLOFACE = Part(
     required=False,
     kind=Kind.TORCHSCRIPT,
 )
-PARTS = (UNET, AUDIO2TOKEN, AUDIO2BUCKET, WHISPER, VAE, IMAGE_ENCODER, SCHEDULER, RIFE, YOLOFACE)
+PARTS = (UNET, AUDIO2TOKEN, AUDIO2BUCKET, WHISPER, VAE, IMAGE_ENCODER, SCHEDULER, RIFE, IMAGE_VAE, YOLOFACE)
 REQUIRED = tuple(part for part in PARTS if part.required)
 
 SCHEDULER_VALUES: Mapping[str, object] = {

@@ -13,9 +13,9 @@ from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
 from .contents import Contents, read_contents
-from .formats import Format, format_of, not_weights, unreadable
+from .formats import FETCH, Format, format_of, not_weights, unreadable
 from .identify import SVD, has_image_decoder, identify, svd_version
-from .mapping import has_signs, is_single_file, origins
+from .mapping import has_channels, has_signs, is_single_file, origins
 from .record import known_sha256, sha256_of
 
 SHOWN = 3
@@ -92,8 +92,15 @@ def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = N
         if hashes:
             _check_hash(path, tick)
     except BadWeights as problem:
-        return Report(part, path, problem)
+        return Report(part, path, named_for(part, problem))
     return report
+
+
+def named_for(part: Part, problem: BadWeights) -> BadWeights:
+    """The same error; where its hint ends in the bare command, with the whole one for the part."""
+    if not problem.hint.endswith(FETCH):
+        return problem
+    return BadWeights(problem.message, problem.hint.removesuffix(FETCH) + fetch_command([part]))
 
 
 def fitting_contents(part: Part, path: Path) -> Contents:
@@ -118,9 +125,9 @@ def refuse_misfit(part: Part, contents: Contents, wanted: Shapes) -> None:
 
 def refuse_foreign(part: Part, contents: Contents) -> None:
     """Raise `BadWeights` if the keys are not those of such a model at all."""
-    found = origins(part, contents.entries)
-    if not has_signs(part, found):
-        raise misfit_error(part, contents, compare({key: found[key].shape for key in found}, part.shapes))
+    found = {key: origin.shape for key, origin in origins(part, contents.entries).items()}
+    if not (has_signs(part, found) and has_channels(part, found)):
+        raise misfit_error(part, contents, compare(found, part.shapes))
 
 
 def misfit_error(part: Part, contents: Contents, misfit: Misfit) -> BadWeights:

@@ -19,7 +19,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadOutput, BadSetting
+from ..errors import BadOutput, BadSetting, BadWeights
 from ..ports import Tick
 from .catalogue import Part
 from .checks import fitting_contents, refuse_foreign
@@ -62,6 +62,11 @@ def convert(
         MissingPart: torch is not installed.
         Cancelled: `tick` said so; nothing is left behind.
     """
+    if target.exists() and target.samefile(source):
+        raise BadWeights(
+            f"{source} is a pickle under the name of a safetensors file.",
+            f"Rename it to {source.with_suffix('.pth').name}; then it can be converted.",
+        )
     if target.exists() and not again:
         raise BadOutput(
             f"{target} exists already.", "Use it, or convert again: sonic weights convert --again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -153,7 +154,7 @@ class Search:
     def target(self) -> Path:
         """Where fetched and converted files go: the first configured folder unless it is a program's."""
         first = next(iter(self.configured), None)
-        return self.own if first is None or (first / "models").is_dir() else first
+        return self.own if first is None or _is_dir(first / "models") else first
 
     def places(self) -> tuple[Place, ...]:
         """All places but the cache."""
@@ -164,7 +165,8 @@ class Search:
     def _webui_places(self) -> tuple[Place, ...]:
         roots = list(self.checkpoints)
         if self.webui is not None:
-            roots = [self.webui / "sonic", self.webui / "Sonic", self.webui / "Stable-diffusion", *roots]
+            own = [self.webui / "sonic", self.webui / "Sonic", self.webui / "Stable-diffusion"]
+            roots = [*own, *roots, self.webui]
         return (Place("the WebUI", tuple(roots)),) if roots else ()
 
 
@@ -280,25 +282,49 @@ def _branches(folder: Path) -> tuple[Path, ...]:
 def _candidates(part: Part, search: Search) -> Iterator[Candidate]:
     for place in search.places():
         for root in place.roots:
-            for path in _files(part, root):
-                yield _look(part, path, place.title)
+            yield from (_look(part, path, place.title) for path in _files(part, root))
+            yield from _fitting(part, root, place.title)
     if search.cache is not None:
         for path in _cached(part, search.cache):
             yield _look(part, path, "the Hugging Face cache")
 
 
 def _files(part: Part, root: Path) -> Iterator[Path]:
-    if not root.is_dir():
+    if not _is_dir(root):
         return
-    yield from (root / name for name in part.local_names if (root / name).is_file())
+    yield from (root / name for name in part.local_names if _is_file(root / name))
     if part.single_file:
         yield from single_files(root)
+
+
+def _fitting(part: Part, root: Path, place: str) -> Iterator[Candidate]:
+    """Files of any name that fit. What does not is no fault: such folders hold other models, too."""
+    if not (part.patterns and _is_dir(root)):
+        return
+    for path in sorted(path for pattern in part.patterns for path in root.glob(pattern)):
+        if not re.search(part.not_named, path.name):
+            seen = _look(part, path, place)
+            if seen.state is State.READY:
+                yield seen
+
+
+def _is_dir(path: Path) -> bool:
+    """False also where the system does not let us look."""
+    with contextlib.suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.is_file()
+    return False
 
 
 def single_files(root: Path) -> list[Path]:
     """One-file checkpoints of Stable Video Diffusion in a folder or one below it, by their names."""
     found = {path for name in SINGLE_FILES for below in ("", "*/") for path in root.glob(below + name)}
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if _is_file(path))
 
 
 def _cached(part: Part, cache: Path) -> Iterator[Path]:
@@ -357,13 +383,14 @@ def _stale(path: Path) -> str:
 def _leftover(part: Part, search: Search) -> Finding | None:
     """An interrupted download, or a folder that lacks the file that counts."""
     fetched = search.target / part.folders[0] / part.hub_names[0]
-    unfinished = sorted(fetched.parent.glob(f".{fetched.name}.*.part"))
+    begun = fetched.parent.glob(f".{fetched.name}.*.part") if _is_dir(fetched.parent) else ()
+    unfinished = sorted(begun)
     if unfinished:
         size = unfinished[0].stat().st_size
         return _partial(part, unfinished[0], f"The download stopped after {size:,} bytes; it can go on.")
     for place in search.places():
         for folder in (root / name for root in place.roots for name in part.folders if name):
-            if folder.is_dir():
+            if _is_dir(folder):
                 what = f"The folder {folder} is there, but not {part.hub_names[0]} in it."
                 return _partial(part, folder, what)
     return _unfinished_in_cache(part, search.cache) if search.cache else None

@@ -16,7 +16,10 @@ ITEM_BYTES = {
     **{"F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1},
 }
 """Bytes an element, by the names that safetensors has for types."""
-AGAIN = "Delete it and fetch it again: sonic weights fetch"
+FETCH = "sonic weights fetch"
+AGAIN = f"Delete it and fetch it again: {FETCH}"
+PUBLISHED = f"Fetch the published one: {FETCH}"
+"""Hints that end in the bare command; `checks.named_for` completes it where the part is known."""
 
 
 class Format(Enum):

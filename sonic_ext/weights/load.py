@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import REQUIRED, Part, Shape
-from .checks import compare, misfit_error
+from .checks import compare, misfit_error, named_for
 from .contents import Contents, read_contents
 from .conversion import convert, target_of
 from .find import Search, State, survey
@@ -34,7 +34,8 @@ def prepare(
 ) -> dict[str, Path]:
     """Paths of safetensors files by the parts' names; pickles are converted on the way, once.
 
-    Optional parts that are not there are left out.
+    Optional parts that are not there are left out. Sizes may differ from the published ones: networks are
+    built from the shapes in the files, and `fill` compares the two.
 
     Raises:
         MissingPart: a required part is not there; the message says what brings it.
@@ -50,8 +51,15 @@ def prepare(
             paths[finding.part.name] = finding.path
         elif finding.state is State.CONVERT and finding.path:
             target = target_of(finding.part, found.search.target)
-            paths[finding.part.name] = convert(finding.part, finding.path, target, again=True, tick=tick)
+            paths[finding.part.name] = _converted(finding.part, finding.path, target, tick)
     return paths
+
+
+def _converted(part: Part, source: Path, target: Path, tick: Tick | None) -> Path:
+    try:
+        return convert(part, source, target, again=True, strict=False, tick=tick)
+    except BadWeights as problem:
+        raise named_for(part, problem) from problem
 
 
 def shapes(part: Part, path: Path) -> dict[str, Shape]:

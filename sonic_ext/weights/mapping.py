@@ -66,7 +66,9 @@ def is_single_file(keys: Mapping[str, Any]) -> bool:
 
 def origins(part: Part, entries: Mapping[str, Entry]) -> dict[str, Origin]:
     """The part's keys → where they come from. Keys that inference leaves out are not in it."""
-    if part.single_file and is_single_file(entries):
+    if part.name == "image_vae":
+        pairs = _image_vae(part, entries)
+    elif part.single_file and is_single_file(entries):
         pairs = _vae(entries) if part.name == "vae" else _image_encoder(entries)
     else:
         pairs = _plain(part, entries)
@@ -80,6 +82,11 @@ def origins(part: Part, entries: Mapping[str, Entry]) -> dict[str, Origin]:
 def has_signs(part: Part, keys: Mapping[str, Any]) -> bool:
     """Whether the keys look like the part's at all."""
     return all(any(re.search(sign, key) for key in keys) for sign in part.signs)
+
+
+def has_channels(part: Part, shapes: Mapping[str, Shape]) -> bool:
+    """Whether layers have as many input channels as in every size of the model."""
+    return all(shapes.get(key, ())[1:2] == (count,) for key, count in part.channels)
 
 
 def _plain(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
@@ -96,9 +103,7 @@ def _vae(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
     latent = _below(LATENT, entries)
     condition = _below(CONDITION, entries)
     encoder = CONDITION if "quant_conv.weight" in condition else LATENT
-    levels = 1 + max(
-        (int(found[1]) for key in latent if (found := re.match(r"decoder\.up\.(\d+)\.", key))), default=-1
-    )
+    levels = _levels(latent)
     for prefix, inside in ((encoder, ("encoder.", "quant_conv.")), (LATENT, ("decoder.",))):
         for key, entry in _below(prefix, entries).items():
             if key.startswith(inside):
@@ -109,6 +114,45 @@ def _vae(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
         moments = latent["encoder.conv_out.bias"].shape[0]
         yield "quant_conv.weight", Origin(None, (moments, moments, 1, 1), "F32")
         yield "quant_conv.bias", Origin(None, (moments,), "F32")
+
+
+def _levels(latent: Mapping[str, Entry]) -> int:
+    """Levels of the decoder, from Stability's names."""
+    numbers = (int(found[1]) for key in latent if (found := re.match(r"decoder\.up\.(\d+)\.", key)))
+    return 1 + max(numbers, default=-1)
+
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of the middle attention in files of early diffusers versions, the published one among them."""
+
+
+def _image_vae(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
+    """The frame-wise decoder, from diffusers' files, from WebUI VAEs and out of whole checkpoints."""
+    prefix = LATENT if any(key.startswith(LATENT) for key in entries) else ""
+    inside = _below(prefix, entries)
+    levels = _levels(inside)
+    if not levels or any(".time_stack." in key for key in inside):
+        for key, origin in _plain(part, entries):
+            name = _modern(key)
+            yield name, Origin(origin.source, _flattened(name, origin.shape), origin.dtype)
+        return
+    for key, entry in inside.items():
+        name = _vae_name(key, levels, temporal=False) if key.startswith("decoder.") else key
+        if name.startswith(("decoder.", "post_quant_conv.")):
+            yield name, Origin(prefix + key, _flattened(name, entry.shape), entry.dtype)
+    if "post_quant_conv.weight" not in inside and "decoder.conv_in.weight" in inside:
+        # without one the decoder takes the latents themselves
+        channels = inside["decoder.conv_in.weight"].shape[1]
+        yield "post_quant_conv.weight", Origin(None, (channels, channels, 1, 1), "F32")
+        yield "post_quant_conv.bias", Origin(None, (channels,), "F32")
+
+
+def _modern(key: str) -> str:
+    return re.sub(
+        r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.",
+        lambda found: f"{found[1]}{_OLD_ATTENTION[found[2]]}.",
+        key,
+    )
 
 
 def _flattened(name: str, shape: Shape) -> Shape:
@@ -136,7 +180,7 @@ _TEMPORAL = {
 }
 
 
-def _vae_name(key: str, levels: int) -> str:
+def _vae_name(key: str, levels: int, temporal: bool = True) -> str:
     """Stability's name → diffusers'. Stability counts the decoder's levels from the picture, diffusers from
     the latent."""
     if key.startswith("decoder.conv_out.time_mix_conv."):
@@ -152,10 +196,10 @@ def _vae_name(key: str, levels: int) -> str:
     rest = re.sub(
         r"^up\.(\d+)\.upsample\.", lambda m: f"up_blocks.{levels - 1 - int(m[1])}.upsamplers.0.", rest
     )
-    return f"{half}.{_resnet_name(half, rest)}"
+    return f"{half}.{_resnet_name(rest, temporal and half == 'decoder')}"
 
 
-def _resnet_name(half: str, rest: str) -> str:
+def _resnet_name(rest: str, temporal: bool) -> str:
     found = re.match(r"(.*\.resnets\.\d+\.)(.*)", rest)
     if not found:
         return rest
@@ -163,7 +207,7 @@ def _resnet_name(half: str, rest: str) -> str:
     for old, new in _TEMPORAL.items():
         if layer.startswith(old):
             return block + new + layer[len(old) :]
-    return block + ("spatial_res_block." if half == "decoder" else "") + layer
+    return block + ("spatial_res_block." if temporal else "") + layer
 
 
 _CLIP_NAMES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadWeights, MissingPart
-from .formats import AGAIN, Entry, Format, format_of, not_weights
+from .formats import AGAIN, PUBLISHED, Entry, Format, format_of, not_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,15 +83,13 @@ def _true_load() -> Any:
 
 
 def _refused(path: Path, error: Exception) -> BadWeights:
-    named = re.search(
-        r"GLOBAL ([\w.]+)|Unsupported (?:class|global|operand|operation)[: ]+([\w.]+)", str(error)
-    )
+    named = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|operand|operation)[: ]+([\w.]+)", str(error))
     if not named:
         return BadWeights(f"{path} is damaged or not a file of weights ({_first_line(error)}).", AGAIN)
     what = named.group(1) or named.group(2)
     return BadWeights(
-        f"{path} wants to run code ({what}), so it was not opened.",
-        "Do not use this file. Fetch the published one: sonic weights fetch",
+        f"{path} holds more than tensors ({what}) and could run code, so it was not opened.",
+        f"Do not use this file. {PUBLISHED}",
     )
 
 

@@ -1,0 +1,190 @@
+"""SCRFD, the face detector of insightface's model packs, run from the pack's ONNX file alone.
+
+Guo, Deng, Lattas, Zafeiriou: "Sample and Computation Redistribution for Efficient Face Detection", 2021
+(arXiv 2105.04714). On grids of 8, 16, 32 … pixels the network gives for each of one or two anchors a score,
+the distances from the cell to the four sides in cells, and, in most files, five points likewise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import MissingPart
+from .centerface import Detection
+from .geometry import Box
+
+SIDE = 640
+"""Pixels; the input is a square of it."""
+FILLED = (1.0, 0.5)
+"""Parts of the square that the picture takes up, tried in turn: half brings out faces that fill it."""
+MEAN, SPREAD = 127.5, 128.0
+"""The input is (RGB - MEAN) / SPREAD."""
+FIRST_STRIDE = 8
+THRESHOLD = 0.5
+"""Score from which it is a face."""
+OVERLAP = 0.4
+"""Intersection over union from which two boxes are one face."""
+_ELSE = "Use face_detector=builtin, which needs no file."
+
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""float32 [1, 3, SIDE, SIDE] → the network's outputs in any order."""
+
+
+class Scrfd:
+    """The detector.
+
+    Raises:
+        MissingPart: the file cannot be read, or neither onnxruntime nor OpenCV runs it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._run = _opened(path)
+
+    def __call__(self, rgb: np.ndarray) -> list[Detection]:
+        """Faces in a uint8 [height, width, 3] picture, most certain first, boxes in its pixels.
+
+        Raises:
+            MissingPart: the network's answer is not that of an SCRFD detector.
+        """
+        for filled in FILLED:
+            canvas, scale = _fitted(rgb, filled)
+            found = self._decoded(canvas)
+            if found:
+                return [_scaled(face, 1 / scale) for face in found]
+        return []
+
+    def _decoded(self, canvas: np.ndarray) -> list[Detection]:
+        blob = ((canvas.astype(np.float32) - MEAN) / SPREAD).transpose(2, 0, 1)[None]
+        try:
+            return decoded(self._run(blob), SIDE)
+        except ValueError as problem:
+            raise MissingPart(
+                f"{self._path} is no SCRFD face detector: {problem}.",
+                f"Name another pack, or take its det_*.onnx anew from insightface. {_ELSE}",
+            ) from problem
+
+
+def decoded(outputs: Sequence[np.ndarray], side: int) -> list[Detection]:
+    """Faces out of the network's answer, most certain first, boxes in pixels of its input.
+
+    Args:
+        outputs: in any order and with or without a batch of one: per grid [n, 1] scores, [n, 4] distances
+            and, if there are any, [n, 10] points; n = rows · columns · anchors.
+        side: of the square input, in pixels.
+
+    Raises:
+        ValueError: the outputs are no such grids.
+    """
+    scores, distances, points = (_of_width(outputs, width) for width in (1, 4, 10))
+    sizes = [len(rows) for rows in scores]
+    known = {1: scores, 4: distances, 10: points}
+    if not scores or sizes != [len(rows) for rows in distances]:
+        raise ValueError(f"its outputs are {', '.join(str(tuple(each.shape)) for each in outputs)}")
+    if sum(map(len, known.values())) != len(outputs) or (points and sizes != [len(rows) for rows in points]):
+        raise ValueError(f"its outputs are {', '.join(str(tuple(each.shape)) for each in outputs)}")
+    found: list[Detection] = []
+    for level, score in enumerate(scores):
+        own = points[level] if points else None
+        found += _level(score[:, 0], distances[level], own, FIRST_STRIDE << level, side)
+    return _distinct(found)
+
+
+def _of_width(outputs: Sequence[np.ndarray], width: int) -> list[np.ndarray]:
+    """Outputs with rows of that length as [n, width], the finest grid first."""
+    rows = [each.reshape(-1, width) for each in outputs if each.ndim >= 2 and each.shape[-1] == width]
+    return sorted(rows, key=len, reverse=True)
+
+
+def _level(
+    score: np.ndarray, distances: np.ndarray, points: np.ndarray | None, stride: int, side: int
+) -> list[Detection]:
+    across = side // stride
+    anchors = len(score) // across**2
+    if anchors < 1 or anchors * across**2 != len(score):
+        raise ValueError(f"{len(score)} answers for a grid of {across} × {across} cells")
+    found = []
+    for row in np.flatnonzero(score > THRESHOLD):
+        y, x = divmod(int(row) // anchors, across)
+        centre = np.array([x, y], np.float64) * stride
+        near, far = distances[row, :2] * stride, distances[row, 2:] * stride
+        box = Box(*(float(value) for value in (*(centre - near), *(centre + far))))
+        own = None if points is None else (centre + points[row].reshape(5, 2) * stride).astype(np.float32)
+        if box.area and all(map(math.isfinite, box)):
+            found.append(Detection(box, float(score[row]), own))
+    return found
+
+
+def _distinct(found: list[Detection]) -> list[Detection]:
+    kept: list[Detection] = []
+    for face in sorted(found, key=lambda face: face.score, reverse=True):
+        if all(_shared(face.box, other.box) <= OVERLAP for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _shared(one: Box, other: Box) -> float:
+    both = one.overlap(other)
+    return both / (one.area + other.area - both) if both else 0.0
+
+
+def _fitted(rgb: np.ndarray, filled: float) -> tuple[np.ndarray, float]:
+    """The picture in the top left of a black square, and pixels of the square per pixel of the picture."""
+    height, width = rgb.shape[:2]
+    scale = SIDE * filled / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas[: size[1], : size[0]] = cv2.resize(rgb, size, interpolation=how)
+    return canvas, scale
+
+
+def _scaled(face: Detection, scale: float) -> Detection:
+    points = None if face.points is None else (face.points * scale).astype(np.float32)
+    return Detection(face.box.scaled(scale, scale), face.score, points)
+
+
+def _opened(path: Path) -> Run:
+    """The network in onnxruntime where that is installed, else in OpenCV."""
+    try:
+        data = path.read_bytes()  # from bytes: paths that are not ASCII are closed to both on Windows
+    except OSError as error:
+        raise MissingPart(
+            f"The face detector {path} cannot be read: {error.strerror or error}.", _ELSE
+        ) from error
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError:
+        return _by_opencv(path, data)
+    try:
+        session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes, which have no common root
+        raise _unusable(path, "onnxruntime", error) from error
+    name = session.get_inputs()[0].name
+    return lambda blob: session.run(None, {name: blob})
+
+
+def _by_opencv(path: Path, data: bytes) -> Run:
+    def run(blob: np.ndarray) -> Sequence[np.ndarray]:
+        # a fresh network each time: cv2.dnn.Net keeps state
+        try:
+            network = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+            network.setInput(blob)
+            return [np.asarray(each) for each in network.forward(network.getUnconnectedOutLayersNames())]
+        except cv2.error as error:
+            raise _unusable(path, "OpenCV", error) from error
+
+    return run
+
+
+def _unusable(path: Path, runner: str, error: Exception) -> MissingPart:
+    lines = [line.strip(" >") for line in str(error).splitlines() if line.strip(" >")]
+    reason = (lines or [type(error).__name__])[-1][:200].rstrip(".")
+    other = "" if runner == "onnxruntime" else "Try: python -m pip install onnxruntime. "
+    return MissingPart(f"{runner} cannot run the face detector {path} ({reason}).", f"{other}{_ELSE}")
