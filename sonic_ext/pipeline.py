@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from . import __version__, engines
+from .engines.detectors import detector
 from .engines.preview.speech import RATE, VisemeNet
 from .errors import Cancelled
 from .media.audio import Speech, read_speech
@@ -135,7 +136,7 @@ def animate(
     home = store or Store()
     engine = engines.choose(settings.engine, home.home)
     speech = _speech(audio, tick).fitted(settings)
-    scene = compose(_portrait(portrait), settings, engine.size_multiple, tick)
+    scene = compose(_portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector))
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
@@ -172,7 +173,7 @@ def preflight(
     engine = engines.choose(settings.engine)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
-    scene = compose(picture, settings, engine.size_multiple, tick)
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
     count = frame_count(speech.length, settings.fps)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)

@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import BadPortrait
 from ..ports import Tick
 from ..settings import Settings
-from .face import Face, find_face
+from .face import Detect, Face, find_face
 from .geometry import Box, crop_square, video_size
 from .image import Portrait
 
@@ -48,7 +48,13 @@ class Scene:
         return int(self.picture.shape[0])
 
 
-def compose(portrait: Portrait, settings: Settings, multiple: int, tick: Tick | None = None) -> Scene:
+def compose(
+    portrait: Portrait,
+    settings: Settings,
+    multiple: int,
+    tick: Tick | None = None,
+    detect: Detect | None = None,
+) -> Scene:
     """Find the face, crop if asked, and resize to the video's size.
 
     Args:
@@ -56,13 +62,14 @@ def compose(portrait: Portrait, settings: Settings, multiple: int, tick: Tick | 
         settings: `framing`, `min_resolution`, `expand_ratio`, `face_box`, `mouth` and `eyes` count here.
         multiple: both sides become multiples of it.
         tick: called between the steps.
+        detect: another source of face boxes than the built-in detector.
 
     Raises:
         NoFace, BadPortrait, BadSetting: see `find_face`; a picture kept whole may not be longer than
             `MAX_ASPECT` times its short side.
         Cancelled: from `tick`.
     """
-    face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick)
+    face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick, detect)
     whole = settings.framing == "whole"
     crop = frame_of(portrait, face, settings)
     left, top, right, bottom = crop.rounded()

@@ -76,6 +76,20 @@ def _decoder_widths(shapes: Shapes) -> list[int]:
     return [shapes[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)]
 
 
+def of_image_vae(shapes: Shapes) -> dict[str, Any]:
+    """Arguments of `AutoencoderKL`, from its decoder."""
+    levels = range(_count(shapes, "decoder.up_blocks.{}.resnets.0.conv1.weight"))
+    widths = [shapes[f"decoder.up_blocks.{level}.resnets.0.conv1.weight"][0] for level in reversed(levels)]
+    return {
+        **vae.IMAGE_CONFIG,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "layers_per_block": _count(shapes, "decoder.up_blocks.0.resnets.{}.conv1.weight") - 1,
+    }
+
+
 def of_clip(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Arguments of `CLIPVisionConfig`."""
     hidden, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]

@@ -23,13 +23,36 @@ CONFIG: dict[str, Any] = {
 """Stable Video Diffusion's."""
 
 
+IMAGE_CONFIG: dict[str, Any] = {
+    **{key: value for key, value in CONFIG.items() if key != "force_upcast"},
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+"""Stable Diffusion 1's, which has the same latents."""
+
+
+def build_image_vae(config: Mapping[str, Any] = IMAGE_CONFIG) -> Any:
+    """An `AutoencoderKL` without its encoder, on the meta device: decodes pictures one by one."""
+    from diffusers import AutoencoderKL
+
+    def build() -> Any:
+        vae = AutoencoderKL(**_listed(config))
+        del vae.encoder, vae.quant_conv
+        return vae
+
+    return on_meta(build)
+
+
+def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists become tuples, as diffusers expects; private keys of a saved config are left out."""
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+
+
 def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
     """An `AutoencoderKLTemporalDecoder` on the meta device."""
     from diffusers import AutoencoderKLTemporalDecoder
 
-    own = {key: value for key, value in config.items() if not key.startswith("_")}
-    listed = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
-    return on_meta(lambda: AutoencoderKLTemporalDecoder(**listed))
+    return on_meta(lambda: AutoencoderKLTemporalDecoder(**_listed(config)))
 
 
 def encode_mean(vae: Any, pictures: torch.Tensor) -> torch.Tensor:

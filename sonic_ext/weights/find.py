@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -186,14 +186,15 @@ class Survey:
         usable = (State.READY, State.CONVERT)
         return all(finding.state in usable for finding in self.findings if finding.part.required)
 
-    def lacking(self) -> tuple[Finding, ...]:
-        """Required parts that are not usable."""
+    def lacking(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
+        """Required parts, and those of `also`, that are not usable."""
         usable = (State.READY, State.CONVERT)
-        return tuple(each for each in self.findings if each.part.required and each.state not in usable)
+        wanted = (each for each in self.findings if each.part.required or each.part in also)
+        return tuple(each for each in wanted if each.state not in usable)
 
-    def require(self) -> None:
+    def require(self, also: Collection[Part] = ()) -> None:
         """Raise `MissingPart` with every part that lacks, and the one command that brings them."""
-        lacking = self.lacking()
+        lacking = self.lacking(also)
         if not lacking:
             return
         said = "; ".join(_lack(finding) for finding in lacking)

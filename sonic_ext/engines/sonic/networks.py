@@ -77,6 +77,11 @@ class Networks:
         settings = self._read(weights.VAE, lambda: config.of_vae(self._shapes(weights.VAE)))
         return self._filled(vae.build_vae(settings), weights.VAE, dtype)
 
+    def image_vae(self) -> Any:
+        """The decoder for single pictures."""
+        settings = self._read(weights.IMAGE_VAE, lambda: config.of_image_vae(self._shapes(weights.IMAGE_VAE)))
+        return self._filled(vae.build_image_vae(settings), weights.IMAGE_VAE)
+
     def unet(self, device: str | None = None) -> Any:
         """The UNet with its audio adapters; `device` is where it rests."""
         return self._filled(unet.build_unet(self.unet_config()), weights.UNET, device=device)

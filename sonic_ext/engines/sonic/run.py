@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from ...errors import BadOutput, BrokenNumbers
-from ...nn.savings import compiled, store_fp8
+from ...nn.storage import compiled, store_fp8
 from ...nn.streamed import streamed
 from ...ports import Tick
 from ...settings import Settings
 from .budget import RUNGS, SAID, Budget
-from .denoise import Conditioning, Denoiser
+from .denoise import Conditioning, Denoiser, Shortcuts
 from .device import free_memory, is_out_of_memory, release
 from .draft import Draft, Drafts
 from .guidance import Guidance
@@ -23,9 +23,6 @@ from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
 from .windows import Plan
-
-GROUPS = {"exact": 1, "null_branch": 2, "deep_features": 2, "both": 2}
-"""Steps that a window takes before the windows move on."""
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Run:
     def _on_rung(self, draft: Draft, levels: Schedule) -> Draft:
         unet = self._unet()
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
-        group = GROUPS[self.settings.shortcuts]
+        group = Shortcuts.named(self.settings.shortcuts).group
         before = draft.latents.to(self.networks.hardware.device)
         with self._placed(unet):
             for done, after in sample(predict, before, levels, self.budget.plan, draft.done, group):
@@ -87,9 +84,11 @@ class Run:
         return draft
 
     def _unet(self) -> Any:
-        unet = self.networks.unet("cpu" if self.rung == "offload" else None)
-        if self.networks.hardware.stored_in_8_bits:
-            store_fp8(unet, self.networks.hardware.dtype)
+        hardware, waits = self.networks.hardware, self.rung == "offload"
+        unet = self.networks.unet("cpu" if waits or hardware.stored_in_8_bits else None)
+        if hardware.stored_in_8_bits:
+            store_fp8(unet, hardware.dtype)
+            unet = unet if waits else unet.to(hardware.device)
         if self.settings.compiled:
             problem = compiled(unet)
             self.notes.extend([problem] if problem else [])
@@ -107,8 +106,7 @@ class Run:
             head=settings.motion_scale,
             expression=settings.dynamic_scale,
             together=self.rung == "together",
-            null_branch=settings.shortcuts in ("null_branch", "both"),
-            deep_features=settings.shortcuts in ("deep_features", "both"),
+            shortcuts=Shortcuts.named(settings.shortcuts),
         )
 
     def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
