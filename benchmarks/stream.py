@@ -1,7 +1,7 @@
 """Everything after the network: memory against length, and time per stage: `python benchmarks/stream.py`.
 
 Latents → decoder → jitter filter → interpolation → paste-back → a reader that drops the frames. Every length
-is a process of its own. Prints the peak of resident memory above that of the networks and the latents, the ratio of
+is a process of its own. Prints the peak of resident memory above that of networks and latents, the ratio of
 the longest to the shortest, and milliseconds per frame of each stage.
 
 A temporal VAE, even a narrow one, takes seconds per frame on a CPU, and gigabytes beside which nothing that
@@ -190,8 +190,8 @@ def main() -> None:
         before, most, seconds, frames = in_a_process(count, options)
         peaks.append((most - before, most))
         print(
-            f"{count:6d} base frames → {frames:5.0f}: {(most - before) / 2**20:7.1f} MiB above networks and latents, "
-            f"{most / 2**20:7.1f} in all, {seconds:6.1f} s",
+            f"{count:6d} base frames → {frames:5.0f}: {(most - before) / 2**20:7.1f} MiB above networks and "
+            f"latents, {most / 2**20:7.1f} in all, {seconds:6.1f} s",
             flush=True,
         )
     above, whole = (peaks[-1][which] / peaks[0][which] for which in (0, 1))
