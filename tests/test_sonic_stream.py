@@ -283,7 +283,7 @@ for count in (4, 16, 96):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_length() -> None:
-    """In a process of its own; one frame of float32 is 768 KB, 80 more would be 60 MB.
+    """In a process of its own; one frame of float32 is 768 KB, 80 more would be 60 MB, and 30 MB as the 8-bit frames that come of them.
 
     Told to give large blocks back at once, glibc cannot hide what is held behind what it keeps for later.
     """
@@ -292,4 +292,4 @@ def test_memory_does_not_grow_with_length() -> None:
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "500000", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=root, env=env)
     _, short, long = map(int, done.stdout.split())
-    assert long - short < 8 * 1024
+    assert long - short < 20 * 1024
