@@ -70,8 +70,8 @@ class Paste:
         cv2.subtract(drawn, self._behind, dst=drawn)
         cv2.multiply(drawn, self._share, dst=drawn)
         cv2.add(drawn, self._behind, dst=drawn)
-        # OpenCV rounds and clips.
-        self._place[:] = cv2.convertScaleAbs(cv2.max(drawn, 0.0))
+        np.rint(drawn, out=drawn)
+        self._place[:] = np.clip(drawn, 0, 255, out=drawn)
         return self._frame
 
     def _fitted(self, frame: np.ndarray) -> np.ndarray:
