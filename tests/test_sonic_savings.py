@@ -243,7 +243,9 @@ def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str
     for place, (done, latents) in enumerate(whole[:-1]):
         rest = run(latents, done)
         assert [n for n, _ in rest] == [n for n, _ in whole[place + 1 :]]
-        assert all(torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True))
+        assert all(
+            torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True)
+        )
 
 
 def both_steps(denoiser: Denoiser) -> list[Any]:
@@ -378,9 +380,7 @@ def test_compiling_without_a_compiler_is_said(unet: Any, monkeypatch: pytest.Mon
         raise RuntimeError("no compiler\nhere")
 
     monkeypatch.setattr(torch, "compile", lambda _: fails)
-    assert storage.compiled(unet) == (
-        "Compiling does not work here (no compiler); networks run as they are."
-    )
+    assert storage.compiled(unet) == ("Compiling does not work here (no compiler); networks run as they are.")
     assert all("forward" not in vars(module) and "piece" not in vars(module) for module in unet.modules())
     monkeypatch.delattr(torch, "compile")
     assert "cannot compile" in str(storage.compiled(unet))
