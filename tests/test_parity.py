@@ -474,9 +474,9 @@ def test_loop(loop_file: Path, numbers: Any, near: Callable[..., None]) -> None:
         return denoiser(x, moment, frames, first)
 
     noise = _loop_noise(meta["inputs"]["noise"], case["num_frames"])
-    latents = starting_latents(portrait, noise[0], levels)
-    _near_relative(latents, want["latents_init"][0], "start", near)
-    for done, latents in sample(predict, latents, levels, plan):
+    start = starting_latents(portrait, noise[0], levels)
+    _near_relative(start, want["latents_init"][0], "start", near)
+    for done, latents in sample(predict, start, levels, plan):
         step = done - 1
         _near_relative(latents, want[f"latents_after_step{step}"][0], f"step {step}", near)
     assert done == levels.steps

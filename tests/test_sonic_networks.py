@@ -14,7 +14,7 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, speech  # noqa: E402
-from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser  # noqa: E402
+from sonic_ext.engines.sonic.denoise import Call, Conditioning  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import MissingPart  # noqa: E402
 from sonic_ext.nn import attention, build, interpolate  # noqa: E402

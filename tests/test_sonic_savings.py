@@ -243,7 +243,9 @@ def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str
     for place, (done, latents) in enumerate(whole[:-1]):
         rest = run(latents, done)
         assert [n for n, _ in rest] == [n for n, _ in whole[place + 1 :]]
-        assert all(torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True))
+        assert all(
+            torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True)
+        )
 
 
 def both_steps(denoiser: Denoiser) -> list[Any]:
@@ -299,3 +301,115 @@ def test_a_new_window_forgets_the_last(unet: Any, told: Conditioning) -> None:
     assert denoiser.memory.towards_nothing is None
     with pytest.raises(KeyError), DeepFeatures().replayed(unet, BRANCHES):
         pass
+
+
+# weights elsewhere, in 8 bits, compiled
+
+
+def test_streamed_weights_visit_one_block_at_a_time(
+    unet: Any, told: Conditioning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sonic_ext.nn import streamed
+
+    want = called(unet, told).in_turn_shared(INPUTS)
+    weights = list(unet.parameters())
+    homes = [weight.data_ptr() for weight in weights]
+    away: list[int] = []
+
+    def copied(tensor: Any, device: Any) -> Any:
+        away.append(sum(now.data_ptr() != home for now, home in zip(weights, homes, strict=True)))
+        return tensor.clone()
+
+    monkeypatch.setattr(streamed, "moved", copied)
+    with streamed.streamed(unet, "cpu"):
+        got = called(unet, told).in_turn_shared(INPUTS)
+    assert all(torch.equal(one, other) for one, other in zip(got, want, strict=True))
+    blocks_of = list(streamed.top_blocks(unet))
+    largest = max(len(block.state_dict()) for block in blocks_of)
+    assert 0 < max(away) < largest < len(homes) / 3
+    # All weights three times, but those of the first convolution twice: the third branch shares its result.
+    assert len(away) == 3 * len(homes) - len(unet.conv_in.state_dict())
+    assert homes == [weight.data_ptr() for weight in weights]
+    assert all("forward" not in vars(module) for module in unet.modules())
+
+
+def test_streamed_weights_come_home_after_an_error(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sonic_ext.nn import streamed
+
+    before = unet.conv_in.weight.data_ptr()
+    monkeypatch.setattr(streamed, "moved", lambda tensor, device: tensor.clone())
+    with pytest.raises(RuntimeError), streamed.streamed(unet, "cpu"):
+        unet.conv_in(drawn(1, 3, 4, 4))
+    assert unet.conv_in.weight.data_ptr() == before
+
+
+def test_every_weight_is_in_a_block_that_is_streamed(unet: Any) -> None:
+    from sonic_ext.nn.streamed import top_blocks
+
+    held = {id(tensor) for block in top_blocks(unet) for tensor in block.parameters()}
+    assert held == {id(tensor) for tensor in unet.parameters()}
+
+
+def test_weights_in_8_bits(told: Conditioning) -> None:
+    from sonic_ext.errors import MissingPart
+    from sonic_ext.nn.storage import store_fp8
+
+    network = filled(lean=True)
+    want = called(network, told).in_turn_shared(INPUTS)[2]
+    if not hasattr(network, "enable_layerwise_casting"):
+        with pytest.raises(MissingPart, match=r"diffusers 0\.32"):
+            store_fp8(network, torch.float32)
+        return
+    store_fp8(network, torch.float32)
+    got = called(network, told).in_turn_shared(INPUTS)[2]
+    assert got.dtype == torch.float32
+    assert got.isfinite().all()
+    # Three bits of mantissa: each weight is off by 3 % at most, and all by chance.
+    assert 0 < float((got - want).norm() / want.norm()) < 0.3
+    narrow = {name for name, weight in network.named_parameters() if weight.dtype == torch.float8_e4m3fn}
+    assert {"mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"} <= narrow
+    assert not any("norm" in name or "processor" in name or "time_embedding" in name for name in narrow)
+    bytes_of = sum(weight.nbytes for name, weight in network.named_parameters() if name in narrow)
+    assert bytes_of > 0.5 * sum(weight.numel() for weight in network.parameters())
+
+
+def test_compiling_without_a_compiler_is_said(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sonic_ext.nn import storage
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler\nhere")
+
+    monkeypatch.setattr(torch, "compile", lambda _: fails)
+    assert storage.compiled(unet) == ("Compiling does not work here (no compiler); networks run as they are.")
+    assert all("forward" not in vars(module) and "piece" not in vars(module) for module in unet.modules())
+    monkeypatch.delattr(torch, "compile")
+    assert "cannot compile" in str(storage.compiled(unet))
+
+
+def test_a_layer_that_fails_to_compile_runs_as_it_is(
+    told: Conditioning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For real: torch's own machinery with a backend that gives up."""
+    dynamo = pytest.importorskip("torch._dynamo")
+    from sonic_ext.nn import storage
+
+    network, calls = filled(lean=True), []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise NotImplementedError("gave up")
+        return graph.forward
+
+    compile_ = torch.compile
+    want = called(network, told).in_turn(INPUTS)
+    before = dynamo.config.get_config_copy() if hasattr(dynamo.config, "get_config_copy") else {}
+    monkeypatch.setattr(torch, "compile", lambda run: compile_(run, backend=backend))
+    dynamo.reset()
+    assert storage.compiled(network) is None
+    with pytest.warns(RuntimeWarning, match="runs as it is"):
+        got = called(network, told).in_turn(INPUTS)
+    assert all(near(one, other) for one, other in zip(got, want, strict=True))
+    assert all("piece" not in vars(module) for module in network.modules())
+    assert before == (dynamo.config.get_config_copy() if before else {})
+    dynamo.reset()

@@ -158,7 +158,9 @@ class Window:
 
     def part(self, frames: slice, count: int) -> Window:
         """Some of the window's `count` frames: for layers that see one frame at a time."""
-        parts = (Branch(each.clip.part(frames, count), each.audio.part(frames, count)) for each in self.branches)
+        parts = (
+            Branch(each.clip.part(frames, count), each.audio.part(frames, count)) for each in self.branches
+        )
         return Window(tuple(parts), self.levels)
 
 

@@ -33,14 +33,17 @@ class PiecewiseFeedForward(nn.Module):
         """[..., width] to [..., width out]; whatever else diffusers passes is not used."""
         if torch.is_grad_enabled():
             return self._whole(hidden_states)
-        gated, _, out = self.net
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-        step = max(LEAST, room(rows) // (gated.proj.out_features * rows.element_size()))
-        done = rows.new_empty(len(rows), out.out_features)
+        step = max(LEAST, room(rows) // (self.net[0].proj.out_features * rows.element_size()))
+        done = rows.new_empty(len(rows), self.net[2].out_features)
         for source, target in zip(rows.split(step), done.split(step), strict=True):
-            value, gate = gated.proj(source).chunk(2, dim=-1)
-            target.copy_(out(functional.gelu(gate).mul_(value)))
+            target.copy_(self.piece(source))
         return done.view(*hidden_states.shape[:-1], -1)
+
+    def piece(self, rows: torch.Tensor) -> torch.Tensor:
+        """[rows, width] to [rows, width out], all at once, without gradients."""
+        value, gate = self.net[0].proj(rows).chunk(2, dim=-1)
+        return self.net[2](functional.gelu(gate).mul_(value))
 
     def _whole(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.net:

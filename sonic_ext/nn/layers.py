@@ -12,7 +12,7 @@ from .attention import attention
 
 
 class FlatConvolution(nn.Conv3d):  # type: ignore[misc]
-    """A convolution over time alone, done in two dimensions: frames and pixels. Processors know those better."""
+    """A convolution over time alone, done in two dimensions, frames and pixels: cheaper everywhere."""
 
     @classmethod
     def of(cls, other: nn.Conv3d) -> FlatConvolution:
@@ -38,7 +38,7 @@ class Blend(nn.Module):
         self.mix_factor = mix_factor
 
     def forward(self, x_spatial: torch.Tensor, x_temporal: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """The share of `x_spatial` is the sigmoid of the learned factor; the indicator of stills is not used."""
+        """The share of `x_spatial` is the sigmoid of the factor; the indicator of stills is not used."""
         share = self.mix_factor.sigmoid().to(x_spatial.dtype)
         if torch.is_grad_enabled():
             return torch.lerp(x_temporal, x_spatial, share)

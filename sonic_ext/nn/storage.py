@@ -19,8 +19,8 @@ KEPT = ("norm", "time_embed", "add_embedding", "time_pos_embed", "conv_in", "con
 def store_fp8(unet: Any, compute_dtype: torch.dtype) -> None:
     """Keep the weights of matrices and convolutions as float8_e4m3fn; each is cast when its layer works.
 
-    Half the memory of 16 bits. Not exact. Norms, embeddings, the outermost convolutions and the audio adapters
-    stay in `compute_dtype`.
+    Half the memory of 16 bits. Not exact. Norms, embeddings, the outermost convolutions and the audio
+    adapters stay in `compute_dtype`.
 
     Args:
         unet: from `build_unet`, filled, in `compute_dtype`.

@@ -55,7 +55,7 @@ def _visiting(block: nn.Module, device: torch.device) -> Forward:
 
 @contextmanager
 def visiting(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, a module's weights are on `device`; afterwards the same tensors as before are in their place."""
+    """Within, a module's weights are on `device`; afterwards its own tensors are back."""
     home = [(tensor, tensor.data) for tensor in (*module.parameters(), *module.buffers())]
     try:
         for tensor, rest in home:

@@ -17,9 +17,7 @@ SCALING = 0.18215
 class Predict(Protocol):
     """The network with its guidance."""
 
-    def __call__(
-        self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
         """v for scaled latents.
 
         Args:
@@ -110,9 +108,7 @@ def _group(
     return total / seen
 
 
-def _window(
-    predict: Predict, x: torch.Tensor, moments: list[Moment], frames: torch.Tensor
-) -> torch.Tensor:
+def _window(predict: Predict, x: torch.Tensor, moments: list[Moment], frames: torch.Tensor) -> torch.Tensor:
     """All steps of a group for one window."""
     for number, moment in enumerate(moments):
         sigma, following = moment.sigma.to(x), moment.following.to(x)
