@@ -29,6 +29,7 @@ from tiny_hub import COMMIT, TinyHub, serving
 
 from sonic_ext import weights
 from sonic_ext.app import cli
+from sonic_ext.app.console import bytes_text
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, BadWeights, Cancelled, MissingPart
 from sonic_ext.weights import (
     AUDIO2BUCKET,
@@ -143,6 +144,20 @@ def test_every_part_says_where_from_what_for_and_under_which_terms() -> None:
     assert [part.name for part in weights.REQUIRED] == [
         *("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder")
     ]
+
+
+def test_the_documentation_lists_every_part_as_the_catalogue_has_it(root: Path) -> None:
+    text = (root / "docs" / "weights.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0].strip("`"): cells
+        for line in text.splitlines()
+        if line.startswith("| `") and (cells := [cell.strip() for cell in line.strip("|").split("|")])
+    }
+    assert rows.keys() == {part.name for part in PARTS}
+    for part in PARTS:
+        _, repo, file, about, licence, *_ = rows[part.name]
+        assert (repo, file, licence) == (f"`{part.repos[0]}`", f"`{part.hub_names[0]}`", part.licence.name)
+        assert part.about is None or about == bytes_text(part.about)
 
 
 def test_an_unknown_part_is_named_with_those_that_are() -> None:

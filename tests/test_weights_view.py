@@ -102,10 +102,10 @@ def test_every_state_is_told(view: WeightsView, models: Path) -> None:
 
 
 def test_choosing_changes_total_and_licences(view: WeightsView) -> None:
-    told = view.choose(["image_vae"])
+    told = view.choose(TabKey(), ["image_vae"])
     assert visible(view, told) == ["MIT"] and "about 335 MB" in told[view.total]
     assert "are free there" in told[view.total]
-    assert "Nothing is chosen" in view.choose([])[view.total]
+    assert "Nothing is chosen" in view.choose(TabKey(), [])[view.total]
 
 
 def test_a_missing_library_is_named(view: WeightsView, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +131,7 @@ def test_nothing_is_asked_before_licences_are_accepted(view: WeightsView, hub: T
     assert "not been accepted: Stability AI Community License." in told[view.progress]
     assert "No part is chosen" in bring(view, [], accepted(view, "CC"))[view.progress]
     assert hub.tokens == [] and not models.exists()
+    assert view.chosen not in told, "what was chosen stays chosen"
     assert told[view.fetch]["interactive"] and told[view.renew]["interactive"]
     assert told[view.cancel]["interactive"] is False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .. import weights
 from ..errors import BadInput, Cancelled
@@ -40,6 +42,8 @@ class WeightsView:
         self._jobs = jobs
         self._search = search
         self._busy = threading.Lock()
+        self._count = itertools.count()
+        self._turns: WeakKeyDictionary[TabKey, int] = WeakKeyDictionary()
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
         self.tab = gr.State(TabKey())
         self.summary = gr.HTML(elem_id="sonic_weights_summary")
@@ -79,7 +83,11 @@ class WeightsView:
     @property
     def shown_at_refresh(self) -> list[Any]:
         """What `refresh` changes."""
-        return [self.summary, self.table, self.convert, self.fetch, self.chosen, *self._shown_at_choice]
+        return [self.summary, self.table, self.convert, self.fetch, *self._choosing]
+
+    @property
+    def _choosing(self) -> list[Any]:
+        return [self.chosen, *self._shown_at_choice]
 
     @property
     def _shown_at_choice(self) -> list[Any]:
@@ -88,7 +96,9 @@ class WeightsView:
     def _wire(self) -> None:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
         self.renew.click(self.refresh, None, self.shown_at_refresh)
-        self.chosen.input(self.choose, self.chosen, self._shown_at_choice, show_progress="hidden")
+        self.chosen.change(
+            self.choose, [self.tab, self.chosen], self._shown_at_choice, show_progress="hidden"
+        )
         self.fetch.click(self.bring, [self.tab, self.chosen, *self.accepted], working, show_progress="hidden")
         self.convert.click(self.turn, self.tab, working, show_progress="hidden")
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
@@ -110,9 +120,12 @@ class WeightsView:
             self.chosen: gr.update(value=lacking),
         } | self._choice(lacking, found.search)
 
-    def choose(self, names: Sequence[str]) -> Updates:
+    def choose(self, tab: TabKey, names: Sequence[str]) -> Updates:
         """Show the licences and the size of what is chosen."""
-        return self._choice(names, self._search())
+        turn = self._turns[tab] = next(self._count)
+        told = self._choice(names, self._search())
+        # of quick clicks an earlier one may end later
+        return told if self._turns[tab] == turn else {self.total: gr.update()}
 
     def _choice(self, names: Sequence[str], search: Search) -> Updates:
         parts = weights.named(names)
@@ -156,18 +169,19 @@ class WeightsView:
     def _worked(self, tab: TabKey, work: Callable[[Job], str], stage: str) -> Generator[Updates, None, None]:
         """Run the work with progress; look again at its end, however it ends."""
         yield self._begun(stage)
+        finished = False
         try:
             with self._alone():
                 done = yield from shown(
                     self._jobs.follow(tab, PURPOSE, work),
                     lambda step: {self.progress: html.progress(_with_bytes(step))},
                 )
-            told = html.banner("good", done)
+            told, finished = html.banner("good", done), True
         except Cancelled:
             told = html.banner("note", "Stopped as asked.", "Fetch goes on where it stopped.")
         except Exception as problem:
             told = html.error(html.as_error(problem))
-        yield self._idle() | {self.progress: told}
+        yield self._idle(finished) | {self.progress: told}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -198,8 +212,12 @@ class WeightsView:
             self.progress: html.progress(Step(stage, 0, 1)),
         }
 
-    def _idle(self) -> Updates:
-        return self.refresh() | {
+    def _idle(self, finished: bool) -> Updates:
+        """As it stands now; what was chosen stays chosen until it is done."""
+        found = self.refresh()
+        if not finished:
+            found = {each: state for each, state in found.items() if each not in self._choosing}
+        return found | {
             self.renew: gr.update(interactive=True),
             self.cancel: gr.update(interactive=False),
         }

@@ -14,12 +14,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 FILE_TIMEOUT = 10.0
 """Seconds to wait for the Hub's answer about a file."""
@@ -54,6 +56,7 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     files = []
     for path in request["files"]:
         url = hf_hub_url(request["repo"], path, revision=request["revision"], endpoint=request["endpoint"])
+        _reach(url)
         found = get_hf_file_metadata(url, token=_token(request), timeout=FILE_TIMEOUT)
         files.append(
             {
@@ -66,6 +69,23 @@ def plan(request: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
     return {"files": files, "token": _has_token()}
+
+
+def _reach(url: str) -> None:
+    """Fail at once where nothing answers; some versions of the library try for half a minute.
+
+    Behind a proxy only the library knows the way.
+    """
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    address = urlparse(url)
+    if getproxies() or HF_HUB_OFFLINE or not address.hostname:
+        return
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname, port), FILE_TIMEOUT).close()
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
 
 
 def get(request: Mapping[str, Any]) -> dict[str, Any]:
