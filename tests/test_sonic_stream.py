@@ -283,7 +283,8 @@ for count in (4, 16, 96):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_length() -> None:
-    """In a process of its own; one frame of float32 is 768 KB, 80 more would be 60 MB, and 30 MB as the 8-bit frames that come of them.
+    """In a process of its own; a frame of float32 is 768 KB, so 80 more would be 60 MB, and the 160 frames of
+    8 bits that come of them 30 MB.
 
     Told to give large blocks back at once, glibc cannot hide what is held behind what it keeps for later.
     """

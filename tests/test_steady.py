@@ -127,7 +127,7 @@ def test_a_still_background_stays_behind_a_trembling_head() -> None:
     scene = compose(read_portrait(MEDIA / "wide_threequarter.jpg"), Settings(min_resolution=320), 2)
     left, top, right, bottom = scene.face.box.expanded(0.3).rounded()
     frames = []
-    for x, y in shaken(16):
+    for x, y in shaken(28):
         frame = scene.picture.copy()
         frame[top:bottom, left:right] = moved(scene, x, y)[top:bottom, left:right]
         frames.append(frame)
@@ -135,7 +135,7 @@ def test_a_still_background_stays_behind_a_trembling_head() -> None:
     far = slice(None), slice(0, scene.width // 2)
     assert all(np.array_equal(frame[far], scene.picture[far]) for frame in after)
     before, now = measured(scene, frames), measured(scene, after)
-    assert energy(now) < 0.4 * energy(before)
+    assert energy(now) < 0.45 * energy(before)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 9, 10])

@@ -26,7 +26,7 @@ ROUNDS = 6
 SETTLED = 0.002
 """Pixels; an improvement below it is the last."""
 RIDGE = 0.05
-"""Squared levels per pixel: how firmly a motion is held to its first guess where there is no texture."""
+"""Squared levels per pixel: how firmly things stand still where there is no texture to tell."""
 DOUBT = 2.0
 """Levels of difference that halve a pixel's weight, at the least."""
 UNTOUCHED = 0.05
@@ -95,16 +95,14 @@ class _View:
         fine = [_resized(luma, level) for level in self._levels]
         return [cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 0.8) for picture in fine]
 
-    def motion(self, before: list[np.ndarray], after: list[np.ndarray], guess: np.ndarray) -> np.ndarray:
+    def motion(self, before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
         """float64 [3]: x, y in pixels of the frame, and the turn in pixels at `radius`, clockwise."""
-        found = guess
+        found = np.zeros(3)
         for level, first, second in zip(self._levels, before, after, strict=True):
-            found = self._refined(level, first, second, found, guess)
+            found = self._refined(level, first, second, found)
         return found
 
-    def _refined(
-        self, level: _Level, before: np.ndarray, after: np.ndarray, found: np.ndarray, guess: np.ndarray
-    ) -> np.ndarray:
+    def _refined(self, level: _Level, before: np.ndarray, after: np.ndarray, found: np.ndarray) -> np.ndarray:
         for _ in range(ROUNDS):
             moved = _moved(level.arms, found, self.radius)
             seen = cv2.remap(
@@ -114,13 +112,13 @@ class _View:
                 cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )
-            change = self._step(level, before, seen, found - guess)
+            change = self._step(level, before, seen, found)
             found = found - change
             if np.abs(change).max() < SETTLED:
                 break
         return found
 
-    def _step(self, level: _Level, before: np.ndarray, seen: np.ndarray, away: np.ndarray) -> np.ndarray:
+    def _step(self, level: _Level, before: np.ndarray, seen: np.ndarray, found: np.ndarray) -> np.ndarray:
         """How much too far a motion goes, from what is seen along it."""
         mean = (before + seen) * np.float32(0.5)
         across = cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=0.125 * level.scale)
@@ -134,7 +132,7 @@ class _View:
         ridge = RIDGE * float(weights.sum())
         return np.linalg.solve(
             (weighted @ slopes.T).astype(np.float64) + (ridge + 1e-9) * np.eye(3),
-            (weighted @ off).astype(np.float64) + ridge * away,
+            (weighted @ off).astype(np.float64) + ridge * found,
         )
 
 
@@ -196,11 +194,8 @@ class _Body:
         """Where each view is now, float64 [views, 3]: x, y, turn since the first frame, pixels."""
         seen = [view.pictures(frame) for view in self._views]
         if self._before:
-            head = self._views[0].motion(self._before[0], seen[0], np.zeros(3))
-            motions = [head]
-            for view, before, after in zip(self._views[1:], self._before[1:], seen[1:], strict=True):
-                guess = head * (1, 1, view.radius / self._views[0].radius)
-                motions.append(view.motion(before, after, guess))
+            every = zip(self._views, self._before, seen, strict=True)
+            motions = [view.motion(before, after) for view, before, after in every]
             self._path = self._path + np.stack(motions)
         self._before = seen
         return self._path
