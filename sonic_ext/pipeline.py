@@ -136,7 +136,9 @@ def animate(
     home = store or Store()
     engine = engines.choose(settings.engine, home.home)
     speech = _speech(audio, tick).fitted(settings)
-    scene = compose(_portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(
+        _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
+    )
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (

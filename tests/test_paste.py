@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sonic_ext.media.face import find_face
 from sonic_ext.media.geometry import Box, crop_square
 from sonic_ext.media.image import Portrait, from_array, read_portrait
-from sonic_ext.media.paste import Paste
+from sonic_ext.media.paste import FEATHER, Paste
 from sonic_ext.media.scene import HeadView, Scene, compose, head_view
 from sonic_ext.settings import Settings
 
@@ -197,7 +197,9 @@ def test_the_head_is_a_square_of_the_portraits_pixels(name: str, resolution: int
     assert view.box is not None
     assert tuple(view.box) == view.box.rounded()
     face, _ = find_face(portrait.rgb)
-    square = Box(*crop_square(face.box, 0.18, portrait.width, portrait.height))
+    # Room of 0.18 on each side, and around that the rim in which it fades.
+    ratio = ((1 + 2 * 0.18) / (1 - 2 * FEATHER) - 1) / 2
+    square = Box(*crop_square(face.box, ratio, portrait.width, portrait.height))
     sx, sy = scene.width / portrait.width, scene.height / portrait.height
     assert np.abs(np.subtract(view.box, square.scaled(sx, sy))).max() <= 0.5 + 1e-6
     # What the square shows is what lies in its place in the scene, up to the resampling.

@@ -14,6 +14,7 @@ from ..settings import Settings
 from .face import Detect, Face, find_face
 from .geometry import Box, crop_square, video_size
 from .image import Portrait
+from .paste import FEATHER
 
 MAX_ASPECT = 4.0
 """Longest side over shortest of a picture that is kept whole."""
@@ -123,9 +124,10 @@ class HeadView:
 def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
     """The head of a scene as a square for a network.
 
-    Of a scene that is kept whole it is what `framing=crop` would show, moved to the nearest pixels of the
-    scene's picture so that what is drawn in the square fits back without a shift. Nothing beyond the
-    portrait's edges is made up: there the square is smaller, and enlarged all the same.
+    Of a scene that is kept whole it is what `framing=crop` would show with a rim around it in which it may
+    fade out (`media.paste`), moved to the nearest pixels of the scene's picture so that what is drawn in the
+    square fits back without a shift. Nothing beyond the portrait's edges is made up: there the square is
+    smaller, and enlarged all the same.
 
     Args:
         scene: as composed with these settings.
@@ -150,9 +152,15 @@ def _head_box(scene: Scene, settings: Settings) -> Box:
         return Box(0, 0, scene.width, scene.height)
     portrait, (sx, sy) = scene.portrait, _scale(scene)
     face = scene.face.box.scaled(1 / sx, 1 / sy)
-    square = Box(*crop_square(face, settings.expand_ratio, portrait.width, portrait.height))
+    ratio = _with_rim(settings.expand_ratio)
+    square = Box(*crop_square(face, ratio, portrait.width, portrait.height))
     left, top, right, bottom = square.scaled(sx, sy).clipped(scene.width, scene.height).rounded()
     return Box(left, top, max(right, left + 1), max(bottom, top + 1))
+
+
+def _with_rim(ratio: float) -> float:
+    """Room on each side of the face such that `ratio` of it lies inside the fading rim."""
+    return ((1 + 2 * ratio) / (1 - 2 * FEATHER) - 1) / 2
 
 
 def _in_portrait(scene: Scene, box: Box) -> Box:

@@ -87,12 +87,15 @@ class Output:
     @torch.inference_mode()
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB [height, width, 3]; memory does not grow with their number."""
-        smooth = self.settings.motion_smoothing
-        between = self._between() if smooth else None
-        frames = stream.frames(self.decoder, self.latents, between, stream.times_for(self.settings.fps))
-        if smooth:
-            frames = Steady(self.view.face.box).frames(frames)
+        frames = self._finish().frames(self.decoder, self.latents)
         yield from islice(self._pasted(frames), self.count)
+
+    def _finish(self) -> stream.Finish:
+        times = stream.times_for(self.settings.fps)
+        if not self.settings.motion_smoothing:
+            return stream.Finish(times)
+        steady = Steady(self.view.face.box, stream.STEADY_REACH)
+        return stream.Finish(times, self._between(), steady)
 
     def _between(self) -> stream.Between:
         networks = self.decoder.networks
