@@ -6,7 +6,7 @@ Random weights: time and memory do not depend on their values. Prints for every 
 from the plain path, relative to its largest value. Every rung is a process of its own.
 
 The plain path projects the temporal context once per pixel and puts all branches in one batch, as the
-published inference does.
+published inference does. `--shortcuts` measures the inexact savings instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from typing import Any
 import torch
 
 from sonic_ext.engines.sonic.conditioning import mask_levels
-from sonic_ext.engines.sonic.denoise import Call, Conditioning
+from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
+from sonic_ext.engines.sonic.sampling import sample, starting_latents
+from sonic_ext.engines.sonic.schedule import schedule
+from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn.attention import (
     AudioProcessor,
     Branch,
@@ -35,7 +38,7 @@ from sonic_ext.nn.attention import (
 from sonic_ext.nn.blocks import blocks_in_pieces
 from sonic_ext.nn.feedforward import in_pieces
 from sonic_ext.nn.layers import blend_in_place, flatten_convolutions
-from sonic_ext.nn.unet import CONFIG, build_unet
+from sonic_ext.nn.unet import CONFIG, build_unet, made_lean
 
 SIZES: dict[str, dict[str, Any]] = {
     "mid": {
@@ -224,9 +227,9 @@ def measure(options: argparse.Namespace) -> None:
 
 def counted(run: Callable[[], Any]) -> tuple[torch.Tensor, int]:
     """The result of one call, and its floating-point operations: matrix products, convolutions, attention."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from footprint import operation_counter
 
-    with FlopCounterMode(display=False) as counter:
+    with operation_counter() as counter:
         out = run().float().cpu()
     return out, counter.get_total_flops()
 
@@ -257,6 +260,45 @@ def table(options: argparse.Namespace) -> None:
             print(row(rung, found, first), flush=True)
 
 
+SHORTCUTS = ("exact", "null_branch", "deep_features", "both")
+STEPS = 5
+"""Of the loop that shortcuts are tried in: the first alone, then two groups of two."""
+
+
+def shortcuts(options: argparse.Namespace) -> None:
+    """What the named shortcuts cost and change, in a short loop."""
+    torch.set_num_threads(options.threads)
+    size, dtype = SIZES[options.size], DTYPES[options.dtype]
+    unet = random_unet(size["unet"], dtype, options.device)
+    made_lean(unet)
+    told = conditioning(size, {"sparse": True, "keep": True}, dtype, options.device)
+    print(f"{STEPS} steps; random weights show cost and size of the change, not what it looks like")
+    print(f"{'shortcut':16}{'s per step of a group':>22}{'of exact':>9}{'difference of latents':>23}")
+    want, usual = looped(Denoiser(unet, told), size, options)
+    for name in SHORTCUTS:
+        denoiser = Denoiser(unet, told, shortcuts=Shortcuts.named(name))
+        got, seconds = looped(denoiser, size, options) if name != "exact" else (want, usual)
+        difference = float((got - want).norm() / want.norm())
+        print(f"{name:16}{seconds:22.2f}{seconds / usual:9.2f}{difference:23.4f}", flush=True)
+
+
+def looped(
+    denoiser: Denoiser, size: dict[str, Any], options: argparse.Namespace
+) -> tuple[torch.Tensor, float]:
+    """The last latents, and seconds per step after the first one."""
+    levels, frames = schedule(STEPS), size["frames"]
+    noise = torch.randn(frames, 4, *size["latents"], generator=torch.Generator().manual_seed(5))
+    latents = starting_latents(denoiser.conditioning.portrait.float(), noise.to(options.device), levels)
+    begun = 0.0
+    with torch.inference_mode():
+        plan, group = Plan(frames, frames), denoiser.shortcuts.group
+        for done, after in sample(denoiser, latents, levels, plan, group=group):
+            latents = after.cpu()
+            if done == 1:
+                begun = time.perf_counter()
+    return latents, (time.perf_counter() - begun) / (STEPS - 1)
+
+
 HEADS = (
     f"{'rung':28}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
 )
@@ -281,10 +323,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rungs", nargs="*", choices=RUNGS, help="default: all; the first is compared with")
     parser.add_argument("--profile", action="store_true", help="what the time of each rung goes into")
+    parser.add_argument("--shortcuts", action="store_true", help="what the inexact savings cost and change")
     parser.add_argument("--rung", choices=RUNGS, help=argparse.SUPPRESS)
     parser.add_argument("--reference", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.rung:
+    if options.shortcuts:
+        shortcuts(options)
+    elif options.rung:
         measure(options)
     else:
         table(options)

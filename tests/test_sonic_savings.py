@@ -67,6 +67,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedforward, "CACHE", 1)
     monkeypatch.setattr(feedforward, "LEAST", 5)
     monkeypatch.setattr(blocks, "LEAST", 5)
+    monkeypatch.setattr(blocks, "SMALLEST", 1)
 
 
 @pytest.fixture(autouse=True)

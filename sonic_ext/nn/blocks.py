@@ -1,7 +1,7 @@
 """Transformer blocks in pieces: frames do not know each other in space, nor pixels each other in time.
 
-What a block makes on its way then stays in a CPU's cache and takes little memory anywhere. The blocks take
-the place of diffusers' own, with their layers and keys.
+What a block makes on its way then takes little memory. The blocks take the place of diffusers' own, with
+their layers and keys, and add in place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from .feedforward import LEAST, room
 
 COPIES = 4
 """Tensors as large as its input that a layer has at once; a piece of each has to find room."""
+SMALLEST = 2**24
+"""Bytes that they may have together in any case: cutting finer saves no time, even on a CPU."""
 
 
 class Block(nn.Module):
@@ -89,7 +91,7 @@ def _sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def rows_together(x: torch.Tensor) -> int:
     """Rows of [..., hidden] in a piece."""
-    return max(LEAST, room(x) // (COPIES * x.shape[-1] * x.element_size()))
+    return max(LEAST, max(SMALLEST, room(x)) // (COPIES * x.shape[-1] * x.element_size()))
 
 
 def blocks_in_pieces(network: nn.Module) -> None:
