@@ -25,6 +25,8 @@ SAID = {
     "branches": "one branch at a time",
     "offload": "one branch at a time, the network moved in block by block",
 }
+BRANCHES = {"together": 3, "branches": 1, "offload": 1}
+"""In one batch."""
 RESERVE = 700_000_000
 """Bytes for the device's libraries and what they work in."""
 MARGIN = 0.92
@@ -59,7 +61,7 @@ class Budget:
     @property
     def _width(self) -> float:
         """Channels as a share of the published network's."""
-        return self.shapes["conv_in.weight"][0] / footprint.CHANNELS
+        return self.shapes["conv_in.weight"][0] / footprint.WIDTHS[0]
 
     def device_bytes(self, rung: str, side: int | None = None) -> int:
         """Peak memory of the device on a rung of the UNet, the decoder included."""
@@ -69,7 +71,7 @@ class Budget:
 
     def _unet_bytes(self, rung: str, side: int) -> int:
         working = footprint.unet_activations(
-            side, side, self.plan.window, rung == "together", self.hardware.itemsize
+            side, side, self.plan.window, BRANCHES[rung], self.hardware.itemsize
         )
         resting = self._largest_block if rung == "offload" else self._elements
         return round(resting * self.hardware.stored + working * self._width)
@@ -85,7 +87,7 @@ class Budget:
     def _decoder_bytes(self, side: int) -> int:
         item = self.hardware.itemsize
         working = footprint.vae_decode_activations(side, side, self.chunk, item)
-        return round(footprint.VAE_ELEMENTS * item + working * min(1.0, self._width))
+        return round(footprint.VAE * item + working * min(1.0, self._width))
 
     def main_bytes(self, rung: str) -> int:
         """Peak main memory."""
@@ -96,7 +98,7 @@ class Budget:
     def seconds(self, speed: float) -> float:
         """Working time, given operations per second of a matrix product."""
         window = footprint.unet_operations(self.side, self.side, self.plan.window)
-        share = self._elements / footprint.UNET_ELEMENTS
+        share = self._elements / footprint.UNET
         drawing = self.calls * self.steps * self.plan.count * window * share
         decoding = self.plan.frames * footprint.vae_decode_operations(self.side, self.side)
         reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ class SonicAnimation:
     def close(self) -> None:
         """See `ports.Animation.close`. The draft goes once all frames were drawn."""
         self._unloaded.set()
-        if self._drawing is not None and self._drawing.gi_running:
+        if self._drawing is not None and getgeneratorstate(self._drawing) == GEN_RUNNING:
             return  # in another thread, which closes everything at its next frame
         if self._drawing is not None:
             self._drawing.close()

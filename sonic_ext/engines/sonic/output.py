@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -71,6 +71,18 @@ class Decoder:
         return VaeDecoder(self.networks.vae() if self.temporal else self.networks.image_vae(), self.temporal)
 
 
+def inferring(begin: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """Every step of an iterator in torch's inference mode, and nothing of what happens between them."""
+    with torch.inference_mode():
+        frames = begin()
+    while True:
+        with torch.inference_mode():
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
 @dataclass(frozen=True)
 class Output:
     """The frames of one video."""
@@ -84,11 +96,10 @@ class Output:
     settings: Settings
     decoder: Decoder
 
-    @torch.inference_mode()
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB [height, width, 3]; memory does not grow with their number."""
-        frames = self._finish().frames(self.decoder, self.latents)
-        yield from islice(self._pasted(frames), self.count)
+        frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
+        return islice(self._pasted(frames), self.count)
 
     def _finish(self) -> stream.Finish:
         times = stream.times_for(self.settings.fps)

@@ -34,7 +34,6 @@ class Prepared:
     """Sentences for the user."""
 
 
-@torch.inference_mode()
 def prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick) -> Prepared:
     """Run the image encoder, the speech networks and the VAE's encoder, once each.
 
@@ -48,6 +47,11 @@ def prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, ti
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
     """
+    with torch.inference_mode():
+        return _prepared(networks, view, speech, frames, tick)
+
+
+def _prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick) -> Prepared:
     hardware = networks.hardware
     tick("looking at the portrait", 0, 2)
     with released_after(hardware.device):

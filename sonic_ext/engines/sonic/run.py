@@ -70,9 +70,11 @@ class Run:
         self.rung = RUNGS[lower]
         self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
 
-    @torch.inference_mode()
     def _on_rung(self, draft: Draft, levels: Schedule) -> Draft:
-        unet = self._unet()
+        with torch.inference_mode():
+            return self._stepped(self._unet(), draft, levels)
+
+    def _stepped(self, unet: Any, draft: Draft, levels: Schedule) -> Draft:
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
         group = Shortcuts.named(self.settings.shortcuts).group
         before = draft.latents.to(self.networks.hardware.device)
