@@ -99,6 +99,6 @@ def blocks_in_pieces(network: nn.Module) -> None:
     kinds = {"transformer_blocks": SpatialBlock, "temporal_transformer_blocks": TemporalBlock}
     for parent in list(network.modules()):
         for name, kind in kinds.items():
-            blocks = getattr(parent, name, ())
+            blocks: Any = getattr(parent, name, ())
             for number, block in enumerate(blocks):
                 blocks[number] = kind.of(block)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from .attention import attention
 
 
-class FlatConvolution(nn.Conv3d):  # type: ignore[misc]
+class FlatConvolution(nn.Conv3d):
     """A convolution over time alone, done in two dimensions, frames and pixels: cheaper everywhere."""
 
     @classmethod
