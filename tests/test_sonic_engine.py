@@ -441,7 +441,7 @@ def published(side: int = 512, hardware: device.Hardware = CARD) -> budgets.Budg
 
 
 def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
-    needs = [published().device_bytes(rung) for rung in budgets.RUNGS]
+    needs = [published().device_bytes(rung, chunk=1) for rung in budgets.RUNGS]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) == len(needs)
     for rung in budgets.RUNGS:
@@ -452,18 +452,28 @@ def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
 def test_auto_takes_the_first_rung_that_fits_and_says_why() -> None:
     plan = published()
     for rung in budgets.RUNGS:
-        free = int(plan.device_bytes(rung) / budgets.MARGIN) + 10**6
-        chosen, said = plan.rung("auto", free)
-        assert chosen == rung
-        assert f"{free / 1e9:.1f} GB are free" in said
-        assert plan.warning(chosen, free) == ""
-    assert plan.rung("branches", 0) == ("branches", "")
+        free = int(plan.device_bytes(rung, chunk=1) / budgets.MARGIN) + 10**6
+        way = plan.way("auto", free)
+        assert way.rung == rung
+        assert f"{free / 1e9:.1f} GB are free" in way.said
+        assert plan.warning(way, free) == ""
+    assert plan.way("branches", 0) == budgets.Way("branches")
+
+
+def test_auto_decodes_fewer_frames_at_once_where_memory_is_short() -> None:
+    plan = published()
+    for chunk in budgets.CHUNKS:
+        free = int(plan.device_bytes("offload", chunk) / budgets.MARGIN) + 10**6
+        way = plan.way("auto", free)
+        assert way.chunk >= chunk
+        assert ("decoded at once" in way.said) is (way.chunk < 8)
+        assert plan.warning(way, free) == ""
 
 
 def test_what_does_not_fit_names_the_largest_size_that_does() -> None:
     plan = published(1024)
-    free = int(published(768).device_bytes("offload") / budgets.MARGIN) + 10**6
-    assert "min_resolution=768" in plan.warning("offload", free)
+    free = int(published(768).device_bytes("offload", 1) / budgets.MARGIN) + 10**6
+    assert "min_resolution=768" in plan.warning(budgets.Way("offload", 1), free)
     assert "min_resolution=768" in plan.refusal(free).hint
     assert "engine=preview" in plan.refusal(10**6).hint
 

@@ -25,6 +25,8 @@ SAID = {
     "branches": "one branch at a time",
     "offload": "one branch at a time, the network moved in block by block",
 }
+CHUNKS = (8, 4, 2, 1)
+"""Frames decoded at once; the first is the published number, others differ in the last digits."""
 BRANCHES = {"together": 3, "branches": 1, "offload": 1}
 """In one batch."""
 RESERVE = 700_000_000
@@ -36,6 +38,18 @@ PROCESS = 900_000_000
 EFFICIENCY = {"cpu": 0.45, "other": 0.4}
 """Share of a matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
 GB = 1e9
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a video is made with the memory that there is."""
+
+    rung: str
+    """Of `RUNGS`: how the UNet runs."""
+    chunk: int = CHUNKS[0]
+    """Frames decoded at once."""
+    said: str = ""
+    """A sentence about what was picked and why; empty when it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +65,6 @@ class Budget:
     steps: int
     calls: float = 3.0
     """Branches that a step computes on average."""
-    chunk: int = 8
-    """Frames decoded at once."""
 
     @property
     def _elements(self) -> int:
@@ -63,11 +75,10 @@ class Budget:
         """Channels as a share of the published network's."""
         return self.shapes["conv_in.weight"][0] / footprint.WIDTHS[0]
 
-    def device_bytes(self, rung: str, side: int | None = None) -> int:
+    def device_bytes(self, rung: str, chunk: int = CHUNKS[0], side: int | None = None) -> int:
         """Peak memory of the device on a rung of the UNet, the decoder included."""
-        return RESERVE + max(
-            self._unet_bytes(rung, side or self.side), self._decoder_bytes(side or self.side)
-        )
+        size = side or self.side
+        return RESERVE + max(self._unet_bytes(rung, size), self._decoder_bytes(chunk, size))
 
     def _unet_bytes(self, rung: str, side: int) -> int:
         working = footprint.unet_activations(
@@ -84,15 +95,15 @@ class Budget:
             sizes[".".join(parts[:2]) if parts[0].endswith("_blocks") else parts[0]] += prod(shape)
         return max(sizes.values())
 
-    def _decoder_bytes(self, side: int) -> int:
+    def _decoder_bytes(self, chunk: int, side: int) -> int:
         item = self.hardware.itemsize
-        working = footprint.vae_decode_activations(side, side, self.chunk, item)
+        working = footprint.vae_decode_activations(side, side, chunk, item)
         return round(footprint.VAE * item + working * min(1.0, self._width))
 
-    def main_bytes(self, rung: str) -> int:
+    def main_bytes(self, way: Way) -> int:
         """Peak main memory."""
-        waiting = self._elements * self.hardware.stored if rung == "offload" else 0
-        own = self.device_bytes(rung) if self.hardware.is_cpu else 0
+        waiting = self._elements * self.hardware.stored if way.rung == "offload" else 0
+        own = self.device_bytes(way.rung, way.chunk) if self.hardware.is_cpu else 0
         return PROCESS + waiting + own
 
     def seconds(self, speed: float) -> float:
@@ -104,40 +115,40 @@ class Budget:
         reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed
         return (drawing + decoding * min(1.0, self._width**2)) / reached
 
-    def rung(self, wanted: str, free: int) -> tuple[str, str]:
-        """Which way to take, and a sentence about it.
+    def way(self, wanted: str, free: int) -> Way:
+        """Which way to take.
 
         Args:
             wanted: auto, or one of `RUNGS`.
             free: bytes of the device.
         """
         if wanted != "auto":
-            return wanted, ""
+            return Way(wanted)
+        room = free * MARGIN - RESERVE
+        chunk = next((each for each in CHUNKS if self._decoder_bytes(each, self.side) <= room), CHUNKS[-1])
         if self.hardware.is_cpu:
-            return "branches", f"Memory: {SAID['branches']}, the fastest way on a processor."
-        for rung in RUNGS:
-            if self.device_bytes(rung) <= free * MARGIN:
-                return rung, f"Memory: {SAID[rung]}, since {free / GB:.1f} GB are free."
-        return RUNGS[-1], f"Memory: {SAID[RUNGS[-1]]}, since only {free / GB:.1f} GB are free."
+            return Way("branches", chunk, f"Memory: {SAID['branches']}, the fastest way on a processor.")
+        fitting = (each for each in RUNGS if self._unet_bytes(each, self.side) <= room)
+        rung = next(fitting, RUNGS[-1])
+        fewer = "" if chunk == CHUNKS[0] else f", {chunk} frames decoded at once instead of {CHUNKS[0]}"
+        return Way(rung, chunk, f"Memory: {SAID[rung]}{fewer}, since {free / GB:.1f} GB are free.")
 
-    def warning(self, rung: str, free: int) -> str:
+    def warning(self, way: Way, free: int) -> str:
         """A sentence if the video is not expected to fit; empty otherwise."""
-        if self.device_bytes(rung) <= free:
+        need = self.device_bytes(way.rung, way.chunk)
+        if need <= free:
             return ""
-        return f"This needs about {self.device_bytes(rung) / GB:.1f} GB and {free / GB:.1f} GB are free. " + (
-            self._advice(free)
-        )
+        return f"This needs about {need / GB:.1f} GB and {free / GB:.1f} GB are free. {self._advice(free)}"
 
     def refusal(self, free: int) -> OutOfMemory:
         """The error when nothing smaller is left to try."""
-        return OutOfMemory(
-            f"Memory ran out at {self.side} × {self.side} on {self.hardware.title}.", self._advice(free)
-        )
+        what = f"Memory ran out at {self.side} × {self.side} on {self.hardware.title}."
+        return OutOfMemory(what, self._advice(free))
 
     def _advice(self, free: int) -> str:
         spec = describe()["min_resolution"]
         low, high, step = (int(value or 0) for value in (spec.low, spec.high, spec.step))
         for side in range(min(high, self.side - step), low - 1, -step):
-            if self.device_bytes(RUNGS[-1], side) <= free * MARGIN:
+            if self.device_bytes(RUNGS[-1], CHUNKS[-1], side) <= free * MARGIN:
                 return f"The largest resolution that fits is min_resolution={side}."
-        return "Close other programs that use the graphics memory, or use engine=preview."
+        return "Close other programs that use the memory, or use engine=preview."

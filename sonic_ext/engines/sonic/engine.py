@@ -21,7 +21,7 @@ from ...media.scene import Scene, head_view
 from ...ports import Forecast, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
-from .budget import Budget
+from .budget import Budget, Way
 from .device import Hardware, free_memory, hardware, released_after, speed
 from .draft import Draft, Drafts, key_of
 from .networks import Networks
@@ -71,8 +71,9 @@ class SonicEngine:
             stack.enter_context(released_after(chosen.device))
             paths = weights.prepare(self._search, (*weights.REQUIRED, *_optional(settings)), tick)
             job = Job(Networks(paths, chosen, tick), scene, speech, settings, count, Drafts(self._home), tick)
-            draft, notes = job.denoised(seed)
-            return SonicAnimation(job, draft, unloaded, notes, stack.pop_all())
+            way = job.budget.way(settings.memory, free_memory(chosen.device))
+            draft, notes = job.denoised(seed, way)
+            return SonicAnimation(job, draft, way, unloaded, notes, stack.pop_all())
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
@@ -82,12 +83,12 @@ class SonicEngine:
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
         free = free_memory(chosen.device)
-        rung, said = budget.rung(settings.memory, free)
+        way = budget.way(settings.memory, free)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
-            budget.main_bytes(rung),
-            0 if chosen.is_cpu else budget.device_bytes(rung),
-            _sentences(*_rounded(scene, settings), said, budget.warning(rung, free)),
+            budget.main_bytes(way),
+            0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
+            _sentences(*_rounded(scene, settings), way.said, budget.warning(way, free)),
         )
 
     def _require(self, settings: Settings) -> None:
@@ -138,13 +139,12 @@ class Job:
             }
         )
 
-    def denoised(self, seed: int) -> tuple[Draft, list[str]]:
+    def denoised(self, seed: int, way: Way) -> tuple[Draft, list[str]]:
         """The finished draft, and sentences for the user. Goes on where an earlier run stopped."""
         self.drafts.expire()
         free = free_memory(self.networks.hardware.device)
-        rung, said = self.budget.rung(self.settings.memory, free)
-        notes = [*_rounded(self.scene, self.settings), said, self.budget.warning(rung, free)]
-        draft = self.drafts.load(self.key)
+        notes = [*_rounded(self.scene, self.settings), way.said, self.budget.warning(way, free)]
+        draft, rung = self.drafts.load(self.key), way.rung
         if draft is not None:
             rung = draft.rung
             steps = self.settings.inference_steps
@@ -178,6 +178,7 @@ class SonicAnimation:
         self,
         job: Job,
         draft: Draft,
+        way: Way,
         unloaded: threading.Event,
         notes: Sequence[str],
         resources: ExitStack,
@@ -187,7 +188,8 @@ class SonicAnimation:
         self._notes = notes
         self._unloaded = unloaded
         self._resources = resources
-        self._decoder = Decoder(job.networks, job.budget, job.settings.decoder == "temporal")
+        temporal = job.settings.decoder == "temporal"
+        self._decoder = Decoder(job.networks, job.budget, temporal, way.chunk)
         self._latents = draft.latents
         self._drawing: Generator[np.ndarray, None, None] | None = None
         self._complete = False

@@ -28,9 +28,9 @@ class Decoder:
     networks: Networks
     budget: Budget
     temporal: bool = True
-    notes: list[str] = field(default_factory=list)
     together: int = CHUNK
     """Frames per call of the network."""
+    notes: list[str] = field(default_factory=list)
     _vae: VaeDecoder | None = None
 
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
