@@ -43,7 +43,7 @@ def unet_activations(width: int, height: int, frames: int, together: int, itemsi
     """
     rows = frames * width * height // 64
     if together > 1:
-        return itemsize * 4400 * together * rows
+        return itemsize * 4500 * together * rows
     # Two places compete: one grows with the picture, one also holds a piece of bounded size.
     # Both hold what the second branch leaves to the third.
     return itemsize * max(5130 * rows, 139_500_000 + 3786 * rows)
