@@ -40,15 +40,15 @@ def store_fp8(unet: Any, compute_dtype: torch.dtype) -> None:
 def compiled(unet: Any) -> str | None:
     """Let torch compile the residual blocks and feed-forwards of a network; the first calls take minutes.
 
-    Never breaks anything: a part that cannot be compiled after all runs as before, with a warning.
+    Never breaks anything: if it fails after all, the network runs as before, with a warning.
 
     Returns:
         Why nothing was compiled; None when all is well.
     """
     problem = _problem(next(unet.parameters()).device)
     if problem is None:
-        for module, name in _compilable(unet):
-            object.__setattr__(module, name, Guarded(module, name))
+        every: list[Guarded] = []
+        every.extend(Guarded(module, name, every) for module, name in _compilable(unet))
     return problem
 
 
@@ -83,20 +83,27 @@ def _compilable(unet: Any) -> Iterator[tuple[nn.Module, str]]:
 
 
 class Guarded:
-    """A method compiled; when that fails, the method itself from then on."""
+    """A method compiled; when one of a network fails, all run as they are from then on."""
 
-    def __init__(self, module: nn.Module, name: str) -> None:
-        self._module, self._name = module, name
-        self._run: Callable[..., torch.Tensor] = torch.compile(getattr(module, name))
+    def __init__(self, module: nn.Module, name: str, every: list[Guarded]) -> None:
+        self._module, self._name, self._every = module, name, every
+        self._method: Callable[..., torch.Tensor] = getattr(module, name)
+        self._run: Callable[..., torch.Tensor] = torch.compile(self._method)
+        object.__setattr__(module, name, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As the method."""
         try:
             return self._run(*args, **kwargs)
         except Exception as error:
-            object.__delattr__(self._module, self._name)
-            method: Callable[..., torch.Tensor] = getattr(self._module, self._name)
-            result = method(*args, **kwargs)  # a fault of the input's own shows here, as without compiling
-            text = f"A layer runs as it is, because compiling it failed: {_first_line(error)}"
+            for each in self._every:
+                each.undo()
+            result = self._method(*args, **kwargs)  # a fault of the input's own shows here
+            text = f"The network runs as it is, because compiling it failed: {_first_line(error)}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
             return result
+
+    def undo(self) -> None:
+        """Give the module its own method back."""
+        if vars(self._module).get(self._name) is self:
+            object.__delattr__(self._module, self._name)

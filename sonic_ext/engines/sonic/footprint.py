@@ -42,9 +42,11 @@ def unet_activations(width: int, height: int, frames: int, together: int, itemsi
         itemsize: bytes per number.
     """
     rows = frames * width * height // 64
-    # One by one, the second branch leaves its first layers to the third.
-    shared = 435 if together == 1 else 0
-    return int(itemsize * (139_500_000 + (3351 * together + shared) * rows))
+    if together > 1:
+        return itemsize * 4500 * together * rows
+    # Two places compete: one grows with the picture, one also holds a piece of bounded size.
+    # Both hold what the second branch leaves to the third.
+    return itemsize * max(5130 * rows, 139_500_000 + 3786 * rows)
 
 
 def unet_operations(width: int, height: int, frames: int) -> int:
