@@ -24,15 +24,14 @@ import torch
 
 from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
+from sonic_ext.engines.sonic.heap import kept_heap
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn.attention import (
     AudioProcessor,
-    Branch,
     SpatialProcessor,
     Tokens,
-    Window,
     attention,
 )
 from sonic_ext.nn.blocks import blocks_in_pieces
@@ -55,14 +54,21 @@ FACE = (0.2, 0.7, 0.25, 0.75)
 
 
 class PlainSpatial(AudioProcessor):
-    """Everything for every pixel."""
+    """Everything for every pixel, all branches in one batch."""
 
-    def _attend(self, attn: Any, x: torch.Tensor, branch: Branch, window: Window) -> torch.Tensor:
-        clip, audio = (view.tokens.values.expand(len(x), -1, -1) for view in (branch.clip, branch.audio))
-        query = attn.to_q(x)
+    def forward(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """[branches · frames, pixels, hidden]."""
+        window = self.slot.current()
+        frames = len(hidden_states) // len(window.branches)
+        clip, audio = (
+            torch.cat([view(branch).tokens.values.expand(frames, -1, -1) for branch in window.branches])
+            for view in (lambda branch: branch.clip, lambda branch: branch.audio)
+        )
+        query = attn.to_q(hidden_states)
         seen = attention(query, attn.to_k(clip), attn.to_v(clip), attn.heads)
         heard = attention(query, self.to_k_ip[0](audio), self.to_v_ip[0](audio), attn.heads)
-        return attn.to_out[0](seen + heard * window.levels[x.shape[1]].weights.to(x))
+        mask = window.levels[hidden_states.shape[1]].weights.to(hidden_states)
+        return attn.to_out[0](seen + heard * mask)
 
 
 class PlainTemporal(AudioProcessor):
@@ -142,6 +148,14 @@ RUNGS: dict[str, dict[str, int]] = {
     "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 3},
     "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
     "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 4, "keep": True},
+    "memory kept": {
+        "sparse": True,
+        "together": False,
+        "share": True,
+        "layers": 4,
+        "keep": True,
+        "heap": True,
+    },
 }
 """Each keeps what the one before it brought."""
 
@@ -210,8 +224,9 @@ def measure(options: argparse.Namespace) -> None:
     """One rung in this process; prints seconds, bytes, operations and difference."""
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
-    with torch.inference_mode():
-        run = prepared(RUNGS[options.rung], size, DTYPES[options.dtype], options.device)
+    rung = RUNGS[options.rung]
+    with torch.inference_mode(), kept_heap(options.device if rung.get("heap") else "no processor"):
+        run = prepared(rung, size, DTYPES[options.dtype], options.device)
         peak = Peak(options.device)
         out, operations = counted(run)
         used = peak()

@@ -146,7 +146,7 @@ def animate(
         _private_folder(home) as (take_id, folder),
     ):
         offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
-        return home.adopt(
+        take = home.adopt(
             take_id,
             scene.portrait,
             speech,
@@ -160,6 +160,8 @@ def animate(
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
         )
+        animation.forget()
+        return take
 
 
 def preflight(

@@ -89,6 +89,9 @@ class Animation(Protocol):
         The array may be reused for the next frame: whoever keeps one copies it.
         """
 
+    def forget(self) -> None:
+        """The video is safe: delete what was kept to go on with it after a stop."""
+
     def close(self) -> None:
         """Give back the device and its memory. Frames that are being drawn elsewhere stop."""
 

@@ -130,6 +130,7 @@ def digest(animation: SonicAnimation) -> str:
     found = hashlib.sha256()
     for frame in animation.frames():
         found.update(frame.tobytes())
+    animation.forget()
     animation.close()
     return found.hexdigest()
 
@@ -206,7 +207,8 @@ def test_as_many_frames_as_asked_for(models: Path, spoken: Path, framing: str, s
     assert {frame.shape for frame in frames} == {(scene.height, scene.width, 3)}
     assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
     repeated = [np.array_equal(one, other) for one, other in zip(frames[::2], frames[1::2], strict=False)]
-    assert all(repeated) is not smooth
+    if framing == "crop":  # pasting eases colours from frame to frame
+        assert all(repeated) is not smooth
 
 
 @given(
@@ -217,10 +219,10 @@ def test_as_many_frames_as_asked_for(models: Path, spoken: Path, framing: str, s
 def test_the_last_sound_is_kept(count: int, fps: int, smooth: bool) -> None:
     base = base_frames(count, Settings(fps=fps, motion_smoothing=smooth))
     times = round(fps / 12.5)
-    shown = (base - 1) * times + 1 if smooth else base * times
-    fewer = (base - 2) * times + 1 if smooth else (base - 1) * times
-    assert fewer < count <= shown or base == 1
-    assert math.isclose(fps / times, 12.5)
+    assert (base - 1) * times < count <= base * times
+    # As many as published where the sound is whole frames long: no window more.
+    if fps == 25 and count % 2 == 0:
+        assert base == windows.Counts.of(min(count, 10_000) * 640).base or count > 10_000
 
 
 @pytest.mark.usefixtures("short_windows")
@@ -274,7 +276,7 @@ def test_another_video_begins_anew(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     with pytest.raises(Cancelled):
-        made(models, scene, spoken, SMALL, Stopper(3), tmp_path)
+        made(models, scene, spoken, SMALL, Stopper(2), tmp_path)
     other = made(models, scene, spoken, replace(SMALL, **change), home=tmp_path)
     assert not any("unfinished" in text for text in other.warnings)
     other.close()
@@ -288,7 +290,7 @@ def test_an_unfinished_run_keeps_its_drawn_seed(
     search, speech = weights.Search(own=models), replace(read_speech(spoken), limit=SECONDS)
     maker = SonicEngine(search, home=tmp_path)
     with pytest.raises(Cancelled):
-        maker.prepare(scene, speech, settings, 6, 111, Stopper(3))
+        maker.prepare(scene, speech, settings, 6, 111, Stopper(2))
     again = maker.prepare(scene, speech, settings, 6, 222, quiet)
     assert again.seed == 111
     again.close()

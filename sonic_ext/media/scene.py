@@ -119,6 +119,8 @@ class HeadView:
     """In its pixels."""
     box: Box | None
     """Its place in the scene's picture, in whole pixels; None when the scene is this square itself."""
+    source: Box
+    """What it shows of the portrait, in the portrait's pixels."""
 
 
 def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
@@ -136,14 +138,14 @@ def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
     """
     size = video_size(1, 1, settings.min_resolution, multiple)
     if not scene.whole and (scene.width, scene.height) == size:
-        return HeadView(scene.picture, scene.face, None)
+        return HeadView(scene.picture, scene.face, None, scene.crop)
     box = _head_box(scene, settings)
     source = _in_portrait(scene, box)
     picture = Image.fromarray(np.ascontiguousarray(scene.portrait.rgb))
     pixels: np.ndarray = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=source), dtype=np.uint8)
     pixels.setflags(write=False)
     sx, sy = size[0] / box.width, size[1] / box.height
-    return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box)
+    return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box, source)
 
 
 def _head_box(scene: Scene, settings: Settings) -> Box:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -41,10 +42,15 @@ class Tokens:
         self.values = values
         self.constant = len(values) == 1
         self.keep = keep or self.constant
-        self._kept: dict[nn.Module, torch.Tensor] = {}
+        # Weak: what is remembered must not keep a network in memory that was let go.
+        self._kept: WeakKeyDictionary[nn.Module, torch.Tensor] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def of(self, frames: torch.Tensor, device: torch.device) -> Tokens:
+        """Those of a window alone, on a device."""
+        return Tokens(self.values.index_select(0, frames.to(self.values.device)).to(device))
 
     def projected(self, linear: nn.Module, frames: torch.Tensor | None) -> torch.Tensor:
         """[frames or 1, tokens, out] of the frames asked for, all when None."""
@@ -120,6 +126,10 @@ class Level:
     """[pixels, 1]; of the face's pixels only when `face` is given."""
     face: torch.Tensor | None = None
     """Indices of the pixels where the mask is not zero; None means all."""
+
+    def to(self, device: torch.device | str) -> Level:
+        """The same on another device."""
+        return Level(self.weights.to(device), None if self.face is None else self.face.to(device))
 
     @classmethod
     def of(cls, mask: torch.Tensor, sparse: bool = True) -> Level:

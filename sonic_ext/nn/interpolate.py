@@ -132,9 +132,10 @@ def warp(frame: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     across = torch.linspace(-1, 1, width, device=frame.device)
     x = across + flow[:, 0].float() * (2 / (width - 1))
     y = down[:, None] + flow[:, 1].float() * (2 / (height - 1))
-    grid = torch.stack([x, y], dim=-1)
+    # Clamped places are what padding by the border means, which not every device knows.
+    grid = torch.stack([x, y], dim=-1).clamp(-1, 1)
     seen = functional.grid_sample(
-        frame.float(), grid, mode="bilinear", padding_mode="border", align_corners=True
+        frame.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
     return seen.to(frame.dtype)
 

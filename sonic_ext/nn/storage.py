@@ -88,22 +88,26 @@ class Guarded:
     def __init__(self, module: nn.Module, name: str, every: list[Guarded]) -> None:
         self._module, self._name, self._every = module, name, every
         self._method: Callable[..., torch.Tensor] = getattr(module, name)
-        self._run: Callable[..., torch.Tensor] = torch.compile(self._method)
+        self._run: Callable[..., torch.Tensor] | None = torch.compile(self._method)
         object.__setattr__(module, name, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As the method."""
-        try:
-            return self._run(*args, **kwargs)
-        except Exception as error:
+        if self._run is not None:
+            try:
+                return self._run(*args, **kwargs)
+            except torch.cuda.OutOfMemoryError:
+                raise  # no fault of the compiler; whoever called knows what to do
+            except Exception as error:
+                said = _first_line(error)
             for each in self._every:
                 each.undo()
-            result = self._method(*args, **kwargs)  # a fault of the input's own shows here
-            text = f"The network runs as it is, because compiling it failed: {_first_line(error)}"
+            text = f"The network runs as it is, because compiling it failed: {said}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
-            return result
+        return self._method(*args, **kwargs)  # a fault of the input's own shows here
 
     def undo(self) -> None:
-        """Give the module its own method back."""
+        """Give the module its own method back; who still holds this one gets it too."""
+        self._run = None
         if vars(self._module).get(self._name) is self:
             object.__delattr__(self._module, self._name)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .build import on_meta
+from .layers import flatten_convolutions
 
 CONFIG: dict[str, Any] = {
     "in_channels": 3,
@@ -52,7 +53,12 @@ def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
     """An `AutoencoderKLTemporalDecoder` on the meta device."""
     from diffusers import AutoencoderKLTemporalDecoder
 
-    return on_meta(lambda: AutoencoderKLTemporalDecoder(**_listed(config)))
+    def build() -> Any:
+        vae = AutoencoderKLTemporalDecoder(**_listed(config))
+        flatten_convolutions(vae)  # exact, and not every device knows the other kind
+        return vae
+
+    return on_meta(build)
 
 
 def encode_mean(vae: Any, pictures: torch.Tensor) -> torch.Tensor:

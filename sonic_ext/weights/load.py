@@ -120,6 +120,7 @@ def fill(
     # assign: parameters become these very tensors; strict: compared above, in words
     read = _ticking(_read(path, found, dtype, device), len(found), f"loading {part.name}", tick)
     module.load_state_dict(dict(read), strict=False, assign=True)
+    module.requires_grad_(False)
     _make_position_ids(module, device)
     _refuse_meta(module, part, path)
 

@@ -49,6 +49,9 @@ class PreviewAnimation:
             self.renderer.draw(mix, float(blink), frame)
             yield frame
 
+    def forget(self) -> None:
+        """See `ports.Animation.forget`; nothing is kept."""
+
     def close(self) -> None:
         """See `ports.Animation.close`; there is nothing to give back."""
 

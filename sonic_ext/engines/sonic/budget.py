@@ -26,7 +26,8 @@ SAID = {
     "offload": "one branch at a time, the network moved in block by block",
 }
 CHUNKS = (8, 4, 2, 1)
-"""Frames decoded at once; the first is the published number, others differ in the last digits."""
+"""Frames decoded at once. The first is the published number; fewer of them are decoded a little differently,
+because the temporal layers see each piece by itself."""
 BRANCHES = {"together": 3, "branches": 1, "offload": 1}
 """In one batch."""
 RESERVE = 700_000_000
@@ -35,6 +36,8 @@ MARGIN = 0.92
 """Share of the free memory that is planned with."""
 PROCESS = 900_000_000
 """Bytes of main memory for Python, torch, the video encoder and the frames under way."""
+PER_FRAME = 500_000
+"""Bytes of main memory per base frame: audio tokens, hidden states and latents."""
 EFFICIENCY = {"cpu": 0.45, "other": 0.4}
 """Share of a matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
 GB = 1e9
@@ -104,7 +107,7 @@ class Budget:
         """Peak main memory."""
         waiting = self._elements * self.hardware.stored if way.rung == "offload" else 0
         own = self.device_bytes(way.rung, way.chunk) if self.hardware.is_cpu else 0
-        return PROCESS + waiting + own
+        return PROCESS + waiting + own + self.plan.frames * PER_FRAME
 
     def seconds(self, speed: float) -> float:
         """Working time, given operations per second of a matrix product."""
@@ -130,7 +133,11 @@ class Budget:
             return Way("branches", chunk, f"Memory: {SAID['branches']}, the fastest way on a processor.")
         fitting = (each for each in RUNGS if self._unet_bytes(each, self.side) <= room)
         rung = next(fitting, RUNGS[-1])
-        fewer = "" if chunk == CHUNKS[0] else f", {chunk} frames decoded at once instead of {CHUNKS[0]}"
+        fewer = (
+            ""
+            if chunk == CHUNKS[0]
+            else f", {chunk} frames decoded at once instead of {CHUNKS[0]} (not quite the same frames)"
+        )
         return Way(rung, chunk, f"Memory: {SAID[rung]}{fewer}, since {free / GB:.1f} GB are free.")
 
     def warning(self, way: Way, free: int) -> str:

@@ -25,14 +25,14 @@ Around: TypeAlias = Callable[[tuple[int, ...]], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What stays the same over the steps of a video. Everything lies on the network's device."""
+    """What stays the same over the steps of a video, on the network's device."""
 
     portrait: torch.Tensor
     """[1, 4, height, width]: the VAE's unscaled mean."""
     clip: Tokens
     """The portrait's CLIP embedding, [1, 1, width]."""
     speech: Tokens
-    """Audio tokens, [frames, tokens, width]."""
+    """Audio tokens, [frames, tokens, width]; they may wait in main memory."""
     silence: Tokens
     """Audio tokens of zero states, [1, tokens, width]."""
     buckets: torch.Tensor
@@ -47,12 +47,14 @@ class Conditioning:
 
     def window(self, frames: torch.Tensor) -> Window:
         """Three branches: nothing; portrait; portrait and speech."""
+        kept = self.speech.keep
+        speech = self.speech if kept else self.speech.of(frames, self.portrait.device)
         branches = [
             (self.no_portrait, self.silence),
             (self.clip, self.silence),
-            (self.clip, self.speech),
+            (self.clip, speech),
         ]
-        return Window.of(branches, frames, self.levels)
+        return Window.of(branches, frames if kept else None, self.levels)
 
 
 @dataclass(frozen=True)

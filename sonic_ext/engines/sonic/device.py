@@ -12,9 +12,19 @@ from functools import lru_cache
 import psutil
 import torch
 
-from ...errors import BadSetting
+from ...errors import BadSetting, MissingPart
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "status_alloc_failed",
+    "unable to find an engine",
+    "unable to find a valid cudnn algorithm",
+    "invalid buffer size",
+)
+"""How CUDA, cuDNN, cuBLAS, ROCm, Apple's GPU and the processor say that memory has run out."""
 PROBE = 1024
 """Side of the matrices that the speed is measured with."""
 
@@ -57,6 +67,7 @@ def hardware(precision: str, device: str | None = None) -> Hardware:
 
     Raises:
         BadSetting: the device cannot compute so.
+        MissingPart: fp8, and diffusers is older than it.
     """
     chosen = device or best_device()
     on_cpu = chosen == "cpu"
@@ -67,9 +78,22 @@ def hardware(precision: str, device: str | None = None) -> Hardware:
         )
     if precision == "bf16" and chosen.startswith("cuda") and not torch.cuda.is_bf16_supported():
         raise BadSetting(f"{torch.cuda.get_device_name(chosen)} cannot compute in bf16.", "Use fp16.")
+    if precision == "fp8":
+        _require_fp8(chosen)
     usual = torch.float32 if on_cpu else torch.float16
     dtype = torch.float32 if precision == "fp32" else HALVES.get(precision, usual)
     return Hardware(chosen, dtype, precision == "fp8", _title(chosen))
+
+
+def _require_fp8(device: str) -> None:
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    if device == "mps":
+        raise BadSetting("Apple's GPU knows no numbers of 8 bits.", "Use precision=fp16.")
+    if not hasattr(UNetSpatioTemporalConditionModel, "enable_layerwise_casting"):
+        raise MissingPart(
+            "precision=fp8 needs diffusers 0.32 or newer.", "Use another precision, or a newer diffusers."
+        )
 
 
 def _title(device: str) -> str:
@@ -90,8 +114,9 @@ def free_memory(device: str) -> int:
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if device == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    most = getattr(torch.mps, "recommended_max_memory", None) if device == "mps" else None
+    if most is not None:
+        return most() - torch.mps.current_allocated_memory()
     return psutil.virtual_memory().available
 
 
@@ -118,13 +143,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     said = str(error).lower()
-    known = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc_failed")
-    return isinstance(error, RuntimeError) and any(words in said for words in known)
+    return isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
 
 
 @lru_cache(maxsize=8)
 def speed(device: str, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a matrix product, measured in a few hundredths of a second."""
+    """Floating-point operations per second of a matrix product, measured in a few hundredths of a second.
+
+    Takes a few megabytes of the device.
+    """
     one = torch.ones(PROBE, PROBE, device=device, dtype=dtype)
     one @ one
     repeats = 2 if device == "cpu" else 50

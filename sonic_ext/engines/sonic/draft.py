@@ -83,7 +83,7 @@ class Drafts:
     def expire(self) -> None:
         """Delete what is older than a week."""
         with home_errors(self._home):
-            for path in self._folder.glob("*.safetensors"):
+            for path in self._folder.glob("*"):  # and what a killed process left of one
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > KEPT_SECONDS:
                         path.unlink()

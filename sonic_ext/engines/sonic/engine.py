@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import GEN_RUNNING, getgeneratorstate
@@ -13,16 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from ... import weights
-from ...errors import Cancelled
+from ... import __version__, weights
+from ...errors import BadWeights, Cancelled
 from ...media.audio import Speech
 from ...media.scene import Scene, head_view
 from ...ports import Forecast, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
 from .budget import Budget, Way
-from .device import Hardware, free_memory, hardware, released_after, speed
+from .device import (
+    Hardware,
+    free_memory,
+    hardware,
+    is_out_of_memory,
+    release,
+    released_after,
+    speed,
+)
 from .draft import Draft, Drafts, key_of
 from .networks import Networks
 from .output import Decoder, Output
@@ -69,11 +78,12 @@ class SonicEngine:
         with ExitStack() as stack:
             stack.enter_context(turn(self._home, chosen.device, tick))
             stack.enter_context(released_after(chosen.device))
-            paths = weights.prepare(self._search, (*weights.REQUIRED, *_optional(settings)), tick)
+            paths, said = self._files(settings, tick)
             job = Job(Networks(paths, chosen, tick), scene, speech, settings, count, Drafts(self._home), tick)
             way = job.budget.way(settings.memory, free_memory(chosen.device))
             draft, notes = job.denoised(seed, way)
-            return SonicAnimation(job, draft, way, unloaded, notes, stack.pop_all())
+            release(chosen.device)  # the UNet goes before the decoder comes
+            return SonicAnimation(job, draft, way, unloaded, [*notes, *said], stack.pop_all())
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
@@ -90,6 +100,15 @@ class SonicEngine:
             0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
             _sentences(*_rounded(scene, settings), way.said, budget.warning(way, free)),
         )
+
+    def _files(self, settings: Settings, tick: Tick) -> tuple[dict[str, Path], list[str]]:
+        """Safetensors files by part, and sentences about optional ones that cannot be used."""
+        image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
+        paths = weights.prepare(self._search, (*weights.REQUIRED, *image), tick)
+        try:
+            return paths | weights.prepare(self._search, (weights.RIFE,), tick), []
+        except BadWeights as error:
+            return paths, [error.message]
 
     def _require(self, settings: Settings) -> None:
         """Fail before any work if a part is missing that the settings ask for."""
@@ -133,7 +152,8 @@ class Job:
                 "face": [round(side, 3) for side in self.view.face.box],
                 "speech": [self.speech.sha256, self.speech.length, self.budget.plan.frames],
                 "seed": settings.seed,
-                "numbers": [hardware.device.split(":")[0], str(hardware.dtype), hardware.stored],
+                "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
+                "made by": [__version__, torch.__version__, settings.compiled],
                 "weights": _identities(self.networks.paths),
                 **{name: getattr(settings, name) for name in GUIDED},
             }
@@ -146,17 +166,29 @@ class Job:
         notes = [*_rounded(self.scene, self.settings), way.said, self.budget.warning(way, free)]
         draft, rung = self.drafts.load(self.key), way.rung
         if draft is not None:
-            rung = draft.rung
+            rung = draft.rung if self.settings.memory == "auto" else rung
             steps = self.settings.inference_steps
             notes.append(f"Went on with an unfinished run after step {draft.done} of {steps}.")
             if draft.done == steps:
                 return draft, list(_sentences(*notes))
-        told = prepared(self.networks, self.view, self.speech, self.budget.plan.frames, self.tick)
+        told = self._prepared()
         run = self._run(told, rung)
         if draft is None:
             draft = begun(told.conditioning, self.budget.plan, self.settings.inference_steps, seed, rung)
         draft = run.finished(draft)
         return draft, list(_sentences(*notes, *told.notes, *run.notes))
+
+    def _prepared(self) -> Prepared:
+        """Twice, if memory runs out the first time: what others have let go since then is there."""
+        device = self.networks.hardware.device
+        for _ in range(2):
+            try:
+                return prepared(self.networks, self.view, self.speech, self.budget.plan.frames, self.tick)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            release(device)
+        raise self.budget.refusal(free_memory(device))
 
     def _run(self, told: Prepared, rung: str) -> Run:
         return Run(
@@ -192,7 +224,6 @@ class SonicAnimation:
         self._decoder = Decoder(job.networks, job.budget, temporal, way.chunk)
         self._latents = draft.latents
         self._drawing: Generator[np.ndarray, None, None] | None = None
-        self._complete = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -212,31 +243,34 @@ class SonicAnimation:
                 if self._unloaded.is_set():
                     raise _unloaded()
                 yield frame
-            self._complete = True
         finally:
             self._decoder.unload()
             if self._unloaded.is_set():
                 self._resources.close()
 
+    def forget(self) -> None:
+        """See `ports.Animation.forget`."""
+        self._job.drafts.discard(self._job.key)
+
     def close(self) -> None:
-        """See `ports.Animation.close`. The draft goes once all frames were drawn."""
+        """See `ports.Animation.close`."""
         self._unloaded.set()
         if self._drawing is not None and getgeneratorstate(self._drawing) == GEN_RUNNING:
             return  # in another thread, which closes everything at its next frame
         if self._drawing is not None:
-            self._drawing.close()
-        if self._complete:
-            self._job.drafts.discard(self._job.key)
+            with suppress(ValueError):  # another thread has just gone on with it, and will close everything
+                self._drawing.close()
         self._decoder.unload()
         self._resources.close()
 
 
 def base_frames(count: int, settings: Settings) -> int:
-    """Frames that the network draws for `count` frames of video; the last spoken sound is kept."""
-    times = settings.fps / BASE_FPS
-    if settings.motion_smoothing:  # one frame at both ends of every interpolated stretch
-        return math.ceil((count - 1) / times) + 1
-    return math.ceil(count / times)
+    """Frames that the network draws for `count` frames of video: all the speech, the last half frame padded.
+
+    As many as published for whole frames of sound. Interpolation ends at the last of them, which is then held
+    for the one (at 50 frames per second, three) that is missing.
+    """
+    return math.ceil(count / (settings.fps / BASE_FPS))
 
 
 def _budget(
@@ -244,11 +278,6 @@ def _budget(
 ) -> Budget:
     side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
     return Budget(chosen, shapes, side, Plan(frames), settings.inference_steps, CALLS[settings.shortcuts])
-
-
-def _optional(settings: Settings) -> tuple[weights.Part, ...]:
-    image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
-    return (weights.RIFE, *image) if settings.motion_smoothing else image
 
 
 def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ class Networks:
         return self._read(part, lambda: config.of_unet(self._shapes(part), beside(self.paths[part.name])))
 
     def interpolator(self) -> Any:
-        """RIFE."""
-        return self._filled(interpolate.build_interpolator(), weights.RIFE)
+        """RIFE, in float32: in half precision every second frame would be a little off."""
+        return self._filled(interpolate.build_interpolator(), weights.RIFE, torch.float32)
 
     def _shapes(self, part: Part) -> Mapping[str, tuple[int, ...]]:
         return weights.shapes(part, self.paths[part.name])

@@ -57,6 +57,7 @@ class Decoder:
         if self.together == 1:
             raise self.budget.refusal(free_memory(self.networks.hardware.device))
         self.together //= 2
+        self._vae = None  # memory may have run out while it changed its precision
         self.notes.append(f"Memory ran out while decoding; went on with {self.together} frames at once.")
 
     def _whole(self, latents: torch.Tensor) -> torch.Tensor:
@@ -83,6 +84,47 @@ def inferring(begin: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]
         yield frame
 
 
+@dataclass
+class Interpolator:
+    """RIFE where it is and where it fits, optical flow otherwise, and says so; a `stream.Between`."""
+
+    networks: Networks
+    notes: list[str]
+    _between: stream.Between | None = None
+
+    def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """See `stream.Between`."""
+        between = self._between = self._between or self._best()
+        try:
+            return between(first, second)
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(between, stream.Rife) and is_out_of_memory(error)):
+                raise
+        del between
+        self._between = self._flow("Memory ran out while interpolating")
+        release(self.networks.hardware.device)
+        return self._between(first, second)
+
+    def _best(self) -> stream.Between:
+        if self.networks.has(weights.RIFE):
+            return stream.Rife(self.networks.interpolator())
+        return self._flow("RIFE's weights are not there (sonic weights fetch rife --accept-licences)")
+
+    def _flow(self, why: str) -> stream.Between:
+        self.notes.append(f"{why}: every second frame comes from optical flow.")
+        return stream.OpticalFlow()
+
+
+def _ending_in_its_last(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames, and then the last one for as long as anybody asks."""
+    last = None
+    for frame in frames:
+        last = frame
+        yield frame
+    while last is not None:
+        yield last
+
+
 @dataclass(frozen=True)
 class Output:
     """The frames of one video."""
@@ -99,7 +141,7 @@ class Output:
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB [height, width, 3]; memory does not grow with their number."""
         frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
-        return islice(self._pasted(frames), self.count)
+        return islice(self._pasted(_ending_in_its_last(frames)), self.count)
 
     def _finish(self) -> stream.Finish:
         times = stream.times_for(self.settings.fps)
@@ -109,10 +151,7 @@ class Output:
         return stream.Finish(times, self._between(), steady)
 
     def _between(self) -> stream.Between:
-        networks = self.decoder.networks
-        if networks.has(weights.RIFE):
-            return stream.Rife(networks.interpolator())
-        return stream.OpticalFlow()
+        return Interpolator(self.decoder.networks, self.decoder.notes)
 
     def _pasted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         if self.view.box is None:

@@ -64,13 +64,14 @@ def _prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, t
         samples = np.concatenate(list(speech.blocks(RATE)))
         heard = hear(networks.speech(), samples, portrait.float(), frames)
     tick("reading the speech", 1, 1)
+    levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
         latent.to(hardware.dtype),
         Tokens(portrait[:, None].to(hardware.dtype)),
-        Tokens(heard.tokens.to(hardware.dtype)),
+        Tokens(heard.tokens.to("cpu", hardware.dtype)),  # grows with the video: waits in main memory
         Tokens(heard.silence.to(hardware.dtype)),
         heard.buckets,
-        mask_levels(_mask(view).to(hardware.device), _grid(view.picture)),
+        {size: level.to(hardware.device) for size, level in levels.items()},
     )
     return Prepared(conditioning, notes)
 
@@ -101,9 +102,12 @@ def _mean(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _mask(view: HeadView) -> torch.Tensor:
+    """Drawn at the size of the portrait's own pixels and shrunk with them, as published."""
+    left, top, right, bottom = view.source.rounded()
     height, width = view.picture.shape[:2]
-    box = mask_box(view.face.box, width, height)
-    return mask_values(draw_mask(box, (width, height), (width, height)))
+    sx, sy = (right - left) / width, (bottom - top) / height
+    box = mask_box(view.face.box.scaled(sx, sy), right - left, bottom - top)
+    return mask_values(draw_mask(box, (right - left, bottom - top), (width, height)))
 
 
 def _grid(picture: np.ndarray) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from .denoise import Conditioning, Denoiser, Shortcuts
 from .device import free_memory, is_out_of_memory, release
 from .draft import Draft, Drafts
 from .guidance import Guidance
+from .heap import kept_heap
 from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
@@ -39,6 +40,7 @@ class Run:
     rung: str
     tick: Tick
     notes: list[str] = field(default_factory=list)
+    _newest: Draft = field(init=False)
 
     def finished(self, draft: Draft) -> Draft:
         """Take the steps that the draft lacks.
@@ -49,19 +51,19 @@ class Run:
             Cancelled: from `tick`; the draft stays.
         """
         levels = schedule(self.settings.inference_steps)
-        while draft.done < levels.steps:
+        self._newest = draft
+        while self._newest.done < levels.steps:
             try:
-                draft = self._on_rung(draft, levels)
+                self._on_rung(levels)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                draft = self.drafts.load(self.key) or draft
             else:
                 break
             # Outside of `except`: the error's frames hold what has to be given back.
             release(self.networks.hardware.device)
             self._step_down()
-        return draft
+        return self._newest
 
     def _step_down(self) -> None:
         lower = RUNGS.index(self.rung) + 1
@@ -70,20 +72,20 @@ class Run:
         self.rung = RUNGS[lower]
         self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
 
-    def _on_rung(self, draft: Draft, levels: Schedule) -> Draft:
-        with torch.inference_mode():
-            return self._stepped(self._unet(), draft, levels)
+    def _on_rung(self, levels: Schedule) -> None:
+        with torch.inference_mode(), kept_heap(self.networks.hardware.device):
+            self._stepped(self._unet(), levels)
 
-    def _stepped(self, unet: Any, draft: Draft, levels: Schedule) -> Draft:
+    def _stepped(self, unet: Any, levels: Schedule) -> None:
+        draft = self._newest
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
         group = Shortcuts.named(self.settings.shortcuts).group
-        before = draft.latents.to(self.networks.hardware.device)
+        steps = sample(predict, draft.latents, levels, self.budget.plan, draft.done, group)
         with self._placed(unet):
-            for done, after in sample(predict, before, levels, self.budget.plan, draft.done, group):
-                self._check(after, done)
-                draft = replace(draft, latents=after.cpu(), done=done, rung=self.rung)
-                self._save(draft)
-        return draft
+            for done, latents in steps:
+                self._check(latents, done)
+                self._newest = replace(draft, latents=latents, done=done, rung=self.rung)
+                self._save(self._newest)
 
     def _unet(self) -> Any:
         hardware, waits = self.networks.hardware, self.rung == "offload"
@@ -115,9 +117,12 @@ class Run:
         total, finished = levels.steps * self.budget.plan.count, done * self.budget.plan.count
         self.tick("denoising", finished, total)
 
+        device = self.networks.hardware.device
+
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
+            """Latents wait in main memory, as many as the video has; a window of them visits the device."""
             nonlocal finished
-            v = predict(x, moment, frames, first)
+            v = predict(x.to(device), moment, frames.to(device), first).to(x)
             finished += 1
             self.tick("denoising", finished, total)
             return v
