@@ -4,7 +4,6 @@ The published networks run on tensors without contents (`FakeTensorMode`): nothi
 taken. A count is the largest sum of bytes of tensors alive at one time, above weights and inputs, and the
 floating-point operations of matrix products, convolutions and attention. Not counted: what an allocator
 rounds up, workspaces of cuDNN and cuBLAS, the context of CUDA. Pieces are cut as on a GPU.
-`--fit` prints the coefficients that `sonic_ext/engines/sonic/footprint.py` holds.
 """
 
 from __future__ import annotations

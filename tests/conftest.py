@@ -31,6 +31,17 @@ def sonic_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     return home
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_test_finds_the_users_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """With weights on the computer, engine=auto would be another engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        for name in ("SONIC_MODELS", "COMFYUI_PATH", "INSIGHTFACE_HOME"):
+            patch.delenv(name, raising=False)
+        patch.setattr("sonic_ext.weights.find.own_folder", lambda: Path("no models here"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

@@ -79,6 +79,7 @@ def preflight(found: Preflight) -> str:
         ("Engine", found.engine),
         ("Takes about", duration_text(found.seconds_needed)),
         ("Memory", bytes_text(found.memory_needed)),
+        *((("Graphics memory", bytes_text(found.device_memory_needed)),) if found.device_memory_needed else ()),
     )
     return facts(pairs) + warnings(found.warnings)
 
