@@ -12,11 +12,12 @@ published inference does. `--shortcuts` measures the inexact savings instead.
 from __future__ import annotations
 
 import argparse
+import copy
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from sonic_ext.nn.attention import (
 from sonic_ext.nn.blocks import blocks_in_pieces
 from sonic_ext.nn.feedforward import in_pieces
 from sonic_ext.nn.layers import blend_in_place, flatten_convolutions
+from sonic_ext.nn.storage import store_fp8
 from sonic_ext.nn.unet import CONFIG, build_unet, made_lean
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -290,11 +292,23 @@ def shortcuts(options: argparse.Namespace) -> None:
     print(f"{STEPS} steps; random weights show cost and size of the change, not what it looks like")
     print(f"{'shortcut':16}{'s per step of a group':>22}{'of exact':>9}{'difference of latents':>23}")
     want, usual = looped(Denoiser(unet, told), size, options)
-    for name in SHORTCUTS:
-        denoiser = Denoiser(unet, told, shortcuts=Shortcuts.named(name))
+    for name, denoiser in saving(unet, told, size, options):
         got, seconds = looped(denoiser, size, options) if name != "exact" else (want, usual)
         difference = float((got - want).norm() / want.norm())
         print(f"{name:16}{seconds:22.2f}{seconds / usual:9.2f}{difference:23.4f}", flush=True)
+
+
+def saving(
+    unet: Any, told: Conditioning, size: dict[str, Any], options: argparse.Namespace
+) -> Iterator[tuple[str, Denoiser]]:
+    """Every named saving, one network after the other."""
+    for name in SHORTCUTS:
+        yield name, Denoiser(unet, told, shortcuts=Shortcuts.named(name))
+    half = conditioning(size, {"sparse": True, "keep": True}, torch.bfloat16, options.device)
+    yield "bf16", Denoiser(copy.deepcopy(unet).to(torch.bfloat16), half)
+    eight = copy.deepcopy(unet)
+    store_fp8(eight, DTYPES[options.dtype])
+    yield "fp8", Denoiser(eight, told)
 
 
 def looped(
