@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 from spoken import MEDIA, one_second
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
-pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+diffusers: Any = pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
@@ -31,7 +33,17 @@ import tiny_sonic  # noqa: E402
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.app import cli  # noqa: E402
 from sonic_ext.engines.sonic import budget as budgets  # noqa: E402
-from sonic_ext.engines.sonic import device, engine, output, prepare, run, turn, windows  # noqa: E402
+from sonic_ext.engines.sonic import (  # noqa: E402
+    device,
+    engine,
+    networks,
+    output,
+    prepare,
+    run,
+    speech,
+    turn,
+    windows,
+)
 from sonic_ext.engines.sonic.draft import Draft, Drafts  # noqa: E402
 from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine, base_frames  # noqa: E402
 from sonic_ext.errors import (  # noqa: E402
@@ -121,8 +133,8 @@ def made(
     count: int = 6,
 ) -> SonicAnimation:
     search = weights.Search(own=models)
-    speech = replace(read_speech(spoken), limit=SECONDS)
-    return SonicEngine(search, home=home).prepare(scene, speech, settings, count, 7, tick)
+    sound = replace(read_speech(spoken), limit=SECONDS)
+    return SonicEngine(search, home=home).prepare(scene, sound, settings, count, 7, tick)
 
 
 def digest(animation: SonicAnimation) -> str:
@@ -232,6 +244,75 @@ def test_one_frame_of_speech_is_enough(models: Path, scene: Scene, spoken: Path)
     animation.close()
 
 
+@pytest.mark.usefixtures("short_windows")
+def test_encoders_run_once_and_the_network_goes_before_the_decoder_comes(
+    models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    for module, name in ((prepare, "embed"), (prepare, "encode_mean"), (speech, "hidden_states")):
+        monkeypatch.setattr(module, name, _counted(getattr(module, name), name, calls))
+    unets: list[weakref.ref[Any]] = []
+    build = networks.Networks.unet
+
+    def watched(self: Any, *arguments: Any) -> Any:
+        unet = build(self, *arguments)
+        unets.append(weakref.ref(unet))
+        return unet
+
+    monkeypatch.setattr(networks.Networks, "unet", watched)
+    animation = made(models, scene, spoken)
+    assert calls == {"embed": 1, "encode_mean": 1, "hidden_states": 1}
+    assert len(unets) == 1
+    assert unets[0]() is None
+    animation.close()
+
+
+def _counted(real: Any, name: str, calls: Counter[str]) -> Any:
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls[name] += 1
+        return real(*arguments, **named)
+
+    return counted
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize(("precision", "apart"), [("bf16", 0.1), ("fp8", 0.4)])
+def test_other_precisions_make_nearly_the_same_frames(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, precision: str, apart: float
+) -> None:
+    # Random weights and guidance make much of little differences.
+    if precision == "fp8" and not hasattr(
+        diffusers.UNetSpatioTemporalConditionModel, "enable_layerwise_casting"
+    ):
+        with pytest.raises(MissingPart, match="fp8"):
+            made(models, scene, spoken, replace(SMALL, precision="fp8"), home=tmp_path)
+        return
+    exact, other = (
+        _latents(made(models, scene, spoken, replace(SMALL, precision=each), home=tmp_path))
+        for each in ("fp32", precision)
+    )
+    assert other.isfinite().all()
+    assert not torch.equal(exact, other)
+    assert float((exact - other).norm() / exact.norm()) < apart
+
+
+def _latents(animation: SonicAnimation) -> Any:
+    latents = animation._latents
+    animation.close()
+    return latents
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_moving_the_network_in_block_by_block_changes_nothing(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    latents = []
+    for memory in ("branches", "offload"):
+        settings = replace(SMALL, memory=memory)
+        latents.append(_latents(made(models, scene, spoken, settings, home=tmp_path / memory)))
+    assert torch.equal(*latents)
+
+
 # Drafts
 
 
@@ -287,11 +368,11 @@ def test_an_unfinished_run_keeps_its_drawn_seed(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:
     settings = replace(SMALL, seed=-1)
-    search, speech = weights.Search(own=models), replace(read_speech(spoken), limit=SECONDS)
+    search, sound = weights.Search(own=models), replace(read_speech(spoken), limit=SECONDS)
     maker = SonicEngine(search, home=tmp_path)
     with pytest.raises(Cancelled):
-        maker.prepare(scene, speech, settings, 6, 111, Stopper(2))
-    again = maker.prepare(scene, speech, settings, 6, 222, quiet)
+        maker.prepare(scene, sound, settings, 6, 111, Stopper(2))
+    again = maker.prepare(scene, sound, settings, 6, 222, quiet)
     assert again.seed == 111
     again.close()
 
