@@ -42,8 +42,8 @@ from .windows import BASE_FPS, Plan
 
 MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
-CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.2, "both": 1.9}
-"""Branches per step on average, counted in whole calls."""
+CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
+"""Branches per step on average, as operations of whole ones; counted on a network of middling size."""
 GUIDED = ("image_guidance", "audio_guidance", "dynamic_scale", "motion_scale", "inference_steps", "shortcuts")
 """Settings that the latents depend on, besides size and place of the head."""
 
