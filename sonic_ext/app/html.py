@@ -79,9 +79,10 @@ def preflight(found: Preflight) -> str:
         ("Engine", found.engine),
         ("Takes about", duration_text(found.seconds_needed)),
         ("Memory", bytes_text(found.memory_needed)),
-        *((("Graphics memory", bytes_text(found.device_memory_needed)),) if found.device_memory_needed else ()),
     )
-    return facts(pairs) + warnings(found.warnings)
+    card = found.device_memory_needed
+    more = (("Graphics memory", bytes_text(card)),) if card else ()
+    return facts((*pairs, *more)) + warnings(found.warnings)
 
 
 def verdict(found: Verification) -> str:

@@ -96,8 +96,9 @@ class WeightsView:
     def _wire(self) -> None:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
         self.renew.click(self.refresh, None, self.shown_at_refresh)
+        # Not queued: of quick clicks a queue drops those that come while one is being answered.
         self.chosen.change(
-            self.choose, [self.tab, self.chosen], self._shown_at_choice, show_progress="hidden"
+            self.choose, [self.tab, self.chosen], self._shown_at_choice, show_progress="hidden", queue=False
         )
         self.fetch.click(self.bring, [self.tab, self.chosen, *self.accepted], working, show_progress="hidden")
         self.convert.click(self.turn, self.tab, working, show_progress="hidden")
