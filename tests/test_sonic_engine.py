@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -615,8 +616,6 @@ def test_half_precision_needs_a_card() -> None:
 
 
 def test_a_file_of_another_form_is_named(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "models"
@@ -702,6 +701,28 @@ def test_a_failed_run_gives_its_turn_back(models: Path, scene: Scene, spoken: Pa
         made(models, scene, spoken, tick=Stopper(0), home=tmp_path)
     with turn.turn(tmp_path, "cpu", _impatient):
         pass
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_the_image_decoder_draws_every_frame_by_itself(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    tiny_sonic.write_image_vae(folder)
+    seen: list[bool] = []
+    real = output.VaeDecoder.__init__
+
+    def watched(self: Any, vae: Any, temporal: bool = True) -> None:
+        seen.append(temporal)
+        real(self, vae, temporal)
+
+    monkeypatch.setattr(output.VaeDecoder, "__init__", watched)
+    settings = replace(SMALL, decoder="image", inference_steps=1)
+    animation = made(folder, scene, spoken, settings, home=tmp_path)
+    assert len(list(animation.frames())) == 6
+    assert seen == [False]
+    animation.close()
 
 
 def test_missing_image_decoder_is_said_before_any_work(

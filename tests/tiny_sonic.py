@@ -89,6 +89,12 @@ def write(
     return folder
 
 
+def write_image_vae(folder: Path) -> None:
+    """Write the optional decoder for single pictures beside the others."""
+    small = {**vae.IMAGE_CONFIG, "block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
+    _save(folder, weights.IMAGE_VAE, vae.build_image_vae(small))
+
+
 def _save(
     folder: Path,
     part: weights.Part,
