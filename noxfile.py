@@ -63,10 +63,10 @@ def sonic_a1111(session: nox.Session) -> None:
 
 
 def _sonic(session: nox.Session, libraries: str) -> None:
-    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]")
-    # Tiny networks: more threads only wait for each other.
-    one = {"OMP_NUM_THREADS": "1"}
-    session.run("python", "-m", "pytest", *(session.posargs or SONIC_TESTS), env=one)
+    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]", "pytest-xdist>=3.5")
+    # Tiny networks: threads only wait for each other, so files run side by side instead.
+    one, beside = {"OMP_NUM_THREADS": "1"}, ("-n", "2", "--dist", "loadfile")
+    session.run("python", "-m", "pytest", *beside, *(session.posargs or SONIC_TESTS), env=one)
 
 
 @nox.session(default=False)

@@ -91,7 +91,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what it sets for torch must not outlive this file
 def numbers(folder: Path) -> Iterator[Any]:
     """The folder with its networks; skips where torch is not installed."""
     for library in ("torch", "diffusers", "transformers"):
