@@ -13,56 +13,30 @@ torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and
 pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
+from toy_unet import FRAMES, SIZE, drawn, near, toy_conditioning, toy_unet  # noqa: E402
+
 from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, speech  # noqa: E402
 from sonic_ext.engines.sonic.denoise import Call, Conditioning  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import MissingPart  # noqa: E402
 from sonic_ext.nn import attention, build, interpolate  # noqa: E402
 from sonic_ext.nn.prefix import Prefix  # noqa: E402
-from sonic_ext.nn.unet import CONFIG, build_unet, predict  # noqa: E402
+from sonic_ext.nn.unet import predict  # noqa: E402
 from sonic_ext.nn.yoloface import YoloFace  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
-TOY = {
-    **CONFIG,
-    "block_out_channels": [32, 32, 32, 32],
-    "num_attention_heads": [1, 1, 2, 2],
-    "cross_attention_dim": 24,
-    "layers_per_block": 1,
-}
-FRAMES, SIZE = 3, (8, 8)
-
-
-def drawn(*shape: int, seed: int = 0) -> Any:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
-    network = build_unet(TOY)
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    made = {key: 0.2 * drawn(*shape, seed=n) for n, (key, shape) in enumerate(shapes.items())}
-    return build.fill(network, made)
+    return toy_unet()
 
 
 @pytest.fixture
 def told() -> Conditioning:
-    mask = torch.zeros(64, 64)
-    mask[16:40, 20:44] = 1
-    return Conditioning(
-        drawn(1, 4, *SIZE, seed=1),
-        attention.Tokens(drawn(1, 1, 24, seed=2)),
-        attention.Tokens(drawn(5, 7, 24, seed=3)),
-        attention.Tokens(drawn(1, 7, 24, seed=4)),
-        16 + drawn(5, 2, seed=5),
-        conditioning.mask_levels(mask, SIZE),
-    )
-
-
-def near(got: Any, want: Any) -> bool:
-    return bool(torch.allclose(got, want, rtol=1e-4, atol=1e-5 * float(want.abs().max())))
+    return toy_conditioning()
 
 
 @pytest.fixture

@@ -10,55 +10,28 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
 pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
 
-from sonic_ext.engines.sonic import conditioning, sampling, schedule  # noqa: E402
+from toy_unet import FRAMES, SIZE, TOY, drawn, near, toy_conditioning, toy_unet  # noqa: E402
+
+from sonic_ext.engines.sonic import sampling, schedule  # noqa: E402
 from sonic_ext.engines.sonic.denoise import BRANCHES, Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
-from sonic_ext.nn import attention, blocks, build, feedforward, layers  # noqa: E402
+from sonic_ext.nn import attention, blocks, feedforward, layers  # noqa: E402
 from sonic_ext.nn.deep import DeepFeatures  # noqa: E402
-from sonic_ext.nn.unet import CONFIG, build_unet, predict  # noqa: E402
+from sonic_ext.nn.unet import build_unet, predict  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
-TOY = {
-    **CONFIG,
-    "block_out_channels": [32, 32, 32, 32],
-    "num_attention_heads": [1, 1, 2, 2],
-    "cross_attention_dim": 24,
-    "layers_per_block": 1,
-}
-FRAMES, SIZE = 3, (8, 8)
-
-
-def drawn(*shape: int, seed: int = 0) -> Any:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def filled(lean: bool) -> Any:
-    network = build_unet(TOY, lean)
-    shapes = {key: tuple(value.shape) for key, value in sorted(network.state_dict().items())}
-    return build.fill(
-        network, {key: 0.2 * drawn(*shape, seed=n) for n, (key, shape) in enumerate(shapes.items())}
-    )
 
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
-    return filled(lean=True)
+    return toy_unet()
 
 
 @pytest.fixture
 def told() -> Conditioning:
-    mask = torch.zeros(64, 64)
-    mask[16:40, 20:44] = 1
-    return Conditioning(
-        drawn(1, 4, *SIZE, seed=1),
-        attention.Tokens(drawn(1, 1, 24, seed=2)),
-        attention.Tokens(drawn(5, 7, 24, seed=3)),
-        attention.Tokens(drawn(1, 7, 24, seed=4)),
-        16 + drawn(5, 2, seed=5),
-        conditioning.mask_levels(mask, SIZE),
-    )
+    return toy_conditioning()
 
 
 @pytest.fixture
@@ -79,10 +52,6 @@ def _quietly() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def near(got: Any, want: Any) -> bool:
-    return bool(torch.allclose(got, want, rtol=1e-4, atol=1e-5 * float(want.abs().max())))
-
-
 def alike(got: Any, want: Any) -> bool:
     """Guidance multiplies rounding."""
     return float((got - want).abs().max()) <= 1e-3 * float(want.abs().max())
@@ -99,7 +68,7 @@ def called(unet: Any, told: Conditioning) -> Call:
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("way", ["together", "in_turn", "in_turn_shared"])
 def test_the_lean_network_is_the_network(unet: Any, told: Conditioning, way: str, keep: bool) -> None:
-    plain = called(filled(lean=False), told).together(INPUTS)
+    plain = called(toy_unet(lean=False), told).together(INPUTS)
     object.__setattr__(told, "speech", attention.Tokens(told.speech.values, keep))
     got = getattr(called(unet, told), way)(INPUTS)
     assert all(near(one, other) for one, other in zip(got, plain, strict=True))
@@ -144,7 +113,7 @@ def gradient(network: Any, told: Conditioning) -> Any:
 @pytest.mark.usefixtures("small_pieces")
 def test_the_lean_network_can_be_trained(told: Conditioning) -> None:
     with torch.inference_mode(False), torch.enable_grad():
-        got, want = (gradient(filled(lean), told) for lean in (True, False))
+        got, want = (gradient(toy_unet(lean), told) for lean in (True, False))
     assert want.abs().max() > 0
     assert near(got, want)
 
@@ -355,7 +324,7 @@ def test_weights_in_8_bits(told: Conditioning) -> None:
     from sonic_ext.errors import MissingPart
     from sonic_ext.nn.storage import store_fp8
 
-    network = filled(lean=True)
+    network = toy_unet()
     want = called(network, told).in_turn_shared(INPUTS)[2]
     if not hasattr(network, "enable_layerwise_casting"):
         with pytest.raises(MissingPart, match=r"diffusers 0\.32"):
@@ -394,7 +363,7 @@ def test_a_layer_that_fails_to_compile_runs_as_it_is(
     dynamo = pytest.importorskip("torch._dynamo")
     from sonic_ext.nn import storage
 
-    network, calls = filled(lean=True), []
+    network, calls = toy_unet(), []
 
     def backend(graph: Any, inputs: Any) -> Any:
         calls.append(1)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ class Overflowing(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.decoder = torch.nn.Linear(1, 1, dtype=torch.float16)
+        self.config = SimpleNamespace(scaling_factor=1)
 
     def decode(self, latents: Any, num_frames: int) -> Any:
         assert num_frames == len(latents)

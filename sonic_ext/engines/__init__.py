@@ -33,14 +33,17 @@ def choose(name: str, home: Path | None = None) -> Engine:
     """
     from .preview.engine import PreviewEngine
 
-    if name == "preview" or (name == "auto" and not weights.available()):
+    if name == "preview":
+        return PreviewEngine()
+    found = weights.survey(parts=weights.REQUIRED)
+    if name == "auto" and not found.ready:
         return PreviewEngine()
     missing = missing_libraries()
     if name == "auto" and missing:
         return PreviewEngine(notes=(f"The sonic engine's weights are here, but not {_listed(missing)}.",))
-    if name == "auto" and _hopeless():
+    if name == "auto" and _hopeless(found):
         return PreviewEngine(notes=(HOPELESS,))
-    return _sonic(missing, home)
+    return _sonic(found, missing, home)
 
 
 def missing_libraries() -> tuple[str, ...]:
@@ -48,20 +51,20 @@ def missing_libraries() -> tuple[str, ...]:
     return tuple(name for name in LIBRARIES if find_spec(name) is None)
 
 
-def _hopeless() -> bool:
+def _hopeless(found: weights.Survey) -> bool:
     """Whether a network of the published size would have to run on a processor."""
     from .sonic.device import best_device
 
     if best_device() != "cpu":
         return False
-    path = weights.survey(parts=[weights.UNET])["unet"].path
+    path = found[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
 
 
-def _sonic(missing: tuple[str, ...], home: Path | None) -> Engine:
+def _sonic(found: weights.Survey, missing: tuple[str, ...], home: Path | None) -> Engine:
     libraries = f"The sonic engine needs {_listed(missing)}." if missing else ""
     try:
-        weights.survey(parts=weights.REQUIRED).require()
+        found.require()
     except MissingPart as error:
         if not missing:
             raise

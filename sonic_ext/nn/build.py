@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +14,12 @@ COUNTER = "position_ids"
 """Buffers that only count from 0. Some releases of transformers save them, checkpoints need not hold them."""
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
+
+
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration as a constructor takes it: lists become tuples, private keys are left out."""
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
 
 
 def on_meta(build: Callable[[], AnyModule]) -> AnyModule:

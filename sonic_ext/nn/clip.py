@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .build import on_meta
+from .build import arguments, on_meta
 
 CONFIG: dict[str, Any] = {
     "hidden_size": 1280,
@@ -28,8 +28,7 @@ def build_clip(config: Mapping[str, Any] = CONFIG) -> Any:
     """A `CLIPVisionModelWithProjection` on the meta device."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    own = {key: value for key, value in config.items() if not key.startswith("_")}
-    return on_meta(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**own)))
+    return on_meta(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**arguments(config))))
 
 
 def embed(clip: Any, pictures: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from .attention import Window, conditioned, install
 from .blocks import blocks_in_pieces
-from .build import on_meta
+from .build import arguments, on_meta
 from .feedforward import in_pieces
 from .layers import blend_in_place, flatten_convolutions
 
@@ -41,7 +41,7 @@ def build_unet(config: Mapping[str, Any] = CONFIG, lean: bool = True) -> Any:
     from diffusers import UNetSpatioTemporalConditionModel
 
     def build() -> Any:
-        unet = UNetSpatioTemporalConditionModel(**_arguments(config))
+        unet = UNetSpatioTemporalConditionModel(**arguments(config))
         install(unet)
         if lean:
             made_lean(unet)
@@ -56,12 +56,6 @@ def made_lean(unet: Any) -> None:
     blend_in_place(unet)
     in_pieces(unet)
     blocks_in_pieces(unet)
-
-
-def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists become tuples, as diffusers expects; private keys of a saved config are left out."""
-    own = {key: value for key, value in config.items() if not key.startswith("_")}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
 
 
 def predict(

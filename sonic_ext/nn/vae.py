@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .build import on_meta
+from .build import arguments, on_meta
 from .layers import flatten_convolutions
 
 CONFIG: dict[str, Any] = {
@@ -36,17 +36,11 @@ def build_image_vae(config: Mapping[str, Any] = IMAGE_CONFIG) -> Any:
     from diffusers import AutoencoderKL
 
     def build() -> Any:
-        vae = AutoencoderKL(**_listed(config))
+        vae = AutoencoderKL(**arguments(config))
         del vae.encoder, vae.quant_conv
         return vae
 
     return on_meta(build)
-
-
-def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists become tuples, as diffusers expects; private keys of a saved config are left out."""
-    own = {key: value for key, value in config.items() if not key.startswith("_")}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
 
 
 def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
@@ -54,7 +48,7 @@ def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
     from diffusers import AutoencoderKLTemporalDecoder
 
     def build() -> Any:
-        vae = AutoencoderKLTemporalDecoder(**_listed(config))
+        vae = AutoencoderKLTemporalDecoder(**arguments(config))
         flatten_convolutions(vae)  # exact, and not every device knows the other kind
         return vae
 
@@ -66,17 +60,25 @@ def encode_mean(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
     return vae.encode(pictures).latent_dist.mean
 
 
-def decode(vae: Any, latents: torch.Tensor, chunk: int = 8) -> Iterator[torch.Tensor]:
+def decode(vae: Any, latents: torch.Tensor, chunk: int = 8, temporal: bool = True) -> Iterator[torch.Tensor]:
     """Pictures of scaled latents [frames, 4, height, width], chunk after chunk.
 
     Chunks know nothing of each other; the last one is shorter.
 
+    Args:
+        vae: of `build_vae` or `build_image_vae`, filled.
+        latents: anywhere, in any precision; the work is done where and as the weights are.
+        chunk: frames together.
+        temporal: which of the two it is.
+
     Yields:
         [frames of the chunk, 3, 8 · height, 8 · width], around -1 to 1.
     """
+    weight = next(vae.decoder.parameters())
     for part in latents.split(chunk):
-        unscaled = part / vae.config.scaling_factor
-        yield vae.decode(unscaled, num_frames=len(part)).sample
+        unscaled = (part / vae.config.scaling_factor).to(weight.device, weight.dtype)
+        frames = {"num_frames": len(part)} if temporal else {}
+        yield vae.decode(unscaled, **frames).sample
 
 
 def to_pixels(pictures: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .build import on_meta
+from .build import arguments, on_meta
 
 CONFIG: dict[str, Any] = {
     "num_mel_bins": 80,
@@ -29,8 +29,7 @@ def build_whisper(config: Mapping[str, Any] = CONFIG) -> Any:
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    own = {key: value for key, value in config.items() if not key.startswith("_")}
-    return on_meta(lambda: WhisperEncoder(WhisperConfig(**own)))
+    return on_meta(lambda: WhisperEncoder(WhisperConfig(**arguments(config))))
 
 
 def hidden_states(encoder: Any, mels: torch.Tensor) -> torch.Tensor:

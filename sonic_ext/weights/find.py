@@ -183,8 +183,7 @@ class Survey:
     @property
     def ready(self) -> bool:
         """Whether the engine can start; pickles are converted on the way."""
-        usable = (State.READY, State.CONVERT)
-        return all(finding.state in usable for finding in self.findings if finding.part.required)
+        return not self.lacking()
 
     def lacking(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
         """Required parts, and those of `also`, that are not usable."""

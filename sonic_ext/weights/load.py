@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import BadWeights
 from ..ports import Tick
@@ -24,9 +24,6 @@ from .mapping import Origin, origins
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-MADE = "position_ids"
-"""Buffers that hold 0, 1, 2, … and are not always saved."""
 
 
 def prepare(
@@ -114,14 +111,13 @@ def fill(
         BadWeights: the file does not fit the module; the first keys and shapes are named.
         Cancelled: `tick` said so; the module is as it was.
     """
+    from ..nn import build
+
     contents = _safetensors(path)
     found = _below(prefix, origins(part, contents.entries))
     _refuse_misfit(module, part, contents, found)
-    # assign: parameters become these very tensors; strict: compared above, in words
     read = _ticking(_read(path, found, dtype, device), len(found), f"loading {part.name}", tick)
-    module.load_state_dict(dict(read), strict=False, assign=True)
-    module.requires_grad_(False)
-    _make_position_ids(module, device)
+    build.fill(module, dict(read))
     _refuse_meta(module, part, path)
 
 
@@ -160,22 +156,16 @@ def _ticking(
 
 
 def _refuse_misfit(module: nn.Module, part: Part, contents: Contents, found: Mapping[str, Origin]) -> None:
+    from ..nn import build
+
     wanted = {
-        key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if not key.endswith(MADE)
+        key: tuple(tensor.shape)
+        for key, tensor in module.state_dict().items()
+        if not key.endswith(build.COUNTER)
     }
     misfit = compare({key: origin.shape for key, origin in found.items()}, wanted)
     if misfit:
         raise misfit_error(part, contents, misfit)
-
-
-def _make_position_ids(module: nn.Module, device: torch.device | str) -> None:
-    import torch
-
-    for owner in module.modules():
-        buffers: dict[str, Any] = owner._buffers
-        held = buffers.get(MADE)
-        if held is not None:
-            buffers[MADE] = torch.arange(held.shape[-1], device=device).expand(held.shape)
 
 
 def _refuse_meta(module: nn.Module, part: Part, path: Path) -> None:

@@ -16,6 +16,7 @@ from ...errors import OutOfMemory
 from ...settings import describe
 from . import footprint
 from .device import Hardware
+from .stream import CHUNK
 from .windows import Plan
 
 RUNGS = ("together", "branches", "offload")
@@ -25,7 +26,7 @@ SAID = {
     "branches": "one branch at a time",
     "offload": "one branch at a time, the network moved in block by block",
 }
-CHUNKS = (8, 4, 2, 1)
+CHUNKS = (CHUNK, 4, 2, 1)
 """Frames decoded at once. The first is the published number; fewer of them are decoded a little differently,
 because the temporal layers see each piece by itself."""
 BRANCHES = {"together": 3, "branches": 1, "offload": 1}

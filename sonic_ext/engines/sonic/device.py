@@ -146,6 +146,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
 
 
+@contextmanager
+def unless_full() -> Iterator[None]:
+    """Memory that runs out inside ends the block quietly; every other error goes on.
+
+    Whoever uses it gives memory back *after* the block: until then the error's frames hold it.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+
+
 @lru_cache(maxsize=8)
 def speed(device: str, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a matrix product, measured in a few hundredths of a second.

@@ -18,7 +18,7 @@ import torch
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
 from ...media.audio import Speech
-from ...media.scene import Scene, head_view
+from ...media.scene import HeadView, Scene, head_view
 from ...ports import Forecast, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
@@ -27,10 +27,10 @@ from .device import (
     Hardware,
     free_memory,
     hardware,
-    is_out_of_memory,
     release,
     released_after,
     speed,
+    unless_full,
 )
 from .draft import Draft, Drafts, key_of
 from .networks import Networks
@@ -103,8 +103,7 @@ class SonicEngine:
 
     def _files(self, settings: Settings, tick: Tick) -> tuple[dict[str, Path], list[str]]:
         """Safetensors files by part, and sentences about optional ones that cannot be used."""
-        image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
-        paths = weights.prepare(self._search, (*weights.REQUIRED, *image), tick)
+        paths = weights.prepare(self._search, (*weights.REQUIRED, *_also(settings)), tick)
         try:
             return paths | weights.prepare(self._search, (weights.RIFE,), tick), []
         except BadWeights as error:
@@ -112,8 +111,8 @@ class SonicEngine:
 
     def _require(self, settings: Settings) -> None:
         """Fail before any work if a part is missing that the settings ask for."""
-        image = (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
-        weights.survey(self._search, (*weights.REQUIRED, *image)).require(image)
+        also = _also(settings)
+        weights.survey(self._search, (*weights.REQUIRED, *also)).require(also)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Job:
     tick: Tick
 
     @cached_property
-    def view(self) -> Any:
+    def view(self) -> HeadView:
         """The head as the network draws it."""
         return head_view(self.scene, self.settings, MULTIPLE)
 
@@ -182,11 +181,8 @@ class Job:
         """Twice, if memory runs out the first time: what others have let go since then is there."""
         device = self.networks.hardware.device
         for _ in range(2):
-            try:
+            with unless_full():
                 return prepared(self.networks, self.view, self.speech, self.budget.plan.frames, self.tick)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
             release(device)
         raise self.budget.refusal(free_memory(device))
 
@@ -271,6 +267,11 @@ def base_frames(count: int, settings: Settings) -> int:
     for the one (at 50 frames per second, three) that is missing.
     """
     return math.ceil(count / (settings.fps / BASE_FPS))
+
+
+def _also(settings: Settings) -> tuple[weights.Part, ...]:
+    """Optional parts that the settings make necessary."""
+    return (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
 
 
 def _budget(

@@ -16,7 +16,7 @@ from ...media.steady import Steady
 from ...settings import Settings
 from . import stream
 from .budget import Budget
-from .device import free_memory, is_out_of_memory, release
+from .device import free_memory, release, unless_full
 from .networks import Networks
 from .stream import CHUNK, VaeDecoder
 
@@ -41,11 +41,8 @@ class Decoder:
             BrokenNumbers: infinities or not-a-numbers, in float32 too.
         """
         while True:
-            try:
+            with unless_full():
                 return self._whole(latents)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
             release(self.networks.hardware.device)
             self._shrink()
 
@@ -94,15 +91,12 @@ class Interpolator:
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """See `stream.Between`."""
-        between = self._between = self._between or self._best()
-        try:
-            return between(first, second)
-        except (RuntimeError, MemoryError) as error:
-            if not (isinstance(between, stream.Rife) and is_out_of_memory(error)):
-                raise
-        del between
-        self._between = self._flow("Memory ran out while interpolating")
-        release(self.networks.hardware.device)
+        self._between = self._between or self._best()
+        if isinstance(self._between, stream.Rife):
+            with unless_full():
+                return self._between(first, second)
+            self._between = self._flow("Memory ran out while interpolating")
+            release(self.networks.hardware.device)
         return self._between(first, second)
 
     def _best(self) -> stream.Between:

@@ -16,7 +16,7 @@ from ...ports import Tick
 from ...settings import Settings
 from .budget import RUNGS, SAID, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
-from .device import free_memory, is_out_of_memory, release
+from .device import free_memory, release, unless_full
 from .draft import Draft, Drafts
 from .guidance import Guidance
 from .heap import kept_heap
@@ -53,14 +53,9 @@ class Run:
         levels = schedule(self.settings.inference_steps)
         self._newest = draft
         while self._newest.done < levels.steps:
-            try:
+            with unless_full():
                 self._on_rung(levels)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
                 break
-            # Outside of `except`: the error's frames hold what has to be given back.
             release(self.networks.hardware.device)
             self._step_down()
         return self._newest

@@ -13,21 +13,7 @@ from typing import Any
 
 import torch
 
-CONFIG: dict[str, Any] = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "interpolation_type": "linear",
-    "num_train_timesteps": 1000,
-    "prediction_type": "v_prediction",
-    "sigma_max": 700.0,
-    "sigma_min": 0.002,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-    "timestep_type": "continuous",
-    "use_karras_sigmas": True,
-}
-"""The scheduler of Stable Video Diffusion."""
+from ...weights import SCHEDULER_VALUES as CONFIG
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from ...errors import BrokenNumbers
 from ...media.flow import FlowInterpolator
 from ...media.steady import Steady
 from ...nn.interpolate import Interpolator, padded
-from .sampling import SCALING
+from ...nn.vae import decode as vae_decode
+from .windows import BASE_FPS
 
 CHUNK = 8
 """Frames that the published inference decodes together."""
-BASE_RATE = 12.5
-"""Frames per second of the latents."""
 STEADY_REACH = 3
 """Frames of 12.5 a second that the jitter filter looks ahead and back."""
 
@@ -65,21 +64,16 @@ class VaeDecoder:
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
         """See `Decode`."""
         pictures = self._decoded(latents)
-        if not bool(torch.isfinite(pictures).all()) and self._weight().dtype != torch.float32:
+        weight = next(self._vae.decoder.parameters())
+        if not bool(torch.isfinite(pictures).all()) and weight.dtype != torch.float32:
             self._vae.float()
             self.raised = True
             pictures = self._decoded(latents)
         return pictures * 0.5 + 0.5
 
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
-        weight = self._weight()
-        unscaled = (latents / SCALING).to(weight.device, weight.dtype)
-        frames = {"num_frames": len(latents)} if self._temporal else {}
         with torch.no_grad():
-            return self._vae.decode(unscaled, **frames).sample.float()
-
-    def _weight(self) -> torch.Tensor:
-        return next(self._vae.decoder.parameters())
+            return next(vae_decode(self._vae, latents, len(latents), self._temporal)).float()
 
 
 def decoded(decode: Decode, latents: torch.Tensor, chunk: int = CHUNK) -> Iterator[torch.Tensor]:
@@ -231,9 +225,9 @@ def times_for(fps: float) -> int:
     Raises:
         ValueError: `fps` is no power of two times 12.5.
     """
-    times = fps / BASE_RATE
+    times = fps / BASE_FPS
     if times not in (1, 2, 4):
-        raise ValueError(f"{fps:g} frames per second are not 1, 2 or 4 times {BASE_RATE:g}")
+        raise ValueError(f"{fps:g} frames per second are not 1, 2 or 4 times {BASE_FPS:g}")
     return int(times)
 
 
