@@ -37,7 +37,7 @@ from sonic_ext.nn.attention import (
 )
 from sonic_ext.nn.blocks import blocks_in_pieces
 from sonic_ext.nn.feedforward import in_pieces
-from sonic_ext.nn.layers import blend_in_place, flatten_convolutions
+from sonic_ext.nn.layers import blend_in_place, double_in_convolutions, flatten_convolutions
 from sonic_ext.nn.storage import store_fp8
 from sonic_ext.nn.unet import CONFIG, build_unet, made_lean
 
@@ -146,15 +146,16 @@ RUNGS: dict[str, dict[str, int]] = {
     "one branch at a time": {"sparse": True, "together": False, "share": False},
     "shared first layers": {"sparse": True, "together": False, "share": True},
     "temporal convolution in 2-D": {"sparse": True, "together": False, "share": True, "layers": 1},
-    "blending in one operation": {"sparse": True, "together": False, "share": True, "layers": 2},
-    "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 3},
-    "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
-    "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 4, "keep": True},
+    "doubling inside convolutions": {"sparse": True, "together": False, "share": True, "layers": 2},
+    "blending in one operation": {"sparse": True, "together": False, "share": True, "layers": 3},
+    "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
+    "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 5},
+    "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 5, "keep": True},
     "memory kept": {
         "sparse": True,
         "together": False,
         "share": True,
-        "layers": 4,
+        "layers": 5,
         "keep": True,
         "heap": True,
     },
@@ -162,7 +163,7 @@ RUNGS: dict[str, dict[str, int]] = {
 """Each keeps what the one before it brought."""
 
 
-LAYERS = (flatten_convolutions, blend_in_place, in_pieces, blocks_in_pieces)
+LAYERS = (flatten_convolutions, double_in_convolutions, blend_in_place, in_pieces, blocks_in_pieces)
 """What `build_unet` does for the engine, in its order."""
 
 

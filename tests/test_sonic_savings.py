@@ -383,3 +383,11 @@ def test_a_layer_that_fails_to_compile_runs_as_it_is(
     assert all("piece" not in vars(module) for module in network.modules())
     assert before == (dynamo.config.get_config_copy() if before else {})
     dynamo.reset()
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
+def test_doubling_in_a_convolution_is_doubling_and_then_the_convolution(size: tuple[int, int]) -> None:
+    conv = torch.nn.Conv2d(5, 7, 3, padding=1)
+    x = drawn(2, 5, *size)
+    repeated = x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+    assert near(layers.DoublingConvolution.of(conv)(x), conv(repeated))

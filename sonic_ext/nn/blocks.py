@@ -35,8 +35,8 @@ class Block(nn.Module):
         return new.train(block.training)
 
     def _known(self, x: torch.Tensor) -> torch.Tensor:
-        """Attention to itself and to what the network is told, then the feed-forward; `x` is changed."""
-        x = _sum(x, self.attn1(self.norm1(x)))
+        """Attention to itself and to what the network is told, then the feed-forward, into a new tensor."""
+        x = x + self.attn1(self.norm1(x))
         x = _sum(x, self.attn2(self.norm2(x)))
         return _sum(x, self.ff(self.norm3(x)))
 
@@ -50,14 +50,17 @@ class SpatialBlock(Block):
             return self._known(hidden_states)
         window = self.slot.current()
         parts = hidden_states.unflatten(0, (len(window.branches), -1))
-        done, frames = torch.empty_like(parts), parts.shape[1]
+        frames = parts.shape[1]
         step = max(1, rows_together(hidden_states) // hidden_states.shape[1])
+        if len(parts) == 1 and step >= frames:
+            return self._known(hidden_states)
+        done = torch.empty_like(parts)
         for branch, (source, target) in enumerate(zip(parts, done, strict=True)):
             only = window.only(branch)
             for start in range(0, frames, step):
                 piece = slice(start, min(start + step, frames))
                 with self.slot.showing(only.part(piece, frames)):
-                    target[piece] = self._known(source[piece].clone())
+                    target[piece] = self._known(source[piece])
         return done.flatten(0, 1)
 
 
@@ -86,6 +89,7 @@ class TemporalBlock(Block):
 
 
 def _sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """In place of `x` where no gradients are asked for."""
     return x + y if torch.is_grad_enabled() else x.add_(y)
 
 

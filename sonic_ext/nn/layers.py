@@ -30,6 +30,43 @@ class FlatConvolution(nn.Conv3d):
         return flat.unflatten(-1, input.shape[-2:])
 
 
+class DoublingConvolution(nn.Conv2d):
+    """A doubling by repetition and the convolution after it, as one.
+
+    Of the nine weights that a new pixel sees, those that fall on the same old pixel are added up first: four
+    are left, and the repeated pixels need not exist.
+    """
+
+    @classmethod
+    def of(cls, other: nn.Conv2d) -> DoublingConvolution:
+        """With the weights of another: kernel [3, 3], a rim of one, nothing strided or dilated."""
+        with torch.device("meta"):
+            new = cls(other.in_channels, other.out_channels, other.kernel_size, padding=other.padding)
+        new.weight, new.bias = other.weight, other.bias
+        return new
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, height, width] to twice the height and width."""
+        height, width = input.shape[-2:]
+        # [out, in, 3, 3] → [out, in, parity of the row, 2, parity of the column, 2]
+        kernels = _by_parity(_by_parity(self.weight, 2), 4).permute(2, 4, 0, 1, 3, 5).flatten(0, 2)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        corners = functional.conv2d(input, kernels, bias, padding=1).unflatten(1, (2, 2, -1))
+        done = corners.new_empty(len(corners), corners.shape[3], height, 2, width, 2)
+        for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            done[:, :, :, down, :, across] = corners[
+                :, down, across, :, down : down + height, across : across + width
+            ]
+        return done.flatten(4, 5).flatten(2, 3)
+
+
+def _by_parity(kernel: torch.Tensor, axis: int) -> torch.Tensor:
+    """The three weights of an axis as two for even new pixels and two for odd ones, [2, 2] in its place."""
+    first, middle, last = kernel.unbind(axis)
+    even, odd = (first, middle + last), (first + middle, last)
+    return torch.stack([torch.stack(pair, axis) for pair in (even, odd)], axis)
+
+
 class Blend(nn.Module):
     """diffusers' `AlphaBlender` for moving pictures: one operation in place of three."""
 
@@ -66,6 +103,22 @@ def flatten_convolutions(network: nn.Module) -> None:
 def _only_over_time(layer: nn.Conv3d) -> bool:
     plain = layer.stride == layer.dilation == (1, 1, 1) and layer.groups == 1
     return plain and layer.kernel_size[1:] == (1, 1) and layer.padding_mode == "zeros"
+
+
+def double_in_convolutions(network: nn.Module) -> None:
+    """Replace every convolution that follows a doubling by one that doubles."""
+    from diffusers.models.upsampling import Upsample2D
+
+    for layer in network.modules():
+        if isinstance(layer, Upsample2D) and layer.interpolate and _sees_neighbours(layer.conv):
+            layer.interpolate = False
+            layer.conv = DoublingConvolution.of(layer.conv)
+
+
+def _sees_neighbours(layer: nn.Module | None) -> bool:
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (3, 3) or layer.padding != (1, 1):
+        return False
+    return layer.stride == layer.dilation == (1, 1) and layer.groups == 1 and layer.padding_mode == "zeros"
 
 
 def blend_in_place(network: nn.Module) -> None:

@@ -11,7 +11,7 @@ from .attention import Window, conditioned, install
 from .blocks import blocks_in_pieces
 from .build import arguments, on_meta
 from .feedforward import in_pieces
-from .layers import blend_in_place, flatten_convolutions
+from .layers import blend_in_place, double_in_convolutions, flatten_convolutions
 
 CONFIG: dict[str, Any] = {
     "sample_size": 96,
@@ -53,6 +53,7 @@ def build_unet(config: Mapping[str, Any] = CONFIG, lean: bool = True) -> Any:
 def made_lean(unet: Any) -> None:
     """Everything that is exact and pays; weights may be filled before or after."""
     flatten_convolutions(unet)
+    double_in_convolutions(unet)
     blend_in_place(unet)
     in_pieces(unet)
     blocks_in_pieces(unet)
