@@ -30,7 +30,7 @@ from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.scene import Scene, compose, draw_preflight
 from .media.video import VideoWriter, remux
-from .ports import Animation, Progress, Silent, Step, Tick
+from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import PreviewStamp, VisibleLabel
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
@@ -113,6 +113,7 @@ def animate(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
+    place: Place | None = None,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -122,6 +123,7 @@ def animate(
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
+        place: the WebUI's VAE and memory, where there is a WebUI.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -134,7 +136,7 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
-    engine = engines.choose(settings.engine, home.home)
+    engine = engines.choose(settings.engine, home.home, place)
     speech = _speech(audio, tick).fitted(settings)
     scene = compose(
         _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
@@ -170,11 +172,12 @@ def preflight(
     settings: Settings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
+    place: Place | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine)
+    engine = engines.choose(settings.engine, place=place)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,51 @@ class Forecast:
     """Peak memory of the graphics card in bytes; 0 where none is used."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user: what was picked, what may not fit."""
+
+
+class Vae(Protocol):
+    """A VAE of Stable Diffusion 1's latent space, lent by a WebUI. Tensors are torch's, float32."""
+
+    title: str
+    """For the user: whose it is."""
+
+    def encode(self, pictures: Any) -> Any:
+        """The unscaled mean, [n, 4, height / 8, width / 8], of pictures [n, 3, height, width] in -1 to 1."""
+
+    def decode(self, latents: Any) -> Any:
+        """Pictures around -1 to 1 of unscaled latents [n, 4, height, width], each by itself."""
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What a WebUI has to lend."""
+
+    vae: Vae | None
+    why: str = ""
+    """Where there is none: a sentence that says why."""
+
+
+class Place(Protocol):
+    """The WebUI's VAE and memory; called inside `Host.work`, but for `free_memory` and `vae`."""
+
+    def device(self) -> str | None:
+        """As torch names it; None leaves the choice to the engine."""
+
+    def free_memory(self) -> int | None:
+        """Bytes of the device that a job may count on, the WebUI's own models moved out; None: not known."""
+
+    def vae(self) -> Lent:
+        """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1."""
+
+    def load(self, network: Any, working: int) -> None:
+        """Bring a network that lies in main memory to the device, whole, with `working` bytes beside it.
+
+        Raises:
+            OutOfMemory: it does not fit, not even with the WebUI's own models moved out.
+        """
+
+    def unload(self, network: Any) -> None:
+        """Back to main memory, and out of the WebUI's books."""
 
 
 class Animation(Protocol):

@@ -17,6 +17,7 @@ import pytest
 
 from sonic_ext.errors import BadOutput, Cancelled
 from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.ports import Progress, Silent, Step
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "sonic.py"
 
@@ -33,30 +34,43 @@ def test_outputs_that_cannot_be_made(tmp_path: Path) -> None:
         Standalone(tmp_path / "file" / "outputs").outputs()
 
 
+class Asked:
+    """A `Progress` that was told to stop, or not, and says when it was asked."""
+
+    def __init__(self, stop: bool = False) -> None:
+        self.asked = threading.Event()
+        self._stop = stop
+
+    def report(self, step: Step) -> None:
+        """Nothing is shown."""
+
+    def cancelled(self) -> bool:
+        """As told."""
+        self.asked.set()
+        return self._stop
+
+
 def test_one_video_at_a_time(tmp_path: Path) -> None:
     host = Standalone(tmp_path)
-    with host.turn(lambda: False), pytest.raises(Cancelled), host.turn(lambda: True):
-        pytest.fail("two at once")
-    with host.turn(lambda: False):
-        pass
+
+    def second(_: Progress) -> None:
+        host.work(Asked(stop=True), lambda _: pytest.fail("two at once"))
+
+    with pytest.raises(Cancelled):
+        host.work(Silent(), second)
+    assert host.work(Silent(), lambda _: "free again") == "free again"
 
 
 def test_a_waiting_video_gets_its_turn(tmp_path: Path) -> None:
-    host, order, waiting = Standalone(tmp_path), [], threading.Event()
+    host, order, waiting = Standalone(tmp_path), [], Asked()
+    thread = threading.Thread(target=lambda: host.work(waiting, lambda _: order.append("second")))
 
-    def second() -> None:
-        def cancelled() -> bool:
-            waiting.set()
-            return False
-
-        with host.turn(cancelled):
-            order.append("second")
-
-    with host.turn(lambda: False):
-        thread = threading.Thread(target=second)
+    def first(_: Progress) -> None:
         thread.start()
-        assert waiting.wait(30)
+        assert waiting.asked.wait(30)
         order.append("first")
+
+    host.work(Silent(), first)
     thread.join(30)
     assert order == ["first", "second"]
 

@@ -127,7 +127,9 @@ class MakeView:
                 self._jobs.follow(
                     tab,
                     "check",
-                    lambda job: pipeline.preflight(portrait, audio, settings, progress=job),
+                    lambda job: pipeline.preflight(
+                        portrait, audio, settings, progress=job, place=self._host.place
+                    ),
                 ),
                 lambda step: {self.facts: html.progress(step)},
             )
@@ -187,8 +189,12 @@ class MakeView:
         from .. import pipeline
 
         job.report(Step("waiting for another video", 0, 1))
-        with self._host.turn(job.cancelled):
-            return pipeline.animate(portrait, audio, settings, progress=job)
+        return self._host.work(
+            job,
+            lambda progress: pipeline.animate(
+                portrait, audio, settings, progress=progress, place=self._host.place
+            ),
+        )
 
     def _begun(self) -> Updates:
         return {

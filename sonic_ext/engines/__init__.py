@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import weights
 from ..errors import MissingPart
-from ..ports import Engine
+from ..ports import Engine, Place
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
 """What the sonic engine cannot do without."""
@@ -21,12 +21,13 @@ HOPELESS = (
 )
 
 
-def choose(name: str, home: Path | None = None) -> Engine:
+def choose(name: str, home: Path | None = None, place: Place | None = None) -> Engine:
     """The engine that a setting names.
 
     Args:
         name: `auto`, `preview` or `sonic`; auto takes sonic when its weights are there.
         home: the private home, where unfinished videos are kept.
+        place: the WebUI's VAE and memory, where there is a WebUI.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadOutput, Cancelled
+from ..ports import Place, Progress
+from . import Portraits, Result
 
 POLL = 0.2
 """Seconds between two looks at whether a waiting job was cancelled."""
@@ -18,11 +20,15 @@ class Standalone:
 
     Args:
         outputs: folder for exported videos.
+        credentials: user → password of the API; empty for an open one.
     """
 
     name = "standalone"
+    place: Place | None = None
+    portraits: Portraits | None = None
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, credentials: Mapping[str, str] | None = None) -> None:
+        self._credentials = dict(credentials or {})
         self._outputs = outputs.expanduser().resolve()
         self._busy = threading.Lock()
 
@@ -37,13 +43,20 @@ class Standalone:
             ) from error
         return self._outputs
 
-    @contextmanager
-    def turn(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """One video at a time: two at once would each take twice as long."""
+    def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
+        """One video at a time: two at once would each take twice as long. See `Host.work`."""
         while not self._busy.acquire(timeout=POLL):
-            if cancelled():
+            if progress.cancelled():
                 raise Cancelled
         try:
-            yield
+            return task(progress)
         finally:
             self._busy.release()
+
+    def defaults(self) -> Mapping[str, Any]:
+        """None: the settings' own."""
+        return {}
+
+    def credentials(self) -> Mapping[str, str]:
+        """Of `sonic serve`."""
+        return self._credentials
