@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import form
@@ -19,9 +21,13 @@ _HINTS = {
 
 
 class SettingsForm:
-    """Presets, then every setting in its section."""
+    """Presets, then every setting in its section.
 
-    def __init__(self) -> None:
+    Args:
+        defaults: setting → what its control shows at first, where that is not the setting's own default.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
         self.preset = gr.Radio(
             list(form.preset_names()), value=form.preset_names()[0], label="Preset", elem_id="sonic_preset"
         )
@@ -31,6 +37,7 @@ class SettingsForm:
                 if title == form.SECTIONS["placement"]:
                     self._lay_out_clicking()
                 for control in members:
+                    control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
         self.preset_applied = self.preset.change(
             self._apply, self.preset, [self._made[name] for name in self._touched()], show_progress="hidden"
