@@ -95,9 +95,9 @@ class SettingsForm:
         return values if len(values) > 1 else values[0]
 
 
-def component(control: Control) -> Any:
-    """The gradio component of one control."""
-    common = {"label": control.label, "info": control.help, "elem_id": f"sonic_{control.name}"}
+def component(control: Control, prefix: str = "sonic") -> Any:
+    """The gradio component of one control; `prefix` begins its element's id."""
+    common = {"label": control.label, "info": control.help, "elem_id": f"{prefix}_{control.name}"}
     if control.kind in ("radio", "dropdown"):
         kind = gr.Radio if control.kind == "radio" else gr.Dropdown
         return kind([*control.choices], value=control.value, **common)
