@@ -175,7 +175,8 @@ def tabs() -> list[tuple[Any, str, str]]:
     try:
         from ..app import tab
 
-        blocks = tab.build(host())
+        doors = importlib.import_module("sonic_ext.hosts.script").doors()
+        blocks = tab.build(host(), doors=doors)
     except (SonicError, ImportError) as problem:
         _log.error("the tab Sonic cannot be built", exc_info=problem)
         from ..app import missing
