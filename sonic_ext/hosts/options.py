@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..provenance.c2pa import CERT_VARIABLE, KEY_VARIABLE
-from ..settings import PRESETS, Settings, describe
-from ..weights.find import MODELS_VARIABLE
+from ..settings import PRESETS, describe
 
 SECTION = ("sonic", "Sonic")
 MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
@@ -48,12 +46,12 @@ class Option:
 
 def every() -> tuple[Option, ...]:
     """The page's lines in their order."""
-    own = (
+    return (
         Option(
             MODELS,
             "",
             "Folder of Sonic's weights",
-            f"looked into before all others; empty for the usual places and ${MODELS_VARIABLE}",
+            "looked into before all others; empty for the usual places",
             path=True,
         ),
         Option(PRESET, OWN, "Preset", "what the form starts with", choices=(OWN, *PRESETS)),
@@ -67,24 +65,32 @@ def every() -> tuple[Option, ...]:
         ),
         Option(SAVE_PORTRAITS, False, "Save portraits", "among the other pictures of txt2img and img2img"),
         Option(
-            RETENTION, DAYS, "Days that videos wait for their export", "then they are deleted", low=1, high=LONGEST
+            RETENTION,
+            DAYS,
+            "Days that videos wait for their export",
+            "then they are deleted",
+            low=1,
+            high=LONGEST,
         ),
         Option(
             CERTIFICATE,
             "",
             "C2PA certificate",
-            f"PEM file, the chain with the leaf first; empty for the extension's own or ${CERT_VARIABLE}",
+            "PEM file, the chain with the leaf first; empty for the extension's own",
             path=True,
         ),
-        Option(KEY, "", "C2PA private key", f"PEM file; empty for the extension's own or ${KEY_VARIABLE}", path=True),
+        Option(KEY, "", "C2PA private key", "PEM file; empty for the extension's own", path=True),
     )
-    return own
 
 
 def _of_field(name: str) -> Option:
     spec = describe()[name]
-    choices = tuple(choice for choice in spec.choices if (name, choice) != ("label", "off"))
-    return Option(key_of(name), OWN, spec.label, spec.help.rstrip("."), choices=(OWN, *choices))
+    return Option(key_of(name), OWN, spec.label, spec.help.rstrip("."), choices=(OWN, *_offered(name)))
+
+
+def _offered(name: str) -> tuple[str, ...]:
+    """What a field may be by default; a label that is off needs a reason for each video."""
+    return tuple(choice for choice in describe()[name].choices if (name, choice) != ("label", "off"))
 
 
 def key_of(field: str) -> str:
@@ -102,7 +108,8 @@ def add() -> None:
 
 def _info(option: Option, shared: Any) -> Any:
     gradio = importlib.import_module("gradio")
-    component, arguments = None, {}
+    component: Any = None
+    arguments: dict[str, Any] = {}
     if option.choices:
         component, arguments = gradio.Dropdown, {"choices": list(option.choices)}
     elif option.high:
@@ -117,22 +124,36 @@ def _info(option: Option, shared: Any) -> Any:
 
 
 def apply() -> None:
-    """Let the paths take effect where they are read: in the environment, unless that names them already."""
-    for key, variable in ((MODELS, MODELS_VARIABLE), (CERTIFICATE, CERT_VARIABLE), (KEY, KEY_VARIABLE)):
-        _given.setdefault(variable, os.environ.get(variable))
-        wanted = str(_value(key, "") or "").strip() or (_flag() if key == MODELS else "")
-        _set(variable, wanted or _given[variable])
+    """Let the values take effect where they are read: in this process's environment.
+
+    An empty line leaves what the environment said when the WebUI was started.
+    """
+    from ..provenance.c2pa import CERT_VARIABLE, KEY_VARIABLE
+    from ..provenance.store import RETENTION_VARIABLE
+    from ..weights.find import MODELS_VARIABLE
+
+    days = retention()
+    _set(MODELS_VARIABLE, _text(MODELS) or _flag())
+    _set(CERT_VARIABLE, _text(CERTIFICATE))
+    _set(KEY_VARIABLE, _text(KEY))
+    _set(RETENTION_VARIABLE, "" if days == DAYS else f"{days:g}")
 
 
-_given: dict[str, str | None] = {}
-"""What the environment named before the page did."""
-
-
-def _set(variable: str, value: str | None) -> None:
-    if value:
-        os.environ[variable] = value
+def _set(variable: str, value: str) -> None:
+    before = _at_start(variable)
+    if value or before:
+        os.environ[variable] = value or before
     else:
         os.environ.pop(variable, None)
+
+
+@cache
+def _at_start(variable: str) -> str:
+    return os.environ.get(variable, "")
+
+
+def _text(key: str) -> str:
+    return str(_value(key, "") or "").strip()
 
 
 def _flag() -> str:
@@ -144,8 +165,7 @@ def _flag() -> str:
 def outputs(now: datetime | None = None) -> Path:
     """Folder for exported videos, by the user's pattern."""
     data = Path(importlib.import_module("modules.paths_internal").data_path)
-    pattern = str(_value(OUTPUTS, FOLDER) or "").strip() or FOLDER
-    return data / "outputs" / dated(pattern, now or datetime.now())
+    return data / "outputs" / dated(_text(OUTPUTS) or FOLDER, now or datetime.now())
 
 
 def dated(pattern: str, now: datetime) -> str:
@@ -174,9 +194,8 @@ def defaults() -> Mapping[str, Any]:
     """The user's defaults, by the names of `Settings`; choices that are no longer known are passed over."""
     preset = _value(PRESET, OWN)
     values = dict(PRESETS.get(preset, {}))
-    known = {field.name: describe()[field.name].choices for field in dataclasses.fields(Settings)}
     chosen = {name: _value(key_of(name), OWN) for name in FIELDS}
-    return values | {name: value for name, value in chosen.items() if value in known[name]}
+    return values | {name: value for name, value in chosen.items() if value in _offered(name)}
 
 
 def _value(name: str, otherwise: Any) -> Any:
