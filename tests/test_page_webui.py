@@ -84,7 +84,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-SWITCH = "function switch_to_img2img() { document.querySelectorAll('#tabs > .tab-nav button')[1].click(); }"
+SWITCH = "window.switch_to_img2img = () => document.querySelectorAll('#tabs > .tab-nav button')[1].click();"
 """The WebUI's own."""
 
 

@@ -107,7 +107,7 @@ def _txt2img() -> None:
     gr.Textbox('a <portrait>, "quoted"', label="Prompt", elem_id="txt2img_prompt")
     gr.Textbox("blurred", label="Negative prompt", elem_id="txt2img_neg_prompt")
     for name, value in (("width", 384), ("height", 640), ("steps", 7), ("cfg_scale", 5.5)):
-        gr.Slider(0, 2048, value, step=0.5, label=name, elem_id=f"txt2img_{name}")
+        gr.Slider(0, 2048, value, step=0.5, label=name, interactive=True, elem_id=f"txt2img_{name}")
     gr.Number(1234, label="Seed", precision=0, elem_id="txt2img_seed")
     gr.Dropdown(list(SAMPLERS), value="DPM++ 2M", label="Sampling method", elem_id="txt2img_sampling")
     gallery = gr.Gallery(elem_id="txt2img_gallery", preview=True)
