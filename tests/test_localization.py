@@ -90,12 +90,9 @@ def _texts(blocks: Any) -> Iterator[str]:
 
 
 def _is_word(text: str) -> bool:
-    """Numbers, paths and ranges are the same in every language."""
-    return (
-        bool(re.search("[A-Za-z]{2}", text))
-        and text not in NAMES
-        and not re.match(r"https:|[/\\]|[A-Z]:\\", text)
-    )
+    """Numbers, paths, addresses and ranges are the same in every language."""
+    same = text in NAMES or re.match(r"https:|[/\\]|[A-Z]:\\", text)
+    return bool(re.search("[A-Za-z]{2}", text)) and not same
 
 
 @pytest.fixture
@@ -138,5 +135,5 @@ def test_settings_are_translated() -> None:
 def test_translations_are_chinese_and_whole() -> None:
     for english, chinese in _translations().items():
         assert re.search("[\u4e00-\u9fff]", chinese), english
-        names = set(re.findall(r"[a-z]+_[a-z_]+|\d+", english))
+        names = set(re.findall(r"[a-z]+_[a-z_]+|(?<![a-z])\d+(?![a-z])", english))
         assert {name for name in names if name not in chinese} == set(), english
