@@ -7,7 +7,10 @@
     │   │   └── NoFace
     │   ├── BadAudio
     │   ├── BadVideo
-    │   └── BadOutput       exists already, cannot be written
+    │   ├── BadOutput       exists already, cannot be written
+    │   ├── TooLarge        exit 2, HTTP 413    more bytes than are taken
+    │   ├── NotFound        exit 2, HTTP 404    no such job, or no longer
+    │   └── WrongTime       exit 2, HTTP 409    not finished yet, or done already
     ├── Refused             exit 3, HTTP 403    the gate says no
     │   ├── ConsentMissing
     │   ├── ConsentExpired
@@ -17,7 +20,8 @@
     │   └── BadWeights      a model file that is damaged, foreign or unsafe
     ├── Failed              exit 1, HTTP 500    the work itself went wrong
     │   ├── OutOfMemory     nothing smaller was left to try
-    │   └── BrokenNumbers   a network gave infinities or not-a-numbers
+    │   ├── BrokenNumbers   a network gave infinities or not-a-numbers
+    │   └── Busy            exit 1, HTTP 503    too much is waiting already
     └── Cancelled           exit 130, HTTP 409  told to stop
 
 Each carries one sentence on what happened (`message`) and one on what to do (`hint`).
@@ -75,6 +79,24 @@ class BadOutput(BadInput):
     """A place that the result cannot be written to."""
 
 
+class TooLarge(BadInput):
+    """More bytes than are taken."""
+
+    http_status = 413
+
+
+class NotFound(BadInput):
+    """Something was named that is not there, or not any more."""
+
+    http_status = 404
+
+
+class WrongTime(BadInput):
+    """Asked for too early, or twice."""
+
+    http_status = 409
+
+
 class Refused(SonicError):
     """The gate refuses to let a video out."""
 
@@ -123,6 +145,12 @@ class OutOfMemory(Failed):
 
 class BrokenNumbers(Failed):
     """A network's output holds infinities or not-a-numbers."""
+
+
+class Busy(Failed):
+    """Too much is waiting already."""
+
+    http_status = 503
 
 
 class Cancelled(SonicError):

@@ -165,13 +165,19 @@ def _consent(commands: Any) -> None:
 
 
 def _serve(commands: Any) -> None:
-    made = _command(commands, "serve", "Open the page in a browser on this computer.")
+    made = _command(commands, "serve", "Serve the page and the API on this computer.")
     made.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
     made.add_argument("--port", type=_port, metavar="NUMBER", help="default: the first free one from 7870")
     made.add_argument("--open", action="store_true", help="open the browser")
     made.add_argument(
         "--output-dir", default="outputs", metavar="FOLDER", help="exported videos; default: ./%(default)s"
     )
+    made.add_argument(
+        "--api-auth",
+        metavar="USER:PASSWORD",
+        help="asked for on every route of the API; also @FILE, or $SONIC_API_AUTH",
+    )
+    made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
 
 
 def _port(text: str) -> int:

@@ -126,16 +126,19 @@ def _consent_revoke(options: argparse.Namespace, console: Console, signals: Inte
 
 def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..hosts.standalone import Standalone
+    from .credentials import credentials
     from .server import serve
 
     signals.unwind()
-    host = Standalone(Path(options.output_dir))
+    host = Standalone(Path(options.output_dir), credentials(options.api_auth))
+    place = "The API is at {}sonic/v1" if options.api_only else "The page is at {}"
     serve(
         host,
         options.host,
         options.port,
-        opened=lambda url: console.result({"url": url}, f"The page is at {url} - stop it with Ctrl-C."),
+        opened=lambda url: console.result({"url": url}, f"{place.format(url)} - stop it with Ctrl-C."),
         browser=options.open,
+        page=not options.api_only,
     )
     return 0
 

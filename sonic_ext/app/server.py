@@ -1,4 +1,4 @@
-"""The standalone page's web server: bound to this computer, closed to other sites and to the outside."""
+"""The standalone web server: bound to this computer, closed to other sites and to the outside."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, MissingPart
+from ..jobs import Register
 from ..provenance.private import private_home, refuse_served
 from .work import Jobs
 
@@ -50,8 +51,9 @@ def serve(
     *,
     opened: Callable[[str], None],
     browser: bool = False,
+    page: bool = True,
 ) -> None:
-    """Serve the page until KeyboardInterrupt.
+    """Serve page and API until KeyboardInterrupt.
 
     Args:
         host: where the page runs.
@@ -59,39 +61,53 @@ def serve(
         port: None for the first free one from `FIRST_PORT`, 0 for any.
         opened: told the page's address once it answers.
         browser: open it there.
+        page: False for the API alone, which needs no gradio.
 
     Raises:
-        MissingPart: gradio is not installed.
+        MissingPart: gradio is not installed, or fastapi for the API.
         BadInput: the port is taken.
         BadSetting: the private home lies in the outputs folder, which the page hands out.
         BadOutput: the outputs folder cannot be made.
     """
     refuse_served(private_home(), [host.outputs()])
-    jobs = Jobs()
-    with _gradio_folder(), _listening(address, port) as listener:
+    jobs, register = Jobs(), Register()
+    with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
+        app = page_app(host, jobs, register) if page else Guard(_api(host, register, "api"))
         try:
-            _run(page_app(host, jobs), listener, opened, browser)
+            _run(app, listener, opened, browser and page)
         finally:
             jobs.stop_all()
+            register.stop_all()
 
 
-def page_app(host: Host, jobs: Jobs) -> Application:
-    """The page as an ASGI application, guarded."""
-    try:
-        fastapi = importlib.import_module("fastapi")
-    except ModuleNotFoundError as error:
-        raise MissingPart(
-            f"The page needs gradio, and {error.name} is not installed.",
-            'Bring it with: python -m pip install "sonic-ext[standalone]"',
-        ) from error
+def page_app(host: Host, jobs: Jobs, register: Register) -> Application:
+    """Page and API as an ASGI application, guarded."""
+    app = _api(host, register, "standalone")
     with _hub_left_alone():
         from . import compat, tab
 
     blocks = tab.build(host, jobs)
     compat.queue(blocks, tab.AT_ONCE)
-    inner = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    compat.mount(inner, blocks, allowed=[host.outputs()], blocked=[private_home()])
-    return Guard(inner)
+    compat.mount(app, blocks, allowed=[host.outputs()], blocked=[private_home()])
+    return Guard(app)
+
+
+def _api(host: Host, register: Register, extra: str) -> Any:
+    """A FastAPI application with the API on it; `extra` brings what it needs."""
+    try:
+        fastapi = importlib.import_module("fastapi")
+        importlib.import_module("uvicorn")
+    except ModuleNotFoundError as error:
+        wanting = "The page needs gradio" if extra == "standalone" else "The API needs fastapi and uvicorn"
+        raise MissingPart(
+            f"{wanting}, and {error.name} is not installed.",
+            f'Bring it with: python -m pip install "sonic-ext[{extra}]"',
+        ) from error
+    from . import api
+
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    api.mount(app, host, register)
+    return app
 
 
 class Guard:

@@ -1,0 +1,304 @@
+"""The HTTP API under /sonic/v1: the same routes and answers in every host, beside the host's own.
+
+    mount(app, host, register)
+
+Heavy work runs in the register's thread or in the web framework's pool, never on the event loop. Files come
+as base64 and lie in private folders while they are needed; no path is ever read from a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+
+from .. import __version__
+from ..errors import NotFound, SonicError
+from ..jobs import Job, Register
+from ..settings import PRESETS
+from . import answers, orders, schemas, uploads
+from .door import MAX_BODY, Password, not_finished, nothing_here, route_class
+from .ranged import ranged
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+    from ..provenance.gate import Exported
+    from ..provenance.store import Take
+
+PREFIX = "/sonic/v1"
+
+_VIDEO: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+_REFUSALS = {
+    401: "User or password are wrong or missing.",
+    403: "The gate says no: no consent, or one that does not hold.",
+    404: "There is no such thing, or not any more.",
+    409: "Too early, or done already.",
+    413: "Too large.",
+    415: "Not declared as JSON.",
+    416: "The file ends before the range.",
+    422: "Something in the request cannot be used.",
+    503: "A part is missing, or too much is waiting.",
+}
+
+
+def mount(app: FastAPI, host: Host, register: Register | None = None, *, limit: int = MAX_BODY) -> None:
+    """Add the API to an application; before whatever takes every path there.
+
+    Args:
+        app: FastAPI's.
+        host: where the videos are made; its credentials, if any, are asked for on every route.
+        register: shared with the page and the script; the API's own by default.
+        limit: bytes of a request's body.
+    """
+    app.include_router(router(host, register or Register(), limit))
+
+
+def router(host: Host, register: Register, limit: int = MAX_BODY) -> APIRouter:
+    """All routes of the API."""
+    made = APIRouter(
+        prefix=PREFIX,
+        tags=["Sonic"],
+        route_class=route_class(host, limit),
+        dependencies=[Depends(Password())],
+    )
+    animations = Animations(host, register)
+    _add_animations(made, animations)
+    _add_files(made, animations)
+    _add_questions(made, Questions(host, made))
+    every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    made.add_api_route("/{path:path}", nothing_here, methods=every, include_in_schema=False)
+    return made
+
+
+def _add_animations(made: APIRouter, animations: Animations) -> None:
+    one = schemas.SonicAnimation
+    ended = one | schemas.SonicForgotten
+    begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the video."}}}}
+    stop = "Stop a video; forget one that ended and delete what was not exported"
+    for method, path, answer, model, summary, responses in (
+        ("GET", "", animations.every, schemas.SonicAnimations, "List videos, newest first", _refusals()),
+        ("GET", "/{id}", animations.one, one, "How a video stands", _refusals(404)),
+        ("DELETE", "/{id}", animations.end, ended, stop, _refusals(404)),
+        ("POST", "", animations.begin, one, "Begin a video", _refusals(403, 413, 415, 422, 503) | begun),
+    ):
+        made.add_api_route(
+            f"/animations{path}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=responses,
+            status_code=202 if method == "POST" else 200,
+        )
+
+
+def _add_files(made: APIRouter, animations: Animations) -> None:
+    for name, answer, summary in (
+        ("preview", animations.preview, "The stamped preview"),
+        ("video", animations.video, "The exported video"),
+    ):
+        made.add_api_route(
+            f"/animations/{{id}}/{name}",
+            answer,
+            methods=["GET"],
+            summary=summary,
+            response_class=Response,
+            responses={**_refusals(404, 409, 416), 200: _VIDEO, 206: _VIDEO | {"description": "A part."}},
+        )
+    made.add_api_route(
+        "/animations/{id}/export",
+        animations.export,
+        methods=["POST"],
+        summary="Consent to a video and let it out",
+        response_model=schemas.SonicExport,
+        responses=_refusals(403, 404, 409, 413, 415, 422, 503),
+    )
+
+
+def _add_questions(made: APIRouter, questions: Questions) -> None:
+    sent = _refusals(413, 415, 422, 503)
+    for method, name, answer, model, summary in (
+        ("POST", "preflight", questions.preflight, schemas.SonicPreflight, "What a video will be"),
+        ("POST", "verify", questions.verify, schemas.SonicVerification, "Which marks a video carries"),
+        ("GET", "engines", questions.engines, schemas.SonicEngines, "Engines, and why one is not ready"),
+        ("GET", "weights", questions.weights, schemas.SonicWeights, "The sonic engine's model files"),
+        ("GET", "settings", questions.settings, schemas.SonicSettings, "Settings, presets, consent notice"),
+        ("GET", "openapi.json", questions.description, dict[str, Any], "This description"),
+    ):
+        made.add_api_route(
+            f"/{name}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=sent if method == "POST" else _refusals(),
+        )
+
+
+def _refusals(*more: int) -> dict[int | str, Any]:
+    """Answers that say no, for the description."""
+    known = {code: _REFUSALS[code] for code in sorted({401, *more})} | {"default": "Something went wrong."}
+    return {code: {"model": schemas.SonicProblem, "description": text} for code, text in known.items()}
+
+
+class Animations:
+    """The routes below /animations."""
+
+    def __init__(self, host: Host, register: Register) -> None:
+        self._host = host
+        self._register = register
+
+    def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
+        """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
+        closing = ExitStack()
+        try:
+            job = self._submit(body, closing)
+        except BaseException:
+            closing.close()
+            raise
+        response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
+        return self._told(job, request)
+
+    def _submit(self, body: schemas.AnimationRequest, closing: ExitStack) -> Job:
+        """Check what can be checked at once, then put the job in line; `closing` removes the uploads."""
+        settings = orders.settings_of(self._host, body.settings)
+        folder = closing.enter_context(uploads.folder())
+        speech = orders.kept_speech(folder, body.audio)
+        job = Job("api")
+        task = orders.task_of(body, orders.Order(self._host, folder, speech, settings), job)
+        export = self._export(body.consent, folder) if body.consent else None
+        return self._register.submit(self._host.work, task, let_out=export, tidy=closing.close, prepared=job)
+
+    def every(self, request: Request) -> dict[str, Any]:
+        """Those of the page and of the script, too."""
+        return {"animations": [self._told(job, request) for job in self._register.jobs()]}
+
+    def one(self, id: str, request: Request) -> dict[str, Any]:
+        """Its state, what it waits for or does, what came of it."""
+        return self._told(self._register.find(id), request)
+
+    def end(self, id: str, request: Request) -> dict[str, Any]:
+        """One that waits is cancelled at once, one that is being made within about a second."""
+        from ..provenance.store import Store
+
+        job = self._register.find(id)
+        if not job.status.state.ended:
+            self._register.cancel(job)
+            return self._told(job, request)
+        self._register.forget(job)
+        if job.status.take is not None:
+            Store().discard(job.status.take.id)
+        return {"id": job.id, "forgotten": True}
+
+    def preview(self, id: str, request: Request) -> Response:
+        """Small, and stamped on every frame: it may be shown before anybody consents."""
+        take = self._register.find(id).status.take
+        if take is None:
+            raise not_finished("preview")
+        return _served(take.preview, request)
+
+    def export(self, id: str, request: Request, body: schemas.ExportRequest | None = None) -> dict[str, Any]:
+        """Consent is checked and recorded, then the video is signed and moved to the outputs folder."""
+        job = self._register.find(id)
+        given = (body and body.consent) or schemas.SonicConsent()
+        with uploads.folder() as folder:
+            job.export(self._export(given, folder))
+        return answers.export(job.status, f"{_base(request)}/animations/{job.id}") or {}
+
+    def video(self, id: str, request: Request) -> Response:
+        """After its export only."""
+        exported = self._register.find(id).status.exported
+        if exported is None:
+            raise not_finished("exported video")
+        return _served(exported.path, request)
+
+    def _export(self, given: schemas.SonicConsent, folder: Path) -> Callable[[Take], Exported]:
+        return partial(orders.let_out, self._host, orders.consent_of(given, folder), given.portrait_sha256)
+
+    def _told(self, job: Job, request: Request) -> dict[str, Any]:
+        return answers.animation(job, self._register, _base(request))
+
+
+class Questions:
+    """The routes that begin no job."""
+
+    def __init__(self, host: Host, made: APIRouter) -> None:
+        self._host = host
+        self._router = made
+
+    def preflight(self, body: schemas.PreflightRequest) -> dict[str, Any]:
+        """Face box, length, size, forecast and warnings, before the work begins."""
+        from .. import pipeline
+
+        settings = orders.settings_of(self._host, body.settings)
+        with uploads.folder() as folder:
+            portrait = orders.kept_portrait(folder, body.portrait)[1]
+            speech = orders.kept_speech(folder, body.audio)
+            found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
+        return answers.preflight(found)
+
+    def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
+        """Signature, watermark, labels and this computer's consent record, and what they amount to."""
+        from ..provenance.verify import verify
+
+        with uploads.folder() as folder:
+            found = verify(uploads.kept(folder, "video.mp4", uploads.decoded(body.video, "video")))
+        return {name: value for name, value in found.to_dict().items() if name != "path"}
+
+    def engines(self) -> dict[str, Any]:
+        """And the one that engine=auto takes now."""
+        from .. import engines
+
+        told = []
+        for name in ("preview", "sonic"):
+            lacks = {"detail": "", "hint": ""}
+            try:
+                engines.choose(name, place=self._host.place)
+            except SonicError as error:
+                lacks = {"detail": error.message, "hint": error.hint}
+            told.append({"name": name, "ready": not lacks["detail"], **lacks})
+        return {"engines": told, "auto": engines.choose("auto", place=self._host.place).name}
+
+    def weights(self) -> dict[str, Any]:
+        """What is there, where, and what brings the rest."""
+        from .. import weights
+
+        return weights.survey().to_dict()
+
+    def settings(self) -> dict[str, Any]:
+        """Names, ranges, defaults and help, as a form needs them."""
+        from ..provenance.consent import NOTICE, NOTICE_VERSION, Basis
+
+        schema = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "Settings",
+            "type": "object",
+            "properties": schemas.setting_schemas(self._host.defaults()),
+            "additionalProperties": False,
+        }
+        notice = {"version": NOTICE_VERSION, "text": NOTICE, "bases": [str(basis) for basis in Basis]}
+        return {"settings": schema, "presets": PRESETS, "consent": notice}
+
+    def description(self) -> Response:
+        """OpenAPI, of this API alone."""
+        text = "A portrait and a voice become a marked, signed, consented video."
+        routes = self._router.routes
+        return JSONResponse(get_openapi(title="Sonic", version=__version__, description=text, routes=routes))
+
+
+def _base(request: Request) -> str:
+    """Where the API is, as seen from outside."""
+    return str(request.scope.get("root_path", "")).rstrip("/") + PREFIX
+
+
+def _served(path: Path, request: Request) -> Response:
+    try:
+        return ranged(path, "video/mp4", request.headers.get("range"))
+    except OSError:
+        raise NotFound("The file is not there any more.", "It expired, or was moved or deleted.") from None

@@ -1,0 +1,210 @@
+"""What stands before every route of the API: password, size, type; and what errors look like behind it.
+
+All of it is done in the routes themselves: a WebUI's own routes, handlers and middleware stay as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBasic
+from starlette.requests import ClientDisconnect
+
+from ..errors import NotFound, SonicError, TooLarge, WrongTime
+from ..jobs import as_error
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+
+MAX_BODY = 400 * 10**6
+"""Bytes of a request's body: 300 MB of files in base64."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_EXPECTED = (("str", "text"), ("dict", "an object"), ("model", "an object"), ("list", "a list"))
+"""Beginnings of pydantic's names for what it wanted, in words."""
+_DESCRIBED = "The fields are described in /sonic/v1/openapi.json."
+_log = logging.getLogger(__name__)
+
+
+class Password(HTTPBasic):
+    """Shows the scheme in the API's description. The check itself is done before a body is read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            scheme_name="Password",
+            description="User and password of --api-auth; asked for only where that is set.",
+            auto_error=False,
+        )
+
+    async def __call__(self) -> None:
+        """Nothing is left to check."""
+
+
+def route_class(host: Host, limit: int) -> type[APIRoute]:
+    """Routes that let in who may, take what they can hold, and answer every error in one shape."""
+
+    class Door(APIRoute):
+        def get_route_handler(self) -> Handler:
+            inner = super().get_route_handler()
+
+            async def handler(request: Request) -> Response:
+                try:
+                    return refused(request, host.credentials()) or await inner(await _taken(request, limit))
+                except Exception as error:
+                    return answer_of(error)
+
+            return handler
+
+    return Door
+
+
+def refused(request: Request, credentials: Mapping[str, str]) -> Response | None:
+    """The answer to a request that is not let in: 401, 413 or 415; None for one that is."""
+    if credentials and not _known(request.headers.get("authorization", ""), credentials):
+        return problem(
+            401,
+            "Unauthorised",
+            "User and password are needed, or they are wrong.",
+            "Send those of --api-auth with HTTP Basic.",
+            {"WWW-Authenticate": 'Basic realm="sonic"'},
+        )
+    if _has_body(request) and _media_type(request) != "application/json":
+        return problem(
+            415,
+            "WrongType",
+            "The body is not declared as JSON.",
+            "Send it with Content-Type: application/json.",
+        )
+    return None
+
+
+def _known(header: str, credentials: Mapping[str, str]) -> bool:
+    """Whether user and password are among the credentials; takes as long whichever part is wrong."""
+    scheme, _, value = header.partition(" ")
+    try:
+        given = base64.b64decode(value.strip(), validate=True) if scheme.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        return False
+    # digests have one length, and every pair is compared, also after one that fits
+    pairs = (_digest(f"{user}:{word}".encode()) for user, word in credentials.items())
+    fits = [hmac.compare_digest(_digest(given), pair) for pair in pairs]
+    return any(fits)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _taken(request: Request, limit: int) -> Request:
+    """The request with its body read, as long as it is not longer than `limit` bytes.
+
+    Raises:
+        TooLarge: it says so, before anything is read, or it turns out so.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    counted = Request(request.scope, _Counted(request.receive, limit))
+    await counted.body()
+    return counted
+
+
+class _Counted:
+    """A request's messages until they hold too much."""
+
+    def __init__(self, receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit: int) -> None:
+        self._receive = receive
+        self._left = self._limit = limit
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _too_large(self._limit)
+        return message
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"The request is larger than {limit // 10**6} MB.",
+        "Send a smaller picture and compressed sound, such as MP3 or M4A.",
+    )
+
+
+def problem(
+    status: int, error: str, detail: str, hint: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """`{error, detail, hint}`."""
+    content = {"error": error, "detail": _plain(detail), "hint": _plain(hint)}
+    return JSONResponse(content, status_code=status, headers=dict(headers or {}))
+
+
+def answer_of(error: Exception) -> Response:
+    """What a caller is told of an error."""
+    if isinstance(error, SonicError):
+        return problem(error.http_status, type(error).__name__, error.message, error.hint)
+    if isinstance(error, RequestValidationError):
+        return problem(422, "BadInput", *in_words(error.errors()[0]))
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, "BadInput", "The body cannot be read.", "Send a JSON object.")
+    if isinstance(error, ClientDisconnect):
+        return problem(400, "BadInput", "The request ended before its body did.", "Send it again.")
+    return answer_of(as_error(error))
+
+
+def error_values(error: SonicError) -> dict[str, Any]:
+    """An error as part of an answer that is none itself; `status` is what it would have had."""
+    kind = type(error)
+    values = {"error": kind.__name__, "detail": error.message, "hint": error.hint}
+    return {name: _plain(text) for name, text in values.items()} | {"status": kind.http_status}
+
+
+def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Detail and hint for one finding of pydantic's: the same for both of its majors."""
+    kind = str(found["type"])
+    name = ".".join(str(part) for part in found["loc"] if part != "body") or "The body"
+    if "json" in kind:
+        return "The body is not JSON.", "Send a JSON object."
+    if "missing" in kind:
+        return f"{name} is missing.", _DESCRIBED
+    if "extra" in kind:
+        return f"There is no field {name}.", _DESCRIBED
+    if "max_length" in kind or "too_long" in kind:
+        return f"{name} is too long.", _DESCRIBED
+    expected = kind.removeprefix("type_error.")
+    wanted = next((words for start, words in _EXPECTED if expected.startswith(start)), "of its type")
+    return f"{name} is not {wanted}.", _DESCRIBED
+
+
+def nothing_here(request: Request) -> Response:
+    """For paths and methods that are not part of the API."""
+    raise NotFound(f"There is no {request.method} {request.url.path}.", _DESCRIBED)
+
+
+def not_finished(what: str) -> WrongTime:
+    """For what is asked for too early."""
+    return WrongTime(f"There is no {what} yet.", "Ask for the animation's state, and wait until it is done.")
+
+
+def _plain(text: str) -> str:
+    """Without half characters, which callers can send and nobody can write."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,305 @@
+"""What goes over the wire: bodies of requests and answers, for pydantic 1 and 2 alike.
+
+Settings and the WebUI's own parameters are checked where they are known; here they are only described.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, Field, StrictStr
+
+from ..provenance.consent import NOTICE, Basis
+from ..settings import Settings, Spec, describe
+
+_OLD = pydantic.VERSION.startswith("1.")
+
+LONGEST_TEXT = 2000
+"""Characters of a text that the consent record keeps."""
+
+
+def setting_schemas(defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Setting → its JSON schema, with `null` where that is a value.
+
+    Args:
+        defaults: what a setting starts from where that is not the package's own default.
+    """
+    values = Settings().to_dict() | dict(defaults or {})
+    made = {}
+    for name, spec in describe().items():
+        schema = _typed(name, spec)
+        if Settings.__dataclass_fields__[name].default is None:
+            outer = {key: schema.pop(key) for key in ("title", "description", "x-group")}
+            schema = outer | {"anyOf": [schema, {"type": "null"}]}
+        made[name] = schema | {"default": values[name]}
+    return made
+
+
+def _typed(name: str, spec: Spec) -> dict[str, Any]:
+    default = Settings.__dataclass_fields__[name].default
+    schema: dict[str, Any] = {"title": spec.label, "description": spec.help, "x-group": spec.group}
+    if spec.length:
+        sizes = {"minItems": spec.length, "maxItems": spec.length}
+        return schema | {"type": "array", "items": {"type": "number"}} | sizes
+    kinds = {bool: "boolean", str: "string", int: "integer"}
+    schema["type"] = kinds.get(type(default), "number")
+    ranges = {"minimum": spec.low, "maximum": spec.high, "enum": list(spec.choices) or None}
+    return schema | {key: value for key, value in ranges.items() if value is not None}
+
+
+def _extra(**schema: Any) -> dict[str, Any]:
+    """More of a field's JSON schema, as this pydantic takes it."""
+    return schema if _OLD else {"json_schema_extra": schema}
+
+
+def _settings() -> Any:
+    """Without `null`, which OpenAPI 3.0 has no word for: leaving a setting out says the same."""
+    properties = {name: _typed(name, spec) for name, spec in describe().items()}
+    return Field(
+        default_factory=dict,
+        description="What differs from the defaults; see GET /sonic/v1/settings.",
+        **_extra(properties=properties, additionalProperties=False),
+    )
+
+
+def _file(what: str, default: Any = None) -> Any:
+    return Field(default, description=f"{what}: the file's bytes in base64, or a data URL.")
+
+
+def _text(what: str) -> Any:
+    return Field("", description=what, max_length=LONGEST_TEXT)
+
+
+def _generated(what: str) -> Any:
+    return Field(
+        None,
+        description=f"{what}: parameters as the WebUI's own API takes them; only inside a WebUI.",
+        **_extra(
+            properties={
+                "prompt": {"type": "string"},
+                "negative_prompt": {"type": "string"},
+                "width": {"type": "integer"},
+                "height": {"type": "integer"},
+                "steps": {"type": "integer"},
+                "seed": {"type": "integer"},
+                "sampler_name": {"type": "string"},
+                "cfg_scale": {"type": "number"},
+            },
+            additionalProperties=True,
+        ),
+    )
+
+
+class SonicRequest(BaseModel):
+    """Bodies of requests: fields that they do not know are refused."""
+
+    if _OLD:
+
+        class Config:
+            extra = "forbid"
+
+    else:
+        model_config = {"extra": "forbid"}
+
+
+_BASES = " or ".join((", ".join(list(Basis)[:-1]), list(Basis)[-1]))
+
+
+class SonicConsent(SonicRequest):
+    """What is stated before a video is let out; face and voice separately."""
+
+    face: StrictStr = _text(f"Why this face may be shown: {_BASES}.")
+    voice: StrictStr = _text(f"Why this voice may be used: {_BASES}.")
+    purpose: StrictStr = _text("What the video is for.")
+    expires: StrictStr = _text("Last day of the consent, YYYY-MM-DD; empty for no end.")
+    contact: StrictStr = _text("Where it can be taken back.")
+    operator: StrictStr = _text("Who exports.")
+    subject: StrictStr = _text("Names of the persons; they stay on this computer.")
+    evidence: StrictStr | None = _file("A signed form or the like, of which only the hash is kept")
+    portrait_sha256: StrictStr = _text("SHA-256 of the portrait's file or pixels that this consent is for.")
+    notice_version: StrictStr = _text("Version of the notice that was agreed to; empty for the present one.")
+
+
+class AnimationRequest(SonicRequest):
+    """A portrait, from one of three sources, and a voice."""
+
+    portrait: StrictStr | None = _file("A picture with one clear face")
+    txt2img: dict[str, Any] | None = _generated("A portrait from words")
+    img2img: dict[str, Any] | None = _generated("A portrait from init_images[0], in base64")
+    audio: StrictStr = _file("Speech, or a video with speech", ...)
+    settings: dict[str, Any] = _settings()
+    consent: SonicConsent | None = Field(
+        None, description="Given here, the video is exported as soon as it is made."
+    )
+
+
+class ExportRequest(SonicRequest):
+    """Consent for the video of an animation."""
+
+    consent: SonicConsent | None = Field(None, description=NOTICE)
+
+
+class PreflightRequest(SonicRequest):
+    """What would be animated."""
+
+    portrait: StrictStr = _file("A picture with one clear face", ...)
+    audio: StrictStr = _file("Speech, or a video with speech", ...)
+    settings: dict[str, Any] = _settings()
+
+
+class VerifyRequest(SonicRequest):
+    """A video to look for marks in."""
+
+    video: StrictStr = _file("Any video", ...)
+
+
+class SonicProblem(BaseModel):
+    """Every answer that says no."""
+
+    error: str = Field(description="Kind of the error, such as BadPortrait.")
+    detail: str = Field(description="What happened, one sentence.")
+    hint: str = Field(description="What to do about it.")
+
+
+class SonicFailure(SonicProblem):
+    """What ended an animation."""
+
+    status: int = Field(description="HTTP status that the same error has as an answer.")
+
+
+class SonicExport(BaseModel):
+    """A video that passed the gate."""
+
+    video: str = Field(description="Where to fetch it.")
+    name: str = Field(description="Name of the file in the outputs folder.")
+    sha256: str = Field(description="Of the file.")
+    record: str = Field(description="Id of the consent record.")
+    warnings: list[str] = Field(description="Sentences about the consent.")
+
+
+class SonicTake(BaseModel):
+    """What was made."""
+
+    id: str = Field(description="Also the payload of the video's watermark.")
+    engine: str
+    seed: int
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    fps: int
+    frames: int
+    seconds: float = Field(description="Length of the video.")
+    sync_offset: float | None = Field(description="Measured seconds that the mouth came after the sound.")
+
+
+class SonicAnimation(BaseModel):
+    """An animation as it stands."""
+
+    id: str
+    origin: str = Field(description="Who asked for it: api, page or script.")
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    position: int = Field(description="1 for the one whose turn comes next, 0 for one that does not wait.")
+    progress: float = Field(description="Share of all work that is done, 0 to 1.")
+    stage: str = Field(description="What is being done, in words.")
+    stage_done: int = Field(description="Units of this stage that are done.")
+    stage_total: int = Field(description="Units of this stage in all.")
+    seconds_left: float | None = Field(description="Forecast for this stage.")
+    created: str = Field(description="When it was asked for, ISO 8601, UTC.")
+    began: str | None = Field(description="When its turn came.")
+    ended: str | None
+    warnings: list[str] = Field(description="Sentences for the user.")
+    portrait_sha256: str | None = Field(description="Of the portrait's file, once the video is made.")
+    portrait_synthetic: bool | None = Field(description="The portrait is known to have been generated here.")
+    infotext: str = Field(description="Parameters of the portrait, where the WebUI made it.")
+    take: SonicTake | None
+    preview: str | None = Field(description="Where to fetch the stamped preview, once it is made.")
+    export: SonicExport | None = Field(description="The video, once it was let out.")
+    error: SonicFailure | None = Field(description="Why it failed; when done, why it was not let out.")
+
+
+class SonicAnimations(BaseModel):
+    """Animations of this process, newest first."""
+
+    animations: list[SonicAnimation]
+
+
+class SonicForgotten(BaseModel):
+    """An animation that is remembered no longer."""
+
+    id: str
+    forgotten: Literal[True]
+
+
+class SonicPreflight(BaseModel):
+    """What a video will be and cost."""
+
+    engine: str
+    seconds: float = Field(description="Length of the video.")
+    frames: int
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    fps: int
+    face_box: list[int] = Field(description="left, top, right, bottom in pixels of the portrait.")
+    face_confidence: float
+    yaw: float = Field(description="Turn of the head in degrees.")
+    loudness: float | None = Field(description="LUFS; null below what the measure hears.")
+    seconds_needed: float = Field(description="Forecast of the working time.")
+    memory_needed: int = Field(description="Forecast of main memory, bytes.")
+    device_memory_needed: int = Field(description="Forecast of the graphics card's memory, bytes.")
+    warnings: list[str]
+    picture: str = Field(description="The portrait with the face box on it, PNG as a data URL.")
+
+
+class SonicVerification(BaseModel):
+    """Which marks a video carries, and what they amount to."""
+
+    sha256: str
+    verdict: Literal["intact", "altered", "metadata lost", "unmarked"]
+    summary: str = Field(description="One sentence.")
+    id: str = Field(description="Id of the take; empty without a mark that tells it.")
+    signature: dict[str, Any] = Field(description="C2PA.")
+    watermark: dict[str, Any]
+    labels: dict[str, Any]
+    record: dict[str, Any] = Field(description="What this computer's consent ledger knows.")
+    contradictions: list[str]
+
+
+class SonicEngine(BaseModel):
+    """An engine."""
+
+    name: Literal["preview", "sonic"]
+    ready: bool
+    detail: str = Field(description="Why it is not ready.")
+    hint: str = Field(description="What makes it ready.")
+
+
+class SonicEngines(BaseModel):
+    """What can draw."""
+
+    engines: list[SonicEngine]
+    auto: str = Field(description="The one that engine=auto takes now.")
+
+
+class SonicWeights(BaseModel):
+    """The sonic engine's model files."""
+
+    ready: bool
+    target: str = Field(description="Where fetched files go.")
+    parts: list[dict[str, Any]] = Field(description="Name, need, size, licence, state and place of each.")
+
+
+class SonicNotice(BaseModel):
+    """What an export is consent to."""
+
+    version: str
+    text: str
+    bases: list[str] = Field(description="Legal values for face and voice.")
+
+
+class SonicSettings(BaseModel):
+    """Everything that can be set."""
+
+    settings: dict[str, Any] = Field(description="JSON schema of a request's settings.")
+    presets: dict[str, dict[str, Any]] = Field(description="Named sets of settings.")
+    consent: SonicNotice

@@ -1,0 +1,96 @@
+"""What callers send: base64 in JSON, written to private files that go away with the job."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import BadInput
+from ..provenance.private import home_errors, private_folder, private_home
+
+FOLDER = "uploads"
+"""Below the private home."""
+STALE_SECONDS = 7 * 86400.0
+"""Age after which a folder can only be what a killed process left."""
+
+_KINDS = (
+    (0, b"RIFF", ".wav"),
+    (0, b"ID3", ".mp3"),
+    (0, b"\xff\xfb", ".mp3"),
+    (0, b"OggS", ".ogg"),
+    (0, b"fLaC", ".flac"),
+    (4, b"ftyp", ".m4a"),
+)
+"""Where which bytes tell the kind of a sound; records name it by its suffix."""
+
+
+def decoded(text: str, what: str) -> bytes:
+    """The bytes of base64 text, with or without `data:…;base64,` before it.
+
+    Raises:
+        BadInput: it is not base64, or holds nothing.
+    """
+    body = text.partition(",")[2] if text[:5].lower() == "data:" else text
+    try:
+        data = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput(
+            f"{what} is not base64.",
+            "Send the bytes of the file in base64; a data URL is fine, a path is not.",
+        ) from None
+    if not data:
+        raise BadInput(f"{what} is empty (0 bytes).", "Send the bytes of the file in base64.")
+    return data
+
+
+def sound_name(data: bytes) -> str:
+    """`speech` with the suffix of its kind, where its first bytes tell it."""
+    kinds = (suffix for at, mark, suffix in _KINDS if data[at : at + len(mark)] == mark)
+    return "speech" + next(kinds, "")
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A new private folder that is gone afterwards.
+
+    Raises:
+        BadOutput: the file system keeps it from being made.
+    """
+    home = private_home()
+    with home_errors(home):
+        _remove_stale(home / FOLDER)
+        made = private_folder(home / FOLDER / secrets.token_hex(8))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def kept(place: Path, name: str, data: bytes) -> Path:
+    """The bytes as a file in a private folder, 0600.
+
+    Raises:
+        BadOutput: no room.
+    """
+    path = place / name
+    with home_errors(place):
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+    return path
+
+
+def _remove_stale(parent: Path) -> None:
+    """What a process that was killed left here. Nobody waits a week for their turn."""
+    limit = time.time() - STALE_SECONDS
+    for old in parent.iterdir() if parent.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if old.stat().st_mtime < limit:
+                shutil.rmtree(old, ignore_errors=True)

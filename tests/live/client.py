@@ -1,0 +1,102 @@
+"""A WebUI over HTTP, as any program would talk to it: nothing of this package is imported."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 600.0
+"""Seconds that a job may take on a slow and busy machine."""
+SMALL = {"prompt": "a portrait", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler", "seed": 1}
+"""The cheapest picture."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Talks to a WebUI."""
+
+    url: str
+    auth: str | None = None
+    """user:password."""
+
+    def ask(self, method: str, path: str, body: Any = None, auth: str | None = "") -> Answer:
+        """One request; an answer that says no is an answer. `auth=None` sends no credentials."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        secret = self.auth if auth == "" else auth
+        if secret:
+            headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return Answer(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read())
+
+    def get(self, path: str) -> Answer:
+        """GET."""
+        return self.ask("GET", path)
+
+    def post(self, path: str, body: Any = None) -> Answer:
+        """POST."""
+        return self.ask("POST", path, body if body is not None else {})
+
+    def has_page(self) -> bool:
+        """False under --nowebui."""
+        answer = self.get("/")
+        return answer.status == 200 and b"<html" in answer.body.lower()
+
+    def picture(self, **more: Any) -> bytes:
+        """A txt2img picture, PNG."""
+        answer = self.post("/sdapi/v1/txt2img", SMALL | more)
+        assert answer.status == 200, answer.body[:500]
+        return base64.b64decode(answer.json["images"][0])
+
+    def begin(self, portrait: Path, speech: Path, **more: Any) -> str:
+        """The id of a new animation by the preview engine."""
+        body = {"portrait": b64(portrait), "audio": b64(speech), "settings": QUICK} | more
+        answer = self.post("/sonic/v1/animations", body)
+        assert answer.status == 202, answer.body[:500]
+        return str(answer.json["id"])
+
+    def look(self, job: str) -> Any:
+        """An animation as it stands."""
+        answer = self.get(f"/sonic/v1/animations/{job}")
+        assert answer.status == 200, answer.body[:500]
+        return answer.json
+
+    def ended(self, job: str) -> Any:
+        """An animation at its end, whatever that is."""
+        until = time.monotonic() + PATIENCE
+        while (found := self.look(job))["state"] in ("queued", "running"):
+            assert time.monotonic() < until, found
+            time.sleep(0.2)
+        return found
+
+
+QUICK = {"engine": "preview", "min_resolution": 256}
+
+
+def b64(path: Path) -> str:
+    """A file as JSON takes it."""
+    return base64.b64encode(path.read_bytes()).decode()

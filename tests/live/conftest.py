@@ -1,0 +1,82 @@
+"""Tests of a WebUI that runs: `pytest tests/live --webui http://127.0.0.1:7860 [--auth user:password]`.
+
+The WebUI is started by hand, with `--api` and a checkpoint; any weights will do, the smaller the faster.
+Without `--webui` every test here is skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from chromium import FLAGS, HOW_TO_GET_ONE, find_chromium
+from client import Client
+from spoken import one_second
+from tab import open_tab
+
+SECONDS = 240_000
+"""Milliseconds that a step of the page may take: a checkpoint may have to be loaded on a CPU."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What is tested, and how much of it."""
+    group = parser.getgroup("live")
+    group.addoption("--webui", metavar="URL", help="address of a running WebUI")
+    group.addoption("--auth", metavar="USER:PASSWORD", help="what it was given as --api-auth")
+    group.addoption("--soak", type=int, default=0, metavar="N", help="N videos and N pictures in turn")
+    group.addoption("--shots", type=Path, metavar="DIR", help="keep screenshots there")
+
+
+@pytest.fixture(scope="session")
+def webui(request: pytest.FixtureRequest) -> Client:
+    """The WebUI over HTTP."""
+    url = request.config.getoption("--webui", default=None)
+    if not url:
+        pytest.skip("no WebUI was named: --webui URL")
+    return Client(url.rstrip("/"), request.config.getoption("--auth"))
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of speech."""
+    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
+
+
+@pytest.fixture(scope="session")
+def browser(webui: Client) -> Iterator[Any]:
+    """A fresh Chromium."""
+    if not webui.has_page():
+        pytest.skip("this WebUI has no page (--nowebui)")
+    api = pytest.importorskip("playwright.sync_api", reason="install the extra `test`")
+    with api.sync_playwright() as driver:
+        program = find_chromium(driver.chromium.executable_path)
+        if program is None:
+            pytest.skip(HOW_TO_GET_ONE)
+        chromium = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, webui: Client, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The WebUI's page with the tab Sonic open. A script of ours that fails, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    broken: list[str] = []
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(webui.url)
+    open_tab(page)
+    yield page
+    folder = request.config.getoption("--shots")
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
+    context.close()
+    assert [text for text in broken if "sonic" in text.lower()] == []

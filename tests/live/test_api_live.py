@@ -1,0 +1,179 @@
+"""The API of a running WebUI, beside the WebUI's own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client import QUICK, SMALL, Client, b64
+from spoken import MEDIA, one_minute
+
+PORTRAIT = MEDIA / "portrait_01.jpg"
+OTHER = MEDIA / "portrait_02.jpg"
+CONSENT = {"face": "synthetic", "voice": "synthetic"}
+
+
+def test_engines_are_listed(webui: Client) -> None:
+    engines = {engine["name"]: engine for engine in webui.get("/sonic/v1/engines").json["engines"]}
+    assert engines["preview"]["ready"]
+    assert set(engines) == {"preview", "sonic"}
+
+
+def test_from_portrait_to_verified_video(webui: Client, speech: Path) -> None:
+    assert webui.picture()[:4] == b"\x89PNG"
+    job = webui.begin(PORTRAIT, speech)
+    found = webui.ended(job)
+    assert found["state"] == "done", found
+    assert webui.get(f"/sonic/v1/animations/{job}/video").status in (404, 409)
+    refused = webui.post(f"/sonic/v1/animations/{job}/export", {"consent": {}})
+    assert refused.status == 403
+    assert refused.json["hint"]
+    assert webui.post(f"/sonic/v1/animations/{job}/export", {"consent": CONSENT}).status == 200
+    video = webui.get(f"/sonic/v1/animations/{job}/video")
+    assert video.body[4:8] == b"ftyp"
+    told = webui.post("/sonic/v1/verify", {"video": base64.b64encode(video.body).decode()}).json
+    assert told["verdict"] == "intact", told
+    assert webui.picture()[:4] == b"\x89PNG"
+
+
+def test_pictures_and_videos_wait_for_each_other(webui: Client, speech: Path) -> None:
+    drawn: list[bytes] = []
+    painter = threading.Thread(target=lambda: drawn.append(webui.picture(steps=2)))
+    painter.start()
+    jobs = [webui.begin(portrait, speech) for portrait in (PORTRAIT, OTHER)]
+    found = [webui.ended(job) for job in jobs]
+    painter.join()
+    assert [each["state"] for each in found] == ["done", "done"]
+    assert drawn[0][:4] == b"\x89PNG"
+    assert [each["portrait_sha256"] for each in found] == [sha256(PORTRAIT), sha256(OTHER)]
+
+
+def test_interrupt_stops_and_the_next_one_works(webui: Client, speech: Path, tmp_path: Path) -> None:
+    job = webui.begin(PORTRAIT, one_minute(tmp_path / "minute.wav"))
+    while webui.look(job)["state"] == "queued":
+        time.sleep(0.1)
+    webui.post("/sdapi/v1/interrupt")
+    assert webui.ended(job)["state"] == "cancelled"
+    assert webui.ended(webui.begin(PORTRAIT, speech))["state"] == "done"
+
+
+def test_a_waiting_job_can_be_taken_back(webui: Client, speech: Path, tmp_path: Path) -> None:
+    first = webui.begin(PORTRAIT, one_minute(tmp_path / "minute.wav"))
+    second = webui.begin(OTHER, speech)
+    began = time.monotonic()
+    assert webui.ask("DELETE", f"/sonic/v1/animations/{second}").status in (200, 202)
+    assert webui.ended(second)["state"] == "cancelled"
+    assert time.monotonic() - began < 10
+    webui.ask("DELETE", f"/sonic/v1/animations/{first}")
+    assert webui.ended(first)["state"] == "cancelled"
+
+
+def test_a_portrait_from_words_is_known_as_synthetic(webui: Client, speech: Path) -> None:
+    """A random checkpoint draws no faces: the picture is img2img of an upload, which is *not* known."""
+    upload = webui.ended(webui.begin(PORTRAIT, speech))
+    assert upload["state"] == "done"
+    assert upload["portrait_synthetic"] is False
+    body = {
+        "audio": b64(speech),
+        "settings": QUICK,
+        "img2img": SMALL | {"init_images": [b64(PORTRAIT)], "width": 512, "height": 512,
+                            "denoising_strength": 0.01, "steps": 1},
+    }  # fmt: skip
+    answer = webui.post("/sonic/v1/animations", body)
+    assert answer.status == 202, answer.body
+    found = webui.ended(answer.json["id"])
+    assert found["state"] in ("done", "failed"), found
+    if found["state"] == "done":
+        assert found["portrait_synthetic"] is False
+    else:
+        assert "face" in found["error"]["message"].lower()
+
+
+def test_words_alone_make_a_portrait(webui: Client, speech: Path) -> None:
+    """Whether there is a face in it depends on the checkpoint; that it was drawn and looked at does not."""
+    body = {"audio": b64(speech), "settings": QUICK, "txt2img": SMALL | {"width": 128, "height": 128}}
+    found = webui.ended(webui.post("/sonic/v1/animations", body).json["id"])
+    assert found["state"] in ("done", "failed")
+    if found["state"] == "done":
+        assert found["portrait_synthetic"] is True
+    else:
+        assert found["error"]["error"] in ("NoFace", "BadPortrait"), found
+
+
+BAD = {
+    "not base64": ({"portrait": "§§", "audio": "§§"}, 422),
+    "no portrait": ({"audio": "AAAA"}, 422),
+    "two portraits": ({"portrait": "AAAA", "txt2img": {}, "audio": "AAAA"}, 422),
+    "unknown setting": ({"portrait": "OK", "audio": "OK", "settings": {"colour": "red"}}, 422),
+    "unknown field": ({"portrait": "OK", "audio": "OK", "path": "/etc/passwd"}, 422),
+    "text for a picture": ({"portrait": "aGVsbG8=", "audio": "OK"}, 422),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_requests_get_a_sentence(webui: Client, speech: Path, name: str) -> None:
+    body, status = BAD[name]
+    real = {"portrait": b64(PORTRAIT), "audio": b64(speech)}
+    sent = {key: real[key] if value == "OK" else value for key, value in body.items()}
+    answer = webui.post("/sonic/v1/animations", sent)
+    if answer.status == 202:  # seen only when the picture is opened
+        found = webui.ended(answer.json["id"])
+        assert found["state"] == "failed"
+        assert found["error"]["status"] == status
+    else:
+        assert answer.status == status, answer.body
+        assert answer.json["detail"]
+    assert webui.get("/sonic/v1/engines").status == 200
+
+
+def test_every_route_asks_for_the_password(webui: Client) -> None:
+    if not webui.auth:
+        pytest.skip("the WebUI was started without --api-auth")
+    for path, methods in ours(webui).items():
+        for method in methods:
+            for auth in (None, "wrong:password"):
+                answer = webui.ask(method.upper(), path.replace("{id}", "x"), {}, auth=auth)
+                assert answer.status == 401, (method, path)
+
+
+def ours(webui: Client) -> dict[str, Any]:
+    """Paths of this extension that the WebUI documents, or all that are known where it has no page for it."""
+    paths = webui.get("/openapi.json").json["paths"]
+    found = {path: methods for path, methods in paths.items() if path.startswith("/sonic/v1")}
+    assert len(found) >= 9
+    return found
+
+
+def test_memory_comes_back(webui: Client, speech: Path, request: pytest.FixtureRequest) -> None:
+    rounds = request.config.getoption("--soak")
+    if not rounds:
+        pytest.skip("takes long: --soak 10")
+    for _ in range(2):  # what is loaded once and kept is no leak
+        one_round(webui, speech)
+    before = used(webui)
+    for _ in range(rounds):
+        one_round(webui, speech)
+    assert used(webui) <= 1.02 * before
+
+
+def one_round(webui: Client, speech: Path) -> None:
+    """A video and a picture."""
+    job = webui.begin(PORTRAIT, speech)
+    assert webui.ended(job)["state"] == "done"
+    webui.ask("DELETE", f"/sonic/v1/animations/{job}")
+    webui.picture()
+
+
+def used(webui: Client) -> int:
+    """Bytes of main memory that the WebUI's process holds."""
+    return int(webui.get("/sdapi/v1/memory").json["ram"]["used"])
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,72 @@
+"""The tab inside a running WebUI, in a real browser."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from client import Client
+from spoken import one_minute
+from tab import consent, give, open_tab
+
+
+def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
+    give(page, speech)
+    page.click("#sonic_generate")
+    page.wait_for_selector("#sonic_progress .sonic-good")
+    assert page.evaluate("document.querySelector('#sonic_preview video').videoWidth") > 0
+    consent(page)
+    page.click("#sonic_export")
+    page.wait_for_selector("#sonic_evidence .sonic-good")
+    assert "intact" in page.inner_text("#sonic_evidence").lower()
+
+
+def test_interrupt_of_the_webui_stops_the_video(page: Any, webui: Client, tmp_path: Path) -> None:
+    give(page, one_minute(tmp_path / "minute.wav"))
+    page.click("#sonic_generate")
+    page.wait_for_function("/drawing/.test(document.querySelector('#sonic_progress').innerText)")
+    webui.post("/sdapi/v1/interrupt")
+    page.wait_for_function("/[Ss]topped/.test(document.querySelector('#sonic_progress').innerText)")
+    page.wait_for_selector("#sonic_generate:not([disabled])")
+
+
+def test_portrait_from_words(page: Any) -> None:
+    """Whatever the checkpoint draws arrives as the portrait."""
+    page.fill("#sonic_make_prompt textarea", "a portrait")
+    for name, value in (("width", 64), ("height", 64), ("steps", 1)):
+        field = page.locator(f"#sonic_make_{name} input[type=number]")
+        field.fill(str(value))
+        field.press("Tab")
+    page.click("#sonic_make_portrait")
+    page.wait_for_selector("#sonic_portrait img")
+
+
+def test_gallery_sends_to_sonic(page: Any) -> None:
+    page.locator("#tabs > .tab-nav button", has_text="txt2img").first.click()
+    page.fill("#txt2img_prompt textarea", "a portrait")
+    for name in ("width", "height"):
+        field = page.locator(f"#txt2img_{name} input[type=number]")
+        field.fill("64")
+        field.press("Tab")
+    steps = page.locator("#txt2img_steps input[type=number]")
+    steps.fill("1")
+    steps.press("Tab")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_gallery img")
+    page.click("#txt2img_send_to_sonic")
+    page.wait_for_selector("#sonic_portrait img", state="visible")
+
+
+def test_reload_ui(page: Any, webui: Client, speech: Path) -> None:
+    page.evaluate("document.querySelector('#settings_restart_gradio').click()")
+    until = time.monotonic() + 120
+    time.sleep(3)
+    while webui.get("/sonic/v1/engines").status != 200:
+        assert time.monotonic() < until
+        time.sleep(1)
+    page.goto(webui.url)
+    open_tab(page)
+    give(page, speech)
+    page.click("#sonic_generate")
+    page.wait_for_selector("#sonic_progress .sonic-good")
