@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sonic_ext.hosts import options
 from sonic_ext.settings import describe
 
 FILE = Path(__file__).parents[1] / "localizations" / "zh_CN.json"
@@ -129,6 +130,14 @@ def test_every_text_is_translated(shown: set[str]) -> None:
 def test_settings_are_translated() -> None:
     known = _translations()
     wanted = {text for spec in describe().values() for text in (spec.label, spec.help)}
+    assert sorted(wanted - known.keys()) == []
+
+
+def test_settings_page_is_translated() -> None:
+    """A WebUI puts explanations in brackets."""
+    known = _translations()
+    wanted = {text for option in options.every() for text in (option.label, f"({option.info})")}
+    wanted |= {choice for option in options.every() for choice in option.choices if _is_word(choice)}
     assert sorted(wanted - known.keys()) == []
 
 
