@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic
 from starlette.requests import ClientDisconnect
 
-from ..errors import NotFound, SonicError, TooLarge, WrongTime
+from ..errors import NotFound, SonicError, TooLarge
 from ..jobs import as_error
 
 if TYPE_CHECKING:
@@ -197,12 +197,7 @@ def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
 
 def nothing_here(request: Request) -> Response:
     """For paths and methods that are not part of the API."""
-    raise NotFound(f"There is no {request.method} {request.url.path}.", _DESCRIBED)
-
-
-def not_finished(what: str) -> WrongTime:
-    """For what is asked for too early."""
-    return WrongTime(f"There is no {what} yet.", "Ask for the animation's state, and wait until it is done.")
+    raise NotFound(f"There is no {request.method} {request.url.path}.", "See /sonic/v1/openapi.json.")
 
 
 def _plain(text: str) -> str:
