@@ -13,11 +13,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ..errors import NotFound, SonicError, TooLarge
