@@ -290,7 +290,7 @@ class Register:
         with self._lock:
             if len(self._line) >= self._waiting:
                 raise Busy(
-                    f"Too many videos are waiting: {len(self._line)}.", "Try again when some of them are made."
+                    f"Too many videos are waiting: {len(self._line)}.", "Try again when some are made."
                 )
             self._add(job)
             self._line[job.id] = entry
