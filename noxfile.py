@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "page3", "tests", "sonic"]
+nox.options.sessions = ["lint", "page3", "tests", "sonic", "pins"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -18,7 +22,18 @@ SONIC_TESTS = [
     *(f"tests/test_{name}.py" for name in ("parity", "weights", "detectors", "preview_speech")),
 ]
 """What needs torch, which the other sessions do without."""
-PAGE_TESTS = ["tests/test_form.py", "tests/test_hosts.py", "tests/test_page.py"]
+HOST_TESTS = [
+    *(f"tests/test_{name}.py" for name in ("form", "install", "imports", "jobs")),
+    *sorted(
+        str(path) for kind in ("api", "hosts", "script") for path in Path("tests").glob(f"test_{kind}*.py")
+    ),
+]
+"""What meets a WebUI's own packages."""
+PAGE_TESTS = [*HOST_TESTS, *sorted(str(path) for path in Path("tests").glob("test_page*.py"))]
+PYTHONS = ("3.10", "3.11")
+"""Those that A1111 and Forge are run with."""
+BESIDE = ("-n", "2", "--dist", "loadfile")
+"""Two files at a time."""
 
 
 @nox.session
@@ -34,14 +49,41 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test, with gradio 4 and the versions that Forge has."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
 
 
 @nox.session
 def page3(session: nox.Session) -> None:
     """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
     session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *(session.posargs or PAGE_TESTS))
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS))
+
+
+@nox.session
+@nox.parametrize("pins", ["gradio3", "gradio4"])
+@nox.parametrize("version", PYTHONS)
+def pins(session: nox.Session, version: str, pins: str) -> None:
+    """What meets a WebUI, with the packages of A1111 and of Forge, under another Python than the rest."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        session.skip("the sessions tests and page3 have this Python")
+    found = python(version)
+    if found is None:
+        session.skip(f"Python {version} is not installed")
+    folder = Path(session.create_tmp()) / "env"
+    session.run(str(found), "-m", "venv", "--clear", str(folder), external=True)
+    own = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    packages = ("-r", f"requirements/{pins}.txt", "-e", ".[test]")
+    session.run(str(own), "-m", "pip", "install", "-q", *packages, external=True)
+    session.run(str(own), "-m", "pytest", *BESIDE, *(session.posargs or HOST_TESTS), external=True)
+
+
+def python(version: str) -> str | None:
+    """A Python of this version that runs: in PATH, or one of pyenv's."""
+    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for found in filter(None, [shutil.which(f"python{version}"), *map(str, kept)]):
+        if subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
+            return found
+    return None
 
 
 @nox.session
@@ -63,10 +105,10 @@ def sonic_a1111(session: nox.Session) -> None:
 
 
 def _sonic(session: nox.Session, libraries: str) -> None:
-    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]", "pytest-xdist>=3.5")
+    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]")
     # Tiny networks: threads only wait for each other, so files run side by side instead.
-    one, beside = {"OMP_NUM_THREADS": "1"}, ("-n", "2", "--dist", "loadfile")
-    session.run("python", "-m", "pytest", *beside, *(session.posargs or SONIC_TESTS), env=one)
+    one = {"OMP_NUM_THREADS": "1"}
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or SONIC_TESTS), env=one)
 
 
 @nox.session(default=False)

@@ -1,4 +1,5 @@
-"""Loaded by Stable Diffusion WebUI: adds the tab *Sonic*. Everything else is in the package `sonic_ext`.
+"""Loaded by Stable Diffusion WebUI: adds the tab *Sonic*, and the script of that name in txt2img and img2img.
+Everything else is in the package `sonic_ext`.
 
 No `from __future__ import annotations` here: the WebUI runs this file outside of `sys.modules`, where it
 breaks dataclasses. The extension's folder is on `sys.path` only while this file runs.
@@ -10,3 +11,8 @@ if "modules.script_callbacks" in sys.modules:
     from sonic_ext.hosts import webui
 
     webui.register()
+
+    if "modules.scripts" in sys.modules:
+        from sonic_ext.hosts import script
+
+        Sonic = script.script_class(webui.held_host)

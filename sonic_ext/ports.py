@@ -95,7 +95,7 @@ class Lent:
 
 
 class Place(Protocol):
-    """The WebUI's VAE and memory; called inside `Host.work`, but for `free_memory` and `vae`."""
+    """The WebUI's VAE and memory; called inside `Host.work`, but for `device`, `free_memory` and `vae`."""
 
     def device(self) -> str | None:
         """As torch names it; None leaves the choice to the engine."""
@@ -106,15 +106,18 @@ class Place(Protocol):
     def vae(self) -> Lent:
         """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1."""
 
+    def clear(self, needed: int) -> None:
+        """Move the WebUI's own models out, until so many bytes of the device are free or nothing is left."""
+
     def load(self, network: Any, working: int) -> None:
         """Bring a network that lies in main memory to the device, whole, with `working` bytes beside it.
 
-        Raises:
-            OutOfMemory: it does not fit, not even with the WebUI's own models moved out.
+        The WebUI's own models make room. What is raised when memory runs out all the same is torch's; the
+        network must then be unloaded too.
         """
 
     def unload(self, network: Any) -> None:
-        """Back to main memory, and out of the WebUI's books."""
+        """Free the network's memory, and take it out of the WebUI's books. It cannot be used any more."""
 
 
 class Animation(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -14,13 +15,26 @@ from types import ModuleType
 import pytest
 
 import sonic_ext
-from sonic_ext import errors
+from sonic_ext import errors, weights
 from sonic_ext.app import cli
 from sonic_ext.provenance.consent import Basis
+from sonic_ext.settings import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+DOCS = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "README.zh-CN.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/api.md",
+        "docs/weights.md",
+    )
+]
 BASH = shutil.which("bash")
 
 
@@ -132,3 +146,45 @@ def test_files_that_the_readme_names_exist() -> None:
     assert len(named) > 5
     for name in named:
         assert (ROOT / name).exists(), name
+
+
+def _rows(text: str, first: str) -> list[list[str]]:
+    """Cells of the lines of a table that begin with numbers or code."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if re.match(rf"\| {first}", line)
+    ]
+
+
+def test_chinese_readme_begins_with_the_same_commands() -> None:
+    blocks = re.findall(r"^```(?:sh|powershell)\n(.*?)^```$", CHINESE, re.MULTILINE | re.DOTALL)
+    assert blocks[0] == _blocks("sh")[0]
+    assert blocks[1] == _blocks("powershell")[0]
+
+
+def test_chinese_readme_has_the_same_figures_of_memory() -> None:
+    sizes = r"(?:384|512|768|1024) \|"
+    assert _rows(CHINESE, sizes) == _rows(README, sizes) != []
+
+
+@pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
+def test_licence_of_every_weight_is_named(text: str) -> None:
+    parts = {part.name: part.licence.name for part in weights.PARTS}
+    cells = [(re.findall(r"`(\w+)`", row[0]), row[1]) for row in _rows(text, "`") if len(row) == 2]
+    listed = {name: licence for names, licence in cells for name in names if name in parts}
+    assert listed.keys() == parts.keys()
+    assert all(listed[name].startswith(licence) for name, licence in parts.items())
+
+
+def test_settings_that_the_chinese_readme_explains_exist() -> None:
+    table = CHINESE[CHINESE.index("| 设置 |") : CHINESE.index("其余设置")]
+    named = {row[0].strip("`") for row in _rows(table, "`")}
+    assert len(named) > 5
+    assert named <= describe().keys()
+
+
+def test_entry_for_the_list_of_extensions_is_whole() -> None:
+    entry = json.loads((ROOT / "docs" / "extension-index" / "sonic.json").read_text(encoding="utf-8"))
+    assert set(entry) == {"name", "url", "description", "tags"}
+    assert all(entry.values())

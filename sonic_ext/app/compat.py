@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import importlib
 import mimetypes
+import os
 import secrets
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingPart
+from ..errors import BadInput, MissingPart, SonicError
 
 try:
     gr: Any = importlib.import_module("gradio")
@@ -24,6 +26,9 @@ except ModuleNotFoundError as error:
 
 MAJOR = int(gr.__version__.split(".")[0])
 """3 or 4."""
+
+AT_ONCE = 8
+"""Events that may run at the same time; videos are made one after the other by `Host.work`."""
 
 if TYPE_CHECKING:
     SelectData = Any
@@ -65,7 +70,7 @@ def image_input(**options: Any) -> Any:
     """
     sources = {"source": "upload"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
     image = gr.Image(type="filepath", **sources, **options)
-    folder = Path(image.GRADIO_CACHE if MAJOR > 3 else image.DEFAULT_TEMP_DIR)
+    folder = _cache(image)
     image.preprocess = (
         (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _uploaded_path
     )
@@ -125,6 +130,61 @@ def player(download: bool, **options: Any) -> Any:
     return gr.Video(interactive=False, visible=False, height=320, **buttons, **options)
 
 
+def gallery(**options: Any) -> Any:
+    """Small pictures in rows, of which one can be chosen; none of them opens over the page."""
+    still = {} if MAJOR == 3 else {"interactive": False, "format": "png"}
+    return gr.Gallery(
+        allow_preview=False, show_share_button=False, show_download_button=False, **still, **options
+    )
+
+
+def script(code: str) -> dict[str, str]:
+    """The argument of an event that runs `code`, a JavaScript function, in the browser first."""
+    return {"_js" if MAJOR == 3 else "js": code}
+
+
+def at_once() -> dict[str, int]:
+    """The argument of an event that may run for several windows at the same time.
+
+    gradio 4 gives every event a limit of its own, which is 1 wherever the WebUI sets up the queue.
+    """
+    return {} if MAJOR == 3 else {"concurrency_limit": AT_ONCE}
+
+
+def red(problem: SonicError) -> Exception:
+    """gradio's own error, to be raised: a red note in a corner of the page, on whatever tab."""
+    error: Exception = gr.Error(str(problem))
+    return error
+
+
+def kept(component: Any, data: bytes, name: str) -> str:
+    """A new file in gradio's own cache with these very bytes, to be shown by `component`."""
+    path = _fresh(_cache(component)) / name
+    path.write_bytes(data)
+    return str(path)
+
+
+def uploaded(path: str) -> bool:
+    """Whether gradio itself put this file where it lies, so that no one may name any other."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+    return Path(path).resolve().is_relative_to(folder.resolve())
+
+
+def data_url_bytes(text: str) -> bytes:
+    """What `data:image/png;base64,…` holds.
+
+    Raises:
+        BadInput: it is no such address.
+    """
+    head, comma, body = text.partition(",")
+    try:
+        if not (comma and head.startswith("data:") and head.endswith(";base64")):
+            raise ValueError(head[:40])
+        return base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise BadInput("What was sent is not a picture.", "Choose another one.") from error
+
+
 def file_input(**options: Any) -> Any:
     """A file upload that hands on one path."""
     return gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
@@ -137,8 +197,7 @@ def path_of(value: Any) -> str | None:
 
 def served_copy(component: Any, path: Path) -> str:
     """A copy in gradio's own cache, from where the page may fetch it, and nothing beside it."""
-    folder = _fresh(Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR))
-    return str(shutil.copyfile(path, folder / path.name))
+    return str(shutil.copyfile(path, _fresh(_cache(component)) / path.name))
 
 
 def queue(blocks: Any, at_once: int) -> None:
@@ -171,6 +230,10 @@ def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> N
     """Call `fn` at each of the events; gradio 3 has no `gr.on`."""
     for event in events:
         event(fn, **options)
+
+
+def _cache(component: Any) -> Path:
+    return Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR)
 
 
 def _uploaded_path(value: Any) -> str | None:

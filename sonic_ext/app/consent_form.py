@@ -10,23 +10,28 @@ from ..provenance.consent import NOTICE, Basis, Consent
 from . import compat
 from .compat import gr
 
-_MEANINGS = {
+MEANINGS = {
     Basis.SELF: "My own",
     Basis.AUTHORISED: "The person agreed",
     Basis.SYNTHETIC: "Synthetic: nobody's",
     Basis.ESTATE: "The estate agreed",
 }
-_BY_MEANING = {meaning: str(basis) for basis, meaning in _MEANINGS.items()}
+"""Basis → what the user chooses."""
+BY_MEANING = {meaning: str(basis) for basis, meaning in MEANINGS.items()}
 
 
 class ConsentForm:
-    """Face and voice separately, and what the record keeps besides."""
+    """Face and voice separately, and what the record keeps besides.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: of the elements' ids; a page may hold several forms.
+    """
+
+    def __init__(self, prefix: str = "sonic_consent") -> None:
         gr.HTML(f'<p class="sonic-notice">{NOTICE}</p>')
         with gr.Row():
-            self.face = gr.Dropdown(list(_BY_MEANING), label="The face is", elem_id="sonic_consent_face")
-            self.voice = gr.Dropdown(list(_BY_MEANING), label="The voice is", elem_id="sonic_consent_voice")
+            self.face = gr.Dropdown(list(BY_MEANING), label="The face is", elem_id=f"{prefix}_face")
+            self.voice = gr.Dropdown(list(BY_MEANING), label="The voice is", elem_id=f"{prefix}_voice")
         with gr.Accordion("Kept with the record", open=False):
             self.purpose = gr.Textbox(label="Purpose", max_lines=1)
             with gr.Row():
@@ -36,7 +41,7 @@ class ConsentForm:
                 self.operator = gr.Textbox(label="Who exports", max_lines=1)
                 self.subject = gr.Textbox(label="Names of the persons", max_lines=1)
             self.evidence = compat.file_input(label="Evidence: only its hash is kept", height=110)
-        self.stated = gr.Checkbox(label="I state that this is true.", elem_id="sonic_consent_stated")
+        self.stated = gr.Checkbox(label="I state that this is true.", elem_id=f"{prefix}_stated")
 
     @property
     def components(self) -> list[Any]:
@@ -58,8 +63,8 @@ class ConsentForm:
             raise ConsentMissing("The consent is not stated.", "Read the notice and tick the box by Export.")
         return Consent.from_mapping(
             {
-                "face": _BY_MEANING.get(face or "", ""),
-                "voice": _BY_MEANING.get(voice or "", ""),
+                "face": BY_MEANING.get(face or "", ""),
+                "voice": BY_MEANING.get(voice or "", ""),
                 "purpose": purpose,
                 "expires": expires,
                 "contact": contact,

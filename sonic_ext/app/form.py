@@ -83,8 +83,17 @@ def settings_from(values: Sequence[Any]) -> Settings:
     Raises:
         BadSetting: a value does not fit.
     """
-    named = {control.name: _given(control, value) for control, value in zip(controls(), values, strict=True)}
+    named = {control.name: given(control, value) for control, value in zip(controls(), values, strict=True)}
     return Settings.from_mapping(named)
+
+
+def given(control: Control, value: Any) -> Any:
+    """What a control handed over, as the settings expect it: an emptied control means its default."""
+    if value is None or (value == "" and control.kind == "number"):
+        return _default(control.name)
+    if control.whole and isinstance(value, str) and control.kind in ("radio", "dropdown"):
+        return int(value)
+    return value
 
 
 def preset_names() -> tuple[str, ...]:
@@ -160,15 +169,6 @@ def _shown(value: Any) -> Any:
         return ""
     if isinstance(value, tuple):
         return ", ".join(f"{part:g}" for part in value)
-    return value
-
-
-def _given(control: Control, value: Any) -> Any:
-    """The value as the settings expect it: an emptied control means its default."""
-    if value is None or (value == "" and control.kind == "number"):
-        return _default(control.name)
-    if control.whole and isinstance(value, str) and control.kind in ("radio", "dropdown"):
-        return int(value)
     return value
 
 

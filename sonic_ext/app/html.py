@@ -18,6 +18,7 @@ from .console import bytes_text, duration_text
 if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.consent import Record
+    from ..provenance.store import Take
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
 
@@ -83,6 +84,20 @@ def preflight(found: Preflight) -> str:
     card = found.device_memory_needed
     more = (("Graphics memory", bytes_text(card)),) if card else ()
     return facts((*pairs, *more)) + warnings(found.warnings)
+
+
+def take(made: Take, record: Record | None) -> str:
+    """What a finished video is, and its consent record if it was exported."""
+    pairs = (
+        ("Made", local_time(made.created)),
+        ("Length", duration_text(made.seconds)),
+        ("Size", f"{made.width} × {made.height}"),
+        ("Engine", made.engine),
+        ("Seed", str(made.seed)),
+        ("Id", made.id),
+    )
+    kept = (("Exported as", record.output_name), ("Record", record.id)) if record else ()
+    return facts((*pairs, *kept)) + warnings(made.warnings)
 
 
 def verdict(found: Verification) -> str:

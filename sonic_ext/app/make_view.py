@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, SonicError
@@ -12,6 +11,9 @@ from ..settings import Settings
 from . import compat, form, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
+from .exporting import export_from
+from .portrait_panel import PortraitPanel
+from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
 from .work import Job, Jobs, TabKey, shown
 
@@ -36,16 +38,18 @@ _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be
 class MakeView:
     """The *Animate* tab."""
 
-    def __init__(self, host: Host, jobs: Jobs) -> None:
+    def __init__(self, host: Host, jobs: Jobs, doors: Doors | None = None) -> None:
         self._host = host
         self._jobs = jobs
+        self._outbox = Outbox(doors) if doors else None
         self.tab = gr.State(TabKey())
         self.take = gr.State("")
+        self.exported = gr.State("")
         self.scale = gr.State(1.0)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_sources()
-                self.settings = SettingsForm()
+                self._lay_out_settings()
             with gr.Column(scale=6, min_width=320):
                 self._lay_out_check()
                 self._lay_out_making()
@@ -55,7 +59,21 @@ class MakeView:
     def _lay_out_sources(self) -> None:
         _step(1, "Portrait and speech")
         self.portrait = compat.image_input(label="Portrait", elem_id="sonic_portrait", height=300)
+        if self._outbox:
+            self._outbox.portrait_button(self.portrait)
+        if self._host.portraits is not None:
+            Letterbox(self.portrait)
+            PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
         self.audios = compat.audio_inputs("Speech", "sonic_audio")
+
+    def _lay_out_settings(self) -> None:
+        """With the user's own defaults; where those do not fit, with the usual ones, and a sentence."""
+        try:
+            defaults = form.shown(Settings.from_mapping(self._host.defaults()))
+        except SonicError as problem:
+            gr.HTML(html.error(problem), elem_id="sonic_defaults_told")
+            defaults = {}
+        self.settings = SettingsForm(defaults)
 
     def _lay_out_check(self) -> None:
         _step(2, "Check")
@@ -79,6 +97,8 @@ class MakeView:
             self.export = gr.Button("Export", variant="primary", elem_id="sonic_export")
         self.outcome = gr.HTML("", elem_id="sonic_outcome")
         self.result = compat.player(True, label="Exported video", elem_id="sonic_result")
+        if self._outbox:
+            self.frame = self._outbox.frame_button(self.take, self.exported)
         self.evidence = gr.HTML("", elem_id="sonic_evidence")
         with gr.Accordion("Exported videos", open=False):
             self.shelf = gr.HTML(elem_id="sonic_shelf", value=self._shelf)
@@ -87,31 +107,37 @@ class MakeView:
         sources = [self.portrait, *self.audios]
         inputs = [self.tab, *sources, *self.settings.components]
         checked = [self.picture, self.facts, self.scale]
+        quiet = {"show_progress": "hidden", **compat.at_once()}
         for source in sources:
-            source.change(self.check, inputs, checked, show_progress="hidden")
+            source.change(self.check, inputs, checked, **quiet)
         for event in self.settings.settled:
-            event(self.check, inputs, checked, show_progress="hidden")
-        self.settings.preset_applied.then(self.check, inputs, checked, show_progress="hidden")
+            event(self.check, inputs, checked, **quiet)
+        self.settings.preset_applied.then(self.check, inputs, checked, **quiet)
         self.picture.select(
             self.place,
             [self.scale, self.settings.clicking, self.settings.points],
             [self.settings.points, self.settings.hint, *self.settings.placed],
-        ).then(self.check, inputs, checked, show_progress="hidden")
+        ).then(self.check, inputs, checked, **quiet)
         for one, other in zip(self.audios, self.audios[::-1], strict=True):
             if one is not other:  # a new recording takes the place of a file, and the other way round
                 one.change(lambda value: gr.update() if value is None else None, one, other)
         making = [
             self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
-            self.outcome, self.result, self.evidence,
+            self.outcome, self.result, self.evidence, self.exported, *self._sendable,
         ]  # fmt: skip
-        self.generate.click(self.make, inputs, making, show_progress="hidden")
+        self.generate.click(self.make, inputs, making, show_progress="hidden", **compat.at_once())
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         self.export.click(
             self.let_out,
             [self.tab, self.take, *self.consent.components],
-            [self.outcome, self.result, self.evidence, self.shelf, self.export],
+            [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported],
             show_progress="hidden",
+            **compat.at_once(),
         )
+
+    @property
+    def _sendable(self) -> list[Any]:
+        return [self.frame] if self._outbox else []
 
     def check(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
         """Show what the video will be, as soon as both sources are there."""
@@ -207,6 +233,8 @@ class MakeView:
             self.outcome: "",
             self.evidence: "",
             self.result: gr.update(visible=False, value=None),
+            self.exported: "",
+            **{button: gr.update(visible=False) for button in self._sendable},
         }
 
     def _idle(self) -> Updates:
@@ -222,6 +250,7 @@ class MakeView:
             self.progress: told + html.warnings(take.warnings),
             self.preview: gr.update(visible=True, value=compat.served_copy(self.preview, take.preview)),
             self.gate: gr.update(visible=True),
+            **{button: gr.update(visible=True) for button in self._sendable},
         }
 
     def stop(self, tab: TabKey) -> Updates:
@@ -245,14 +274,11 @@ class MakeView:
         yield told | {self.export: gr.update(interactive=True)}
 
     def _export(self, take_id: str, consent: Any) -> Exported:
-        from .. import pipeline
         from ..provenance.store import Store
 
         if not take_id:
             raise BadInput("There is no finished video on this page.", "Generate one first.")
-        take = Store().load(take_id)
-        name = f"sonic-{datetime.now():%Y%m%d-%H%M%S}-{take.id[:6]}.mp4"
-        return pipeline.export(take, self._host.outputs() / name, consent)
+        return export_from(self._host, Store().load(take_id), consent)
 
     def _exported(self, exported: Exported) -> Updates:
         told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
@@ -260,6 +286,7 @@ class MakeView:
             self.outcome: told + html.warnings(exported.warnings),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
             self.shelf: self._shelf(),
+            self.exported: str(exported.path),
         }
 
     def _shelf(self) -> str:

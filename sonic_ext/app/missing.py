@@ -17,6 +17,13 @@ def build(problem: Exception) -> Any:
     return blocks
 
 
+def accordion(problem: Exception) -> None:
+    """The same in the place of the accordion in txt2img and img2img."""
+    with gr.Accordion("Sonic", open=False):
+        gr.HTML(html.style(), elem_classes="sonic-style")
+        gr.HTML(html.error(_as_missing(problem)), elem_classes="sonic-root")
+
+
 def _as_missing(problem: Exception) -> SonicError:
     if isinstance(problem, SonicError):
         return problem

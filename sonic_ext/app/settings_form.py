@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import form
@@ -19,9 +21,13 @@ _HINTS = {
 
 
 class SettingsForm:
-    """Presets, then every setting in its section."""
+    """Presets, then every setting in its section.
 
-    def __init__(self) -> None:
+    Args:
+        defaults: setting → what its control shows at first, where that is not the setting's own default.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
         self.preset = gr.Radio(
             list(form.preset_names()), value=form.preset_names()[0], label="Preset", elem_id="sonic_preset"
         )
@@ -31,6 +37,7 @@ class SettingsForm:
                 if title == form.SECTIONS["placement"]:
                     self._lay_out_clicking()
                 for control in members:
+                    control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
         self.preset_applied = self.preset.change(
             self._apply, self.preset, [self._made[name] for name in self._touched()], show_progress="hidden"
@@ -88,9 +95,9 @@ class SettingsForm:
         return values if len(values) > 1 else values[0]
 
 
-def component(control: Control) -> Any:
-    """The gradio component of one control."""
-    common = {"label": control.label, "info": control.help, "elem_id": f"sonic_{control.name}"}
+def component(control: Control, prefix: str = "sonic") -> Any:
+    """The gradio component of one control; `prefix` begins its element's id."""
+    common = {"label": control.label, "info": control.help, "elem_id": f"{prefix}_{control.name}"}
     if control.kind in ("radio", "dropdown"):
         kind = gr.Radio if control.kind == "radio" else gr.Dropdown
         return kind([*control.choices], value=control.value, **common)

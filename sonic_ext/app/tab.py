@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import compat, html
+from .compat import AT_ONCE as AT_ONCE
 from .compat import gr
 from .consent_view import ConsentView
+from .history_view import HistoryView
 from .make_view import MakeView
+from .send import Doors
 from .verify_view import VerifyView
 from .weights_view import WeightsView
 from .work import Jobs
@@ -15,21 +18,19 @@ from .work import Jobs
 if TYPE_CHECKING:
     from ..hosts import Host
 
-AT_ONCE = 8
-"""Events that may run at the same time; videos are made one after the other by `Host.turn`."""
-
 _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 """Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
 
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 
 
-def build(host: Host, jobs: Jobs | None = None) -> Any:
+def build(host: Host, jobs: Jobs | None = None, doors: Doors | None = None) -> Any:
     """Lay out the page.
 
     Args:
         host: where it runs.
         jobs: the register of running jobs; whoever wants to stop them keeps it.
+        doors: where pictures can be sent to, in a WebUI.
 
     Returns:
         `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
@@ -42,13 +43,16 @@ def build(host: Host, jobs: Jobs | None = None) -> Any:
             gr.HTML(_HEAD, elem_classes="sonic-head")
             with gr.Tabs(elem_id="sonic_tabs"):
                 with gr.TabItem("Animate", id="animate"):
-                    MakeView(host, jobs)
+                    MakeView(host, jobs, doors)
+                with gr.TabItem("History", id="history") as past:
+                    history = HistoryView(host)
                 with gr.TabItem("Verify", id="verify"):
                     VerifyView(jobs)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
                     parts = WeightsView(jobs)
+                past.select(history.refresh, history.earlier, history.shown_at_refresh)
                 ledger.select(view.refresh, None, view.shown_at_refresh)
                 stock.select(parts.refresh, None, parts.shown_at_refresh)
     return blocks

@@ -26,7 +26,9 @@ class VerifyView:
                 )
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
-        self.video.change(self.read, [self.tab, self.video], self.verdict, show_progress="hidden")
+        self.video.change(
+            self.read, [self.tab, self.video], self.verdict, show_progress="hidden", **compat.at_once()
+        )
 
     def read(self, tab: TabKey, given: Any) -> Generator[Any, None, None]:
         """Say what the marks say."""

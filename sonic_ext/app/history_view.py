@@ -1,0 +1,234 @@
+"""What was made since the page started: look, export later, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput
+from ..ports import Step
+from . import compat, html
+from .compat import SelectData, gr
+from .consent_form import ConsentForm
+from .console import duration_text
+from .exporting import export_from
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+    from ..provenance.consent import Record
+    from ..provenance.store import Store, Take
+
+Updates = dict[Any, Any]
+"""Component → its new state; what is not named stays as it is."""
+
+LIMIT = 60
+"""Most videos shown."""
+SIDE = 320
+"""Longest side of a thumbnail, in pixels."""
+
+_EMPTY = html.banner(
+    "note", "Nothing has been made yet.", "Videos wait here for their export; after 7 days they are deleted."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A take, and what became of it."""
+
+    take: Take
+    record: Record | None
+    """Of its newest export; None where it never left the private folder."""
+
+    @property
+    def caption(self) -> str:
+        """When it was made, its length, and whether it was exported."""
+        made = self.take.created.astimezone()
+        state = "exported" if self.record else "not exported"
+        return f"{made:%H:%M} · {duration_text(self.take.seconds)} · {state}"
+
+
+def entries(store: Store, since: datetime | None) -> list[Entry]:
+    """Takes in the store, newest first; with `since` (UTC), those made after it."""
+    from ..provenance.consent import Ledger
+
+    takes = [take for take in store.takes() if since is None or take.created >= since]
+    exported = {record.take: record for record in Ledger().records() if record.exported_at} if takes else {}
+    return [Entry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]]
+
+
+class HistoryView:
+    """The *History* tab.
+
+    Args:
+        host: says where exports go.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._since = datetime.now(timezone.utc)
+        self.ids = gr.State([])
+        self.chosen = gr.State("")
+        with gr.Row():
+            self.earlier = gr.Checkbox(
+                label="Also those of earlier sessions", elem_id="sonic_history_earlier", scale=4
+            )
+            self.renew = gr.Button("Refresh", scale=1, min_width=110, elem_classes="sonic-beside")
+        self.told = gr.HTML(elem_id="sonic_history_told")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=300):
+                self.shelf = compat.gallery(
+                    label="Videos", columns=3, height=460, object_fit="cover", elem_id="sonic_history"
+                )
+            with gr.Column(scale=6, min_width=320, visible=False) as self.side:
+                self._lay_out_chosen()
+        self._wire()
+
+    def _lay_out_chosen(self) -> None:
+        self.video = gr.Video(label="Video", interactive=False, height=320, elem_id="sonic_history_video")
+        self.facts = gr.HTML(elem_id="sonic_history_facts")
+        with gr.Accordion("Consent and export", open=False) as self.gate:
+            self.consent = ConsentForm("sonic_history_consent")
+            self.export = gr.Button("Export", variant="primary", elem_id="sonic_history_export")
+        self.outcome = gr.HTML(elem_id="sonic_history_outcome")
+        with gr.Row() as self.acting:
+            self.delete = gr.Button("Delete…", variant="stop", elem_id="sonic_history_delete")
+        with gr.Group(visible=False) as self.asking:
+            gr.HTML(
+                html.banner(
+                    "warning",
+                    "Delete this video?",
+                    "It goes from the private folder for good; exported files and records stay.",
+                )
+            )
+            with gr.Row():
+                self.sure = gr.Button("Yes, delete", variant="stop", elem_id="sonic_history_delete_sure")
+                self.keep = gr.Button("Keep the video", elem_id="sonic_history_keep")
+
+    @property
+    def shown_at_refresh(self) -> list[Any]:
+        """What `refresh` changes."""
+        return [self.ids, self.chosen, self.told, self.shelf, self.side]
+
+    @property
+    def _shown_at_choice(self) -> list[Any]:
+        return [
+            self.chosen, self.side, self.video, self.facts, self.gate, self.outcome, self.acting,
+            self.asking, self.told,
+        ]  # fmt: skip
+
+    def _wire(self) -> None:
+        folded = [self.acting, self.asking]
+        every = list(dict.fromkeys([*self.shown_at_refresh, *self._shown_at_choice]))
+        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh)
+        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh)
+        self.shelf.select(self.choose, self.ids, self._shown_at_choice, show_progress="hidden")
+        self.export.click(
+            self.let_out, [self.chosen, *self.consent.components],
+            [self.outcome, self.export, self.facts, self.gate, self.video],
+            show_progress="hidden", **compat.at_once(),
+        )  # fmt: skip
+        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded)
+        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded)
+        self.sure.click(self.discard, [self.chosen, self.earlier], every)
+
+    def refresh(self, earlier: bool = False) -> Updates:
+        """Look again; nothing is chosen then."""
+        from ..provenance.store import Store
+
+        closed = {self.chosen: "", self.side: gr.update(visible=False)}
+        try:
+            found = entries(Store(), None if earlier else self._since)
+            pictures = [(thumbnail(entry.take), entry.caption) for entry in found]
+        except Exception as problem:
+            told = html.error(html.as_error(problem))
+            return closed | {self.ids: [], self.told: told, self.shelf: gr.update(value=[], visible=False)}
+        return closed | {
+            self.ids: [entry.take.id for entry in found],
+            self.told: "" if found else _EMPTY,
+            self.shelf: gr.update(value=pictures, visible=bool(found)),
+        }
+
+    def choose(self, event: SelectData, ids: Sequence[str]) -> Updates:
+        """Play one, and offer what can be done with it."""
+        number = int(event.index)
+        return self._opened(ids[number]) if number < len(ids) else {self.outcome: ""}
+
+    def _opened(self, take_id: str) -> Updates:
+        try:
+            entry = self._entry(take_id)
+        except Exception as problem:
+            return {self.told: html.error(html.as_error(problem)), self.side: gr.update(visible=False)}
+        return self._told_of(entry) | {
+            self.chosen: take_id,
+            self.side: gr.update(visible=True),
+            self.outcome: "",
+            self.acting: gr.update(visible=True),
+            self.asking: gr.update(visible=False),
+        }
+
+    def _entry(self, take_id: str) -> Entry:
+        from ..provenance.consent import Ledger
+        from ..provenance.store import Store
+
+        if not take_id:
+            raise BadInput("No video is chosen.", "Choose one on the left.")
+        take = Store().load(take_id)
+        exported = [record for record in Ledger().records(take.id) if record.exported_at]
+        return Entry(take, exported[-1] if exported else None)
+
+    def _told_of(self, entry: Entry) -> Updates:
+        """The stamped preview, or the exported file where there is one, and what it is."""
+        file = exported_file(self._host, entry)
+        return {
+            self.video: compat.served_copy(self.video, file or entry.take.preview),
+            self.facts: html.take(entry.take, entry.record),
+            self.gate: gr.update(visible=file is None),
+        }
+
+    def let_out(self, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
+        """Pass the gate later than on the first tab."""
+        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        try:
+            entry = self._entry(take_id)
+            exported = export_from(self._host, entry.take, self.consent.read(stated))
+            said = f"Exported as {exported.path.name}."
+            told = html.banner("good", said, f"Folder: {exported.path.parent}")
+            done = self._told_of(Entry(entry.take, exported.record))
+            done |= {self.outcome: told + html.warnings(exported.warnings)}
+        except Exception as problem:
+            done = {self.outcome: html.error(html.as_error(problem))}
+        yield done | {self.export: gr.update(interactive=True)}
+
+    def discard(self, take_id: str, earlier: bool) -> Updates:
+        """Delete a take from the private folder."""
+        from ..provenance.store import Store
+
+        try:
+            if not take_id:
+                raise BadInput("No video is chosen.", "Choose one on the left.")
+            Store().discard(take_id)
+        except Exception as problem:
+            return {self.outcome: html.error(html.as_error(problem))}
+        return self.refresh(earlier)
+
+
+def exported_file(host: Host, entry: Entry) -> Path | None:
+    """The exported file, where it still lies in the host's folder."""
+    if entry.record is None:
+        return None
+    path = host.outputs() / Path(entry.record.output_name).name
+    return path if path.is_file() else None
+
+
+def thumbnail(take: Take) -> Any:
+    """The first frame of the stamped preview, a PIL image."""
+    from PIL import Image
+
+    from ..media.video import read_frames
+
+    picture = Image.fromarray(next(read_frames(take.preview, 1)))
+    picture.thumbnail((SIDE, SIDE))
+    return picture

@@ -1,0 +1,170 @@
+"""A1111: no memory manager; the Stable Diffusion model is moved out for a job and back at its end."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..ports import Lent
+from . import Result
+from .places import (
+    bytes_of,
+    chosen_checkpoint,
+    device_name,
+    dropped,
+    lasting,
+    load_by_access,
+    no_checkpoint,
+    refusal,
+    title_of,
+)
+
+
+class A1111Place:
+    """See `ports.Place` and `places.WebUIPlace`."""
+
+    name = "a1111"
+
+    def __init__(self) -> None:
+        self._ours: list[Any] = []
+        self._moved: list[Any] = []
+
+    def run(self, task: Callable[[], Result]) -> Result:
+        """Here: any thread will do."""
+        return task()
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """See `WebUIPlace.visit`."""
+        try:
+            yield
+        finally:
+            try:
+                while self._ours:
+                    dropped(self._ours.pop())
+            finally:
+                self._bring_back()
+
+    def device(self) -> str | None:
+        """See `ports.Place.device`."""
+        return device_name(_devices().device)
+
+    def free_memory(self) -> int | None:
+        """See `ports.Place.free_memory`."""
+        import torch
+
+        device = torch.device(device_name(_devices().device))
+        if device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + unused + sum(bytes_of(model, device) for model in _loaded())
+
+    def vae(self) -> Lent:
+        """See `ports.Place.vae`."""
+        model = importlib.import_module("modules.sd_models").model_data.sd_model
+        module = getattr(model, "first_stage_model", None)
+        if module is None:
+            return no_checkpoint()
+        channels = getattr(model, "latent_channels", 4) or 4
+        why = refusal(channels, float(getattr(model, "scale_factor", 0.0)))
+        return Lent(None, why) if why else Lent(A1111Vae(model))
+
+    def clear(self, needed: int) -> None:
+        """See `ports.Place.clear`."""
+        if _devices().device.type != "cpu":
+            self._move_out()
+
+    def load(self, network: Any, working: int) -> None:
+        """See `ports.Place.load`."""
+        self.clear(bytes_of(network) + working)
+        self._ours.append(network)
+        network.to(self.device())
+
+    def unload(self, network: Any) -> None:
+        """See `ports.Place.unload`."""
+        self._ours = [each for each in self._ours if each is not network]
+        dropped(network)
+        _devices().torch_gc()
+
+    def ready_checkpoint(self) -> None:
+        """See `WebUIPlace.ready_checkpoint`."""
+        info = chosen_checkpoint()
+        self._bring_back()
+        load_by_access(info)
+
+    def _move_out(self) -> None:
+        """The WebUI's models, once in a job; a model under --medvram or --lowvram in its own way."""
+        models = importlib.import_module("modules.sd_models")
+        for model in _loaded():
+            if not any(model is moved for moved in self._moved):
+                self._moved.append(model)
+                with lasting():
+                    models.send_model_to_cpu(model)
+
+    def _bring_back(self) -> None:
+        """The model in use to the device; others wait in main memory, as the WebUI lets them."""
+        models = importlib.import_module("modules.sd_models")
+        moved, self._moved = self._moved, []
+        _devices().torch_gc()
+        for model in moved:
+            if model is models.model_data.sd_model:
+                with lasting():
+                    models.send_model_to_device(model)
+
+
+class A1111Vae:
+    """A `ports.Vae`: the network itself, so that the user's approximations (TAESD) have no part in it."""
+
+    def __init__(self, model: Any) -> None:
+        self.title = title_of(model)
+        self._model = model
+        self._module = model.first_stage_model
+
+    def encode(self, pictures: Any) -> Any:
+        """See `ports.Vae.encode`."""
+        return self._run(lambda given: self._module.encode(given).mode(), pictures)
+
+    def decode(self, latents: Any) -> Any:
+        """See `ports.Vae.decode`."""
+        return self._run(self._module.decode, latents)
+
+    def _run(self, call: Callable[[Any], Any], given: Any) -> Any:
+        """In the WebUI's numbers, or in float32 where those overflow; the numbers are left as they were."""
+        import torch
+
+        with lasting(), torch.autocast("cuda", enabled=False):
+            self._place()
+            kept = next(self._module.parameters()).dtype
+            done = self._called(call, given)
+            if kept != torch.float32 and not bool(torch.isfinite(done).all()):
+                self._module.float()
+                try:
+                    done = self._called(call, given)
+                finally:
+                    self._module.to(kept)
+            return done
+
+    def _called(self, call: Callable[[Any], Any], given: Any) -> Any:
+        dtype = next(self._module.parameters()).dtype
+        return call(given.to(_devices().device, dtype)).float()
+
+    def _place(self) -> None:
+        """To the device; --medvram and --lowvram do that in their own way when they are called."""
+        if not getattr(self._model, "lowvram", False):
+            self._module.to(_devices().device)
+
+
+def _devices() -> Any:
+    return importlib.import_module("modules.devices")
+
+
+def _loaded() -> list[Any]:
+    """Models that the WebUI keeps, on the device or in main memory."""
+    data = importlib.import_module("modules.sd_models").model_data
+    kept = list(getattr(data, "loaded_sd_models", ()))
+    if data.sd_model is not None and not any(data.sd_model is model for model in kept):
+        kept.append(data.sd_model)
+    return kept

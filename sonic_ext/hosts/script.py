@@ -1,0 +1,376 @@
+"""What a WebUI's own tabs get: the accordion, the buttons under the galleries, axes for its grid.
+
+Every hook of an always-visible script runs while the WebUI's queue lock is held, and the WebUI catches what a
+hook raises and shows it to nobody. So problems are told as the comment under the gallery and in the answer of
+the API (`Sonic error`), and the pictures, which are fine, stay.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, SonicError
+from ..ports import Progress, Silent
+
+if TYPE_CHECKING:
+    from ..app.one_click import Order
+    from ..app.send import Doors
+    from ..media.audio import Speech
+    from ..media.image import Portrait
+    from ..provenance.gate import Exported
+    from ..provenance.store import Take
+    from . import Host
+
+TITLE = "Sonic"
+"""Key in `alwayson_scripts`."""
+SEND = "🗣️"
+"""On the buttons under the galleries."""
+SEND_TOOLTIP = "Send the picture to the Sonic tab."
+
+BUTTONS = {
+    "txt2img_send_to_extras": "txt2img_send_to_sonic",
+    "img2img_send_to_extras": "img2img_send_to_sonic",
+    "extras_send_to_extras": "extras_send_to_sonic",
+}
+"""The WebUI's last button in the row under a gallery → ours, beside it. `javascript/sonic.js` knows ours."""
+PNG_INFO = ("pnginfo_image", "extras_tab", "pnginfo_send_to_sonic")
+"""PNG Info has no row of its own name: its picture, then its last button, then ours."""
+
+CHANGES = "sonic_changes"
+"""Attribute of a generation: settings that an axis of the grid decides."""
+DEPTH = 3
+"""How deep `holds_a_picture` looks."""
+
+_log = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Ask the WebUI for buttons under its galleries and for axes; called while its scripts are loaded."""
+    callbacks = importlib.import_module("modules.script_callbacks")
+    callbacks.on_after_component(Buttons())
+    callbacks.on_before_ui(add_axes)
+
+
+def doors() -> Doors | None:
+    """Where pictures can be sent to; None before the WebUI has built its img2img tab."""
+    from ..app.send import Doors
+
+    fields = _infotext_module().paste_fields
+    picture = fields.get("img2img", {}).get("init_img")
+    return None if picture is None else Doors(picture)
+
+
+def _infotext_module() -> Any:
+    """Of WebUIs since 1.8; older branches know it by its former name only."""
+    try:
+        return importlib.import_module("modules.infotext_utils")
+    except ImportError:
+        return importlib.import_module("modules.generation_parameters_copypaste")
+
+
+class Buttons:
+    """Adds *Send to Sonic* while the WebUI builds its page."""
+
+    def __init__(self) -> None:
+        self._in_png_info = False
+
+    def __call__(self, component: Any, **options: Any) -> None:
+        """Told of every component that was made, right after it was."""
+        name = options.get("elem_id") or getattr(component, "elem_id", None)
+        picture, last, ours = PNG_INFO
+        if name in BUTTONS:
+            self._tool(BUTTONS[name])
+        elif name == picture:
+            self._in_png_info = True
+        elif name == last and self._in_png_info:
+            self._in_png_info = False
+            importlib.import_module("gradio").Button("Send to Sonic", elem_id=ours)
+
+    def _tool(self, name: str) -> None:
+        button = importlib.import_module("modules.ui_components").ToolButton
+        button(SEND, elem_id=name, tooltip=SEND_TOOLTIP)
+
+
+def script_class(held_host: Callable[[], Host]) -> type:
+    """The class that the WebUI looks for in `scripts/`; its base exists only in a WebUI.
+
+    Args:
+        held_host: the host as it is inside hooks, where the queue lock is held already.
+    """
+    scripts = importlib.import_module("modules.scripts")
+
+    class Sonic(scripts.Script):  # type: ignore[misc, name-defined]
+        """Animates what txt2img and img2img make."""
+
+        def title(self) -> str:
+            """Name of the script, here and in requests."""
+            return TITLE
+
+        def show(self, is_img2img: bool) -> Any:
+            """In both tabs, always."""
+            return scripts.AlwaysVisible
+
+        def ui(self, is_img2img: bool) -> list[Any]:
+            """The controls; an explanation in their place where something is missing."""
+            try:
+                from ..app.one_click import Accordion, infotext_names
+
+                tab = "img2img" if is_img2img else "txt2img"
+                accordion = Accordion(f"script_{tab}_sonic", held_host().defaults())
+            except (SonicError, ImportError) as problem:
+                _log.error("the accordion Sonic cannot be built", exc_info=problem)
+                from ..app import missing
+
+                missing.accordion(problem)
+                return []
+            self.infotext_fields = accordion.pasted
+            self.paste_field_names = infotext_names()
+            return accordion.components
+
+        def process(self, p: Any, *values: Any) -> None:
+            """Before the pictures are made: the settings go into their infotext."""
+            from ..app.one_click import infotext
+
+            order, _ = _ordered(held_host(), p, values)
+            if order is not None:
+                p.extra_generation_params.update(infotext(order))
+
+        def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
+            """After all of them are made: remember the synthetic ones, animate what was asked for."""
+            after_generation(held_host(), p, processed, values)
+
+    return Sonic
+
+
+def after_generation(host: Host, p: Any, processed: Any, values: Sequence[Any]) -> None:
+    """Remember what is synthetic, animate what was asked for, say what came of it."""
+    told = Told(processed)
+    try:
+        remember(p, processed, values)
+    except Exception as problem:
+        told.problem(_as_error(problem))
+    order, refusal = _ordered(host, p, values)
+    if refusal is not None:
+        told.problem(refusal)
+    if order is not None:
+        try:
+            _animate(host, order, p, processed, told)
+        except Exception as error:
+            told.problem(_as_error(error))
+    told.write()
+
+
+class Told:
+    """What the user is told under the gallery and an API client in the answer."""
+
+    def __init__(self, processed: Any) -> None:
+        self._processed = processed
+        self._sentences: list[str] = []
+        self._errors: list[str] = []
+        self._takes: dict[int, str] = {}
+        self._videos: dict[int, str] = {}
+
+    def problem(self, error: SonicError, picture: int | None = None) -> None:
+        """An error; `picture` counts from 0 where it belongs to one of several."""
+        where = "" if picture is None else f"Picture {picture + 1}: "
+        self._errors.append(f"{where}{error}")
+        self._sentences.append(f"Sonic error: {where}{error}")
+
+    def finished(self, picture: int, take: Take, exported: Exported | None) -> None:
+        """A video of the picture, counted from 0."""
+        self._takes[picture] = take.id
+        if exported is None:
+            said = f"{take.id} waits in the tab Sonic under History for consent."
+        else:
+            self._videos[picture] = exported.path.name
+            said = f"exported as {exported.path}."
+        self._sentences.append(f"Sonic video of picture {picture + 1}: {said}")
+
+    def write(self) -> None:
+        """Into comments, infotexts and parameters."""
+        done = self._processed
+        count = 1 + max((*self._takes, 0))
+        named = {"Sonic id": self._takes, "Sonic video": self._videos}
+        extra = {key: _listed(found, count) for key, found in named.items() if found}
+        if self._errors:
+            extra["Sonic error"] = " ".join(self._errors)
+        done.extra_generation_params.update(extra)
+        for picture in self._takes:
+            self._add_to_infotext(picture)
+        if self._sentences:
+            done.comments = "\n".join(filter(None, [done.comments.rstrip("\n"), *self._sentences]))
+
+    def _add_to_infotext(self, picture: int) -> None:
+        done = self._processed
+        place = done.index_of_first_image + picture
+        if place >= len(done.infotexts):
+            return
+        more = f", Sonic id: {self._takes[picture]}"
+        if picture in self._videos:
+            more += f", Sonic video: {self._videos[picture]}"
+        first = done.info == done.infotexts[place]
+        done.infotexts[place] += more
+        if first:
+            done.info = done.infotexts[place]
+
+
+def _listed(found: Mapping[int, str], count: int) -> str:
+    """One name for each picture, `-` for those without; no list where there is only the first."""
+    return ", ".join(found.get(picture, "-") for picture in range(count))
+
+
+def _ordered(host: Host, p: Any, values: Sequence[Any]) -> tuple[Order | None, SonicError | None]:
+    """What was asked for, or why it cannot be done."""
+    from ..app.one_click import order_from
+
+    try:
+        return order_from(values, host.defaults(), getattr(p, CHANGES, {})), None
+    except Exception as problem:
+        return None, _as_error(problem)
+
+
+def _animate(host: Host, order: Order, p: Any, processed: Any, told: Told) -> None:
+    from ..media.audio import read_speech
+
+    with order.voice_file() as voice:
+        speech = read_speech(voice)
+        for number, picture in enumerate(_pictures(p, processed, order.each)):
+            try:
+                take, exported = _one(host, order, speech, picture, number)
+            except Cancelled as stopped:
+                told.problem(stopped)
+                return
+            except Exception as problem:
+                told.problem(_as_error(problem), number)
+            else:
+                told.finished(number, take, exported)
+
+
+def _one(host: Host, order: Order, speech: Speech, picture: Any, number: int) -> tuple[Take, Exported | None]:
+    """Animate one picture; export the video where there is consent."""
+    from .. import pipeline
+    from ..app.exporting import export_from
+
+    portrait = _portrait(picture, f"picture-{number + 1}.png")
+
+    def task(progress: Progress) -> Take:
+        return pipeline.animate(portrait, speech, order.settings, progress=progress, place=host.place)
+
+    take = host.work(Silent(), task)
+    return take, export_from(host, take, order.consent) if order.consent else None
+
+
+def _pictures(p: Any, processed: Any, each: bool) -> list[Any]:
+    """The generated pictures, without a grid before them or a control picture behind them."""
+    first = processed.index_of_first_image
+    count = p.n_iter * p.batch_size if each else 1
+    return list(processed.images[first : first + count])
+
+
+def remember(p: Any, processed: Any, values: Sequence[Any] = ()) -> None:
+    """Write the pixels of synthetic pictures to the ledger, so that they are known when they come back.
+
+    txt2img makes nobody's face, unless another script was given a picture (a face swap, a reference).
+    img2img does so only if every picture that it began with is known.
+    """
+    ours = {id(value) for value in values}
+    given = [value for value in getattr(p, "script_args", None) or () if id(value) not in ours]
+    sources = getattr(p, "init_images", None)
+    if holds_a_picture(given):
+        return
+    from ..provenance.consent import Ledger
+
+    ledger = Ledger()
+    if sources and not all(ledger.is_synthetic(_pixels(source)) for source in sources):
+        return
+    made = "img2img" if sources else "txt2img"
+    for digest in {found for picture in _pictures(p, processed, True) for found in _digests(picture)}:
+        ledger.remember_synthetic(digest, made)
+
+
+def _digests(picture: Any) -> Iterator[str]:
+    """Of the picture, and of its file where that holds other pixels (JPEG, hidden infotext)."""
+    yield _pixels(picture)
+    saved = str(getattr(picture, "already_saved_as", "") or "").partition("?")[0]
+    if saved and Path(saved).is_file():
+        from ..media.image import read_portrait
+
+        try:
+            yield read_portrait(saved).pixel_sha256
+        except SonicError as problem:  # smaller than any face: nothing to remember
+            _log.debug("%s is not remembered: %s", saved, problem)
+
+
+def _pixels(picture: Any) -> str:
+    import numpy as np
+
+    from ..media.image import pixel_digest
+
+    return pixel_digest(np.asarray(picture.convert("RGB")))
+
+
+def _portrait(picture: Any, name: str) -> Portrait:
+    import numpy as np
+
+    from ..media.image import from_array
+
+    return from_array(np.asarray(picture.convert("RGB")), name)
+
+
+def holds_a_picture(value: Any, depth: int = DEPTH) -> bool:
+    """Whether an argument of another script holds a picture, however it is wrapped."""
+    kind = type(value)
+    if "Image" in kind.__name__ or kind.__name__ == "ndarray":
+        return True
+    if isinstance(value, str):
+        return value.startswith("data:image/")
+    if depth == 0 or isinstance(value, (bytes, int, float, type(None))):
+        return False
+    if isinstance(value, Mapping):
+        inside: Sequence[Any] = list(value.values())
+    elif isinstance(value, (list, tuple, set)):
+        inside = list(value)
+    else:
+        inside = list(getattr(value, "__dict__", {}).values())
+    return any(holds_a_picture(each, depth - 1) for each in inside)
+
+
+def add_axes() -> None:
+    """Give the WebUI's X/Y/Z plot an axis for each main setting."""
+    grid = next((module for name, module in _loaded() if name == "xyz_grid.py"), None)
+    if grid is None:
+        return
+    from ..app.one_click import main_specs
+
+    known = {option.label for option in grid.axis_options}
+    for name, (spec, kind) in main_specs().items():
+        label = f"[{TITLE}] {spec.label}"
+        if label not in known:  # a reload of the page keeps the module
+            choices = (lambda values: lambda: list(values))(map(str, spec.choices)) if spec.choices else None
+            grid.axis_options.append(grid.AxisOption(label, kind, _setter(name), choices=choices))
+
+
+def _setter(name: str) -> Callable[[Any, Any, Any], None]:
+    """What the grid calls with the generation of a cell and the value of the axis there."""
+
+    def apply(p: Any, value: Any, _: Any) -> None:
+        setattr(p, CHANGES, {**getattr(p, CHANGES, {}), name: value})
+
+    return apply
+
+
+def _loaded() -> Iterator[tuple[str, Any]]:
+    """File name and module of every script that the WebUI has loaded."""
+    for data in getattr(sys.modules["modules.scripts"], "scripts_data", ()):
+        yield Path(data.path).name, data.module
+
+
+def _as_error(problem: Exception) -> SonicError:
+    from ..app.html import as_error
+
+    return as_error(problem)
