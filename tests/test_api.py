@@ -501,6 +501,8 @@ class Painter:
         progress.report(Step("painting", 1, 1))
         encoded = io.BytesIO()
         Image.open(PORTRAIT).save(encoded, "PNG")
+        if self.synthetic:
+            Ledger().remember_synthetic(read_portrait(PORTRAIT).pixel_sha256, "txt2img")
         return [MadePortrait(encoded.getvalue(), "a portrait\nSteps: 1", self.synthetic)]
 
 
@@ -527,7 +529,6 @@ class TestInsideAWebUI:
             assert (found["portrait_synthetic"], found["infotext"]) == (True, "a portrait\nSteps: 1")
             assert Store().load(found["take"]["id"]).settings.label_place == "bottom_left"
         assert host.painter.asked == [({"prompt": "a face", "steps": 1}, None)]
-        assert Ledger().is_synthetic(read_portrait(PORTRAIT).pixel_sha256)
         assert uploads(sonic_home) == []
 
     def test_picture_of_somebody_stays_one(self, outputs: Path) -> None:
@@ -696,6 +697,35 @@ class TestPassword:
     def test_every_user_gets_in(self, locked: Client) -> None:
         you = Client(locked.port, locked.app, locked.register, "you:other")
         assert you.get("/weights").status == 200
+
+
+def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
+    """WebUIs look into every answer and catch what is raised; ours must pass unchanged."""
+    with serving(Standalone(outputs, {"me": "secret"}), around=webuis_middleware) as client:
+        made = adopt_clip(Store(), clip, frames=2)
+        job = client.register.submit(lambda progress, task: task(progress), lambda _: made)
+        assert job.over.wait(PATIENCE)
+        part = client.get(f"/animations/{job.id}/preview", Range="bytes=1-9")
+        assert (part.status, part.body) == (206, made.preview.read_bytes()[1:10])
+        assert client.post("/animations", {}).refusal() == (422, "BadInput")
+        big = {"video": base64.b64encode(bytes(3_000_000)).decode()}
+        assert client.post("/verify", big).refusal() == (422, "BadVideo")
+        assert Client(client.port, client.app, client.register).get("/settings").status == 401
+
+
+def webuis_middleware(app: Any) -> None:
+    """As WebUIs have them: compression, and a function around every call."""
+    from fastapi.middleware.gzip import GZipMiddleware
+    from fastapi.responses import JSONResponse
+
+    @app.middleware("http")
+    async def log(request: Any, call_next: Any) -> Any:
+        try:
+            return await call_next(request)
+        except Exception as error:
+            return JSONResponse({"error": "theirs", "detail": str(error)}, 500)
+
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
 
 
 METHODS = {

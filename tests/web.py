@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,17 @@ class Client:
 
 
 @contextlib.contextmanager
-def serving(host: Host, *, limit: int = MAX_BODY, register: Register | None = None) -> Iterator[Client]:
+def serving(
+    host: Host,
+    *,
+    limit: int = MAX_BODY,
+    register: Register | None = None,
+    around: Callable[[fastapi.FastAPI], None] = lambda app: None,
+) -> Iterator[Client]:
     """The API of a host; at the end every job is stopped and every thread gone."""
     before, register = set(threading.enumerate()), register or Register()
     app = fastapi.FastAPI()
+    around(app)
     api.mount(app, host, register, limit=limit)
     config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)

@@ -73,17 +73,12 @@ class Order:
 
     def generate(self, wanted: Generation, job: Job, progress: Progress) -> Take:
         """Have the WebUI make the portrait, then the take, in the same turn."""
-        from ..media.image import read_portrait
-        from ..provenance.consent import Ledger
-
         pictures = portraits_of(self.host, wanted.source).make(wanted.parameters, wanted.start, progress)
         if not pictures:
             raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
         made = pictures[0]
         job.made_from(made.infotext)
         path = uploads.kept(self.folder, "generated.png", made.png)
-        if made.synthetic:
-            Ledger().remember_synthetic(read_portrait(path).pixel_sha256, wanted.source)
         return self.animate(path, progress)
 
 
