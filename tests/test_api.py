@@ -756,6 +756,11 @@ class TestDescription:
         assert found == {f"/sonic/v1{path}": methods for path, methods in METHODS.items()}
         assert client.app.openapi()["paths"] == told["paths"]
 
+    def test_the_docs_name_every_route(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+        named = set(re.findall(r"^\| `(\w+) (/\S+)`", text, re.MULTILINE))
+        assert named == {(each.upper(), path) for path, methods in METHODS.items() for each in methods}
+
     def test_every_operation_is_complete(self, told: Any) -> None:
         operations = [each for path in told["paths"].values() for each in path.values()]
         assert len({each["operationId"] for each in operations}) == len(operations)

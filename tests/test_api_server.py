@@ -6,6 +6,8 @@ import base64
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from sonic_ext.app.credentials import VARIABLE, credentials
 from sonic_ext.errors import BadSetting
 
 ROOT = Path(__file__).parents[1]
+BASH = shutil.which("bash") if os.name == "posix" else None
 WITHOUT_GRADIO = (
     "import sys; sys.modules['gradio'] = None; from sonic_ext.app.cli import main; sys.exit(main())"
 )
@@ -90,6 +93,26 @@ def test_beside_the_page(tmp_path: Path) -> None:
         assert ask(f"{url}sonic/v1/nothing", "you:two")[0] == 404
         for foreign in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
             assert ask(f"{url}sonic/v1/weights", "you:two", **foreign)[0] == 403
+
+
+@pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="needs bash and curl")
+def test_examples_of_the_docs_run(tmp_path: Path) -> None:
+    for name in ("portrait.jpg", "speech.wav"):
+        shutil.copy(ROOT / "sonic_ext" / "assets" / "example" / name, tmp_path)
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.M | re.S)
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--api-auth", "me:secret") as url:
+        done = subprocess.run(
+            [str(BASH), "-euo", "pipefail", "-c", block],
+            cwd=tmp_path,
+            env=os.environ | {"API": f"{url}sonic/v1", "AUTH": "me:secret"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"verdict":"intact"' in done.stdout
+    assert (tmp_path / "video.mp4").read_bytes()[4:8] == b"ftyp"
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
