@@ -184,6 +184,17 @@ class TestTheWholeWay:
         assert again.refusal() == (409, "WrongTime")
         assert uploads(sonic_home) == []
 
+    @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux to count open files")
+    def test_no_file_stays_open(self, client: Client) -> None:
+        seen = []
+        for _ in range(3):  # what the first one opens for good is no leak
+            found = client.ended(client.begin(**SOURCE, consent=CONSENT))
+            assert client.get(found["export"]["video"], Range="bytes=0-9").status == 206
+            client.ask("DELETE", f"/animations/{found['id']}")
+            seen.append({path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()})
+        regular = [{path for path in each if path.is_file()} for each in seen]
+        assert regular[2] <= regular[0]
+
     def test_face_that_is_not_there(self, client: Client, sonic_home: Path) -> None:
         grey = io.BytesIO()
         Image.new("RGB", (300, 300), "grey").save(grey, "PNG")
