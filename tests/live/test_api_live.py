@@ -91,7 +91,7 @@ def test_a_portrait_from_words_is_known_as_synthetic(webui: Client, speech: Path
     if found["state"] == "done":
         assert found["portrait_synthetic"] is False
     else:
-        assert "face" in found["error"]["message"].lower()
+        assert "face" in found["error"]["detail"].lower()
 
 
 def test_words_alone_make_a_portrait(webui: Client, speech: Path) -> None:
