@@ -422,7 +422,8 @@ def test_defaults_are_settings(a1111: WebUI) -> None:
 def page(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     """The settings page as it is added; gradio's part is a name."""
     components = SimpleNamespace(Dropdown="dropdown", Slider="slider")
-    monkeypatch.setitem(sys.modules, "gradio", components)  # type: ignore[arg-type]
+    compat = SimpleNamespace(gr=components)
+    monkeypatch.setitem(sys.modules, "sonic_ext.app.compat", compat)  # type: ignore[arg-type]
     for name in ("SONIC_MODELS", "SONIC_C2PA_CERT", "SONIC_C2PA_KEY", "SONIC_RETENTION_DAYS"):
         monkeypatch.setenv(name, "")
     options._at_start.cache_clear()

@@ -107,13 +107,14 @@ def add() -> None:
 
 
 def _info(option: Option, shared: Any) -> Any:
-    gradio = importlib.import_module("gradio")
+    from ..app.compat import gr
+
     component: Any = None
     arguments: dict[str, Any] = {}
     if option.choices:
-        component, arguments = gradio.Dropdown, {"choices": list(option.choices)}
+        component, arguments = gr.Dropdown, {"choices": list(option.choices)}
     elif option.high:
-        component, arguments = gradio.Slider, {"minimum": option.low, "maximum": option.high, "step": 1}
+        component, arguments = gr.Slider, {"minimum": option.low, "maximum": option.high, "step": 1}
     elif option.path:
         arguments = dict(getattr(shared, "hide_dirs", None) or {})  # the user may have hidden all such fields
     info = shared.OptionInfo(
