@@ -100,6 +100,12 @@ class Ticker:
         if self._progress.cancelled():
             raise Cancelled
 
+    def show(self, stamped: np.ndarray) -> None:
+        """Hand a stamped frame to a progress that has a picture beside its bar."""
+        show = getattr(self._progress, "show", None)
+        if show is not None:
+            show(stamped)
+
 
 def frame_count(seconds: float, fps: int) -> int:
     """Frames that cover `seconds` of sound: the last spoken sound is kept, at least one frame."""
@@ -211,7 +217,7 @@ def _record(
     settings: Settings,
     animation: Animation,
     count: int,
-    tick: Tick,
+    tick: Ticker,
 ) -> Offset | None:
     """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
     width, height, fps = scene.width, scene.height, settings.fps
@@ -226,7 +232,9 @@ def _record(
 
         def write(frame: np.ndarray, index: int) -> None:
             label.draw(frame, index)
-            small.write(cv2.cvtColor(stamp.frame(frame), cv2.COLOR_RGB2YUV_I420))
+            stamped = stamp.frame(frame)
+            small.write(cv2.cvtColor(stamped, cv2.COLOR_RGB2YUV_I420))
+            tick.show(stamped)
             planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
             mark.embed(planes[:height], index)
             video.write(planes)

@@ -32,7 +32,11 @@ class Step:
 
 
 class Progress(Protocol):
-    """Shows steps and may ask the work to stop."""
+    """Shows steps and may ask the work to stop.
+
+    One that also has `show(picture)` is given every frame of the stamped preview, uint8 RGB
+    [height, width, 3], as soon as it is made; it must return at once, too.
+    """
 
     def report(self, step: Step) -> None:
         """Show a step. Called often; must return at once."""

@@ -192,9 +192,27 @@ def test_live_preview_shows_a_picture_a_second(a1111: WebUI) -> None:
     now = [0.0]
     mirror = Mirror(Silent(), a1111.state, lambda: now[0])
     for now[0] in (0.0, 0.5, 1.2):
-        mirror.show(lambda: f"at {now[0]}")
+        mirror.show(np.full((4, 6, 3), round(10 * now[0]), np.uint8))
     assert a1111.state.id_live_preview == 2
-    assert a1111.state.current_image == "at 1.2"
+    assert a1111.state.current_image.size == (6, 4)
+    assert a1111.state.current_image.getpixel((0, 0)) == (12, 12, 12)
+
+
+def test_a_video_shows_itself_stamped_while_it_is_made(a1111: WebUI) -> None:
+    from sonic_ext import pipeline
+
+    example = ROOT / "sonic_ext" / "assets" / "example"
+    settings = {"engine": "preview", "min_resolution": 256, "duration": 0.2, "duration_policy": "trim"}
+    host = webui.host()
+    take = host.work(
+        Silent(),
+        lambda progress: pipeline.animate(
+            example / "portrait.jpg", example / "speech.wav", settings, progress=progress, place=host.place
+        ),
+    )
+    assert take.frames == 5
+    assert min(a1111.state.current_image.size) == 256
+    assert a1111.moves == []  # a preview does not touch the WebUI's models
 
 
 def test_the_page_can_ask_for_a_job_by_its_task(ui: WebUI) -> None:

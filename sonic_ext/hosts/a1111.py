@@ -108,7 +108,8 @@ class A1111Place:
         """The model in use to the device; others wait in main memory, as the WebUI lets them."""
         models = importlib.import_module("modules.sd_models")
         moved, self._moved = self._moved, []
-        _devices().torch_gc()
+        if moved:
+            _devices().torch_gc()
         for model in moved:
             if model is models.model_data.sd_model:
                 with lasting():

@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled
 from ..ports import Progress, Step
+
+if TYPE_CHECKING:
+    import numpy as np
 
 POLL = 0.2
 """Seconds between two looks at whether a waiting job was cancelled."""
@@ -104,16 +107,15 @@ class Mirror:
         )
         return self._stopped
 
-    def show(self, picture: Callable[[], Any]) -> None:
-        """Put a picture beside the bar, at most one in `SHOWN_EVERY` seconds.
-
-        Args:
-            picture: makes a PIL image; asked only where it will be shown.
-        """
+    def show(self, picture: np.ndarray) -> None:
+        """Put a stamped frame beside the bar, at most one in `SHOWN_EVERY` seconds."""
         now = self._clock()
-        if now - self._shown >= SHOWN_EVERY:
-            self._shown = now
-            self._state.assign_current_image(picture())
+        if now - self._shown < SHOWN_EVERY:
+            return
+        from PIL import Image
+
+        self._shown = now
+        self._state.assign_current_image(Image.fromarray(picture))
 
 
 def in_words(step: Step) -> str:
