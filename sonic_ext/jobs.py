@@ -95,11 +95,13 @@ class Status:
 class Job:
     """One animation; a `Progress` for whoever makes it. Safe to use from several threads."""
 
-    def __init__(self, origin: str = "api") -> None:
+    def __init__(self, origin: str = "api", task_id: str = "") -> None:
         self.id = secrets.token_hex(16)
         """Nobody guesses it."""
         self.origin = origin
         """Who asked: api, page or script."""
+        self.task_id = task_id
+        """The WebUI's name for it, of the form `task(…)`, by which its page asks for the progress."""
         self.created = _now()
         """UTC."""
         self.over = threading.Event()
@@ -290,7 +292,7 @@ class Register:
         with self._lock:
             if len(self._line) >= self._waiting:
                 raise Busy(
-                    f"{len(self._line)} videos are waiting already.", "Try again when some of them are made."
+                    f"Too many videos are waiting: {len(self._line)}.", "Try again when some are made."
                 )
             self._add(job)
             self._line[job.id] = entry

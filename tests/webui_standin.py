@@ -258,7 +258,8 @@ def _modules(tmp_path: Path) -> WebUI:
     data = SimpleNamespace(sd_model=None, loaded_sd_models=[])
     callbacks: dict[str, list[Any]] = {}
     names = ("shared", "call_queue", "progress", "sd_models", "sd_samplers", "processing", "devices")
-    modules = {f"modules.{name}": ModuleType(f"modules.{name}") for name in (*names, "script_callbacks")}
+    more = ("script_callbacks", "infotext_utils")
+    modules = {f"modules.{name}": ModuleType(f"modules.{name}") for name in (*names, *more)}
     modules |= {
         "modules.paths_internal": ModuleType("modules.paths_internal"),
         "modules": ModuleType("modules"),
@@ -277,6 +278,7 @@ def _modules(tmp_path: Path) -> WebUI:
         sd_model=None,
     )
     _fill(modules["modules.call_queue"], queue_lock=lock)
+    _fill(modules["modules.infotext_utils"], paste_fields={})
     _fill(modules["modules.progress"], **_tasks())
     _fill(modules["modules.paths_internal"], data_path=str(tmp_path / "webui"))
     _fill(modules["modules.script_callbacks"], **_callbacks(callbacks))

@@ -19,11 +19,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 
 from .. import __version__
-from ..errors import NotFound, SonicError
+from ..errors import NotFound, SonicError, WrongTime
 from ..jobs import Job, Register
 from ..settings import PRESETS
 from . import answers, orders, schemas, uploads
-from .door import MAX_BODY, Password, not_finished, nothing_here, route_class
+from .door import MAX_BODY, Password, nothing_here, route_class
 from .ranged import ranged
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Animations:
         """Small, and stamped on every frame: it may be shown before anybody consents."""
         take = self._register.find(id).status.take
         if take is None:
-            raise not_finished("preview")
+            raise WrongTime("There is no preview yet.", "Wait until its state is done.")
         return _served(take.preview, request)
 
     def export(self, id: str, request: Request, body: schemas.ExportRequest | None = None) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Animations:
         """After its export only."""
         exported = self._register.find(id).status.exported
         if exported is None:
-            raise not_finished("exported video")
+            raise WrongTime("The video was not exported.", "Export it first: POST …/export, with consent.")
         return _served(exported.path, request)
 
     def _export(self, given: schemas.SonicConsent, folder: Path) -> Callable[[Take], Exported]:

@@ -13,14 +13,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic
 from starlette.requests import ClientDisconnect
 
-from ..errors import NotFound, SonicError, TooLarge, WrongTime
+from ..errors import BadInput, NotFound, SonicError, TooLarge
 from ..jobs import as_error
 
 if TYPE_CHECKING:
@@ -115,17 +115,33 @@ def _media_type(request: Request) -> str:
 
 
 async def _taken(request: Request, limit: int) -> Request:
-    """The request with its body read, as long as it is not longer than `limit` bytes.
+    """The request with its body read: at most `limit` bytes, a JSON object or nothing.
 
     Raises:
         TooLarge: it says so, before anything is read, or it turns out so.
+        BadInput: not JSON, or something else than an object.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     counted = Request(request.scope, _Counted(request.receive, limit))
-    await counted.body()
+    if await counted.body():
+        _require_object(await _parsed(counted))
     return counted
+
+
+async def _parsed(request: Request) -> Any:
+    """What the body says; the request keeps it for the route."""
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        raise BadInput("The body is not JSON.", "Send a JSON object.") from None
+
+
+def _require_object(value: Any) -> None:
+    """Left to pydantic, an empty list would pass for an object in one of its majors."""
+    if not isinstance(value, dict):
+        raise BadInput("The body is not an object.", "Send a JSON object.")
 
 
 class _Counted:
@@ -164,8 +180,6 @@ def answer_of(error: Exception) -> Response:
         return problem(error.http_status, type(error).__name__, error.message, error.hint)
     if isinstance(error, RequestValidationError):
         return problem(422, "BadInput", *in_words(error.errors()[0]))
-    if isinstance(error, HTTPException):
-        return problem(error.status_code, "BadInput", "The body cannot be read.", "Send a JSON object.")
     if isinstance(error, ClientDisconnect):
         return problem(400, "BadInput", "The request ended before its body did.", "Send it again.")
     return answer_of(as_error(error))
@@ -181,9 +195,7 @@ def error_values(error: SonicError) -> dict[str, Any]:
 def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
     """Detail and hint for one finding of pydantic's: the same for both of its majors."""
     kind = str(found["type"])
-    name = ".".join(str(part) for part in found["loc"] if part != "body") or "The body"
-    if "json" in kind:
-        return "The body is not JSON.", "Send a JSON object."
+    name = ".".join(str(part) for part in found["loc"] if part != "body")
     if "missing" in kind:
         return f"{name} is missing.", _DESCRIBED
     if "extra" in kind:
@@ -197,12 +209,7 @@ def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
 
 def nothing_here(request: Request) -> Response:
     """For paths and methods that are not part of the API."""
-    raise NotFound(f"There is no {request.method} {request.url.path}.", _DESCRIBED)
-
-
-def not_finished(what: str) -> WrongTime:
-    """For what is asked for too early."""
-    return WrongTime(f"There is no {what} yet.", "Ask for the animation's state, and wait until it is done.")
+    raise NotFound(f"There is no {request.method} {request.url.path}.", "See /sonic/v1/openapi.json.")
 
 
 def _plain(text: str) -> str:

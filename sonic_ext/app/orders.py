@@ -38,13 +38,13 @@ class Generation:
     """The picture file that img2img begins with."""
 
     @classmethod
-    def read(cls, source: str, given: Mapping[str, Any]) -> Generation:
+    def read(cls, source: str, given: Any) -> Generation:
         """From a request.
 
         Raises:
-            BadInput: img2img without one picture in base64.
+            BadInput: no object, or img2img without one picture in base64.
         """
-        rest = dict(given)
+        rest = dict(_object(source, given))
         if source == "txt2img":
             return cls(source, rest, None)
         pictures = rest.pop("init_images", None)
@@ -73,17 +73,12 @@ class Order:
 
     def generate(self, wanted: Generation, job: Job, progress: Progress) -> Take:
         """Have the WebUI make the portrait, then the take, in the same turn."""
-        from ..media.image import read_portrait
-        from ..provenance.consent import Ledger
-
         pictures = portraits_of(self.host, wanted.source).make(wanted.parameters, wanted.start, progress)
         if not pictures:
             raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
         made = pictures[0]
         job.made_from(made.infotext)
         path = uploads.kept(self.folder, "generated.png", made.png)
-        if made.synthetic:
-            Ledger().remember_synthetic(read_portrait(path).pixel_sha256, wanted.source)
         return self.animate(path, progress)
 
 
@@ -116,13 +111,14 @@ def task_of(body: schemas.AnimationRequest, order: Order, job: Job) -> Task:
     return partial(order.generate, Generation.read(source, getattr(body, source)), job)
 
 
-def settings_of(host: Host, given: Mapping[str, Any]) -> Settings:
+def settings_of(host: Host, given: Any) -> Settings:
     """What the user chose in the WebUI, changed by what the request says.
 
     Raises:
+        BadInput: no object.
         BadSetting: an unknown name, or a value that does not fit.
     """
-    _require_text(given)
+    _require_text(_object("settings", given))
     return Settings.from_mapping({**host.defaults(), **given})
 
 
@@ -220,6 +216,12 @@ def _require_meant(named: str, *hashes: str) -> None:
         raise ConsentMissing(
             "The consent is for another portrait.", f"The file of this one has SHA-256 {hashes[0]}."
         )
+
+
+def _object(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(f"{name} is not an object.", "The fields are described in /sonic/v1/openapi.json.")
+    return value
 
 
 def _require_text(values: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What goes over the wire: bodies of requests and answers, for pydantic 1 and 2 alike.
 
-Settings and the WebUI's own parameters are checked where they are known; here they are only described.
+Settings and the WebUI's own parameters are checked where they are known; here they are only described. Their
+type is `Any`, because pydantic 1 takes a list for a dictionary.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _settings() -> Any:
     return Field(
         default_factory=dict,
         description="What differs from the defaults; see GET /sonic/v1/settings.",
-        **_extra(properties=properties, additionalProperties=False),
+        **_extra(type="object", properties=properties, additionalProperties=False),
     )
 
 
@@ -77,6 +78,7 @@ def _generated(what: str) -> Any:
         None,
         description=f"{what}: parameters as the WebUI's own API takes them; only inside a WebUI.",
         **_extra(
+            type="object",
             properties={
                 "prompt": {"type": "string"},
                 "negative_prompt": {"type": "string"},
@@ -126,10 +128,10 @@ class AnimationRequest(SonicRequest):
     """A portrait, from one of three sources, and a voice."""
 
     portrait: StrictStr | None = _file("A picture with one clear face")
-    txt2img: dict[str, Any] | None = _generated("A portrait from words")
-    img2img: dict[str, Any] | None = _generated("A portrait from init_images[0], in base64")
+    txt2img: Any = _generated("A portrait from words")
+    img2img: Any = _generated("A portrait from init_images[0], in base64")
     audio: StrictStr = _file("Speech, or a video with speech", ...)
-    settings: dict[str, Any] = _settings()
+    settings: Any = _settings()
     consent: SonicConsent | None = Field(
         None, description="Given here, the video is exported as soon as it is made."
     )
@@ -146,7 +148,7 @@ class PreflightRequest(SonicRequest):
 
     portrait: StrictStr = _file("A picture with one clear face", ...)
     audio: StrictStr = _file("Speech, or a video with speech", ...)
-    settings: dict[str, Any] = _settings()
+    settings: Any = _settings()
 
 
 class VerifyRequest(SonicRequest):

@@ -82,10 +82,10 @@ def serve(
 
 def page_app(host: Host, jobs: Jobs, register: Register) -> Application:
     """Page and API as an ASGI application, guarded."""
-    app = _api(host, register, "standalone")
     with _hub_left_alone():
         from . import compat, tab
 
+    app = _api(host, register, "standalone")
     blocks = tab.build(host, jobs)
     compat.queue(blocks, tab.AT_ONCE)
     compat.mount(app, blocks, allowed=[host.outputs()], blocked=[private_home()])

@@ -1,0 +1,814 @@
+"""The HTTP API on a real socket, with the real pipeline, gate and ledger.
+
+The same file runs with pydantic 1 and 2, see requirements/.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import io
+import re
+import stat
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_takes import adopt_clip, record_clip
+from PIL import Image
+from spoken import MEDIA, one_minute, one_second
+
+pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
+pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+from web import PATIENCE, Answer, Client, b64, serving
+
+from sonic_ext.errors import BadInput
+from sonic_ext.hosts import MadePortrait
+from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.media.image import read_portrait
+from sonic_ext.ports import Progress, Step
+from sonic_ext.provenance.consent import NOTICE, Ledger
+from sonic_ext.provenance.store import Store, Take
+from sonic_ext.settings import PRESETS, Settings, describe
+
+EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"
+PORTRAIT = EXAMPLE / "portrait.jpg"
+OTHER = MEDIA / "portrait_02.jpg"
+QUICK = {
+    "engine": "preview",
+    "min_resolution": 256,
+    "duration": 0.4,
+    "duration_policy": "trim",
+    "lip_sync_calibration": False,
+}
+CONSENT = {"face": "synthetic", "voice": "synthetic"}
+SOURCE = {"portrait": b64(PORTRAIT), "audio": b64(EXAMPLE / "speech.wav"), "settings": QUICK}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """Where videos go."""
+    return tmp_path / "out puts"
+
+
+class Moving(Standalone):
+    """A host whose outputs folder is another one in every test."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self.folder = Path()
+
+    def outputs(self) -> Path:
+        """This test's."""
+        return Standalone(self.folder).outputs()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Client, Moving]]:
+    """An API that serves many tests, one after the other."""
+    host = Moving()
+    with serving(host) as opened:
+        yield opened, host
+
+
+@pytest.fixture
+def client(running: tuple[Client, Moving], outputs: Path) -> Iterator[Client]:
+    """An open API, without a job; none of its threads outlives the test."""
+    opened, host = running
+    host.folder = outputs
+    yield opened
+    opened.register.stop_all(PATIENCE)
+    for job in opened.register.jobs():
+        opened.register.forget(job)
+    for thread in threading.enumerate():
+        if thread.name == "sonic-jobs":
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A marked master and a preview that no engine drew."""
+    folder = tmp_path_factory.mktemp("clip")
+    record_clip(folder, Settings(), 2)
+    return folder
+
+
+@pytest.fixture
+def take(clip: Path) -> Take:
+    """In this test's store."""
+    return adopt_clip(Store(), clip, frames=2)
+
+
+@pytest.fixture
+def made(client: Client, take: Take) -> str:
+    """Id of an animation that is done, as if the page had made it."""
+    job = client.register.submit(lambda progress, task: task(progress), lambda _: take, origin="page")
+    assert job.over.wait(PATIENCE)
+    return job.id
+
+
+@pytest.fixture
+def minute(tmp_path: Path) -> str:
+    """Speech that takes long enough to be stopped in."""
+    return b64(one_minute(tmp_path / "minute.wav"))
+
+
+def sha256(data: bytes) -> str:
+    """Hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def uploads(home: Path) -> list[Path]:
+    """What lies about of what callers sent."""
+    return list((home / "uploads").glob("*"))
+
+
+class TestTheWholeWay:
+    """From request to verified video, with the preview engine."""
+
+    def test_consent_lets_the_video_out(self, client: Client, outputs: Path, sonic_home: Path) -> None:
+        job = client.begin(**SOURCE)
+        found = client.ended(job)
+        assert (found["state"], found["progress"], found["error"]) == ("done", 1.0, None), found
+        assert found["portrait_sha256"] == sha256(PORTRAIT.read_bytes())
+        assert found["portrait_synthetic"] is False
+        assert (found["take"]["frames"], found["take"]["fps"]) == (10, 25)
+        assert client.get(found["preview"]).body[4:8] == b"ftyp"
+        assert client.get(f"/animations/{job}/video").refusal() == (409, "WrongTime")
+        assert not outputs.exists()
+        exported = client.post(f"/animations/{job}/export", {"consent": CONSENT})
+        assert exported.status == 200, exported.body
+        assert client.get(f"/animations/{job}").json["export"] == exported.json
+        video = client.get(exported.json["video"])
+        assert (video.status, video.headers["content-type"]) == (200, "video/mp4")
+        assert sha256(video.body) == exported.json["sha256"]
+        assert (outputs / exported.json["name"]).read_bytes() == video.body
+        told = client.post("/verify", {"video": base64.b64encode(video.body).decode()})
+        assert told.json["verdict"] == "intact", told.body
+        assert told.json["id"] == found["take"]["id"]
+        assert told.json["record"]["same_file"] is True
+        assert str(sonic_home) not in told.body.decode()
+        assert uploads(sonic_home) == []
+
+    def test_two_callers_at_once(self, client: Client, sonic_home: Path) -> None:
+        found: dict[Path, Any] = {}
+
+        def call(portrait: Path) -> None:
+            found[portrait] = client.ended(client.begin(**SOURCE | {"portrait": b64(portrait)}))
+
+        callers = [threading.Thread(target=call, args=(portrait,)) for portrait in (PORTRAIT, OTHER)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(PATIENCE)
+        assert {path: each["portrait_sha256"] for path, each in found.items()} == {
+            path: sha256(path.read_bytes()) for path in (PORTRAIT, OTHER)
+        }
+        listed = {each["id"] for each in client.get("/animations").json["animations"]}
+        assert listed == {each["id"] for each in found.values()}
+        assert uploads(sonic_home) == []
+
+    def test_consent_given_at_the_start(self, client: Client, outputs: Path, sonic_home: Path) -> None:
+        signed = base64.b64encode(b"I agree.").decode()
+        consent = {"face": "authorised", "voice": "self", "evidence": signed, "contact": "a@b.example"}
+        found = client.ended(client.begin(**SOURCE, consent=consent))
+        assert found["state"] == "done"
+        assert [path.name for path in outputs.iterdir()] == [found["export"]["name"]]
+        record = Ledger().show(found["export"]["record"])
+        assert (str(record.face), record.evidence_sha256) == ("authorised", sha256(b"I agree."))
+        again = client.post(f"/animations/{found['id']}/export", {"consent": CONSENT})
+        assert again.refusal() == (409, "WrongTime")
+        assert uploads(sonic_home) == []
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux to count open files")
+    def test_no_file_stays_open(self, client: Client) -> None:
+        seen = []
+        for _ in range(3):  # what the first one opens for good is no leak
+            found = client.ended(client.begin(**SOURCE, consent=CONSENT))
+            assert client.get(found["export"]["video"], Range="bytes=0-9").status == 206
+            client.ask("DELETE", f"/animations/{found['id']}")
+            seen.append({path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()})
+        regular = [{path for path in each if path.is_file()} for each in seen]
+        assert regular[2] <= regular[0]
+
+    def test_face_that_is_not_there(self, client: Client, sonic_home: Path) -> None:
+        grey = io.BytesIO()
+        Image.new("RGB", (300, 300), "grey").save(grey, "PNG")
+        body = SOURCE | {"portrait": base64.b64encode(grey.getvalue()).decode()}
+        found = client.ended(client.begin(**body))
+        assert (found["state"], found["error"]["error"]) == ("failed", "NoFace")
+        assert (found["error"]["status"], bool(found["error"]["hint"])) == (422, True)
+        assert client.post("/preflight", body).refusal() == (422, "NoFace")
+        assert uploads(sonic_home) == []
+
+
+class TestStopping:
+    """DELETE."""
+
+    def test_running_and_waiting(self, client: Client, minute: str, sonic_home: Path) -> None:
+        long = SOURCE | {"audio": minute, "settings": {"engine": "preview", "min_resolution": 256}}
+        first, second = client.begin(**long), client.begin(**long)
+        client.until(first, "running")
+        assert len(uploads(sonic_home)) == 2
+        assert client.get(f"/animations/{second}").json["position"] == 1
+        cancelled = client.ask("DELETE", f"/animations/{second}")
+        assert (cancelled.status, cancelled.json["state"]) == (200, "cancelled")
+        assert len(uploads(sonic_home)) == 1
+        assert client.ask("DELETE", f"/animations/{first}").status == 200
+        assert client.ended(first)["error"]["error"] == "Cancelled"
+        assert client.get(f"/animations/{first}/preview").refusal() == (409, "WrongTime")
+        assert uploads(sonic_home) == []
+        assert Store().takes() == ()
+
+    def test_one_that_ended_is_forgotten(self, client: Client, made: str, take: Take) -> None:
+        assert client.ask("DELETE", f"/animations/{made}").json == {"id": made, "forgotten": True}
+        assert client.get(f"/animations/{made}").refusal() == (404, "NotFound")
+        assert client.get("/animations").json == {"animations": []}
+        assert not take.folder.exists()
+
+    def test_all_stop_with_the_server(self, outputs: Path, minute: str, sonic_home: Path) -> None:
+        with serving(Standalone(outputs)) as client:
+            for _ in range(2):
+                client.begin(**SOURCE | {"audio": minute})
+        assert uploads(sonic_home) == []
+
+
+def refusal(answer: Answer) -> tuple[int, str, str]:
+    """Status, kind and detail."""
+    return (*answer.refusal(), answer.json["detail"])
+
+
+TEXT = base64.b64encode(b"hello").decode()
+BAD: dict[str, tuple[dict[str, Any], tuple[int, str, str]]] = {
+    "no portrait": (
+        {"portrait": None},
+        (422, "BadInput", "One portrait is needed, and the request has none."),
+    ),
+    "two portraits": (
+        {"txt2img": {}},
+        (422, "BadInput", "One portrait is needed, and the request has portrait and txt2img."),
+    ),
+    "no base64": ({"portrait": "§§"}, (422, "BadInput", "portrait is not base64.")),
+    "a path": ({"portrait": "/etc/passwd.png"}, (422, "BadInput", "portrait is not base64.")),
+    "sound that is no base64": ({"audio": "a b!"}, (422, "BadInput", "audio is not base64.")),
+    "nothing": ({"portrait": "data:image/png;base64,"}, (422, "BadInput", "portrait is empty (0 bytes).")),
+    "text for a picture": ({"portrait": TEXT}, (422, "BadPortrait", r"portrait is not a picture.*")),
+    "text for sound": ({"audio": TEXT}, (422, "BadAudio", r"speech is not sound in a format.*")),
+    "picture for sound": ({"audio": SOURCE["portrait"]}, (422, "BadAudio", r"speech .*")),
+    "number for a picture": ({"portrait": 5}, (422, "BadInput", "portrait is not text.")),
+    "list for settings": ({"settings": []}, (422, "BadInput", "settings is not an object.")),
+    "null for settings": ({"settings": None}, (422, "BadInput", "settings is not an object.")),
+    "text for words": (
+        {"portrait": None, "txt2img": "a face"},
+        (503, "MissingPart", "txt2img needs a WebUI.*"),
+    ),
+    "unknown field": ({"path": "/etc/passwd"}, (422, "BadInput", "There is no field path.")),
+    "unknown field of consent": (
+        {"consent": CONSENT | {"evidence_path": "/etc/passwd"}},
+        (422, "BadInput", "There is no field consent.evidence_path."),
+    ),
+    "unknown setting": ({"settings": {"colour": 1}}, (422, "BadSetting", "There is no setting 'colour'.")),
+    "setting out of range": (
+        {"settings": {"fps": 24}},
+        (422, "BadSetting", "fps=24 is not allowed."),
+    ),
+    "half a character": (
+        {"settings": {"label": "off", "label_off_reason": "\ud800"}},
+        (422, "BadInput", "label_off_reason holds characters that are none."),
+    ),
+    "no WebUI": (
+        {"portrait": None, "txt2img": {"prompt": "a face"}},
+        (503, "MissingPart", "txt2img needs a WebUI, and none is around here."),
+    ),
+    "consent without a basis": (
+        {"consent": {"face": "self"}},
+        (403, "ConsentMissing", "Consent for the voice is missing."),
+    ),
+    "consent that ended": (
+        {"consent": CONSENT | {"expires": "2020-02-02"}},
+        (403, "ConsentExpired", "The consent ended on 2020-02-02."),
+    ),
+    "consent with no date": (
+        {"consent": CONSENT | {"expires": "soon"}},
+        (422, "BadSetting", r".*soon.*"),
+    ),
+    "consent for another portrait": (
+        {"consent": CONSENT | {"portrait_sha256": "0" * 64}},
+        (403, "ConsentMissing", "The consent is for another portrait."),
+    ),
+    "consent to another notice": (
+        {"consent": CONSENT | {"notice_version": "0"}},
+        (403, "ConsentMissing", "The consent is to another notice than the present one."),
+    ),
+    "evidence that is a path": (
+        {"consent": CONSENT | {"evidence": "/etc/passwd!"}},
+        (422, "BadInput", "consent.evidence is not base64."),
+    ),
+    "a novel": (
+        {"consent": CONSENT | {"purpose": "x" * 2001}},
+        (422, "BadInput", "consent.purpose is too long."),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(client: Client, sonic_home: Path, name: str) -> None:
+    change, (status, kind, detail) = BAD[name]
+    answer = client.post("/animations", SOURCE | change)
+    assert answer.refusal() == (status, kind)
+    assert re.fullmatch(detail.replace("(0 bytes)", r"\(0 bytes\)"), answer.json["detail"]), answer.body
+    assert str(sonic_home) not in answer.body.decode()
+    assert uploads(sonic_home) == []
+    assert client.get("/animations").json == {"animations": []}
+
+
+def test_missing_field(client: Client) -> None:
+    found = refusal(client.post("/animations", {"portrait": SOURCE["portrait"]}))
+    assert found == (422, "BadInput", "audio is missing.")
+    assert refusal(client.post("/verify", {})) == (422, "BadInput", "video is missing.")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"{", "The body is not JSON."),
+        (b"[" * 100_000, "The body is not JSON."),
+        (b'"text"', "The body is not an object."),
+        (b"[]", "The body is not an object."),
+        (b'{"audio": "\xff"}', "The body is not JSON."),
+    ],
+    ids=["broken", "deep", "text", "list", "not UTF-8"],
+)
+def test_bodies_that_are_no_request(client: Client, body: bytes, detail: str) -> None:
+    answer = client.post("/verify", body)
+    assert refusal(answer) == (422, "BadInput", detail)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", ""])
+def test_only_json_is_taken(client: Client, kind: str) -> None:
+    """Browsers let other sites send these without asking; JSON they do not."""
+    answer = client.ask("POST", "/animations", b"{}", **{"Content-Type": kind})
+    assert answer.refusal() == (415, "WrongType")
+
+
+def test_data_urls_and_broken_lines_are_base64(client: Client) -> None:
+    text = "data:image/jpeg;base64," + "\n".join(re.findall(".{1,76}", SOURCE["portrait"]))
+    assert client.post("/preflight", SOURCE | {"portrait": text}).status == 200
+
+
+class TestSize:
+    """Nobody fills memory or disk."""
+
+    def test_half_a_gigabyte_is_refused_before_it_is_sent(self, client: Client) -> None:
+        line = http.client.HTTPConnection("127.0.0.1", client.port, PATIENCE)
+        line.putrequest("POST", "/sonic/v1/animations")
+        line.putheader("Content-Type", "application/json")
+        line.putheader("Content-Length", str(500 * 10**6))
+        line.endheaders()
+        answer = line.getresponse()
+        found = Answer(answer.status, answer.read(), {})
+        line.close()
+        assert refusal(found) == (413, "TooLarge", "The request is larger than 400 MB.")
+
+    def test_what_turns_out_too_large(self, outputs: Path) -> None:
+        with serving(Standalone(outputs), limit=10**6) as client:
+            pieces = iter([b'{"video": "', *[b"A" * 100_000] * 9, b'"}'])
+            assert client.ask("POST", "/verify", pieces).refusal() == (422, "BadVideo")
+            pieces = iter([b'{"video": "', *[b"A" * 100_000] * 10, b'"}'])
+            assert client.ask("POST", "/verify", pieces).refusal() == (413, "TooLarge")
+            assert client.get("/animations").status == 200
+
+    def test_the_line_has_an_end(self, outputs: Path, minute: str, sonic_home: Path) -> None:
+        from sonic_ext.jobs import Register
+
+        with serving(Standalone(outputs), register=Register(waiting=1)) as client:
+            client.until(client.begin(**SOURCE | {"audio": minute}), "running")
+            client.begin(**SOURCE)
+            assert client.post("/animations", SOURCE).refusal() == (503, "Busy")
+            assert len(uploads(sonic_home)) == 2
+
+
+class TestExport:
+    """The gate."""
+
+    @pytest.mark.parametrize(
+        ("body", "status", "kind"),
+        [
+            (None, 403, "ConsentMissing"),
+            ({}, 403, "ConsentMissing"),
+            ({"consent": None}, 403, "ConsentMissing"),
+            ({"consent": {}}, 403, "ConsentMissing"),
+            ({"consent": {"face": "self"}}, 403, "ConsentMissing"),
+            ({"consent": {"face": "mine", "voice": "self"}}, 403, "ConsentMissing"),
+            ({"consent": CONSENT | {"expires": "2020-01-01"}}, 403, "ConsentExpired"),
+            ({"consent": CONSENT | {"portrait_sha256": "ab" * 32}}, 403, "ConsentMissing"),
+            ({"consent": CONSENT | {"face": 5}}, 422, "BadInput"),
+            ({"consent": CONSENT, "path": "/tmp/x.mp4"}, 422, "BadInput"),
+        ],
+    )
+    def test_refused(
+        self, client: Client, made: str, outputs: Path, body: Any, status: int, kind: str
+    ) -> None:
+        assert client.post(f"/animations/{made}/export", body).refusal() == (status, kind)
+        assert client.get(f"/animations/{made}/video").refusal() == (409, "WrongTime")
+        assert not outputs.exists()
+
+    @pytest.mark.parametrize("name", ["portrait_sha256", "portrait_pixel_sha256"])
+    def test_consent_may_name_the_portrait(self, client: Client, made: str, take: Take, name: str) -> None:
+        consent = CONSENT | {"portrait_sha256": getattr(take, name).upper()}
+        assert client.post(f"/animations/{made}/export", {"consent": consent}).status == 200
+
+    def test_revoked(self, client: Client, made: str, take: Take) -> None:
+        Ledger().revoke(take.portrait_sha256)
+        answer = client.post(f"/animations/{made}/export", {"consent": CONSENT})
+        assert answer.refusal() == (403, "ConsentRevoked")
+
+    def test_revoked_before_the_work(self, client: Client) -> None:
+        Ledger().revoke(sha256(PORTRAIT.read_bytes()))
+        answer = client.post("/animations", SOURCE | {"consent": CONSENT})
+        assert answer.refusal() == (403, "ConsentRevoked")
+
+    def test_damaged_ledger(self, client: Client, made: str) -> None:
+        Ledger().records()
+        (Ledger().folder / "key").unlink()
+        answer = client.post(f"/animations/{made}/export", {"consent": CONSENT})
+        assert answer.refusal() == (409, "Tampered")
+
+    def test_files_that_are_gone(self, client: Client, made: str, take: Take, outputs: Path) -> None:
+        name = client.post(f"/animations/{made}/export", {"consent": CONSENT}).json["name"]
+        (outputs / name).unlink()
+        take.preview.unlink()
+        for kind in ("video", "preview"):
+            assert client.get(f"/animations/{made}/{kind}").refusal() == (404, "NotFound")
+
+    def test_uploads_are_private(self, client: Client, made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from sonic_ext.app import orders
+
+        seen: list[tuple[int, int]] = []
+
+        def look(host: Any, consent: Any, portrait: str, take: Take) -> Any:
+            path = consent.evidence
+            seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)))
+            raise BadInput("Seen.", "Go on.")
+
+        monkeypatch.setattr(orders, "let_out", look)
+        body = {"consent": CONSENT | {"evidence": TEXT}}
+        assert client.post(f"/animations/{made}/export", body).refusal() == (422, "BadInput")
+        assert seen == [(0o600, 0o700)]
+
+
+class TestRanges:
+    """What players ask for."""
+
+    @pytest.mark.parametrize(
+        ("asked", "start", "stop"),
+        [("bytes=0-99", 0, 100), ("bytes=100-", 100, None), ("bytes=-7", -7, None), ("bytes=0-", 0, None)],
+    )
+    def test_part(
+        self, client: Client, made: str, take: Take, asked: str, start: int, stop: int | None
+    ) -> None:
+        whole = take.preview.read_bytes()
+        answer = client.get(f"/animations/{made}/preview", Range=asked)
+        assert (answer.status, answer.body) == (206, whole[start:stop])
+        first = range(len(whole))[start]
+        last = first + len(answer.body) - 1
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+
+    @pytest.mark.parametrize("asked", ["bytes=5-2", "bytes=-", "lines=1-2", "bytes=0-1,5-6", "bytes=x-y"])
+    def test_what_is_no_range_gets_the_whole(self, client: Client, made: str, take: Take, asked: str) -> None:
+        answer = client.get(f"/animations/{made}/preview", Range=asked)
+        assert (answer.status, answer.body) == (200, take.preview.read_bytes())
+        assert answer.headers["accept-ranges"] == "bytes"
+
+    @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
+    def test_after_the_end(self, client: Client, made: str, take: Take, asked: str) -> None:
+        answer = client.get(f"/animations/{made}/preview", Range=asked)
+        assert answer.refusal() == (416, "BadInput")
+        assert answer.headers["content-range"] == f"bytes */{take.preview.stat().st_size}"
+
+
+class Painter:
+    """Stands in for a WebUI's txt2img and img2img: it paints the shipped portrait."""
+
+    def __init__(self, synthetic: bool) -> None:
+        self.synthetic = synthetic
+        self.asked: list[tuple[dict[str, Any], bytes | None]] = []
+
+    def samplers(self) -> Sequence[str]:
+        """One."""
+        return ["Euler"]
+
+    def make(
+        self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
+    ) -> Sequence[MadePortrait]:
+        """The shipped portrait as PNG; refuses what a WebUI would."""
+        self.asked.append((dict(parameters), source))
+        if "colour" in parameters:
+            raise BadInput("There is no parameter 'colour'.", "See the WebUI's own API.")
+        progress.report(Step("painting", 1, 1))
+        encoded = io.BytesIO()
+        Image.open(PORTRAIT).save(encoded, "PNG")
+        if self.synthetic:
+            Ledger().remember_synthetic(read_portrait(PORTRAIT).pixel_sha256, "txt2img")
+        return [MadePortrait(encoded.getvalue(), "a portrait\nSteps: 1", self.synthetic)]
+
+
+class WithPainter(Standalone):
+    """A host that makes portraits, and where the user chose a default."""
+
+    def __init__(self, outputs: Path, synthetic: bool = True) -> None:
+        super().__init__(outputs)
+        self.portraits = self.painter = Painter(synthetic)
+
+    def defaults(self) -> Mapping[str, Any]:
+        """As on a settings page."""
+        return {"label_place": "bottom_left"}
+
+
+class TestInsideAWebUI:
+    """The portrait is made in the same turn as the video."""
+
+    def test_words_become_a_video_of_nobody(self, outputs: Path, sonic_home: Path) -> None:
+        host, rest = WithPainter(outputs), {name: SOURCE[name] for name in ("audio", "settings")}
+        with serving(host) as client:
+            found = client.ended(client.begin(txt2img={"prompt": "a face", "steps": 1}, **rest))
+            assert found["state"] == "done", found
+            assert (found["portrait_synthetic"], found["infotext"]) == (True, "a portrait\nSteps: 1")
+            assert Store().load(found["take"]["id"]).settings.label_place == "bottom_left"
+        assert host.painter.asked == [({"prompt": "a face", "steps": 1}, None)]
+        assert uploads(sonic_home) == []
+
+    def test_picture_of_somebody_stays_one(self, outputs: Path) -> None:
+        host, rest = WithPainter(outputs, synthetic=False), {n: SOURCE[n] for n in ("audio", "settings")}
+        with serving(host) as client:
+            body = {"prompt": "older", "init_images": [SOURCE["portrait"]]}
+            found = client.ended(client.begin(img2img=body, **rest))
+        assert (found["state"], found["portrait_synthetic"]) == ("done", False)
+        assert host.painter.asked == [({"prompt": "older"}, PORTRAIT.read_bytes())]
+
+    def test_what_the_webui_refuses(self, outputs: Path) -> None:
+        with serving(WithPainter(outputs)) as client:
+            found = client.ended(client.begin(txt2img={"colour": 1}, audio=SOURCE["audio"]))
+        assert (found["state"], found["error"]["detail"]) == ("failed", "There is no parameter 'colour'.")
+
+    @pytest.mark.parametrize("words", ["a face", [], 5])
+    def test_parameters_are_an_object(self, outputs: Path, words: Any) -> None:
+        with serving(WithPainter(outputs)) as client:
+            answer = client.post("/animations", {"txt2img": words, "audio": SOURCE["audio"]})
+            assert refusal(answer) == (422, "BadInput", "txt2img is not an object.")
+
+    @pytest.mark.parametrize("pictures", [None, [], "text", [5], ["a", "b"], ["/etc/passwd.png"]])
+    def test_img2img_needs_one_picture(self, outputs: Path, pictures: Any) -> None:
+        with serving(WithPainter(outputs)) as client:
+            body = {"img2img": {"init_images": pictures}, "audio": SOURCE["audio"]}
+            assert client.post("/animations", body).refusal() == (422, "BadInput")
+
+    def test_defaults_of_the_user_are_shown(self, outputs: Path) -> None:
+        with serving(WithPainter(outputs)) as client:
+            shown = client.get("/settings").json["settings"]["properties"]
+        assert shown["label_place"]["default"] == "bottom_left"
+
+
+class TestQuestions:
+    """The routes that begin no job."""
+
+    def test_preflight(self, client: Client, tmp_path: Path, sonic_home: Path) -> None:
+        speech = one_second(tmp_path / "speech.wav")
+        settings = {"engine": "preview", "min_resolution": 256}
+        answer = client.post("/preflight", {**SOURCE, "audio": b64(speech), "settings": settings})
+        found = answer.json
+        assert (found["engine"], found["frames"], found["seconds"]) == ("preview", 25, 1.0)
+        assert found["face_box"][2] > found["face_box"][0]
+        picture = base64.b64decode(found["picture"].removeprefix("data:image/png;base64,"))
+        assert max(Image.open(io.BytesIO(picture)).size) <= 900
+        assert uploads(sonic_home) == []
+
+    def test_preflight_says_what_animate_would(self, client: Client) -> None:
+        settings = QUICK | {"duration_policy": "exact"}
+        assert client.post("/preflight", SOURCE | {"settings": settings}).refusal() == (422, "BadSetting")
+
+    def test_video_without_marks_and_no_video(self, client: Client) -> None:
+        assert client.post("/verify", {"video": TEXT}).refusal() == (422, "BadVideo")
+        assert client.post("/verify", {"video": SOURCE["audio"]}).refusal() == (422, "BadVideo")
+
+    def test_engines(self, client: Client) -> None:
+        found = client.get("/engines").json
+        preview, sonic = found["engines"]
+        assert (found["auto"], preview["ready"], sonic["ready"]) == ("preview", True, False)
+        assert "unet" in sonic["detail"] and "sonic weights fetch" in sonic["hint"]
+
+    def test_weights(self, client: Client) -> None:
+        found = client.get("/weights").json
+        assert found["ready"] is False
+        assert {"unet", "vae", "whisper"} <= {part["name"] for part in found["parts"]}
+
+    def test_settings(self, client: Client) -> None:
+        found = client.get("/settings").json
+        properties = found["settings"]["properties"]
+        assert list(properties) == list(describe())
+        assert {name: each["default"] for name, each in properties.items()} == Settings().to_dict()
+        assert properties["fps"]["enum"] == [25, 50]
+        assert (properties["seed"]["minimum"], properties["seed"]["type"]) == (-1, "integer")
+        assert {"type": "null"} in properties["face_box"]["anyOf"]
+        assert all(each["title"] and each["description"] for each in properties.values())
+        assert found["presets"] == PRESETS
+        assert found["consent"]["text"] == NOTICE
+
+    def test_a_slow_answer_holds_nobody_up(self, outputs: Path) -> None:
+        asked, go_on = threading.Event(), threading.Event()
+
+        class Slow(Standalone):
+            def defaults(self) -> Mapping[str, Any]:
+                asked.set()
+                assert go_on.wait(PATIENCE)
+                return {}
+
+        with serving(Slow(outputs)) as client:
+            slow = threading.Thread(target=client.post, args=("/preflight", SOURCE))
+            slow.start()
+            assert asked.wait(PATIENCE)
+            assert client.get("/weights").status == 200
+            go_on.set()
+            slow.join(PATIENCE)
+
+    def test_jobs_of_the_page_are_listed(self, client: Client, made: str, take: Take) -> None:
+        (found,) = client.get("/animations").json["animations"]
+        assert (found["id"], found["origin"], found["state"]) == (made, "page", "done")
+        assert found["warnings"] == list(take.warnings)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/animations/nobody"),
+        ("DELETE", "/animations/nobody"),
+        ("POST", "/animations/nobody/export"),
+        ("GET", "/animations/nobody/video"),
+        ("GET", "/animations/nobody/preview"),
+        ("GET", "/animations/..%2f..%2fetc/video"),
+        ("GET", "/nothing"),
+        ("PUT", "/animations"),
+    ],
+)
+def test_what_is_not_there(client: Client, method: str, path: str) -> None:
+    assert client.ask(method, path).refusal() == (404, "NotFound")
+
+
+def test_what_nobody_foresaw(outputs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Standalone):
+        def defaults(self) -> Mapping[str, Any]:
+            raise ZeroDivisionError("private matters")
+
+    with serving(Broken(outputs)) as client:
+        answer = client.get("/settings")
+        assert answer.refusal() == (500, "Failed")
+        assert "private" not in answer.body.decode()
+        assert client.get("/weights").status == 200
+    assert "private matters" in caplog.text
+
+
+class TestPassword:
+    """--api-auth."""
+
+    @pytest.fixture
+    def locked(self, outputs: Path) -> Iterator[Client]:
+        with serving(Standalone(outputs, {"me": "ge:heim é", "you": "other"})) as opened:
+            yield opened
+
+    def test_every_route_asks(self, locked: Client) -> None:
+        routes = [route for route in locked.app.routes if route.path.startswith("/sonic")]
+        asked = [
+            (method, route.path.replace("{id}", "x").replace("{path:path}", "x"))
+            for route in routes
+            for method in sorted(route.methods)
+        ]
+        assert len(asked) >= 13
+        for method, path in asked:
+            for auth in (None, "me:wrong", "nobody:ge:heim é", ":"):
+                answer = Client(locked.port, locked.app, locked.register, auth).ask(method, path)
+                assert answer.status == 401, (method, path)
+                if method != "HEAD":
+                    assert answer.refusal() == (401, "Unauthorised")
+                assert answer.headers["www-authenticate"].startswith("Basic ")
+            assert locked.ask(method, path).status != 401, (method, path)
+
+    def test_nobody_else_sends_half_a_gigabyte(self, locked: Client) -> None:
+        stranger = Client(locked.port, locked.app, locked.register)
+        assert stranger.post("/animations", b"{").refusal() == (401, "Unauthorised")
+
+    @pytest.mark.parametrize("header", ["Basic", "Basic !", "Bearer bWU6Z2VoZWlt", "basic bWU=", "x"])
+    def test_odd_headers(self, locked: Client, header: str) -> None:
+        stranger = Client(locked.port, locked.app, locked.register)
+        assert stranger.get("/weights", Authorization=header).refusal() == (401, "Unauthorised")
+
+    def test_every_user_gets_in(self, locked: Client) -> None:
+        you = Client(locked.port, locked.app, locked.register, "you:other")
+        assert you.get("/weights").status == 200
+
+
+def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
+    """WebUIs look into every answer and catch what is raised; ours must pass unchanged."""
+    with serving(Standalone(outputs, {"me": "secret"}), around=webuis_middleware) as client:
+        made = adopt_clip(Store(), clip, frames=2)
+        job = client.register.submit(lambda progress, task: task(progress), lambda _: made)
+        assert job.over.wait(PATIENCE)
+        packed = {"Range": "bytes=1-2000", "Accept-Encoding": "gzip"}
+        part = client.get(f"/animations/{job.id}/preview", **packed)
+        assert (part.status, part.body) == (206, made.preview.read_bytes()[1:2001])
+        assert client.post("/animations", {}).refusal() == (422, "BadInput")
+        big = {"video": base64.b64encode(bytes(3_000_000)).decode()}
+        assert client.post("/verify", big).refusal() == (422, "BadVideo")
+        assert Client(client.port, client.app, client.register).get("/settings").status == 401
+
+
+def webuis_middleware(app: Any) -> None:
+    """As WebUIs have them: compression, and a function around every call."""
+    from fastapi.middleware.gzip import GZipMiddleware
+    from fastapi.responses import JSONResponse
+
+    @app.middleware("http")
+    async def log(request: Any, call_next: Any) -> Any:
+        try:
+            return await call_next(request)
+        except Exception as error:
+            return JSONResponse({"error": "theirs", "detail": str(error)}, 500)
+
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+
+
+METHODS = {
+    "/animations": {"get", "post"},
+    "/animations/{id}": {"get", "delete"},
+    "/animations/{id}/preview": {"get"},
+    "/animations/{id}/export": {"post"},
+    "/animations/{id}/video": {"get"},
+    "/preflight": {"post"},
+    "/verify": {"post"},
+    "/engines": {"get"},
+    "/weights": {"get"},
+    "/settings": {"get"},
+    "/openapi.json": {"get"},
+}
+
+
+class TestDescription:
+    """OpenAPI."""
+
+    @pytest.fixture
+    def told(self, client: Client) -> Any:
+        return client.get("/openapi.json").json
+
+    def test_paths(self, told: Any, client: Client) -> None:
+        found = {path: set(each) for path, each in told["paths"].items()}
+        assert found == {f"/sonic/v1{path}": methods for path, methods in METHODS.items()}
+        assert client.app.openapi()["paths"] == told["paths"]
+
+    def test_the_docs_name_every_route(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+        named = set(re.findall(r"^\| `(\w+) (/\S+)`", text, re.MULTILINE))
+        assert named == {(each.upper(), path) for path, methods in METHODS.items() for each in methods}
+
+    def test_every_operation_is_complete(self, told: Any) -> None:
+        operations = [each for path in told["paths"].values() for each in path.values()]
+        assert len({each["operationId"] for each in operations}) == len(operations)
+        for each in operations:
+            assert each["tags"] == ["Sonic"]
+            assert each["summary"] and each["description"]
+            assert each["security"] == [{"Password": []}]
+            good = [code for code in each["responses"] if code.startswith("2")]
+            assert good and all(content_of(each["responses"][code]) for code in good)
+            assert {"401", "default"} <= set(each["responses"])
+            for code in set(each["responses"]) - set(good):
+                schema = content_of(each["responses"][code])["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/SonicProblem"}
+        assert told["components"]["securitySchemes"]["Password"]["scheme"] == "basic"
+
+    def test_bodies_are_described(self, told: Any) -> None:
+        schemas = told["components"]["schemas"]
+        posts = [each["post"] for each in told["paths"].values() if "post" in each]
+        assert all("application/json" in each["requestBody"]["content"] for each in posts)
+        for name in (
+            "AnimationRequest",
+            "ExportRequest",
+            "PreflightRequest",
+            "VerifyRequest",
+            "SonicConsent",
+        ):
+            assert schemas[name]["additionalProperties"] is False
+            properties = schemas[name]["properties"].items()
+            assert all("description" in each or "$ref" in str(each) for _, each in properties), name
+        settings = schemas["AnimationRequest"]["properties"]["settings"]["properties"]
+        assert list(settings) == list(describe())
+
+    def test_every_reference_leads_somewhere(self, told: Any) -> None:
+        names = set(re.findall(r"'#/components/schemas/(\w+)'", str(told)))
+        assert names == set(told["components"]["schemas"])
+
+
+def content_of(response: Any) -> Any:
+    """Media type → what is in it."""
+    return response.get("content", {})

@@ -1,0 +1,152 @@
+"""`sonic serve` with the API: passwords, headless, beside the page, closed to other sites."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
+pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+
+from sonic_ext.app.credentials import VARIABLE, credentials
+from sonic_ext.errors import BadSetting
+
+ROOT = Path(__file__).parents[1]
+BASH = shutil.which("bash") if os.name == "posix" else None
+WITHOUT_GRADIO = (
+    "import sys; sys.modules['gradio'] = None; from sonic_ext.app.cli import main; sys.exit(main())"
+)
+
+
+@contextlib.contextmanager
+def started(folder: Path, program: tuple[str, str], *words: str, **places: str) -> Iterator[str]:
+    """`sonic` as a process of its own; gives its address, and it must end well."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    with (folder / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, *program, "serve", "--port", "0", "--json", "--output-dir", "out", *words],
+            env=os.environ | places | {"PYTHONPATH": path},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        assert told, (folder / "log").read_text()
+        try:
+            yield json.loads(told)["url"]
+        finally:
+            process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
+            process.wait(timeout=60)
+            process.stdout.close()
+        log.seek(0)
+        assert "Traceback" not in (text := log.read()), text
+
+
+def ask(url: str, auth: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
+    """Status and body of an answer."""
+    if auth:
+        headers["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_headless_without_gradio(tmp_path: Path) -> None:
+    program = ("-c", WITHOUT_GRADIO)
+    with started(tmp_path, program, "--api-only", **{VARIABLE: "me:se:cret"}) as url:
+        assert ask(f"{url}sonic/v1/engines")[0] == 401
+        status, body = ask(f"{url}sonic/v1/engines", "me:se:cret")
+        assert (status, json.loads(body)["auto"]) == (200, "preview")
+        assert ask(url, "me:se:cret")[0] == 404
+
+
+def test_beside_the_page(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+    secret = tmp_path / "users"
+    secret.write_text("me:one\nyou:two\n", encoding="utf-8")
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-auth", f"@{secret}") as url:
+        assert b"<html" in ask(url)[1].lower()
+        assert ask(f"{url}sonic/v1/weights")[0] == 401
+        assert ask(f"{url}sonic/v1/weights", "you:two")[0] == 200
+        assert ask(f"{url}sonic/v1/nothing", "you:two")[0] == 404
+        for foreign in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
+            assert ask(f"{url}sonic/v1/weights", "you:two", **foreign)[0] == 403
+
+
+@pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="needs bash and curl")
+def test_examples_of_the_docs_run(tmp_path: Path) -> None:
+    for name in ("portrait.jpg", "speech.wav"):
+        shutil.copy(ROOT / "sonic_ext" / "assets" / "example" / name, tmp_path)
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.M | re.S)
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--api-auth", "me:secret") as url:
+        done = subprocess.run(
+            [str(BASH), "-euo", "pipefail", "-c", block],
+            cwd=tmp_path,
+            env=os.environ | {"API": f"{url}sonic/v1", "AUTH": "me:secret"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"verdict":"intact"' in done.stdout
+    assert (tmp_path / "video.mp4").read_bytes()[4:8] == b"ftyp"
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("me:secret", {"me": "secret"}),
+        ("me:se:cret, you:two", {"me": "se:cret", "you": "two"}),
+        (None, {}),
+    ],
+)
+def test_users(monkeypatch: pytest.MonkeyPatch, given: str | None, expected: dict[str, str]) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert credentials(given) == expected
+
+
+def test_users_from_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("\ufeffme:a,b\n\nyou:é\n", encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, f"@{path}")
+    assert credentials(None) == {"me": "a,b", "you": "é"}
+    assert credentials("she:wins") == {"she": "wins"}
+
+
+@pytest.mark.parametrize("given", ["", ",", "secret", ":secret", "me:", "me:secret,you", "@no such file"])
+def test_what_names_no_user_is_refused_and_not_repeated(given: str) -> None:
+    """An empty password would leave the API open."""
+    with pytest.raises(BadSetting) as error:
+        credentials(given)
+    assert "secret" not in str(error.value)
+
+
+def test_empty_variable_is_refused_where_it_is_set_to_nothing_but_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, ",")
+    with pytest.raises(BadSetting):
+        credentials(None)

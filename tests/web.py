@@ -1,0 +1,140 @@
+"""The API on a real socket, and a caller that is nothing but the standard library."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the libraries' own, about each other
+    import fastapi
+    import uvicorn
+
+    from sonic_ext.app import api
+    from sonic_ext.app.door import MAX_BODY
+from sonic_ext.hosts import Host
+from sonic_ext.jobs import Register
+
+PATIENCE = 120
+"""Seconds that anything may take on a slow and busy machine."""
+ENDED = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+    def refusal(self) -> tuple[int, str]:
+        """Status and kind of an answer that says no, which has one shape."""
+        assert set(self.json) == {"error", "detail", "hint"}, self.body
+        assert all(isinstance(text, str) and text for text in self.json.values()), self.body
+        return self.status, self.json["error"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """Talks to the API."""
+
+    port: int
+    app: fastapi.FastAPI
+    register: Register
+    auth: str | None = None
+    """user:password."""
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request; bytes go as they are, anything else as JSON."""
+        if body is not None:
+            headers = {"Content-Type": "application/json"} | headers
+            body = body if isinstance(body, (bytes, Iterator)) else json.dumps(body).encode()
+        if self.auth:
+            headers["Authorization"] = "Basic " + base64.b64encode(self.auth.encode()).decode()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)) as line:
+            line.request(method, path if path.startswith("/sonic") else f"/sonic/v1{path}", body, headers)
+            answer = line.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read(), found)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET."""
+        return self.ask("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None) -> Answer:
+        """POST."""
+        return self.ask("POST", path, body)
+
+    def begin(self, **body: Any) -> str:
+        """The id of a new animation."""
+        answer = self.post("/animations", body)
+        assert answer.status == 202, answer.body
+        assert answer.headers["location"] == f"/sonic/v1/animations/{answer.json['id']}"
+        return str(answer.json["id"])
+
+    def until(self, job: str, *states: str) -> Any:
+        """The animation as soon as it is in one of the states."""
+        give_up = time.monotonic() + PATIENCE
+        while (found := self.get(f"/animations/{job}").json)["state"] not in states:
+            assert time.monotonic() < give_up, found
+            threading.Event().wait(0.05)
+        return found
+
+    def ended(self, job: str) -> Any:
+        """The animation at its end, whatever that is."""
+        return self.until(job, *ENDED)
+
+
+@contextlib.contextmanager
+def serving(
+    host: Host,
+    *,
+    limit: int = MAX_BODY,
+    register: Register | None = None,
+    around: Callable[[fastapi.FastAPI], None] = lambda app: None,
+) -> Iterator[Client]:
+    """The API of a host; at the end every job is stopped and every thread gone."""
+    before, register = set(threading.enumerate()), register or Register()
+    app = fastapi.FastAPI()
+    around(app)
+    api.mount(app, host, register, limit=limit)
+    config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                threading.Event().wait(0.01)
+            auth = next((f"{user}:{word}" for user, word in host.credentials().items()), None)
+            yield Client(listener.getsockname()[1], app, register, auth)
+        finally:
+            register.stop_all(PATIENCE)
+            server.should_exit = True
+            thread.join(PATIENCE)
+    for left in set(threading.enumerate()) - before:
+        left.join(PATIENCE)
+        assert not left.is_alive(), left
+
+
+def b64(path: Path) -> str:
+    """A file as JSON takes it."""
+    return base64.b64encode(path.read_bytes()).decode()
