@@ -23,6 +23,7 @@ from sonic_ext.app import one_click
 from sonic_ext.errors import BadAudio, Cancelled, ConsentMissing
 from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Register, State
 from sonic_ext.media.image import pixel_digest, read_portrait
 from sonic_ext.ports import Progress
 from sonic_ext.provenance.consent import Ledger
@@ -40,6 +41,7 @@ class Held(Standalone):
     def __init__(self, outputs: Path) -> None:
         super().__init__(outputs)
         self.worked = 0
+        self.register = Register()
 
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         """Without a queue: it is held already."""
@@ -115,19 +117,19 @@ def webui(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def _ask(host: Held, asked: Mapping[str, Any], *pictures: Image.Image, grid: bool = False) -> Processed:
     p = Generation(batch_size=len(pictures))
     processed = _done(p, *pictures, grid=grid)
-    script.after_generation(host, p, processed, [asked])
+    script.after_generation(host, host.register, p, processed, [asked])
     return processed
 
 
 def test_class_is_what_the_webui_looks_for(webui: Any, host: Held) -> None:
-    made = script.script_class(lambda: host)
+    made = script.script_class(lambda: host, lambda: host.register)
     assert isinstance(made, type) and issubclass(made, webui.Script)
     assert made().title() == "Sonic"
     assert made().show(True) is made().show(False) is webui.AlwaysVisible
 
 
 def test_one_request_one_video(webui: Any, host: Held, voice: str) -> None:
-    sonic, p = script.script_class(lambda: host)(), Generation()
+    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
     asked = {"voice": voice, "settings": {"dynamic_scale": 1.1}, "consent": CONSENT}
     sonic.process(p, asked)
     assert p.extra_generation_params["Sonic pictures"] == "first"
@@ -149,6 +151,9 @@ def test_one_request_one_video(webui: Any, host: Held, voice: str) -> None:
     (record,) = Ledger().records()
     assert record.portrait_synthetic
     assert host.worked == 1
+    job = host.register.find(processed.extra_generation_params["Sonic job"])
+    assert (job.status.state, job.origin, job.result().id) == (State.DONE, "script", take.id)
+    assert job.status.exported is not None and job.status.exported.path == exported
 
 
 def test_without_consent_nothing_leaves(host: Held, voice: str) -> None:
@@ -219,7 +224,7 @@ def test_nothing_asked_nothing_said(host: Held, voice: str) -> None:
     for values in ([False], [], [{"enabled": False, "voice": voice}]):
         p = Generation()
         processed = _done(p, _picture())
-        script.after_generation(host, p, processed, values)
+        script.after_generation(host, host.register, p, processed, values)
         assert (processed.comments, processed.extra_generation_params) == ("", {})
     assert host.worked == 0
 
@@ -229,7 +234,7 @@ def test_order_changed_by_a_grid(host: Held, voice: str) -> None:
     script._setter("motion_scale")(p, 1.5, [])
     script._setter("seed")(p, 7, [])
     processed = _done(p, _picture())
-    script.after_generation(host, p, processed, [{"voice": voice}])
+    script.after_generation(host, host.register, p, processed, [{"voice": voice}])
     (take,) = Store().takes()
     assert (take.settings.motion_scale, take.seed) == (1.5, 7)
 
@@ -347,7 +352,7 @@ class TestAccordion:
     def _made(self, webui: Any, host: Held) -> Any:
         from sonic_ext.app.compat import gr
 
-        made = script.script_class(lambda: host)()
+        made = script.script_class(lambda: host, lambda: host.register)()
         with gr.Blocks(analytics_enabled=False):
             made.controls = made.ui(False)
         return made
@@ -404,7 +409,7 @@ class TestAccordion:
         from sonic_ext.app.compat import gr
 
         monkeypatch.setattr(host, "defaults", lambda: {"no_such_setting": 1})
-        made = script.script_class(lambda: host)()
+        made = script.script_class(lambda: host, lambda: host.register)()
         with gr.Blocks(analytics_enabled=False) as blocks:
             assert made.ui(True) == []
         said = " ".join(str(getattr(block, "value", "")) for block in blocks.blocks.values())

@@ -13,7 +13,6 @@ from ..ports import Step
 from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
-from .console import duration_text
 from .exporting import export_from
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ class Entry:
 
     @property
     def caption(self) -> str:
-        """When it was made, its length, and whether it was exported."""
+        """When it was made, and whether it was exported."""
         made = self.take.created.astimezone()
         state = "exported" if self.record else "not exported"
-        return f"{made:%H:%M} · {duration_text(self.take.seconds)} · {state}"
+        return f"{made:%H:%M} · {state}"
 
 
 def entries(store: Store, since: datetime | None) -> list[Entry]:
@@ -80,7 +79,7 @@ class HistoryView:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
                 self.shelf = compat.gallery(
-                    label="Videos", columns=3, height=460, object_fit="cover", elem_id="sonic_history"
+                    label="Videos", columns=2, object_fit="cover", elem_id="sonic_history"
                 )
             with gr.Column(scale=6, min_width=320, visible=False) as self.side:
                 self._lay_out_chosen()
@@ -94,7 +93,7 @@ class HistoryView:
             self.export = gr.Button("Export", variant="primary", elem_id="sonic_history_export")
         self.outcome = gr.HTML(elem_id="sonic_history_outcome")
         with gr.Row() as self.acting:
-            self.delete = gr.Button("Delete…", variant="stop", elem_id="sonic_history_delete")
+            self.delete = gr.Button("Delete…", variant="stop", size="sm", elem_id="sonic_history_delete")
         with gr.Group(visible=False) as self.asking:
             gr.HTML(
                 html.banner(

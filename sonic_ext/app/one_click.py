@@ -185,7 +185,10 @@ class Accordion:
         from .compat import gr
 
         self._prefix = prefix
-        with gr.Accordion("Sonic", open=False, elem_id=prefix), gr.Column(elem_classes="sonic-root"):
+        with (
+            gr.Accordion("Sonic", open=False, elem_id=prefix),
+            gr.Column(elem_classes=["sonic-root", "sonic-one"]),
+        ):
             gr.HTML(html.style(), elem_classes="sonic-style")
             self.enabled = gr.Checkbox(
                 False, label="Animate with Sonic", elem_id=f"{prefix}_enabled",
@@ -205,7 +208,10 @@ class Accordion:
 
         shown = form.shown(Settings.from_mapping(defaults))
         controls = {control.name: control for control in form.controls()}
-        with gr.Accordion("Sonic settings", open=False):
+        with (
+            gr.Accordion("Sonic settings", open=False),
+            gr.Column(elem_classes="sonic-settings"),
+        ):
             self.main = {
                 name: component(replace(controls[name], value=shown[name]), self._prefix) for name in MAIN
             }

@@ -11,15 +11,17 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, SonicError
-from ..ports import Progress, Silent
+from ..ports import Progress
 
 if TYPE_CHECKING:
     from ..app.one_click import Order
     from ..app.send import Doors
+    from ..jobs import Job, Register
     from ..media.audio import Speech
     from ..media.image import Portrait
     from ..provenance.gate import Exported
@@ -101,11 +103,12 @@ class Buttons:
         button(SEND, elem_id=name, tooltip=SEND_TOOLTIP)
 
 
-def script_class(held_host: Callable[[], Host]) -> type:
+def script_class(held_host: Callable[[], Host], register: Callable[[], Register]) -> type:
     """The class that the WebUI looks for in `scripts/`; its base exists only in a WebUI.
 
     Args:
         held_host: the host as it is inside hooks, where the queue lock is held already.
+        register: the jobs of this process; ours are among them, so that the API knows them.
     """
     scripts = importlib.import_module("modules.scripts")
 
@@ -147,12 +150,12 @@ def script_class(held_host: Callable[[], Host]) -> type:
 
         def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
             """After all of them are made: remember the synthetic ones, animate what was asked for."""
-            after_generation(held_host(), p, processed, values)
+            after_generation(held_host(), register(), p, processed, values)
 
     return Sonic
 
 
-def after_generation(host: Host, p: Any, processed: Any, values: Sequence[Any]) -> None:
+def after_generation(host: Host, register: Register, p: Any, processed: Any, values: Sequence[Any]) -> None:
     """Remember what is synthetic, animate what was asked for, say what came of it."""
     told = Told(processed)
     try:
@@ -164,7 +167,7 @@ def after_generation(host: Host, p: Any, processed: Any, values: Sequence[Any]) 
         told.problem(refusal)
     if order is not None:
         try:
-            _animate(host, order, p, processed, told)
+            _animate(Maker(host, register, order), p, processed, told)
         except Exception as error:
             told.problem(_as_error(error))
     told.write()
@@ -177,6 +180,7 @@ class Told:
         self._processed = processed
         self._sentences: list[str] = []
         self._errors: list[str] = []
+        self._jobs: dict[int, str] = {}
         self._takes: dict[int, str] = {}
         self._videos: dict[int, str] = {}
 
@@ -186,9 +190,10 @@ class Told:
         self._errors.append(f"{where}{error}")
         self._sentences.append(f"Sonic error: {where}{error}")
 
-    def finished(self, picture: int, take: Take, exported: Exported | None) -> None:
+    def finished(self, picture: int, job: Job, exported: Exported | None) -> None:
         """A video of the picture, counted from 0."""
-        self._takes[picture] = take.id
+        take = job.result()
+        self._jobs[picture], self._takes[picture] = job.id, take.id
         if exported is None:
             said = f"{take.id} waits in the tab Sonic under History for consent."
         else:
@@ -200,7 +205,7 @@ class Told:
         """Into comments, infotexts and parameters."""
         done = self._processed
         count = 1 + max((*self._takes, 0))
-        named = {"Sonic id": self._takes, "Sonic video": self._videos}
+        named = {"Sonic id": self._takes, "Sonic video": self._videos, "Sonic job": self._jobs}
         extra = {key: _listed(found, count) for key, found in named.items() if found}
         if self._errors:
             extra["Sonic error"] = " ".join(self._errors)
@@ -239,35 +244,54 @@ def _ordered(host: Host, p: Any, values: Sequence[Any]) -> tuple[Order | None, S
         return None, _as_error(problem)
 
 
-def _animate(host: Host, order: Order, p: Any, processed: Any, told: Told) -> None:
+def _animate(maker: Maker, p: Any, processed: Any, told: Told) -> None:
     from ..media.audio import read_speech
 
-    with order.voice_file() as voice:
+    with maker.order.voice_file() as voice:
         speech = read_speech(voice)
-        for number, picture in enumerate(_pictures(p, processed, order.each)):
+        for number, picture in enumerate(_pictures(p, processed, maker.order.each)):
             try:
-                take, exported = _one(host, order, speech, picture, number)
+                job, exported = maker.make(speech, picture, number)
             except Cancelled as stopped:
                 told.problem(stopped)
                 return
             except Exception as problem:
                 told.problem(_as_error(problem), number)
             else:
-                told.finished(number, take, exported)
+                told.finished(number, job, exported)
 
 
-def _one(host: Host, order: Order, speech: Speech, picture: Any, number: int) -> tuple[Take, Exported | None]:
-    """Animate one picture; export the video where there is consent."""
-    from .. import pipeline
-    from ..app.exporting import export_from
+@dataclass(frozen=True)
+class Maker:
+    """Makes the videos of one order."""
 
-    portrait = _portrait(picture, f"picture-{number + 1}.png")
+    host: Host
+    register: Register
+    order: Order
 
-    def task(progress: Progress) -> Take:
-        return pipeline.animate(portrait, speech, order.settings, progress=progress, place=host.place)
+    def make(self, speech: Speech, picture: Any, number: int) -> tuple[Job, Exported | None]:
+        """Animate one picture, counted from 0; export the video where there is consent.
 
-    take = host.work(Silent(), task)
-    return take, export_from(host, take, order.consent) if order.consent else None
+        Raises:
+            SonicError: there is no video, or it was not let out.
+        """
+        from .. import pipeline
+        from ..jobs import Job
+
+        portrait, job = _portrait(picture, f"picture-{number + 1}.png"), Job("script")
+
+        def task(progress: Progress) -> Take:
+            settings, place = self.order.settings, self.host.place
+            return pipeline.animate(portrait, speech, settings, progress=progress, place=place)
+
+        self.register.run(self.host.work, task, prepared=job)
+        return job, job.export(self._let_out) if self.order.consent else None
+
+    def _let_out(self, take: Take) -> Exported:
+        from ..app.exporting import export_from
+
+        assert self.order.consent is not None, "whoever calls this looks first"
+        return export_from(self.host, take, self.order.consent)
 
 
 def _pictures(p: Any, processed: Any, each: bool) -> list[Any]:
