@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_takes import adopt_clip, record_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
@@ -25,6 +27,8 @@ pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: instal
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 from web import PATIENCE, Answer, Client, b64, serving
 
+from sonic_ext.app.ranged import part_of
+from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
 from sonic_ext.hosts import MadePortrait
 from sonic_ext.hosts.standalone import Standalone
@@ -489,6 +493,30 @@ class TestRanges:
         answer = client.get(f"/animations/{made}/preview", Range=asked)
         assert answer.refusal() == (416, "BadInput")
         assert answer.headers["content-range"] == f"bytes */{take.preview.stat().st_size}"
+
+
+@given(asked=st.from_regex(r"\Abytes=\d{0,3}-\d{0,3}\Z", fullmatch=True), size=st.integers(1, 500))
+def test_no_range_leaves_the_file(asked: str, size: int) -> None:
+    part = part_of(asked, size)
+    if part is not None and part[0] < part[1]:
+        assert 0 <= part[0] < part[1] <= size
+
+
+@given(
+    data=st.binary(min_size=1), width=st.integers(1, 80), kind=st.sampled_from(["", "data:image/png;base64,"])
+)
+def test_base64_in_any_lines_is_read(data: bytes, width: int, kind: str) -> None:
+    text = base64.b64encode(data).decode()
+    lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
+    assert decoded(kind + lines, "file") == data
+
+
+@given(text=st.text())
+def test_what_is_no_base64_is_bad_input(text: str) -> None:
+    try:
+        assert decoded(text, "file")
+    except BadInput as error:
+        assert error.message in ("file is not base64.", "file is empty (0 bytes).")
 
 
 class Painter:
