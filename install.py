@@ -34,6 +34,10 @@ OPENCV = (
     "opencv-contrib-python-headless",
 )
 """All of them bring the module `cv2`; two at once overwrite each other."""
+CARRIED = "diffusers>=0.31,<0.36"
+"""What the sonic engine needs and A1111 lacks. Brought alone: what it asks for is there with `CARRIERS`, and
+what it would like newer stays as it is. Tried with transformers 4.30 to 4.48."""
+CARRIERS = ("torch", "transformers", "huggingface_hub")
 
 
 def main() -> None:
@@ -45,6 +49,8 @@ def main() -> None:
         lacking = missing(needed)
         if lacking:
             _bring(lacking)
+        if carried := carriers():
+            _bring(carried, "--no-deps")
     except Exception as problem:
         _say_failed(f"{type(problem).__name__}: {problem}", "Reinstall the extension or report this line.")
 
@@ -62,6 +68,13 @@ def requirements(pyproject: Path) -> list[Requirement]:
 def missing(needed: list[Requirement]) -> list[Requirement]:
     """What is not installed in any version."""
     return [need for need in needed if installed(need) is None]
+
+
+def carriers() -> list[Requirement]:
+    """What is to be brought without its own requirements."""
+    need = Requirement(CARRIED)
+    at_home = all(_version(name) for name in CARRIERS)
+    return missing([need]) if at_home else []
 
 
 def misfits(needed: list[Requirement]) -> Iterator[str]:
@@ -94,13 +107,15 @@ def constraints() -> str:
     return "".join(f"{name}=={number}\n" for name, number in sorted(pins.items()))
 
 
-def _bring(lacking: list[Requirement]) -> None:
+def _bring(lacking: list[Requirement], *flags: str) -> None:
     words = [str(need) for need in lacking]
     print(f"Sonic: installing {', '.join(words)}")
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder) / "constraints.txt"
         pinned.write_text(constraints(), encoding="utf-8")
-        done = subprocess.run(_pip(words, pinned), capture_output=True, text=True, errors="replace")
+        done = subprocess.run(
+            _pip([*flags, *words], pinned), capture_output=True, text=True, errors="replace"
+        )
     if done.returncode:
         hint = "Nothing was changed. Check the network and restart the WebUI."
         _say_failed(_reason(done.stderr, f"pip ended with {done.returncode}"), hint)

@@ -99,6 +99,14 @@ def sonic_forge(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def freezes(session: nox.Session) -> None:
+    """install.py in venvs with the WebUIs' packages: nothing moves. Needs a package index."""
+    session.install("-e", ".[test]")
+    env = {"SONIC_FREEZES": "1"}
+    session.run("python", "-m", "pytest", "-s", "tests/test_freeze.py", *session.posargs, env=env)
+
+
+@nox.session(default=False)
 def sonic_a1111(session: nox.Session) -> None:
     """The sonic engine with libraries that fit A1111."""
     _sonic(session, "sonic-a1111")

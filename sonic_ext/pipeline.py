@@ -136,7 +136,7 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
-    engine = engines.choose(settings.engine, home.home, place)
+    engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
     scene = compose(
         _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
@@ -177,7 +177,7 @@ def preflight(
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, place=place)
+    engine = engines.choose(settings.engine, place=place, decoder=settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

@@ -176,12 +176,13 @@ class Settings:
         choices=("exact", "null_branch", "deep_features", "both"),
     )
     decoder: str = _field(
-        "temporal",
+        "auto",
         "Decoder",
         "temporal is Stable Video Diffusion's own; image decodes frame by frame, with less memory and more "
-        "flicker.",
+        "flicker; host does so with the VAE of the WebUI's checkpoint, which then encodes too; auto is "
+        "temporal where its file is installed and memory suffices, else host.",
         group="sonic",
-        choices=("temporal", "image"),
+        choices=("auto", "temporal", "image", "host"),
     )
     compiled: bool = _field(
         False,

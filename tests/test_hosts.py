@@ -1,6 +1,6 @@
 """Where the page runs: alone, and as a tab that a WebUI asks for.
 
-No WebUI can be installed next to the tests; the two of its modules that registration touches are imitated.
+No WebUI can be installed next to the tests; `webui_standin` stands for its modules.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import runpy
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import webui_standin
 
 from sonic_ext.errors import BadOutput, Cancelled
 from sonic_ext.hosts.standalone import Standalone
@@ -84,16 +84,11 @@ Tabs = Callable[[], list[tuple[Any, str, str]]]
 
 
 @pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Tabs]:
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tabs]]:
     """What the script handed to a WebUI whose data lies in `tmp_path`."""
-    tabs: list[Tabs] = []
-    callbacks, paths = ModuleType("modules.script_callbacks"), ModuleType("modules.paths_internal")
-    monkeypatch.setattr(callbacks, "on_ui_tabs", tabs.append, raising=False)
-    monkeypatch.setattr(paths, "data_path", str(tmp_path), raising=False)
-    for module in (ModuleType("modules"), callbacks, paths):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    runpy.run_path(str(SCRIPT), run_name="sonic.py")
-    return tabs
+    with webui_standin.webui(tmp_path, monkeypatch) as made:
+        runpy.run_path(str(SCRIPT), run_name="sonic.py")
+        yield made.callbacks["on_ui_tabs"]
 
 
 def _shown(blocks: Any) -> str:
@@ -128,6 +123,6 @@ class TestTab:
     def test_private_home_that_the_webui_would_serve(
         self, registered: list[Tabs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("SONIC_HOME", str(tmp_path / "extensions" / "home"))
+        monkeypatch.setenv("SONIC_HOME", str(tmp_path / "webui" / "extensions" / "home"))
         ((blocks, _, _),) = registered[0]()
         assert "SONIC_HOME" in _shown(blocks)

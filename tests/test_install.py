@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import importlib.util
@@ -214,3 +215,28 @@ def test_nothing_heavy_is_imported_at_start(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_library_is_brought_alone_where_the_webui_has_what_it_asks_for(host: Host) -> None:
+    for name in ("torch", "transformers", "huggingface_hub"):
+        host.wheel(name, "0.1")
+    host.wheel("diffusers", "0.35", "pinned>=2", "neverheardof")
+    host.wheel("diffusers", "0.40")
+    assert host.start("pinned>=1") == ""
+    host.pip("install", "torch", "transformers", "huggingface_hub")
+    before = host.freeze()
+    assert "diffusers" in host.start("pinned>=1")
+    assert host.freeze() - before == {"diffusers==0.35"}
+    assert before <= host.freeze()
+    assert host.start("pinned>=1") == ""
+
+
+def test_the_flag_is_added_to_the_webuis_own() -> None:
+    spec = importlib.util.spec_from_file_location("sonic_preload", ROOT / "preload.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parser = argparse.ArgumentParser()
+    module.preload(parser)
+    assert parser.parse_args([]).sonic_models_path is None
+    assert parser.parse_args(["--sonic-models-path", "/a b"]).sonic_models_path == "/a b"

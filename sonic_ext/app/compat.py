@@ -66,7 +66,8 @@ def theme() -> Any:
 def image_input(**options: Any) -> Any:
     """A picture upload that hands on the path of the very file given.
 
-    gradio's own would decode and write it anew, which loses EXIF, C2PA and sixteen bits.
+    gradio's own would decode and write it anew, which loses EXIF, C2PA and sixteen bits. Give it a new value
+    plainly and never by `gr.update`: for that gradio 4 builds the component anew, without what is set here.
     """
     sources = {"source": "upload"} if MAJOR == 3 else {"sources": ["upload", "clipboard"]}
     image = gr.Image(type="filepath", **sources, **options)

@@ -134,7 +134,7 @@ class PortraitPanel:
         said = "Nobody's face, and known as such." if made.synthetic else "Its source was an upload."
         return {
             self.progress: html.banner("good", "The portrait is made.", said),
-            self._portrait: gr.update(value=compat.kept(self._portrait, made.png, "portrait.png")),
+            self._portrait: compat.kept(self._portrait, made.png, "portrait.png"),
         }
 
     def _begun(self) -> Updates:

@@ -55,10 +55,10 @@ class Letterbox:
             self.take, self.text, portrait, queue=False, show_progress="hidden", **compat.script(TAKEN)
         )
 
-    def take(self, sent: str) -> Any:
-        """The portrait input's new state; gradio's error where there is nothing to take."""
+    def take(self, sent: str) -> str:
+        """The portrait input's new value; gradio's error where there is nothing to take."""
         try:
-            return gr.update(value=self._file(sent))
+            return self._file(sent)
         except Exception as problem:
             raise compat.red(html.as_error(problem)) from problem
 

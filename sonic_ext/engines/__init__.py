@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import MissingPart
 from ..ports import Engine, Place
+
+if TYPE_CHECKING:
+    from .sonic.vaes import Chosen
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
 """What the sonic engine cannot do without."""
@@ -21,13 +25,16 @@ HOPELESS = (
 )
 
 
-def choose(name: str, home: Path | None = None, place: Place | None = None) -> Engine:
+def choose(
+    name: str, home: Path | None = None, place: Place | None = None, decoder: str = "temporal"
+) -> Engine:
     """The engine that a setting names.
 
     Args:
         name: `auto`, `preview` or `sonic`; auto takes sonic when its weights are there.
         home: the private home, where unfinished videos are kept.
         place: the WebUI's VAE and memory, where there is a WebUI.
+        decoder: the setting; it decides whether the engine needs a VAE of its own.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
@@ -36,15 +43,28 @@ def choose(name: str, home: Path | None = None, place: Place | None = None) -> E
 
     if name == "preview":
         return PreviewEngine()
-    found = weights.survey(parts=weights.REQUIRED)
+    vae = _vae(name, decoder, place)
+    found = weights.survey(parts=vae.parts)
     if name == "auto" and not found.ready:
         return PreviewEngine()
     missing = missing_libraries()
     if name == "auto" and missing:
         return PreviewEngine(notes=(f"The sonic engine's weights are here, but not {_listed(missing)}.",))
-    if name == "auto" and _hopeless(found):
+    if name == "auto" and _hopeless(found, place):
         return PreviewEngine(notes=(HOPELESS,))
-    return _sonic(found, missing, home)
+    return _sonic(found, missing, home, place, vae.why_not)
+
+
+def _vae(name: str, decoder: str, place: Place | None) -> Chosen:
+    """With engine=auto a VAE that cannot be had is no error: then the preview engine draws."""
+    from .sonic import vaes
+
+    try:
+        return vaes.choose(decoder, place)
+    except MissingPart:
+        if name != "auto":
+            raise
+        return vaes.choose("temporal", None)
 
 
 def missing_libraries() -> tuple[str, ...]:
@@ -52,30 +72,31 @@ def missing_libraries() -> tuple[str, ...]:
     return tuple(name for name in LIBRARIES if find_spec(name) is None)
 
 
-def _hopeless(found: weights.Survey) -> bool:
+def _hopeless(found: weights.Survey, place: Place | None) -> bool:
     """Whether a network of the published size would have to run on a processor."""
     from .sonic.device import best_device
 
-    if best_device() != "cpu":
+    if ((place.device() if place else None) or best_device()) != "cpu":
         return False
     path = found[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
 
 
-def _sonic(found: weights.Survey, missing: tuple[str, ...], home: Path | None) -> Engine:
+def _sonic(
+    found: weights.Survey, missing: tuple[str, ...], home: Path | None, place: Place | None, why_not: str
+) -> Engine:
     libraries = f"The sonic engine needs {_listed(missing)}." if missing else ""
     try:
         found.require()
     except MissingPart as error:
-        if not missing:
-            raise
-        message = f"{error.message} {libraries}"
-        raise MissingPart(message, f"{error.hint} (after {INSTALL})") from error
+        borrowed = why_not if any(each.part is weights.VAE for each in found.lacking()) else ""
+        message = " ".join(filter(None, (error.message, borrowed, libraries)))
+        raise MissingPart(message, f"{error.hint} (after {INSTALL})" if missing else error.hint) from error
     if missing:
         raise MissingPart(libraries, f"Install it with: {INSTALL}")
     from .sonic.engine import SonicEngine
 
-    return SonicEngine(home=home)
+    return SonicEngine(home=home, place=place)
 
 
 def _listed(names: tuple[str, ...]) -> str:

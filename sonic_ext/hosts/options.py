@@ -3,23 +3,180 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..settings import PRESETS, describe
+
 SECTION = ("sonic", "Sonic")
-OUTPUTS = "sonic_outputs"
-SAVE_PORTRAITS = "sonic_save_portraits"
+MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
+    *("sonic_models_path", "sonic_preset", "sonic_outputs"),
+    "sonic_save_portraits",
+)
+CERTIFICATE, KEY, RETENTION = "sonic_c2pa_certificate", "sonic_c2pa_key", "sonic_retention_days"
+FIELDS = ("engine", "precision", "decoder", "label", "label_place")
+"""Fields of `Settings` whose default the page sets; label offers what needs no reason."""
+OWN = "as the preset"
+"""The choice that leaves a field as it is."""
+FOLDER = "sonic"
+DAYS = 7
+LONGEST = 365
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of the page."""
+
+    key: str
+    default: Any
+    label: str
+    info: str
+    choices: tuple[str, ...] = ()
+    low: int = 0
+    high: int = 0
+    path: bool = False
+    """Names a place on this computer: not to be changed over the network."""
+
+
+def every() -> tuple[Option, ...]:
+    """The page's lines in their order."""
+    return (
+        Option(
+            MODELS,
+            "",
+            "Folder of Sonic's weights",
+            "looked into before all others; empty for the usual places",
+            path=True,
+        ),
+        Option(PRESET, OWN, "Preset", "what the form starts with", choices=(OWN, *PRESETS)),
+        *(_of_field(name) for name in FIELDS),
+        Option(
+            OUTPUTS,
+            FOLDER,
+            "Folder of exported videos",
+            "below the WebUI's outputs; [date] and [datetime<%Y-%m>] stand for the time",
+            path=True,
+        ),
+        Option(SAVE_PORTRAITS, False, "Save portraits", "among the other pictures of txt2img and img2img"),
+        Option(
+            RETENTION,
+            DAYS,
+            "Days that videos wait for their export",
+            "then they are deleted",
+            low=1,
+            high=LONGEST,
+        ),
+        Option(
+            CERTIFICATE,
+            "",
+            "C2PA certificate",
+            "PEM file, the chain with the leaf first; empty for the extension's own",
+            path=True,
+        ),
+        Option(KEY, "", "C2PA private key", "PEM file; empty for the extension's own", path=True),
+    )
+
+
+def _of_field(name: str) -> Option:
+    spec = describe()[name]
+    return Option(key_of(name), OWN, spec.label, spec.help.rstrip("."), choices=(OWN, *_offered(name)))
+
+
+def _offered(name: str) -> tuple[str, ...]:
+    """What a field may be by default; a label that is off needs a reason for each video."""
+    return tuple(choice for choice in describe()[name].choices if (name, choice) != ("label", "off"))
+
+
+def key_of(field: str) -> str:
+    """The WebUI's name for a field's default."""
+    return f"sonic_{field}"
 
 
 def add() -> None:
     """Called by the WebUI when it makes its settings page."""
+    shared = importlib.import_module("modules.shared")
+    for option in every():
+        shared.opts.add_option(option.key, _info(option, shared))
+    apply()
 
 
-def outputs() -> Path:
+def _info(option: Option, shared: Any) -> Any:
+    gradio = importlib.import_module("gradio")
+    component: Any = None
+    arguments: dict[str, Any] = {}
+    if option.choices:
+        component, arguments = gradio.Dropdown, {"choices": list(option.choices)}
+    elif option.high:
+        component, arguments = gradio.Slider, {"minimum": option.low, "maximum": option.high, "step": 1}
+    elif option.path:
+        arguments = dict(getattr(shared, "hide_dirs", None) or {})  # the user may have hidden all such fields
+    info = shared.OptionInfo(
+        option.default, option.label, component, arguments or None, onchange=apply, section=SECTION
+    )
+    info.restrict_api = option.path
+    return info.info(option.info)
+
+
+def apply() -> None:
+    """Let the values take effect where they are read: in this process's environment.
+
+    An empty line leaves what the environment said when the WebUI was started.
+    """
+    from ..provenance.c2pa import CERT_VARIABLE, KEY_VARIABLE
+    from ..provenance.store import RETENTION_VARIABLE
+    from ..weights.find import MODELS_VARIABLE
+
+    days = retention()
+    _set(MODELS_VARIABLE, _text(MODELS) or _flag())
+    _set(CERT_VARIABLE, _text(CERTIFICATE))
+    _set(KEY_VARIABLE, _text(KEY))
+    _set(RETENTION_VARIABLE, "" if days == DAYS else f"{days:g}")
+
+
+def _set(variable: str, value: str) -> None:
+    before = _at_start(variable)
+    if value or before:
+        os.environ[variable] = value or before
+    else:
+        os.environ.pop(variable, None)
+
+
+@cache
+def _at_start(variable: str) -> str:
+    return os.environ.get(variable, "")
+
+
+def _text(key: str) -> str:
+    return str(_value(key, "") or "").strip()
+
+
+def _flag() -> str:
+    """`--sonic-models-path`, of `preload.py`."""
+    command_line = importlib.import_module("modules.shared").cmd_opts
+    return getattr(command_line, "sonic_models_path", None) or ""
+
+
+def outputs(now: datetime | None = None) -> Path:
     """Folder for exported videos, by the user's pattern."""
     data = Path(importlib.import_module("modules.paths_internal").data_path)
-    return data / "outputs" / "sonic"
+    return data / "outputs" / dated(_text(OUTPUTS) or FOLDER, now or datetime.now())
+
+
+def dated(pattern: str, now: datetime) -> str:
+    """A pattern of the WebUI's kind with the time put in: [date], [datetime], [datetime<format>]."""
+
+    def written(found: re.Match[str]) -> str:
+        if found[1] == "date":
+            return now.strftime("%Y-%m-%d")
+        return re.sub(r'[<>:"|?*/\\]', "-", now.strftime(found[2] or "%Y%m%d%H%M%S"))
+
+    return re.sub(r"\[(date|datetime)(?:<([^>]*)>)?\]", written, pattern)
 
 
 def saves_portraits() -> bool:
@@ -27,9 +184,18 @@ def saves_portraits() -> bool:
     return bool(_value(SAVE_PORTRAITS, False))
 
 
+def retention() -> float:
+    """Days that a video waits for its export."""
+    days = _value(RETENTION, DAYS)
+    return float(days) if isinstance(days, (int, float)) and 1 <= days <= LONGEST else DAYS
+
+
 def defaults() -> Mapping[str, Any]:
-    """The user's defaults, by the names of `Settings`."""
-    return {}
+    """The user's defaults, by the names of `Settings`; choices that are no longer known are passed over."""
+    preset = _value(PRESET, OWN)
+    values = dict(PRESETS.get(preset, {}))
+    chosen = {name: _value(key_of(name), OWN) for name in FIELDS}
+    return values | {name: value for name, value in chosen.items() if value in _offered(name)}
 
 
 def _value(name: str, otherwise: Any) -> Any:

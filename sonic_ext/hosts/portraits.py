@@ -29,6 +29,7 @@ CLASSES = {
 }
 INNER = {
     *("sd_model", "outpath_samples", "outpath_grids", "prompt_for_display", "extra_generation_params"),
+    *("comments", "firstphase_width", "firstphase_height"),
     *(
         "overlay_images",
         "do_not_reload_embeddings",
@@ -273,6 +274,7 @@ def _watched(state: Any, progress: Progress) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+    asked.report(step_of(state))
 
 
 def step_of(state: Any) -> Step:

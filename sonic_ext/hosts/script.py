@@ -43,7 +43,7 @@ PNG_INFO = ("pnginfo_image", "extras_tab", "pnginfo_send_to_sonic")
 
 CHANGES = "sonic_changes"
 """Attribute of a generation: settings that an axis of the grid decides."""
-DEPTH = 3
+DEPTH = 6
 """How deep `holds_a_picture` looks."""
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,12 @@ class Buttons:
             self._in_png_info = True
         elif name == last and self._in_png_info:
             self._in_png_info = False
-            importlib.import_module("gradio").Button("Send to Sonic", elem_id=ours)
+            self._plain(ours)
+
+    def _plain(self, name: str) -> None:
+        from ..app.compat import gr
+
+        gr.Button("Send to Sonic", elem_id=name)
 
     def _tool(self, name: str) -> None:
         button = importlib.import_module("modules.ui_components").ToolButton

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
+RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
+"""Environment variable: days that a video waits for its export."""
+DAYS = 7.0
 _TAKE_NAME = "take.json"
 _SUFFIXES = {
     "image/jpeg": ".jpg",
@@ -245,9 +248,12 @@ class Store:
         with home_errors(self.home), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._place(take_id))
 
-    def expire(self, days: float = 7) -> tuple[str, ...]:
-        """Delete takes, finished or not, that nothing was written to for `days`; returns their ids."""
-        limit = time.time() - days * 86400
+    def expire(self, days: float | None = None) -> tuple[str, ...]:
+        """Delete takes, finished or not, that nothing was written to for `days`; returns their ids.
+
+        None asks `retention`.
+        """
+        limit = time.time() - (retention() if days is None else days) * 86400
         with home_errors(self.home):
             folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
             old = tuple(folder.name for folder in folders if _last_written(folder) < limit)
@@ -259,6 +265,15 @@ class Store:
         if not re.fullmatch(r"[0-9a-f]{16}", take_id):
             raise BadInput(f"{take_id!r} is not the id of a take.", "An id has 16 digits, 0-9 and a-f.")
         return self.folder / take_id
+
+
+def retention() -> float:
+    """Days that a video waits for its export: $SONIC_RETENTION_DAYS where that is a number above 0."""
+    try:
+        days = float(os.environ.get(RETENTION_VARIABLE, ""))
+    except ValueError:
+        return DAYS
+    return days if days > 0 else DAYS
 
 
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:

@@ -19,7 +19,7 @@ def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
     consent(page)
     page.click("#sonic_export")
     page.wait_for_selector("#sonic_evidence .sonic-good")
-    assert "intact" in page.inner_text("#sonic_evidence").lower()
+    assert "unchanged" in page.inner_text("#sonic_evidence")
 
 
 def test_interrupt_of_the_webui_stops_the_video(page: Any, webui: Client, tmp_path: Path) -> None:
@@ -33,12 +33,13 @@ def test_interrupt_of_the_webui_stops_the_video(page: Any, webui: Client, tmp_pa
 
 def test_portrait_from_words(page: Any) -> None:
     """Whatever the checkpoint draws arrives as the portrait."""
-    page.fill("#sonic_make_prompt textarea", "a portrait")
+    page.locator("#sonic_portrait_panel .label-wrap").first.click()
+    page.fill("#sonic_portrait_prompt textarea", "a portrait")
     for name, value in (("width", 64), ("height", 64), ("steps", 1)):
-        field = page.locator(f"#sonic_make_{name} input[type=number]")
+        field = page.locator(f"#sonic_portrait_{name} input[type=number]")
         field.fill(str(value))
         field.press("Tab")
-    page.click("#sonic_make_portrait")
+    page.click("#sonic_portrait_make")
     page.wait_for_selector("#sonic_portrait img")
 
 

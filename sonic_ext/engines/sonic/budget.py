@@ -84,12 +84,22 @@ class Budget:
         size = side or self.side
         return RESERVE + max(self._unet_bytes(rung, size), self._decoder_bytes(chunk, size))
 
+    def working(self, rung: str) -> int:
+        """Bytes of the device that the UNet needs on a rung beside weights that stay there."""
+        visiting = self._largest_block * self.hardware.stored if rung == "offload" else 0
+        return RESERVE + visiting + self._unet_working(rung, self.side)
+
+    def decoding(self, chunk: int) -> int:
+        """Bytes of the device that a decoder works in."""
+        return RESERVE + self._decoder_working(chunk, self.side)
+
     def _unet_bytes(self, rung: str, side: int) -> int:
-        working = footprint.unet_activations(
-            side, side, self.plan.window, BRANCHES[rung], self.hardware.itemsize
-        )
         resting = self._largest_block if rung == "offload" else self._elements
-        return round(resting * self.hardware.stored + working * self._width)
+        return resting * self.hardware.stored + self._unet_working(rung, side)
+
+    def _unet_working(self, rung: str, side: int) -> int:
+        window, item = self.plan.window, self.hardware.itemsize
+        return round(footprint.unet_activations(side, side, window, BRANCHES[rung], item) * self._width)
 
     @property
     def _largest_block(self) -> int:
@@ -100,9 +110,11 @@ class Budget:
         return max(sizes.values())
 
     def _decoder_bytes(self, chunk: int, side: int) -> int:
-        item = self.hardware.itemsize
-        working = footprint.vae_decode_activations(side, side, chunk, item)
-        return round(footprint.VAE * item + working * min(1.0, self._width))
+        return footprint.VAE * self.hardware.itemsize + self._decoder_working(chunk, side)
+
+    def _decoder_working(self, chunk: int, side: int) -> int:
+        working = footprint.vae_decode_activations(side, side, chunk, self.hardware.itemsize)
+        return round(working * min(1.0, self._width))
 
     def main_bytes(self, way: Way) -> int:
         """Peak main memory."""

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
@@ -19,13 +19,13 @@ from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import Forecast, Tick
+from ...ports import Forecast, Place, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
+from . import vaes
 from .budget import Budget, Way
 from .device import (
     Hardware,
-    free_memory,
     hardware,
     release,
     released_after,
@@ -36,8 +36,10 @@ from .draft import Draft, Drafts, key_of
 from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepared
+from .room import Room
 from .run import Run, begun
 from .turn import turn
+from .vaes import Chosen
 from .windows import BASE_FPS, Plan
 
 MULTIPLE = 64
@@ -55,16 +57,22 @@ class SonicEngine:
         search: where the weights are looked for; the usual places by default.
         device: as torch names it; the best one by default.
         home: the private home, where unfinished videos are kept.
+        place: the WebUI's VAE and memory, where there is a WebUI.
     """
 
     name = "sonic"
     size_multiple = MULTIPLE
 
     def __init__(
-        self, search: weights.Search | None = None, device: str | None = None, home: Path | None = None
+        self,
+        search: weights.Search | None = None,
+        device: str | None = None,
+        home: Path | None = None,
+        place: Place | None = None,
     ) -> None:
         self._search = search or weights.Search.default()
-        self._device = device
+        self._place = place
+        self._device = device or (place.device() if place else None)
         self._home = private_home(home)
 
     def prepare(
@@ -72,15 +80,17 @@ class SonicEngine:
     ) -> SonicAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
         chosen = hardware(settings.precision, self._device)
-        self._require(settings)
+        vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
             stack.enter_context(turn(self._home, chosen.device, tick))
             stack.enter_context(released_after(chosen.device))
-            paths, said = self._files(settings, tick)
-            job = Job(Networks(paths, chosen, tick), scene, speech, settings, count, Drafts(self._home), tick)
-            way = job.budget.way(settings.memory, free_memory(chosen.device))
+            paths, said = self._files(vae, tick)
+            networks = Networks(paths, chosen, tick, self._place)
+            job = Job(networks, vae, scene, speech, settings, count, Drafts(self._home), tick)
+            way = job.budget.way(settings.memory, networks.room.free())
+            job = replace(job, vae=self._vae(settings, roomy=way.chunk > 1))
             draft, notes = job.denoised(seed, way)
             release(chosen.device)  # the UNet goes before the decoder comes
             return SonicAnimation(job, draft, way, unloaded, [*notes, *said], stack.pop_all())
@@ -88,31 +98,33 @@ class SonicEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(settings.precision, self._device)
-        self._require(settings)
+        self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
-        free = free_memory(chosen.device)
+        free = Room(chosen.device, self._place).free()
         way = budget.way(settings.memory, free)
+        vae = self._vae(settings, roomy=way.chunk > 1)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(way),
             0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
-            _sentences(*_rounded(scene, settings), way.said, budget.warning(way, free)),
+            _sentences(*_rounded(scene, settings), way.said, vae.said, budget.warning(way, free)),
         )
 
-    def _files(self, settings: Settings, tick: Tick) -> tuple[dict[str, Path], list[str]]:
+    def _files(self, vae: Chosen, tick: Tick) -> tuple[dict[str, Path], list[str]]:
         """Safetensors files by part, and sentences about optional ones that cannot be used."""
-        paths = weights.prepare(self._search, (*weights.REQUIRED, *_also(settings)), tick)
+        paths = weights.prepare(self._search, vae.parts, tick)
         try:
             return paths | weights.prepare(self._search, (weights.RIFE,), tick), []
         except BadWeights as error:
             return paths, [error.message]
 
-    def _require(self, settings: Settings) -> None:
-        """Fail before any work if a part is missing that the settings ask for."""
-        also = _also(settings)
-        weights.survey(self._search, (*weights.REQUIRED, *also)).require(also)
+    def _vae(self, settings: Settings, roomy: bool = True) -> Chosen:
+        """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
+        chosen = vaes.choose(settings.decoder, self._place, self._search, roomy)
+        weights.survey(self._search, chosen.parts).require(chosen.parts)
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Job:
     """One video of the engine."""
 
     networks: Networks
+    vae: Chosen
     scene: Scene
     speech: Speech
     settings: Settings
@@ -154,6 +167,7 @@ class Job:
                 "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
                 "made by": [__version__, torch.__version__, settings.compiled],
                 "weights": _identities(self.networks.paths),
+                **({"vae": self.vae.lent.title} if self.vae.lent else {}),
                 **{name: getattr(settings, name) for name in GUIDED},
             }
         )
@@ -161,8 +175,13 @@ class Job:
     def denoised(self, seed: int, way: Way) -> tuple[Draft, list[str]]:
         """The finished draft, and sentences for the user. Goes on where an earlier run stopped."""
         self.drafts.expire()
-        free = free_memory(self.networks.hardware.device)
-        notes = [*_rounded(self.scene, self.settings), way.said, self.budget.warning(way, free)]
+        free = self.networks.room.free()
+        notes = [
+            *_rounded(self.scene, self.settings),
+            way.said,
+            self.vae.said,
+            self.budget.warning(way, free),
+        ]
         draft, rung = self.drafts.load(self.key), way.rung
         if draft is not None:
             rung = draft.rung if self.settings.memory == "auto" else rung
@@ -182,9 +201,10 @@ class Job:
         device = self.networks.hardware.device
         for _ in range(2):
             with unless_full():
-                return prepared(self.networks, self.view, self.speech, self.budget.plan.frames, self.tick)
+                frames, lent = self.budget.plan.frames, self.vae.lent
+                return prepared(self.networks, self.view, self.speech, frames, self.tick, lent)
             release(device)
-        raise self.budget.refusal(free_memory(device))
+        raise self.budget.refusal(self.networks.room.free())
 
     def _run(self, told: Prepared, rung: str) -> Run:
         return Run(
@@ -216,8 +236,7 @@ class SonicAnimation:
         self._notes = notes
         self._unloaded = unloaded
         self._resources = resources
-        temporal = job.settings.decoder == "temporal"
-        self._decoder = Decoder(job.networks, job.budget, temporal, way.chunk)
+        self._decoder = Decoder(job.networks, job.budget, job.vae, way.chunk)
         self._latents = draft.latents
         self._drawing: Generator[np.ndarray, None, None] | None = None
 
@@ -235,10 +254,11 @@ class SonicAnimation:
         job = self._job
         output = Output(self._latents, job.count, job.scene, job.view, job.settings, self._decoder)
         try:
-            for frame in output.frames():
-                if self._unloaded.is_set():
-                    raise _unloaded()
-                yield frame
+            with job.networks.room.stage():
+                for frame in output.frames():
+                    if self._unloaded.is_set():
+                        raise _unloaded()
+                    yield frame
         finally:
             self._decoder.unload()
             if self._unloaded.is_set():
@@ -267,11 +287,6 @@ def base_frames(count: int, settings: Settings) -> int:
     for the one (at 50 frames per second, three) that is missing.
     """
     return math.ceil(count / (settings.fps / BASE_FPS))
-
-
-def _also(settings: Settings) -> tuple[weights.Part, ...]:
-    """Optional parts that the settings make necessary."""
-    return (weights.IMAGE_VAE,) if settings.decoder == "image" else ()
 
 
 def _budget(

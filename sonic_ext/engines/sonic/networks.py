@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +18,11 @@ from ... import weights
 from ...errors import BadWeights
 from ...nn import audio, clip, config, interpolate, unet, vae, whisper
 from ...nn.config import beside
-from ...ports import Tick
+from ...ports import Place, Tick
 from ...weights import Part
+from . import footprint
 from .device import Hardware
+from .room import Room
 from .speech import SpeechNetworks
 
 Made = TypeVar("Made")
@@ -37,6 +40,13 @@ class Networks:
     """Part → safetensors file, of `weights.prepare`."""
     hardware: Hardware
     tick: Tick
+    place: Place | None = None
+    """The WebUI's memory, where there is a WebUI."""
+
+    @cached_property
+    def room(self) -> Room:
+        """The device's memory. Networks are brought there when they are made, but for the UNet."""
+        return Room(self.hardware.device, self.place)
 
     def has(self, part: Part) -> bool:
         """Whether an optional part is there."""
@@ -51,9 +61,9 @@ class Networks:
             weights.AUDIO2BUCKET, lambda: config.of_audio2bucket(bucket_shapes, heard, self._seen())
         )
         return SpeechNetworks(
-            listener,
-            self._filled(audio.build_audio2token(tokens), weights.AUDIO2TOKEN, torch.float32),
-            self._filled(audio.build_audio2bucket(buckets), weights.AUDIO2BUCKET, torch.float32),
+            self.room.brought(listener, footprint.whisper_activations(1.0)),
+            self._brought(audio.build_audio2token(tokens), weights.AUDIO2TOKEN, torch.float32),
+            self._brought(audio.build_audio2bucket(buckets), weights.AUDIO2BUCKET, torch.float32),
         )
 
     def _heard(self) -> tuple[dict[str, Any], Any]:
@@ -66,24 +76,25 @@ class Networks:
 
     def clip(self) -> Any:
         """The image encoder."""
-        return self._filled(clip.build_clip(self._seen()), weights.IMAGE_ENCODER)
+        working = footprint.clip_activations(self.hardware.itemsize)
+        return self._brought(clip.build_clip(self._seen()), weights.IMAGE_ENCODER, working=working)
 
     def _seen(self) -> dict[str, Any]:
         part = weights.IMAGE_ENCODER
         return self._read(part, lambda: config.of_clip(self._shapes(part), beside(self.paths[part.name])))
 
-    def vae(self, dtype: torch.dtype | None = None) -> Any:
-        """The temporal VAE, in the hardware's numbers unless told otherwise."""
+    def vae(self, dtype: torch.dtype | None = None, working: int = 0) -> Any:
+        """The temporal VAE, in the hardware's numbers unless told otherwise; works in so many bytes."""
         settings = self._read(weights.VAE, lambda: config.of_vae(self._shapes(weights.VAE)))
-        return self._filled(vae.build_vae(settings), weights.VAE, dtype)
+        return self._brought(vae.build_vae(settings), weights.VAE, dtype, working)
 
-    def image_vae(self) -> Any:
-        """The decoder for single pictures."""
+    def image_vae(self, working: int = 0) -> Any:
+        """The decoder for single pictures; works in so many bytes."""
         settings = self._read(weights.IMAGE_VAE, lambda: config.of_image_vae(self._shapes(weights.IMAGE_VAE)))
-        return self._filled(vae.build_image_vae(settings), weights.IMAGE_VAE)
+        return self._brought(vae.build_image_vae(settings), weights.IMAGE_VAE, working=working)
 
     def unet(self, device: str | None = None) -> Any:
-        """The UNet with its audio adapters; `device` is where it rests."""
+        """The UNet with its audio adapters; `device` is where it rests, and nobody has brought it yet."""
         return self._filled(unet.build_unet(self.unet_config()), weights.UNET, device=device)
 
     def unet_config(self) -> dict[str, Any]:
@@ -93,7 +104,7 @@ class Networks:
 
     def interpolator(self) -> Any:
         """RIFE, in float32: in half precision every second frame would be a little off."""
-        return self._filled(interpolate.build_interpolator(), weights.RIFE, torch.float32)
+        return self._brought(interpolate.build_interpolator(), weights.RIFE, torch.float32)
 
     def _shapes(self, part: Part) -> Mapping[str, tuple[int, ...]]:
         return weights.shapes(part, self.paths[part.name])
@@ -106,6 +117,9 @@ class Networks:
                 f"{self.paths[part.name]} is no {part.title}: {error} is missing or has an odd shape.",
                 f"Fetch it again: {weights.fetch_command([part])}",
             ) from error
+
+    def _brought(self, network: Any, part: Part, dtype: torch.dtype | None = None, working: int = 0) -> Any:
+        return self.room.brought(self._filled(network, part, dtype), working)
 
     def _filled(
         self,
@@ -120,7 +134,7 @@ class Networks:
             part,
             self.paths[part.name],
             dtype=dtype or self.hardware.dtype,
-            device=device or self.hardware.device,
+            device=device or self.room.rest,
             prefix=prefix,
             tick=self.tick,
         )

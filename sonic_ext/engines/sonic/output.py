@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from ...media.steady import Steady
 from ...settings import Settings
 from . import stream
 from .budget import Budget
-from .device import free_memory, release, unless_full
+from .device import release, unless_full
 from .networks import Networks
-from .stream import CHUNK, VaeDecoder
+from .stream import CHUNK, LentDecoder, VaeDecoder
+from .vaes import Chosen
 
 
 @dataclass
@@ -27,11 +29,12 @@ class Decoder:
 
     networks: Networks
     budget: Budget
-    temporal: bool = True
+    chosen: Chosen
     together: int = CHUNK
     """Frames per call of the network."""
     notes: list[str] = field(default_factory=list)
-    _vae: VaeDecoder | None = None
+    _vae: VaeDecoder | LentDecoder | None = None
+    _network: Any = None
 
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
         """Pictures [frames, 3, height, width] of 0 to 1 from latents [frames, 4, height / 8, width / 8].
@@ -49,13 +52,24 @@ class Decoder:
     def unload(self) -> None:
         """Let go of the network."""
         self._vae = None
+        network, self._network = self._network, None
+        self.networks.room.left(network)
 
     def _shrink(self) -> None:
+        self.unload()  # memory may have run out while it changed its precision
         if self.together == 1:
-            raise self.budget.refusal(free_memory(self.networks.hardware.device))
+            self._borrow()
+            return
         self.together //= 2
-        self._vae = None  # memory may have run out while it changed its precision
         self.notes.append(f"Memory ran out while decoding; went on with {self.together} frames at once.")
+
+    def _borrow(self) -> None:
+        """The WebUI's VAE, as the last resort."""
+        spare = self.chosen.spare
+        if spare is None:
+            raise self.budget.refusal(self.networks.room.free())
+        self.chosen = Chosen("host", spare)
+        self.notes.append(f"Memory ran out while decoding; {spare.title} went on, frame by frame.")
 
     def _whole(self, latents: torch.Tensor) -> torch.Tensor:
         vae = self._vae = self._vae or self._loaded()
@@ -65,8 +79,13 @@ class Decoder:
             self.notes.append("The VAE overflowed in half precision and decodes in float32.")
         return pictures
 
-    def _loaded(self) -> VaeDecoder:
-        return VaeDecoder(self.networks.vae() if self.temporal else self.networks.image_vae(), self.temporal)
+    def _loaded(self) -> VaeDecoder | LentDecoder:
+        if self.chosen.lent is not None:
+            return LentDecoder(self.chosen.lent)
+        working = self.budget.decoding(self.together)
+        make = self.networks.vae if self.chosen.temporal else self.networks.image_vae
+        self._network = make(working=working)
+        return VaeDecoder(self._network, self.chosen.temporal)
 
 
 def inferring(begin: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:

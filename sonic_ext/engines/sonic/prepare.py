@@ -15,10 +15,10 @@ from ...media.scene import HeadView
 from ...nn.attention import Tokens
 from ...nn.clip import embed
 from ...nn.vae import encode_mean
-from ...ports import Tick
+from ...ports import Tick, Vae
+from . import footprint
 from .conditioning import mask_levels
 from .denoise import Conditioning
-from .device import released_after
 from .networks import Networks
 from .picture import clip_pixels, draw_mask, mask_values, reference
 from .speech import hear
@@ -34,7 +34,9 @@ class Prepared:
     """Sentences for the user."""
 
 
-def prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick) -> Prepared:
+def prepared(
+    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, lent: Vae | None = None
+) -> Prepared:
     """Run the image encoder, the speech networks and the VAE's encoder, once each.
 
     Args:
@@ -43,30 +45,33 @@ def prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, ti
         speech: the sound; silence follows it to the end of the frames.
         frames: base frames.
         tick: called between the networks.
+        lent: the WebUI's VAE, where it encodes.
 
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
     """
     with torch.inference_mode():
-        return _prepared(networks, view, speech, frames, tick)
+        return _prepared(networks, view, speech, frames, tick, lent)
 
 
-def _prepared(networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick) -> Prepared:
-    hardware = networks.hardware
+def _prepared(
+    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, lent: Vae | None
+) -> Prepared:
+    hardware, room = networks.hardware, networks.room
     tick("looking at the portrait", 0, 2)
-    with released_after(hardware.device):
+    with room.stage():
         portrait = _seen(networks, view.picture)
     tick("looking at the portrait", 1, 2)
-    with released_after(hardware.device):
-        latent, notes = _encoded(networks, view.picture)
+    with room.stage():
+        latent, notes = _lent(lent, view.picture) if lent else _encoded(networks, view.picture)
     tick("reading the speech", 0, 1)
-    with released_after(hardware.device):
+    with room.stage():
         samples = np.concatenate(list(speech.blocks(RATE)))
         heard = hear(networks.speech(), samples, portrait.float(), frames)
     tick("reading the speech", 1, 1)
     levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
-        latent.to(hardware.dtype),
+        latent.to(hardware.device, hardware.dtype),
         Tokens(portrait[:, None].to(hardware.dtype)),
         Tokens(heard.tokens.to("cpu", hardware.dtype)),  # grows with the video: waits in main memory
         Tokens(heard.silence.to(hardware.dtype)),
@@ -85,16 +90,32 @@ def _seen(networks: Networks, picture: np.ndarray) -> torch.Tensor:
 def _encoded(networks: Networks, picture: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The portrait's latent, [1, 4, height, width]; in float32 where half precision overflows."""
     pixels = reference(picture).to(networks.hardware.device)
-    mean = _mean(networks.vae(), pixels)
+    height, width = picture.shape[:2]
+    mean = _mean(networks.vae(working=_working(width, height, networks.hardware.itemsize)), pixels)
     if mean.isfinite().all():
         return mean, ()
-    mean = _mean(networks.vae(torch.float32), pixels)
+    mean = _mean(networks.vae(torch.float32, _working(width, height, 4)), pixels)
     if not mean.isfinite().all():
         raise BrokenNumbers(
             "The VAE makes no numbers of this portrait, not even in float32.",
             "Check its file: sonic weights check vae",
         )
     return mean, ("The VAE overflowed in half precision and encoded the portrait in float32.",)
+
+
+def _working(width: int, height: int, itemsize: int) -> int:
+    return footprint.vae_encode_activations(width, height, itemsize)
+
+
+def _lent(vae: Vae, picture: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The same from the WebUI's VAE, in whatever numbers it computes with."""
+    mean = vae.encode(reference(picture))
+    if not mean.isfinite().all():
+        raise BrokenNumbers(
+            f"The WebUI's VAE ({vae.title}) makes no numbers of this portrait.",
+            "Load another checkpoint or VAE, start the WebUI with --no-half-vae, or use decoder=temporal.",
+        )
+    return mean, ()
 
 
 def _mean(vae: Any, pixels: torch.Tensor) -> torch.Tensor:

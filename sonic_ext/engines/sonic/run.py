@@ -16,7 +16,7 @@ from ...ports import Tick
 from ...settings import Settings
 from .budget import RUNGS, SAID, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
-from .device import free_memory, release, unless_full
+from .device import release, unless_full
 from .draft import Draft, Drafts
 from .guidance import Guidance
 from .heap import kept_heap
@@ -63,12 +63,13 @@ class Run:
     def _step_down(self) -> None:
         lower = RUNGS.index(self.rung) + 1
         if lower == len(RUNGS) or (self.networks.hardware.is_cpu and RUNGS[lower] == "offload"):
-            raise self.budget.refusal(free_memory(self.networks.hardware.device))
+            raise self.budget.refusal(self.networks.room.free())
         self.rung = RUNGS[lower]
         self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
 
     def _on_rung(self, levels: Schedule) -> None:
-        with torch.inference_mode(), kept_heap(self.networks.hardware.device):
+        device = self.networks.hardware.device
+        with self.networks.room.stage(), torch.inference_mode(), kept_heap(device):
             self._stepped(self._unet(), levels)
 
     def _stepped(self, unet: Any, levels: Schedule) -> None:
@@ -87,7 +88,11 @@ class Run:
         unet = self.networks.unet("cpu" if waits or hardware.stored_in_8_bits else None)
         if hardware.stored_in_8_bits:
             store_fp8(unet, hardware.dtype)
-            unet = unet if waits else unet.to(hardware.device)
+        working = self.budget.working(self.rung)
+        if waits:
+            self.networks.room.clear(working)
+        else:
+            unet = self.networks.room.brought(unet, working)
         if self.settings.compiled:
             problem = compiled(unet)
             self.notes.extend([problem] if problem else [])

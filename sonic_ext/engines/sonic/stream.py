@@ -18,11 +18,15 @@ from ...errors import BrokenNumbers
 from ...media.flow import FlowInterpolator
 from ...media.steady import Steady
 from ...nn.interpolate import Interpolator, padded
+from ...nn.vae import CONFIG
 from ...nn.vae import decode as vae_decode
+from ...ports import Vae
 from .windows import BASE_FPS
 
 CHUNK = 8
 """Frames that the published inference decodes together."""
+SCALE: float = CONFIG["scaling_factor"]
+"""The sampler's latents are larger by it than the VAE's."""
 STEADY_REACH = 3
 """Frames of 12.5 a second that the jitter filter looks ahead and back."""
 
@@ -74,6 +78,19 @@ class VaeDecoder:
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return next(vae_decode(self._vae, latents, len(latents), self._temporal)).float()
+
+
+class LentDecoder:
+    """Decodes with a WebUI's VAE, in its numbers; a `Decode`."""
+
+    raised = False
+
+    def __init__(self, vae: Vae) -> None:
+        self._vae = vae
+
+    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        """See `Decode`."""
+        return self._vae.decode(latents / SCALE) * 0.5 + 0.5
 
 
 def decoded(decode: Decode, latents: torch.Tensor, chunk: int = CHUNK) -> Iterator[torch.Tensor]:

@@ -1,0 +1,261 @@
+"""The sonic engine in a WebUI: whose VAE, whose memory. The WebUI is a toy, the networks tiny and random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spoken import MEDIA, one_second
+
+torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
+pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
+
+import tiny_sonic  # noqa: E402
+
+from sonic_ext import engines, weights  # noqa: E402
+from sonic_ext.engines.sonic import engine, output, vaes, windows  # noqa: E402
+from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine  # noqa: E402
+from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E402
+from sonic_ext.media.audio import read_speech  # noqa: E402
+from sonic_ext.media.image import read_portrait  # noqa: E402
+from sonic_ext.media.scene import Scene, compose  # noqa: E402
+from sonic_ext.ports import Lent  # noqa: E402
+from sonic_ext.settings import Settings  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+)
+SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=1, seed=7, framing="crop")
+SDXL = "The loaded checkpoint's VAE speaks another latent space."
+
+
+class ToyVae:
+    """A `ports.Vae` with the latents' form and no learning: means of squares, and squares of means."""
+
+    title = "the VAE of toy"
+
+    def __init__(self) -> None:
+        self.encoded = self.decoded = 0
+
+    def encode(self, pictures: Any) -> Any:
+        self.encoded += 1
+        grey = torch.nn.functional.avg_pool2d(pictures.mean(1, keepdim=True), 8)
+        return grey.expand(-1, 4, -1, -1) / vaes_scale()
+
+    def decode(self, latents: Any) -> Any:
+        self.decoded += len(latents)
+        large = torch.nn.functional.interpolate(latents[:, :3], scale_factor=8)
+        return torch.tanh(large * vaes_scale())
+
+
+def vaes_scale() -> float:
+    return 0.18215
+
+
+class Toy:
+    """A `Place` that writes down what it lends; its device is the processor."""
+
+    def __init__(self, lent: Lent, free: int | None = None) -> None:
+        self.lent = lent
+        self.free = free
+        self.there: list[Any] = []
+        self.loaded: list[str] = []
+        self.cleared: list[int] = []
+
+    def device(self) -> str | None:
+        return "cpu"
+
+    def free_memory(self) -> int | None:
+        return self.free
+
+    def vae(self) -> Lent:
+        return self.lent
+
+    def clear(self, needed: int) -> None:
+        self.cleared.append(needed)
+
+    def load(self, network: Any, working: int) -> None:
+        assert working >= 0
+        assert {weight.device.type for weight in network.parameters()} == {"cpu"}
+        self.there.append(network)
+        self.loaded.append(type(network).__name__)
+
+    def unload(self, network: Any) -> None:
+        assert any(network is each for each in self.there), "it is not there"
+        self.there = [each for each in self.there if each is not network]
+        network.to("meta")  # whoever goes on with it fails
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks: more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees three frames at once instead of 25."""
+    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=3, shift=1))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every part, Stable Video Diffusion's VAE too."""
+    return tiny_sonic.write(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def without_vae(models: Path) -> Iterator[Path]:
+    """The same without the VAE."""
+    vae = models / weights.VAE.local_names[0]
+    aside = models.with_name("aside")
+    vae.rename(aside)
+    yield models
+    aside.rename(vae)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return one_second(tmp_path_factory.mktemp("speech") / "one second.wav")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return compose(read_portrait(MEDIA / "portrait_01.jpg"), SMALL, engine.MULTIPLE)
+
+
+def made(
+    models: Path, scene: Scene, spoken: Path, home: Path, place: Toy, settings: Settings = SMALL
+) -> SonicAnimation:
+    sound = replace(read_speech(spoken), limit=0.24)
+    maker = SonicEngine(weights.Search(own=models), home=home, place=place)
+    return maker.prepare(scene, sound, settings, 4, 7, lambda *_: None)
+
+
+def test_without_its_own_vae_the_webuis_encodes_and_decodes(
+    without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    vae = ToyVae()
+    place = Toy(Lent(vae))
+    animation = made(without_vae, scene, spoken, tmp_path, place)
+    assert vae.encoded == 1
+    assert not place.there
+    assert "UNetSpatioTemporalConditionModel" in place.loaded
+    assert not any("Autoencoder" in name for name in place.loaded)
+    assert len(list(animation.frames())) == 4
+    assert vae.decoded >= 2
+    assert "the VAE of toy encodes and decodes" in " ".join(animation.warnings)
+    assert "not installed" in " ".join(animation.warnings)
+    animation.close()
+    assert not place.there
+
+
+def test_its_own_vae_decodes_where_it_is_installed(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    vae = ToyVae()
+    place = Toy(Lent(vae))
+    animation = made(models, scene, spoken, tmp_path, place)
+    frames = animation.frames()
+    next(frames)
+    assert [type(each).__name__ for each in place.there] == ["AutoencoderKLTemporalDecoder"]
+    animation.close()
+    assert not place.there
+    assert (vae.encoded, vae.decoded) == (0, 0)
+    assert "flickers least" in " ".join(animation.warnings)
+
+
+def test_the_webuis_vae_is_the_last_resort_of_a_full_device(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(output.VaeDecoder, "__call__", full)
+    vae = ToyVae()
+    place = Toy(Lent(vae))
+    animation = made(models, scene, spoken, tmp_path, place)
+    assert len(list(animation.frames())) == 4
+    assert vae.decoded >= 2
+    assert "went on, frame by frame" in " ".join(animation.warnings)
+    animation.close()
+    assert not place.there
+
+
+def test_what_fails_leaves_nothing_with_the_webui(
+    without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path
+) -> None:
+    class Full(Toy):
+        def load(self, network: Any, working: int) -> None:
+            super().load(network, working)
+            if "UNet" in self.loaded[-1]:
+                raise RuntimeError("CUDA out of memory")
+
+    place = Full(Lent(ToyVae()))
+    with pytest.raises(OutOfMemory):
+        made(without_vae, scene, spoken, tmp_path, place)
+    assert not place.there
+
+
+def test_a_vae_that_overflows_is_said(without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
+    class Overflowing(ToyVae):
+        def encode(self, pictures: Any) -> Any:
+            return super().encode(pictures) * float("nan")
+
+    with pytest.raises(BrokenNumbers, match="the VAE of toy"):
+        made(without_vae, scene, spoken, tmp_path, Toy(Lent(Overflowing())))
+
+
+def test_the_forecast_goes_by_the_webuis_memory(models: Path, scene: Scene, tmp_path: Path) -> None:
+    place = Toy(Lent(ToyVae()), free=1_000_000_000)
+    maker = SonicEngine(weights.Search(own=models), home=tmp_path, place=place)
+    cost = maker.forecast(scene, SMALL, 50)
+    assert "Stable Video Diffusion's own" in " ".join(cost.warnings)
+    place.free = 700_000_000
+    cost = maker.forecast(scene, SMALL, 50)
+    assert "0.7 GB are free" in " ".join(cost.warnings)
+    assert "since memory is short" in " ".join(cost.warnings)
+
+
+def test_neither_vae_is_one_error_that_says_both(without_vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONIC_MODELS", str(without_vae))
+    with pytest.raises(MissingPart, match="vae is missing") as caught:
+        engines.choose("sonic", place=Toy(Lent(None, SDXL)), decoder="auto")
+    assert SDXL in caught.value.message
+    assert "sonic weights fetch vae" in caught.value.hint
+    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="auto").name == "preview"
+    assert engines.choose("auto", place=Toy(Lent(ToyVae())), decoder="auto").name == "sonic"
+    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="host").name == "preview"
+
+
+def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:
+    with pytest.raises(MissingPart, match="another latent space"):
+        vaes.choose("host", Toy(Lent(None, SDXL)))
+    with pytest.raises(MissingPart, match="no WebUI"):
+        vaes.choose("host", None)
+    search = weights.Search(own=models)
+    assert SDXL in vaes.choose("auto", Toy(Lent(None, SDXL)), search).said
+    assert vaes.choose("auto", None, search).said == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "roomy", "decoder"),
+    [
+        ("auto", True, "temporal"),
+        ("auto", False, "host"),
+        ("temporal", False, "temporal"),
+        ("image", True, "image"),
+        ("host", True, "host"),
+    ],
+)
+def test_what_is_chosen(models: Path, wanted: str, roomy: bool, decoder: str) -> None:
+    found = vaes.choose(wanted, Toy(Lent(ToyVae())), weights.Search(own=models), roomy)
+    assert found.decoder == decoder
+    assert (weights.VAE in found.parts) == (decoder != "host")

@@ -1,0 +1,429 @@
+"""A stand-in for the modules of a WebUI that the hosts touch, as real ones were seen to behave.
+
+Two kinds: A1111 (models move by themselves, any thread) and Forge (memory manager, main thread). No torch:
+models are whatever a test puts there.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+class FifoLock:
+    """First come, first served; not re-entrant; no time limit. Counts how often it was taken."""
+
+    def __init__(self) -> None:
+        self._lock, self._inner = threading.Lock(), threading.Lock()
+        self._pending: deque[threading.Event] = deque()
+        self.taken = 0
+        self.asked = threading.Event()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        with self._inner:
+            if self._lock.acquire(False):
+                self.taken += 1
+                return True
+            if not blocking:
+                return False
+            event = threading.Event()
+            self._pending.append(event)
+            self.asked.set()
+        event.wait()
+        self._lock.acquire()
+        self.taken += 1
+        return True
+
+    def release(self) -> None:
+        with self._inner:
+            if self._pending:
+                self._pending.popleft().set()
+            self._lock.release()
+
+    @property
+    def held(self) -> bool:
+        return self._lock.locked()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class State:
+    """`shared.state`; `jobs` tells what began and ended."""
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+        self.job = ""
+        self.current_image: Any = None
+        self.id_live_preview = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.job_count, self.job_no, self.sampling_steps, self.sampling_step = -1, 0, 0, 0
+        self.textinfo: str | None = None
+
+    def begin(self, job: str = "(unknown)") -> None:
+        self._clear()
+        self.job = job
+        self.jobs.append(f"begin {job}")
+
+    def end(self) -> None:
+        self.jobs.append(f"end {self.job}")
+        self.job, self.job_count = "", 0
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def assign_current_image(self, image: Any) -> None:
+        self.current_image = image
+        self.id_live_preview += 1
+
+
+class Options:
+    """`shared.opts`: attributes, with defaults from `add_option`."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {
+            "outdir_samples": "",
+            "outdir_grids": "",
+            **{
+                f"outdir_{kind}_{what}": f"out/{kind}"
+                for kind in ("txt2img", "img2img")
+                for what in ("samples", "grids")
+            },
+            "sd_model_checkpoint": "one.safetensors",
+        }
+        self.data_labels: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        data = self.__dict__.get("data", {})
+        if name in data:
+            return data[name]
+        raise AttributeError(name)
+
+    def add_option(self, key: str, info: Any) -> None:
+        self.data_labels[key] = info
+        self.data.setdefault(key, info.default)
+
+    def set(self, key: str, value: Any) -> None:
+        self.data[key] = value
+        if self.data_labels[key].onchange:
+            self.data_labels[key].onchange()
+
+
+class OptionInfo:
+    """As the WebUI's."""
+
+    def __init__(
+        self,
+        default: Any = None,
+        label: str = "",
+        component: Any = None,
+        component_args: Any = None,
+        onchange: Callable[[], None] | None = None,
+        section: tuple[str, str] | None = None,
+    ) -> None:
+        self.default, self.label, self.component = default, label, component
+        self.component_args, self.onchange, self.section = component_args, onchange, section
+        self.comment = ""
+        self.restrict_api = False
+
+    def info(self, text: str) -> OptionInfo:
+        self.comment = text
+        return self
+
+
+@dataclass(repr=False)
+class Processing:
+    """`StableDiffusionProcessing`, with some of its many arguments."""
+
+    sd_model: object = None
+    outpath_samples: str | None = None
+    outpath_grids: str | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = -1
+    subseed: int = -1
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    batch_size: int = 1
+    n_iter: int = 1
+    steps: int = 50
+    cfg_scale: float = 7.0
+    width: int = 512
+    height: int = 512
+    do_not_save_samples: bool = False
+    do_not_save_grid: bool = False
+    override_settings: dict[str, Any] | None = None
+    sampler_index: int | None = None
+    is_api: bool = field(default=False, init=False)
+    closed: bool = field(default=False, init=False)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass(repr=False)
+class Txt2Img(Processing):
+    """`StableDiffusionProcessingTxt2Img`."""
+
+    enable_hr: bool = False
+
+
+@dataclass(repr=False)
+class Img2Img(Processing):
+    """`StableDiffusionProcessingImg2Img`."""
+
+    init_images: list[Any] | None = None
+    denoising_strength: float = 0.75
+    mask: Any = None
+
+
+@dataclass
+class WebUI:
+    """What a test looks at and changes."""
+
+    modules: dict[str, ModuleType]
+    state: State
+    opts: Options
+    lock: FifoLock
+    cmd_opts: SimpleNamespace
+    callbacks: dict[str, list[Any]]
+    model_data: SimpleNamespace
+    processed: list[Processing] = field(default_factory=list)
+    """Jobs of `process_images`."""
+    moves: list[str] = field(default_factory=list)
+    """What was done to models and memory, in order."""
+    draw: Callable[[Processing], None] = lambda job: None
+    """Called in the middle of `process_images`."""
+
+    def process_images(self, job: Processing) -> Any:
+        """Pictures whose pixels depend on prompt and seed; steps are counted as the WebUI counts."""
+        self.processed.append(job)
+        count = job.batch_size * job.n_iter
+        self.state.job_count = job.n_iter
+        self.state.sampling_steps = job.steps
+        self.draw(job)
+        self.state.sampling_step = job.steps
+        if self.state.interrupted:
+            count = 0
+        texts = [f"{job.prompt}\nSteps: {job.steps}, Seed: {job.seed + n}" for n in range(count)]
+        images = [_picture(job, n) for n in range(count)]
+        return SimpleNamespace(images=images, infotexts=texts, index_of_first_image=0)
+
+
+def _picture(job: Processing, number: int) -> Image.Image:
+    noise = np.random.default_rng(abs(job.seed) + number + len(job.prompt))
+    return Image.fromarray(noise.integers(0, 255, (job.height, job.width, 3), dtype=np.uint8))
+
+
+@contextmanager
+def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) -> Iterator[WebUI]:
+    """The modules in `sys.modules`, and the host of the process forgotten before and after."""
+    from sonic_ext.hosts import webui as hosts
+
+    made = _modules(tmp_path)
+    if forge:
+        _as_forge(made)
+    for name, module in made.modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("SONIC_HOME", str(tmp_path / "private home"))
+    cached = (hosts.host, hosts.held_host, hosts.host_jobs, hosts._place)
+    for each in cached:
+        each.cache_clear()
+    with _main_thread(made) if forge else _nothing():
+        yield made
+    for each in cached:
+        each.cache_clear()
+
+
+def _modules(tmp_path: Path) -> WebUI:
+    state, opts, lock = State(), Options(), FifoLock()
+    cmd_opts = SimpleNamespace(api_auth=None, gradio_allowed_path=[], sonic_models_path=None)
+    data = SimpleNamespace(sd_model=None, loaded_sd_models=[])
+    callbacks: dict[str, list[Any]] = {}
+    names = ("shared", "call_queue", "progress", "sd_models", "sd_samplers", "processing", "devices")
+    more = ("script_callbacks", "infotext_utils")
+    modules = {f"modules.{name}": ModuleType(f"modules.{name}") for name in (*names, *more)}
+    modules |= {
+        "modules.paths_internal": ModuleType("modules.paths_internal"),
+        "modules": ModuleType("modules"),
+    }
+    made = WebUI(modules, state, opts, lock, cmd_opts, callbacks, data)
+    info = SimpleNamespace(title="one.safetensors", name_for_extra="one")
+    samplers = [SimpleNamespace(name="Euler", aliases=[]), SimpleNamespace(name="DPM++ 2M", aliases=["dpm"])]
+    _fill(
+        modules["modules.shared"],
+        state=state,
+        opts=opts,
+        cmd_opts=cmd_opts,
+        OptionInfo=OptionInfo,
+        hide_dirs={"visible": True},
+        total_tqdm=SimpleNamespace(clear=lambda: None),
+        sd_model=None,
+    )
+    _fill(modules["modules.call_queue"], queue_lock=lock)
+    _fill(modules["modules.infotext_utils"], paste_fields={})
+    _fill(modules["modules.progress"], **_tasks())
+    _fill(modules["modules.paths_internal"], data_path=str(tmp_path / "webui"))
+    _fill(modules["modules.script_callbacks"], **_callbacks(callbacks))
+    _fill(modules["modules.processing"], process_images=made.process_images)
+    _fill(modules["modules.processing"], StableDiffusionProcessingTxt2Img=Txt2Img)
+    _fill(modules["modules.processing"], StableDiffusionProcessingImg2Img=Img2Img)
+    _fill(
+        modules["modules.sd_samplers"],
+        samplers=samplers,
+        all_samplers=samplers,
+        samplers_hidden=set(),
+        samplers_map={"euler": "Euler", "dpm++ 2m": "DPM++ 2M", "dpm": "DPM++ 2M"},
+    )
+    _fill(
+        modules["modules.devices"],
+        device=SimpleNamespace(type="cpu"),
+        torch_gc=lambda: made.moves.append("gc"),
+    )
+    _fill(
+        modules["modules.sd_models"],
+        model_data=data,
+        checkpoints_list={info.title: info},
+        checkpoint_aliases={"one": info, info.title: info},
+        select_checkpoint=lambda: info,
+        reload_model_weights=lambda: _load(made),
+        send_model_to_cpu=lambda model: made.moves.append("model to cpu"),
+        send_model_to_device=lambda model: made.moves.append("model to device"),
+    )
+    return made
+
+
+def _load(made: WebUI) -> None:
+    """Loading works, unless a test has put something else in this place."""
+    made.model_data.sd_model = made.model_data.sd_model or SimpleNamespace(lowvram=False)
+
+
+def _fill(module: ModuleType, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(module, name, value)
+
+
+def _tasks() -> dict[str, Any]:
+    """The WebUI's list of tasks, by which its page asks for the bar."""
+    pending: OrderedDict[str, int] = OrderedDict()
+    finished: list[str] = []
+    tasks: dict[str, Any] = {"pending_tasks": pending, "finished_tasks": finished, "begun": []}
+
+    def start(name: str) -> None:
+        pending.pop(name, None)
+        tasks["begun"].append(name)
+
+    tasks["add_task_to_queue"] = lambda name: pending.setdefault(name, 0)
+    tasks["start_task"] = start
+    tasks["finish_task"] = finished.append
+    return tasks
+
+
+def _callbacks(found: dict[str, list[Any]]) -> dict[str, Any]:
+    names = ("on_ui_tabs", "on_ui_settings", "on_app_started", "on_before_ui", "on_after_component")
+    more = ("on_infotext_pasted", "on_before_component", "on_script_unloaded", "on_before_reload")
+    for name in (*names, *more):
+        found[name] = []
+    return {name: (lambda fun, *, name=None, into=into: into.append(fun)) for name, into in found.items()}
+
+
+def _as_forge(made: WebUI) -> None:
+    """Forge's own modules; its model is a fake one before the first job."""
+    manager = ModuleType("backend.memory_management")
+    loaded: list[Any] = []
+
+    def load(models: list[Any], memory_required: float = 0) -> None:
+        made.moves.append(f"load {len(models)} for {memory_required:.0f}")
+        loaded.extend(SimpleNamespace(model=model) for model in models)
+
+    def unload(patcher: Any) -> None:
+        made.moves.append("unload")
+        loaded[:] = [each for each in loaded if each.model is not patcher]
+
+    _fill(
+        manager,
+        current_loaded_models=loaded,
+        load_models_gpu=load,
+        unload_model_clones=unload,
+        soft_empty_cache=lambda: made.moves.append("empty"),
+        free_memory=lambda needed, device: made.moves.append(f"free {needed}"),
+        get_free_memory=lambda device: 10**9,
+        get_torch_device=lambda: SimpleNamespace(type="cpu"),
+        unet_offload_device=lambda: "cpu",
+    )
+    patchers = ModuleType("backend.patcher.base")
+    _fill(patchers, ModelPatcher=SimpleNamespace)
+    for module in (ModuleType("backend"), manager, ModuleType("backend.patcher"), patchers):
+        made.modules[module.__name__] = module
+    models = made.modules["modules.sd_models"]
+    made.model_data.sd_model = SimpleNamespace(cond_stage_model=None, chunk_length=75)
+    made.model_data.forge_loading_parameters = {"checkpoint_info": "one"}
+    made.model_data.forge_hash = ""
+
+    def reload() -> tuple[Any, bool]:
+        made.model_data.sd_model = SimpleNamespace(forge_objects=SimpleNamespace(vae=None))
+        return made.model_data.sd_model, True
+
+    _fill(models, forge_model_reload=reload)
+
+
+@contextmanager
+def _main_thread(made: WebUI) -> Iterator[None]:
+    """`modules_forge.main_thread` with its loop in a thread, which loses exceptions as the real one does."""
+    module = ModuleType("modules_forge.main_thread")
+    waiting: deque[tuple[Any, tuple[Any, ...], dict[str, Any], threading.Event]] = deque()
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(0.005):
+            while waiting:
+                fun, arguments, results, done = waiting.popleft()
+                try:
+                    results["value"] = fun(*arguments)
+                except Exception:
+                    results["value"] = None
+                done.set()
+
+    def run_and_wait_result(fun: Any, *arguments: Any) -> Any:
+        results: dict[str, Any] = {}
+        done = threading.Event()
+        waiting.append((fun, arguments, results, done))
+        if not done.wait(20):
+            raise AssertionError("the main thread waits for itself")
+        return results["value"]
+
+    _fill(module, run_and_wait_result=run_and_wait_result)
+    for each in (ModuleType("modules_forge"), module):
+        made.modules[each.__name__] = each
+        sys.modules[each.__name__] = each
+    thread = threading.Thread(target=loop, name="forge-main")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(10)
+        for name in ("modules_forge", "modules_forge.main_thread"):
+            sys.modules.pop(name, None)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
