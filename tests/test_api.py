@@ -11,9 +11,11 @@ import http.client
 import io
 import re
 import stat
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,12 +27,12 @@ from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
-from web import PATIENCE, Answer, Client, b64, serving
+from web import PATIENCE, Answer, Client, b64, fastapi, serving
 
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
-from sonic_ext.hosts import MadePortrait
+from sonic_ext.hosts import MadePortrait, webui
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
@@ -766,6 +768,20 @@ def webuis_middleware(app: Any) -> None:
             return JSONResponse({"error": "theirs", "detail": str(error)}, 500)
 
     app.add_middleware(GZipMiddleware, minimum_size=1000)
+
+
+@pytest.mark.parametrize(("flag", "there"), [("", False), ("api", True), ("nowebui", True)])
+def test_a_webui_has_it_where_it_has_its_own(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, flag: str, there: bool
+) -> None:
+    shared = ModuleType("modules.shared")
+    monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(**{flag: True} if flag else {}), raising=False)
+    for module in (ModuleType("modules"), shared):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(webui, "host", lambda: Standalone(outputs))
+    app = fastapi.FastAPI()
+    webui.started(None, app)
+    assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
 
 
 METHODS = {
