@@ -201,6 +201,24 @@ class Job:
         self._status = replace(self._status, state=state, ended=_now(), **more)
 
 
+class _Both:
+    """A job, and another progress that is told the same and may stop it, too."""
+
+    def __init__(self, job: Job, along: Progress) -> None:
+        self._job = job
+        self._along = along
+        self.task_id = getattr(along, "task_id", None) or job.task_id
+
+    def report(self, step: Step) -> None:
+        """To both."""
+        self._job.report(step)
+        self._along.report(step)
+
+    def cancelled(self) -> bool:
+        """By either."""
+        return self._job.cancelled() or self._along.cancelled()
+
+
 @dataclass(frozen=True)
 class _Entry:
     """A job with what it has to do."""
@@ -302,8 +320,20 @@ class Register:
                 self._worker.start()
         return job
 
-    def run(self, turn: Turn, task: Task, *, origin: str = "script", prepared: Job | None = None) -> Take:
-        """Carry a job out in this thread, past the line: for those whose turn it is already.
+    def run(
+        self,
+        turn: Turn,
+        task: Task,
+        *,
+        origin: str = "script",
+        along: Progress | None = None,
+        prepared: Job | None = None,
+    ) -> Take:
+        """Carry a job out in this thread, past the line: for those who wait or hold the turn themselves.
+
+        Args:
+            turn, task, origin, prepared: see `submit`.
+            along: told of the steps, too, and may stop the work.
 
         Raises:
             SonicError: what the task raises.
@@ -311,7 +341,8 @@ class Register:
         job = prepared or Job(origin)
         with self._lock:
             self._add(job)
-        return _Entry(job, turn, task, None, lambda: None).carry_out()
+        told: Progress = job if along is None else _Both(job, along)
+        return _Entry(job, lambda _, begun: turn(told, begun), task, None, lambda: None).carry_out()
 
     def follow(self, job: Job) -> Generator[Step, None, Take]:
         """Yield the steps of a job and return its take; its error is raised here.
@@ -344,6 +375,11 @@ class Register:
                 "There is no animation with this id.", f"The newest {self._kept} are remembered; list them."
             )
         return job
+
+    def of_take(self, take_id: str) -> Job | None:
+        """The job that made a take, if it is remembered."""
+        made = (job for job in self.jobs() if job.status.take is not None)
+        return next((job for job in made if job.result().id == take_id), None)
 
     def position(self, job: Job) -> int:
         """1 for the job whose turn comes next, 0 for one that does not wait."""

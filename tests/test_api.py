@@ -11,22 +11,28 @@ import http.client
 import io
 import re
 import stat
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_takes import adopt_clip, record_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
-from web import PATIENCE, Answer, Client, b64, serving
+from web import PATIENCE, Answer, Client, b64, fastapi, serving
 
+from sonic_ext.app.ranged import part_of
+from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
-from sonic_ext.hosts import MadePortrait
+from sonic_ext.hosts import MadePortrait, webui
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
@@ -491,6 +497,30 @@ class TestRanges:
         assert answer.headers["content-range"] == f"bytes */{take.preview.stat().st_size}"
 
 
+@given(asked=st.from_regex(r"\Abytes=\d{0,3}-\d{0,3}\Z", fullmatch=True), size=st.integers(1, 500))
+def test_no_range_leaves_the_file(asked: str, size: int) -> None:
+    part = part_of(asked, size)
+    if part is not None and part[0] < part[1]:
+        assert 0 <= part[0] < part[1] <= size
+
+
+@given(
+    data=st.binary(min_size=1), width=st.integers(1, 80), kind=st.sampled_from(["", "data:image/png;base64,"])
+)
+def test_base64_in_any_lines_is_read(data: bytes, width: int, kind: str) -> None:
+    text = base64.b64encode(data).decode()
+    lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
+    assert decoded(kind + lines, "file") == data
+
+
+@given(text=st.text())
+def test_what_is_no_base64_is_bad_input(text: str) -> None:
+    try:
+        assert decoded(text, "file")
+    except BadInput as error:
+        assert error.message in ("file is not base64.", "file is empty (0 bytes).")
+
+
 class Painter:
     """Stands in for a WebUI's txt2img and img2img: it paints the shipped portrait."""
 
@@ -738,6 +768,20 @@ def webuis_middleware(app: Any) -> None:
             return JSONResponse({"error": "theirs", "detail": str(error)}, 500)
 
     app.add_middleware(GZipMiddleware, minimum_size=1000)
+
+
+@pytest.mark.parametrize(("flag", "there"), [("", False), ("api", True), ("nowebui", True)])
+def test_a_webui_has_it_where_it_has_its_own(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, flag: str, there: bool
+) -> None:
+    shared = ModuleType("modules.shared")
+    monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(**{flag: True} if flag else {}), raising=False)
+    for module in (ModuleType("modules"), shared):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(webui, "host", lambda: Standalone(outputs))
+    app = fastapi.FastAPI()
+    webui.started(None, app)
+    assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
 
 
 METHODS = {

@@ -415,6 +415,7 @@ def test_missing_module_says_what_brings_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "sonic_ext.app.compat", raising=False)
+    monkeypatch.delattr("sonic_ext.app.compat", raising=False)
     run = sonic("serve", "--port", "0", "--output-dir", tmp_path / "out")
     _assert_refused(run, 4, "MissingPart")
     assert "pip install" in run.values["hint"]

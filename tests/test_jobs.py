@@ -298,6 +298,60 @@ def test_those_whose_turn_it_is_go_past_the_line(register: Register, take: Take)
     assert register.jobs()[0].status.state is State.FAILED
 
 
+@dataclass
+class Watcher:
+    """A progress of somebody else, such as a browser tab."""
+
+    stop: bool = False
+    task_id: str = "task(1)"
+    steps: list[Step] = field(default_factory=list)
+
+    def report(self, step: Step) -> None:
+        """Remember it."""
+        self.steps.append(step)
+
+    def cancelled(self) -> bool:
+        """As told."""
+        return self.stop
+
+
+def test_another_progress_is_told_and_may_stop(register: Register, take: Take) -> None:
+    def turn(progress: Progress, task: jobs.Task) -> Take:
+        seen.append(getattr(progress, "task_id", None))
+        return task(progress)
+
+    def work(progress: Progress) -> Take:
+        progress.report(Step("drawing frames", 1, 2))
+        if progress.cancelled():
+            raise Cancelled
+        return take
+
+    seen: list[object] = []
+    watcher = Watcher()
+    assert register.run(turn, work, origin="page", along=watcher) is take
+    assert watcher.steps == [Step("drawing frames", 1, 2)] == [register.jobs()[0].status.step]
+    assert seen == ["task(1)"]
+    with pytest.raises(Cancelled):
+        register.run(turn, work, along=Watcher(stop=True))
+    assert register.jobs()[0].status.state is State.CANCELLED
+
+
+def test_one_past_the_line_is_cancelled_from_outside(register: Register, take: Take) -> None:
+    def turn(progress: Progress, task: jobs.Task) -> Take:
+        register.cancel(register.jobs()[0])
+        return task(progress)
+
+    with pytest.raises(Cancelled):
+        register.run(turn, lambda _: pytest.fail("it was cancelled"), along=Watcher())
+
+
+def test_a_take_leads_to_its_job(register: Register, take: Take) -> None:
+    job = over(register.submit(at_once, lambda _: take))
+    over(register.submit(at_once, _refuse))
+    assert register.of_take(take.id) is job
+    assert register.of_take("0" * 16) is None
+
+
 def _refuse(_: Progress) -> Take:
     raise BadInput("No.", "Yes.")
 

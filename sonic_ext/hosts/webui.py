@@ -186,7 +186,13 @@ def tabs() -> list[tuple[Any, str, str]]:
 
 
 def started(_: Any, app: Any) -> None:
-    """The WebUI's server is up, with a page or without: add the API."""
+    """The WebUI's server is up: add the API where the WebUI has one, with a page beside it or without.
+
+    Elsewhere it would be a way around the page's own password.
+    """
+    command_line = importlib.import_module("modules.shared").cmd_opts
+    if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
+        return
     try:
         importlib.import_module("sonic_ext.app.api").mount(app, host(), host_jobs())
     except (SonicError, ImportError) as problem:
