@@ -25,7 +25,7 @@ def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
 def test_interrupt_of_the_webui_stops_the_video(page: Any, webui: Client, tmp_path: Path) -> None:
     give(page, one_minute(tmp_path / "minute.wav"))
     page.click("#sonic_generate")
-    page.wait_for_function("/drawing/.test(document.querySelector('#sonic_progress').innerText)")
+    page.wait_for_function("/[Dd]rawing/.test(document.querySelector('#sonic_progress').innerText)")
     webui.post("/sdapi/v1/interrupt")
     page.wait_for_function("/[Ss]topped/.test(document.querySelector('#sonic_progress').innerText)")
     page.wait_for_selector("#sonic_generate:not([disabled])")
