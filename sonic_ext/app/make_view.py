@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, SonicError
+from ..jobs import Register
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
@@ -38,9 +39,10 @@ _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be
 class MakeView:
     """The *Animate* tab."""
 
-    def __init__(self, host: Host, jobs: Jobs, doors: Doors | None = None) -> None:
+    def __init__(self, host: Host, jobs: Jobs, register: Register, doors: Doors | None = None) -> None:
         self._host = host
         self._jobs = jobs
+        self._register = register
         self._outbox = Outbox(doors) if doors else None
         self.tab = gr.State(TabKey())
         self.take = gr.State("")
@@ -215,11 +217,13 @@ class MakeView:
         from .. import pipeline
 
         job.report(Step("waiting for another video", 0, 1))
-        return self._host.work(
-            job,
+        return self._register.run(
+            self._host.work,
             lambda progress: pipeline.animate(
                 portrait, audio, settings, progress=progress, place=self._host.place
             ),
+            origin="page",
+            along=job,
         )
 
     def _begun(self) -> Updates:

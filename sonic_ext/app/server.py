@@ -86,7 +86,7 @@ def page_app(host: Host, jobs: Jobs, register: Register) -> Application:
         from . import compat, tab
 
     app = _api(host, register, "standalone")
-    blocks = tab.build(host, jobs)
+    blocks = tab.build(host, jobs, register=register)
     compat.queue(blocks, tab.AT_ONCE)
     compat.mount(app, blocks, allowed=[host.outputs()], blocked=[private_home()])
     return Guard(app)

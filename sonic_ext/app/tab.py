@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..jobs import Register
 from . import compat, html
 from .compat import AT_ONCE as AT_ONCE
 from .compat import gr
@@ -24,18 +25,21 @@ _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 
 
-def build(host: Host, jobs: Jobs | None = None, doors: Doors | None = None) -> Any:
+def build(
+    host: Host, jobs: Jobs | None = None, doors: Doors | None = None, register: Register | None = None
+) -> Any:
     """Lay out the page.
 
     Args:
         host: where it runs.
         jobs: the register of running jobs; whoever wants to stop them keeps it.
         doors: where pictures can be sent to, in a WebUI.
+        register: the animations of this process, which the API tells of.
 
     Returns:
         `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
     """
-    jobs = jobs or Jobs()
+    jobs, register = jobs or Jobs(), register or Register()
     options = {"title": "Sonic", "analytics_enabled": False, "theme": compat.theme(), "css": _OWN_PAGE}
     with gr.Blocks(**options) as blocks:
         gr.HTML(html.style(), elem_classes="sonic-style")
@@ -43,7 +47,7 @@ def build(host: Host, jobs: Jobs | None = None, doors: Doors | None = None) -> A
             gr.HTML(_HEAD, elem_classes="sonic-head")
             with gr.Tabs(elem_id="sonic_tabs"):
                 with gr.TabItem("Animate", id="animate"):
-                    MakeView(host, jobs, doors)
+                    MakeView(host, jobs, register, doors)
                 with gr.TabItem("History", id="history") as past:
                     history = HistoryView(host)
                 with gr.TabItem("Verify", id="verify"):

@@ -176,7 +176,7 @@ def tabs() -> list[tuple[Any, str, str]]:
         from ..app import tab
 
         doors = importlib.import_module("sonic_ext.hosts.script").doors()
-        blocks = tab.build(host(), doors=doors)
+        blocks = tab.build(host(), doors=doors, register=host_jobs())
     except (SonicError, ImportError) as problem:
         _log.error("the tab Sonic cannot be built", exc_info=problem)
         from ..app import missing
