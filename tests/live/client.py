@@ -66,6 +66,19 @@ class Client:
         answer = self.get("/")
         return answer.status == 200 and b"<html" in answer.body.lower()
 
+    def wait_until_up(self) -> None:
+        """Until the extension's routes answer: a WebUI adds them last."""
+        until = time.monotonic() + PATIENCE
+        while not self._is_up():
+            assert time.monotonic() < until
+            time.sleep(1)
+
+    def _is_up(self) -> bool:
+        try:
+            return self.get("/sonic/v1/engines").status == 200
+        except urllib.error.URLError:  # nobody listens yet
+            return False
+
     def picture(self, **more: Any) -> bytes:
         """A txt2img picture, PNG."""
         answer = self.post("/sdapi/v1/txt2img", SMALL | more)

@@ -162,3 +162,16 @@ def used(webui: Client) -> int:
 def sha256(path: Path) -> str:
     """Of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_sonic_engine_works_beside_the_checkpoint(webui: Client, speech: Path) -> None:
+    """With weights of any size: `tests/tiny_sonic.py` makes a set that a CPU can run."""
+    engines = {engine["name"]: engine for engine in webui.get("/sonic/v1/engines").json["engines"]}
+    if not engines["sonic"]["ready"]:
+        pytest.skip("no weights of the sonic engine are there (--sonic-models-path)")
+    settings = {"engine": "sonic", "min_resolution": 256, "framing": "crop", "inference_steps": 2}
+    first = webui.picture()
+    found = webui.ended(webui.begin(PORTRAIT, speech, settings=settings))
+    assert found["state"] == "done", found
+    assert found["take"]["engine"] == "sonic"
+    assert webui.picture() == first  # the checkpoint came back as it was
