@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from sonic_ext import weights  # noqa: E402
 from sonic_ext.app import weights_view  # noqa: E402
 from sonic_ext.app.weights_view import WeightsView  # noqa: E402
 from sonic_ext.app.work import Jobs, TabKey  # noqa: E402
-from sonic_ext.weights import Search  # noqa: E402
+from sonic_ext.ports import Lent  # noqa: E402
+from sonic_ext.weights import Search, State  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 
@@ -79,6 +82,29 @@ def test_what_lacks_is_chosen_and_its_licences_are_shown(view: WeightsView, mode
     assert told[view.table].count("<tr>") == 1 + len(weights.PARTS)
     assert told[view.convert]["interactive"] is False
     assert not models.exists()
+
+
+@pytest.mark.parametrize(
+    ("lent", "said"),
+    [
+        (
+            Lent(SimpleNamespace(title="the VAE of tiny", encode=None, decode=None)),
+            "the VAE of tiny stands in",
+        ),
+        (Lent(None, "no checkpoint is loaded"), "lacks 1 of 6 parts"),
+    ],
+)
+def test_a_lent_vae_makes_up_for_one_that_lacks(
+    models: Path, monkeypatch: pytest.MonkeyPatch, lent: Lent, said: str
+) -> None:
+    found = weights.survey(Search(models))
+    rest = [each for each in found.findings if each.part is not weights.VAE]
+    findings = (*(replace(each, state=State.READY) for each in rest), found[weights.VAE.name])
+    monkeypatch.setattr(weights, "survey", lambda *_: replace(found, findings=findings))
+    place: Any = SimpleNamespace(vae=lambda: lent)
+    with gradio.Blocks():
+        view = WeightsView(Jobs(), lambda: Search(models), place)
+    assert said in view.refresh()[view.summary]
 
 
 def test_every_state_is_told(view: WeightsView, models: Path) -> None:

@@ -55,7 +55,7 @@ def build(
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(jobs)
+                    parts = WeightsView(jobs, place=host.place)
                 past.select(history.refresh, history.earlier, history.shown_at_refresh)
                 ledger.select(view.refresh, None, view.shown_at_refresh)
                 stock.select(parts.refresh, None, parts.shown_at_refresh)

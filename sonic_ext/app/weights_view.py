@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from .. import weights
 from ..errors import BadInput, Cancelled
-from ..ports import Step
+from ..ports import Place, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import html
 from .compat import gr
@@ -36,10 +36,14 @@ class WeightsView:
     Args:
         jobs: the page's register of running jobs.
         search: says where to look; asked anew at each look.
+        place: the WebUI, where there is one: its VAE may take the place of one that lacks.
     """
 
-    def __init__(self, jobs: Jobs, search: Callable[[], Search] = Search.default) -> None:
+    def __init__(
+        self, jobs: Jobs, search: Callable[[], Search] = Search.default, place: Place | None = None
+    ) -> None:
         self._jobs = jobs
+        self._place = place
         self._search = search
         self._busy = threading.Lock()
         self._count = itertools.count()
@@ -114,12 +118,19 @@ class WeightsView:
         lacking = [finding.part.name for finding in found.lacking()]
         pickles = [finding for finding in found.findings if finding.state is State.CONVERT]
         return {
-            self.summary: _summary(found),
+            self.summary: _summary(found, self._lent(found)),
             self.table: html.parts(found),
             self.convert: gr.update(interactive=bool(pickles) and _torch_is_here()),
             self.fetch: gr.update(interactive=_hub_is_here(), value=_fetch_text(found)),
             self.chosen: gr.update(value=lacking),
         } | self._choice(lacking, found.search)
+
+    def _lent(self, found: Survey) -> str:
+        """Whose VAE makes up for the only part that lacks; empty where it is not so."""
+        if self._place is None or [each.part for each in found.lacking()] != [weights.VAE]:
+            return ""
+        vae = self._place.vae().vae
+        return vae.title if vae else ""
 
     def choose(self, tab: TabKey, names: Sequence[str]) -> Updates:
         """Show the licences and the size of what is chosen."""
@@ -244,10 +255,16 @@ def _with_bytes(step: Step) -> Step:
     return Step(said, step.done, step.total, step.seconds_left)
 
 
-def _summary(found: Survey) -> str:
+def _summary(found: Survey, lent: str = "") -> str:
     """Whether the engine can start, what else this computer lacks, and where files go."""
     if found.ready:
         said = html.banner("good", "The sonic engine has all the weights that it needs.")
+    elif lent:
+        said = html.banner(
+            "good",
+            "The sonic engine has what it needs.",
+            f"{lent} stands in for Stable Video Diffusion's VAE, which flickers less.",
+        )
     else:
         lacking = [finding.part for finding in found.lacking()]
         size = bytes_text(sum(part.about or 0 for part in lacking))
