@@ -84,6 +84,13 @@ def test_what_lacks_is_chosen_and_its_licences_are_shown(view: WeightsView, mode
     assert not models.exists()
 
 
+class Tiny:
+    """A VAE that a WebUI lends."""
+
+    title = "the VAE of tiny"
+    encode = decode = staticmethod(lambda given: given)
+
+
 @pytest.mark.parametrize(
     ("lent", "said"),
     [
