@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import json
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from client import QUICK, SMALL, Client, b64
+from PIL import Image
 from spoken import MEDIA, one_minute
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
@@ -175,3 +178,48 @@ def test_the_sonic_engine_works_beside_the_checkpoint(webui: Client, speech: Pat
     assert found["state"] == "done", found
     assert found["take"]["engine"] == "sonic"
     assert webui.picture() == first  # the checkpoint came back as it was
+
+
+def test_one_click_script_answers_with_its_job(webui: Client, speech: Path) -> None:
+    """A mask keeps the face of the source, as a checkpoint of random weights draws none."""
+    found = one_click(webui, {"voice": b64(speech), "settings": QUICK, "consent": CONSENT})
+    assert "Sonic error" not in found, found
+    job = webui.look(str(found["Sonic job"]))
+    assert job["state"] == "done"
+    assert job["portrait_synthetic"] is False  # an upload was painted over: its face may be anybody's
+    assert str(found["Sonic video"]).endswith(".mp4")
+
+
+def test_one_click_script_says_what_is_wrong(webui: Client, speech: Path) -> None:
+    found = one_click(webui, {"voice": b64(speech), "settings": {"colour": "red"}})
+    assert "colour" in str(found["Sonic error"])
+    assert "Sonic job" not in found
+
+
+def one_click(webui: Client, order: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that img2img answers with when the script has this order."""
+    with Image.open(PORTRAIT) as opened:
+        portrait = opened.convert("RGB").resize((256, 256))
+    mask = Image.new("L", portrait.size)
+    mask.paste(255, (0, 0, 16, 16))
+    body = SMALL | {
+        "init_images": [as_png(portrait)],
+        "mask": as_png(mask),
+        "inpainting_fill": 1,
+        "inpaint_full_res": False,
+        "denoising_strength": 0.5,
+        "width": 256,
+        "height": 256,
+        "alwayson_scripts": {"Sonic": {"args": [order]}},
+    }
+    answer = webui.post("/sdapi/v1/img2img", body)
+    assert answer.status == 200, answer.body[:500]
+    extra = json.loads(answer.json["info"])["extra_generation_params"]
+    return {key: value for key, value in extra.items() if key.startswith("Sonic")}
+
+
+def as_png(picture: Image.Image) -> str:
+    """As JSON takes it."""
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
