@@ -19,10 +19,11 @@ def open_tab(page: Any) -> None:
 
 
 def give(page: Any, speech: Path) -> None:
-    """Upload both, smallest size."""
+    """Upload both; preview engine, smallest size."""
     page.set_input_files("#sonic_portrait input[type=file]", PORTRAIT)
     page.set_input_files("#sonic_audio input[type=file]", speech)
     page.locator("#sonic_root .label-wrap", has_text=re.compile("^Video|^视频")).first.click()
+    page.check("#sonic_engine input[value=preview]")
     size = page.locator("#sonic_min_resolution input[type=number]")
     size.fill("256")
     size.press("Tab")
