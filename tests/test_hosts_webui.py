@@ -491,6 +491,14 @@ def test_the_command_line_names_the_weights_where_the_page_does_not(page: WebUI)
     assert weights.Search.default().configured == (Path("/from the page"),)
 
 
+def test_the_command_line_is_heard_where_there_is_no_page(page: WebUI) -> None:
+    from sonic_ext import weights
+
+    page.cmd_opts.sonic_models_path = "/from the flag"
+    webui.started(None, None)  # the WebUI runs without --api: nothing is added to its server
+    assert weights.Search.default().configured == (Path("/from the flag"),)
+
+
 # Start-up
 
 

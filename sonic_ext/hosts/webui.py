@@ -190,6 +190,7 @@ def started(_: Any, app: Any) -> None:
 
     Elsewhere it would be a way around the page's own password.
     """
+    options.apply()  # without a page the WebUI never asks for the settings page
     command_line = importlib.import_module("modules.shared").cmd_opts
     if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
         return
