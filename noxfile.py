@@ -59,7 +59,7 @@ def page3(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 @nox.parametrize("pins", ["gradio3", "gradio4"])
 @nox.parametrize("version", PYTHONS)
 def pins(session: nox.Session, version: str, pins: str) -> None:
@@ -79,7 +79,8 @@ def pins(session: nox.Session, version: str, pins: str) -> None:
 
 def python(version: str) -> str | None:
     """A Python of this version that runs: in PATH, or one of pyenv's."""
-    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    kept = sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
     for found in filter(None, [shutil.which(f"python{version}"), *map(str, kept)]):
         if subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
             return found
