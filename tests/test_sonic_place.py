@@ -227,11 +227,11 @@ def test_the_forecast_goes_by_the_webuis_memory(models: Path, scene: Scene, tmp_
 def test_neither_vae_is_one_error_that_says_both(without_vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONIC_MODELS", str(without_vae))
     with pytest.raises(MissingPart, match="vae is partial") as caught:
-        engines.choose("sonic", place=Toy(Lent(None, SDXL)), decoder="auto")
+        engines.choose("sonic", place=Toy(Lent(None, SDXL)))
     assert SDXL in caught.value.message
     assert "sonic weights fetch vae" in caught.value.hint
-    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="auto").name == "preview"
-    assert engines.choose("auto", place=Toy(Lent(ToyVae())), decoder="auto").name == "sonic"
+    assert engines.choose("auto", place=Toy(Lent(None, SDXL))).name == "preview"
+    assert engines.choose("auto", place=Toy(Lent(ToyVae()))).name == "sonic"
     assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="host").name == "preview"
 
 

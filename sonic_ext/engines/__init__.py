@@ -26,7 +26,7 @@ HOPELESS = (
 
 
 def choose(
-    name: str, home: Path | None = None, place: Place | None = None, decoder: str = "temporal"
+    name: str, home: Path | None = None, place: Place | None = None, decoder: str = "auto"
 ) -> Engine:
     """The engine that a setting names.
 
