@@ -776,6 +776,7 @@ def test_a_webui_has_it_where_it_has_its_own(
 ) -> None:
     shared = ModuleType("modules.shared")
     monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(**{flag: True} if flag else {}), raising=False)
+    monkeypatch.setattr(shared, "opts", SimpleNamespace(), raising=False)
     for module in (ModuleType("modules"), shared):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(webui, "host", lambda: Standalone(outputs))
