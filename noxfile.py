@@ -16,7 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.3.2"
 
-CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "noxfile.py"]
+CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "preload.py", "noxfile.py"]
 SONIC_TESTS = [
     *sorted(str(path) for path in Path("tests").glob("test_sonic_*.py")),
     *(f"tests/test_{name}.py" for name in ("parity", "weights", "detectors", "preview_speech")),

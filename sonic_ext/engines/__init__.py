@@ -25,9 +25,7 @@ HOPELESS = (
 )
 
 
-def choose(
-    name: str, home: Path | None = None, place: Place | None = None, decoder: str = "auto"
-) -> Engine:
+def choose(name: str, home: Path | None = None, place: Place | None = None, decoder: str = "auto") -> Engine:
     """The engine that a setting names.
 
     Args:
