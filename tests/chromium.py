@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 VARIABLE = "SONIC_CHROMIUM"
 
@@ -40,6 +44,21 @@ _WINDOWS_PLACES = (
     "Chromium/Application/chrome.exe",
     "Microsoft/Edge/Application/msedge.exe",
 )
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """A fresh headless Chromium with a profile of its own; without one, or playwright, tests are skipped."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the page tests need playwright: install the extra `test`"
+    )
+    with playwright.sync_playwright() as driver:
+        program = find_chromium(driver.chromium.executable_path)
+        if program is None:
+            pytest.skip(HOW_TO_GET_ONE)
+        chromium = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS])
+        yield chromium
+        chromium.close()
 
 
 def find_chromium(own: str = "") -> str | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from sonic_ext.provenance.store import Take
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +44,28 @@ def _no_test_finds_the_users_weights(tmp_path_factory: pytest.TempPathFactory) -
             patch.delenv(name, raising=False)
         patch.setattr("sonic_ext.weights.find.own_folder", lambda: Path("no models here"))
         yield
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a marked master and a preview of two frames that no engine drew."""
+    from made_takes import record_clip
+
+    from sonic_ext.settings import Settings
+
+    folder = tmp_path_factory.mktemp("clip")
+    record_clip(folder, Settings(), 2)
+    return folder
+
+
+@pytest.fixture
+def take(clip: Path) -> Take:
+    """The same in this test's store."""
+    from made_takes import adopt_clip
+
+    from sonic_ext.provenance.store import Store
+
+    return adopt_clip(Store(), clip, frames=2)
 
 
 @pytest.fixture(scope="session")

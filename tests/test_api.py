@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_takes import adopt_clip, record_clip
+from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
 
@@ -93,20 +93,6 @@ def client(running: tuple[Client, Moving], outputs: Path) -> Iterator[Client]:
         if thread.name == "sonic-jobs":
             thread.join(PATIENCE)
             assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A marked master and a preview that no engine drew."""
-    folder = tmp_path_factory.mktemp("clip")
-    record_clip(folder, Settings(), 2)
-    return folder
-
-
-@pytest.fixture
-def take(clip: Path) -> Take:
-    """In this test's store."""
-    return adopt_clip(Store(), clip, frames=2)
 
 
 @pytest.fixture

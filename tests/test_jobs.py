@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_takes import adopt_clip, record_clip
 
 from sonic_ext import jobs
 from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
@@ -18,23 +17,8 @@ from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.consent import Consent, Ledger
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.store import Store, Take
-from sonic_ext.settings import Settings
 
 WAIT = 30
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two frames."""
-    folder = tmp_path_factory.mktemp("clip")
-    record_clip(folder, Settings(), 2)
-    return folder
-
-
-@pytest.fixture
-def take(clip: Path) -> Take:
-    """One in this test's store."""
-    return adopt_clip(Store(), clip, frames=2)
 
 
 @pytest.fixture

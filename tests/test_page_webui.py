@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import FLAGS, HOW_TO_GET_ONE, find_chromium
+from chromium import launched
 from spoken import MEDIA, one_second
 
 pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
@@ -75,13 +75,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A fresh Chromium with a profile of its own."""
-    with playwright_api.sync_playwright() as driver:
-        program = find_chromium(driver.chromium.executable_path)
-        if program is None:
-            pytest.skip(HOW_TO_GET_ONE)
-        chromium = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS])
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 SWITCH = "window.switch_to_img2img = () => document.querySelectorAll('#tabs > .tab-nav button')[1].click();"

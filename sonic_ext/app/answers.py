@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from ..pipeline import Preflight
 
-SHOWN_SIDE = 900
-"""Longest side in pixels of the picture that a preflight is answered with."""
-
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
 
 
@@ -90,10 +87,8 @@ def preflight(found: Preflight) -> dict[str, Any]:
 
 
 def _data_url(rgb: np.ndarray) -> str:
-    from PIL import Image
+    from ..media.image import thumbnail
 
-    picture = Image.fromarray(rgb)
-    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     encoded = io.BytesIO()
-    picture.save(encoded, "PNG")
+    thumbnail(rgb).save(encoded, "PNG")
     return "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import SelectData, gr
@@ -142,7 +143,7 @@ class HistoryView:
             found = entries(Store(), None if earlier else self._since)
             pictures = [(thumbnail(entry.take), entry.caption) for entry in found]
         except Exception as problem:
-            told = html.error(html.as_error(problem))
+            told = html.error(as_error(problem))
             return closed | {self.ids: [], self.told: told, self.shelf: gr.update(value=[], visible=False)}
         return closed | {
             self.ids: [entry.take.id for entry in found],
@@ -159,7 +160,7 @@ class HistoryView:
         try:
             entry = self._entry(take_id)
         except Exception as problem:
-            return {self.told: html.error(html.as_error(problem)), self.side: gr.update(visible=False)}
+            return {self.told: html.error(as_error(problem)), self.side: gr.update(visible=False)}
         return self._told_of(entry) | {
             self.chosen: take_id,
             self.side: gr.update(visible=True),
@@ -198,7 +199,7 @@ class HistoryView:
             done = self._told_of(Entry(entry.take, exported.record))
             done |= {self.outcome: told + html.warnings(exported.warnings)}
         except Exception as problem:
-            done = {self.outcome: html.error(html.as_error(problem))}
+            done = {self.outcome: html.error(as_error(problem))}
         yield done | {self.export: gr.update(interactive=True)}
 
     def discard(self, take_id: str, earlier: bool) -> Updates:
@@ -210,7 +211,7 @@ class HistoryView:
                 raise BadInput("No video is chosen.", "Choose one on the left.")
             Store().discard(take_id)
         except Exception as problem:
-            return {self.outcome: html.error(html.as_error(problem))}
+            return {self.outcome: html.error(as_error(problem))}
         return self.refresh(earlier)
 
 
@@ -224,10 +225,7 @@ def exported_file(host: Host, entry: Entry) -> Path | None:
 
 def thumbnail(take: Take) -> Any:
     """The first frame of the stamped preview, a PIL image."""
-    from PIL import Image
-
+    from ..media import image
     from ..media.video import read_frames
 
-    picture = Image.fromarray(next(read_frames(take.preview, 1)))
-    picture.thumbnail((SIDE, SIDE))
-    return picture
+    return image.thumbnail(next(read_frames(take.preview, 1)), SIDE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from ..provenance.store import Take
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
-
-_log = logging.getLogger(__name__)
 
 
 def style() -> str:
@@ -264,14 +261,3 @@ def _export_item(path: Path) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def as_error(problem: Exception) -> SonicError:
-    """The problem in this package's own terms; what nobody foresaw goes to the log with its traceback."""
-    if isinstance(problem, SonicError):
-        return problem
-    _log.error("the page met an error that it does not know", exc_info=problem)
-    return SonicError(
-        f"Something went wrong inside ({type(problem).__name__}).",
-        "The window that the page was started from shows the details; please report them.",
-    )

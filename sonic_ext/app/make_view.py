@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, SonicError
-from ..jobs import Register
+from ..jobs import Register, as_error
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 Updates = dict[Any, Any]
 """Component → its new state; what is not named stays as it is."""
-
-SHOWN_SIDE = 900
-"""Longest side in pixels of the checked picture as shown."""
 
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
 
@@ -177,17 +174,16 @@ class MakeView:
         """The error, with the plain portrait so that a face can be placed on it by hand."""
         from ..media.image import read_portrait
 
-        told = {self.facts: html.error(html.as_error(problem))}
+        told = {self.facts: html.error(as_error(problem))}
         try:
             return self._pictured(read_portrait(portrait).rgb) | told
         except SonicError:
             return told | {self.picture: gr.update(visible=False, value=None)}
 
     def _pictured(self, rgb: np.ndarray) -> Updates:
-        from PIL import Image
+        from ..media.image import thumbnail
 
-        picture = Image.fromarray(rgb)
-        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+        picture = thumbnail(rgb)
         return {
             self.picture: gr.update(visible=True, value=picture),
             self.scale: rgb.shape[1] / picture.width,
@@ -211,7 +207,7 @@ class MakeView:
             )
             yield self._finished(take)
         except Exception as problem:
-            yield self._idle() | {self.progress: html.error(html.as_error(problem))}
+            yield self._idle() | {self.progress: html.error(as_error(problem))}
 
     def _animate(self, job: Job, portrait: str, audio: str, settings: Settings) -> Take:
         from .. import pipeline
@@ -274,7 +270,7 @@ class MakeView:
             )
             told: Updates = {self.evidence: html.verdict(found)}
         except Exception as problem:
-            told = {self.outcome: html.error(html.as_error(problem))}
+            told = {self.outcome: html.error(as_error(problem))}
         yield told | {self.export: gr.update(interactive=True)}
 
     def _export(self, take_id: str, consent: Any) -> Exported:

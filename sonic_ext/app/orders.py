@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from ..errors import BadAudio, BadInput, ConsentMissing, Failed, MissingPart
 from ..jobs import Job, Task
 from ..settings import Settings
 from . import schemas, uploads
+from .exporting import export_from
 
 if TYPE_CHECKING:
     from ..hosts import Host
@@ -158,11 +158,8 @@ def let_out(host: Host, consent: Consent, portrait: str, take: Take) -> Exported
         ConsentMissing: it names another one.
         SonicError: as `pipeline.export`.
     """
-    from .. import pipeline
-
     _require_meant(portrait, take.portrait_sha256, take.portrait_pixel_sha256)
-    name = f"sonic-{datetime.now():%Y%m%d-%H%M%S}-{take.id[:6]}.mp4"
-    return pipeline.export(take, host.outputs() / name, consent)
+    return export_from(host, take, consent)
 
 
 def kept_portrait(folder: Path, text: str) -> tuple[Path, Portrait]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Failed
+from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
@@ -121,7 +122,7 @@ class PortraitPanel:
             )
             yield self._idle() | self._handed_on(made)
         except Exception as problem:
-            yield self._idle() | {self.progress: html.error(html.as_error(problem))}
+            yield self._idle() | {self.progress: html.error(as_error(problem))}
 
     def _made(self, job: Job, parameters: Mapping[str, Any], source: bytes | None) -> MadePortrait:
         job.report(Step("waiting for another job", 0, 1))

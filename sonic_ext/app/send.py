@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, SonicError
-from . import compat, html
+from ..jobs import as_error
+from . import compat
 from .compat import gr
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Letterbox:
         try:
             return self._file(sent)
         except Exception as problem:
-            raise compat.red(html.as_error(problem)) from problem
+            raise compat.red(as_error(problem)) from problem
 
     def _file(self, sent: str) -> str:
         if not sent:
@@ -112,7 +113,7 @@ class Outbox:
                 raise BadInput("There is no portrait to send.", "Add or make one first.")
             return _pil(read_portrait(path).rgb)
         except Exception as problem:
-            raise compat.red(html.as_error(problem)) from problem
+            raise compat.red(as_error(problem)) from problem
 
     def frame(self, take_id: str, exported: str, moment: float | None) -> Any:
         """The frame as the WebUI wants it, a PIL image."""
@@ -124,7 +125,7 @@ class Outbox:
             take = Store().load(take_id)
             return _pil(frame_at(Path(exported) if exported else take.preview, take, moment or 0.0))
         except Exception as problem:
-            raise compat.red(html.as_error(problem)) from problem
+            raise compat.red(as_error(problem)) from problem
 
 
 def frame_at(video: Path, take: Take, seconds: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
@@ -46,6 +47,6 @@ class VerifyView:
                 html.progress,
             )
         except Exception as problem:
-            yield html.error(html.as_error(problem))
+            yield html.error(as_error(problem))
         else:
             yield html.verdict(found)

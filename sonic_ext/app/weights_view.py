@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from .. import weights
 from ..errors import BadInput, Cancelled
+from ..jobs import as_error
 from ..ports import Place, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import html
@@ -114,7 +115,7 @@ class WeightsView:
             search = self._search()
             found = weights.survey(search)
         except Exception as problem:
-            return {self.summary: html.error(html.as_error(problem)), self.table: ""}
+            return {self.summary: html.error(as_error(problem)), self.table: ""}
         lacking = [finding.part.name for finding in found.lacking()]
         pickles = [finding for finding in found.findings if finding.state is State.CONVERT]
         return {
@@ -192,7 +193,7 @@ class WeightsView:
         except Cancelled:
             told = html.banner("note", "Stopped as asked.", "Fetch goes on where it stopped.")
         except Exception as problem:
-            told = html.error(html.as_error(problem))
+            told = html.error(as_error(problem))
         yield self._idle(finished) | {self.progress: told}
 
     @contextmanager

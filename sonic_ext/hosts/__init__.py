@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from ..ports import Place, Progress
 
+POLL = 0.2
+"""Seconds between two looks at whether a waiting job was cancelled."""
 Result = TypeVar("Result")
 
 

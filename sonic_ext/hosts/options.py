@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..provenance.store import DAYS
 from ..settings import PRESETS, describe
 
 SECTION = ("sonic", "Sonic")
@@ -25,7 +26,6 @@ FIELDS = ("engine", "precision", "decoder", "label", "label_place")
 OWN = "as the preset"
 """The choice that leaves a field as it is."""
 FOLDER = "sonic"
-DAYS = 7
 LONGEST = 365
 
 

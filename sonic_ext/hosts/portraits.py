@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, Failed, MissingPart, OutOfMemory, SonicError
 from ..ports import Progress, Step
-from . import MadePortrait, options
+from . import POLL, MadePortrait, options
 from .places import WebUIPlace
-from .turn import POLL, Mirror
+from .turn import Mirror
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,18 +28,12 @@ CLASSES = {
     "img2img": "StableDiffusionProcessingImg2Img",
 }
 INNER = {
-    *("sd_model", "outpath_samples", "outpath_grids", "prompt_for_display", "extra_generation_params"),
-    *("comments", "firstphase_width", "firstphase_height"),
-    *(
-        "overlay_images",
-        "do_not_reload_embeddings",
-        "seed_enable_extras",
-        "ddim_discretize",
-        "firstpass_image",
-    ),
-    *("do_not_save_samples", "do_not_save_grid", "init_images", "mask", "latent_mask", "sampler_index"),
-    *("firstpass_image", "force_task_id", "override_settings_restore_afterwards"),
-}
+    "sd_model", "outpath_samples", "outpath_grids", "prompt_for_display", "extra_generation_params",
+    "comments", "firstphase_width", "firstphase_height", "overlay_images", "do_not_reload_embeddings",
+    "seed_enable_extras", "ddim_discretize", "firstpass_image", "do_not_save_samples", "do_not_save_grid",
+    "init_images", "mask", "latent_mask", "sampler_index", "force_task_id",
+    "override_settings_restore_afterwards",
+}  # fmt: skip
 """Arguments of the WebUI's classes that are none of a caller's business, or pictures."""
 SCRIPTS = ("alwayson_scripts", "script_name", "script_args", "infotext", "mask", "init_images")
 """Keys of `/sdapi` that a portrait does without."""
@@ -51,9 +45,10 @@ WHOLE = {
     "steps": (1, 150),
     "batch_size": (1, 8),
     "n_iter": (1, 16),
+    "seed": (-1, 2**32 - 1),
+    "subseed": (-1, 2**32 - 1),
 }
 """Whole numbers and their ranges, those of the WebUI's page."""
-WHOLE |= {"n_iter": (1, 16), "seed": (-1, 2**32 - 1), "subseed": (-1, 2**32 - 1)}
 REAL = {"cfg_scale": (0.0, 30.0), "denoising_strength": (0.0, 1.0), "subseed_strength": (0.0, 1.0)}
 TEXT = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 STAGE = "making the portrait"

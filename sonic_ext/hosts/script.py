@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, SonicError
+from ..jobs import Job, as_error
 from ..ports import Progress
 
 if TYPE_CHECKING:
     from ..app.one_click import Order
     from ..app.send import Doors
-    from ..jobs import Job, Register
+    from ..jobs import Register
     from ..media.audio import Speech
     from ..media.image import Portrait
     from ..provenance.gate import Exported
@@ -161,7 +162,7 @@ def after_generation(host: Host, register: Register, p: Any, processed: Any, val
     try:
         remember(p, processed, values)
     except Exception as problem:
-        told.problem(_as_error(problem))
+        told.problem(as_error(problem))
     order, refusal = _ordered(host, p, values)
     if refusal is not None:
         told.problem(refusal)
@@ -169,7 +170,7 @@ def after_generation(host: Host, register: Register, p: Any, processed: Any, val
         try:
             _animate(Maker(host, register, order), p, processed, told)
         except Exception as error:
-            told.problem(_as_error(error))
+            told.problem(as_error(error))
     told.write()
 
 
@@ -241,7 +242,7 @@ def _ordered(host: Host, p: Any, values: Sequence[Any]) -> tuple[Order | None, S
     try:
         return order_from(values, host.defaults(), getattr(p, CHANGES, {})), None
     except Exception as problem:
-        return None, _as_error(problem)
+        return None, as_error(problem)
 
 
 def _animate(maker: Maker, p: Any, processed: Any, told: Told) -> None:
@@ -256,7 +257,7 @@ def _animate(maker: Maker, p: Any, processed: Any, told: Told) -> None:
                 told.problem(stopped)
                 return
             except Exception as problem:
-                told.problem(_as_error(problem), number)
+                told.problem(as_error(problem), number)
             else:
                 told.finished(number, job, exported)
 
@@ -276,7 +277,6 @@ class Maker:
             SonicError: there is no video, or it was not let out.
         """
         from .. import pipeline
-        from ..jobs import Job
 
         portrait, job = _portrait(picture, f"picture-{number + 1}.png"), Job("script")
 
@@ -397,9 +397,3 @@ def _loaded() -> Iterator[tuple[str, Any]]:
     """File name and module of every script that the WebUI has loaded."""
     for data in getattr(sys.modules["modules.scripts"], "scripts_data", ()):
         yield Path(data.path).name, data.module
-
-
-def _as_error(problem: Exception) -> SonicError:
-    from ..app.html import as_error
-
-    return as_error(problem)

@@ -9,10 +9,7 @@ from typing import Any
 
 from ..errors import BadOutput, Cancelled
 from ..ports import Place, Progress
-from . import Portraits, Result
-
-POLL = 0.2
-"""Seconds between two looks at whether a waiting job was cancelled."""
+from . import POLL, Portraits, Result
 
 
 class Standalone:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled
 from ..ports import Progress, Step
+from . import POLL
 
 if TYPE_CHECKING:
     import numpy as np
 
-POLL = 0.2
-"""Seconds between two looks at whether a waiting job was cancelled."""
 SHOWN_EVERY = 1.0
 """Seconds between two live preview pictures."""
 STOPS = ("interrupted", "stopping_generation", "skipped")

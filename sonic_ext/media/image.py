@@ -28,6 +28,8 @@ MIN_SIDE = 48
 """Smallest side, in pixels: no smaller picture can hold a usable face."""
 GREY = 128
 """What transparent parts are laid on."""
+SHOWN_SIDE = 900
+"""Longest side in pixels of a picture that is only looked at."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")
 """Pillow's names of what is read; formats that start other programs (EPS) are left out."""
@@ -104,6 +106,13 @@ def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
     return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
+
+
+def thumbnail(rgb: np.ndarray, side: int = SHOWN_SIDE) -> Image.Image:
+    """The picture, uint8 RGB [height, width, 3], made smaller where its longest side is over `side`."""
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((side, side))
+    return picture
 
 
 def pixel_digest(rgb: np.ndarray) -> str:

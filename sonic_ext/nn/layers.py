@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from .attention import attention
+
+Convolution = TypeVar("Convolution", bound=nn.Conv2d | nn.Conv3d)
+
+
+def _taking_over(kind: type[Convolution], other: nn.Conv2d | nn.Conv3d) -> Convolution:
+    """A convolution of this kind with the very weights of another."""
+    with torch.device("meta"):
+        new = kind(other.in_channels, other.out_channels, other.kernel_size, padding=other.padding)
+    new.weight, new.bias = other.weight, other.bias
+    return new
 
 
 class FlatConvolution(nn.Conv3d):
@@ -17,10 +27,7 @@ class FlatConvolution(nn.Conv3d):
     @classmethod
     def of(cls, other: nn.Conv3d) -> FlatConvolution:
         """With the weights of another: kernel [n, 1, 1], nothing strided or dilated."""
-        with torch.device("meta"):
-            new = cls(other.in_channels, other.out_channels, other.kernel_size, padding=other.padding)
-        new.weight, new.bias = other.weight, other.bias
-        return new
+        return _taking_over(cls, other)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[batch, channels, frames, height, width]."""
@@ -40,10 +47,7 @@ class DoublingConvolution(nn.Conv2d):
     @classmethod
     def of(cls, other: nn.Conv2d) -> DoublingConvolution:
         """With the weights of another: kernel [3, 3], a rim of one, nothing strided or dilated."""
-        with torch.device("meta"):
-            new = cls(other.in_channels, other.out_channels, other.kernel_size, padding=other.padding)
-        new.weight, new.bias = other.weight, other.bias
-        return new
+        return _taking_over(cls, other)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[batch, channels, height, width] to twice the height and width."""

@@ -34,7 +34,8 @@ MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
 RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
 """Environment variable: days that a video waits for its export."""
-DAYS = 7.0
+DAYS = 7
+"""The same where nobody says otherwise."""
 _TAKE_NAME = "take.json"
 _SUFFIXES = {
     "image/jpeg": ".jpg",

@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chromium import FLAGS, HOW_TO_GET_ONE, find_chromium
+from chromium import launched
 from client import Client
 from spoken import one_second
 from tab import open_tab
@@ -53,14 +53,8 @@ def browser(webui: Client) -> Iterator[Any]:
     """A fresh Chromium."""
     if not webui.has_page():
         pytest.skip("this WebUI has no page (--nowebui)")
-    api = pytest.importorskip("playwright.sync_api", reason="install the extra `test`")
-    with api.sync_playwright() as driver:
-        program = find_chromium(driver.chromium.executable_path)
-        if program is None:
-            pytest.skip(HOW_TO_GET_ONE)
-        chromium = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS])
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class SonicEngine:
             networks = Networks(paths, chosen, tick, self._place)
             job = Job(networks, vae, scene, speech, settings, count, Drafts(self._home), tick)
             way = job.budget.way(settings.memory, networks.room.free())
-            job = replace(job, vae=self._vae(settings, roomy=way.chunk > 1))
+            job = replace(job, vae=self._fitting(vae, way, settings))
             draft, notes = job.denoised(seed, way)
             release(chosen.device)  # the UNet goes before the decoder comes
             return SonicAnimation(job, draft, way, unloaded, [*notes, *said], stack.pop_all())
@@ -98,13 +98,13 @@ class SonicEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(settings.precision, self._device)
-        self._vae(settings)
+        vae = self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
         free = Room(chosen.device, self._place).free()
         way = budget.way(settings.memory, free)
-        vae = self._vae(settings, roomy=way.chunk > 1)
+        vae = self._fitting(vae, way, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(way),
@@ -120,11 +120,17 @@ class SonicEngine:
         except BadWeights as error:
             return paths, [error.message]
 
-    def _vae(self, settings: Settings, roomy: bool = True) -> Chosen:
+    def _vae(self, settings: Settings) -> Chosen:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(settings.decoder, self._place, self._search, roomy)
+        chosen = vaes.choose(settings.decoder, self._place, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
+
+    def _fitting(self, chosen: Chosen, way: Way, settings: Settings) -> Chosen:
+        """The same, or another where frames must be decoded one by one; that one needs no other parts."""
+        if way.chunk > 1:
+            return chosen
+        return vaes.choose(settings.decoder, self._place, self._search, roomy=False)
 
 
 @dataclass(frozen=True)
