@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -211,6 +213,12 @@ class Settings:
         group="label",
         choices=("top_right", "top_left", "bottom_right", "bottom_left"),
     )
+    label_text: str = _field(
+        "AI GENERATED 人工智能生成",
+        "Label text",
+        "Words of the label: AI or 人工智能, and 生成 or 合成; up to 40 letters, Chinese ones count twice.",
+        group="label",
+    )
     label_off_reason: str = _field(
         "",
         "Reason for no label",
@@ -243,6 +251,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        _check_label(self.label_text)
         if self.label == "off" and not self.label_off_reason.strip():
             raise BadSetting(
                 "label=off needs a reason.",
@@ -305,9 +314,50 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Named changes to the defaults, offered by every front end."""
 
 
+LABEL_COLUMNS = 40
+"""Longest label text, in columns of half a Chinese character: three lines on a square picture."""
+_SAYS_AI = re.compile(r"人工智能|(?<![A-Za-z])AI(?![A-Za-z])")
+_SAYS_MADE = re.compile("生成|合成")
+_SIGNS = "–•€™"
+
+
 def describe() -> dict[str, Spec]:
     """Field name → `Spec`, in the order of the form."""
     return {field.name: field.metadata["spec"] for field in dataclasses.fields(Settings)}
+
+
+def _check_label(text: str) -> None:
+    """Hold the label to the words of GB 45438-2025 and to the letters of the font that ships.
+
+    Raises:
+        BadSetting: words that the law asks for are missing, or it cannot be drawn.
+    """
+    if not (_SAYS_AI.search(text) and _SAYS_MADE.search(text)):
+        raise BadSetting(
+            f"label_text={_as_text(text)} does not say that the video is made by AI.",
+            "It must hold AI or 人工智能, and 生成 or 合成, for example: AI生成 · My Studio.",
+        )
+    if unknown := [letter for letter in text if not _drawable(letter)]:
+        raise BadSetting(
+            f"label_text holds {unknown[0]!r}, which the label cannot show.",
+            "Use Latin, Greek, Cyrillic, Japanese or simplified Chinese letters, in one line.",
+        )
+    columns = sum(map(_columns, text))
+    if columns > LABEL_COLUMNS:
+        raise BadSetting(
+            f"label_text is {columns} columns long.",
+            f"Use up to {LABEL_COLUMNS}; a Chinese character takes two.",
+        )
+
+
+def _columns(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _drawable(letter: str) -> bool:
+    """Latin-1, GB 2312 and a few signs: the letters of `assets/fonts`."""
+    letters = letter.encode("latin-1", "ignore") or letter.encode("gb2312", "ignore")
+    return letter.isprintable() and (bool(letters) or letter in _SIGNS)
 
 
 def _kind(field: dataclasses.Field[Any]) -> type:

@@ -460,6 +460,16 @@ def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) 
     assert webui.host().defaults() == {}
 
 
+def test_a_label_that_says_nothing_of_ai_is_not_taken(page: WebUI) -> None:
+    options.add()
+    page.opts.set("sonic_label_text", "AI生成 · My Studio")
+    assert webui.host().defaults() == {"label_text": "AI生成 · My Studio"}
+    page.opts.set("sonic_label_text", "made with love")
+    assert webui.host().defaults() == {"label_text": "AI生成 · My Studio"}
+    page.opts.set("sonic_label_text", " ")
+    assert webui.host().defaults() == {}
+
+
 def test_values_reach_those_who_read_them(page: WebUI) -> None:
     from sonic_ext import weights
     from sonic_ext.provenance.store import retention

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFont
+from PIL import Image
 
+from sonic_ext.errors import BadSetting
 from sonic_ext.provenance import labels
 from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel, preview_size, render_label, render_stamp
 from sonic_ext.settings import Settings
@@ -79,14 +80,65 @@ def test_the_text_is_readable_on_any_ground(ground: int) -> None:
     assert patch.max() >= 254
 
 
-def test_the_text_says_it_in_both_languages() -> None:
-    """The shipped font draws every character of both texts, each in a shape of its own."""
-    assert "AI" in labels.LABEL_TEXTS[0]
-    assert "人工智能" in labels.LABEL_TEXTS[1]
-    assert "生成" in labels.LABEL_TEXTS[1]
-    font: ImageFont.FreeTypeFont = labels._font(40)
-    shapes = {bytes(font.getmask(character)) for character in (*"人工智能生成AIGENRTD", "龘")}
-    assert len(shapes) == len("人工智能生成AIGENRTD") + 1
+def test_the_font_draws_every_letter_that_a_label_may_hold() -> None:
+    """Each in a shape of its own, but for letters that look alike in any font."""
+    font = labels._font(24)
+    missing = bytes(font.getmask("\uffff"))
+    legal = [chr(code) for code in range(0x21, 0x10000) if _is_legal(chr(code))]
+    assert len(legal) > 7000
+    assert [letter for letter in legal if letter != "　" and bytes(font.getmask(letter)) == missing] == []
+
+
+def _is_legal(letter: str) -> bool:
+    try:
+        Settings(label_text=f"AI生成{letter}")
+    except BadSetting:
+        return False
+    return True
+
+
+TEXTS = [
+    "AI生成",
+    "人工智能合成 · Студия Ωμεγα",
+    "AI 合成 made by Ёжик & Söhne (2026) –™",
+    "AI生成" + "W" * 34,
+    "人工智能生成" * 3,
+    "a b c d e f g h i j k l m n o p AI 生成",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_any_text_fits_any_frame(text: str, width: int, height: int) -> None:
+    chosen = Settings(label_text=text)
+    label = VisibleLabel(chosen, width, height, 25)
+    touched = changed(label, white(width, height))
+    margin = round(0.02 * min(width, height))
+    assert not touched[:margin].any() and not touched[:, width - margin :].any()
+    assert label.left >= margin
+    assert label.top + label.height <= height - margin
+    assert touched.sum() < 0.45 * width * height
+    assert changed(label, np.zeros((height, width, 3), np.uint8)).any()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_another_text_is_no_smaller(text: str) -> None:
+    """Capitals are a twentieth of the short side high, whatever stands beside them."""
+    font = labels._font_of_height(26)
+    assert np.count_nonzero(labels._drawn("AI", font).max(axis=1) >= 128) >= 26
+    assert "".join(labels._lines(text, font, 200, 450)).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_word_wider_than_the_frame_is_broken() -> None:
+    font = labels._font_of_height(26)
+    lines = labels._lines("AI生成" + "W" * 34, font, 200, 450)
+    assert len(lines) > 1
+    assert max(map(font.getlength, lines)) <= 450
+
+
+def test_lines_are_broken_evenly() -> None:
+    font = labels._font_of_height(26)
+    assert labels._lines(Settings().label_text, font, 200, 450) == ["AI GENERATED", "人工智能生成"]
 
 
 @pytest.mark.parametrize("fps", [25, 50, 24, 29.97])
@@ -118,7 +170,7 @@ def test_fading_passes_through_the_middle() -> None:
 @settings(max_examples=30, deadline=None)
 @given(ground=st.integers(0, 255), strength=st.floats(0.0, 1.0))
 def test_blending_is_what_alpha_says(ground: int, strength: float) -> None:
-    patch = render_label(256, 256)
+    patch = render_label(256, 256, Settings().label_text)
     frame = np.full((*patch.shape[:2], 3), ground, np.uint8)
     labels._Blend.of(patch, strength).onto(frame)
     alpha = patch[..., 3:].astype(float) / 255 * strength

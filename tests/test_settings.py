@@ -34,6 +34,8 @@ def _legal(name: str) -> st.SearchStrategy[Any]:
         return st.none() | st.tuples(*[numbers] * spec.length)
     if isinstance(default, bool):
         return st.booleans()
+    if name == "label_text":
+        return st.text(st.sampled_from('Aé ,:"я成·'), max_size=16).map(lambda text: f"AI {text}生成")
     if isinstance(default, str):
         return st.text()
     if isinstance(default, int):
@@ -237,6 +239,30 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadSetting, match="'fsp'") as refused:
         Settings.from_mapping({"fsp": 25})
     assert "fps" in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["AI生成", "ai made by AI: 合成", "人工智能合成 Ωя", "My AI 生成 – ™"])
+def test_a_label_in_other_words(text: str) -> None:
+    assert Settings(label_text=text).label_text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "does not say"),
+        ("AI GENERATED", "does not say"),
+        ("生成", "does not say"),
+        ("PAID 生成", "does not say"),
+        ("AI生成\nAI", "cannot show"),
+        ("AI生成 😀", "cannot show"),
+        ("AI生成 Ž", "cannot show"),
+        ("AI生成" + "x" * 35, "41 columns"),
+        ("AI" + "生成" * 10, "42 columns"),
+    ],
+)
+def test_a_label_that_does_not_do(text: str, said: str) -> None:
+    with pytest.raises(BadSetting, match=said):
+        Settings(label_text=text)
 
 
 def test_a_label_left_out_needs_its_reason() -> None:

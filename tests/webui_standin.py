@@ -121,9 +121,12 @@ class Options:
         self.data.setdefault(key, info.default)
 
     def set(self, key: str, value: Any) -> None:
-        self.data[key] = value
-        if self.data_labels[key].onchange:
-            self.data_labels[key].onchange()
+        former, self.data[key] = self.data.get(key), value
+        try:
+            if self.data_labels[key].onchange:
+                self.data_labels[key].onchange()
+        except Exception:  # whatever it is: the WebUI prints it and goes back
+            self.data[key] = former
 
 
 class OptionInfo:

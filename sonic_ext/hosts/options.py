@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..provenance.store import DAYS
-from ..settings import PRESETS, describe
+from ..settings import PRESETS, Settings, describe
 
 SECTION = ("sonic", "Sonic")
 MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
@@ -23,6 +23,7 @@ MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
 CERTIFICATE, KEY, RETENTION = "sonic_c2pa_certificate", "sonic_c2pa_key", "sonic_retention_days"
 FIELDS = ("engine", "precision", "decoder", "label", "label_place")
 """Fields of `Settings` whose default the page sets; label offers what needs no reason."""
+LABEL_TEXT = "sonic_label_text"
 OWN = "as the preset"
 """The choice that leaves a field as it is."""
 FOLDER = "sonic"
@@ -42,6 +43,8 @@ class Option:
     high: int = 0
     path: bool = False
     """Names a place on this computer: not to be changed over the network."""
+    changed: Callable[[], None] | None = None
+    """Takes the value over; the WebUI goes back to the former one where this raises."""
 
 
 def every() -> tuple[Option, ...]:
@@ -56,6 +59,13 @@ def every() -> tuple[Option, ...]:
         ),
         Option(PRESET, OWN, "Preset", "what the form starts with", choices=(OWN, *PRESETS)),
         *(_of_field(name) for name in FIELDS),
+        Option(
+            LABEL_TEXT,
+            "",
+            describe()["label_text"].label,
+            describe()["label_text"].help.rstrip(".") + "; empty for the usual ones",
+            changed=check_label_text,
+        ),
         Option(
             OUTPUTS,
             FOLDER,
@@ -118,7 +128,12 @@ def _info(option: Option, shared: Any) -> Any:
     elif option.path:
         arguments = dict(getattr(shared, "hide_dirs", None) or {})  # the user may have hidden all such fields
     info = shared.OptionInfo(
-        option.default, option.label, component, arguments or None, onchange=apply, section=SECTION
+        option.default,
+        option.label,
+        component,
+        arguments or None,
+        onchange=option.changed or apply,
+        section=SECTION,
     )
     info.restrict_api = option.path
     return info.info(option.info)
@@ -138,6 +153,19 @@ def apply() -> None:
     _set(CERT_VARIABLE, _text(CERTIFICATE))
     _set(KEY_VARIABLE, _text(KEY))
     _set(RETENTION_VARIABLE, "" if days == DAYS else f"{days:g}")
+
+
+def check_label_text() -> None:
+    """Called by the WebUI when the words of the label were changed.
+
+    Raises:
+        BadSetting: they are not the label that the law asks for.
+    """
+    Settings.from_mapping(_label_text())
+
+
+def _label_text() -> dict[str, str]:
+    return {"label_text": text} if (text := _text(LABEL_TEXT)) else {}
 
 
 def _set(variable: str, value: str) -> None:
@@ -196,7 +224,7 @@ def defaults() -> Mapping[str, Any]:
     preset = _value(PRESET, OWN)
     values = dict(PRESETS.get(preset, {}))
     chosen = {name: _value(key_of(name), OWN) for name in FIELDS}
-    return values | {name: value for name, value in chosen.items() if value in _offered(name)}
+    return values | {name: value for name, value in chosen.items() if value in _offered(name)} | _label_text()
 
 
 def _value(name: str, otherwise: Any) -> Any:

@@ -6,7 +6,9 @@ first frame; top right by default, as EU practice has it.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -18,8 +20,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..settings import Settings
 
-LABEL_TEXTS = ("AI GENERATED", "人工智能生成")
-"""The label in both languages: holds AI and 生成, and 人工智能."""
 STAMP_TEXT = "PREVIEW · NOT FOR RELEASE"
 SHOWN_SECONDS = 3.0
 """How long `label=start` shows, faded out over the last `FADE_SECONDS`."""
@@ -40,7 +40,7 @@ class VisibleLabel:
     """The AI label, drawn on frames in place.
 
     Args:
-        settings: `label` (start, throughout, off) and `label_place` (a corner).
+        settings: `label` (start, throughout, off), `label_place` (a corner) and `label_text`.
         width, height: of the frames in pixels.
         fps: frame rate, to count the seconds.
     """
@@ -48,7 +48,7 @@ class VisibleLabel:
     def __init__(self, settings: Settings, width: int, height: int, fps: float) -> None:
         self._shown = _frames_shown(settings.label, fps)
         self._fade = max(1, round(FADE_SECONDS * fps))
-        patch = render_label(width, height)
+        patch = render_label(width, height, settings.label_text)
         self.left, self.top = _corner(settings.label_place, (width, height), (patch.shape[1], patch.shape[0]))
         self.width, self.height = patch.shape[1], patch.shape[0]
         self._patch = patch
@@ -90,17 +90,18 @@ def preview_size(width: int, height: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def render_label(width: int, height: int) -> np.ndarray:
+def render_label(width: int, height: int, text: str) -> np.ndarray:
     """The label for frames of this size: white text on a dark translucent plate, uint8 RGBA [h, w, 4].
 
-    One line where the frame is wide enough for it to take half the width at most, two lines otherwise.
+    One line where the frame is wide enough for it to take half the width at most, otherwise as few as
+    possible, broken at spaces; a word that is wider than the frame is broken anywhere.
     """
     least = math.ceil(TEXT_SHARE * min(width, height))
-    texts = [_ink(text, least) for text in LABEL_TEXTS]
-    gap, pad = max(2, round(least * 0.5)), max(2, round(least * 0.5))
-    in_one = sum(text.shape[1] for text in texts) + 2 * gap + 2 * pad
-    lines = _beside(texts, 2 * gap) if in_one <= width * _ONE_LINE_SHARE else _stacked(texts, gap)
-    return _on_plate(lines, pad)
+    font = _font_of_height(least)
+    gap = pad = max(2, round(least * 0.5))
+    widest = width - 2 * round(_MARGIN_SHARE * min(width, height)) - 2 * pad
+    lines = _lines(text, font, width * _ONE_LINE_SHARE - 2 * pad, widest)
+    return _on_plate(_stacked([_drawn(line, font) for line in lines], gap), pad)
 
 
 def render_stamp(width: int, height: int) -> np.ndarray:
@@ -160,14 +161,40 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(BytesIO(_font_data()), size)
 
 
-def _ink(text: str, least: int) -> np.ndarray:
-    """Coverage of `text`, uint8 [h, w], at the smallest size at which `least` rows hold solid ink."""
+def _font_of_height(least: int) -> ImageFont.FreeTypeFont:
+    """The font at the smallest size at which capitals hold `least` rows of solid ink; Chinese is higher."""
     size = least
-    while True:
-        drawn = _drawn(text, _font(size))
-        if np.count_nonzero(drawn.max(axis=1) >= 128) >= least:
-            return drawn
+    while np.count_nonzero(_drawn("AI", _font(size)).max(axis=1) >= 128) < least:
         size += 1
+    return _font(size)
+
+
+def _lines(text: str, font: ImageFont.FreeTypeFont, one: float, widest: float) -> list[str]:
+    """The text in one line of width `one` at most, else in the fewest lines of width `widest`, evenly."""
+    words = [part for word in text.split() for part in _parts(word, font, widest)]
+    if font.getlength(" ".join(words)) <= one:
+        return [" ".join(words)]
+    for count in range(min(2, len(words)), len(words)):
+        lines = min(_broken(words, count), key=lambda lines: max(map(font.getlength, lines)))
+        if max(map(font.getlength, lines)) <= widest:
+            return lines
+    return words
+
+
+def _parts(word: str, font: ImageFont.FreeTypeFont, widest: float) -> Iterator[str]:
+    """The word, in pieces that are no wider than `widest` or a single letter."""
+    while word:
+        fits = (end for end in range(len(word), 1, -1) if font.getlength(word[:end]) <= widest)
+        end = next(fits, 1)
+        yield word[:end]
+        word = word[end:]
+
+
+def _broken(words: list[str], count: int) -> Iterator[list[str]]:
+    """Every way to set the words in `count` lines."""
+    for cuts in itertools.combinations(range(1, len(words)), count - 1):
+        ends = [0, *cuts, len(words)]
+        yield [" ".join(words[start:end]) for start, end in itertools.pairwise(ends)]
 
 
 def _drawn(text: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
@@ -177,21 +204,14 @@ def _drawn(text: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _beside(texts: list[np.ndarray], gap: int) -> np.ndarray:
-    height = max(text.shape[0] for text in texts)
-    return np.concatenate([_padded(texts[0], height, 0, gap), _padded(texts[1], height, 0, 0)], axis=1)
-
-
-def _stacked(texts: list[np.ndarray], gap: int) -> np.ndarray:
-    width = max(text.shape[1] for text in texts)
-    rows = [_padded(text.T, width, 0, 0).T for text in texts]
-    return np.concatenate([rows[0], np.zeros((gap, width), np.uint8), rows[1]], axis=0)
-
-
-def _padded(text: np.ndarray, height: int, before: int, after: int) -> np.ndarray:
-    """Centred in `height` rows, with empty columns before and after."""
-    spare = height - text.shape[0]
-    return np.pad(text, ((spare // 2, spare - spare // 2), (before, after)))
+def _stacked(lines: list[np.ndarray], gap: int) -> np.ndarray:
+    """Coverages under each other, centred, with empty rows between."""
+    width = max(line.shape[1] for line in lines)
+    rows: list[np.ndarray] = []
+    for line in lines:
+        spare = width - line.shape[1]
+        rows += [np.pad(line, ((gap if rows else 0, 0), (spare // 2, spare - spare // 2)))]
+    return np.concatenate(rows)
 
 
 def _on_plate(coverage: np.ndarray, pad: int) -> np.ndarray:
