@@ -101,6 +101,44 @@
         return FIELDS.map((selector, place) => fieldValue(selector, place) ?? known[place]);
     };
 
+    // Where the WebUI's page has a progress bar and its user wants it, it stands in for ours, with the live
+    // preview below; gone as soon as ours names no task any more, or the WebUI's gives up.
+    const PLACES = ["sonic_progress", "sonic_portrait_progress"];
+    const followed = new Set();
+    const frames = new Map();
+
+    function drop(place) {
+        frames.get(place)?.remove();
+        frames.delete(place);
+    }
+
+    function follow(place) {
+        const task = place.querySelector("[data-task]")?.dataset.task;
+        if (!task) return drop(place);
+        const wanted = typeof requestProgress === "function" && typeof opts === "object" && opts.show_progressbar;
+        if (followed.has(task) || !wanted) return;
+        followed.add(task);
+        drop(place);
+        const frame = document.createElement("div");
+        const [bar, live] = ["bar", "live"].map(name => {
+            const part = document.createElement("div");
+            part.className = `sonic-host-${name}`;
+            return frame.appendChild(part);
+        });
+        frame.className = "sonic-host";
+        place.before(frame);
+        frames.set(place, frame);
+        requestProgress(task, bar, live, () => frame.isConnected && drop(place));
+    }
+
+    function watch() {
+        for (const id of PLACES) {
+            const place = root().querySelector(`#${id}`);
+            if (place) new MutationObserver(() => follow(place)).observe(place, {childList: true, subtree: true});
+        }
+    }
+    if (typeof onUiLoaded === "function") onUiLoaded(watch);
+
     // The second at which the exported video stands, or the preview where nothing is exported.
     window.sonic_moment = function(known) {
         const videos = ["#sonic_result video", "#sonic_preview video"].map(each => root().querySelector(each));

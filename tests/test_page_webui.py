@@ -83,6 +83,25 @@ SWITCH = "window.switch_to_img2img = () => document.querySelectorAll('#tabs > .t
 """The WebUI's own."""
 
 
+BAR = """
+window.opts = {show_progressbar: true};
+window.onUiLoaded = ready => addEventListener('load', () => {
+    const seen = () => document.querySelector('#sonic_progress') ? ready() : setTimeout(seen, 50);
+    seen();
+});
+window.asked = [];
+window.requestProgress = (task, container, gallery, atEnd) => {
+    asked.push(task);
+    window.ended = atEnd;
+    const bar = document.createElement('div');
+    bar.className = 'progressDiv';
+    bar.textContent = '12%';
+    container.parentNode.insertBefore(bar, container);
+};
+"""
+"""The WebUI's own, as far as it shows; that it asks the server is seen in a running one (tests/live)."""
+
+
 @pytest.fixture
 def page(browser: Any, served: Served) -> Iterator[Page]:
     """The open page with the scripts that a WebUI would load; none of them may fail."""
@@ -157,6 +176,40 @@ def test_chosen_picture_of_a_gallery_arrives_byte_by_byte(page: Page, served: Se
     sent = hashlib.sha256((MEDIA / "portrait_01.jpg").read_bytes()).hexdigest()
     assert served.take()["portrait_sha256"] == sent
     assert served.take()["settings"]["min_resolution"] == 256  # the host's default
+
+
+def test_the_webuis_bar_takes_the_place_of_ours(page: Page) -> None:
+    page.add_init_script(BAR)
+    page.add_init_script(path=ROOT / "javascript" / "sonic.js")
+    page.reload()
+    page.wait_for_selector("#txt2img_generate")
+    page.evaluate("switch_to_sonic()")
+    _unfold(page, "#sonic_portrait_panel")
+    bar = page.locator(".sonic-host .progressDiv")
+    ours = page.locator("#sonic_portrait_progress .sonic-progress")
+    page.click("#sonic_portrait_make")  # refused before there is a job: nothing is asked for
+    expect(page.locator("#sonic_portrait_progress .sonic-error").first).to_be_visible()
+    assert page.evaluate("asked") == []
+    page.fill("#sonic_portrait_prompt textarea", "slow")
+    page.click("#sonic_portrait_make")
+    expect(bar).to_be_visible()
+    expect(ours).to_be_hidden()
+    page.evaluate("ended()")  # the WebUI's server said nothing of it
+    expect(bar).to_have_count(0)
+    expect(ours).to_be_visible()
+    page.click("#sonic_portrait_cancel")
+    expect(ours).to_have_count(0)
+    page.click("#sonic_portrait_make")
+    expect(bar).to_be_visible()
+    page.click("#sonic_portrait_cancel")
+    expect(bar).to_have_count(0)
+    assert [task.startswith("task(sonic-") for task in page.evaluate("asked")] == [True, True]
+    assert len({*page.evaluate("asked")}) == 2
+    page.evaluate("opts.show_progressbar = false")
+    page.fill("#sonic_portrait_prompt textarea", "a face")
+    page.click("#sonic_portrait_make")
+    expect(page.locator("#sonic_portrait_progress .sonic-good").first).to_be_visible()
+    assert len(page.evaluate("asked")) == 2
 
 
 def test_empty_gallery_is_one_red_sentence(page: Page) -> None:

@@ -76,6 +76,7 @@ class State:
         self.skipped = self.interrupted = self.stopping_generation = False
         self.job_count, self.job_no, self.sampling_steps, self.sampling_step = -1, 0, 0, 0
         self.textinfo: str | None = None
+        self.time_start: float | None = None
 
     def begin(self, job: str = "(unknown)") -> None:
         self._clear()

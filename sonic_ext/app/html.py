@@ -42,15 +42,19 @@ def error(problem: SonicError) -> str:
     return banner(kind, problem.message, problem.hint)
 
 
-def progress(step: Step) -> str:
-    """A bar with stage, percentage and time left."""
+def progress(step: Step, task: str = "") -> str:
+    """A bar with stage, percentage and time left.
+
+    Where a page has a bar of its own that can ask for `task`, `sonic.js` shows that one in the place of this.
+    """
     percent = min(100, 100 * step.done // step.total)
     figures = f"{percent} %"
     if step.seconds_left is not None and step.done < step.total:
         figures += f" · about {duration_text(step.seconds_left)} left"
     words = f"<span>{escape(_sentence(step.stage))}</span><span>{figures}</span>"
+    named = f' data-task="{escape(task)}"' if task else ""
     return (
-        '<div class="sonic-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'<div class="sonic-progress"{named} role="progressbar" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{percent}"><div class="sonic-progress-text">{words}</div>'
         f'<div class="sonic-track"><div style="width:{percent}%"></div></div></div>'
     )

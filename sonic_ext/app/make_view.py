@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, SonicError
@@ -16,7 +17,7 @@ from .exporting import export_from
 from .portrait_panel import PortraitPanel
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
-from .work import Job, Jobs, TabKey, shown
+from .work import Job, Jobs, TabKey, new_task, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,9 +202,11 @@ class MakeView:
             if not (portrait and audio):
                 raise BadInput("A portrait and speech are needed.", "Add both on the left.")
             settings = form.settings_from(rest)
+            task = new_task()
+            make = partial(self._animate, portrait=portrait, audio=audio, settings=settings)
             take = yield from shown(
-                self._jobs.follow(tab, "make", lambda job: self._animate(job, portrait, audio, settings)),
-                lambda step: {self.progress: html.progress(step)},
+                self._jobs.follow(tab, "make", make, task),
+                lambda step: {self.progress: html.progress(step, task)},
             )
             yield self._finished(take)
         except Exception as problem:

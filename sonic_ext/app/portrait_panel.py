@@ -11,7 +11,7 @@ from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
-from .work import Job, Jobs, TabKey, shown
+from .work import Job, Jobs, TabKey, new_task, shown
 
 if TYPE_CHECKING:
     from ..hosts import Host, MadePortrait, Portraits
@@ -116,9 +116,10 @@ class PortraitPanel:
             picture = Path(source).read_bytes() if source else None
             if picture is not None:
                 parameters |= {"denoising_strength": denoising}
+            task = new_task()
             made = yield from shown(
-                self._jobs.follow(tab, PURPOSE, lambda job: self._made(job, parameters, picture)),
-                lambda step: {self.progress: html.progress(step)},
+                self._jobs.follow(tab, PURPOSE, lambda job: self._made(job, parameters, picture), task),
+                lambda step: {self.progress: html.progress(step, task)},
             )
             yield self._idle() | self._handed_on(made)
         except Exception as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -29,10 +30,20 @@ class TabKey:
         return TabKey()
 
 
-class Job:
-    """A `Progress` that remembers the last step; one job belongs to one browser tab."""
+def new_task() -> str:
+    """A name of the form that a WebUI's page gives its tasks, so that its own bar can ask for one of ours."""
+    return f"task(sonic-{secrets.token_hex(8)})"
 
-    def __init__(self) -> None:
+
+class Job:
+    """A `Progress` that remembers the last step; one job belongs to one browser tab.
+
+    Args:
+        task_id: its name in a WebUI's list of tasks, of `new_task`; empty for none.
+    """
+
+    def __init__(self, task_id: str = "") -> None:
+        self.task_id = task_id
         self.step: Step | None = None
         self.ended = threading.Event()
         self._stop = threading.Event()
@@ -75,13 +86,13 @@ class Jobs:
             job.ended.wait(STOP_SECONDS)
 
     def follow(
-        self, tab: TabKey, purpose: str, work: Callable[[Job], Result]
+        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], task_id: str = ""
     ) -> Generator[Step, None, Result]:
         """Run `work` in a thread, yield its steps and return its value; its errors are raised here.
 
         A job of the same tab and purpose is asked to stop first. Whoever stops iterating stops the job.
         """
-        job = self._begin(tab, purpose)
+        job = self._begin(tab, purpose, task_id)
         future: Future[Result] = Future()
         # no daemon: a thread cut off inside OpenCV takes the whole process down with it
         threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}").start()
@@ -94,8 +105,8 @@ class Jobs:
             job.cancel()
             self._end(tab, purpose, job)
 
-    def _begin(self, tab: TabKey, purpose: str) -> Job:
-        job = Job()
+    def _begin(self, tab: TabKey, purpose: str, task_id: str) -> Job:
+        job = Job(task_id)
         with self._lock:
             former = self._running.get((tab, purpose))
             self._running[(tab, purpose)] = job

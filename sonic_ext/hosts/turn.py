@@ -19,7 +19,7 @@ SHOWN_EVERY = 1.0
 """Seconds between two live preview pictures."""
 STOPS = ("interrupted", "stopping_generation", "skipped")
 """Flags of the WebUI's state that its buttons set."""
-BAR = ("job_count", "job_no", "sampling_steps", "sampling_step", "textinfo")
+BAR = ("job_count", "job_no", "sampling_steps", "sampling_step", "textinfo", "time_start")
 """Fields of the WebUI's state that its progress bar is drawn from."""
 
 
@@ -87,6 +87,7 @@ class Mirror:
         self._state = state
         self._clock = clock
         self._shown = -SHOWN_EVERY
+        self._stage = ""
         self._stopped = False
 
     def report(self, step: Step) -> None:
@@ -95,7 +96,10 @@ class Mirror:
         state = self._state
         state.job_count, state.job_no = 1, 0
         state.sampling_steps, state.sampling_step = step.total, step.done
-        state.textinfo = in_words(step)
+        state.textinfo = f"Sonic: {step.stage} {step.done}/{step.total}"
+        if step.stage != self._stage:  # the WebUI's forecast is of one stage: they are not equally long
+            self._stage = step.stage
+            state.time_start = time.time()
 
     def cancelled(self) -> bool:
         """Once true, true for good: other events of the page reset the WebUI's flags."""
@@ -115,15 +119,6 @@ class Mirror:
 
         self._shown = now
         self._state.assign_current_image(Image.fromarray(picture))
-
-
-def in_words(step: Step) -> str:
-    """The line above the WebUI's bar."""
-    words = f"Sonic: {step.stage} {step.done}/{step.total}"
-    if step.seconds_left is None:
-        return words
-    minutes, seconds = divmod(round(step.seconds_left), 60)
-    return f"{words}, {f'{minutes} min ' if minutes else ''}{seconds} s left"
 
 
 @contextmanager
