@@ -2,7 +2,8 @@
 
     register = Register()
     job = register.submit(host.work, lambda progress: pipeline.animate(portrait, speech, progress=progress))
-    for step in register.follow(job): ...        # or look at job.status now and then
+    job.over.wait()                              # or look at job.status now and then
+    take = job.result()
 
 Jobs that are submitted run one after the other, in their order, in one thread that ends with the last of
 them. Nothing is written down: what a finished job leaves is its take, in the private store.
@@ -14,7 +15,7 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from enum import Enum
@@ -31,8 +32,6 @@ KEPT = 200
 """Ended jobs that are remembered."""
 WAITING = 64
 """Jobs that may wait at the same time."""
-POLL = 0.2
-"""Seconds between two looks at a running job."""
 STOP_SECONDS = 2.0
 """How long `stop_all` waits for jobs to tidy up."""
 
@@ -343,19 +342,6 @@ class Register:
             self._add(job)
         told: Progress = job if along is None else _Both(job, along)
         return _Entry(job, lambda _, begun: turn(told, begun), task, None, lambda: None).carry_out()
-
-    def follow(self, job: Job) -> Generator[Step, None, Take]:
-        """Yield the steps of a job and return its take; its error is raised here.
-
-        Whoever stops iterating stops the job.
-        """
-        try:
-            while not job.over.wait(POLL):
-                if not job.cancelled():
-                    yield job.status.step
-            return job.result()
-        finally:
-            self.cancel(job)
 
     def jobs(self) -> tuple[Job, ...]:
         """Newest first."""

@@ -29,6 +29,7 @@ pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: instal
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 from web import PATIENCE, Answer, Client, b64, fastapi, serving
 
+from sonic_ext.app.exporting import export_told
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
@@ -36,7 +37,7 @@ from sonic_ext.hosts import MadePortrait, webui
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
-from sonic_ext.provenance.consent import NOTICE, Ledger
+from sonic_ext.provenance.consent import NOTICE, Consent, Ledger
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import PRESETS, Settings, describe
 
@@ -655,6 +656,16 @@ class TestQuestions:
         (found,) = client.get("/animations").json["animations"]
         assert (found["id"], found["origin"], found["state"]) == (made, "page", "done")
         assert found["warnings"] == list(take.warnings)
+
+    def test_what_the_page_lets_out_is_handed_out(
+        self, client: Client, made: str, take: Take, running: tuple[Client, Moving]
+    ) -> None:
+        consent = Consent(face="synthetic", voice="synthetic")
+        exported = export_told(client.register, running[1], take, consent)
+        answer = client.get(f"/animations/{made}/video")
+        assert (answer.status, answer.body) == (200, exported.path.read_bytes())
+        again = export_told(client.register, running[1], take, consent)  # the page may as often as it likes
+        assert again.path.is_file() and again.path != exported.path
 
 
 @pytest.mark.parametrize(

@@ -340,27 +340,6 @@ def _refuse(_: Progress) -> Take:
     raise BadInput("No.", "Yes.")
 
 
-def test_following_yields_steps_and_returns_the_take(register: Register, take: Take) -> None:
-    work = Work(take)
-    steps = register.follow(register.submit(at_once, work))
-    while next(steps).stage != "drawing frames":
-        pass
-    work.go_on.set()
-    with pytest.raises(StopIteration) as end:
-        while True:
-            next(steps)
-    assert end.value.value is take
-
-
-def test_whoever_stops_following_stops_the_job(register: Register, take: Take) -> None:
-    work = Work(take)
-    job = register.submit(at_once, work)
-    steps = register.follow(job)
-    next(steps)
-    steps.close()
-    assert over(job).status.state is State.CANCELLED
-
-
 def test_all_are_stopped(take: Take) -> None:
     register = Register()
     made = [register.submit(at_once, Work(take)) for _ in range(3)]

@@ -843,7 +843,7 @@ def test_a_comfyui_tree_is_enough(tmp_path: Path) -> None:
     )
     for where in (search(tmp_path / "a", comfyui=(comfy,)), search(tmp_path / "b", configured=(comfy,))):
         found = weights.survey(where)
-        assert found.ready and weights.available(where)
+        assert found.ready and weights.survey(where, weights.REQUIRED).ready
         assert found["vae"].path == found["image_encoder"].path == svd
         assert weights.prepare(where).keys() == {part.name for part in weights.REQUIRED}
         assert where.target == where.own

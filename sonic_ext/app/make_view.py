@@ -13,7 +13,7 @@ from ..settings import Settings
 from . import compat, form, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
-from .exporting import export_from
+from .exporting import export_told
 from .portrait_panel import PortraitPanel
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
@@ -281,7 +281,7 @@ class MakeView:
 
         if not take_id:
             raise BadInput("There is no finished video on this page.", "Generate one first.")
-        return export_from(self._host, Store().load(take_id), consent)
+        return export_told(self._register, self._host, Store().load(take_id), consent)
 
     def _exported(self, exported: Exported) -> Updates:
         told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")

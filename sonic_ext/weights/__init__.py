@@ -39,7 +39,6 @@ from .find import Finding as Finding
 from .find import Search as Search
 from .find import State as State
 from .find import Survey as Survey
-from .find import available as available
 from .find import survey as survey
 from .load import fill as fill
 from .load import prepare as prepare

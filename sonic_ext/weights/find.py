@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import BadWeights, MissingPart
 from ..provenance.private import private_home
-from .catalogue import PARTS, REQUIRED, SVD_FILES, Kind, Part, fetch_command
+from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
 from .formats import PICKLES, Format, format_of, not_weights
@@ -215,11 +215,6 @@ def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Surve
     """Look for the parts. Reads names and headers only; never raises for what it finds."""
     where = search or Search.default()
     return Survey(tuple(find(part, where) for part in parts), where)
-
-
-def available(search: Search | None = None) -> bool:
-    """Whether every part that the sonic engine cannot do without is there."""
-    return survey(search, REQUIRED).ready
 
 
 def find(part: Part, search: Search) -> Finding:
