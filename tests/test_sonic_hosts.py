@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -292,6 +293,42 @@ def test_forge_unloads_by_name_and_counts_its_own_models_as_free(forge: WebUI) -
     assert place.free_memory() == 10**9
     place.clear(77)
     assert forge.moves[-1] == "free 77"
+
+
+class Loaded:
+    """reForge's entry in its list: the patcher is held weakly, and each is unloaded by itself."""
+
+    def __init__(self, patcher: Any, moves: list[str]) -> None:
+        self._patcher = weakref.ref(patcher)
+        self._moves = moves
+
+    model = property(lambda self: self._patcher())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Loaded) and self.model is other.model
+
+    def model_unload(self) -> None:
+        self._moves.append("unload")
+
+
+def test_reforge_has_no_function_that_unloads_one_network(forge: WebUI) -> None:
+    memory, moves = manager(forge), forge.moves
+    forge.modules["backend.patcher.base"].ModelPatcher = Patcher
+    memory.get_torch_device = lambda: ELSEWHERE
+    loaded = memory.current_loaded_models
+    memory.load_models_gpu = lambda patchers, memory_required=0: loaded.extend(
+        Loaded(patcher, moves) for patcher in patchers
+    )
+    del memory.unload_model_clones
+    place, network, other = _place(), Stray(), Patcher(torch.nn.Module(), ELSEWHERE, ELSEWHERE)
+    gone = Patcher(torch.nn.Module(), ELSEWHERE, ELSEWHERE)
+    memory.load_models_gpu([other, gone])
+    del gone
+    place.load(network, 0)
+    assert place.free_memory() == 10**9 + 4 * (1 + 4 + 2)
+    place.unload(network)
+    assert [each.model for each in loaded] == [other, None]
+    assert moves == ["unload", "empty"]
 
 
 def test_devices_have_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,8 @@ class ForgePlace:
         device = manager.get_torch_device()
         if device.type == "cpu":
             return None
-        models = [loaded.model.model for loaded in manager.current_loaded_models]
+        patchers = [loaded.model for loaded in manager.current_loaded_models]
+        models = [patcher.model for patcher in patchers if patcher is not None]  # reForge holds them weakly
         return int(manager.get_free_memory(device)) + sum(bytes_of(model, device) for model in models)
 
     def vae(self) -> Lent:
@@ -148,7 +149,7 @@ class ForgePlace:
     def _release(self, patcher: Any) -> None:
         manager = self._manager
         try:
-            manager.unload_model_clones(patcher)
+            _unload(manager, patcher)
         finally:
             dropped(patcher.model)
             manager.soft_empty_cache()
@@ -186,6 +187,17 @@ class ForgeVae:
         with torch.inference_mode():
             self._manager.load_models_gpu([vae.patcher], memory_required=needed)
             return call(given.to(vae.device, vae.vae_dtype)).float()
+
+
+def _unload(manager: Any, patcher: Any) -> None:
+    """Take a network out of the manager's list and off the card; reForge has no function for it."""
+    if hasattr(manager, "unload_model_clones"):
+        manager.unload_model_clones(patcher)
+        return
+    loaded = manager.current_loaded_models
+    for each in [each for each in loaded if each.model is patcher]:
+        loaded.remove(each)
+        each.model_unload()
 
 
 def _latent_space(model: Any, vae: Any) -> tuple[int, float, float]:
