@@ -177,6 +177,7 @@ class Processing:
     sampler_index: int | None = None
     is_api: bool = field(default=False, init=False)
     closed: bool = field(default=False, init=False)
+    scripts: Any = field(default=None, init=False)
 
     def close(self) -> None:
         self.closed = True
@@ -220,6 +221,7 @@ class WebUI:
         """Pictures whose pixels depend on prompt and seed; steps are counted as the WebUI counts."""
         self.processed.append(job)
         count = job.batch_size * job.n_iter
+        assert job.scripts.alwayson_scripts == []  # reForge looks without asking whether there is a runner
         self.state.job_count = job.n_iter
         self.state.sampling_steps = job.steps
         self.draw(job)
@@ -262,7 +264,7 @@ def _modules(tmp_path: Path) -> WebUI:
     data = SimpleNamespace(sd_model=None, loaded_sd_models=[])
     callbacks: dict[str, list[Any]] = {}
     names = ("shared", "call_queue", "progress", "sd_models", "sd_samplers", "processing", "devices")
-    more = ("script_callbacks", "infotext_utils")
+    more = ("script_callbacks", "infotext_utils", "scripts")
     modules = {f"modules.{name}": ModuleType(f"modules.{name}") for name in (*names, *more)}
     modules |= {
         "modules.paths_internal": ModuleType("modules.paths_internal"),
@@ -283,6 +285,8 @@ def _modules(tmp_path: Path) -> WebUI:
     )
     _fill(modules["modules.call_queue"], queue_lock=lock)
     _fill(modules["modules.infotext_utils"], paste_fields={})
+    _fill(modules["modules.scripts"], Script=type("Script", (), {}), AlwaysVisible=object(), scripts_data=[])
+    _fill(modules["modules.scripts"], ScriptRunner=lambda: SimpleNamespace(alwayson_scripts=[]))
     _fill(modules["modules.progress"], **_tasks())
     _fill(modules["modules.paths_internal"], data_path=str(tmp_path / "webui"))
     _fill(modules["modules.script_callbacks"], **_callbacks(callbacks))

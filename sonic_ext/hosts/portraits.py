@@ -129,13 +129,17 @@ class WebUIPortraits:
         return processed
 
     def _job(self, kind: str, values: Mapping[str, Any], portrait: Portrait | None) -> Any:
-        """The WebUI's own object for one job; no scripts, and so none that takes the picture's place."""
+        """The WebUI's own object for one job; no scripts, and so none that takes the picture's place.
+
+        A runner without scripts rather than none: reForge looks through its list without asking.
+        """
         opts = importlib.import_module("modules.shared").opts
         with _host_errors():
             job = _processing(kind)(**values)
         if portrait is not None:
             job.init_images = [_picture(portrait.rgb)]
         job.is_api = True
+        job.scripts = importlib.import_module("modules.scripts").ScriptRunner()
         job.outpath_samples = getattr(opts, "outdir_samples", "") or getattr(opts, f"outdir_{kind}_samples")
         job.outpath_grids = getattr(opts, "outdir_grids", "") or getattr(opts, f"outdir_{kind}_grids")
         return job
