@@ -21,7 +21,7 @@ from PIL import Image
 from spoken import MEDIA, one_second
 
 from sonic_ext.app import one_click
-from sonic_ext.errors import BadAudio, Cancelled, ConsentMissing
+from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
 from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Register, State
@@ -438,6 +438,14 @@ class TestAccordion:
         made = self._made(webui, host)
         values = self._values(made.controls, enabled=True, stated=True, face="My own")
         with pytest.raises(ConsentMissing):
+            one_click.order_from(values, host.defaults())
+
+    def test_number_out_of_range_stops_no_picture(self, webui: Any, host: Held) -> None:
+        """gradio would refuse the WebUI's own *Generate*, of which these controls are inputs."""
+        made = self._made(webui, host)
+        seed = made.controls[2 + one_click.MAIN.index("seed")]
+        values = self._values(made.controls, enabled=True, seed=seed.preprocess(-5))
+        with pytest.raises(BadSetting, match="seed=-5"):
             one_click.order_from(values, host.defaults())
 
     def test_pasted_fields_are_controls(self, webui: Any, host: Held) -> None:

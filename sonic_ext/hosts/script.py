@@ -48,7 +48,7 @@ PNG_INFO = ("pnginfo_image", "extras_tab", "pnginfo_send_to_sonic")
 CHANGES = "sonic_changes"
 """Attribute of a generation: settings that an axis of the grid decides."""
 TOLD = "sonic_told"
-"""Attribute of a generation that a grid is made from, and so of its cells: what is told of them, in one list."""
+"""Attribute of a generation that a grid is made from, and so of its cells: what is told of all of them."""
 DRAW = "draw_xyz_grid"
 """Function of the WebUI's grid that makes all cells, each from a shallow copy of its first argument."""
 DEPTH = 6
