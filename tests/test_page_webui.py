@@ -310,6 +310,7 @@ def test_portrait_and_frames_go_back_to_img2img(page: Page, served: Served, spee
         arg=read_width("portrait_01.jpg"),
     )
     stamped = picture.evaluate(sides)
+    page.wait_for_function("scrollY === 0")
 
     page.evaluate("switch_to_sonic()")
     _consent(page, "sonic_consent")

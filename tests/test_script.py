@@ -9,6 +9,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,7 +21,7 @@ from PIL import Image
 from spoken import MEDIA, one_second
 
 from sonic_ext.app import one_click
-from sonic_ext.errors import BadAudio, Cancelled, ConsentMissing
+from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
 from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Register, State
@@ -239,13 +240,58 @@ def test_order_changed_by_a_grid(host: Held, voice: str) -> None:
     assert (take.settings.motion_scale, take.seed) == (1.5, 7)
 
 
+def test_cells_of_a_grid_share_no_parameters(webui: Any, host: Held, voice: str) -> None:
+    """The grid copies its generation for each cell, but not what the generation holds."""
+    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
+    asked = {"voice": voice}
+    named = []
+    for value in (320, Settings().min_resolution):
+        cell = copy(p)
+        script._setter("min_resolution")(cell, value, [])
+        sonic.process(cell, asked)
+        named.append(dict(cell.extra_generation_params))
+        cell.extra_generation_params["Sonic id"] = "of this cell"
+    assert [each.get("Sonic min_resolution") for each in named] == ["320", None]
+    assert "Sonic id" not in named[1]
+    assert p.extra_generation_params == {}
+
+
+def test_parameters_of_an_earlier_round_go(webui: Any, host: Held, voice: str) -> None:
+    """Other scripts send the same generation round again."""
+    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
+    p.extra_generation_params = {"Sonic id": "earlier", "Sonic error": "earlier", "Noise": 1}
+    sonic.process(p, {"voice": voice, "settings": {"colour": "red"}})
+    assert p.extra_generation_params == {"Noise": 1}
+
+
+def test_a_grid_tells_of_every_cell(host: Held, voice: str) -> None:
+    """Its comment is that of the first cell, but for us."""
+
+    def draw(p: Any, values: Sequence[float]) -> Processed:
+        cells = []
+        for value in values:
+            cell = copy(p)
+            script._setter("dynamic_scale")(cell, value, [])
+            cells.append(_done(cell, _picture()))
+            script.after_generation(host, host.register, cell, cells[-1], [{"voice": voice}])
+        return copy(cells[0])
+
+    told = script.told_of_every_cell(draw)(Generation(), values=[1.2, 0.5, 9.0]).comments.split("\n")
+    first, second = (take.id for take in Store().takes())
+    assert len(told) == 3
+    assert told[0].startswith(f"Sonic video of picture 1 (dynamic_scale=1.2): {first} ")
+    assert told[1].startswith(f"Sonic video of picture 1 (dynamic_scale=0.5): {second} ")
+    assert told[2].startswith("Sonic error (dynamic_scale=9.0): dynamic_scale=9")
+
+
 def test_axes_of_the_grid(webui: Any) -> None:
     grid = ModuleType("xyz_grid.py")
     option = lambda *given, **named: SimpleNamespace(given=given, label=given[0], **named)  # noqa: E731
-    grid.__dict__.update(AxisOption=option, axis_options=[])
+    grid.__dict__.update(AxisOption=option, axis_options=[], draw_xyz_grid=lambda p: p)
     webui.scripts_data = [SimpleNamespace(path="/webui/scripts/xyz_grid.py", module=grid)]
     script.add_axes()
     script.add_axes()
+    assert not hasattr(grid.draw_xyz_grid.__wrapped__, "__wrapped__")
     labels = [made.label for made in grid.axis_options]
     assert len(labels) == len(set(labels)) == len(one_click.MAIN)
     assert "[Sonic] Head motion" in labels
@@ -392,6 +438,14 @@ class TestAccordion:
         made = self._made(webui, host)
         values = self._values(made.controls, enabled=True, stated=True, face="My own")
         with pytest.raises(ConsentMissing):
+            one_click.order_from(values, host.defaults())
+
+    def test_number_out_of_range_stops_no_picture(self, webui: Any, host: Held) -> None:
+        """gradio would refuse the WebUI's own *Generate*, of which these controls are inputs."""
+        made = self._made(webui, host)
+        seed = made.controls[2 + one_click.MAIN.index("seed")]
+        values = self._values(made.controls, enabled=True, seed=seed.preprocess(-5))
+        with pytest.raises(BadSetting, match="seed=-5"):
             one_click.order_from(values, host.defaults())
 
     def test_pasted_fields_are_controls(self, webui: Any, host: Held) -> None:

@@ -22,6 +22,7 @@ from . import form
 
 if TYPE_CHECKING:
     from ..provenance.consent import Consent
+    from .form import Control
 
 MAIN = (
     "engine", "min_resolution", "framing", "expand_ratio", "dynamic_scale", "motion_scale",
@@ -207,14 +208,12 @@ class Accordion:
         from .settings_form import component
 
         shown = form.shown(Settings.from_mapping(defaults))
-        controls = {control.name: control for control in form.controls()}
+        controls = {control.name: replace(control, value=shown[control.name]) for control in form.controls()}
         with (
             gr.Accordion("Sonic settings", open=False),
             gr.Column(elem_classes="sonic-settings"),
         ):
-            self.main = {
-                name: component(replace(controls[name], value=shown[name]), self._prefix) for name in MAIN
-            }
+            self.main = {name: component(_unlimited(controls[name]), self._prefix) for name in MAIN}
 
     def _lay_out_consent(self) -> None:
         from ..provenance.consent import NOTICE
@@ -245,6 +244,15 @@ class Accordion:
         """Control → what an infotext's parameters mean for it; None leaves it as it is."""
         fields = [(made, _reader(name)) for name, made in self.main.items()]
         return [(self.enabled, _asked), (self.pictures, _pictures), *fields]
+
+
+def _unlimited(control: Control) -> Control:
+    """A number field that takes every number.
+
+    gradio refuses the whole event for one that is out of range, and here that is the WebUI's own *Generate*,
+    even while the box *Animate with Sonic* is not ticked.
+    """
+    return replace(control, low=None, high=None) if control.kind == "number" else control
 
 
 def infotext_names() -> list[str]:

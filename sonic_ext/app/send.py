@@ -102,7 +102,9 @@ class Outbox:
 
     def _wire(self, button: Any, fn: Any, inputs: list[Any], **options: Any) -> None:
         sent = button.click(fn, inputs, self._doors.img2img, show_progress="hidden", **options)
-        sent.success(None, None, None, **compat.script(f"() => {{ {self._doors.opened}(); }}"))
+        # The picture stands at the top of that tab, and the button may be far below.
+        show = f"() => {{ {self._doors.opened}(); scrollTo(0, 0); }}"
+        sent.success(None, None, None, **compat.script(show))
 
     def portrait(self, path: str | None) -> Any:
         """The portrait as the WebUI wants it, a PIL image."""

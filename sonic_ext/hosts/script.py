@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ PNG_INFO = ("pnginfo_image", "extras_tab", "pnginfo_send_to_sonic")
 
 CHANGES = "sonic_changes"
 """Attribute of a generation: settings that an axis of the grid decides."""
+TOLD = "sonic_told"
+"""Attribute of a generation that a grid is made from, and so of its cells: what is told of all of them."""
+DRAW = "draw_xyz_grid"
+"""Function of the WebUI's grid that makes all cells, each from a shallow copy of its first argument."""
 DEPTH = 6
 """How deep `holds_a_picture` looks."""
 
@@ -143,11 +148,8 @@ def script_class(held_host: Callable[[], Host], register: Callable[[], Register]
 
         def process(self, p: Any, *values: Any) -> None:
             """Before the pictures are made: the settings go into their infotext."""
-            from ..app.one_click import infotext
-
             order, _ = _ordered(held_host(), p, values)
-            if order is not None:
-                p.extra_generation_params.update(infotext(order))
+            name_in_infotext(p, order)
 
         def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
             """After all of them are made: remember the synthetic ones, animate what was asked for."""
@@ -156,9 +158,25 @@ def script_class(held_host: Callable[[], Host], register: Callable[[], Register]
     return Sonic
 
 
+def name_in_infotext(p: Any, order: Order | None) -> None:
+    """The order's settings in the infotext, in place of what was there of an earlier round.
+
+    The cells of a grid are shallow copies of one generation, and other scripts send the same one round again:
+    what one of them writes into the parameters, all of them would carry.
+    """
+    from ..app.one_click import infotext
+
+    others = {key: value for key, value in p.extra_generation_params.items() if not _is_ours(key)}
+    p.extra_generation_params = others | (infotext(order) if order else {})
+
+
+def _is_ours(key: str) -> bool:
+    return key.startswith(f"{TITLE} ")
+
+
 def after_generation(host: Host, register: Register, p: Any, processed: Any, values: Sequence[Any]) -> None:
     """Remember what is synthetic, animate what was asked for, say what came of it."""
-    told = Told(processed)
+    told = Told(processed, p)
     try:
         remember(p, processed, values)
     except Exception as problem:
@@ -175,10 +193,18 @@ def after_generation(host: Host, register: Register, p: Any, processed: Any, val
 
 
 class Told:
-    """What the user is told under the gallery and an API client in the answer."""
+    """What the user is told under the gallery and an API client in the answer.
 
-    def __init__(self, processed: Any) -> None:
+    Args:
+        processed: of the WebUI; the sentences go into it.
+        p: the generation that it came from.
+    """
+
+    def __init__(self, processed: Any, p: Any) -> None:
         self._processed = processed
+        self._cells: list[str] = getattr(p, TOLD, [])
+        changes = ", ".join(f"{name}={value}" for name, value in getattr(p, CHANGES, {}).items())
+        self._cell = f" ({changes})" if changes else ""
         self._sentences: list[str] = []
         self._errors: list[str] = []
         self._jobs: dict[int, str] = {}
@@ -189,7 +215,7 @@ class Told:
         """An error; `picture` counts from 0 where it belongs to one of several."""
         where = "" if picture is None else f"Picture {picture + 1}: "
         self._errors.append(f"{where}{error}")
-        self._sentences.append(f"Sonic error: {where}{error}")
+        self._sentences.append(f"Sonic error{self._cell}: {where}{error}")
 
     def finished(self, picture: int, job: Job, exported: Exported | None) -> None:
         """A video of the picture, counted from 0."""
@@ -200,7 +226,7 @@ class Told:
         else:
             self._videos[picture] = exported.path.name
             said = f"exported as {exported.path}."
-        self._sentences.append(f"Sonic video of picture {picture + 1}: {said}")
+        self._sentences.append(f"Sonic video of picture {picture + 1}{self._cell}: {said}")
 
     def write(self) -> None:
         """Into comments, infotexts and parameters."""
@@ -213,8 +239,8 @@ class Told:
         done.extra_generation_params.update(extra)
         for picture in self._takes:
             self._add_to_infotext(picture)
-        if self._sentences:
-            done.comments = "\n".join(filter(None, [done.comments.rstrip("\n"), *self._sentences]))
+        self._cells.extend(self._sentences)
+        comment(done, self._sentences)
 
     def _add_to_infotext(self, picture: int) -> None:
         done = self._processed
@@ -228,6 +254,14 @@ class Told:
         done.infotexts[place] += more
         if first:
             done.info = done.infotexts[place]
+
+
+def comment(processed: Any, sentences: Sequence[str]) -> None:
+    """Add what is not there yet to what stands under the gallery."""
+    there = processed.comments.rstrip("\n").split("\n")
+    lines = dict.fromkeys([*filter(None, there), *sentences])
+    if sentences:
+        processed.comments = "\n".join(lines)
 
 
 def _listed(found: Mapping[int, str], count: int) -> str:
@@ -382,6 +416,21 @@ def add_axes() -> None:
         if label not in known:  # a reload of the page keeps the module
             choices = (lambda values: lambda: list(values))(map(str, spec.choices)) if spec.choices else None
             grid.axis_options.append(grid.AxisOption(label, kind, _setter(name), choices=choices))
+    if hasattr(grid, DRAW) and not hasattr(getattr(grid, DRAW), "__wrapped__"):
+        setattr(grid, DRAW, told_of_every_cell(getattr(grid, DRAW)))
+
+
+def told_of_every_cell(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """What draws a grid, with a comment of all its cells: the WebUI keeps that of the first one only."""
+
+    @wraps(draw)
+    def drawn(p: Any, *given: Any, **named: Any) -> Any:
+        setattr(p, TOLD, [])
+        processed = draw(p, *given, **named)
+        comment(processed, getattr(p, TOLD))
+        return processed
+
+    return drawn
 
 
 def _setter(name: str) -> Callable[[Any, Any, Any], None]:

@@ -1,0 +1,119 @@
+"""The accordion in txt2img and img2img of a running WebUI, its grid and its infotext, in a real browser.
+
+A checkpoint of random weights draws no face, so what needs one is painted over a portrait, whose face stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from client import QUICK, SMALL, Client, b64
+from PIL import Image
+from tab import PORTRAIT, consent, number, order, show, smallest, told
+
+INFOTEXT = (
+    "a portrait\nSteps: 1, Sampler: Euler, Size: 64x64, Sonic pictures: each, Sonic engine: preview, "
+    'Sonic framing: crop, Sonic motion_scale: 1.25, Sonic seed: 0, Sonic label_off_reason: "art, not: news", '
+    'Sonic face_box: "[60.0, 40.0, 190.0, 200.0]", Sonic id: 0123456789abcdef'
+)
+
+
+def paint_over(page: Any, folder: Path, side: int = 256) -> None:
+    """A portrait in img2img with a mask that leaves the face alone."""
+    with Image.open(PORTRAIT) as opened:
+        opened.convert("RGB").resize((side, side)).save(folder / "portrait.png")
+    mask = Image.new("RGB", (side, side))
+    mask.paste("white", (0, 0, 16, 16))
+    mask.save(folder / "mask.png")
+    smallest(page, "img2img", side)
+    page.locator("#mode_img2img > .tab-nav button").nth(4).click()
+    page.set_input_files("#img_inpaint_base input[type=file]", folder / "portrait.png")
+    page.set_input_files("#img_inpaint_mask input[type=file]", folder / "mask.png")
+    for place in ("base", "mask"):
+        page.wait_for_selector(f"#img_inpaint_{place} img")
+
+
+def choose_grid(page: Any, tab: str, axis: str, values: str) -> None:
+    """The X/Y/Z plot with one axis of ours."""
+    place = f"#script_{tab}_xyz_plot_x"
+    listed = page.locator("#tab_img2img #script_list input" if tab == "img2img" else "#script_list input")
+    listed.first.click()
+    page.locator("li:visible", has_text="X/Y/Z plot").first.click()
+    page.click(f"{place}_type input")
+    page.locator("li:visible", has_text=f"[Sonic] {axis}").first.click()
+    page.wait_for_timeout(2000)  # the WebUI empties the values in answer
+    page.fill(f"{place}_values textarea", values)
+
+
+def test_by_hand_two_videos_of_a_batch(page: Any, webui: Client, speech: Path, tmp_path: Path) -> None:
+    paint_over(page, tmp_path)
+    number(page, "img2img_batch_count", 2)
+    prefix = order(page, "img2img", speech)
+    page.locator(f"#{prefix}_pictures input").nth(1).check()
+    consent(page, prefix, "voice_basis")
+    said = told(page, "img2img", "picture 2: exported|Sonic error")
+    assert len(set(re.findall(r"sonic-[\w-]+\.mp4", said))) == 2, said
+    shown = page.inner_text("#html_info_img2img")
+    assert "Sonic pictures: each" in shown
+    assert "Sonic id: " in shown
+
+
+def test_each_cell_of_a_grid_has_its_own_video(
+    page: Any, webui: Client, speech: Path, tmp_path: Path
+) -> None:
+    paint_over(page, tmp_path)
+    order(page, "img2img", speech)
+    choose_grid(page, "img2img", "Resolution", "320, 512, 5000")
+    said = told(page, "img2img", "5000|Sonic error")
+    found = dict(re.findall(r"\(min_resolution=(\d+)\): ([0-9a-f]{16}) waits", said))
+    assert list(found) == ["320", "512"], said
+    assert "Sonic error (min_resolution=5000): min_resolution=5000 is not allowed." in said
+    page.wait_for_selector("#img2img_gallery img")
+    videos = {each["take"]["id"]: each["take"] for each in jobs(webui) if each.get("take")}
+    for side, take in found.items():
+        assert min(videos[take]["width"], videos[take]["height"]) == int(side)
+
+
+def jobs(webui: Client) -> Any:
+    """Every animation that the WebUI knows."""
+    return webui.get("/sonic/v1/animations").json["animations"]
+
+
+def test_wrong_orders_are_one_sentence_and_pictures_are_made(page: Any, speech: Path) -> None:
+    smallest(page, "txt2img")
+    prefix = order(page, "txt2img", None)
+    assert told(page, "txt2img", "Sonic error").count("Sonic needs a voice.") == 1
+    page.wait_for_selector("#txt2img_gallery img")
+    number(page, f"{prefix}_seed", -5)
+    told(page, "txt2img", "seed=-5 is not allowed")
+    number(page, f"{prefix}_seed", 7)
+    page.set_input_files(f"#{prefix}_voice input[type=file]", speech)
+    page.wait_for_selector(f"#{prefix}_voice button[aria-label=Clear]")
+    told(page, "txt2img", "Sonic video of picture 1|No face|too small")
+
+
+def test_pasted_infotext_fills_the_accordion(page: Any) -> None:
+    show(page, "txt2img")
+    page.fill("#txt2img_prompt textarea", INFOTEXT)
+    page.click("#paste")
+    prefix = "#script_txt2img_sonic"
+    page.wait_for_function(f"document.querySelector('{prefix}_enabled input').checked")
+    for name, value in (("motion_scale", "1.25"), ("seed", "0"), ("min_resolution", "512")):
+        assert page.input_value(f"{prefix}_{name} input[type=number]") == value
+    assert page.locator(f"{prefix}_framing input[value=crop]").is_checked()
+    assert page.locator(f"{prefix}_engine input[value=preview]").is_checked()
+    assert page.locator(f"{prefix}_pictures input").nth(1).is_checked()
+
+
+def test_infotext_quotes_what_holds_commas(webui: Client, speech: Path) -> None:
+    reason = 'a film, not: "news"'
+    settings = QUICK | {"label": "off", "label_off_reason": reason, "face_box": [8, 8, 56, 56]}
+    scripts = {"Sonic": {"args": [{"voice": b64(speech), "settings": settings}]}}
+    answer = webui.post("/sdapi/v1/txt2img", SMALL | {"alwayson_scripts": scripts})
+    assert answer.status == 200, answer.body[:500]
+    (text,) = json.loads(answer.json["info"])["infotexts"]
+    assert f"Sonic label_off_reason: {json.dumps(reason)}" in text
+    assert 'Sonic face_box: "[8.0, 8.0, 56.0, 56.0]"' in text
