@@ -30,7 +30,7 @@ SIDE = 320
 """Longest side of a thumbnail, in pixels."""
 
 _EMPTY = html.banner(
-    "note", "Nothing has been made yet.", "Videos wait here for their export; after 7 days they are deleted."
+    "note", "Nothing has been made yet.", "Videos wait here for their export, for some days."
 )
 
 

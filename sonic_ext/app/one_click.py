@@ -8,7 +8,6 @@ Both become an `Order`. In a request the only argument is a mapping:
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadInput, BadSetting
 from ..settings import PRESETS, Settings, Spec, describe
-from . import form
+from . import form, uploads
 
 if TYPE_CHECKING:
     from ..provenance.consent import Consent
@@ -151,13 +150,9 @@ def _uploaded(sounds: Sequence[Any]) -> Path:
 def _decoded(voice: Any) -> bytes:
     if not isinstance(voice, str) or not voice:
         raise BadAudio("Sonic needs a voice.", "Send a sound file as base64 under voice.")
-    body = voice.partition(",")[2] if voice.startswith("data:") else voice
-    if len(body) * 3 // 4 > MAX_VOICE:
+    if len(voice) * 3 // 4 > MAX_VOICE:
         raise BadAudio(f"The voice is larger than {MAX_VOICE >> 20} MB.", "Send a shorter or smaller file.")
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError as error:
-        raise BadAudio("The voice is not base64.", "Send the bytes of a sound file as base64.") from error
+    return uploads.decoded(voice, "The voice")
 
 
 def _mapping(asked: Mapping[str, Any], key: str) -> dict[str, Any]:
