@@ -38,6 +38,7 @@ from sonic_ext.nn.attention import (
 from sonic_ext.nn.blocks import blocks_in_pieces
 from sonic_ext.nn.feedforward import in_pieces
 from sonic_ext.nn.layers import blend_in_place, double_in_convolutions, flatten_convolutions
+from sonic_ext.nn.residual import residuals_in_place
 from sonic_ext.nn.storage import store_fp8
 from sonic_ext.nn.unet import CONFIG, build_unet, made_lean
 
@@ -151,11 +152,12 @@ RUNGS: dict[str, dict[str, int]] = {
     "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
     "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 5},
     "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 5, "keep": True},
+    "residual blocks in place": {"sparse": True, "together": False, "share": True, "layers": 6, "keep": True},
     "memory kept": {
         "sparse": True,
         "together": False,
         "share": True,
-        "layers": 5,
+        "layers": 6,
         "keep": True,
         "heap": True,
     },
@@ -163,7 +165,14 @@ RUNGS: dict[str, dict[str, int]] = {
 """Each keeps what the one before it brought."""
 
 
-LAYERS = (flatten_convolutions, double_in_convolutions, blend_in_place, in_pieces, blocks_in_pieces)
+LAYERS = (
+    flatten_convolutions,
+    double_in_convolutions,
+    blend_in_place,
+    in_pieces,
+    blocks_in_pieces,
+    residuals_in_place,
+)
 """What `build_unet` does for the engine, in its order."""
 
 

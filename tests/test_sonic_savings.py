@@ -15,7 +15,7 @@ from toy_unet import FRAMES, SIZE, TOY, drawn, near, toy_conditioning, toy_unet 
 from sonic_ext.engines.sonic import sampling, schedule  # noqa: E402
 from sonic_ext.engines.sonic.denoise import BRANCHES, Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
-from sonic_ext.nn import attention, blocks, feedforward, layers  # noqa: E402
+from sonic_ext.nn import attention, blocks, feedforward, layers, residual  # noqa: E402
 from sonic_ext.nn.deep import DeepFeatures  # noqa: E402
 from sonic_ext.nn.unet import build_unet, predict  # noqa: E402
 
@@ -83,17 +83,19 @@ def test_cheaper_layers_have_the_same_keys(unet: Any) -> None:
 
 def test_every_layer_that_can_be_is_replaced(unet: Any) -> None:
     from diffusers.models.attention import BasicTransformerBlock, FeedForward, TemporalBasicTransformerBlock
-    from diffusers.models.resnet import AlphaBlender
+    from diffusers.models.resnet import AlphaBlender, ResnetBlock2D, TemporalResnetBlock
 
     kinds = [type(module) for module in unet.modules()]
-    old = (BasicTransformerBlock, FeedForward, TemporalBasicTransformerBlock, AlphaBlender, torch.nn.Conv3d)
-    assert not set(old) & set(kinds)
+    old = {BasicTransformerBlock, FeedForward, TemporalBasicTransformerBlock, AlphaBlender, torch.nn.Conv3d}
+    old |= {ResnetBlock2D, TemporalResnetBlock}
+    assert not old & set(kinds)
     for new in (
         blocks.SpatialBlock,
         blocks.TemporalBlock,
         feedforward.PiecewiseFeedForward,
         layers.Blend,
         layers.FlatConvolution,
+        residual.Residual,
     ):
         assert kinds.count(new) > 1
 

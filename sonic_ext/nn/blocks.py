@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from .attention import Slot, processors
-from .feedforward import LEAST, room
+from .feedforward import LEAST, PiecewiseFeedForward, room
+from .products import summed
 
 COPIES = 4
 """Tensors as large as its input that a layer has at once; a piece of each has to find room."""
@@ -37,8 +38,8 @@ class Block(nn.Module):
     def _known(self, x: torch.Tensor) -> torch.Tensor:
         """Attention to itself and to what the network is told, then the feed-forward, into a new tensor."""
         x = x + self.attn1(self.norm1(x))
-        x = _sum(x, self.attn2(self.norm2(x)))
-        return _sum(x, self.ff(self.norm3(x)))
+        x = summed(x, self.attn2(self.norm2(x)))
+        return _fed(x, self.norm3, self.ff)
 
 
 class SpatialBlock(Block):
@@ -83,14 +84,14 @@ class TemporalBlock(Block):
 
     def _piece(self, parts: torch.Tensor) -> torch.Tensor:
         """[branches, pixels, frames, hidden]."""
-        x = parts.flatten(0, 1)
-        x = self.ff_in(self.norm_in(x)) + x
+        x = parts.clone(memory_format=torch.contiguous_format).flatten(0, 1)
+        x = _fed(x, self.norm_in, self.ff_in)
         return self._known(x).unflatten(0, parts.shape[:2])
 
 
-def _sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """In place of `x` where no gradients are asked for."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+def _fed(x: torch.Tensor, norm: nn.Module, ff: nn.Module) -> torch.Tensor:
+    """`x` and what a feed-forward makes of it, in place of `x` where no gradients are asked for."""
+    return ff.added(x, norm) if isinstance(ff, PiecewiseFeedForward) else summed(x, ff(norm(x)))
 
 
 def rows_together(x: torch.Tensor) -> int:

@@ -7,14 +7,17 @@ Improve Transformer", arXiv 2002.05202.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-CACHE = 2**20
-"""Bytes of the widest tensor of a piece on a CPU: half of a common second-level cache."""
+from .products import accumulates, biased, summed, with_one
+
+CACHE = 2**21
+"""Bytes of the widest tensor of a piece on a CPU: a common second-level cache."""
 BOUND = 2**27
 """The same elsewhere: enough work for the whole of a GPU."""
 LEAST = 512
@@ -39,6 +42,24 @@ class PiecewiseFeedForward(nn.Module):
         for source, target in zip(rows.split(step), done.split(step), strict=True):
             target.copy_(self.piece(source))
         return done.view(*hidden_states.shape[:-1], -1)
+
+    def added(self, x: torch.Tensor, norm: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """`x` and what `norm(x)` becomes, [..., width]; in place of `x` where no gradients are asked for."""
+        first, last = self.net[0].proj, self.net[2]
+        if not accumulates(x, first, last):
+            return summed(x, self(norm(x)))
+        rows = x.view(-1, x.shape[-1])
+        inner = last.in_features
+        step = min(len(rows), max(LEAST, room(rows) // (inner * rows.element_size())))
+        value, gate = biased(first.weight, first.bias).chunk(2, dim=1)
+        inputs, halves = with_one(rows, step, rows.shape[1]), rows.new_empty(2, step, inner)
+        for piece in rows.split(step):
+            source, (values, gates) = inputs[: len(piece)], halves[:, : len(piece)]
+            source[:, :-1] = norm(piece)
+            torch.ops.aten.gelu_(torch.mm(source, gate, out=gates))
+            gates.mul_(torch.mm(source, value, out=values))
+            torch.addmm(piece.add_(last.bias), gates, last.weight.t(), out=piece)
+        return x
 
     def piece(self, rows: torch.Tensor) -> torch.Tensor:
         """[rows, width] to [rows, width out], all at once, without gradients."""

@@ -52,10 +52,10 @@ class DoublingConvolution(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[batch, channels, height, width] to twice the height and width."""
         height, width = input.shape[-2:]
-        # [out, in, 3, 3] → [out, in, parity of the row, 2, parity of the column, 2]
-        kernels = _by_parity(_by_parity(self.weight, 2), 4).permute(2, 4, 0, 1, 3, 5).flatten(0, 2)
+        # [out, in, 3, 3] → [parities, out, in, 2, 2]
+        kernels = torch.matmul(self.weight.flatten(2), _parities(self.weight)).unflatten(-1, (2, 2))
         bias = None if self.bias is None else self.bias.repeat(4)
-        corners = functional.conv2d(input, kernels, bias, padding=1).unflatten(1, (2, 2, -1))
+        corners = functional.conv2d(input, kernels.flatten(0, 1), bias, padding=1).unflatten(1, (2, 2, -1))
         done = corners.new_empty(len(corners), corners.shape[3], height, 2, width, 2)
         for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
             done[:, :, :, down, :, across] = corners[
@@ -64,11 +64,11 @@ class DoublingConvolution(nn.Conv2d):
         return done.flatten(4, 5).flatten(2, 3)
 
 
-def _by_parity(kernel: torch.Tensor, axis: int) -> torch.Tensor:
-    """The three weights of an axis as two for even new pixels and two for odd ones, [2, 2] in its place."""
-    first, middle, last = kernel.unbind(axis)
-    even, odd = (first, middle + last), (first + middle, last)
-    return torch.stack([torch.stack(pair, axis) for pair in (even, odd)], axis)
+def _parities(like: torch.Tensor) -> torch.Tensor:
+    """Which of the nine weights fall on which of four old pixels, [parities of row and column, 1, 9, 4]."""
+    even, odd = [[1, 0], [0, 1], [0, 1]], [[1, 0], [1, 0], [0, 1]]
+    axis = torch.tensor([even, odd], dtype=like.dtype, device=like.device)
+    return torch.einsum("pai,qbj->pqabij", axis, axis).reshape(4, 1, 9, 4)
 
 
 class Blend(nn.Module):

@@ -12,6 +12,7 @@ from .blocks import blocks_in_pieces
 from .build import arguments, on_meta
 from .feedforward import in_pieces
 from .layers import blend_in_place, double_in_convolutions, flatten_convolutions
+from .residual import residuals_in_place
 
 CONFIG: dict[str, Any] = {
     "sample_size": 96,
@@ -57,6 +58,7 @@ def made_lean(unet: Any) -> None:
     blend_in_place(unet)
     in_pieces(unet)
     blocks_in_pieces(unet)
+    residuals_in_place(unet)
 
 
 def predict(
