@@ -25,10 +25,13 @@ def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
 def test_interrupt_of_the_webui_stops_the_video(page: Any, webui: Client, tmp_path: Path) -> None:
     give(page, one_minute(tmp_path / "minute.wav"))
     page.click("#sonic_generate")
-    page.wait_for_function("/[Dd]rawing/.test(document.querySelector('#sonic_progress').innerText)")
+    page.wait_for_selector(".sonic-host .progressDiv:has-text('Sonic: drawing')")  # the WebUI's own bar
+    page.wait_for_selector(".sonic-host .livePreview img")
+    assert page.locator("#sonic_progress .sonic-progress").is_hidden()
     webui.post("/sdapi/v1/interrupt")
     page.wait_for_function("/[Ss]topped/.test(document.querySelector('#sonic_progress').innerText)")
     page.wait_for_selector("#sonic_generate:not([disabled])")
+    page.wait_for_selector(".sonic-host", state="detached")
 
 
 def test_portrait_from_words(page: Any) -> None:
