@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from .products import accumulates, biased, summed, with_one
 
-CACHE = 2**21
-"""Bytes of the widest tensor of a piece on a CPU: a common second-level cache."""
+CACHE = 2**22
+"""Bytes of the widest tensor of a piece on a CPU: the second-level caches of two cores."""
 BOUND = 2**27
 """The same elsewhere: enough work for the whole of a GPU."""
 LEAST = 512
