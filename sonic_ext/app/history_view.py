@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
-from ..jobs import as_error
+from ..jobs import Register, as_error
 from ..ports import Step
 from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
-from .exporting import export_from
+from .exporting import export_told
 
 if TYPE_CHECKING:
     from ..hosts import Host
@@ -64,10 +64,12 @@ class HistoryView:
 
     Args:
         host: says where exports go.
+        register: the animations of this process, which the API tells of.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, register: Register) -> None:
         self._host = host
+        self._register = register
         self._since = datetime.now(timezone.utc)
         self.ids = gr.State([])
         self.chosen = gr.State("")
@@ -193,7 +195,7 @@ class HistoryView:
         yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
         try:
             entry = self._entry(take_id)
-            exported = export_from(self._host, entry.take, self.consent.read(stated))
+            exported = export_told(self._register, self._host, entry.take, self.consent.read(stated))
             said = f"Exported as {exported.path.name}."
             told = html.banner("good", said, f"Folder: {exported.path.parent}")
             done = self._told_of(Entry(entry.take, exported.record))

@@ -49,7 +49,7 @@ def build(
                 with gr.TabItem("Animate", id="animate"):
                     MakeView(host, jobs, register, doors)
                 with gr.TabItem("History", id="history") as past:
-                    history = HistoryView(host)
+                    history = HistoryView(host, register)
                 with gr.TabItem("Verify", id="verify"):
                     VerifyView(jobs)
                 with gr.TabItem("Consent", id="consent") as ledger:

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+ALIGNED = 16
+"""Values by which a row grows: 64 bytes, a line of the cache."""
+
 
 def summed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """In place of `x` where no gradients are asked for."""
@@ -37,7 +40,3 @@ def biased(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 def with_one(like: torch.Tensor, rows: int, width: int) -> torch.Tensor:
     """Room for [rows, width] and the input that is always 1, [rows, width + 1]; each row is aligned."""
     return like.new_ones(rows, width + ALIGNED)[:, : width + 1]
-
-
-ALIGNED = 16
-"""Values by which a row grows: 64 bytes, a line of the cache."""

@@ -24,9 +24,7 @@ def give(page: Any, speech: Path) -> None:
     page.set_input_files("#sonic_audio input[type=file]", speech)
     page.locator("#sonic_root .label-wrap", has_text=re.compile("^Video|^视频")).first.click()
     page.check("#sonic_engine input[value=preview]")
-    size = page.locator("#sonic_min_resolution input[type=number]")
-    size.fill("256")
-    size.press("Tab")
+    number(page, "sonic_min_resolution", 256)
     page.wait_for_function("/256 × 256/.test(document.querySelector('#sonic_facts').innerText)")
 
 

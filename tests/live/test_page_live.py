@@ -8,7 +8,7 @@ from typing import Any
 
 from client import Client
 from spoken import one_minute
-from tab import consent, give, open_tab
+from tab import consent, give, number, open_tab, smallest
 
 
 def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
@@ -39,23 +39,13 @@ def test_portrait_from_words(page: Any) -> None:
     page.locator("#sonic_portrait_panel .label-wrap").first.click()
     page.fill("#sonic_portrait_prompt textarea", "a portrait")
     for name, value in (("width", 64), ("height", 64), ("steps", 1)):
-        field = page.locator(f"#sonic_portrait_{name} input[type=number]")
-        field.fill(str(value))
-        field.press("Tab")
+        number(page, f"sonic_portrait_{name}", value)
     page.click("#sonic_portrait_make")
     page.wait_for_selector("#sonic_portrait img")
 
 
 def test_gallery_sends_to_sonic(page: Any) -> None:
-    page.locator("#tabs > .tab-nav button", has_text="txt2img").first.click()
-    page.fill("#txt2img_prompt textarea", "a portrait")
-    for name in ("width", "height"):
-        field = page.locator(f"#txt2img_{name} input[type=number]")
-        field.fill("64")
-        field.press("Tab")
-    steps = page.locator("#txt2img_steps input[type=number]")
-    steps.fill("1")
-    steps.press("Tab")
+    smallest(page, "txt2img")
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_gallery img")
     page.click("#txt2img_send_to_sonic")
