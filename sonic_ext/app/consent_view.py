@@ -45,9 +45,9 @@ class ConsentView:
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
         self.renew.click(self.refresh, None, self.shown_at_refresh)
-        self.chosen.input(self.show, self.chosen, [self.details, *folded])
-        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded)
-        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded)
+        self.chosen.input(self.show, self.chosen, [self.details, *folded], queue=False)
+        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, queue=False)
+        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, queue=False)
         self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh)
 
     def refresh(self) -> Updates:

@@ -117,10 +117,11 @@ class MakeView:
             self.place,
             [self.scale, self.settings.clicking, self.settings.points],
             [self.settings.points, self.settings.hint, *self.settings.placed],
+            queue=False,
         ).then(self.check, inputs, checked, **quiet)
         for one, other in zip(self.audios, self.audios[::-1], strict=True):
             if one is not other:  # a new recording takes the place of a file, and the other way round
-                one.change(lambda value: gr.update() if value is None else None, one, other)
+                one.change(lambda value: gr.update() if value is None else None, one, other, queue=False)
         making = [
             self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
             self.outcome, self.result, self.evidence, self.exported, *self._sendable,

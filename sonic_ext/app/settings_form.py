@@ -39,10 +39,11 @@ class SettingsForm:
                 for control in members:
                     control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
-        self.preset_applied = self.preset.change(
-            self._apply, self.preset, [self._made[name] for name in self._touched()], show_progress="hidden"
-        )
-        self.clicking.change(self._told, self.clicking, [self.points, self.hint], show_progress="hidden")
+        # Not queued: gradio's queue may lose an event that comes while its stream of answers is closing.
+        prompt = {"queue": False, "show_progress": "hidden"}
+        touched = [self._made[name] for name in self._touched()]
+        self.preset_applied = self.preset.change(self._apply, self.preset, touched, **prompt)
+        self.clicking.change(self._told, self.clicking, [self.points, self.hint], **prompt)
 
     def _lay_out_clicking(self) -> None:
         self.points = gr.State([])
