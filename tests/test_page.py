@@ -337,6 +337,16 @@ def test_presets_move_the_controls(page: Page) -> None:
         expect(size).to_have_value(expected)
 
 
+def test_the_last_of_quick_changes_is_checked(page: Page, speech: Path) -> None:
+    """gradio drops events of a control while it answers an earlier one."""
+    _give(page, PORTRAIT, speech)
+    size = page.locator("#sonic_min_resolution input[type=number]")
+    for value in ("320", "384", "448"):
+        size.fill(value)
+        size.press("Tab")
+    expect(page.locator("#sonic_facts .sonic-facts")).to_contain_text("448 × 448")
+
+
 def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) -> None:
     _give(page, PORTRAIT, speech)
     _make(page)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
+from sonic_ext.app.checking import Checks
 from sonic_ext.app.work import Job, Jobs, TabKey, shown
 from sonic_ext.errors import BadInput, Cancelled
 from sonic_ext.ports import Step
@@ -99,3 +100,59 @@ def test_every_session_gets_a_key_of_its_own() -> None:
     key = TabKey()
     assert copy.deepcopy(key) is not key
     assert len({key, copy.deepcopy(key), copy.deepcopy(key)}) == 3
+
+
+class TestChecks:
+    """Updates are dicts as on the page; `None` changes nothing."""
+
+    @pytest.fixture
+    def gate(self) -> threading.Event:
+        """Closed: a check for which "long" is set waits until it opens."""
+        return threading.Event()
+
+    @pytest.fixture
+    def checks(self, gate: threading.Event) -> Checks:
+        def look(job: Job, sources: tuple[str, ...], settings: tuple[str, ...]) -> dict[str, str]:
+            job.report(Step("looking", 1, 2))
+            while "long" in settings and not gate.wait(0.01):
+                if job.cancelled():
+                    raise Cancelled
+            return {"facts": " ".join(sources + settings)}
+
+        return Checks(Jobs(), look, lambda step: {"facts": step.stage}, {})
+
+    def test_a_short_one_is_told_at_once_and_not_again(self, checks: Checks) -> None:
+        tab = TabKey()
+        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256"}
+        assert list(checks.follow(tab, ["256"])) == [{}]
+
+    def test_a_long_one_is_followed(self, checks: Checks, gate: threading.Event) -> None:
+        tab = TabKey()
+        assert checks.begin(tab, ["face"], ["long"]) == {"facts": "looking"}
+        followed = checks.follow(tab, ["long"])
+        assert next(followed) == {"facts": "looking"}
+        gate.set()
+        assert list(followed)[-2:] == [{"facts": "face long"}, {}]
+
+    def test_settings_that_were_missed_are_checked(self, checks: Checks) -> None:
+        tab = TabKey()
+        checks.begin(tab, ["face"], ["256"])
+        assert list(checks.follow(tab, ["512"])) == [{"facts": "face 512"}, {}]
+
+    def test_the_newest_is_followed_and_the_older_says_nothing(self, checks: Checks) -> None:
+        tab = TabKey()
+        checks.begin(tab, ["face"], ["long"])
+        older = checks.follow(tab, ["long"])
+        next(older)
+        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256"}
+        assert list(older) == [{}]
+
+    def test_tabs_do_not_cross(self, checks: Checks) -> None:
+        one, two = TabKey(), TabKey()
+        checks.begin(one, ["face"], ["256"])
+        checks.begin(two, ["other"], ["512"])
+        assert list(checks.follow(one, ["384"])) == [{"facts": "face 384"}, {}]
+        assert list(checks.follow(two, ["512"])) == [{}]
+
+    def test_nothing_was_asked(self, checks: Checks) -> None:
+        assert list(checks.follow(TabKey(), ["256"])) == [{}]

@@ -11,6 +11,7 @@ from ..jobs import Register, as_error
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
+from .checking import Checks, Updates
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ..provenance.gate import Exported
     from ..provenance.store import Take
     from ..provenance.verify import Verification
-
-Updates = dict[Any, Any]
-"""Component → its new state; what is not named stays as it is."""
 
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
 
@@ -54,6 +52,9 @@ class MakeView:
                 self._lay_out_check()
                 self._lay_out_making()
                 self._lay_out_export()
+        self._checks = Checks(
+            jobs, self._look, lambda step: {self.facts: html.progress(step)}, {self.facts: gr.update()}
+        )
         self._wire()
 
     def _lay_out_sources(self) -> None:
@@ -106,19 +107,16 @@ class MakeView:
     def _wire(self) -> None:
         sources = [self.portrait, *self.audios]
         inputs = [self.tab, *sources, *self.settings.components]
-        checked = [self.picture, self.facts, self.scale]
-        quiet = {"show_progress": "hidden", **compat.at_once()}
-        for source in sources:
-            source.change(self.check, inputs, checked, **quiet)
-        for event in self.settings.settled:
-            event(self.check, inputs, checked, **quiet)
-        self.settings.preset_applied.then(self.check, inputs, checked, **quiet)
-        self.picture.select(
+        for event in [source.change for source in sources] + self.settings.settled:
+            self._check_at(event, inputs)
+        self._check_at(self.settings.preset_applied.then, inputs)
+        placed = self.picture.select(
             self.place,
             [self.scale, self.settings.clicking, self.settings.points],
             [self.settings.points, self.settings.hint, *self.settings.placed],
             queue=False,
-        ).then(self.check, inputs, checked, **quiet)
+        )
+        self._check_at(placed.then, inputs)
         for one, other in zip(self.audios, self.audios[::-1], strict=True):
             if one is not other:  # a new recording takes the place of a file, and the other way round
                 one.change(lambda value: gr.update() if value is None else None, one, other, queue=False)
@@ -136,38 +134,41 @@ class MakeView:
             **compat.at_once(),
         )
 
+    def _check_at(self, event: Any, inputs: list[Any]) -> None:
+        """Not in the queue, which may lose events; then in the queue, for what takes long."""
+        shown = [self.picture, self.facts, self.scale]
+        begun = event(self.check, inputs, shown, queue=False, show_progress="hidden")
+        settings = [self.tab, *self.settings.components]
+        begun.then(self.follow, settings, shown, show_progress="hidden", **compat.at_once())
+
     @property
     def _sendable(self) -> list[Any]:
         return [self.frame] if self._outbox else []
 
-    def check(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
-        """Show what the video will be, as soon as both sources are there."""
-        portrait, audio, rest = self._sources(values)
+    def check(self, tab: TabKey, *values: Any) -> Updates:
+        """Begin to find out what the video will be."""
+        split = 1 + len(self.audios)
+        return self._checks.begin(tab, values[:split], values[split:])
+
+    def follow(self, tab: TabKey, *settings: Any) -> Generator[Updates, None, None]:
+        """Show what `check` had no time for."""
+        yield from self._checks.follow(tab, settings)
+
+    def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
+        """What the video will be, as soon as both sources are there."""
+        portrait, audio, rest = self._sources((*sources, *settings))
         if not (portrait and audio):
-            yield {self.facts: _ASK, self.picture: gr.update(visible=False, value=None)}
-            return
+            return {self.facts: _ASK, self.picture: gr.update(visible=False, value=None)}
         from .. import pipeline
 
         try:
-            settings = form.settings_from(rest)
-            found = yield from shown(
-                self._jobs.follow(
-                    tab,
-                    "check",
-                    lambda job: pipeline.preflight(
-                        portrait, audio, settings, progress=job, place=self._host.place
-                    ),
-                ),
-                lambda step: {self.facts: html.progress(step)},
-            )
+            wanted = form.settings_from(rest)
+            found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
         except Cancelled:
-            # A newer check has taken over; gradio sends the last state of this one again at its end.
-            yield {self.facts: gr.update()}
-            return
+            raise
         except Exception as problem:
-            yield self._unchecked(portrait, problem)
-            return
-        yield self._checked(found)
+            return self._unchecked(portrait, problem)
+        return self._checked(found)
 
     def _checked(self, found: Preflight) -> Updates:
         return self._pictured(found.picture) | {self.facts: html.preflight(found)}

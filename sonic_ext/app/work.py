@@ -6,7 +6,8 @@ import secrets
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from ..ports import Step
 
@@ -61,6 +62,25 @@ class Job:
         self._stop.set()
 
 
+@dataclass(frozen=True)
+class Running(Generic[Result]):
+    """A job in a thread of its own."""
+
+    job: Job
+    _future: Future[Result]
+
+    def result(self) -> Result:
+        """What the work returned, once it has ended; its errors are raised here."""
+        return self._future.result()
+
+    def steps(self) -> Generator[Step, None, Result]:
+        """The job's steps until it ends, then its result."""
+        while not self.job.ended.wait(POLL):
+            if self.job.step is not None and not self.job.cancelled():
+                yield self.job.step
+        return self.result()
+
+
 class Jobs:
     """The running jobs of one page, at most one for each browser tab and purpose."""
 
@@ -85,39 +105,43 @@ class Jobs:
         for job in jobs:
             job.ended.wait(STOP_SECONDS)
 
+    def begin(
+        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], task_id: str = ""
+    ) -> Running[Result]:
+        """Run `work` in a thread. A job of the same tab and purpose is asked to stop first."""
+        running = Running[Result](Job(task_id), Future())
+        with self._lock:
+            former = self._running.get((tab, purpose))
+            self._running[(tab, purpose)] = running.job
+        if former is not None:
+            former.cancel()
+        # no daemon: a thread cut off inside OpenCV takes the whole process down with it
+        todo = (tab, purpose, work, running.job, running._future)
+        threading.Thread(target=self._run, args=todo, name=f"sonic-{purpose}").start()
+        return running
+
     def follow(
         self, tab: TabKey, purpose: str, work: Callable[[Job], Result], task_id: str = ""
     ) -> Generator[Step, None, Result]:
-        """Run `work` in a thread, yield its steps and return its value; its errors are raised here.
-
-        A job of the same tab and purpose is asked to stop first. Whoever stops iterating stops the job.
-        """
-        job = self._begin(tab, purpose, task_id)
-        future: Future[Result] = Future()
-        # no daemon: a thread cut off inside OpenCV takes the whole process down with it
-        threading.Thread(target=_run, args=(work, job, future), name=f"sonic-{purpose}").start()
+        """`begin`, yield the steps and return the value. Whoever stops iterating stops the job."""
+        running = self.begin(tab, purpose, work, task_id)
         try:
-            while not job.ended.wait(POLL):
-                if job.step is not None and not job.cancelled():
-                    yield job.step
-            return future.result()
+            return (yield from running.steps())
         finally:
-            job.cancel()
-            self._end(tab, purpose, job)
+            running.job.cancel()
 
-    def _begin(self, tab: TabKey, purpose: str, task_id: str) -> Job:
-        job = Job(task_id)
-        with self._lock:
-            former = self._running.get((tab, purpose))
-            self._running[(tab, purpose)] = job
-        if former is not None:
-            former.cancel()
-        return job
-
-    def _end(self, tab: TabKey, purpose: str, job: Job) -> None:
-        with self._lock:
-            if self._running.get((tab, purpose)) is job:
-                del self._running[(tab, purpose)]
+    def _run(
+        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], job: Job, future: Future[Result]
+    ) -> None:
+        try:
+            future.set_result(work(job))
+        except BaseException as error:  # raised again where the job is followed
+            future.set_exception(error)
+        finally:
+            with self._lock:
+                if self._running.get((tab, purpose)) is job:
+                    del self._running[(tab, purpose)]
+            job.ended.set()
 
 
 def shown(
@@ -134,12 +158,3 @@ def shown(
             yield show(step)
     finally:
         steps.close()
-
-
-def _run(work: Callable[[Job], Result], job: Job, future: Future[Result]) -> None:
-    try:
-        future.set_result(work(job))
-    except BaseException as error:  # raised again where the job is followed
-        future.set_exception(error)
-    finally:
-        job.ended.set()

@@ -1,0 +1,92 @@
+"""The check of what a page holds: shown soon, and never of something older than what is there.
+
+gradio loses events. Version 3 drops one that comes while the same event is being answered, and one whose
+message takes its queue more than a second to send; version 4 drops one that comes while the queue's stream of
+answers is closing. So a check begins outside the queue, and what follows it looks whether the settings have
+changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..errors import Cancelled
+from ..ports import Step
+from .work import POLL, Job, Jobs, Running, TabKey
+
+SOON = 1.0
+"""Seconds that the page waits for a check before it shows how far it is."""
+
+Updates = dict[Any, Any]
+"""Component → its new state; what is not named stays as it is."""
+Values = tuple[Any, ...]
+
+
+@dataclass
+class _Check:
+    """The newest check of a browser tab."""
+
+    sources: Values
+    settings: Values
+    running: Running[Updates]
+    told: bool = False
+
+
+class Checks:
+    """The checks of one page, one for each browser tab.
+
+    Args:
+        look: makes the page's updates from sources and settings, in a thread; raises nothing but `Cancelled`.
+        show: the page's updates that show a step.
+        same: updates that change nothing.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        look: Callable[[Job, Values, Values], Updates],
+        show: Callable[[Step], Updates],
+        same: Updates,
+    ) -> None:
+        self._jobs = jobs
+        self._look = look
+        self._show = show
+        self._same = same
+        self._newest: WeakKeyDictionary[TabKey, _Check] = WeakKeyDictionary()
+
+    def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
+        """Check anew; the result where it comes soon."""
+        check = self._begin(tab, tuple(sources), tuple(settings))
+        if check.running.job.ended.wait(SOON):
+            return self._tell(tab, check)
+        return self._show(check.running.job.step or Step("checking", 0, 1))
+
+    def follow(self, tab: TabKey, settings: Sequence[Any]) -> Generator[Updates, None, None]:
+        """What `begin` had no time to show, of the newest check; a new one where the settings were missed."""
+        known = self._newest.get(tab)
+        if known is not None and known.settings != tuple(settings):
+            self._begin(tab, known.sources, tuple(settings))
+        while (check := self._newest.get(tab)) is not None and not check.told:
+            job = check.running.job
+            if job.ended.wait(POLL):
+                yield self._tell(tab, check)
+            elif job.step is not None:
+                yield self._show(job.step)
+        yield self._same  # gradio 3 sends the last updates once more at the end
+
+    def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
+        running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
+        check = self._newest[tab] = _Check(sources, settings, running)
+        return check
+
+    def _tell(self, tab: TabKey, check: _Check) -> Updates:
+        """The result, unless a newer check has taken over."""
+        try:
+            updates = check.running.result()
+        except Cancelled:
+            updates = self._same
+        check.told = True
+        return updates if self._newest.get(tab) is check else self._same
