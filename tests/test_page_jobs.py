@@ -119,17 +119,18 @@ class TestChecks:
                     raise Cancelled
             return {"facts": " ".join(sources + settings)}
 
-        return Checks(Jobs(), look, lambda step: {"facts": step.stage}, {})
+        return Checks(Jobs(), look, lambda step: {"facts": step.stage}, {}, "turn")
 
     def test_a_short_one_is_told_at_once_and_not_again(self, checks: Checks) -> None:
         tab = TabKey()
-        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256"}
-        assert list(checks.follow(tab, ["256"])) == [{}]
+        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256", "turn": 1}
+        assert checks.again(tab, 1, ["256"]) == {}
+        assert list(checks.follow(tab, 1)) == [{}]
 
     def test_a_long_one_is_followed(self, checks: Checks, gate: threading.Event) -> None:
         tab = TabKey()
-        assert checks.begin(tab, ["face"], ["long"]) == {"facts": "looking"}
-        followed = checks.follow(tab, ["long"])
+        assert checks.begin(tab, ["face"], ["long"]) == {"facts": "looking", "turn": 1}
+        followed = checks.follow(tab, 1)
         assert next(followed) == {"facts": "looking"}
         gate.set()
         assert list(followed)[-2:] == [{"facts": "face long"}, {}]
@@ -137,22 +138,30 @@ class TestChecks:
     def test_settings_that_were_missed_are_checked(self, checks: Checks) -> None:
         tab = TabKey()
         checks.begin(tab, ["face"], ["256"])
-        assert list(checks.follow(tab, ["512"])) == [{"facts": "face 512"}, {}]
+        assert checks.again(tab, 1, ["512"]) == {"facts": "face 512", "turn": 2}
 
-    def test_the_newest_is_followed_and_the_older_says_nothing(self, checks: Checks) -> None:
+    def test_what_was_sent_before_a_newer_check_does_not_take_it_back(self, checks: Checks) -> None:
+        tab = TabKey()
+        checks.begin(tab, ["face"], ["256"])
+        assert checks.begin(tab, ["face"], ["512"]) == {"facts": "face 512", "turn": 2}
+        assert checks.again(tab, 1, ["256"]) == {}
+        assert checks.again(tab, 2, ["512"]) == {}
+
+    def test_the_older_says_nothing_once_there_is_a_newer(self, checks: Checks) -> None:
         tab = TabKey()
         checks.begin(tab, ["face"], ["long"])
-        older = checks.follow(tab, ["long"])
+        older = checks.follow(tab, 1)
         next(older)
-        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256"}
+        assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256", "turn": 2}
         assert list(older) == [{}]
 
     def test_tabs_do_not_cross(self, checks: Checks) -> None:
         one, two = TabKey(), TabKey()
         checks.begin(one, ["face"], ["256"])
         checks.begin(two, ["other"], ["512"])
-        assert list(checks.follow(one, ["384"])) == [{"facts": "face 384"}, {}]
-        assert list(checks.follow(two, ["512"])) == [{}]
+        assert checks.again(one, 1, ["384"]) == {"facts": "face 384", "turn": 3}
+        assert checks.again(two, 2, ["512"]) == {}
 
     def test_nothing_was_asked(self, checks: Checks) -> None:
-        assert list(checks.follow(TabKey(), ["256"])) == [{}]
+        assert checks.again(TabKey(), 0, ["256"]) == {}
+        assert list(checks.follow(TabKey(), 0)) == [{}]

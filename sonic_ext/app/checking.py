@@ -2,12 +2,13 @@
 
 gradio loses events. Version 3 drops one that comes while the same event is being answered, and one whose
 message takes its queue more than a second to send; version 4 drops one that comes while the queue's stream of
-answers is closing. So a check begins outside the queue, and what follows it looks whether the settings have
-changed since.
+answers is closing. So a check begins outside the queue, is followed by a look whether the settings have
+changed meanwhile, and only for the progress of a long one by an event in the queue.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ Values = tuple[Any, ...]
 class _Check:
     """The newest check of a browser tab."""
 
+    turn: int
     sources: Values
     settings: Values
     running: Running[Updates]
@@ -42,6 +44,8 @@ class Checks:
         look: makes the page's updates from sources and settings, in a thread; raises nothing but `Cancelled`.
         show: the page's updates that show a step.
         same: updates that change nothing.
+        turn: the component that holds the number of the newest check that the page knows of: an event sent
+            before a newer check began must not take that one back.
     """
 
     def __init__(
@@ -50,26 +54,33 @@ class Checks:
         look: Callable[[Job, Values, Values], Updates],
         show: Callable[[Step], Updates],
         same: Updates,
+        turn: Any,
     ) -> None:
         self._jobs = jobs
         self._look = look
         self._show = show
         self._same = same
+        self._turn = turn
+        self._turns = itertools.count(1)
         self._newest: WeakKeyDictionary[TabKey, _Check] = WeakKeyDictionary()
 
     def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """Check anew; the result where it comes soon."""
         check = self._begin(tab, tuple(sources), tuple(settings))
         if check.running.job.ended.wait(SOON):
-            return self._tell(tab, check)
-        return self._show(check.running.job.step or Step("checking", 0, 1))
+            return self._tell(tab, check) | {self._turn: check.turn}
+        return self._show(check.running.job.step or Step("checking", 0, 1)) | {self._turn: check.turn}
 
-    def follow(self, tab: TabKey, settings: Sequence[Any]) -> Generator[Updates, None, None]:
-        """What `begin` had no time to show, of the newest check; a new one where the settings were missed."""
+    def again(self, tab: TabKey, turn: int, settings: Sequence[Any]) -> Updates:
+        """`begin` with these settings, if they changed without the check of this turn being told."""
         known = self._newest.get(tab)
-        if known is not None and known.settings != tuple(settings):
-            self._begin(tab, known.sources, tuple(settings))
-        while (check := self._newest.get(tab)) is not None and not check.told:
+        if known is None or known.turn != turn or known.settings == tuple(settings):
+            return self._same
+        return self.begin(tab, known.sources, settings)
+
+    def follow(self, tab: TabKey, turn: int) -> Generator[Updates, None, None]:
+        """What `begin` had no time to show; ends where a newer check has taken over."""
+        while (check := self._newest.get(tab)) is not None and check.turn == turn and not check.told:
             job = check.running.job
             if job.ended.wait(POLL):
                 yield self._tell(tab, check)
@@ -79,7 +90,7 @@ class Checks:
 
     def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
         running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
-        check = self._newest[tab] = _Check(sources, settings, running)
+        check = self._newest[tab] = _Check(next(self._turns), sources, settings, running)
         return check
 
     def _tell(self, tab: TabKey, check: _Check) -> Updates:

@@ -52,8 +52,13 @@ class MakeView:
                 self._lay_out_check()
                 self._lay_out_making()
                 self._lay_out_export()
+        self.turn = gr.Number(0, precision=0, visible=False)
         self._checks = Checks(
-            jobs, self._look, lambda step: {self.facts: html.progress(step)}, {self.facts: gr.update()}
+            jobs,
+            self._look,
+            show=lambda step: {self.facts: html.progress(step)},
+            same={self.facts: gr.update()},
+            turn=self.turn,
         )
         self._wire()
 
@@ -136,10 +141,12 @@ class MakeView:
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
-        shown = [self.picture, self.facts, self.scale]
-        begun = event(self.check, inputs, shown, queue=False, show_progress="hidden")
-        settings = [self.tab, *self.settings.components]
-        begun.then(self.follow, settings, shown, show_progress="hidden", **compat.at_once())
+        shown = [self.picture, self.facts, self.scale, self.turn]
+        prompt = {"queue": False, "show_progress": "hidden"}
+        known = [self.tab, self.turn]
+        begun = event(self.check, inputs, shown, **prompt)
+        caught_up = begun.then(self.check_again, [*known, *self.settings.components], shown, **prompt)
+        caught_up.then(self.follow, known, shown, show_progress="hidden", **compat.at_once())
 
     @property
     def _sendable(self) -> list[Any]:
@@ -150,9 +157,13 @@ class MakeView:
         split = 1 + len(self.audios)
         return self._checks.begin(tab, values[:split], values[split:])
 
-    def follow(self, tab: TabKey, *settings: Any) -> Generator[Updates, None, None]:
+    def check_again(self, tab: TabKey, turn: int, *settings: Any) -> Updates:
+        """The same, if settings changed that gradio did not tell."""
+        return self._checks.again(tab, turn, settings)
+
+    def follow(self, tab: TabKey, turn: int) -> Generator[Updates, None, None]:
         """Show what `check` had no time for."""
-        yield from self._checks.follow(tab, settings)
+        yield from self._checks.follow(tab, turn)
 
     def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """What the video will be, as soon as both sources are there."""
