@@ -111,9 +111,15 @@ class TestChecks:
         return threading.Event()
 
     @pytest.fixture
-    def checks(self, gate: threading.Event) -> Checks:
+    def began(self) -> threading.Event:
+        """A check has begun."""
+        return threading.Event()
+
+    @pytest.fixture
+    def checks(self, gate: threading.Event, began: threading.Event) -> Checks:
         def look(job: Job, sources: tuple[str, ...], settings: tuple[str, ...]) -> dict[str, str]:
             job.report(Step("looking", 1, 2))
+            began.set()
             while "long" in settings and not gate.wait(0.01):
                 if job.cancelled():
                     raise Cancelled
@@ -154,6 +160,16 @@ class TestChecks:
         next(older)
         assert checks.begin(tab, ["face"], ["256"]) == {"facts": "face 256", "turn": 2}
         assert list(older) == [{}]
+
+    def test_an_older_one_tells_the_newer_ones_turn(self, checks: Checks, began: threading.Event) -> None:
+        """The answers may reach the page in either order."""
+        tab, older = TabKey(), list[dict[str, str]]()
+        thread = threading.Thread(target=lambda: older.append(checks.begin(tab, ["face"], ["long"])))
+        thread.start()
+        assert began.wait(WAIT)
+        checks.begin(tab, ["face"], ["256"])
+        thread.join(WAIT)
+        assert older == [{"turn": 2}]
 
     def test_tabs_do_not_cross(self, checks: Checks) -> None:
         one, two = TabKey(), TabKey()

@@ -67,9 +67,11 @@ class Checks:
     def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """Check anew; the result where it comes soon."""
         check = self._begin(tab, tuple(sources), tuple(settings))
-        if check.running.job.ended.wait(SOON):
-            return self._tell(tab, check) | {self._turn: check.turn}
-        return self._show(check.running.job.step or Step("checking", 0, 1)) | {self._turn: check.turn}
+        ended = check.running.job.ended.wait(SOON)
+        told = (
+            self._tell(tab, check) if ended else self._show(check.running.job.step or Step("checking", 0, 1))
+        )
+        return told | {self._turn: self._newest[tab].turn}
 
     def again(self, tab: TabKey, turn: int, settings: Sequence[Any]) -> Updates:
         """`begin` with these settings, if they changed without the check of this turn being told."""
