@@ -9,6 +9,7 @@ changed meanwhile, and only for the progress of a long one by an event in the qu
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,7 @@ class Checks:
         self._same = same
         self._turn = turn
         self._turns = itertools.count(1)
+        self._lock = threading.Lock()
         self._newest: WeakKeyDictionary[TabKey, _Check] = WeakKeyDictionary()
 
     def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
@@ -91,8 +93,9 @@ class Checks:
         yield self._same  # gradio 3 sends the last updates once more at the end
 
     def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
-        running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
-        check = self._newest[tab] = _Check(next(self._turns), sources, settings, running)
+        with self._lock:  # whichever job stops the other is the newer one here, too
+            running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
+            check = self._newest[tab] = _Check(next(self._turns), sources, settings, running)
         return check
 
     def _tell(self, tab: TabKey, check: _Check) -> Updates:
