@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -23,6 +24,7 @@ pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: instal
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 
 from sonic_ext.app.credentials import VARIABLE, credentials
+from sonic_ext.app.server import Guard
 from sonic_ext.errors import BadSetting
 
 ROOT = Path(__file__).parents[1]
@@ -150,3 +152,17 @@ def test_empty_variable_is_refused_where_it_is_set_to_nothing_but_commas(
     monkeypatch.setenv(VARIABLE, ",")
     with pytest.raises(BadSetting):
         credentials(None)
+
+
+@pytest.mark.parametrize(("raised", "told"), [("gone", False), ("broken", True)])
+def test_a_window_closed_while_it_is_greeted_is_no_error(raised: str, told: bool) -> None:
+    websockets = pytest.importorskip("starlette.websockets")
+    error = websockets.WebSocketDisconnect(1001) if raised == "gone" else RuntimeError(raised)
+
+    async def greet(*_: Any) -> None:
+        raise error
+
+    own = [(b"host", b"127.0.0.1:7863")]
+    scope = {"type": "websocket", "path": "/queue/join", "headers": own, "server": ("127.0.0.1", 7863)}
+    with pytest.raises(RuntimeError) if told else contextlib.nullcontext():
+        asyncio.run(Guard(greet)(scope, greet, greet))

@@ -130,7 +130,11 @@ class Guard:
         elif scope["type"] == "http" and scope["path"] == "/":
             await self._app(scope, receive, _Front(send))
         else:
-            await self._app(scope, receive, send)
+            from starlette.websockets import WebSocketDisconnect
+
+            # A window that is closed while gradio 3 greets it is no error to be told of.
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._app(scope, receive, send)
 
 
 def foreign(scope: Scope) -> bool:
