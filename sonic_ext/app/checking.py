@@ -1,13 +1,13 @@
 """The check of what a page holds: shown soon, and never of something older than what is there.
 
-gradio loses events. Version 3 drops one that comes while the same event is being answered, and one whose
-message takes its queue more than a second to send; version 4 drops one that comes while the queue's stream of
-answers is closing. So a check begins outside the queue, is followed by a look whether the settings have
+gradio loses events, see `compat.prompt`; version 3 also outside its queue those that come while the same
+event is answered. So a check begins outside the queue, is followed by a look whether the settings have
 changed meanwhile, and only for the progress of a long one by an event in the queue.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -17,13 +17,11 @@ from weakref import WeakKeyDictionary
 
 from ..errors import Cancelled
 from ..ports import Step
-from .work import POLL, Job, Jobs, Running, TabKey
+from .work import Job, Jobs, Running, TabKey, Updates, shown
 
 SOON = 1.0
 """Seconds that the page waits for a check before it shows how far it is."""
 
-Updates = dict[Any, Any]
-"""Component → its new state; what is not named stays as it is."""
 Values = tuple[Any, ...]
 
 
@@ -84,12 +82,11 @@ class Checks:
 
     def follow(self, tab: TabKey, turn: int) -> Generator[Updates, None, None]:
         """What `begin` had no time to show; ends where a newer check has taken over."""
-        while (check := self._newest.get(tab)) is not None and check.turn == turn and not check.told:
-            job = check.running.job
-            if job.ended.wait(POLL):
+        check = self._newest.get(tab)
+        if check is not None and check.turn == turn and not check.told:
+            with contextlib.suppress(Cancelled):
+                yield from shown(check.running.steps(), self._show)
                 yield self._tell(tab, check)
-            elif job.step is not None:
-                yield self._show(job.step)
         yield self._same  # gradio 3 sends the last updates once more at the end
 
     def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:

@@ -152,6 +152,15 @@ def at_once() -> dict[str, int]:
     return {} if MAJOR == 3 else {"concurrency_limit": AT_ONCE}
 
 
+def prompt() -> dict[str, Any]:
+    """The arguments of an event that is answered soon: not in gradio's queue, which may lose it.
+
+    Version 3 drops what comes while the queue answers the same event, version 4 what comes while the queue's
+    stream of answers is closing.
+    """
+    return {"queue": False, "show_progress": "hidden"}
+
+
 def red(problem: SonicError) -> Exception:
     """gradio's own error, to be raised: a red note in a corner of the page, on whatever tab."""
     error: Exception = gr.Error(str(problem))

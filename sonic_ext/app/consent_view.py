@@ -8,8 +8,7 @@ from ..errors import BadInput, SonicError
 from ..provenance.consent import Ledger
 from . import html
 from .compat import gr
-
-Updates = dict[Any, Any]
+from .work import Updates
 
 
 class ConsentView:

@@ -15,14 +15,12 @@ from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
+from .work import Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host
     from ..provenance.consent import Record
     from ..provenance.store import Store, Take
-
-Updates = dict[Any, Any]
-"""Component → its new state; what is not named stays as it is."""
 
 LIMIT = 60
 """Most videos shown."""

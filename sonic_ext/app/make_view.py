@@ -11,14 +11,14 @@ from ..jobs import Register, as_error
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
-from .checking import Checks, Updates
+from .checking import Checks
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
 from .portrait_panel import PortraitPanel
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
-from .work import Job, Jobs, TabKey, new_task, shown
+from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,10 +142,10 @@ class MakeView:
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
         shown = [self.picture, self.facts, self.scale, self.turn]
-        prompt = {"queue": False, "show_progress": "hidden"}
         known = [self.tab, self.turn]
-        begun = event(self.check, inputs, shown, **prompt)
-        caught_up = begun.then(self.check_again, [*known, *self.settings.components], shown, **prompt)
+        begun = event(self.check, inputs, shown, **compat.prompt())
+        settings = [*known, *self.settings.components]
+        caught_up = begun.then(self.check_again, settings, shown, **compat.prompt())
         caught_up.then(self.follow, known, shown, show_progress="hidden", **compat.at_once())
 
     @property
@@ -154,8 +154,7 @@ class MakeView:
 
     def check(self, tab: TabKey, *values: Any) -> Updates:
         """Begin to find out what the video will be."""
-        split = 1 + len(self.audios)
-        return self._checks.begin(tab, values[:split], values[split:])
+        return self._checks.begin(tab, *self._split(values))
 
     def check_again(self, tab: TabKey, turn: int, *settings: Any) -> Updates:
         """The same, if settings changed that gradio did not tell."""
@@ -167,13 +166,13 @@ class MakeView:
 
     def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """What the video will be, as soon as both sources are there."""
-        portrait, audio, rest = self._sources((*sources, *settings))
+        portrait, audio = _given(sources)
         if not (portrait and audio):
             return {self.facts: _ASK, self.picture: gr.update(visible=False, value=None)}
         from .. import pipeline
 
         try:
-            wanted = form.settings_from(rest)
+            wanted = form.settings_from(settings)
             found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
         except Cancelled:
             raise
@@ -209,7 +208,8 @@ class MakeView:
 
     def make(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
         """Animate; show progress, then the stamped preview and the consent form."""
-        portrait, audio, rest = self._sources(values)
+        sources, rest = self._split(values)
+        portrait, audio = _given(sources)
         yield self._begun()
         try:
             if not (portrait and audio):
@@ -308,10 +308,16 @@ class MakeView:
     def _shelf(self) -> str:
         return html.exports(self._host.outputs())
 
-    def _sources(self, values: Sequence[Any]) -> tuple[str | None, str | None, Sequence[Any]]:
-        """Portrait, speech and the settings' values, out of one event's inputs."""
-        given = [value for value in values[1 : 1 + len(self.audios)] if value]
-        return values[0], given[0] if given else None, values[1 + len(self.audios) :]
+    def _split(self, values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Sources and settings, out of one event's inputs."""
+        count = 1 + len(self.audios)
+        return values[:count], values[count:]
+
+
+def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
+    """Portrait and speech."""
+    portrait, *audios = sources
+    return portrait, next(filter(None, audios), None)
 
 
 def _proof(exported: Exported, job: Job) -> Verification:

@@ -11,13 +11,10 @@ from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
-from .work import Job, Jobs, TabKey, new_task, shown
+from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
     from ..hosts import Host, MadePortrait, Portraits
-
-Updates = dict[Any, Any]
-"""Component → its new state; what is not named stays as it is."""
 
 PURPOSE = "portrait"
 """Of the one job that a browser tab has here."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import form
+from . import compat, form
 from .compat import gr
 from .form import Control
 
@@ -39,11 +39,9 @@ class SettingsForm:
                 for control in members:
                     control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
-        # Not queued: gradio's queue may lose an event that comes while its stream of answers is closing.
-        prompt = {"queue": False, "show_progress": "hidden"}
         touched = [self._made[name] for name in self._touched()]
-        self.preset_applied = self.preset.change(self._apply, self.preset, touched, **prompt)
-        self.clicking.change(self._told, self.clicking, [self.points, self.hint], **prompt)
+        self.preset_applied = self.preset.change(self._apply, self.preset, touched, **compat.prompt())
+        self.clicking.change(self._told, self.clicking, [self.points, self.hint], **compat.prompt())
 
     def _lay_out_clicking(self) -> None:
         self.points = gr.State([])

@@ -18,13 +18,10 @@ from ..errors import BadInput, Cancelled
 from ..jobs import as_error
 from ..ports import Place, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
-from . import html
+from . import compat, html
 from .compat import gr
 from .console import bytes_text
-from .work import Job, Jobs, TabKey, shown
-
-Updates = dict[Any, Any]
-"""Component → its new state; what is not named stays as it is."""
+from .work import Job, Jobs, TabKey, Updates, shown
 
 PURPOSE = "weights"
 """Of the one job that a browser tab has here."""
@@ -101,10 +98,7 @@ class WeightsView:
     def _wire(self) -> None:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
         self.renew.click(self.refresh, None, self.shown_at_refresh)
-        # Not queued: of quick clicks a queue drops those that come while one is being answered.
-        self.chosen.change(
-            self.choose, [self.tab, self.chosen], self._shown_at_choice, show_progress="hidden", queue=False
-        )
+        self.chosen.change(self.choose, [self.tab, self.chosen], self._shown_at_choice, **compat.prompt())
         self.fetch.click(self.bring, [self.tab, self.chosen, *self.accepted], working, show_progress="hidden")
         self.convert.click(self.turn, self.tab, working, show_progress="hidden")
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)

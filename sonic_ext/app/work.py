@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..ports import Step
 
@@ -15,6 +15,9 @@ POLL = 0.2
 """Seconds between two looks at a running job."""
 STOP_SECONDS = 2.0
 """How long `stop_all` waits for jobs to tidy up."""
+
+Updates = dict[Any, Any]
+"""Component → its new state; what is not named stays as it is."""
 
 Result = TypeVar("Result")
 Shown = TypeVar("Shown")
