@@ -71,7 +71,8 @@ def pins(session: nox.Session, version: str, pins: str) -> None:
         session.skip(f"Python {version} is not installed")
     folder = Path(session.create_tmp()) / "env"
     # Not venv: its pip is as old as its Python, and searches for minutes where a new one knows
-    session.run(sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", str(found), str(folder), external=True)
+    made = (sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", str(found), str(folder))
+    session.run(*made, external=True)
     own = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     packages = ("-r", f"requirements/{pins}.txt", "-e", ".[test]")
     session.run(str(own), "-m", "pip", "install", "-q", *packages, external=True)
