@@ -387,6 +387,35 @@ def test_a_layer_that_fails_to_compile_runs_as_it_is(
     dynamo.reset()
 
 
+class Halved(torch.nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) / 2
+
+
+def test_however_many_layers_there_are_all_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch compiles one code for eight modules and leaves the others as they are."""
+    dynamo = pytest.importorskip("torch._dynamo")
+    from sonic_ext.nn import storage
+
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run: compile_(run, backend=backend))
+    dynamo.reset()
+    every: list[storage.Guarded] = []
+    many = [Halved(width, 2) for width in range(3, 15)]
+    every.extend(storage.Guarded(layer, "forward", every) for layer in many)
+    with torch.inference_mode():
+        for layer in many:
+            assert near(layer(x := drawn(4, layer.in_features)), Halved.forward(layer, x))
+    assert len(compiled) == len(many)
+    dynamo.reset()
+
+
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
 def test_doubling_in_a_convolution_is_doubling_and_then_the_convolution(size: tuple[int, int]) -> None:
     conv = torch.nn.Conv2d(5, 7, 3, padding=1)

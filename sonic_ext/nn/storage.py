@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -82,13 +83,27 @@ def _compilable(unet: Any) -> Iterator[tuple[nn.Module, str]]:
             yield module, "forward"
 
 
+def _of_its_own(method: Any) -> Any:
+    """A method whose code no other shares: torch gives up code that it has compiled for eight modules."""
+    shared = method.__func__
+    own = FunctionType(
+        shared.__code__.replace(),
+        shared.__globals__,
+        shared.__name__,
+        shared.__defaults__,
+        shared.__closure__,
+    )
+    own.__kwdefaults__ = shared.__kwdefaults__
+    return MethodType(own, method.__self__)
+
+
 class Guarded:
     """A method compiled; when one of a network fails, all run as they are from then on."""
 
     def __init__(self, module: nn.Module, name: str, every: list[Guarded]) -> None:
         self._module, self._name, self._every = module, name, every
         self._method: Callable[..., torch.Tensor] = getattr(module, name)
-        self._run: Callable[..., torch.Tensor] | None = torch.compile(self._method)
+        self._run: Callable[..., torch.Tensor] | None = torch.compile(_of_its_own(self._method))
         object.__setattr__(module, name, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
