@@ -145,11 +145,12 @@ def _give(page: Page, portrait: Path, speech: Path) -> None:
     """Upload both and choose the smallest size."""
     page.set_input_files("#sonic_portrait input[type=file]", portrait)
     page.set_input_files("#sonic_audio input[type=file]", speech)
+    checked = page.locator("#sonic_facts .sonic-facts, #sonic_facts .sonic-error")
+    expect(checked.first).to_be_visible()  # before, the page grows under the mouse and a click may get lost
     _unfold(page, "Video")
     size = page.locator("#sonic_min_resolution input[type=number]")
     size.fill("256")
     size.press("Tab")
-    checked = page.locator("#sonic_facts .sonic-facts, #sonic_facts .sonic-error")
     expect(checked.first).to_contain_text(re.compile("256 × 256|not a picture"))
 
 

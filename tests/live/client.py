@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
+import select
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +44,7 @@ class Client:
 
     def ask(self, method: str, path: str, body: Any = None, auth: str | None = "") -> Answer:
         """One request; an answer that says no is an answer. `auth=None` sends no credentials."""
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        secret = self.auth if auth == "" else auth
-        if secret:
-            headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        headers = self._headers(self.auth if auth == "" else auth)
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
@@ -52,6 +53,30 @@ class Client:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.read())
+
+    def _headers(self, secret: str | None) -> dict[str, str]:
+        headers = {"Content-Type": "application/json"}
+        if secret:
+            headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        return headers
+
+    def pour(self, path: str, size: int) -> Answer:
+        """POST so many bytes; stops, as curl does, when the answer is there before they are sent."""
+        place = urllib.parse.urlsplit(self.url)
+        talk = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE)
+        with contextlib.closing(talk):
+            talk.putrequest("POST", path)
+            for name, value in self._headers(self.auth).items():
+                talk.putheader(name, value)
+            talk.putheader("Content-Length", str(size))
+            talk.endheaders()
+            piece = b"A" * 2**20
+            for _ in range(size // len(piece)):
+                if select.select([talk.sock], [], [], 0)[0]:
+                    break
+                talk.send(piece)
+            answer = talk.getresponse()
+            return Answer(answer.status, answer.read())
 
     def get(self, path: str) -> Answer:
         """GET."""

@@ -22,6 +22,7 @@ def give(page: Any, speech: Path) -> None:
     """Upload both; preview engine, smallest size."""
     page.set_input_files("#sonic_portrait input[type=file]", PORTRAIT)
     page.set_input_files("#sonic_audio input[type=file]", speech)
+    page.wait_for_selector("#sonic_facts .sonic-facts")  # before, the page grows under the mouse
     page.locator("#sonic_root .label-wrap", has_text=re.compile("^Video|^视频")).first.click()
     page.check("#sonic_engine input[value=preview]")
     number(page, "sonic_min_resolution", 256)

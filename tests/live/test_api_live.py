@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import json
 import threading
 import time
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 
 import pytest
 from client import QUICK, SMALL, Client, b64
-from PIL import Image
 from spoken import MEDIA, one_minute
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
@@ -119,6 +116,38 @@ def test_bad_requests_get_a_sentence(webui: Client, speech: Path, name: str) -> 
     assert webui.get("/sonic/v1/engines").status == 200
 
 
+def test_half_a_gigabyte_is_refused_before_it_is_read(webui: Client, speech: Path) -> None:
+    began = time.monotonic()
+    answer = webui.pour("/sonic/v1/animations", 500_000_000)
+    assert answer.status == 413, answer.body[:500]
+    assert answer.json["hint"]
+    assert time.monotonic() - began < 10
+    assert webui.ended(webui.begin(PORTRAIT, speech))["state"] == "done"
+
+
+VAE_SETTINGS = (
+    {"sd_vae": "None"},
+    {"sd_vae_encode_method": "TAESD", "sd_vae_decode_method": "TAESD"},
+)
+
+
+@pytest.mark.parametrize("chosen", VAE_SETTINGS, ids=("none", "taesd"))
+def test_another_vae_setting_of_the_webui_does_no_harm(
+    webui: Client, speech: Path, chosen: dict[str, str]
+) -> None:
+    require_sonic(webui)
+    options = webui.get("/sdapi/v1/options").json
+    if not chosen.keys() <= options.keys():
+        pytest.skip("this WebUI has no such setting")
+    settings = {"engine": "sonic", "min_resolution": 256, "inference_steps": 1, "decoder": "host"}
+    assert webui.post("/sdapi/v1/options", chosen).status == 200
+    try:
+        found = webui.ended(webui.begin(PORTRAIT, speech, settings=settings))
+    finally:
+        assert webui.post("/sdapi/v1/options", {key: options[key] for key in chosen}).status == 200
+    assert found["state"] == "done", found
+
+
 def test_every_route_asks_for_the_password(webui: Client) -> None:
     if not webui.auth:
         pytest.skip("the WebUI was started without --api-auth")
@@ -170,9 +199,7 @@ def sha256(path: Path) -> str:
 def test_the_sonic_engine_works_beside_the_checkpoint(webui: Client, speech: Path) -> None:
     """With weights of any size: `tests/tiny_sonic.py` makes a set that a CPU can run."""
     first = webui.picture()  # and so a checkpoint is there, whose VAE may be needed
-    engines = {engine["name"]: engine for engine in webui.get("/sonic/v1/engines").json["engines"]}
-    if not engines["sonic"]["ready"]:
-        pytest.skip(f"{engines['sonic']['detail']} {engines['sonic']['hint']}")
+    require_sonic(webui)
     settings = {"engine": "sonic", "min_resolution": 256, "framing": "crop", "inference_steps": 2}
     found = webui.ended(webui.begin(PORTRAIT, speech, settings=settings))
     assert found["state"] == "done", found
@@ -180,46 +207,8 @@ def test_the_sonic_engine_works_beside_the_checkpoint(webui: Client, speech: Pat
     assert webui.picture() == first  # the checkpoint came back as it was
 
 
-def test_one_click_script_answers_with_its_job(webui: Client, speech: Path) -> None:
-    """A mask keeps the face of the source, as a checkpoint of random weights draws none."""
-    found = one_click(webui, {"voice": b64(speech), "settings": QUICK, "consent": CONSENT})
-    assert "Sonic error" not in found, found
-    job = webui.look(str(found["Sonic job"]))
-    assert job["state"] == "done"
-    assert job["portrait_synthetic"] is False  # an upload was painted over: its face may be anybody's
-    assert str(found["Sonic video"]).endswith(".mp4")
-
-
-def test_one_click_script_says_what_is_wrong(webui: Client, speech: Path) -> None:
-    found = one_click(webui, {"voice": b64(speech), "settings": {"colour": "red"}})
-    assert "colour" in str(found["Sonic error"])
-    assert "Sonic job" not in found
-
-
-def one_click(webui: Client, order: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that img2img answers with when the script has this order."""
-    with Image.open(PORTRAIT) as opened:
-        portrait = opened.convert("RGB").resize((256, 256))
-    mask = Image.new("L", portrait.size)
-    mask.paste(255, (0, 0, 16, 16))
-    body = SMALL | {
-        "init_images": [as_png(portrait)],
-        "mask": as_png(mask),
-        "inpainting_fill": 1,
-        "inpaint_full_res": False,
-        "denoising_strength": 0.5,
-        "width": 256,
-        "height": 256,
-        "alwayson_scripts": {"Sonic": {"args": [order]}},
-    }
-    answer = webui.post("/sdapi/v1/img2img", body)
-    assert answer.status == 200, answer.body[:500]
-    extra = json.loads(answer.json["info"])["extra_generation_params"]
-    return {key: value for key, value in extra.items() if key.startswith("Sonic")}
-
-
-def as_png(picture: Image.Image) -> str:
-    """As JSON takes it."""
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+def require_sonic(webui: Client) -> None:
+    """Skip without the engine's weights."""
+    engines = {engine["name"]: engine for engine in webui.get("/sonic/v1/engines").json["engines"]}
+    if not engines["sonic"]["ready"]:
+        pytest.skip(f"{engines['sonic']['detail']} {engines['sonic']['hint']}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from client import Client
 from spoken import one_minute
-from tab import consent, give, number, open_tab, smallest
+from tab import PORTRAIT, consent, give, number, open_tab, show, smallest
 
 
 def test_tab_animates_exports_and_verifies(page: Any, speech: Path) -> None:
@@ -50,6 +50,31 @@ def test_gallery_sends_to_sonic(page: Any) -> None:
     page.wait_for_selector("#txt2img_gallery img")
     page.click("#txt2img_send_to_sonic")
     page.wait_for_selector("#sonic_portrait img", state="visible")
+
+
+def test_an_empty_gallery_has_nothing_to_send(page: Any, speech: Path) -> None:
+    show(page, "img2img")
+    page.click("#img2img_send_to_sonic")
+    page.wait_for_selector("text=There is no picture to send to Sonic.")
+    open_tab(page)
+    give(page, speech)
+    page.click("#sonic_generate")
+    page.wait_for_selector("#sonic_progress .sonic-good")
+
+
+def test_half_a_gigabyte_of_speech_is_refused(page: Any, speech: Path, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.wav"
+    one = speech.read_bytes()[:44]
+    with huge.open("wb") as file:
+        file.write(one[:4] + (500_000_000 - 8).to_bytes(4, "little") + one[8:40])
+        file.write((500_000_000 - 44).to_bytes(4, "little"))
+        file.truncate(500_000_000)
+    page.set_input_files("#sonic_portrait input[type=file]", PORTRAIT)
+    page.set_input_files("#sonic_audio input[type=file]", huge)
+    page.wait_for_selector("#sonic_facts .sonic-error")
+    page.click("#sonic_audio button[aria-label=Clear]")
+    page.set_input_files("#sonic_audio input[type=file]", speech)
+    page.wait_for_function("/ × /.test(document.querySelector('#sonic_facts').innerText)")
 
 
 def test_reload_ui(page: Any, webui: Client, speech: Path) -> None:
