@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -170,6 +172,19 @@ class TestChecks:
         checks.begin(tab, ["face"], ["256"])
         thread.join(WAIT)
         assert older == [{"turn": 2}]
+
+    def test_an_older_one_waits_until_the_newer_one_has_taken_over(
+        self, checks: Checks, began: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begin = Jobs.begin
+
+        def slowly(jobs: Jobs, *work: Any) -> Any:
+            running = begin(jobs, *work)
+            time.sleep(0.2 if began.is_set() else 0)  # the former one is stopped by now
+            return running
+
+        monkeypatch.setattr(Jobs, "begin", slowly)
+        self.test_an_older_one_tells_the_newer_ones_turn(checks, began)
 
     def test_tabs_do_not_cross(self, checks: Checks) -> None:
         one, two = TabKey(), TabKey()

@@ -67,11 +67,13 @@ class Checks:
     def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """Check anew; the result where it comes soon."""
         check = self._begin(tab, tuple(sources), tuple(settings))
-        ended = check.running.job.ended.wait(SOON)
-        told = (
-            self._tell(tab, check) if ended else self._show(check.running.job.step or Step("checking", 0, 1))
-        )
-        return told | {self._turn: self._newest[tab].turn}
+        if check.running.job.ended.wait(SOON):
+            told = self._tell(tab, check)
+        else:
+            told = self._show(check.running.job.step or Step("checking", 0, 1))
+        with self._lock:  # whoever stopped this one has not taken over before
+            newest = self._newest[tab]
+        return (told if newest is check else self._same) | {self._turn: newest.turn}
 
     def again(self, tab: TabKey, turn: int, settings: Sequence[Any]) -> Updates:
         """`begin` with these settings, if they changed without the check of this turn being told."""
