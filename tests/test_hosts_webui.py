@@ -514,6 +514,16 @@ def test_the_command_line_is_heard_where_there_is_no_page(page: WebUI) -> None:
     assert weights.Search.default().configured == (Path("/from the flag"),)
 
 
+def test_its_queue_lets_go_of_closed_windows(page: WebUI) -> None:
+    fastapi = pytest.importorskip("web").fastapi
+    from sonic_ext.app.leaving import Leaving
+
+    app = fastapi.FastAPI()
+    app.add_api_websocket_route("/queue/join", lambda websocket: None)
+    webui.started(object(), app)
+    assert isinstance(app.routes[-1].app, Leaving)
+
+
 # Start-up
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, MissingPart, SonicError
+from .leaving import let_go_of_closed_windows
 
 try:
     gr: Any = importlib.import_module("gradio")
@@ -234,6 +235,7 @@ def mount(app: Any, blocks: Any, *, allowed: Sequence[Path], blocked: Sequence[P
         if isinstance(getattr(route, "app", None), gr.routes.App):
             # gradio 3 serves everything below the folder it was started in
             route.app.cwd = paths["allowed_paths"][0]
+    let_go_of_closed_windows(app)
 
 
 def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:

@@ -12,13 +12,14 @@ import socket
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, MissingPart
 from ..jobs import Register
 from ..provenance.private import private_home, refuse_served
+from .leaving import Application, Receive, Scope, Send
 from .work import Jobs
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; connect-src 'self' ws: data: blob:; frame-ancestors 'self'"
 )
 """Content security policy: the browser itself keeps the page from fetching anything from outside."""
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 

@@ -185,12 +185,14 @@ def tabs() -> list[tuple[Any, str, str]]:
     return [(blocks, "Sonic", "sonic")]
 
 
-def started(_: Any, app: Any) -> None:
+def started(page: Any, app: Any) -> None:
     """The WebUI's server is up: add the API where the WebUI has one, with a page beside it or without.
 
     Elsewhere it would be a way around the page's own password.
     """
     options.apply()  # without a page the WebUI never asks for the settings page
+    if page is not None:
+        importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
     command_line = importlib.import_module("modules.shared").cmd_opts
     if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
         return

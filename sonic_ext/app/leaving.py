@@ -1,0 +1,59 @@
+"""gradio 3's queue lets go of a window that was closed.
+
+Its connection to a page waits for the queue to close it, and the queue forgets an event whose page has gone
+while the event was streaming: the connection waits for ever, and with it whoever closes the server, such as
+the button Reload UI of a WebUI. gradio 4 has no such connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PATH = "/queue/join"
+
+
+class Leaving:
+    """Around the queue's connection: ends when nothing can be sent any more."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve until the queue closes the connection, or a message finds nobody there."""
+        gone = asyncio.Event()
+
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            try:
+                await send(message)
+            except BaseException:  # cancelled too: the queue takes a page that answers late for gone
+                gone.set()
+                raise
+
+        serving = asyncio.ensure_future(self._app(scope, receive, sent))
+        leaving = asyncio.ensure_future(gone.wait())
+        try:
+            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.is_set():
+                await serving
+        finally:
+            leaving.cancel()
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+def let_go_of_closed_windows(app: Any) -> None:
+    """Wrap the queue's connection of this application and of those mounted on it."""
+    from starlette.routing import Mount, WebSocketRoute
+
+    for route in app.routes:
+        if isinstance(route, Mount):
+            let_go_of_closed_windows(route)
+        elif isinstance(route, WebSocketRoute) and route.path == PATH and not isinstance(route.app, Leaving):
+            route.app = Leaving(route.app)
