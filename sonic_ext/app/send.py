@@ -52,9 +52,7 @@ class Letterbox:
             self.text = gr.Textbox(label="Sent picture", elem_id="sonic_sent")
             self.button = gr.Button("Take", elem_id="sonic_receive")
         # Not queued: what goes through a queue must fit into one message of a web socket.
-        self.button.click(
-            self.take, self.text, portrait, queue=False, show_progress="hidden", **compat.script(TAKEN)
-        )
+        self.button.click(self.take, self.text, portrait, **compat.prompt(), **compat.script(TAKEN))
 
     def take(self, sent: str) -> str:
         """The portrait input's new value; gradio's error where there is nothing to take."""
