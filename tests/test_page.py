@@ -278,6 +278,47 @@ def test_cancel(page: Page, served: Served, long_speech: Path) -> None:
     assert served.takes() == before
 
 
+LOSING = """(() => {
+    window.losing = false;
+    window.lost = 0;
+    const filtered = (state, text, pass) => {
+        if (state.deaf) window.lost += 1;
+        else pass();
+        state.deaf = state.deaf || window.losing && text.includes("sonic-progress");
+    };
+    const plain = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+    Object.defineProperty(WebSocket.prototype, "onmessage", {
+        set(listener) {
+            plain.set.call(this, event => filtered(this, event.data, () => listener.call(this, event)));
+        },
+    });
+    const fetched = window.fetch;
+    window.fetch = async (...asked) => {
+        const answer = await fetched(...asked);
+        if (!answer.url.includes("/queue/data")) return answer;
+        const state = {}, decoder = new TextDecoder();
+        const transform = (chunk, out) => filtered(state, decoder.decode(chunk), () => out.enqueue(chunk));
+        return new Response(answer.body.pipeThrough(new TransformStream({transform})), answer);
+    };
+})()"""
+"""JavaScript: while `losing`, a stream that has told of some progress reaches the page no more."""
+
+
+def test_a_lost_stream_is_made_up_for(page: Page, served: Served, speech: Path) -> None:
+    page.add_init_script(LOSING)
+    page.reload()
+    page.wait_for_selector("#sonic_generate")
+    _give(page, PORTRAIT, speech)
+    before = served.takes()
+    page.evaluate("window.losing = true")
+    page.click("#sonic_generate")
+    expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
+    expect(page.locator("#sonic_generate")).to_be_enabled()
+    expect(page.locator("#sonic_preview video")).to_be_visible()
+    assert page.evaluate("window.lost") > 0
+    assert len(served.takes()) == len(before) + 1
+
+
 def test_two_windows_do_not_cross(browser: Any, served: Served, speech: Path) -> None:
     before = set(served.takes())
     with _window(browser, served) as one, _window(browser, served) as two:

@@ -34,6 +34,7 @@ class _Check:
     settings: Values
     running: Running[Updates]
     told: bool = False
+    """At once, so that nothing is left to follow."""
 
 
 class Checks:
@@ -68,7 +69,8 @@ class Checks:
         """Check anew; the result where it comes soon."""
         check = self._begin(tab, tuple(sources), tuple(settings))
         if check.running.job.ended.wait(SOON):
-            told = self._tell(tab, check)
+            told = self._result(tab, check)
+            check.told = True
         else:
             told = self._show(check.running.job.step or Step("checking", 0, 1))
         with self._lock:  # whoever stopped this one has not taken over before
@@ -88,7 +90,7 @@ class Checks:
         if check is not None and check.turn == turn and not check.told:
             with contextlib.suppress(Cancelled):
                 yield from shown(check.running.steps(), self._show)
-                yield self._tell(tab, check)
+                yield self._result(tab, check)
         yield self._same  # gradio 3 sends the last updates once more at the end
 
     def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
@@ -97,11 +99,10 @@ class Checks:
             check = self._newest[tab] = _Check(next(self._turns), sources, settings, running)
         return check
 
-    def _tell(self, tab: TabKey, check: _Check) -> Updates:
+    def _result(self, tab: TabKey, check: _Check) -> Updates:
         """The result, unless a newer check has taken over."""
         try:
             updates = check.running.result()
         except Cancelled:
             updates = self._same
-        check.told = True
         return updates if self._newest.get(tab) is check else self._same

@@ -15,7 +15,8 @@ from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
-from .work import Updates
+from .relay import Relay
+from .work import TabKey, Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host
@@ -69,6 +70,7 @@ class HistoryView:
         self._host = host
         self._register = register
         self._since = datetime.now(timezone.utc)
+        self.tab = gr.State(TabKey())
         self.ids = gr.State([])
         self.chosen = gr.State("")
         with gr.Row():
@@ -125,11 +127,9 @@ class HistoryView:
         self.renew.click(self.refresh, self.earlier, self.shown_at_refresh)
         self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh)
         self.shelf.select(self.choose, self.ids, self._shown_at_choice, show_progress="hidden")
-        self.export.click(
-            self.let_out, [self.chosen, *self.consent.components],
-            [self.outcome, self.export, self.facts, self.gate, self.video],
-            show_progress="hidden", **compat.at_once(),
-        )  # fmt: skip
+        exporting = [self.outcome, self.export, self.facts, self.gate, self.video]
+        letting_out = Relay(self.let_out, self.tab, exporting)
+        letting_out.at(self.export.click, [self.chosen, *self.consent.components])
         self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded)
         self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded)
         self.sure.click(self.discard, [self.chosen, self.earlier], every)
@@ -188,7 +188,7 @@ class HistoryView:
             self.gate: gr.update(visible=file is None),
         }
 
-    def let_out(self, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
+    def let_out(self, _: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
         """Pass the gate later than on the first tab."""
         yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
         try:

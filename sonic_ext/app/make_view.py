@@ -16,6 +16,7 @@ from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
 from .portrait_panel import PortraitPanel
+from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
 from .work import Job, Jobs, TabKey, Updates, new_task, shown
@@ -111,7 +112,8 @@ class MakeView:
 
     def _wire(self) -> None:
         sources = [self.portrait, *self.audios]
-        inputs = [self.tab, *sources, *self.settings.components]
+        inputs = [*sources, *self.settings.components]
+        self._following = Relay(self.follow, self.tab, self._checked_parts)
         for event in [source.change for source in sources] + self.settings.settled:
             self._check_at(event, inputs)
         self._check_at(self.settings.preset_applied.then, inputs)
@@ -129,24 +131,21 @@ class MakeView:
             self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
             self.outcome, self.result, self.evidence, self.exported, *self._sendable,
         ]  # fmt: skip
-        self.generate.click(self.make, inputs, making, show_progress="hidden", **compat.at_once())
+        Relay(self.make, self.tab, making).at(self.generate.click, inputs)
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
-        self.export.click(
-            self.let_out,
-            [self.tab, self.take, *self.consent.components],
-            [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported],
-            show_progress="hidden",
-            **compat.at_once(),
-        )
+        told = [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported]
+        Relay(self.let_out, self.tab, told).at(self.export.click, [self.take, *self.consent.components])
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
-        shown = [self.picture, self.facts, self.scale, self.turn]
-        known = [self.tab, self.turn]
-        begun = event(self.check, inputs, shown, **compat.prompt())
-        settings = [*known, *self.settings.components]
-        caught_up = begun.then(self.check_again, settings, shown, **compat.prompt())
-        caught_up.then(self.follow, known, shown, show_progress="hidden", **compat.at_once())
+        begun = event(self.check, [self.tab, *inputs], self._checked_parts, **compat.prompt())
+        again = [self.tab, self.turn, *self.settings.components]
+        caught_up = begun.then(self.check_again, again, self._checked_parts, **compat.prompt())
+        self._following.at(caught_up.then, [self.turn])
+
+    @property
+    def _checked_parts(self) -> list[Any]:
+        return [self.picture, self.facts, self.scale, self.turn]
 
     @property
     def _sendable(self) -> list[Any]:

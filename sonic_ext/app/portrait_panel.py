@@ -11,6 +11,7 @@ from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
+from .relay import Relay
 from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
@@ -98,10 +99,7 @@ class PortraitPanel:
     def _wire(self, tab: Any) -> None:
         told = [self.progress, self.make, self.cancel, self._portrait]
         self.current.click(None, self.parameters, self.parameters, **compat.script(CURRENT))
-        self.make.click(
-            self.run, [tab, *self.parameters, self.source, self.denoising], told,
-            show_progress="hidden", **compat.at_once(),
-        )  # fmt: skip
+        Relay(self.run, tab, told).at(self.make.click, [*self.parameters, self.source, self.denoising])
         self.cancel.click(self.stop, tab, [self.cancel], queue=False)
 
     def run(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:

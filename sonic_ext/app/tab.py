@@ -11,6 +11,7 @@ from .compat import gr
 from .consent_view import ConsentView
 from .history_view import HistoryView
 from .make_view import MakeView
+from .relay import WATCH
 from .send import Doors
 from .verify_view import VerifyView
 from .weights_view import WeightsView
@@ -59,4 +60,5 @@ def build(
                 past.select(history.refresh, history.earlier, history.shown_at_refresh)
                 ledger.select(view.refresh, None, view.shown_at_refresh)
                 stock.select(parts.refresh, None, parts.shown_at_refresh)
+        blocks.load(None, None, None, **compat.script(WATCH))
     return blocks

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from ..errors import Cancelled
 from ..jobs import as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr
-from .work import Jobs, TabKey, shown
+from .relay import Relay
+from .work import Jobs, TabKey, Updates, shown
 
 _ASK = html.banner("note", "Add a video.", "Marks, signature and consent record are read on this computer.")
 
@@ -27,26 +29,26 @@ class VerifyView:
                 )
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
-        self.video.change(
-            self.read, [self.tab, self.video], self.verdict, show_progress="hidden", **compat.at_once()
-        )
+        Relay(self.read, self.tab, [self.verdict]).at(self.video.change, [self.video])
 
-    def read(self, tab: TabKey, given: Any) -> Generator[Any, None, None]:
+    def read(self, tab: TabKey, given: Any) -> Generator[Updates, None, None]:
         """Say what the marks say."""
         path = compat.path_of(given)
         if path is None:
-            yield _ASK
+            yield {self.verdict: _ASK}
             return
         from ..pipeline import Ticker
         from ..provenance.verify import verify
 
-        yield html.progress(Step("reading the marks", 0, 1))
+        yield {self.verdict: html.progress(Step("reading the marks", 0, 1))}
         try:
             found = yield from shown(
                 self._jobs.follow(tab, "verify", lambda job: verify(path, tick=Ticker(job))),
-                html.progress,
+                lambda step: {self.verdict: html.progress(step)},
             )
+            told = html.verdict(found)
+        except Cancelled:
+            told = gr.update()  # a newer video is read
         except Exception as problem:
-            yield html.error(as_error(problem))
-        else:
-            yield html.verdict(found)
+            told = html.error(as_error(problem))
+        yield {self.verdict: told}

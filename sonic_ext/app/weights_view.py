@@ -21,6 +21,7 @@ from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
 from .console import bytes_text
+from .relay import Relay
 from .work import Job, Jobs, TabKey, Updates, shown
 
 PURPOSE = "weights"
@@ -99,8 +100,8 @@ class WeightsView:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
         self.renew.click(self.refresh, None, self.shown_at_refresh)
         self.chosen.change(self.choose, [self.tab, self.chosen], self._shown_at_choice, **compat.prompt())
-        self.fetch.click(self.bring, [self.tab, self.chosen, *self.accepted], working, show_progress="hidden")
-        self.convert.click(self.turn, self.tab, working, show_progress="hidden")
+        Relay(self.bring, self.tab, working).at(self.fetch.click, [self.chosen, *self.accepted])
+        Relay(self.turn, self.tab, working).at(self.convert.click, [])
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
 
     def refresh(self) -> Updates:

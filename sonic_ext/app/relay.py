@@ -1,0 +1,193 @@
+"""What a stream of updates told, kept for a page that missed some of it.
+
+gradio's queue loses streams: version 3 gives one up whose page takes a second to receive a message, or whose
+own request of the next one fails, and says nothing; any version does when the connection breaks, as tunnels
+and sleeping computers make it. So the work behind a stream runs in a thread of its own, each update has a
+number, and a page that has heard nothing for a while asks for what came after the last one that it got.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from . import compat
+from .compat import gr
+from .work import TabKey, Updates
+
+Handler = Callable[..., Generator[Updates, None, None]]
+
+ABANDONED = 300.0
+"""Seconds without a page that asks or receives, after which the work is stopped. A hidden page's timers may
+run once a minute."""
+KEPT = 4
+"""Runs of a tab that can be asked for."""
+AWAKE = 1.0
+"""Seconds between two signs of life of a stream that has nothing to tell."""
+_TYPE = "__type__"
+"""The key that tells gradio's updates from values."""
+_NOTHING = object()
+WATCH = """() => {
+    const SILENCE = 5000, OFTEN = 500;
+    const root = typeof gradioApp === "function" ? gradioApp() : document;
+    const heard = new Map();
+    setInterval(() => {
+        for (const relay of root.querySelectorAll(".sonic-relay")) {
+            const number = relay.querySelector("textarea, input").value;
+            const last = heard.get(relay);
+            if (!last || last.number !== number) {
+                heard.set(relay, {number, since: Date.now(), patience: SILENCE});
+            } else if (number && Date.now() - last.since > last.patience) {
+                last.since = Date.now();
+                last.patience *= 2;
+                relay.querySelector("button").click();
+            }
+        }
+    }, OFTEN);
+}"""
+"""JavaScript for the page's load: asks where a stream has fallen silent, ever more seldom if in vain."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What changed since some update."""
+
+    updates: Updates
+    number: int
+    """Of the newest update, from 1."""
+    over: bool
+    """No more will come."""
+
+
+class _Run:
+    """A handler's work in a thread, and all that it told."""
+
+    def __init__(self, updates: Generator[Updates, None, None]) -> None:
+        self.name = secrets.token_hex(4)
+        self._updates = updates
+        self._told: dict[Any, tuple[int, Any]] = {}
+        self._count = 0
+        self.over = False
+        self._problem: BaseException | None = None
+        self._changed = threading.Condition()
+        self._wanted = time.monotonic()
+        # no daemon: a thread cut off inside OpenCV takes the whole process down with it
+        threading.Thread(target=self._work_off, name="sonic-relay").start()
+
+    def after(self, number: int, patience: float = 0.0) -> News:
+        """What changed since the update of this number.
+
+        Args:
+            patience: seconds to wait where nothing has.
+
+        Raises:
+            BaseException: what the handler raised.
+        """
+        with self._changed:
+            self._wanted = time.monotonic()
+            self._changed.wait_for(lambda: self.over or self._count > number, patience)
+            self._wanted = time.monotonic()
+            if self.over and self._problem is not None:
+                raise self._problem
+            # gradio 4 changes the updates that it is given
+            updates = {part: copy(state) for part, (when, state) in self._told.items() if when > number}
+            return News(updates, self._count, self.over)
+
+    def _work_off(self) -> None:
+        try:
+            for updates in self._updates:
+                if self._tell(updates):
+                    break
+        except BaseException as problem:  # raised again where the stream is read
+            self._problem = problem
+        finally:
+            self._updates.close()
+            with self._changed:
+                self.over = True
+                self._changed.notify_all()
+
+    def _tell(self, updates: Updates) -> bool:
+        """Keep the updates; whether nobody wants them any more."""
+        with self._changed:
+            self._count += 1
+            for part, state in updates.items():
+                before = self._told.get(part, (0, _NOTHING))[1]
+                self._told[part] = self._count, _joined(before, state)
+            self._changed.notify_all()
+            return time.monotonic() - self._wanted > ABANDONED
+
+
+def _joined(before: Any, state: Any) -> Any:
+    """A component's state after both: gradio's updates may name some of its properties, or none."""
+    if before is _NOTHING or not _is_update(state):
+        return state
+    if not state.keys() - {_TYPE}:
+        return before
+    return {**(before if _is_update(before) else {"value": before}), **state}
+
+
+def _is_update(state: Any) -> bool:
+    return isinstance(state, Mapping) and _TYPE in state
+
+
+class Relay:
+    """Brings the updates of one kind of event to the page, each of them at least once.
+
+    Args:
+        handler: takes the tab's key and the event's inputs; yields updates.
+        tab: the component of the tab's key.
+        outputs: the components that `handler` changes.
+    """
+
+    def __init__(self, handler: Handler, tab: Any, outputs: list[Any]) -> None:
+        self._handler = handler
+        self._tab = tab
+        self._runs: WeakKeyDictionary[TabKey, dict[str, _Run]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        with gr.Row(elem_classes=["sonic-unseen", "sonic-relay"]):
+            self.number = gr.Textbox(label="")
+            ask = gr.Button("")
+        self._outputs = [*outputs, self.number]
+        ask.click(self.ask, [tab, self.number], self._outputs, **compat.prompt())
+
+    def at(self, event: Any, inputs: list[Any]) -> None:
+        """Begin the work at this event, with these inputs besides the tab's key."""
+        listeners = [self._tab, *inputs]
+        event(self.stream, listeners, self._outputs, show_progress="hidden", **compat.at_once())
+
+    def stream(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
+        """The handler's updates. Whoever stops iterating stops nothing."""
+        run = self._begin(tab, values)
+        known, over = 0, False
+        while not over:
+            news = run.after(known, AWAKE)
+            if news.over or news.number > known:
+                yield self._told(tab, run, news)
+            known, over = news.number, news.over
+
+    def ask(self, tab: TabKey, known: str) -> Updates:
+        """What the page has missed since the last update that it knows of."""
+        name, _, number = known.partition(" ")
+        run = self._runs.get(tab, {}).get(name)
+        return self._told(tab, run, run.after(int(number))) if run else {self.number: ""}
+
+    def _begin(self, tab: TabKey, values: Sequence[Any]) -> _Run:
+        run = _Run(self._handler(tab, *values))
+        with self._lock:
+            newest = list(self._runs.get(tab, {}).items())[1 - KEPT :]
+            self._runs[tab] = {**dict(newest), run.name: run}
+        return run
+
+    def _told(self, tab: TabKey, run: _Run, news: News) -> Updates:
+        """With what the page is to ask by; nothing where it is not to ask."""
+        number = f"{run.name} {news.number}"
+        if news.over:
+            others = (f"{each.name} 0" for each in self._runs[tab].values() if not each.over)
+            number = next(others, "")
+        return news.updates | {self.number: number}

@@ -1,0 +1,181 @@
+"""A stream of updates that the page loses: the work goes on, and the page can ask for what it missed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+
+from sonic_ext.app import relay as relays
+from sonic_ext.app.compat import gr
+from sonic_ext.app.relay import Relay
+from sonic_ext.app.work import TabKey
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
+WAIT = 10.0
+Told = dict[Any, Any]
+
+
+class Slow:
+    """A handler that tells one word each time it is let on, and notes how it ended."""
+
+    def __init__(self) -> None:
+        self.on = threading.Semaphore(0)
+        self.ended = threading.Event()
+
+    def __call__(self, tab: TabKey, *words: str) -> Iterator[Told]:
+        """One update for each word."""
+        try:
+            for word in words:
+                assert self.on.acquire(timeout=WAIT)
+                yield {"said": word}
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+def relay_of(handler: Callable[..., Iterator[Told]]) -> Relay:
+    with gr.Blocks(analytics_enabled=False):
+        return Relay(handler, gr.State(TabKey()), [gr.HTML()])  # type: ignore[arg-type]
+
+
+def numbered(relay: Relay, updates: Told) -> tuple[Any, str]:
+    """What was said, and the number that the page is to know it by."""
+    return updates.get("said"), updates[relay.number]
+
+
+def until_over(relay: Relay, tab: TabKey, known: str) -> Told:
+    """Ask as a page does, until no more will come."""
+    got: Told = {}
+    end = time.monotonic() + WAIT
+    while known and time.monotonic() < end:
+        news = relay.ask(tab, known)
+        got, known = {**got, **news}, news[relay.number]
+    assert not known, "never over"
+    return got
+
+
+def test_a_stream_tells_all_and_ends(slow: Slow) -> None:
+    relay, tab = relay_of(slow), TabKey()
+    stream = relay.stream(tab, "one", "two")
+    slow.on.release()
+    said, number = numbered(relay, next(stream))
+    assert (said, bool(number)) == ("one", True)
+    slow.on.release()
+    last = list(stream)
+    assert ("two" in [each.get("said") for each in last], last[-1][relay.number]) == (True, "")
+    assert relay.ask(tab, number) == {"said": "two", relay.number: ""}
+
+
+def test_what_a_lost_stream_would_have_told_can_be_asked_for(slow: Slow) -> None:
+    relay, tab = relay_of(slow), TabKey()
+    stream = relay.stream(tab, "one", "two", "three")
+    slow.on.release()
+    _, number = numbered(relay, next(stream))
+    stream.close()
+    assert relay.ask(tab, number) == {relay.number: number}
+    slow.on.release(2)
+    assert until_over(relay, tab, number)["said"] == "three"
+    assert slow.ended.is_set()
+
+
+def test_work_that_no_page_wants_is_stopped(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay, tab = relay_of(slow), TabKey()
+    stream = relay.stream(tab, *map(str, range(9)))
+    slow.on.release()
+    next(stream)
+    stream.close()
+    monkeypatch.setattr(relays, "ABANDONED", 0.0)
+    time.sleep(0.01)
+    slow.on.release()
+    assert slow.ended.wait(WAIT)
+
+
+def test_two_streams_of_a_tab_are_told_apart(slow: Slow) -> None:
+    quick, relay, tab = Slow(), relay_of(lambda tab, kind, *words: kind(tab, *words)), TabKey()
+    older = relay.stream(tab, slow, "older", "last")
+    slow.on.release()
+    _, known = numbered(relay, next(older))
+    newer = relay.stream(tab, quick, "newer")
+    quick.on.release()
+    *_, end = newer
+    assert end[relay.number].split()[0] == known.split()[0], "the older one goes on"
+    older.close()
+    slow.on.release()
+    assert until_over(relay, tab, end[relay.number])["said"] == "last"
+
+
+def test_only_the_newest_runs_can_be_asked_for(slow: Slow) -> None:
+    relay, tab, other = relay_of(slow), TabKey(), TabKey()
+    slow.on.release(9)
+    known = [next(relay.stream(tab, "word"))[relay.number] or "gone 1" for _ in range(9)]
+    assert relay.ask(tab, "unknown 3") == relay.ask(other, known[-1]) == {relay.number: ""}
+    assert len(relay._runs[tab]) == relays.KEPT
+
+
+def test_properties_named_one_by_one_are_joined() -> None:
+    def handler(tab: TabKey) -> Iterator[Told]:
+        yield {"part": gr.update(visible=True), "plain": gr.update(visible=False), "same": "text"}
+        yield {"part": gr.update(interactive=False), "plain": "text", "value": ["first"], "gone": "text"}
+        yield {"same": gr.update(), "value": gr.update(visible=True), "gone": None, "none": gr.update()}
+
+    relay, tab = relay_of(handler), TabKey()
+    list(relay.stream(tab))
+    (name,) = relay._runs[tab]
+    update = gr.update()
+    assert relay.ask(tab, f"{name} 0") == {
+        "part": gr.update(visible=True) | gr.update(interactive=False),
+        "plain": "text",
+        "same": "text",
+        "value": update | {"value": ["first"], "visible": True},
+        "gone": None,
+        "none": update,
+        relay.number: "",
+    }
+
+
+def test_what_gradio_does_to_an_update_is_not_told_again() -> None:
+    def handler(tab: TabKey) -> Iterator[Told]:
+        yield {"part": gr.update(value="file")}
+
+    relay, tab = relay_of(handler), TabKey()
+    (news,) = relay.stream(tab)
+    news["part"].clear()
+    (name,) = relay._runs[tab]
+    assert relay.ask(tab, f"{name} 0")["part"]["value"] == "file"
+
+
+def test_what_the_handler_raises_reaches_whoever_listens() -> None:
+    def handler(tab: TabKey) -> Iterator[Told]:
+        yield {"said": "one"}
+        raise KeyError("of its own")
+
+    relay, tab = relay_of(handler), TabKey()
+    with pytest.raises(KeyError, match="of its own"):
+        list(relay.stream(tab))
+    (name,) = relay._runs[tab]
+    with pytest.raises(KeyError, match="of its own"):
+        relay.ask(tab, f"{name} 0")
+
+
+def test_no_thread_is_left() -> None:
+    def handler(tab: TabKey) -> Generator[Told, None, None]:
+        yield {"said": "one"}
+
+    before = threading.active_count()
+    relay, tab = relay_of(handler), TabKey()
+    for _ in range(20):
+        list(relay.stream(tab))
+    end = time.monotonic() + WAIT
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
