@@ -91,7 +91,6 @@ class Checks:
             with contextlib.suppress(Cancelled):
                 yield from shown(check.running.steps(), self._show)
                 yield self._result(tab, check)
-        yield self._same  # gradio 3 sends the last updates once more at the end
 
     def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
         with self._lock:  # whichever job stops the other is the newer one here, too

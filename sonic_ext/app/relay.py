@@ -167,15 +167,20 @@ class Relay:
         known, over = 0, False
         while not over:
             news = run.after(known, AWAKE)
-            if news.over or news.number > known:
-                yield self._told(tab, run, news)
+            if news.number > known:
+                yield news.updates | {self.number: f"{run.name} {news.number}"}
             known, over = news.number, news.over
+        # by itself: gradio 3 sends the last updates once more at the end, when newer ones may be there
+        yield {self.number: self._next(tab)}
 
     def ask(self, tab: TabKey, known: str) -> Updates:
         """What the page has missed since the last update that it knows of."""
         name, _, number = known.partition(" ")
         run = self._runs.get(tab, {}).get(name)
-        return self._told(tab, run, run.after(int(number))) if run else {self.number: ""}
+        if run is None:
+            return {self.number: ""}
+        news = run.after(int(number))
+        return news.updates | {self.number: self._next(tab) if news.over else f"{name} {news.number}"}
 
     def _begin(self, tab: TabKey, values: Sequence[Any]) -> _Run:
         run = _Run(self._handler(tab, *values))
@@ -184,10 +189,6 @@ class Relay:
             self._runs[tab] = {**dict(newest), run.name: run}
         return run
 
-    def _told(self, tab: TabKey, run: _Run, news: News) -> Updates:
-        """With what the page is to ask by; nothing where it is not to ask."""
-        number = f"{run.name} {news.number}"
-        if news.over:
-            others = (f"{each.name} 0" for each in self._runs[tab].values() if not each.over)
-            number = next(others, "")
-        return news.updates | {self.number: number}
+    def _next(self, tab: TabKey) -> str:
+        """What the page is to ask by when a run is over: another one that is not, or nothing."""
+        return next((f"{run.name} 0" for run in self._runs[tab].values() if not run.over), "")
