@@ -31,6 +31,10 @@ MAJOR = int(gr.__version__.split(".")[0])
 AT_ONCE = 8
 """Events that may run at the same time; videos are made one after the other by `Host.work`."""
 
+SENDS_LAST_TWICE = MAJOR == 3
+"""Whether the last update of a generator reaches the page once more at its end, when newer ones of other
+events may be there."""
+
 if TYPE_CHECKING:
     SelectData = Any
 else:

@@ -26,6 +26,9 @@ Handler = Callable[..., Generator[Updates, None, None]]
 ABANDONED = 300.0
 """Seconds without a page that asks or receives, after which the work is stopped. A hidden page's timers may
 run once a minute."""
+MOMENT = 0.1
+"""Seconds over which a stream gathers what is told. Of messages that come within one moment gradio 4's page
+heeds the last only: it makes each of the one before, in place."""
 KEPT = 4
 """Runs of a tab that can be asked for."""
 AWAKE = 1.0
@@ -92,6 +95,7 @@ class _Run:
         with self._changed:
             self._wanted = time.monotonic()
             self._changed.wait_for(lambda: self.over or self._count > number, patience)
+            self._changed.wait_for(lambda: self.over, min(patience, MOMENT))
             self._wanted = time.monotonic()
             if self.over and self._problem is not None:
                 raise self._problem
@@ -167,11 +171,12 @@ class Relay:
         known, over = 0, False
         while not over:
             news = run.after(known, AWAKE)
-            if news.number > known:
-                yield news.updates | {self.number: f"{run.name} {news.number}"}
+            last = news.over and not compat.SENDS_LAST_TWICE
+            if last or news.number > known:
+                yield news.updates | {self.number: self._asked_by(tab, run, news)}
             known, over = news.number, news.over
-        # by itself: gradio 3 sends the last updates once more at the end, when newer ones may be there
-        yield {self.number: self._next(tab)}
+        if compat.SENDS_LAST_TWICE:
+            yield {self.number: self._next(tab)}
 
     def ask(self, tab: TabKey, known: str) -> Updates:
         """What the page has missed since the last update that it knows of."""
@@ -180,7 +185,7 @@ class Relay:
         if run is None:
             return {self.number: ""}
         news = run.after(int(number))
-        return news.updates | {self.number: self._next(tab) if news.over else f"{name} {news.number}"}
+        return news.updates | {self.number: self._asked_by(tab, run, news)}
 
     def _begin(self, tab: TabKey, values: Sequence[Any]) -> _Run:
         run = _Run(self._handler(tab, *values))
@@ -189,6 +194,10 @@ class Relay:
             self._runs[tab] = {**dict(newest), run.name: run}
         return run
 
+    def _asked_by(self, tab: TabKey, run: _Run, news: News) -> str:
+        """What the page is to ask by; nothing where no more will come."""
+        return self._next(tab) if news.over else f"{run.name} {news.number}"
+
     def _next(self, tab: TabKey) -> str:
-        """What the page is to ask by when a run is over: another one that is not, or nothing."""
+        """The same when a run is over: another one that is not, or nothing."""
         return next((f"{run.name} 0" for run in self._runs[tab].values() if not run.over), "")
