@@ -30,6 +30,7 @@ class _Check:
     """The newest check of a browser tab."""
 
     turn: int
+    asked: float
     sources: Values
     settings: Values
     running: Running[Updates]
@@ -65,9 +66,15 @@ class Checks:
         self._lock = threading.Lock()
         self._newest: WeakKeyDictionary[TabKey, _Check] = WeakKeyDictionary()
 
-    def begin(self, tab: TabKey, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
-        """Check anew; the result where it comes soon."""
-        check = self._begin(tab, tuple(sources), tuple(settings))
+    def begin(self, tab: TabKey, asked: float, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
+        """Check anew; the result where it comes soon.
+
+        Args:
+            asked: when, by the page's clock: what it sends in a row may arrive in another order.
+        """
+        check = self._begin(tab, asked, tuple(sources), tuple(settings))
+        if check is None:
+            return self._same
         if check.running.job.ended.wait(SOON):
             told = self._result(tab, check)
             check.told = True
@@ -82,7 +89,7 @@ class Checks:
         known = self._newest.get(tab)
         if known is None or known.turn != turn or known.settings == tuple(settings):
             return self._same
-        return self.begin(tab, known.sources, settings)
+        return self.begin(tab, known.asked, known.sources, settings)
 
     def follow(self, tab: TabKey, turn: int) -> Generator[Updates, None, None]:
         """What `begin` had no time to show; ends where a newer check has taken over."""
@@ -92,10 +99,14 @@ class Checks:
                 yield from shown(check.running.steps(), self._show)
                 yield self._result(tab, check)
 
-    def _begin(self, tab: TabKey, sources: Values, settings: Values) -> _Check:
+    def _begin(self, tab: TabKey, asked: float, sources: Values, settings: Values) -> _Check | None:
+        """None where a check that was asked for later has begun."""
         with self._lock:  # whichever job stops the other is the newer one here, too
+            newest = self._newest.get(tab)
+            if newest is not None and newest.asked > asked:
+                return None
             running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
-            check = self._newest[tab] = _Check(next(self._turns), sources, settings, running)
+            check = self._newest[tab] = _Check(next(self._turns), asked, sources, settings, running)
         return check
 
     def _result(self, tab: TabKey, check: _Check) -> Updates:

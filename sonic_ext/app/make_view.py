@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..provenance.store import Take
     from ..provenance.verify import Verification
 
+ASKED = "(asked, ...known) => [performance.now(), ...known.slice(0, {count})]"
+"""JavaScript that puts the page's time before `count` inputs; what an event changes follows them."""
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
 
 
@@ -54,6 +56,7 @@ class MakeView:
                 self._lay_out_making()
                 self._lay_out_export()
         self.turn = gr.Number(0, precision=0, visible=False)
+        self.asked = gr.Number(0, visible=False)
         self._checks = Checks(
             jobs,
             self._look,
@@ -138,7 +141,9 @@ class MakeView:
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
-        begun = event(self.check, [self.tab, *inputs], self._checked_parts, **compat.prompt())
+        known = [self.tab, *inputs]
+        stamp = compat.script(ASKED.format(count=len(known)))
+        begun = event(self.check, [self.asked, *known], self._checked_parts, **compat.prompt(), **stamp)
         again = [self.tab, self.turn, *self.settings.components]
         caught_up = begun.then(self.check_again, again, self._checked_parts, **compat.prompt())
         self._following.at(caught_up.then, [self.turn])
@@ -151,9 +156,9 @@ class MakeView:
     def _sendable(self) -> list[Any]:
         return [self.frame] if self._outbox else []
 
-    def check(self, tab: TabKey, *values: Any) -> Updates:
-        """Begin to find out what the video will be."""
-        return self._checks.begin(tab, *self._split(values))
+    def check(self, asked: float, tab: TabKey, *values: Any) -> Updates:
+        """Begin to find out what the video will be; `asked` is the page's time."""
+        return self._checks.begin(tab, asked, *self._split(values))
 
     def check_again(self, tab: TabKey, turn: int, *settings: Any) -> Updates:
         """The same, if settings changed that gradio did not tell."""
