@@ -26,9 +26,10 @@ Handler = Callable[..., Generator[Updates, None, None]]
 ABANDONED = 300.0
 """Seconds without a page that asks or receives, after which the work is stopped. A hidden page's timers may
 run once a minute."""
-MOMENT = 0.1
+MOMENT = 0.0 if compat.SENDS_LAST_TWICE else 0.1
 """Seconds over which a stream gathers what is told. Of messages that come within one moment gradio 4's page
-heeds the last only: it makes each of the one before, in place."""
+heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for before
+a stream has ended."""
 KEPT = 4
 """Runs of a tab that can be asked for."""
 AWAKE = 1.0

@@ -29,13 +29,19 @@ class VerifyView:
                 )
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
-        Relay(self.read, self.tab, [self.verdict]).at(self.video.change, [self.video])
+        # two events: gradio 3 drops one that comes while it answers the same for what was there before
+        Relay(self.read, self.tab, [self.verdict]).at(self.video.upload, [self.video])
+        self.video.clear(self.forget, self.tab, [self.verdict], **compat.prompt())
+
+    def forget(self, tab: TabKey) -> Updates:
+        """Without a video there is nothing to say."""
+        self._jobs.cancel(tab, "verify")
+        return {self.verdict: _ASK}
 
     def read(self, tab: TabKey, given: Any) -> Generator[Updates, None, None]:
         """Say what the marks say."""
         path = compat.path_of(given)
         if path is None:
-            yield {self.verdict: _ASK}
             return
         from ..pipeline import Ticker
         from ..provenance.verify import verify
@@ -48,7 +54,7 @@ class VerifyView:
             )
             told = html.verdict(found)
         except Cancelled:
-            told = gr.update()  # a newer video is read
+            told = gr.update()  # the video is another one, or gone
         except Exception as problem:
             told = html.error(as_error(problem))
         yield {self.verdict: told}
