@@ -36,8 +36,32 @@ async def streaming(scope: Any, receive: Any, send: Any) -> None:
             await asyncio.sleep(3600)
 
 
-def served(app: Any, sending: Any) -> None:
-    asyncio.run(asyncio.wait_for(Leaving(app)({}, None, sending), PATIENCE))  # type: ignore[arg-type]
+async def silence() -> Any:
+    """A page that says nothing."""
+    await asyncio.sleep(3600)
+
+
+def served(app: Any, sending: Any, receive: Any = silence) -> None:
+    asyncio.run(asyncio.wait_for(Leaving(app)({}, receive, sending), PATIENCE))
+
+
+def test_ends_when_the_page_goes_and_nothing_is_sent() -> None:
+    said = [{"type": "websocket.receive", "text": "inputs"}, {"type": "websocket.disconnect", "code": 1012}]
+    heard: list[Any] = []
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.05)
+        return said.pop(0)
+
+    async def waiting(scope: Any, receive: Any, send: Any) -> None:
+        heard.append(await receive())
+        await asyncio.sleep(3600)
+
+    served(waiting, send, receive)
+    assert heard == [{"type": "websocket.receive", "text": "inputs"}]
 
 
 def test_ends_when_nobody_takes_what_is_sent() -> None:

@@ -20,14 +20,24 @@ PATH = "/queue/join"
 
 
 class Leaving:
-    """Around the queue's connection: ends when nothing can be sent any more."""
+    """Around the queue's connection: ends when its page has gone, or nothing can be sent any more."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve until the queue closes the connection, or a message finds nobody there."""
+        """Serve until the queue closes the connection, its page or the server does, or nobody is there."""
         gone = asyncio.Event()
+        heard: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+
+        async def hear() -> None:
+            """The queue itself listens only while it waits for an event's inputs."""
+            kind = ""
+            while kind != "websocket.disconnect":
+                message = await receive()
+                kind = message.get("type", "")
+                heard.put_nowait(message)
+            gone.set()
 
         async def sent(message: MutableMapping[str, Any]) -> None:
             try:
@@ -36,16 +46,16 @@ class Leaving:
                 gone.set()
                 raise
 
-        serving = asyncio.ensure_future(self._app(scope, receive, sent))
-        leaving = asyncio.ensure_future(gone.wait())
+        serving = asyncio.ensure_future(self._app(scope, heard.get, sent))
+        leaving, hearing = asyncio.ensure_future(gone.wait()), asyncio.ensure_future(hear())
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not gone.is_set():
                 await serving
         finally:
-            leaving.cancel()
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            for task in (leaving, hearing, serving):
+                task.cancel()
+            await asyncio.gather(leaving, hearing, serving, return_exceptions=True)
 
 
 def let_go_of_closed_windows(app: Any) -> None:
