@@ -34,6 +34,10 @@ AT_ONCE = 8
 SENDS_LAST_TWICE = MAJOR == 3
 """Whether the last update of a generator reaches the page once more at its end, when newer ones of other
 events may be there."""
+MOMENT = 0.0 if MAJOR == 3 else 0.1
+"""Seconds that a generator leaves between two updates. Of messages that come within one moment gradio 4's
+page heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for
+before a generator has ended."""
 
 if TYPE_CHECKING:
     SelectData = Any
@@ -149,12 +153,12 @@ def script(code: str) -> dict[str, str]:
     return {"_js" if MAJOR == 3 else "js": code}
 
 
-def at_once() -> dict[str, int]:
-    """The argument of an event that may run for several windows at the same time.
+def streamed() -> dict[str, Any]:
+    """The arguments of an event that shows its own progress and may run for several windows at once.
 
     gradio 4 gives every event a limit of its own, which is 1 wherever the WebUI sets up the queue.
     """
-    return {} if MAJOR == 3 else {"concurrency_limit": AT_ONCE}
+    return {"show_progress": "hidden"} | ({} if MAJOR == 3 else {"concurrency_limit": AT_ONCE})
 
 
 def prompt() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -24,6 +24,8 @@ from ..errors import BadInput, NotFound, SonicError, TooLarge
 from ..jobs import as_error
 
 if TYPE_CHECKING:
+    from starlette.types import Message, Receive
+
     from ..hosts import Host
 
 MAX_BODY = 400 * 10**6
@@ -147,11 +149,11 @@ def _require_object(value: Any) -> None:
 class _Counted:
     """A request's messages until they hold too much."""
 
-    def __init__(self, receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
         self._left = self._limit = limit
 
-    async def __call__(self) -> MutableMapping[str, Any]:
+    async def __call__(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:

@@ -8,13 +8,10 @@ the button Reload UI of a WebUI. gradio 4 has no such connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATH = "/queue/join"
 
@@ -22,13 +19,13 @@ PATH = "/queue/join"
 class Leaving:
     """Around the queue's connection: ends when its page has gone, or nothing can be sent any more."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the queue closes the connection, its page or the server does, or nobody is there."""
         gone = asyncio.Event()
-        heard: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+        heard: asyncio.Queue[Message] = asyncio.Queue()
 
         async def hear() -> None:
             """The queue itself listens only while it waits for an event's inputs."""
@@ -39,7 +36,7 @@ class Leaving:
                 heard.put_nowait(message)
             gone.set()
 
-        async def sent(message: MutableMapping[str, Any]) -> None:
+        async def sent(message: Message) -> None:
             try:
                 await send(message)
             except BaseException:  # cancelled too: the queue takes a page that answers late for gone

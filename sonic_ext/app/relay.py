@@ -26,17 +26,12 @@ Handler = Callable[..., Generator[Updates, None, None]]
 ABANDONED = 300.0
 """Seconds without a page that asks or receives, after which the work is stopped. A hidden page's timers may
 run once a minute."""
-MOMENT = 0.0 if compat.SENDS_LAST_TWICE else 0.1
-"""Seconds over which a stream gathers what is told. Of messages that come within one moment gradio 4's page
-heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for before
-a stream has ended."""
 KEPT = 4
 """Runs of a tab that can be asked for."""
 AWAKE = 1.0
 """Seconds between two signs of life of a stream that has nothing to tell."""
 _TYPE = "__type__"
 """The key that tells gradio's updates from values."""
-_NOTHING = object()
 WATCH = """() => {
     const SILENCE = 5000, OFTEN = 500;
     const root = typeof gradioApp === "function" ? gradioApp() : document;
@@ -96,8 +91,7 @@ class _Run:
         with self._changed:
             self._wanted = time.monotonic()
             self._changed.wait_for(lambda: self.over or self._count > number, patience)
-            self._changed.wait_for(lambda: self.over, min(patience, MOMENT))
-            self._wanted = time.monotonic()
+            self._changed.wait_for(lambda: self.over, min(patience, compat.MOMENT))
             if self.over and self._problem is not None:
                 raise self._problem
             # gradio 4 changes the updates that it is given
@@ -122,15 +116,15 @@ class _Run:
         with self._changed:
             self._count += 1
             for part, state in updates.items():
-                before = self._told.get(part, (0, _NOTHING))[1]
-                self._told[part] = self._count, _joined(before, state)
+                known = self._told.get(part)
+                self._told[part] = self._count, _joined(known[1], state) if known else state
             self._changed.notify_all()
             return time.monotonic() - self._wanted > ABANDONED
 
 
 def _joined(before: Any, state: Any) -> Any:
     """A component's state after both: gradio's updates may name some of its properties, or none."""
-    if before is _NOTHING or not _is_update(state):
+    if not _is_update(state):
         return state
     if not state.keys() - {_TYPE}:
         return before
@@ -163,8 +157,7 @@ class Relay:
 
     def at(self, event: Any, inputs: list[Any]) -> None:
         """Begin the work at this event, with these inputs besides the tab's key."""
-        listeners = [self._tab, *inputs]
-        event(self.stream, listeners, self._outputs, show_progress="hidden", **compat.at_once())
+        event(self.stream, [self._tab, *inputs], self._outputs, **compat.streamed())
 
     def stream(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
         """The handler's updates. Whoever stops iterating stops nothing."""

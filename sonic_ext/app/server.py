@@ -12,17 +12,18 @@ import socket
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, MissingPart
 from ..jobs import Register
 from ..provenance.private import private_home, refuse_served
-from .leaving import Application, Receive, Scope, Send
 from .work import Jobs
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
     from ..hosts import Host
 
 FIRST_PORT = 7870
@@ -76,7 +77,7 @@ def serve(
             register.stop_all()
 
 
-def page_app(host: Host, jobs: Jobs, register: Register) -> Application:
+def page_app(host: Host, jobs: Jobs, register: Register) -> ASGIApp:
     """Page and API as an ASGI application, guarded."""
     with _hub_left_alone():
         from . import compat, tab
@@ -114,7 +115,7 @@ class Guard:
     (DNS rebinding).
     """
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,10 +150,10 @@ class _Front:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._start: MutableMapping[str, Any] = {}
+        self._start: Message = {}
         self._body = b""
 
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -245,7 +246,7 @@ def _bound(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(app: Application, listener: socket.socket, opened: Callable[[str], None], browser: bool) -> None:
+def _run(app: ASGIApp, listener: socket.socket, opened: Callable[[str], None], browser: bool) -> None:
     """Serve in a thread, so that a signal reaches this one at once whatever the server is doing."""
     uvicorn = importlib.import_module("uvicorn")
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
