@@ -34,23 +34,23 @@ OPENCV = (
     "opencv-contrib-python-headless",
 )
 """All of them bring the module `cv2`; two at once overwrite each other."""
-CARRIED = "diffusers>=0.31,<0.36"
-"""What the sonic engine needs and A1111 lacks. Brought alone: what it asks for is there with `CARRIERS`, and
-what it would like newer stays as it is. Tried with transformers 4.30 to 4.48."""
-CARRIERS = ("torch", "transformers", "huggingface_hub")
+CARRIED = Requirement("diffusers>=0.31,<0.36")
+"""What the sonic engine needs and A1111 lacks; pip takes the newest that fits what is there. Tried with
+transformers 4.30 to 4.48."""
+CARRIERS = (Requirement("torch"), Requirement("transformers"), Requirement("huggingface_hub>=0.23.2"))
+"""Where it has use; the oldest of these releases that any of its own takes."""
 
 
 def main() -> None:
     """Install what is missing; whatever happens is said in a line and never stops the WebUI."""
     try:
         needed = requirements(HERE / "pyproject.toml")
-        for sentence in misfits(needed):
+        for sentence in misfits([*needed, *CARRIERS]):
             print(f"Sonic: {sentence}")
-        lacking = missing(needed)
-        if lacking:
-            _bring(lacking)
-        if carried := carriers():
-            _bring(carried, "--no-deps")
+        # By turns, so that a failure of the second leaves the first
+        for lacking in (missing(needed), carried()):
+            if lacking:
+                _bring(lacking)
     except Exception as problem:
         _say_failed(f"{type(problem).__name__}: {problem}", "Reinstall the extension or report this line.")
 
@@ -70,11 +70,10 @@ def missing(needed: list[Requirement]) -> list[Requirement]:
     return [need for need in needed if installed(need) is None]
 
 
-def carriers() -> list[Requirement]:
-    """What is to be brought without its own requirements."""
-    need = Requirement(CARRIED)
-    at_home = all(_version(name) for name in CARRIERS)
-    return missing([need]) if at_home else []
+def carried() -> list[Requirement]:
+    """What the sonic engine lacks, where the rest of its libraries is."""
+    at_home = all((found := _version(need.name)) and _fits(need, found) for need in CARRIERS)
+    return missing([CARRIED]) if at_home else []
 
 
 def misfits(needed: list[Requirement]) -> Iterator[str]:
@@ -107,15 +106,13 @@ def constraints() -> str:
     return "".join(f"{name}=={number}\n" for name, number in sorted(pins.items()))
 
 
-def _bring(lacking: list[Requirement], *flags: str) -> None:
+def _bring(lacking: list[Requirement]) -> None:
     words = [str(need) for need in lacking]
     print(f"Sonic: installing {', '.join(words)}")
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder) / "constraints.txt"
         pinned.write_text(constraints(), encoding="utf-8")
-        done = subprocess.run(
-            _pip([*flags, *words], pinned), capture_output=True, text=True, errors="replace"
-        )
+        done = subprocess.run(_pip(words, pinned), capture_output=True, text=True, errors="replace")
     if done.returncode:
         hint = "Nothing was changed. Check the network and restart the WebUI."
         _say_failed(_reason(done.stderr, f"pip ended with {done.returncode}"), hint)

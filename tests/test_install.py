@@ -217,18 +217,33 @@ def test_nothing_heavy_is_imported_at_start(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_library_is_brought_alone_where_the_webui_has_what_it_asks_for(host: Host) -> None:
-    for name in ("torch", "transformers", "huggingface_hub"):
+def test_the_newest_diffusers_comes_that_fits_what_the_webui_has(host: Host) -> None:
+    for name in ("torch", "transformers"):
         host.wheel(name, "0.1")
-    host.wheel("diffusers", "0.35", "pinned>=2", "neverheardof")
+    host.wheel("huggingface_hub", "0.24.7")
+    host.wheel("huggingface_hub", "0.34")
+    host.wheel("diffusers", "0.32", "huggingface-hub>=0.23.2")
+    host.wheel("diffusers", "0.35", "huggingface-hub>=0.34")
     host.wheel("diffusers", "0.40")
     assert host.start("pinned>=1") == ""
-    host.pip("install", "torch", "transformers", "huggingface_hub")
+    host.pip("install", "torch", "transformers", "huggingface_hub==0.24.7")
     before = host.freeze()
     assert "diffusers" in host.start("pinned>=1")
-    assert host.freeze() - before == {"diffusers==0.35"}
+    assert host.freeze() - before == {"diffusers==0.32"}
     assert before <= host.freeze()
     assert host.start("pinned>=1") == ""
+
+
+def test_no_diffusers_comes_where_none_fits(host: Host) -> None:
+    for name in ("torch", "transformers"):
+        host.wheel(name, "0.1")
+    host.wheel("huggingface_hub", "0.17.3")
+    host.pip("install", "torch", "transformers", "huggingface_hub==0.17.3")
+    before = host.freeze()
+    said = host.start("pinned>=1")
+    assert "huggingface_hub 0.17.3 is installed, Sonic needs >=0.23.2" in said
+    assert "installing" not in said
+    assert host.freeze() == before
 
 
 def test_the_flag_is_added_to_the_webuis_own() -> None:

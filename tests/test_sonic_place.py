@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -233,6 +235,18 @@ def test_neither_vae_is_one_error_that_says_both(without_vae: Path, monkeypatch:
     assert engines.choose("auto", place=Toy(Lent(None, SDXL))).name == "preview"
     assert engines.choose("auto", place=Toy(Lent(ToyVae()))).name == "sonic"
     assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="host").name == "preview"
+
+
+def test_libraries_that_do_not_fit_each_other(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONIC_MODELS", str(models))
+    assert engines.choose("auto").name == "sonic"
+    hollow = ModuleType("diffusers")
+    hollow.__spec__ = sys.modules["diffusers"].__spec__
+    monkeypatch.setitem(sys.modules, "diffusers", hollow)
+    with pytest.raises(MissingPart, match=r"do not load together \(cannot import name") as caught:
+        engines.choose("sonic")
+    assert "uninstall diffusers" in caught.value.hint
+    assert engines.choose("auto").name == "preview"
 
 
 def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:

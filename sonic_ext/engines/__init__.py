@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
 """What the sonic engine cannot do without."""
 INSTALL = 'python -m pip install ".[sonic]" in the extension\'s folder'
+REPAIR = (
+    "In a WebUI that came without diffusers, remove it (python -m pip uninstall diffusers) and restart: "
+    f"one that fits is installed then. Elsewhere: {INSTALL}"
+)
 
 LARGE = 1_000_000_000
 """Bytes of a UNet that a processor would need days for."""
@@ -50,6 +54,11 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
         return PreviewEngine(notes=(f"The sonic engine's weights are here, but not {_listed(missing)}.",))
     if name == "auto" and _hopeless(found, place):
         return PreviewEngine(notes=(HOPELESS,))
+    broken = "" if missing or not found.ready else _loaded()
+    if name == "auto" and broken:
+        return PreviewEngine(notes=(broken,))
+    if broken:
+        raise MissingPart(broken, REPAIR)
     return _sonic(found, missing, home, place, vae.why_not)
 
 
@@ -68,6 +77,13 @@ def _vae(name: str, decoder: str, place: Place | None) -> Chosen:
 def missing_libraries() -> tuple[str, ...]:
     """Libraries of the sonic engine that are not installed."""
     return tuple(name for name in LIBRARIES if find_spec(name) is None)
+
+
+def _loaded() -> str:
+    """Load the libraries; why that fails, or nothing."""
+    from .sonic.libraries import broken
+
+    return broken()
 
 
 def _hopeless(found: weights.Survey, place: Place | None) -> bool:
