@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 import tiny_sonic  # noqa: E402
 
 from sonic_ext import engines, weights  # noqa: E402
-from sonic_ext.engines.sonic import engine, output, vaes, windows  # noqa: E402
+from sonic_ext.engines.sonic import engine, libraries, output, vaes, windows  # noqa: E402
 from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine  # noqa: E402
 from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
@@ -247,6 +247,15 @@ def test_libraries_that_do_not_fit_each_other(models: Path, monkeypatch: pytest.
         engines.choose("sonic")
     assert "uninstall diffusers" in caught.value.hint
     assert engines.choose("auto").name == "preview"
+
+
+def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(f"Failed to import {name} because of:\nNo module named 'x'")
+
+    monkeypatch.setitem(sys.modules, "transformers", Lazy("transformers"))
+    assert libraries.broken() == "The sonic engine's libraries do not load together (No module named 'x')."
 
 
 def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:

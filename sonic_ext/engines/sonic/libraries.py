@@ -8,7 +8,12 @@ def broken() -> str:
     try:
         from diffusers import AutoencoderKL, UNetSpatioTemporalConditionModel  # noqa: F401
         from transformers import CLIPVisionModelWithProjection, WhisperFeatureExtractor  # noqa: F401
-    except (ImportError, RuntimeError) as error:  # what fails within a lazy import comes as RuntimeError
-        reason = str(error).partition(" (")[0].strip()  # without where the file lies
-        return f"The sonic engine's libraries do not load together ({reason or type(error).__name__})."
+    except (ImportError, RuntimeError) as error:
+        return f"The sonic engine's libraries do not load together ({_reason(error)})."
     return ""
+
+
+def _reason(error: Exception) -> str:
+    """Without where the file lies. A lazy import that fails is a RuntimeError that ends with the real one."""
+    last = [type(error).__name__, *str(error).strip().splitlines()][-1]
+    return last.partition(" (")[0].rstrip(".")
