@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,18 +65,18 @@ def requirements(pyproject: Path) -> list[Requirement]:
     return [need for need in found if need.marker is None or need.marker.evaluate()]
 
 
-def missing(needed: list[Requirement]) -> list[Requirement]:
+def missing(needed: Iterable[Requirement]) -> list[Requirement]:
     """What is not installed in any version."""
     return [need for need in needed if installed(need) is None]
 
 
 def carried() -> list[Requirement]:
     """What the sonic engine lacks, where the rest of its libraries is."""
-    at_home = all((found := _version(need.name)) and _fits(need, found) for need in CARRIERS)
+    at_home = not missing(CARRIERS) and not any(misfits(CARRIERS))
     return missing([CARRIED]) if at_home else []
 
 
-def misfits(needed: list[Requirement]) -> Iterator[str]:
+def misfits(needed: Iterable[Requirement]) -> Iterator[str]:
     """A sentence about each package that is installed in a version Sonic was not made for."""
     for need in needed:
         found = installed(need)

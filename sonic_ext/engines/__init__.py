@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import weights
 from ..errors import MissingPart
 from ..ports import Engine, Place
+from .sonic import libraries
 
 if TYPE_CHECKING:
     from .sonic.vaes import Chosen
@@ -50,15 +51,8 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
     if name == "auto" and not found.ready:
         return PreviewEngine()
     missing = missing_libraries()
-    if name == "auto" and missing:
-        return PreviewEngine(notes=(f"The sonic engine's weights are here, but not {_listed(missing)}.",))
-    if name == "auto" and _hopeless(found, place):
-        return PreviewEngine(notes=(HOPELESS,))
-    broken = "" if missing or not found.ready else _loaded()
-    if name == "auto" and broken:
-        return PreviewEngine(notes=(broken,))
-    if broken:
-        raise MissingPart(broken, REPAIR)
+    if name == "auto" and (why_not := _why_not_sonic(found, missing, place)):
+        return PreviewEngine(notes=(why_not,))
     return _sonic(found, missing, home, place, vae.why_not)
 
 
@@ -79,11 +73,11 @@ def missing_libraries() -> tuple[str, ...]:
     return tuple(name for name in LIBRARIES if find_spec(name) is None)
 
 
-def _loaded() -> str:
-    """Load the libraries; why that fails, or nothing."""
-    from .sonic.libraries import broken
-
-    return broken()
+def _why_not_sonic(found: weights.Survey, missing: tuple[str, ...], place: Place | None) -> str:
+    """Why auto leaves weights that are here alone; nothing where it takes them."""
+    if missing:
+        return f"The sonic engine's weights are here, but not {_listed(missing)}."
+    return HOPELESS if _hopeless(found, place) else libraries.broken()
 
 
 def _hopeless(found: weights.Survey, place: Place | None) -> bool:
@@ -99,15 +93,17 @@ def _hopeless(found: weights.Survey, place: Place | None) -> bool:
 def _sonic(
     found: weights.Survey, missing: tuple[str, ...], home: Path | None, place: Place | None, why_not: str
 ) -> Engine:
-    libraries = f"The sonic engine needs {_listed(missing)}." if missing else ""
+    needed = f"The sonic engine needs {_listed(missing)}." if missing else ""
     try:
         found.require()
     except MissingPart as error:
         borrowed = why_not if any(each.part is weights.VAE for each in found.lacking()) else ""
-        message = " ".join(filter(None, (error.message, borrowed, libraries)))
+        message = " ".join(filter(None, (error.message, borrowed, needed)))
         raise MissingPart(message, f"{error.hint} (after {INSTALL})" if missing else error.hint) from error
     if missing:
-        raise MissingPart(libraries, f"Install it with: {INSTALL}")
+        raise MissingPart(needed, f"Install it with: {INSTALL}")
+    if broken := libraries.broken():
+        raise MissingPart(broken, REPAIR)
     from .sonic.engine import SonicEngine
 
     return SonicEngine(home=home, place=place)
