@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .pipeline import preflight as preflight
     from .provenance.consent import Basis as Basis
     from .provenance.consent import Consent as Consent
-    from .provenance.consent import Ledger as Ledger
+    from .provenance.ledger import Ledger as Ledger
     from .provenance.store import Take as Take
     from .provenance.verify import Verification as Verification
     from .provenance.verify import verify as verify
@@ -39,7 +39,7 @@ _HOMES = {
     "preflight": "pipeline",
     "Basis": "provenance.consent",
     "Consent": "provenance.consent",
-    "Ledger": "provenance.consent",
+    "Ledger": "provenance.ledger",
     "Take": "provenance.store",
     "Verification": "provenance.verify",
     "verify": "provenance.verify",

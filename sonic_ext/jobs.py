@@ -437,7 +437,7 @@ def as_error(problem: BaseException) -> SonicError:
 
 def known_synthetic(take: Take) -> bool | None:
     """Whether the ledger knows the take's portrait as generated; None if it cannot be asked."""
-    from .provenance.consent import Ledger
+    from .provenance.ledger import Ledger
 
     ledger = Ledger()
     if not ledger.folder.is_dir():

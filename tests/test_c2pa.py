@@ -23,7 +23,8 @@ from sonic_ext.errors import BadInput, BadOutput, BadSetting, MissingPart, Refus
 from sonic_ext.media.image import Portrait, read_portrait
 from sonic_ext.media.video import probe, remux
 from sonic_ext.provenance import c2pa, metadata
-from sonic_ext.provenance.consent import Consent, Ledger, Record
+from sonic_ext.provenance.consent import Consent
+from sonic_ext.provenance.ledger import Ledger, Record
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
 

@@ -436,12 +436,12 @@ def test_outputs_may_not_hold_the_private_home(sonic: Sonic, home: Path) -> None
 
 
 def test_unforeseen_error_is_one_line_and_still_json(sonic: Sonic, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sonic_ext.provenance import consent
+    from sonic_ext.provenance import ledger
 
     def broken(self: object) -> NoReturn:
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(consent.Ledger, "records", broken)
+    monkeypatch.setattr(ledger.Ledger, "records", broken)
     run = sonic("consent", "list")
     _assert_refused(run, 1, "SonicError")
     assert "the disk is on fire" in run.err

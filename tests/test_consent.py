@@ -30,8 +30,9 @@ from sonic_ext.errors import (
     ConsentRevoked,
     Tampered,
 )
-from sonic_ext.provenance import consent as module
-from sonic_ext.provenance.consent import Basis, Consent, Ledger, Record
+from sonic_ext.provenance import ledger as module
+from sonic_ext.provenance.consent import Basis, Consent
+from sonic_ext.provenance.ledger import Ledger, Record
 from sonic_ext.provenance.store import Take
 from sonic_ext.settings import Settings
 

@@ -30,8 +30,9 @@ from sonic_ext.errors import (
 )
 from sonic_ext.media.video import probe
 from sonic_ext.provenance import c2pa, gate, metadata
-from sonic_ext.provenance.consent import Consent, Ledger
+from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, check_output, export
+from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
 
@@ -295,7 +296,7 @@ def test_nothing_is_left_wherever_it_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each step is carried out and then stopped, which leaves the most behind."""
-    from sonic_ext.provenance.consent import _Chain
+    from sonic_ext.provenance.ledger import _Chain
 
     owner: Any = {"sign": c2pa, "read": c2pa, "commit": _Chain}.get(stage, gate)
     real = getattr(owner, stage)

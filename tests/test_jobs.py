@@ -14,8 +14,9 @@ from sonic_ext import jobs
 from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
 from sonic_ext.jobs import Job, Register, State
 from sonic_ext.ports import Progress, Step
-from sonic_ext.provenance.consent import Consent, Ledger
+from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
+from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
 
 WAIT = 30

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..pipeline import Preflight
-    from ..provenance.consent import Consent, Record
+    from ..provenance.consent import Consent
     from ..provenance.gate import Exported
+    from ..provenance.ledger import Record
     from ..provenance.store import Take
     from ..provenance.verify import Verification
 
@@ -93,7 +94,7 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
 
 def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     signals.unwind()
     ledger = Ledger()
@@ -105,7 +106,7 @@ def _consent_list(options: argparse.Namespace, console: Console, signals: Interr
 
 
 def _consent_show(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     signals.unwind()
     record = Ledger().show(options.id)
@@ -114,7 +115,7 @@ def _consent_show(options: argparse.Namespace, console: Console, signals: Interr
 
 
 def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     signals.unwind()
     done = Ledger().revoke(options.id, options.reason)
@@ -198,7 +199,7 @@ def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> 
 def _unrevoked_portrait(path: str) -> Any:
     """The portrait, read; refused here, before any work, if its consent was taken back."""
     from ..media.image import read_portrait
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     portrait = read_portrait(path)
     Ledger().refuse_revoked(portrait.sha256, portrait.pixel_sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import BadInput, SonicError
-from ..provenance.consent import Ledger
+from ..provenance.ledger import Ledger
 from . import html
 from .compat import gr
 from .work import Updates

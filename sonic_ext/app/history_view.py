@@ -20,7 +20,7 @@ from .work import TabKey, Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host
-    from ..provenance.consent import Record
+    from ..provenance.ledger import Record
     from ..provenance.store import Store, Take
 
 LIMIT = 60
@@ -51,7 +51,7 @@ class Entry:
 
 def entries(store: Store, since: datetime | None) -> list[Entry]:
     """Takes in the store, newest first; with `since` (UTC), those made after it."""
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     takes = [take for take in store.takes() if since is None or take.created >= since]
     exported = {record.take: record for record in Ledger().records() if record.exported_at} if takes else {}
@@ -170,7 +170,7 @@ class HistoryView:
         }
 
     def _entry(self, take_id: str) -> Entry:
-        from ..provenance.consent import Ledger
+        from ..provenance.ledger import Ledger
         from ..provenance.store import Store
 
         if not take_id:

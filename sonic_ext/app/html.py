@@ -16,7 +16,7 @@ from .console import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from ..pipeline import Preflight
-    from ..provenance.consent import Record
+    from ..provenance.ledger import Record
     from ..provenance.store import Take
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey

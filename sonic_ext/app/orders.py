@@ -202,7 +202,7 @@ def _source(body: schemas.AnimationRequest) -> str:
 
 def _refuse_early(consent: schemas.SonicConsent, portrait: Portrait) -> None:
     """Before minutes of work for a video that would never be let out."""
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     _require_meant(consent.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
     Ledger().refuse_revoked(portrait.sha256, portrait.pixel_sha256)

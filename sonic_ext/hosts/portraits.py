@@ -166,7 +166,7 @@ def read(source: bytes) -> Portrait:
 
 def known(portrait: Portrait) -> bool:
     """Whether the ledger knows the pixels as nobody's."""
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     return Ledger().is_synthetic(portrait.pixel_sha256)
 
@@ -179,7 +179,7 @@ def remember(rgb: np.ndarray, kind: str) -> None:
         kind: txt2img or img2img.
     """
     from ..media.image import pixel_digest
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     Ledger().remember_synthetic(pixel_digest(rgb), kind)
 

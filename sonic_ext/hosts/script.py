@@ -346,7 +346,7 @@ def remember(p: Any, processed: Any, values: Sequence[Any] = ()) -> None:
     sources = getattr(p, "init_images", None)
     if holds_a_picture(given):
         return
-    from ..provenance.consent import Ledger
+    from ..provenance.ledger import Ledger
 
     ledger = Ledger()
     if sources and not all(ledger.is_synthetic(_pixels(source)) for source in sources):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from .consent import Record
+    from .ledger import Record
     from .store import Take
 
 CERT_VARIABLE, KEY_VARIABLE = "SONIC_C2PA_CERT", "SONIC_C2PA_KEY"

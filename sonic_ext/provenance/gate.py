@@ -19,7 +19,8 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
-from .consent import Consent, Ledger, Record
+from .consent import Consent
+from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
 from .private import home_errors, private_folder, sha256_of
 from .store import Take

@@ -15,7 +15,7 @@ from ..errors import BadOutput, BadVideo, Tampered
 from ..media.video import VideoInfo, probe, read_luma
 from ..ports import Tick
 from . import c2pa
-from .consent import Ledger, Record
+from .ledger import Ledger, Record
 from .metadata import AIGC_KEY, COMMENT_KEY, AigcLabel, read_aigc, read_source_type
 from .private import sha256_of
 from .watermark import detect

@@ -1,0 +1,561 @@
+"""The ledger that remembers consents, exports and revocations: one folder in the private home:
+
+    consent/ledger.sqlite3   append-only rows in a hash chain (SQLite, WAL)
+    consent/head.json        how many rows there are and the hash of the last, sealed with the key
+    consent/key              32 secret bytes, 0600
+
+Every row carries HMAC-SHA-256(key, number, kind, body, hash of the row before), so an edited, removed,
+inserted or reordered row shows; the head shows rows cut off the end, and all three files must be there once
+the folder is. What this cannot show: whoever may read the key may forge, whoever deletes the whole folder
+starts afresh, and so does whoever puts back an older copy of all of it. Rows are committed before the head
+is sealed, so after a crash the head may lag behind rows that prove themselves; it is never ahead of them
+unless rows are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import json
+import logging
+import os
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, BadOutput, ConsentRevoked, Tampered
+from .consent import Basis, Consent, parsed_date
+from .private import build_folder, home_errors, new_file, private_home, replace_file
+
+if TYPE_CHECKING:
+    from .store import Take
+
+BUSY_SECONDS = 30.0
+"""How long to wait for another process that writes to the ledger."""
+
+_GENESIS = "0" * 64
+_SCHEMA = """
+CREATE TABLE events(
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END;
+CREATE TABLE synthetic(
+    pixel_hash TEXT PRIMARY KEY, source TEXT NOT NULL, time TEXT NOT NULL, mac TEXT NOT NULL);
+"""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One consent record, with what happened to it since."""
+
+    id: str
+    """16 hex digits."""
+    time: datetime
+    """When consent was given, UTC."""
+    face: Basis
+    voice: Basis
+    purpose: str
+    expires: date | None
+    contact: str
+    operator: str
+    subject: str
+    notice_version: str
+    take: str
+    """Id of the take, which is the watermark's payload in hex."""
+    engine: str
+    """Name and version of the engine."""
+    label: str
+    """Visible label: start, throughout or off."""
+    label_reason: str
+    """Why the label is off, else empty."""
+    portrait_sha256: str
+    portrait_pixel_sha256: str
+    portrait_synthetic: bool
+    """The portrait was known to be generated when consent was given."""
+    audio_sha256: str
+    video_sha256: str
+    """SHA-256 of the master that consent was given for; the exported file's is `output_sha256`."""
+    evidence_sha256: str
+    """SHA-256 of the evidence, "" where none was given."""
+    digest: str
+    """SHA-256 of the record as stored (it holds a random number, so it tells nothing by itself)."""
+    seq: int
+    """Number of the row in the ledger, from 1."""
+    prev_hash: str
+    hash: str
+    exported_at: datetime | None = None
+    """When a file was exported under this record; None: it never was."""
+    output_sha256: str = ""
+    """SHA-256 of the exported file."""
+    output_name: str = ""
+    """Name of the exported file, without its folder."""
+    revoked_at: datetime | None = None
+    """When exports of this portrait were stopped."""
+
+    @property
+    def state(self) -> str:
+        """`revoked`, `exported` or `not exported`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "exported" if self.exported_at is not None else "not exported"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, times in ISO 8601."""
+        return {name: _plain(value) for name, value in vars(self).items()} | {"state": self.state}
+
+    def text(self) -> str:
+        """One `name: value` line for each field that holds something."""
+        filled = {name: value for name, value in self.to_dict().items() if value not in ("", None)}
+        return "\n".join(f"{name}: {value}" for name, value in filled.items())
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """What a revocation stopped."""
+
+    time: datetime
+    """UTC."""
+    hashes: tuple[str, ...]
+    """File and pixel hashes of the portraits that will not be exported again."""
+    records: tuple[str, ...]
+    """Ids of the records of these portraits."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    seq: int
+    kind: str
+    body: str
+    prev: str
+    hash: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+
+@dataclass(frozen=True)
+class _Head:
+    count: int
+    hash: str
+
+
+class Ledger:
+    """The consent ledger. Safe to use from several threads and processes at once.
+
+    Args:
+        root: the private home; see `private_home`.
+
+    Raises (every method):
+        Tampered: rows, head or key do not fit together.
+        BadOutput: the file system or another process keeps the ledger from being used.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.home = private_home(root)
+        self.folder = self.home / "consent"
+        self._database = self.folder / "ledger.sqlite3"
+        self._head = self.folder / "head.json"
+        self._key = self.folder / "key"
+
+    def record(self, consent: Consent, take: Take) -> Record:
+        """Write that `consent` was given for `take`.
+
+        Raises:
+            ConsentExpired, ConsentRevoked: the consent does not hold.
+        """
+        consent.check()
+        evidence = consent.evidence_sha256()
+        with self._writing() as chain:
+            chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
+            synthetic = chain.is_synthetic(take.portrait_pixel_sha256)
+            row = chain.append("consent", _consent_body(consent, take, evidence, synthetic))
+        return _record(row, {}, {})
+
+    @contextlib.contextmanager
+    def exporting(self, record: Record, output_sha256: str, output_name: str) -> Iterator[None]:
+        """While the block moves the file into place, hold the ledger; then write that it was exported.
+
+        The row is written only if the block ends without an error, so a record says `exported` for files
+        that are there and no others. If writing fails the error comes out of the `with` statement.
+
+        Raises:
+            ConsentRevoked: the portrait was revoked since `record`.
+        """
+        with self._writing() as chain:
+            chain.refuse_revoked(record.portrait_sha256, record.portrait_pixel_sha256)
+            body = {"record": record.id, "sha256": output_sha256, "name": output_name, "time": _now()}
+            chain.append("export", body)
+            yield
+
+    def revoke(self, target: str, reason: str = "") -> Revocation:
+        """Stop exports of a portrait for good, as a new row.
+
+        Args:
+            target: id of a record (or its beginning), or SHA-256 of a portrait's file or pixels. A hash that
+                no record knows is accepted: it stops exports that have not happened yet.
+            reason: kept in the row.
+
+        Raises:
+            BadInput: neither a known record nor a hash.
+        """
+        with self._writing() as chain:
+            records = chain.records()
+            hashes = _revoked_hashes(records, target.strip().lower())
+            hit = tuple(r.id for r in records if hashes & {r.portrait_sha256, r.portrait_pixel_sha256})
+            time = _now()
+            chain.append("revoke", {"hashes": sorted(hashes), "reason": reason, "time": time})
+        return Revocation(datetime.fromisoformat(time), tuple(sorted(hashes)), hit)
+
+    def refuse_revoked(self, *hashes: str) -> None:
+        """Raise `ConsentRevoked` if exports of a portrait with one of these hashes were stopped."""
+        with self._reading() as chain:
+            chain.refuse_revoked(*hashes)
+
+    def records(self, take: str = "") -> tuple[Record, ...]:
+        """All records, oldest first; with `take`, those of that take."""
+        with self._reading() as chain:
+            return tuple(record for record in chain.records() if take in ("", record.take))
+
+    def show(self, record_id: str) -> Record:
+        """One record by its id or the beginning of it (4 digits at least), or by the id of its take.
+
+        Raises:
+            BadInput: no record, or several, begin so.
+        """
+        with self._reading() as chain:
+            found = _matching(chain.records(), record_id.strip().lower())
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise BadInput(f"There is no consent record {record_id}.", "List them with: sonic consent list")
+        raise BadInput(
+            f"{len(found)} consent records match {record_id}.",
+            f"Use one of {', '.join(record.id for record in found)}.",
+        )
+
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the chain, a sentence for each row; empty when it is whole."""
+        try:
+            with self._opened() as chain:
+                return tuple(chain.problems())
+        except Tampered as error:
+            return (error.message,)
+
+    def check(self) -> int:
+        """Walk the whole chain; returns how many rows it has.
+
+        Raises:
+            Tampered: names the first rows that do not fit.
+        """
+        with self._reading() as chain:
+            return chain.count()
+
+    def remember_synthetic(self, pixel_sha256: str, source: str) -> None:
+        """Remember a generated picture by its pixel hash, and what made it (`txt2img`, …)."""
+        with self._writing() as chain:
+            chain.remember_synthetic(pixel_sha256, source)
+
+    def is_synthetic(self, pixel_sha256: str) -> bool:
+        """Whether a picture with these pixels was remembered as generated."""
+        with self._reading() as chain:
+            return chain.is_synthetic(pixel_sha256)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[_Chain]:
+        """The whole chain, held against other processes; what is appended is committed and sealed."""
+        with self._reading() as chain:
+            yield chain
+            chain.commit()
+        self._seal()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[_Chain]:
+        """The chain, held against other processes, after it was checked; nothing is kept."""
+        with self._opened() as chain:
+            chain.require_whole()
+            yield chain
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[_Chain]:
+        with home_errors(self.home):
+            if not self.folder.is_dir():
+                build_folder(self.folder, _new_ledger)
+            key = self._secret()
+        with _database_errors(), contextlib.closing(_connect(self._database)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield _Chain(db, key, self._sealed_head(key))
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def _secret(self) -> bytes:
+        for path in (self._key, self._head, self._database):
+            if not path.is_file():
+                raise Tampered(f"The consent ledger is incomplete: {path} is missing.")
+        return self._key.read_bytes()
+
+    def _sealed_head(self, key: bytes) -> _Head | None:
+        """The head, or None where its seal does not fit; read while no other process may write it."""
+        with home_errors(self.home):
+            return _read_head(self._head.read_bytes(), key)
+
+    def _seal(self) -> None:
+        """Write the head for the rows that are committed; a head that lags is caught up with next time."""
+        try:
+            with self._opened() as chain:
+                replace_file(self._head, chain.sealed())
+        except (OSError, BadOutput) as error:
+            _log.warning("The head of the consent ledger was not sealed: %s", error)
+
+
+class _Chain:
+    """The rows inside one transaction."""
+
+    def __init__(self, db: sqlite3.Connection, key: bytes, head: _Head | None) -> None:
+        self._db = db
+        self._secret = key
+        self._head = head
+
+    def rows(self, kind: str = "") -> Iterator[_Row]:
+        query = "SELECT seq, kind, body, prev, hash FROM events WHERE ? IN ('', kind) ORDER BY seq"
+        found = self._db.execute(query, (kind,))
+        # Forged rows may hold bytes or numbers; as text they fail the hash like any other forgery.
+        return (_Row(seq, *map(str, texts)) for seq, *texts in found)
+
+    def last(self) -> tuple[int, str]:
+        row = self._db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return row or (0, _GENESIS)
+
+    def count(self) -> int:
+        return self.last()[0]
+
+    def problems(self) -> Iterator[str]:
+        """Walk rows against their hashes, and the rows against the head."""
+        if self._head is None:
+            yield "The head of the consent ledger was altered."
+        expected, prev, sealed = 1, _GENESIS, self._head == _Head(0, _GENESIS)
+        for row in self.rows():
+            yield from _missing(expected, row.seq)
+            after_gap = row.seq != expected
+            if row.hash != self._hash(row) or not (after_gap or row.prev == prev):
+                yield f"Row {row.seq} of the consent ledger was altered or moved."
+            expected, prev = row.seq + 1, row.hash
+            sealed = sealed or self._head == _Head(row.seq, row.hash)
+        if self._head is not None:
+            yield from _missing(expected, self._head.count + 1)
+            if not sealed and expected > self._head.count:
+                yield f"Row {self._head.count} of the consent ledger is not the one that was sealed."
+
+    def require_whole(self) -> None:
+        problems = list(self.problems())
+        if problems:
+            raise Tampered(" ".join(problems[:3]) + (" And more." if len(problems) > 3 else ""))
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> _Row:
+        count, prev = self.last()
+        text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        row = _Row(count + 1, kind, text, prev, "")
+        row = dataclasses.replace(row, hash=self._hash(row))
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", dataclasses.astuple(row))
+        return row
+
+    def commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def sealed(self) -> bytes:
+        count, last = self.last()
+        mac = _mac(self._secret, "head", str(count), last)
+        return json.dumps({"count": count, "hash": last, "mac": mac}).encode()
+
+    def records(self) -> tuple[Record, ...]:
+        exports = {row.values["record"]: row.values for row in self.rows("export")}
+        revoked = self._revoked()
+        return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
+
+    def refuse_revoked(self, *hashes: str) -> None:
+        revoked = self._revoked()
+        for value in hashes:
+            if value in revoked:
+                raise ConsentRevoked(
+                    f"The consent for this portrait was revoked on {revoked[value][:10]}.",
+                    "It cannot be exported; use another portrait.",
+                )
+
+    def remember_synthetic(self, pixel_sha256: str, source: str) -> None:
+        values = (_hex64(pixel_sha256), source, _now())
+        mac = _mac(self._secret, "synthetic", *values)
+        self._db.execute("INSERT OR REPLACE INTO synthetic VALUES (?, ?, ?, ?)", (*values, mac))
+
+    def is_synthetic(self, pixel_sha256: str) -> bool:
+        query = "SELECT pixel_hash, source, time, mac FROM synthetic WHERE pixel_hash = ?"
+        row = self._db.execute(query, (pixel_sha256,)).fetchone()
+        return row is not None and hmac.compare_digest(_mac(self._secret, "synthetic", *row[:3]), row[3])
+
+    def _revoked(self) -> dict[str, str]:
+        """Portrait hash → time of its first revocation."""
+        revoked: dict[str, str] = {}
+        for row in self.rows("revoke"):
+            for value in row.values["hashes"]:
+                revoked.setdefault(value, row.values["time"])
+        return revoked
+
+    def _hash(self, row: _Row) -> str:
+        return _mac(self._secret, "row", str(row.seq), row.kind, row.body, row.prev)
+
+
+def _new_ledger(folder: Path) -> None:
+    """An empty ledger: key, database, head for no rows."""
+    key = secrets.token_bytes(32)
+    new_file(folder / "key", key)
+    new_file(folder / "ledger.sqlite3", b"")
+    with _database_errors(), contextlib.closing(_connect(folder / "ledger.sqlite3")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(_SCHEMA)
+        new_file(folder / "head.json", _Chain(db, key, None).sealed())
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection to a database that must exist, with explicit transactions."""
+    address = f"{path.resolve().as_uri()}?mode=rw"
+    db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+_UNUSABLE = re.compile(r"locked|busy|read-?only|full|disk I/O|unable to open", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError) and _UNUSABLE.search(str(error)):
+            raise BadOutput(
+                f"The consent ledger cannot be used: {error}.",
+                "Make room or give yourself access to the private folder, then try again.",
+            ) from error
+        raise Tampered(f"The consent ledger cannot be read: {error}.") from error
+
+
+def _read_head(data: bytes, key: bytes) -> _Head | None:
+    try:
+        values = json.loads(data)
+        head = _Head(int(values["count"]), str(values["hash"]))
+        sealed = _mac(key, "head", str(head.count), head.hash)
+        return head if hmac.compare_digest(sealed, str(values["mac"])) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _missing(first: int, end: int) -> Iterator[str]:
+    """A sentence on the rows `first` to `end` - 1, or nothing when `end` <= `first`."""
+    if end - first == 1:
+        yield f"Row {first} of the consent ledger is missing."
+    elif end > first:
+        yield f"Rows {first} to {end - 1} of the consent ledger are missing."
+
+
+def _mac(key: bytes, *parts: str) -> str:
+    text = json.dumps(parts, ensure_ascii=True)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) -> dict[str, Any]:
+    return {
+        "id": secrets.token_hex(8),
+        "nonce": secrets.token_hex(16),
+        "time": _now(),
+        "face": str(consent.face),
+        "voice": str(consent.voice),
+        "purpose": consent.purpose,
+        "expires": consent.expires.isoformat() if consent.expires else None,
+        "contact": consent.contact,
+        "operator": consent.operator,
+        "subject": consent.subject,
+        "notice_version": consent.notice_version,
+        "take": take.id,
+        "engine": f"{take.engine} {take.engine_version}",
+        "label": take.settings.label,
+        "label_reason": take.settings.label_off_reason if take.settings.label == "off" else "",
+        "portrait_sha256": take.portrait_sha256,
+        "portrait_pixel_sha256": take.portrait_pixel_sha256,
+        "portrait_synthetic": synthetic,
+        "audio_sha256": take.audio_sha256,
+        "video_sha256": take.master_sha256,
+        "evidence_sha256": evidence,
+    }
+
+
+def _record(row: _Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
+    """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
+    values = row.values
+    del values["nonce"]
+    exported = exports.get(values["id"], {})
+    hashes = (values["portrait_sha256"], values["portrait_pixel_sha256"])
+    times = [revoked[value] for value in hashes if value in revoked]
+    return Record(
+        **values
+        | {
+            "time": datetime.fromisoformat(values["time"]),
+            "face": Basis(values["face"]),
+            "voice": Basis(values["voice"]),
+            "expires": parsed_date(values["expires"]),
+        },
+        digest=hashlib.sha256(row.body.encode()).hexdigest(),
+        seq=row.seq,
+        prev_hash=row.prev,
+        hash=row.hash,
+        exported_at=datetime.fromisoformat(exported["time"]) if exported else None,
+        output_sha256=exported.get("sha256", ""),
+        output_name=exported.get("name", ""),
+        revoked_at=datetime.fromisoformat(min(times)) if times else None,
+    )
+
+
+def _matching(records: tuple[Record, ...], text: str) -> tuple[Record, ...]:
+    if len(text) < 4:
+        return ()
+    return tuple(record for record in records if record.id.startswith(text) or record.take == text)
+
+
+def _revoked_hashes(records: tuple[Record, ...], target: str) -> set[str]:
+    """File and pixel hashes that a revocation of `target` covers."""
+    named = _matching(records, target)
+    known = [r for r in records if target in (r.portrait_sha256, r.portrait_pixel_sha256)]
+    hashes = {value for r in (*named, *known) for value in (r.portrait_sha256, r.portrait_pixel_sha256)}
+    if len({record.portrait_pixel_sha256 for record in named}) > 1:
+        raise BadInput(f"Several portraits match {target}.", "Give the whole id of one record.")
+    return hashes or {_hex64(target)}
+
+
+def _hex64(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise BadInput(
+            f"{value!r} is neither a known record nor the SHA-256 of a portrait.",
+            "List the records with: sonic consent list",
+        )
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return str(value) if isinstance(value, Enum) else value
