@@ -178,10 +178,11 @@ class Verification:
             "contradictions": list(self.contradictions),
         }
 
-    def text(self) -> str:
-        """The summary and a line of evidence for each answer."""
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Label and value of each piece of evidence; values may hold any text that the file holds."""
         aigc = self.labels.aigc
-        lines = (
+        return (
             ("Signature", self._signature_text()),
             ("Watermark", self.watermark.text),
             ("AIGC label", _aigc_text(aigc) if aigc else "none"),
@@ -190,7 +191,10 @@ class Verification:
             ("Consent record", self.home.text),
             ("SHA-256", self.sha256),
         )
-        return "\n".join([self.summary, *(f"  {name + ':':<16}{value}" for name, value in lines)])
+
+    def text(self) -> str:
+        """The summary and a line of evidence for each answer."""
+        return "\n".join([self.summary, *(f"  {name + ':':<16}{value}" for name, value in self.rows)])
 
     def _signature_text(self) -> str:
         signature = self.signature
