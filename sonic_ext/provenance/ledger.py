@@ -114,11 +114,6 @@ class Record:
         """Plain JSON values, times in ISO 8601."""
         return {name: _plain(value) for name, value in vars(self).items()} | {"state": self.state}
 
-    def text(self) -> str:
-        """One `name: value` line for each field that holds something."""
-        filled = {name: value for name, value in self.to_dict().items() if value not in ("", None)}
-        return "\n".join(f"{name}: {value}" for name, value in filled.items())
-
 
 @dataclass(frozen=True)
 class Revocation:
