@@ -1,6 +1,6 @@
 """A time-stamp authority (RFC 3161) of our own on the loopback, for tests: real tokens, no network.
 
-Only what C2PA needs: SHA-256, a certificate with the critical usage timeStamping, ECDSA or RSA over the signed
+Only what C2PA needs: SHA-256, a certificate with the critical usage timeStamping, ECDSA over the signed
 attributes (RFC 5652 §5.4). Its clock can be set.
 """
 

@@ -149,9 +149,9 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "Say where a video comes from and whether it was altered.",
-        "exit codes: 0 intact; 3 altered or contradictory; 5 no change shows, but the signature is gone or\n"
-        "there are no marks; 6 signed by somebody nobody here vouches for; 7 the certificate is not valid at\n"
-        "this time; 2 not a video. --json says more under `verdict` and `hint`.",
+        "exit codes: 0 intact; 3 altered or contradictory; 5 no change shows, but the signature is gone\n"
+        "or there are no marks; 6 signed by somebody nobody here vouches for; 7 the certificate is not\n"
+        "valid at this time; 2 not a video. --json says more under `verdict` and `hint`.",
     )
     made.add_argument("file", metavar="FILE", help="a video")
 

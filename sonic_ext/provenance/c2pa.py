@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from .store import Take
 
 HASHES_VARIABLE = "SONIC_C2PA_HASHES"
-"""Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can tell
-that two videos were made of one portrait. They are salted by default."""
+"""Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can
+tell that two videos were made of one portrait. They are salted by default."""
 WATERMARK_LABEL = "local.sonic.watermark"
 WATERMARK_ALGORITHM = "local.sonic.watermark.1"
-"""Names our watermark; the reserved domain `local` collides with nobody's. It is not on C2PA's list of soft-binding
-algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.4 §9.3.2), as version 0.1 did."""
+"""Names our watermark; the reserved domain `local` collides with nobody's. It is not on C2PA's list of
+soft-binding algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.2 §9.3.2), as version 0.1 did."""
 CONSENT_LABEL = "local.sonic.consent"
 TAKE_LABEL = "local.sonic.take"
 DRAWN = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
@@ -67,7 +68,7 @@ _OTHER_TYPE = "application/octet-stream"
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
 _SIGNED, _STAMPED, _STAMP_TRUSTED = "claimSignature.validated", "timeStamp.validated", "timeStamp.trusted"
 _TIME = re.compile(r"signingCredential\.expired|claimSignature\.outsideValidity|timeStamp\..*")
-"""Codes (C2PA 2.4 §15.2.2) on clocks and the validity of certificates: they accuse no file."""
+"""Codes (C2PA 2.2 §15.2.2) on clocks and the validity of certificates: they accuse no file."""
 _CREDENTIAL = re.compile(r"signingCredential\..*|cawg\..*")
 """Codes on who signed. `expired` also stands for a certificate that has not begun."""
 _UNREAD = re.compile(r"algorithm\..*|general\.error")
@@ -91,8 +92,8 @@ class Signature:
     """What a file's C2PA manifest says, and whether it holds."""
 
     state: str
-    """valid, untimely (whole, but its certificate is not valid at the time that counts), altered (file or manifest
-    were changed), damaged (it cannot be read) or absent."""
+    """valid, untimely (whole, but its certificate is not valid at the time that counts), altered (file or
+    manifest were changed), damaged (it cannot be read) or absent."""
     trust: str = ""
     """own (this installation's certificate), trusted (under a root of a trust list) or unknown."""
     signer: str = ""
@@ -129,7 +130,7 @@ class Signature:
     def trust_text(self) -> str:
         """What the trust in the signer amounts to, as a clause."""
         return {
-            "own": "signed by this installation: untrusted elsewhere unless its root certificate is known there",
+            "own": "signed by this installation: untrusted elsewhere, unless its root is known there",
             "trusted": "signed under a root that is trusted here",
             "unknown": "signed by somebody nobody here vouches for",
         }.get(self.trust, "")
@@ -168,8 +169,8 @@ def sign(
                 raise
             _sign(sdk, source, target, take, manifest, dataclasses.replace(signer, stamps=""))
             return (
-                f"The video was signed without a time stamp, because {signer.stamps} gave none ({error}): its "
-                f"signature can be checked until the certificate ends. Check {STAMPS_VARIABLE}.",
+                f"The video was signed without a time stamp, because {signer.stamps} gave none ({error}): "
+                f"its signature counts until the certificate ends. Check {STAMPS_VARIABLE}.",
             )
     except (OSError, sdk.C2paError.Io) as error:
         raise BadOutput(
@@ -211,8 +212,8 @@ def read(path: Path, home: Path | None = None) -> Signature:
 def salted_sha256(nonce: str, sha256: str) -> str:
     """The hash that a manifest holds in the place of `sha256`: HMAC-SHA-256 with the record's random number.
 
-    Whoever has the record (`sonic consent show` tells its nonce) can prove by it what a video was made of; nobody
-    else can tell from two videos that they were made of one portrait.
+    Whoever has the record (`sonic consent show` tells its nonce) can prove by it what a video was made of;
+    nobody else can tell from two videos that they were made of one portrait.
 
     Args:
         nonce: `Record.nonce`, hex.
@@ -267,7 +268,7 @@ def _created(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _actions(take: Take, source_type: str) -> list[dict[str, Any]]:
-    """All that was done, in its order: `allActionsIncluded` says that there was nothing else (C2PA 2.4 §18.15)."""
+    """All that was done: `allActionsIncluded` says that there was nothing else (C2PA 2.2 §18.14.3)."""
     agent = {"name": f"{TOOL} ({take.engine} engine)", "version": take.engine_version}
     created = {
         "action": "c2pa.created",
@@ -276,7 +277,7 @@ def _actions(take: Take, source_type: str) -> list[dict[str, Any]]:
         "when": take.created.isoformat(timespec="seconds"),
         "parameters": {"ingredientIds": ["portrait", "speech"]},
     }
-    # A watermark that is no soft binding in C2PA's sense; 2.3 has the word for it, 2.4 ends `c2pa.watermarked`.
+    # A watermark that is no soft binding in C2PA's sense: 2.3 has the word, 2.4 ends `c2pa.watermarked`.
     watermarked = {"action": "c2pa.watermarked.unbound", "softwareAgent": agent}
     placed = {
         "action": "c2pa.placed",
@@ -323,7 +324,8 @@ def _made(take: Take, record: Record) -> dict[str, str]:
 
 
 def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
-    """Titles are neutral: file names may be names of people."""
+    """Titles are neutral: file names may be names of people. So is the id of the instance, which would else be
+    the one in a portrait's XMP: the same in all its videos."""
     for label, relationship, path in (
         ("portrait", "inputTo", take.portrait_file),
         ("speech", "inputTo", take.audio_file),
@@ -331,6 +333,7 @@ def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
     ):
         media_type = _MEDIA_TYPES.get(path.suffix.lower(), _OTHER_TYPE)
         described = {"title": label, "label": label, "relationship": relationship, "format": media_type}
+        described["instance_id"] = f"xmp.iid:{uuid.uuid4()}"
         with path.open("rb") as file:
             try:
                 builder.add_ingredient(described, media_type, file)
@@ -348,7 +351,7 @@ class _Report:
 
     def __init__(self, report: Mapping[str, Any], described: Mapping[str, Any]) -> None:
         name = report.get("active_manifest")
-        self.manifest = _mapping(_mapping(report.get("manifests")).get(name))
+        self.manifest = _mapping(_mapping(report.get("manifests")).get(_text(name)))
         self.assertions = {
             item["label"]: _mapping(item.get("data"))
             for item in map(_mapping, _list(self.manifest.get("assertions")))
@@ -461,7 +464,7 @@ def _notes(report: _Report, who: str, trust: Trust) -> Iterator[str]:
     if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.said):
         yield "It carries a time stamp that does not belong to this signature and is left out of account."
     if report.ingredients_failed and all(map(_CREDENTIAL.fullmatch, report.ingredients_failed)):
-        yield "A signature that portrait or speech brought along is by a certificate that does not count here now."
+        yield "A signature that portrait or speech brought along is by a certificate that is not valid now."
 
 
 def _watermark(assertions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

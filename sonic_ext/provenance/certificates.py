@@ -5,9 +5,9 @@
     signing/key.pem    the leaf's key, 0600
 
 $SONIC_C2PA_CERT and $SONIC_C2PA_KEY (PEM files: chain with the leaf first, and its key) take the place of the
-certificate made here. $SONIC_C2PA_ANCHORS names trust lists: PEM files, or folders of them, such as C2PA's own
-list, that of its time-stamp authorities, and roots of one's own. $SONIC_C2PA_TSA is the address of a time-stamp
-authority (RFC 3161) that is asked when a video is signed; there is none by default.
+certificate made here. $SONIC_C2PA_ANCHORS names trust lists: PEM files, or folders of them, such as C2PA's
+own list, that of its time-stamp authorities, and roots of one's own. $SONIC_C2PA_TSA is the address of a
+time-stamp authority (RFC 3161) that is asked when a video is signed; there is none by default.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STAMPS_VARIABLE = "SONIC_C2PA_TSA"
 YEARS = 10
 """How long the certificate made here lasts: without a time stamp a signature lasts no longer."""
 EARLIER = timedelta(days=1)
-"""How long before it was made that certificate begins, so that a clock set back does not make it one of the future."""
+"""How long before it was made that certificate begins: a clock set back makes it none of the future."""
 _LIST_NAMES = (".pem", ".crt", ".cer")
 
 
@@ -206,7 +206,7 @@ def _require_current(signer: Identity) -> None:
         datetime.now(timezone.utc),
     )
     renewed = "move the folder signing away; a new one is made" if signer.own else f"renew {CERT_VARIABLE}"
-    clock = f"This computer's clock says {now:%Y-%m-%d %H:%M} UTC: where that is wrong, set it; where it is right, "
+    clock = f"The clock says {now:%Y-%m-%d %H:%M} UTC: where that is wrong, set it; where it is right, "
     if ends < now:
         raise Refused(f"The signing certificate ended on {ends:%Y-%m-%d}.", f"{clock}{renewed}.")
     if now < begins:

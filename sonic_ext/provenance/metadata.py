@@ -121,8 +121,8 @@ def read_aigc(text: str) -> AigcLabel:
 def comment(take: Take) -> str:
     """Settings as infotext with the engine and seed that were used.
 
-    The reason for no label stays local, and so do places in the portrait that were given by hand: the same numbers
-    in two videos would tell that they show one portrait.
+    The reason for no label stays local, and so do places in the portrait that were given by hand: the same
+    numbers in two videos would tell that they show one portrait.
     """
     by_hand: dict[str, Any] = {"face_box": None, "mouth": None, "eyes": None}
     settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed, **by_hand)

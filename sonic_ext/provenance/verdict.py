@@ -37,8 +37,8 @@ class Verdict(str, Enum):
         "time problem",
         7,
         "warning",
-        "nothing was changed, but the signer's certificate is not valid at the time that counts: it has ended or "
-        "not begun, or a clock is wrong",
+        "nothing was changed, but the signer's certificate is not valid at the time that counts: it has "
+        "ended or not begun, or a clock is wrong",
     )
     INTACT = (
         "intact",

@@ -150,8 +150,8 @@ class Verification:
         """Sentences on marks that deny each other."""
         signature, mark, label = self.signature, self.watermark, self.labels.take
         named = signature.watermark if signature.holds else ""
-        # Who is known here is believed where 0.1 did not say whether the mark was readable. A stranger is not.
-        stranger = signature.trust == "unknown" and not self.home.same_file
+        # Version 0.1 did not say whether the mark was readable: only who is known here is believed.
+        stranger = signature.state == "valid" and signature.trust == "unknown" and not self.home.same_file
         findable = signature.readable or (signature.readable is None and stranger)
         exported_here = [record for record in self.home.records if record.output_sha256]
         source = self.labels.source_type
@@ -199,8 +199,8 @@ class Verification:
             ),
             (
                 self.home.outdated,
-                "This installation signed it, but its consent ledger does not know the record: the ledger is older "
-                "than the file, or another one.",
+                "This installation signed it, but its consent ledger does not know the record: the ledger is "
+                "older than the file, or another one.",
             ),
             (
                 signature.state == "untimely" and self.home.same_file,
@@ -219,35 +219,28 @@ class Verification:
     @property
     def summary(self) -> str:
         """One sentence."""
-        trust = self.signature.trust_text
+        unknown = self.signature.trust == "unknown"
+        said = f"Says that this tool made it, id {self.id}"
+        since = "exported here" if unknown and self.home.same_file else self.signature.trust_text
         return {
             Verdict.ALTERED: f"{self._named}, but altered: {self._alteration}.",
             Verdict.CONTRADICTION: f"The marks contradict each other: {' '.join(self.contradictions)}",
-            Verdict.TIME: f"Says that this tool made it, id {self.id}, unchanged since it was signed; but "
-            f"{self._untimely}.",
-            Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {trust}.",
-            Verdict.UNKNOWN_SIGNER: f"Says that this tool made it, id {self.id}, unchanged since it was {trust}.",
-            Verdict.PREVIEW: f"Says that it is a stamped preview by this tool{self._with_id}: not for release.",
+            Verdict.TIME: f"{said}, unchanged since it was signed; but {self._untimely}.",
+            Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {since}.",
+            Verdict.UNKNOWN_SIGNER: f"{said}, unchanged since it was {since}.",
+            Verdict.PREVIEW: f"Says that it is a stamped preview by this tool{self._with_id}.",
             Verdict.METADATA_LOST: f"Marked by this tool, id {self.watermark.id}, metadata lost.",
-            Verdict.LABELS_ONLY: f"Labelled as made by this tool{self._with_id}, but signature and watermark do not "
-            "show it.",
+            Verdict.LABELS_ONLY: f"Labelled as made by this tool{self._with_id}; nothing else shows it.",
             Verdict.UNMARKED: self._unmarked,
         }[self.verdict]
 
     @property
     def hint(self) -> str:
         """One sentence on what to do about it, or ""."""
-        stamp = self.signature.time_stamp
-        if self.verdict == Verdict.TIME and stamp and not stamp.trusted:
-            return (
-                f"Its time stamp would settle it: name the root of the authority {stamp.authority} in "
-                f"{ANCHORS_VARIABLE}."
-            )
         return {
-            Verdict.TIME: "Set this computer's clock where it is wrong; where it is right, ask whoever published "
-            "the video for a file with a time stamp.",
-            Verdict.UNKNOWN_SIGNER: "Ask whoever published it for the root certificate, and name that file in "
-            f"{ANCHORS_VARIABLE} if you trust them.",
+            Verdict.TIME: self._cure,
+            Verdict.UNKNOWN_SIGNER: "Ask whoever published it for their root certificate; where you trust "
+            f"them, name its file in {ANCHORS_VARIABLE}.",
             Verdict.CONTRADICTION: "Do not rely on what any of the marks says.",
             Verdict.ALTERED: "Ask whoever published it for the file as it was exported.",
         }.get(self.verdict, "")
@@ -302,9 +295,11 @@ class Verification:
             return "absent"
         if not signature.holds:
             return f"{signature.state} ({', '.join(signature.problems) or 'it does not fit the file'})"
-        state = "valid" if signature.state == "valid" else "whole, not valid at this time"
+        # Who stands above a certificate is not looked at while it is not valid.
+        known = signature.state == "valid" or signature.trust != "unknown"
+        said = f"{signature.state}, {signature.trust_text}" if known else signature.state
         times = f"; certificate from {_moment(signature.begins)} to {_moment(signature.ends)}"
-        return f"{state}, {signature.trust_text} ({signature.signer}{times if signature.ends else ''})"
+        return f"{said} ({signature.signer}{times if signature.ends else ''})"
 
     def _time_stamp_text(self) -> str:
         stamp = self.signature.time_stamp
@@ -339,6 +334,22 @@ class Verification:
         if signature.ends and clock > ends:
             return f"its certificate ended on {ends}, and this computer's clock says {clock}"
         return f"its certificate is not valid at the time of this computer's clock, {clock}"
+
+    @property
+    def _cure(self) -> str:
+        """What helps against a time problem."""
+        signature, stamp = self.signature, self.signature.time_stamp
+        if stamp and stamp.trusted:
+            return "Ask whoever published the video for a file that was signed with a valid certificate."
+        if stamp and _moment(signature.begins) <= _moment(stamp.time) <= _moment(signature.ends):
+            return (
+                f"Its time stamp would settle it: where you trust the authority {stamp.authority}, name the "
+                f"file of its root certificate in {ANCHORS_VARIABLE}."
+            )
+        return (
+            "Set this computer's clock where it is wrong; where it is right, ask whoever published the video "
+            "for a file with a time stamp."
+        )
 
     @property
     def _unmarked(self) -> str:
