@@ -25,6 +25,7 @@ class Certified:
     leaf: x509.Certificate
     issuers: tuple[x509.Certificate, ...]
     key: Any
+    root_key: Any
 
     @property
     def root_pem(self) -> str:
@@ -61,13 +62,24 @@ def certified(
     root_ends: datetime = NOW + 3650 * DAY,
     usage: ObjectIdentifier = ExtendedKeyUsageOID.EMAIL_PROTECTION,
     make: Callable[[], Any] = lambda: ec.generate_private_key(ec.SECP256R1()),
+    above: Certified | None = None,
+    serial: int | None = None,
 ) -> Certified:
-    """A root and a certificate under it as C2PA's profile asks for them (C2PA 2.x §14.5)."""
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), make()
-    above = f"{name} root"
-    root = _certificate(above, root_key, above, root_key, root_begins, root_ends, None)
-    leaf = _certificate(name, key, above, root_key, begins, ends, usage)
-    return Certified(leaf, (root,), key)
+    """A root and a certificate under it as C2PA's profile asks for them (C2PA 2.x §14.5).
+
+    Args:
+        above: has the root already.
+        serial: serial number of the certificate; a random one where None.
+    """
+    key, issuer = make(), f"{name} root"
+    if above:
+        root, root_key = above.issuers[-1], above.root_key
+        issuer = str(root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    else:
+        root_key = ec.generate_private_key(ec.SECP256R1())
+        root = _certificate(issuer, root_key, issuer, root_key, root_begins, root_ends, None)
+    leaf = _certificate(name, key, issuer, root_key, begins, ends, usage, serial)
+    return Certified(leaf, (root,), key, root_key)
 
 
 def time_stamping(name: str = "Clock", **dates: Any) -> Certified:
@@ -87,6 +99,7 @@ def _certificate(
     begins: datetime,
     ends: datetime,
     usage: ObjectIdentifier | None,
+    serial: int | None = None,
 ) -> x509.Certificate:
     """`usage` None makes an authority."""
     authority, public = usage is None, key.public_key()
@@ -95,7 +108,7 @@ def _certificate(
         .subject_name(_name(subject))
         .issuer_name(_name(issuer))
         .public_key(public)
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(authority, None), critical=True)

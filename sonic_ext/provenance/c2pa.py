@@ -324,8 +324,8 @@ def _made(take: Take, record: Record) -> dict[str, str]:
 
 
 def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
-    """Titles are neutral: file names may be names of people. So is the id of the instance, which would else be
-    the one in a portrait's XMP: the same in all its videos."""
+    """Titles are neutral: file names may be names of people. So is the instance's id, which would else be the
+    one in a portrait's XMP: the same in all its videos."""
     for label, relationship, path in (
         ("portrait", "inputTo", take.portrait_file),
         ("speech", "inputTo", take.audio_file),

@@ -202,10 +202,6 @@ class Verification:
                 "This installation signed it, but its consent ledger does not know the record: the ledger is "
                 "older than the file, or another one.",
             ),
-            (
-                signature.state == "untimely" and self.home.same_file,
-                "Byte for byte it is the file that was exported here.",
-            ),
             (self.home.revoked, "Its consent was revoked."),
         )
         return (*(text for holds, text in rules if holds), *signature.notes)
@@ -222,10 +218,11 @@ class Verification:
         unknown = self.signature.trust == "unknown"
         said = f"Says that this tool made it, id {self.id}"
         since = "exported here" if unknown and self.home.same_file else self.signature.trust_text
+        signed = "exported here" if self.home.same_file else "signed"
         return {
             Verdict.ALTERED: f"{self._named}, but altered: {self._alteration}.",
             Verdict.CONTRADICTION: f"The marks contradict each other: {' '.join(self.contradictions)}",
-            Verdict.TIME: f"{said}, unchanged since it was signed; but {self._untimely}.",
+            Verdict.TIME: f"{said}, unchanged since it was {signed}; but {self._untimely}.",
             Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {since}.",
             Verdict.UNKNOWN_SIGNER: f"{said}, unchanged since it was {since}.",
             Verdict.PREVIEW: f"Says that it is a stamped preview by this tool{self._with_id}.",

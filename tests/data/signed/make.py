@@ -3,9 +3,9 @@
     faketime '2024-01-02 12:00:00' python tests/data/signed/make.py ended stamped stamped_late
     faketime '2120-01-02 12:00:00' python tests/data/signed/make.py not_begun
 
-(`faketime` is libfaketime's program.) The certificates last from the day before to 90 days later, so that the files
-are in their state for good. Beside each video lies the root of its signer, `clock.pem` is that of the time-stamp
-authority.
+(`faketime` is libfaketime's program.) The certificates last from the day before to 90 days later, so that the
+files are in their state for good. Beside each video lies the root of its signer; `clock.pem` is that of the
+time-stamp authority.
 """
 
 from __future__ import annotations
