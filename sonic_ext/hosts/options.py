@@ -144,7 +144,7 @@ def apply() -> None:
 
     An empty line leaves what the environment said when the WebUI was started.
     """
-    from ..provenance.c2pa import CERT_VARIABLE, KEY_VARIABLE
+    from ..provenance.certificates import CERT_VARIABLE, KEY_VARIABLE
     from ..provenance.store import RETENTION_VARIABLE
     from ..weights.find import MODELS_VARIABLE
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
+from .certificates import CERT_VARIABLE, Identity, identity
 from .consent import Consent
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
@@ -40,7 +41,7 @@ class Exported:
     signature: c2pa.Signature
     """As read back from the file before it was let out."""
     warnings: tuple[str, ...]
-    """Sentences about the consent."""
+    """Sentences about the consent, and about a time stamp that was asked for and not to be had."""
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -77,6 +78,7 @@ def export(
         ConsentExpired, ConsentRevoked: the consent does not hold.
         Tampered: the consent ledger was altered.
         BadOutput: `output` exists or cannot be written to.
+        BadSetting: the time-stamp authority has no address of the web.
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
     """
@@ -85,14 +87,15 @@ def export(
     consent.check()
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
     take.require_unaltered()
-    signer = c2pa.identity(ledger.home)
+    signer = identity(ledger.home)
     record = ledger.record(consent, take)
     with _scratch(take.folder) as folder:
-        signed = _marked_and_signed(take, record, folder, signer)
+        signed, left_out = _marked_and_signed(take, record, folder, signer)
         signature = _proven(signed, take, ledger.home)
         digest = sha256_of(signed)
         _let_out(signed, path, overwrite, ledger, record, digest)
-    return Exported(path, ledger.show(record.id), digest, signature, consent.warnings())
+    warnings = (*consent.warnings(), *left_out)
+    return Exported(path, ledger.show(record.id), digest, signature, warnings)
 
 
 @contextlib.contextmanager
@@ -107,16 +110,18 @@ def _scratch(take_folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _marked_and_signed(take: Take, record: Record, folder: Path, signer: c2pa.Identity) -> Path:
-    """Tags, then XMP, then the signature over both."""
+def _marked_and_signed(
+    take: Take, record: Record, folder: Path, signer: Identity
+) -> tuple[Path, tuple[str, ...]]:
+    """Tags, then XMP, then the signature over both; and sentences on what the signature lacks."""
     marked, signed = folder / "marked.mp4", folder / "signed.mp4"
     source_type = digital_source_type(take, record.portrait_synthetic)
     remux(take.master, marked, tags(take))
     with home_errors(folder):
         append_xmp(marked, take, source_type)
-        c2pa.sign(marked, signed, take, record, source_type, signer)
+        left_out = c2pa.sign(marked, signed, take, record, source_type, signer)
         marked.unlink()
-    return signed
+    return signed, left_out
 
 
 def _proven(signed: Path, take: Take, home: Path) -> c2pa.Signature:
@@ -126,7 +131,7 @@ def _proven(signed: Path, take: Take, home: Path) -> c2pa.Signature:
         found = ", ".join(signature.problems) or signature.state
         raise Refused(
             f"The signature on the video does not hold ({found}).",
-            f"Where {c2pa.CERT_VARIABLE} is set, check that its certificate suits C2PA.",
+            f"Where {CERT_VARIABLE} is set, check that its certificate suits C2PA.",
         )
     return signature
 
