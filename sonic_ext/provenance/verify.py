@@ -33,7 +33,7 @@ SPEEDS = (1.0, 240.0)
 """Frames a second that are believed; a file that says less would have one frame searched for hours."""
 
 SEARCH_SECONDS = 300.0
-"""Processor time that the search for the watermark may take; two minutes of 4K need a third of it."""
+"""Processor time that the search for the watermark may take: enough for a minute of 4K without one."""
 
 SECONDS, LEAST_SPEED = 600.0, 10e6
 """Seconds by the clock that a verification may take, and bytes of the file for each more: for slow machines, as a
