@@ -277,7 +277,9 @@ class Settings:
         known = {field.name: field for field in dataclasses.fields(self)}
         for name in values:
             if name not in known:
-                raise BadSetting(f"There is no setting {_quoted(name)}.", f"Known settings: {', '.join(known)}.")
+                raise BadSetting(
+                    f"There is no setting {_quoted(name)}.", f"Known settings: {', '.join(known)}."
+                )
         parsed = {name: _parsed(known[name], value) for name, value in values.items()}
         return dataclasses.replace(self, **parsed)
 

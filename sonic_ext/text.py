@@ -1,4 +1,4 @@
-"""Text of strangers, made fit to be shown: what would steer a terminal, forge a line or hide is written out."""
+"""Text of strangers, made fit to be shown: what steers a terminal, forges a line or hides is written out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 SHOWN = 4000
 """Characters of one line that are shown."""
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's general categories of what is never drawn: controls (line ends and escape codes among them), formats
-(turns of direction, widths of zero), halves of characters, line and paragraph separators."""
+"""Unicode's general categories of what is never drawn: controls (line ends, escape codes), formats (turns of
+direction, widths of zero), halves of characters, line and paragraph separators."""
 
 
 def visible(text: str, limit: int = SHOWN) -> str:

@@ -30,7 +30,7 @@ def style() -> str:
 
 
 def escape(text: str) -> str:
-    """The text as it may stand in an element or an attribute: neither markup nor anything that is not seen."""
+    """The text as it may stand in an element or an attribute: neither markup nor anything unseen."""
     return without_markup(visible(text))
 
 

@@ -10,17 +10,17 @@ from typing import BinaryIO
 from ..errors import BadVideo
 
 MAX_BOXES = 20_000
-"""Boxes in all. A reader of signatures compares each with each: so many take it seconds, ten times as many minutes.
-A video in fragments of two seconds reaches it after more than an hour."""
+"""Boxes in all. The reader of signatures compares each with each: so many take it seconds, ten times as many
+minutes. A video in fragments of two seconds has them after more than an hour."""
 MAX_INDEX = 64 << 20
-"""Bytes outside of pictures and sound, which readers take into memory. The index of ten hours needs half of it."""
+"""Bytes outside of pictures and sound, which readers take into memory. Ten hours need half of it."""
 MAX_DEPTH = 12
 """Boxes in boxes; readers give up no later."""
 
 _MEDIA = (b"mdat", b"free", b"skip", b"wide")
 """What is passed by piece by piece, or not looked into."""
 _CONTAINERS = frozenset(
-    b"moov trak edts mdia minf dinf stbl mvex moof traf mfra udta meta ilst sinf schi iprp ipco strk strd meco".split()
+    b"moov trak edts mdia minf dinf stbl mvex moof traf mfra udta meta ilst sinf schi iprp ipco strk".split()
 )
 _FULL = b"meta"
 """A container with four bytes of its own before what it contains, but not in QuickTime's files."""

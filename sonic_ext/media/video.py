@@ -397,8 +397,8 @@ def _picture_of(container: Any, path: Path) -> Any:
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
         raise BadVideo(
-            f"{path.name} has pictures of {width} × {height} pixels; the limit is {MAX_PIXELS // 10**6} megapixels.",
-            "Scale it down.",
+            f"{path.name} has pictures of {width} × {height} pixels.",
+            f"Scale them down: the limit is {MAX_PIXELS // 10**6} megapixels.",
         )
     return stream
 

@@ -1,9 +1,9 @@
-"""Work on strangers' bytes in a process of its own, which can be ended whatever the libraries in it are doing.
+"""Work on strangers' bytes in a process of its own, which can be ended whatever a library in it is doing.
 
     found = call(examine, {"path": "video.mp4"}, name="video.mp4", seconds=300, tick=tick)
 
-A reader that hangs, crashes or asks for all memory takes this process down and not the caller's. Request and answer are
-JSON: nothing that read foreign bytes is unpickled. The process ends with its caller, however that one ends.
+A reader that hangs, crashes or asks for all memory takes this process down and not the caller's. Request and
+answer are JSON: nothing that read foreign bytes is unpickled. It ends with its caller, however that ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import queue
 import signal
@@ -43,9 +44,12 @@ Work = Callable[..., dict[str, Any]]
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
 
-# Isolated from folder and environment: who checks a video among downloads must not run a module that lies there.
+# Isolated from folder and environment: beside the video may lie a module with a name that is imported here.
 _PYTHON = ("-I", "-c")
-_BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); import {__name__} as it; it.serve()"
+_BEGIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    f"from {__name__} import serve; serve()"
+)
 
 
 def call(
@@ -69,7 +73,7 @@ def call(
     end = time.monotonic() + seconds
     step = ("reading the marks", 0, 1)
     with _process() as process:
-        answers = _sent(process, work, given)
+        answers = _sent(process, work, given, seconds)
         while True:
             if time.monotonic() > end:
                 raise BadVideo(f"{name} could not be checked within {seconds:.0f} s.", _STOPPED)
@@ -90,12 +94,18 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     """A Python that is gone after the block."""
     if not sys.executable:
         raise Failed("This Python does not know its own program.", "Verify the video with: sonic verify")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        process = subprocess.Popen([sys.executable, *_PYTHON, _BEGIN], creationflags=hidden, **pipes)
+        process = subprocess.Popen(
+            [sys.executable, *_PYTHON, _BEGIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
     except OSError as error:
-        raise Failed(f"Python could not be started ({error.strerror or error}).", "Check its installation.") from error
+        raise Failed(
+            f"Python could not be started ({error.strerror or error}).", "Install it anew."
+        ) from error
     with process:
         try:
             yield process
@@ -106,12 +116,14 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
                 process.stdin.close()
 
 
-def _sent(process: subprocess.Popen[bytes], work: Work, given: Mapping[str, Any]) -> queue.Queue[dict[str, Any]]:
+def _sent(
+    process: subprocess.Popen[bytes], work: Work, given: Mapping[str, Any], seconds: float
+) -> queue.Queue[dict[str, Any]]:
     """Hand the work over; its answers."""
     assert process.stdin is not None
     package = str(Path(__file__).resolve().parents[2])
     known = [package, *(place for place in sys.path if place and place != package)]
-    request = {"module": work.__module__, "name": work.__name__, "given": dict(given)}
+    request = {"module": work.__module__, "name": work.__name__, "given": dict(given), "seconds": seconds}
     with contextlib.suppress(OSError):  # it died at once: what follows tells
         process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in (known, request)))
         process.stdin.flush()
@@ -151,7 +163,7 @@ def revived(kind: type[Made], values: Mapping[str, Any]) -> Made:
 def _typed(hint: Any, value: Any) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(option):
+        if isinstance(value, Mapping) and isinstance(option, type) and dataclasses.is_dataclass(option):
             return revived(option, value)
         if isinstance(value, list) and typing.get_origin(option) is tuple:
             return tuple(value)
@@ -166,7 +178,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the caller decides
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    _limit_memory()
+    _limit(request["seconds"])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -195,12 +207,15 @@ def _end_with_caller() -> None:
     os._exit(1)
 
 
-def _limit_memory() -> None:
+def _limit(seconds: float) -> None:
+    """Hold this process to its memory, and to its time where its caller is not there any more to do so."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for limit, wanted in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CORE, 0)):
+    time_of_all = math.ceil(seconds) * (os.cpu_count() or 1)
+    limits = ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CPU, time_of_all), (resource.RLIMIT_CORE, 0))
+    for limit, wanted in limits:
         _, hard = resource.getrlimit(limit)
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with contextlib.suppress(OSError, ValueError):  # macOS does not hold to every limit

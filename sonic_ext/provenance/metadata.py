@@ -56,7 +56,9 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>"""
-_XMP_SOURCE = re.compile(r"Iptc4xmpExt:DigitalSourceType\s{0,99}(?:>|=\s{0,99}[\"'])\s{0,99}([^<\"'\s]{1,999})")
+_XMP_SOURCE = re.compile(
+    r"Iptc4xmpExt:DigitalSourceType\s{0,99}(?:>|=\s{0,99}[\"'])\s{0,99}([^<\"'\s]{1,999})"
+)
 _AIGC_TEXT = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]*")
 _AIGC_FIELDS = (
     "Label",

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import BadOutput, BadVideo, Tampered
 from ..media.boxes import check_bounds
+from ..media.container import check_file
 from ..media.video import VideoInfo, probe, read_luma
 from ..ports import Tick
 from ..text import visible
@@ -36,8 +37,8 @@ SEARCH_SECONDS = 300.0
 """Processor time that the search for the watermark may take: enough for a minute of 4K without one."""
 
 SECONDS, LEAST_SPEED = 600.0, 10e6
-"""Seconds by the clock that a verification may take, and bytes of the file for each more: for slow machines, as a
-reader that does not come to an end can be stopped at any time."""
+"""Seconds by the clock that a verification may take, and bytes of the file for each one more. Enough for slow
+machines: it can be stopped at any time."""
 
 READABLE_SECONDS = 2.0
 """Shortest video in which the watermark is promised to be readable."""
@@ -388,7 +389,7 @@ def verify(
         tick: told of the search for the watermark; may stop it.
 
     Raises:
-        BadVideo: not a video, or it cannot be read, or not within the bounds of `isolated`, `boxes` and `bound`.
+        BadVideo: not a video, or it cannot be read, or not within the bounds of time, memory and boxes.
         MissingPart: c2pa-python is not installed.
     """
     path = Path(path)
@@ -421,9 +422,10 @@ def bound(path: Path) -> float:
 def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
     """`Marks` of a video as JSON values; what `verify` runs elsewhere."""
     video = Path(path)
-    info = probe(video)
+    check_file(video, BadVideo, "video")
     try:
-        check_bounds(video)
+        check_bounds(video)  # first: even ffmpeg takes its time over millions of boxes
+        info = probe(video)
         digest = sha256_of(video)
         source_type = read_source_type(video)
     except OSError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..errors import BadWeights
 
 MAX_HEADER = 25_000_000
-"""Bytes of a safetensors header. The library takes four times as many; real ones stay below five million, and each
-byte takes ten of memory."""
+"""Bytes of a safetensors header. The library takes four times as many; real ones stay below five million, and
+each byte takes ten of memory."""
 MAX_NUMBER, MAX_SIDES = 2**63 - 1, 64
 """Largest number and longest shape in a header: more fits neither the format nor PyTorch."""
 ITEM_BYTES = {
@@ -40,6 +40,10 @@ class Format(Enum):
     UNKNOWN = "unknown"
 
 
+_BROKEN_ZIP = (
+    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, MemoryError, struct.error),
+)
+"""What zipfile raises over damaged archives."""
 PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)
 
 
@@ -83,7 +87,7 @@ def _zip_format(path: Path) -> Format:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, MemoryError, struct.error):
+    except _BROKEN_ZIP:
         return Format.CUT_ZIP
     if "constants.pkl" in names:
         return Format.TORCHSCRIPT

@@ -8,14 +8,48 @@ from collections.abc import Sequence
 NUMBERS = (0, 1, 2, 7, 8, 9, 15, 16, 127, 128, 255, 256, 1024, 32767, 32768, 65535, 65536)
 NUMBERS += (2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 WORDS = (
-    *(b"", b"\0", b"\n", b"\r\n", b"\x1b[2J\x1b]0;x\x07", b"\xc2\x9b31m", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\xef\xbb\xbf"),
-    *(b"\xed\xa0\x80", b"\xff\xfe", b"\xf4\x90\x80\x80", b"%s%n", b"../../", b"<script>", b"</td>", b"&amp;", b"'\"", b"\\"),
-    *(b"NaN", b"Infinity", b"-1", b"1e999", b"9" * 400, b"[" * 2000, b"{" * 300, b'{"a":' * 300, b"\\ud800", b"\\u0000"),
+    *(
+        b"",
+        b"\0",
+        b"\n",
+        b"\r\n",
+        b"\x1b[2J\x1b]0;x\x07",
+        b"\xc2\x9b31m",
+        b"\xe2\x80\xae",
+        b"\xe2\x80\xa8",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b"\xed\xa0\x80",
+        b"\xff\xfe",
+        b"\xf4\x90\x80\x80",
+        b"%s%n",
+        b"../../",
+        b"<script>",
+        b"</td>",
+        b"&amp;",
+        b"'\"",
+        b"\\",
+    ),
+    *(
+        b"NaN",
+        b"Infinity",
+        b"-1",
+        b"1e999",
+        b"9" * 400,
+        b"[" * 2000,
+        b"{" * 300,
+        b'{"a":' * 300,
+        b"\\ud800",
+        b"\\u0000",
+    ),
     *(b"null", b"true", b"[]", b"{}", b'""', b"0x10", b"1_0", b" ", b",", b":", b"=", b";"),
 )
 
 
-def mutated(seeds: Sequence[bytes], words: Sequence[bytes], rng: random.Random, longest: int = 1 << 20) -> bytes:
+def mutated(
+    seeds: Sequence[bytes], words: Sequence[bytes], rng: random.Random, longest: int = 1 << 20
+) -> bytes:
     """A seed with one to eight changes."""
     data = bytearray(rng.choice(seeds))
     for _ in range(rng.choice((1, 1, 2, 3, 4, 8))):

@@ -1,12 +1,13 @@
-"""Throws hostile bytes at every parser of foreign bytes; no part of the tests, which only hold what was found.
+"""Throws hostile bytes at every parser of foreign bytes; no part of the tests, which hold what was found.
 
     PYTHONPATH=. python tests/fuzz/run.py --cases 1000000 --seed 1
     PYTHONPATH=. python tests/fuzz/run.py --only portrait sound --cases 20000
 
-A find is an error outside of the package's tree, a broken promise on a result, a crash, a case that takes more
-processor time or memory than its target allows, or one that does not come to an end. It goes to `--out` with its
-traceback, made as small as it will get; the same line of code is told once. Cases depend on seed, target and number
-alone: `--only TARGET --from N --cases 1` runs one again. Targets whose libraries are not installed are said and left out.
+A find is an error outside of the package's tree, a broken promise on a result, a crash, a case that takes
+more processor time or memory than its target allows, or one that does not come to an end. It goes to `--out`
+with its traceback, made as small as it will get; the same line of code is told once. Cases depend on seed,
+target and number alone: `--only TARGET --from N --cases 1` runs one again. Targets whose libraries are not
+installed are told and left out.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def work(name: str, seed: int, numbers: range, at: Any, said: Any) -> None:
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    target, folder = TARGETS[name], Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=_fast_folder()))
+    target = TARGETS[name]
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=_fast_folder()))
     os.environ["SONIC_HOME"] = str(folder / "home")
     try:
         seeds, counts, known = target.seeds(folder), Counter[str](), set[str]()
@@ -127,7 +129,7 @@ def _fast_folder() -> str | None:
 
 
 class Worker:
-    """Some cases of a target in a process; one that dies or hangs is begun again behind the case that did it."""
+    """Some cases of a target in a process; one that dies or hangs is begun again behind that case."""
 
     def __init__(self, target: Target, seed: int, numbers: range, out: Path, tally: Tally) -> None:
         self._target, self._seed, self._numbers = target, seed, numbers
@@ -161,7 +163,9 @@ class Worker:
             raise SystemExit(f"{self._target.name} cannot begin")
         self._tally.finds[name] += 1
         print(f"  {self._target.name} case {number}: {name}", flush=True)
-        (self._out / f"{self._target.name}-{name.replace(' ', '-')}-{number}.txt").write_text(f"case {number}\n")
+        (self._out / f"{self._target.name}-{name.replace(' ', '-')}-{number}.txt").write_text(
+            f"case {number}\n"
+        )
         self._numbers = self._numbers[self._numbers.index(number) + 1 :]
         if not self._numbers:
             return True
@@ -223,7 +227,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--cases", type=int, default=20_000, help="over all targets; default: %(default)s")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--from", dest="first", type=int, default=0, metavar="N", help="number of the first case")
+    parser.add_argument(
+        "--from", dest="first", type=int, default=0, metavar="N", help="number of the first case"
+    )
     parser.add_argument("--only", nargs="+", choices=TARGETS, default=[], metavar="TARGET")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("fuzz-finds"))

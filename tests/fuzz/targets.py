@@ -1,7 +1,7 @@
-"""One target for each parser of foreign bytes: good files to start from, and a call that may raise `SonicError` alone.
+"""A target for each parser of foreign bytes: good files to start from, a call that raises `SonicError` alone.
 
-A target also checks what must hold of a result: that it can be written as UTF-8, that what is shown of it is one line
-each and hides nothing.
+It also checks what must hold of a result: that it can be written as UTF-8, that what is shown of it is
+one line each and hides nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import shutil
 import sqlite3
 import struct
 import unicodedata
-import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -98,7 +97,9 @@ def box(kind: bytes, *inside: bytes) -> bytes:
 
 def _box_seeds(folder: Path) -> list[bytes]:
     hdlr = box(b"hdlr", bytes(25))
-    track = box(b"trak", box(b"tkhd", bytes(84)), box(b"mdia", box(b"minf", box(b"stbl", box(b"stts", bytes(8))))))
+    track = box(
+        b"trak", box(b"tkhd", bytes(84)), box(b"mdia", box(b"minf", box(b"stbl", box(b"stts", bytes(8)))))
+    )
     udta = box(b"udta", box(b"meta", bytes(4), hdlr, box(b"ilst", box(b"data", b"text"))))
     plain = box(b"ftyp", b"isommp42") + box(b"moov", box(b"mvhd", bytes(100)), track, track, udta)
     long = struct.pack(">I4sQ", 1, b"mdat", 16 + 64) + bytes(64)
@@ -230,7 +231,11 @@ def _ledger_seeds(folder: Path) -> list[bytes]:
         rows = db.execute("SELECT seq, kind, body, prev, hash FROM events").fetchall()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     head = (home / "consent" / "head.json").read_bytes()
-    cells = [json.dumps([row[0], name, value]).encode() for row in rows for name, value in zip(_CELLS, row, strict=True)]
+    cells = [
+        json.dumps([row[0], name, value]).encode()
+        for row in rows
+        for name, value in zip(_CELLS, row, strict=True)
+    ]
     return [b"head" + head, *(b"cell" + cell for cell in cells), *(b"body" + row[2].encode() for row in rows)]
 
 
@@ -270,7 +275,9 @@ def _change_cell(path: Path, data: bytes) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("DROP TRIGGER events_no_update")
         try:
-            db.execute(f"UPDATE events SET {name if name in _CELLS else 'body'} = ? WHERE seq = ?", (value, seq))
+            db.execute(
+                f"UPDATE events SET {name if name in _CELLS else 'body'} = ? WHERE seq = ?", (value, seq)
+            )
             db.commit()
         except (sqlite3.Error, OverflowError, UnicodeError):
             db.execute("UPDATE events SET body = ? WHERE seq = 1", (data,))
@@ -283,7 +290,9 @@ def _append(ledger: Any, text: str) -> None:
         values = json.loads(text)
         if isinstance(values, dict):
             with ledger._writing() as chain:
-                chain.append("consent" if "nonce" in values else "export" if "record" in values else "revoke", values)
+                chain.append(
+                    "consent" if "nonce" in values else "export" if "record" in values else "revoke", values
+                )
     except (ValueError, RecursionError):
         pass
 
@@ -295,7 +304,10 @@ def _settings_seeds(folder: Path) -> list[bytes]:
     from sonic_ext.settings import Settings
 
     values = Settings(face_box=(1, 2, 3, 4), duration=2.5, label_off_reason="a film").to_dict()
-    return [json.dumps(values).encode(), *(json.dumps({name: value}).encode() for name, value in values.items())]
+    return [
+        json.dumps(values).encode(),
+        *(json.dumps({name: value}).encode() for name, value in values.items()),
+    ]
 
 
 def _settings(data: bytes, folder: Path) -> object:
@@ -316,7 +328,8 @@ def _infotext_seeds(folder: Path) -> list[bytes]:
 
     made = Settings(min_resolution=768, framing="crop", seed=5, duration=3, label_off_reason="a, b: c")
     return [
-        b"a face\nNegative prompt: none\nSteps: 20, Seed: 1, Sonic pictures: all, " + made.infotext().encode(),
+        b"a face\nNegative prompt: none\nSteps: 20, Seed: 1, Sonic pictures: all, "
+        + made.infotext().encode(),
         b"Sonic pictures: first, Sonic engine: preview, Sonic fps: 50",
     ]
 
@@ -333,7 +346,11 @@ def _infotext(data: bytes, folder: Path) -> object:
         except ValueError:
             parameters[name.strip()] = value
     readers = [one_click._reader(name) for name in one_click.MAIN]
-    return one_click._asked(parameters), one_click._pictures(parameters), [read(parameters) for read in readers]
+    return (
+        one_click._asked(parameters),
+        one_click._pictures(parameters),
+        [read(parameters) for read in readers],
+    )
 
 
 # Model files
@@ -445,7 +462,15 @@ def _sound_seeds(folder: Path) -> list[bytes]:
     from sounds import tone, write
 
     made = []
-    for ending, channels in ((".wav", 1), (".wav", 2), (".mp3", 1), (".m4a", 1), (".opus", 2), (".flac", 1), (".webm", 1)):
+    for ending, channels in (
+        (".wav", 1),
+        (".wav", 2),
+        (".mp3", 1),
+        (".m4a", 1),
+        (".opus", 2),
+        (".flac", 1),
+        (".webm", 1),
+    ):
         made.append(write(folder / f"seed{ending}", tone(0.2, channels=channels)).read_bytes())
     return made
 
@@ -530,27 +555,35 @@ def _signature(data: bytes, folder: Path) -> object:
 
 
 _KINDS = tuple(
-    b"ftyp moov trak mdia minf stbl stsd stts stsc stsz stco co64 udta meta ilst keys mdat free uuid moof".split()
+    b"ftyp moov trak mdia minf stbl stsd stts stsc stsz stco co64 udta meta ilst keys mdat free uuid".split()
 )
-_NAMES = (b"duration", b"face_box", b"label_text", b"fps", b"seed", b"engine", b"mouth", b"Sonic fps: ", b"Sonic engine: ")
-_XML = (b"Iptc4xmpExt:DigitalSourceType", b"<![CDATA[", b"]]>", b"<!--", b"&#x0;", b"='", uuid.uuid4().bytes)
+_NAMES = tuple(b"duration face_box label_text fps seed engine mouth settings warnings created".split())
+_XML = (b"Iptc4xmpExt:DigitalSourceType", b"<![CDATA[", b"]]>", b"<!--", b"&#x0;", b"='", b"\xbe\x7a\xcf\xcb")
+_TABLE = (b"dtype", b"shape", b"data_offsets", b"__metadata__")
+_STACK = (b"cposix\nsystem\n", b"\x8c", b"}q\x01", b"ctorch\nTensor\n", b".")
+_ROWS = (b"hashes", b"record", b"nonce", b"expires", b"2026-01-01")
+
+_CHUNKS = (b"IHDR", b"IDAT", b"acTL", b"iCCP", b"Exif\0\0", b"VP8X")
+_SOUNDS = (b"fmt ", b"data", b"LIST", b"OpusHead", b"fLaC", b"Xing")
+_LINES = (b"\nSignature: valid", b"</table>", b"\xe2\x80\x8d")
+_LABEL = (b"Label", b"ProduceID", b"ReservedCode1", b"sonic_ext")
 
 TARGETS = {
     target.name: target
     for target in (
         Target("boxes", _box_seeds, _boxes, 0.17, _KINDS),
         Target("xmp", _xmp_seeds, _xmp, 0.1, (*_KINDS, *_XML)),
-        Target("aigc", _aigc_seeds, _aigc, 0.16, (b"Label", b"ProduceID", b"ReservedCode1", b"sonic_ext")),
-        Target("comment", _comment_seeds, _comment, 0.1, (b"\nSignature: valid", b"</table>", b"\xe2\x80\x8d")),
+        Target("aigc", _aigc_seeds, _aigc, 0.16, _LABEL),
+        Target("comment", _comment_seeds, _comment, 0.1, _LINES),
         Target("take", _take_seeds, _take, 0.03, _NAMES),
-        Target("ledger", _ledger_seeds, _ledger, 0.012, (b"hashes", b"record", b"nonce", b"expires", b"2026-01-01")),
+        Target("ledger", _ledger_seeds, _ledger, 0.012, _ROWS),
         Target("settings", _settings_seeds, _settings, 0.13, _NAMES),
         Target("infotext", _infotext_seeds, _infotext, 0.1, _NAMES),
-        Target("weights", _safetensors_seeds, _safetensors, 0.1, (b"dtype", b"shape", b"data_offsets", b"__metadata__")),
-        Target("pickles", _pickle_seeds, _pickles, 0.03, (b"cposix\nsystem\n", b"\x8c", b"}q\x01", b"ctorch\nTensor\n", b".")),
-        Target("portrait", _portrait_seeds, _portrait, 0.03, (b"IHDR", b"IDAT", b"acTL", b"iCCP", b"Exif\0\0", b"VP8X")),
-        Target("sound", _sound_seeds, _sound, 0.0125, (b"fmt ", b"data", b"LIST", b"OpusHead", b"fLaC", b"Xing"), seconds=8),
+        Target("weights", _safetensors_seeds, _safetensors, 0.1, _TABLE),
+        Target("pickles", _pickle_seeds, _pickles, 0.03, _STACK),
+        Target("portrait", _portrait_seeds, _portrait, 0.03, _CHUNKS),
+        Target("sound", _sound_seeds, _sound, 0.0125, _SOUNDS, seconds=8),
         Target("video", _video_seeds, _video, 0.0125, _KINDS, seconds=8),
-        Target("signature", _signature_seeds, _signature, 0.0125, (*_KINDS, b"jumb", b"jumd", b"c2pa"), seconds=8),
+        Target("signature", _signature_seeds, _signature, 0.0125, (*_KINDS, b"jumb", b"c2pa"), seconds=8),
     )
 }
