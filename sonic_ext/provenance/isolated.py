@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 from .. import errors
 from ..errors import BadVideo, Failed, SonicError
 from ..ports import Tick
+from ..text import visible
 
 MEMORY = 4 << 30
 """Bytes that the process may ask for, where the system can hold it to that (Linux)."""
@@ -149,7 +150,8 @@ def _result(answer: dict[str, Any], name: str) -> dict[str, Any]:
         kind = getattr(errors, answer["error"])
         raise kind(answer["message"], answer["hint"])
     if "fault" in answer:
-        _log.error("the check of a video met an error that it does not know\n%s", answer["fault"])
+        trace = "\n".join(map(visible, answer["fault"].splitlines()))
+        _log.error("the check of a video met an error that it does not know\n%s", trace)
         raise Failed("Something went wrong inside.", "The log shows the details; please report them.")
     raise BadVideo(f"{name} could not be checked: its reader broke down.", _STOPPED)
 
