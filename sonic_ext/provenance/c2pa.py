@@ -463,8 +463,6 @@ def _notes(report: _Report, who: str, trust: Trust) -> Iterator[str]:
         yield f"The certificate is not fit to sign with ({', '.join(sorted(unfit))})."
     if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.said):
         yield "It carries a time stamp that does not belong to this signature and is left out of account."
-    if report.ingredients_failed and all(map(_CREDENTIAL.fullmatch, report.ingredients_failed)):
-        yield "A signature that portrait or speech brought along is by a certificate that is not valid now."
 
 
 def _watermark(assertions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

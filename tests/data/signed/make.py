@@ -30,14 +30,14 @@ from sonic_ext.provenance.store import Store  # noqa: E402
 from sonic_ext.settings import Settings  # noqa: E402
 
 FRAMES = 55
-LONG = {"begins": NOW - 900 * DAY, "ends": NOW + 36500 * DAY, "root_ends": NOW + 36500 * DAY}
-CLOCKS = {"ended": None, "not_begun": None, "stamped": timedelta(), "stamped_late": 200 * DAY}
-"""How late the time-stamp authority's clock is; None: there is none."""
+LATER = NOW + 36500 * DAY
+CLOCKS = {"stamped": timedelta(), "stamped_late": 200 * DAY}
+"""How late the time-stamp authority's clock is; the others have none."""
 
 
 def make(name: str, authority: TimeStampAuthority) -> None:
     """One video and the root of its signer."""
-    who, late = certified(name.replace("_", " ").title(), root_ends=NOW + 36500 * DAY), CLOCKS[name]
+    who, late = certified(name.replace("_", " ").title(), root_ends=LATER), CLOCKS.get(name)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         (Path(folder) / "chain.pem").write_text(who.chain_pem, encoding="ascii")
@@ -55,7 +55,7 @@ def make(name: str, authority: TimeStampAuthority) -> None:
 
 
 if __name__ == "__main__":
-    clock = time_stamping(**LONG)
+    clock = time_stamping(begins=NOW - 900 * DAY, ends=LATER, root_ends=LATER)
     with TimeStampAuthority(clock).serving() as served:
         for wanted in sys.argv[1:]:
             make(wanted, served)
