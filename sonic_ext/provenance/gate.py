@@ -19,7 +19,7 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
-from .certificates import CERT_VARIABLE, Identity, identity
+from .certificates import CERT_VARIABLE, Identity, Trust, identity
 from .consent import Consent
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
@@ -78,6 +78,7 @@ def export(
         ConsentExpired, ConsentRevoked: the consent does not hold.
         Tampered: the consent ledger was altered.
         BadOutput: `output` exists or cannot be written to.
+        BadInput: certificate, key or a trust list cannot be read.
         BadSetting: the time-stamp authority has no address of the web.
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
@@ -88,6 +89,7 @@ def export(
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
     take.require_unaltered()
     signer = identity(ledger.home)
+    Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded
     record = ledger.record(consent, take)
     with _scratch(take.folder) as folder:
         signed, left_out = _marked_and_signed(take, record, folder, signer)
