@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,6 +45,19 @@ def drawn_frames(count: int, side: int = SIDE) -> Iterator[np.ndarray]:
     texture = cv2.GaussianBlur(noise, (0, 0), 3)
     for index in range(count):
         yield np.roll(texture, index // 5, axis=1)
+
+
+def undrawn_take(number: int = 0, **changes: Any) -> Take:
+    """A take that was never drawn: the ledger reads its facts only."""
+    file, pixels, sound, video = (hashlib.sha256(f"{name}{number}".encode()).hexdigest() for name in "pxav")
+    folder, fitted = Path("nowhere"), Settings()
+    take = Take(
+        f"{number + 1:016x}", folder, folder, folder, "preview", "0.1.0", fitted, 7,
+        file, pixels, sound, video,
+        created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
+        framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
+    )  # fmt: skip
+    return replace(take, **changes)
 
 
 def record_clip(folder: Path, settings: Settings, count: int, take_id: str = TAKE_ID) -> None:
