@@ -16,6 +16,7 @@ from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.image import Portrait, from_array
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel
+from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.private import private_folder
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from sonic_ext.provenance.watermark import Watermark
@@ -53,9 +54,10 @@ def undrawn_take(number: int = 0, **changes: Any) -> Take:
     folder, fitted = Path("nowhere"), Settings()
     take = Take(
         f"{number + 1:016x}", folder, folder, folder, "preview", "0.1.0", fitted, 7,
-        file, pixels, sound, video,
+        file, pixels, sound, video, preview_sha256="",
         created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
         framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
+        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64),
     )  # fmt: skip
     return replace(take, **changes)
 
@@ -104,4 +106,5 @@ def adopt_clip(
         warnings=("One warning.",),
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+        mark=None,
     )

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
     home = folder / "home"
     record_clip(folder, Settings(), FRAMES)
     take = adopt_clip(Store(home), folder, frames=FRAMES)
-    return home, export(take, folder / "out.mp4", STATED, ledger=Ledger(home))
+    return home, export(take, folder / "out.mp4", STATED)
 
 
 @pytest.fixture

@@ -217,10 +217,12 @@ class Ledger:
 
         Raises:
             ConsentExpired, ConsentRevoked: the consent does not hold.
+            Tampered: the ledger is older than the take.
         """
         consent.check()
         evidence = consent.evidence_sha256()
         with self._writing() as chain:
+            chain.require_reached(take.ledger, f"take {take.id}")
             chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
             synthetic = chain.is_synthetic(take.portrait_pixel_sha256)
             row = chain.append("consent", _consent_body(consent, take, evidence, synthetic))
@@ -305,14 +307,6 @@ class Ledger:
         with self._reading() as chain:
             for head, witness in heads:
                 chain.require_reached(head, witness)
-
-    def knows(self, digest: str) -> bool:
-        """Whether a record with this `Record.digest` is in the ledger.
-
-        A file that was signed here names one; where the ledger does not know it, the ledger is older than the
-        file, or another one.
-        """
-        return any(record.digest == digest for record in self.records())
 
     def derived_key(self, purpose: str) -> bytes:
         """32 secret bytes for one purpose: HKDF-SHA-256 (RFC 5869) of the ledger's key, made at first use.
@@ -565,7 +559,10 @@ class _Chain:
     def is_synthetic(self, pixel_sha256: str) -> bool:
         query = "SELECT pixel_hash, source, time, mac FROM synthetic WHERE pixel_hash = ?"
         row = self._db.execute(query, (pixel_sha256,)).fetchone()
-        return row is not None and hmac.compare_digest(_mac(self.secret, "synthetic", *row[:3]), row[3])
+        if row is None:
+            return False
+        *values, mac = map(str, row)
+        return _mac(self.secret, "synthetic", *values) == mac
 
     def _revoked(self) -> dict[str, str]:
         """Portrait hash → time of its first revocation."""

@@ -49,6 +49,17 @@ def refuse_served(home: Path, served: Iterable[Path]) -> None:
             )
 
 
+def refuse_inside(path: Path, home: Path) -> None:
+    """Refuse a file to be written that would lie in the private home, by whatever name that is reached.
+
+    Raises:
+        BadOutput: it would.
+    """
+    above = (path.parent.resolve(), *path.parent.resolve().parents)
+    if home.is_dir() and any(folder.samefile(home) for folder in above if folder.is_dir()):
+        raise BadOutput(f"{path} lies in the private folder {home}.", "Choose a folder outside of it.")
+
+
 @contextlib.contextmanager
 def home_errors(home: Path) -> Iterator[None]:
     """Around every use of the private home, or of a folder in it.
