@@ -380,6 +380,25 @@ def test_take_that_is_not_there(sonic: Sonic, outputs: Path) -> None:
     _assert_refused(run, 2, "BadInput")
 
 
+def test_private_folder_is_no_place_for_a_video(sonic: Sonic, home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _assert_refused(sonic("export", "0123456789abcdef", "-o", home / "out.mp4", *CONSENT), 2, "BadOutput")
+    _assert_refused(_animate(sonic, home, *CONSENT), 2, "BadOutput")
+    assert _takes(home) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_home_that_others_may_read_is_refused_before_the_work(
+    sonic: Sonic, home: Path, outputs: Path
+) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o755)
+    run = _animate(sonic, outputs, *CONSENT)
+    _assert_refused(run, 2, "BadOutput")
+    assert f"chmod 700 {home}" in run.err
+    assert list(outputs.iterdir()) == []
+
+
 def test_refusal_at_the_gate_says_which_take_is_kept(
     sonic: Sonic, outputs: Path, home: Path, spoken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,8 +413,10 @@ def test_refusal_at_the_gate_says_which_take_is_kept(
         return take
 
     monkeypatch.setattr(pipeline, "animate", slow_animate)
+    monkeypatch.setenv("SONIC_RETENTION_DAYS", "30")
     run = _animate(sonic, outputs, *CONSENT, audio=spoken)
     _assert_refused(run, 2, "BadOutput")
+    assert "kept for 30 days" in run.err
     assert (outputs / "out.mp4").read_text() == "theirs"
     assert _takes(home) == [run.values["take"]]
     assert f"sonic export {run.values['take']}" in run.err

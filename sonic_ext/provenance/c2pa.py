@@ -247,15 +247,14 @@ def _signer(sdk: Any, signer: Identity) -> Iterator[Any]:
 
 
 def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
-    readable = getattr(take, "mark_readable", None)
-    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id}
+    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id, "readable": take.mark_read}
     return {
         "claim_generator_info": [{"name": TOOL, "version": take.engine_version}],
         "format": "video/mp4",
         "title": f"Talking head {take.id}",
         "assertions": [
             _created("c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}),
-            _created(WATERMARK_LABEL, watermark | ({} if readable is None else {"readable": readable})),
+            _created(WATERMARK_LABEL, watermark),
             _created(TAKE_LABEL, _made(take, record)),
             # Stated by the operator, not by this tool: gathered, not created.
             {"label": CONSENT_LABEL, "data": {"record_sha256": record.digest}},
