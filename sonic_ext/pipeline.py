@@ -24,21 +24,28 @@ import numpy as np
 from . import __version__, engines
 from .engines.detectors import detector
 from .engines.preview.speech import RATE, VisemeNet
-from .errors import Cancelled
+from .errors import Cancelled, Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.scene import Scene, compose, draw_preflight
-from .media.video import VideoWriter, remux
+from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import PreviewStamp, VisibleLabel
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
-from .provenance.watermark import Watermark
+from .provenance.watermark import Detection, Watermark, detect
 from .settings import Settings
 from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
 
 PathLike = str | os.PathLike[str]
+
+MARK_SECONDS = 10.0
+"""How much of a finished master is searched for its own watermark; the first 2.4 s are enough for most."""
+NOT_READABLE = (
+    "The invisible watermark cannot be read from this video, as happens under 2 seconds or in black "
+    "pictures: where signature and labels are lost, nothing tells what it is."
+)
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,12 @@ def animate(
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
         MissingPart: an engine or a part that is not installed.
         Cancelled: `progress` asked to stop; nothing is left behind.
+        Tampered: the consent ledger, which the take is sealed by, was altered.
     """
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
+    home.check()
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
     scene = compose(
@@ -154,6 +163,8 @@ def animate(
         _private_folder(home) as (take_id, folder),
     ):
         offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
+        mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
+        unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
             take_id,
             scene.portrait,
@@ -164,9 +175,10 @@ def animate(
             seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
-            warnings=_warnings(settings, scene, speech, *animation.warnings),
+            warnings=_warnings(settings, scene, speech, *animation.warnings, *unread),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
+            mark=mark,
         )
         animation.forget()
         return take
@@ -257,6 +269,28 @@ def _record(
         for path in (master, preview):
             _delay_sound(path, offset.correction)
     return offset
+
+
+def _own_mark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
+    """The watermark as it reads from the finished master; None where it cannot be read.
+
+    Raises:
+        Failed: another one is read.
+    """
+
+    def told(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for index, frame in enumerate(frames):
+            tick("reading the watermark", index, looked)
+            yield frame
+
+    looked = min(count, round(MARK_SECONDS * fps))
+    found = detect(told(read_luma(master, looked)), fps)
+    if found is not None and found.payload != payload:
+        raise Failed(
+            f"The finished video carries the watermark {found.payload:016x} instead of its own.",
+            "Make it again, from a portrait that is not a frame of a marked video.",
+        )
+    return found
 
 
 def _calibration(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,9 +16,10 @@ from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.image import Portrait, from_array
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel
+from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.private import private_folder
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
-from sonic_ext.provenance.watermark import Watermark
+from sonic_ext.provenance.watermark import Detection, Watermark
 from sonic_ext.settings import Settings
 
 TAKE_ID = "0123456789abcdef"
@@ -44,6 +48,20 @@ def drawn_frames(count: int, side: int = SIDE) -> Iterator[np.ndarray]:
         yield np.roll(texture, index // 5, axis=1)
 
 
+def undrawn_take(number: int = 0, **changes: Any) -> Take:
+    """A take that was never drawn: the ledger reads its facts only."""
+    file, pixels, sound, video = (hashlib.sha256(f"{name}{number}".encode()).hexdigest() for name in "pxav")
+    folder, fitted = Path("nowhere"), Settings()
+    take = Take(
+        f"{number + 1:016x}", folder, folder, folder, "preview", "0.1.0", fitted, 7,
+        file, pixels, sound, video, preview_sha256="",
+        created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
+        framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
+        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64),
+    )  # fmt: skip
+    return replace(take, **changes)
+
+
 def record_clip(folder: Path, settings: Settings, count: int, take_id: str = TAKE_ID) -> None:
     """Write a labelled, watermarked master and a stamped preview into `folder`."""
     label = VisibleLabel(settings, SIDE, SIDE, FPS)
@@ -69,6 +87,7 @@ def adopt_clip(
     settings: Settings | None = None,
     portrait: Portrait | None = None,
     frames: int = 58,
+    mark: Detection | None = None,
 ) -> Take:
     """A take in `store` of the files that `record_clip` wrote into `clip`."""
     folder = store.folder / take_id
@@ -88,4 +107,5 @@ def adopt_clip(
         warnings=("One warning.",),
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+        mark=mark,
     )

@@ -34,6 +34,7 @@ Page = Any
 ROOT = Path(__file__).parents[1]
 PORTRAIT = MEDIA / "portrait_01.jpg"
 OTHER_PORTRAIT = MEDIA / "portrait_02.jpg"
+SIGNED = ROOT / "tests" / "data" / "signed"
 LONG = 60_000
 """Milliseconds that a step may take on a slow and busy machine."""
 
@@ -228,12 +229,18 @@ def test_microphone(page: Page) -> None:
     assert _fact(page, "Length").endswith(" s")
 
 
+def _told(path: Path) -> dict[str, Any]:
+    """What a take.json says of its take."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["take"]
+    return values
+
+
 def test_the_gate_keeps_the_very_files_that_were_uploaded(page: Page, served: Served, speech: Path) -> None:
     before = set(served.takes())
     _give(page, PORTRAIT, speech)
     _make(page)
     (take,) = set(served.takes()) - before
-    told = json.loads((served.home / "takes" / take / "take.json").read_text(encoding="utf-8"))
+    told = _told(served.home / "takes" / take / "take.json")
     assert told["portrait_sha256"] == _sha256(PORTRAIT.read_bytes())
     assert told["audio_sha256"] == _sha256(speech.read_bytes())
     assert told["settings"]["min_resolution"] == 256
@@ -333,10 +340,10 @@ def test_two_windows_do_not_cross(browser: Any, served: Served, speech: Path) ->
         expect(two.locator("#sonic_outcome .sonic-good").first).to_be_visible()
         assert _area(one, "outcome").inner_text().strip() == ""
     made = [served.home / "takes" / take / "take.json" for take in set(served.takes()) - before]
-    hashes = {json.loads(path.read_text(encoding="utf-8"))["portrait_sha256"] for path in made}
+    hashes = {_told(path)["portrait_sha256"] for path in made}
     assert hashes == {_sha256(PORTRAIT.read_bytes()), _sha256(OTHER_PORTRAIT.read_bytes())}
     newest = max(served.exports(), key=lambda path: path.stat().st_mtime)
-    by_take = {path.parent.name[:6]: json.loads(path.read_text(encoding="utf-8")) for path in made}
+    by_take = {path.parent.name[:6]: _told(path) for path in made}
     exported = by_take[newest.stem.rsplit("-", 1)[1]]
     assert exported["portrait_sha256"] == _sha256(OTHER_PORTRAIT.read_bytes())
 
@@ -412,6 +419,14 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     expect(verdict).to_contain_text("Add a video.")
     page.set_input_files("#sonic_verify_file input[type=file]", altered)
     expect(verdict.locator(".sonic-error").first).to_contain_text("altered")
+
+    page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
+    expect(verdict).to_contain_text("Add a video.")
+    page.set_input_files("#sonic_verify_file input[type=file]", SIGNED / "stamped.mp4")
+    said = verdict.locator(".sonic-warning").first
+    expect(said).to_contain_text("its certificate ended on 2024-04-01")
+    expect(said).to_contain_text("name the file of its root certificate in SONIC_C2PA_ANCHORS")
+    expect(verdict.get_by_role("row", name="Time stamp")).to_contain_text("2024-01-02 12:00 UTC by Clock")
 
 
 def test_consent_tab(page: Page, served: Served, speech: Path) -> None:

@@ -43,7 +43,7 @@ class Served:
     def take(self) -> dict[str, Any]:
         """What the newest take in the private store says of itself."""
         found = sorted((self.home / "takes").glob("*/take.json"), key=lambda path: path.stat().st_mtime)
-        told: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))["take"]
         return told | {"folder": str(found[-1].parent)}
 
 

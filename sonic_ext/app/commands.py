@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ..provenance.ledger import Record
     from ..provenance.store import Take
 
-KEPT_DAYS = 7
-"""How long the private store keeps a take, see `Store.expire`."""
-
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     """Carry out a parsed command; returns the exit code. Errors are raised."""
@@ -212,6 +209,7 @@ def _let_out(
 ) -> int:
     """Through the gate; a take that does not pass stays in the private store, and its id is said."""
     from .. import pipeline
+    from ..provenance.store import retention_text
 
     try:
         if signals.asked:
@@ -223,7 +221,9 @@ def _let_out(
     except (SonicError, KeyboardInterrupt) as problem:
         error = problem if isinstance(problem, SonicError) else Cancelled()
         code = console.error(error, {"take": take.id})
-        console.note(f"The finished video is kept for {KEPT_DAYS} days: sonic export {take.id} -o OUT.mp4 …")
+        console.note(
+            f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …"
+        )
         return code
     console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), *exported_lines(take, exported))

@@ -18,7 +18,7 @@ from .console import bytes_text, duration_text
 if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.ledger import Record
-    from ..provenance.store import Take
+    from ..provenance.store import Take, Unusable
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
 
@@ -105,6 +105,11 @@ def take(made: Take, record: Record | None) -> str:
     )
     kept = (("Exported as", record.output_name), ("Record", record.id)) if record else ()
     return facts((*pairs, *kept)) + warnings(made.warnings)
+
+
+def unusable(listed: Iterable[Unusable]) -> str:
+    """A line for each take that cannot be loaded: when it was last changed, and why not."""
+    return warnings(f"{local_time(each.written)}: {each.error}" for each in listed)
 
 
 def verdict(found: Verification) -> str:

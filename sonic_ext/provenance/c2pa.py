@@ -247,15 +247,14 @@ def _signer(sdk: Any, signer: Identity) -> Iterator[Any]:
 
 
 def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
-    readable = getattr(take, "mark_readable", None)
-    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id}
+    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id, "readable": take.mark_read}
     return {
         "claim_generator_info": [{"name": TOOL, "version": take.engine_version}],
         "format": "video/mp4",
         "title": f"Talking head {take.id}",
         "assertions": [
             _created("c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}),
-            _created(WATERMARK_LABEL, watermark | ({} if readable is None else {"readable": readable})),
+            _created(WATERMARK_LABEL, watermark),
             _created(TAKE_LABEL, _made(take, record)),
             # Stated by the operator, not by this tool: gathered, not created.
             {"label": CONSENT_LABEL, "data": {"record_sha256": record.digest}},
@@ -463,8 +462,6 @@ def _notes(report: _Report, who: str, trust: Trust) -> Iterator[str]:
         yield f"The certificate is not fit to sign with ({', '.join(sorted(unfit))})."
     if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.said):
         yield "It carries a time stamp that does not belong to this signature and is left out of account."
-    if report.ingredients_failed and all(map(_CREDENTIAL.fullmatch, report.ingredients_failed)):
-        yield "A signature that portrait or speech brought along is by a certificate that is not valid now."
 
 
 def _watermark(assertions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

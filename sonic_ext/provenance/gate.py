@@ -1,8 +1,9 @@
 """The gate: the only way for a video out of the private store.
 
-Consent is checked, the ledger's chain walked and a record written; then the master gets its container tags,
-XMP and, last, its signature, all inside the private store. Only the finished file is copied beside its
-destination and moved there in one step, while the ledger is held, together with the row that says so.
+The take's seal and consent are checked, the ledger's chain walked and a record written; then a copy of the
+master gets its container tags, XMP and, last, its signature, all inside the private store. Only the finished
+file is copied beside its destination and moved there in one step, while the ledger is held, together with the
+row that says so.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
-from .certificates import CERT_VARIABLE, Identity, identity
+from .certificates import CERT_VARIABLE, Identity, Trust, identity
 from .consent import Consent
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
-from .private import home_errors, private_folder, sha256_of
-from .store import Take
+from .private import home_errors, private_folder, private_home, refuse_inside, sha256_of
+from .store import Store, Take
 
 BLOCK = 1 << 20
 
@@ -44,16 +45,21 @@ class Exported:
     """Sentences about the consent, and about a time stamp that was asked for and not to be had."""
 
 
-def check_output(output: str | os.PathLike[str], overwrite: bool = False) -> Path:
+def check_output(output: str | os.PathLike[str], overwrite: bool = False, home: Path | None = None) -> Path:
     """Refuse a place that an export could not be written to; for asking before minutes of work.
 
+    Args:
+        home: the private home; see `private.private_home`.
+
     Raises:
-        BadOutput: not an .mp4, exists already, its folder is missing or not writable.
+        BadOutput: not an .mp4, exists already, its folder is missing or not writable, or it lies in the
+            private home.
     """
     path = Path(output)
     if path.suffix.lower() != ".mp4":
         raise BadOutput(f"{path} does not end in .mp4.", "Give a name such as out.mp4.")
     check_target(path, overwrite)
+    refuse_inside(path, private_home(home))
     return path
 
 
@@ -62,7 +68,6 @@ def export(
     output: str | os.PathLike[str],
     consent: Consent,
     *,
-    ledger: Ledger | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Mark, sign and move the video of a take to `output`. All of it happens, or nothing is left there.
@@ -71,31 +76,50 @@ def export(
         take: from `pipeline.animate` or `Store.load`.
         output: the MP4 to make, in a folder that exists.
         consent: for the face and for the voice.
-        ledger: the user's own by default.
         overwrite: whether a file at `output` may be replaced.
 
     Raises:
         ConsentExpired, ConsentRevoked: the consent does not hold.
-        Tampered: the consent ledger was altered.
-        BadOutput: `output` exists or cannot be written to.
+        Tampered: the consent ledger was altered, or is older than a take in the store.
+        BadOutput: `output` exists, cannot be written to, or lies in the private home.
+        BadInput: certificate, key or a trust list cannot be read.
         BadSetting: the time-stamp authority has no address of the web.
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
     """
-    path = check_output(output, overwrite)
-    ledger = ledger or Ledger()
+    path = check_output(output, overwrite, take.home)
+    store = Store(take.home)
+    ledger = store.ledger
+    _require_sealed(take, path, store)
     consent.check()
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
-    take.require_unaltered()
+    store.check()
     signer = identity(ledger.home)
-    record = ledger.record(consent, take)
+    Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded
     with _scratch(take.folder) as folder:
-        signed, left_out = _marked_and_signed(take, record, folder, signer)
+        with home_errors(folder):
+            copy = take.copied(folder)
+        record = ledger.record(consent, take)
+        signed, left_out = _marked_and_signed(copy, record, folder, signer)
         signature = _proven(signed, take, ledger.home)
         digest = sha256_of(signed)
         _let_out(signed, path, overwrite, ledger, record, digest)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)
+
+
+def _require_sealed(take: Take, path: Path, store: Store) -> None:
+    """Refuse a take that is not what its seal says, and `path` where it is a file of the take.
+
+    Raises:
+        Refused: the take was changed after it was loaded; otherwise as `Store.load`.
+        BadOutput: `path` is another name for a file of the take.
+    """
+    if store.load(take.id) != take:
+        raise Refused(f"Take {take.id} is not the one that was sealed.", "Load it from the store again.")
+    for file in (take.master, take.preview, take.portrait_file, take.audio_file):
+        if path.exists() and file.exists() and path.samefile(file):
+            raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 
 
 @contextlib.contextmanager

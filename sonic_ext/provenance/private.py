@@ -1,7 +1,7 @@
 """The private home: where keys, the consent ledger and unexported videos lie, unread by others.
 
-Folders are 0700 and files 0600 where the system knows such modes; on Windows the user's profile has its own
-access list and the modes are without effect.
+Folders are 0700 and files 0600 where the system knows such modes, and a home that others may enter is not
+used; on Windows the user's profile has its own access list and the modes are without effect.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shlex
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -47,16 +49,51 @@ def refuse_served(home: Path, served: Iterable[Path]) -> None:
             )
 
 
+def refuse_inside(path: Path, home: Path) -> None:
+    """Refuse a file to be written that would lie in the private home, by whatever name that is reached.
+
+    Raises:
+        BadOutput: it would.
+    """
+    above = (path.parent.resolve(), *path.parent.resolve().parents)
+    if home.is_dir() and any(folder.samefile(home) for folder in above if folder.is_dir()):
+        raise BadOutput(f"{path} lies in the private folder {home}.", "Choose a folder outside of it.")
+
+
 @contextlib.contextmanager
 def home_errors(home: Path) -> Iterator[None]:
-    """Turn a failing file system below `home` into `BadOutput`."""
+    """Around every use of the private home, or of a folder in it.
+
+    Raises:
+        BadOutput: others may read it, or the file system keeps it from being used.
+    """
     try:
+        _refuse_open(home)
         yield
     except OSError as error:
         raise BadOutput(
             f"The private folder {home} cannot be used: {error.strerror or error}.",
             f"Make room or give yourself access, or set {HOME_VARIABLE} to another folder.",
         ) from error
+
+
+def _refuse_open(home: Path) -> None:
+    """Raise `BadOutput` for a folder that other users may enter, where modes tell."""
+    if os.name == "nt" or not home.is_dir():
+        return
+    found = home.stat()
+    if found.st_mode & 0o077:
+        raise BadOutput(
+            f"Other users of this computer may read the private folder {home} "
+            f"(mode {stat.S_IMODE(found.st_mode):o}).",
+            f"Close it: chmod 700 {shlex.quote(str(home))}. Where that has no effect, as on some network "
+            f"drives, set {HOME_VARIABLE} to a folder on another drive.",
+        )
+    if os.geteuid() not in (0, found.st_uid):
+        raise BadOutput(
+            f"The private folder {home} belongs to another user.",
+            f"Set {HOME_VARIABLE} to a folder of your own.",
+        )
 
 
 def private_folder(path: Path) -> Path:

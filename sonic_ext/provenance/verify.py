@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadOutput, BadVideo, Tampered
+from ..errors import BadVideo, SonicError
 from ..media.boxes import check_bounds
 from ..media.container import check_file
 from ..media.video import VideoInfo, probe, read_luma
@@ -473,17 +473,17 @@ def _too_short(seconds: float) -> str:
 
 def _ask(ledger: Ledger, found: Verification) -> Home:
     """Records for the video's id. Nothing is made where this computer has no ledger."""
+    signature = found.signature
+    signed_here = signature.holds and signature.trust == "own" and bool(signature.consent_sha256)
     if not found.id or not ledger.folder.is_dir():
-        return Home()
+        return Home(outdated=signed_here)
     try:
         records = ledger.records(take=found.id)
-    except (Tampered, BadOutput) as error:
+    except SonicError as error:  # altered, older than its copies, a newer version's, or out of reach
         return Home(problem=error.message)
-    consent = found.signature.consent_sha256
-    named = tuple(record for record in records if record.digest == consent)
+    named = tuple(record for record in records if record.digest == signature.consent_sha256)
     same = any(record.output_sha256 == found.sha256 for record in records)
-    signed_here = found.signature.holds and found.signature.trust == "own"
-    return Home(named or records, same, outdated=signed_here and bool(consent) and not named)
+    return Home(named or records, same, outdated=signed_here and not named)
 
 
 def _public(record: Record) -> dict[str, Any]:
