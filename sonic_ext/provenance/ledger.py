@@ -535,9 +535,10 @@ class _Chain:
         return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()
 
     def records(self) -> tuple[Record, ...]:
-        exports = {row.values["record"]: row.values for row in self.rows("export")}
         revoked = self._revoked()
-        return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
+        with _row_errors():
+            exports = {row.values["record"]: row.values for row in self.rows("export")}
+            return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
 
     def refuse_revoked(self, *hashes: str) -> None:
         revoked = self._revoked()
@@ -565,9 +566,10 @@ class _Chain:
     def _revoked(self) -> dict[str, str]:
         """Portrait hash → time of its first revocation."""
         revoked: dict[str, str] = {}
-        for row in self.rows("revoke"):
-            for value in row.values["hashes"]:
-                revoked.setdefault(value, row.values["time"])
+        with _row_errors():
+            for row in self.rows("revoke"):
+                for value in row.values["hashes"]:
+                    revoked.setdefault(value, datetime.fromisoformat(row.values["time"]).isoformat())
         return revoked
 
     def _hash(self, row: _Row) -> str:
@@ -658,6 +660,17 @@ def _database_errors() -> Iterator[None]:
                 "Make room or give yourself access to the private folder, then try again.",
             ) from error
         raise Tampered(f"The consent ledger cannot be read: {error}.") from error
+    except UnicodeError as error:  # in the names of tables
+        raise Tampered("The consent ledger cannot be read: its tables are damaged.") from error
+
+
+@contextlib.contextmanager
+def _row_errors() -> Iterator[None]:
+    """Turn what is no row of this version, although its hash fits, into `Tampered`."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise Tampered(f"A row of the consent ledger cannot be understood ({error}).") from error
 
 
 @contextlib.contextmanager
@@ -675,7 +688,7 @@ def _read_head(data: bytes, key: bytes) -> Head | None:
         head = Head(int(values["count"]), str(values["hash"]))
         sealed = _mac(key, "head", str(head.count), head.hash)
         return head if hmac.compare_digest(sealed, str(values["mac"])) else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 
