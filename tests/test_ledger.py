@@ -425,7 +425,7 @@ def test_a_row_that_vanishes_while_it_is_written_is_never_called_written(
 
 @pytest.fixture
 def older_home(tmp_path: Path) -> Path:
-    """A private home that version 0.1 wrote: consent, export, consent, revocation, a memory and a take."""
+    """A private home that version 0.1 wrote: two consents, an export, a revocation, a memory, a take."""
     home = tmp_path / "older"
     shutil.unpack_archive(Path(__file__).parent / "data" / "home_0_1.zip", home)
     home.chmod(0o700)
@@ -521,7 +521,7 @@ def test_a_deleted_folder_shows_until_the_copy_of_its_head_goes_too(filled: Ledg
     shutil.rmtree(filled.folder)
     with pytest.raises(Tampered, match="gone") as caught:
         filled.check()
-    assert "delete the copies" in caught.value.hint
+    assert "delete what tells of the newer one" in caught.value.hint
     assert not filled.folder.exists()
     (filled.home / "ledger-head.json").unlink()
     assert filled.check() == 0

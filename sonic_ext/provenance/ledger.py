@@ -77,8 +77,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(_MIGRATIONS)
 """Version of the database that this code writes."""
 _OLDER_HINT = (
-    "Put back the newest copy of the private folder's consent folder. Where there is none, delete the copies "
-    "of the head: revocations that only they knew of are then forgotten."
+    "Put back the newest copy of the private folder's consent folder. Where there is none, delete what tells "
+    "of the newer one: revocations that only it knew of are then forgotten."
 )
 _log = logging.getLogger(__name__)
 
@@ -504,7 +504,8 @@ class _Chain:
     def require_reached(self, head: Head, witness: str) -> None:
         if not self.reached(head):
             raise Tampered(
-                f"The consent ledger is older than {witness}: row {head.count} that was there is missing."
+                f"The consent ledger is older than {witness}: row {head.count} that was there is missing.",
+                _OLDER_HINT,
             )
 
     def require_written(self, written: _Chain) -> None:
