@@ -1,7 +1,8 @@
 """The one way through: check → prepare → engine → mark → encode; export passes the gate.
 
-Frames go from the engine through the label and the watermark straight into the encoder, one at a time:
-an unmarked video never exists as a file, and memory does not grow with length.
+Frames go from the engine through the label and the watermark straight into the encoder, one at a time, and
+the preview's through the stamp, too. The tags are in both files from the moment there are any: an unmarked
+video never exists as a file. Memory does not grow with length.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from .errors import Cancelled, Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
-from .media.scene import Scene, compose, draw_preflight
+from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
-from .provenance.labels import PreviewStamp, VisibleLabel
+from .provenance.labels import VisibleLabel, label_warnings
+from .provenance.metadata import Origin, digital_source_type, tags, xmp
+from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from .provenance.watermark import Detection, Watermark, detect
 from .settings import Settings
@@ -77,7 +80,7 @@ class Preflight:
     memory_needed: int
     """Forecast of the peak main memory in bytes."""
     device_memory_needed: int
-    """Forecast of the graphics card's peak memory in bytes; 0 where none is used."""
+    """Forecast of the graphics card's peak memory in bytes; 0 face_range none is used."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
     picture: np.ndarray
@@ -136,7 +139,7 @@ def animate(
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
-        place: the WebUI's VAE and memory, where there is a WebUI.
+        place: the WebUI's VAE and memory, face_range there is a WebUI.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -156,13 +159,15 @@ def animate(
     scene = compose(
         _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
     )
+    face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
         closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
         _private_folder(home) as (take_id, folder),
     ):
-        offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
+        origin = Origin(take_id, engine.name, __version__, settings, animation.seed)
+        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
@@ -175,7 +180,7 @@ def animate(
             seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
-            warnings=_warnings(settings, scene, speech, *animation.warnings, *unread),
+            warnings=_warnings(settings, scene, speech, face_range, *animation.warnings, *unread),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
             mark=mark,
@@ -200,6 +205,7 @@ def preflight(
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
     count = frame_count(speech.length, settings.fps)
+    face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
     return Preflight(
@@ -216,40 +222,46 @@ def preflight(
         seconds_needed=cost.seconds,
         memory_needed=cost.memory,
         device_memory_needed=cost.device_memory,
-        warnings=_warnings(settings, scene, speech, *cost.warnings),
+        warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
         picture=draw_preflight(picture, face, scene.crop),
     )
 
 
 def _record(
     folder: Path,
-    payload: int,
+    origin: Origin,
     scene: Scene,
     speech: Speech,
-    settings: Settings,
+    face_range: FaceRange,
     animation: Animation,
     count: int,
     tick: Ticker,
 ) -> Offset | None:
     """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
+    settings, payload = origin.settings, int(origin.id, 16)
     width, height, fps = scene.width, scene.height, settings.fps
-    label, mark = VisibleLabel(settings, width, height, fps), Watermark(payload, width, height, fps)
-    stamp = PreviewStamp(width, height)
+    label = VisibleLabel(settings, width, height, fps, face_range)
+    stamp = PreviewStamp(settings, scene.face, face_range, width, height, fps)
+    mark, small_mark = (
+        Watermark(payload, width, height, fps),
+        Watermark(payload, stamp.width, stamp.height, fps),
+    )
     sync = _calibration(scene, speech, settings, count, tick)
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
+    told = {master: tags(origin), preview: tags(origin, preview=True)}
+    # Whether the portrait is known as synthetic is asked at the export; until then it is not.
+    packet = xmp(origin, digital_source_type(origin, synthetic=False))
     with (
-        VideoWriter(master, width, height, fps, speech) as video,
-        VideoWriter(preview, stamp.width, stamp.height, fps, speech) as small,
+        VideoWriter(master, width, height, fps, speech, told[master], xmp=packet) as video,
+        VideoWriter(preview, stamp.width, stamp.height, fps, speech, told[preview], xmp=packet) as small,
     ):
 
         def write(frame: np.ndarray, index: int) -> None:
+            stamped = _marked(stamp.frame(frame, index), small_mark, index)
+            small.write(stamped)
+            tick.show(cv2.cvtColor(stamped, cv2.COLOR_YUV2RGB_I420))
             label.draw(frame, index)
-            stamped = stamp.frame(frame)
-            small.write(cv2.cvtColor(stamped, cv2.COLOR_RGB2YUV_I420))
-            tick.show(stamped)
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
-            mark.embed(planes[:height], index)
-            video.write(planes)
+            video.write(_marked(frame, mark, index))
 
         # One frame is marked and encoded while the next is drawn; never more than these two exist.
         with ThreadPoolExecutor(1, "encoder") as beside:
@@ -266,9 +278,18 @@ def _record(
                 written.result()
     offset = sync.offset() if sync else None
     if offset and offset.correction:
-        for path in (master, preview):
-            _delay_sound(path, offset.correction)
+        for path, metadata in told.items():
+            moved = path.with_name(f"moved-{path.name}")
+            remux(path, moved, metadata, sound_shift=offset.correction, xmp=packet)
+            moved.replace(path)
     return offset
+
+
+def _marked(rgb: np.ndarray, mark: Watermark, index: int) -> np.ndarray:
+    """A frame as it is encoded, planes Y, U, V below each other, with the watermark in it."""
+    planes: np.ndarray = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    mark.embed(planes[: rgb.shape[0]], index)
+    return planes
 
 
 def _own_mark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
@@ -303,12 +324,6 @@ def _calibration(
     return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
 
 
-def _delay_sound(path: Path, seconds: float) -> None:
-    moved = path.with_name(f"moved-{path.name}")
-    remux(path, moved, {}, sound_shift=seconds)
-    moved.replace(path)
-
-
 @contextmanager
 def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
     """A new folder in the store that goes away again unless the body succeeds."""
@@ -339,5 +354,8 @@ def _speech(audio: PathLike | Speech, tick: Tick) -> Speech:
     return audio if isinstance(audio, Speech) else read_speech(audio, tick)
 
 
-def _warnings(settings: Settings, scene: Scene, speech: Speech, *more: str) -> tuple[str, ...]:
-    return (*scene.warnings, *speech.warnings, *settings.warnings(), *more)
+def _warnings(
+    settings: Settings, scene: Scene, speech: Speech, face_range: FaceRange, *more: str
+) -> tuple[str, ...]:
+    label = label_warnings(settings, scene.width, scene.height, face_range)
+    return (*scene.warnings, *speech.warnings, *settings.warnings(), *label, *more)
