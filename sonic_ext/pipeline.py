@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,6 +33,7 @@ from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import PreviewStamp, VisibleLabel
+from .provenance.recovery import clear_up
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from .provenance.watermark import Detection, Watermark, detect
 from .settings import Settings
@@ -150,6 +151,7 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
+    clear_up(home.home)
     home.check()
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
@@ -160,7 +162,7 @@ def animate(
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
         closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
-        _private_folder(home) as (take_id, folder),
+        home.making() as (take_id, folder),
     ):
         offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
@@ -307,18 +309,6 @@ def _delay_sound(path: Path, seconds: float) -> None:
     moved = path.with_name(f"moved-{path.name}")
     remux(path, moved, {}, sound_shift=seconds)
     moved.replace(path)
-
-
-@contextmanager
-def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
-    """A new folder in the store that goes away again unless the body succeeds."""
-    store.expire()
-    take_id, folder = store.open_folder()
-    try:
-        yield take_id, folder
-    except BaseException:
-        store.discard(take_id)
-        raise
 
 
 def _face_in_portrait(scene: Scene) -> Face:
