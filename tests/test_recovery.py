@@ -403,7 +403,9 @@ def test_an_overwritten_file_comes_back_if_the_row_cannot_be_written(
 
 def test_the_same_command_again(interrupted: Interrupt, take: Take, outputs: Path) -> None:
     """What the killed one left at its place is not in the way."""
-    interrupted("_copy")
+    intent = interrupted("_copy")
+    intent.with_suffix(".reserved").write_bytes(b"")
+    (outputs / "x.mp4").write_bytes(b"")
     words = ["export", take.id, "-o", str(outputs / "x.mp4"), "--json"]
     assert main([*words, "--consent-face", "authorised", "--consent-voice", "synthetic"]) == 0
     assert names(outputs) == ["x.mp4"]

@@ -11,11 +11,12 @@ sys.path.append(str(Path(__file__).parent.parent))
 from animating import Animate
 from exporting import SCENARIOS
 from kills import kill
+from recording import FirstRow
 
 
 def main() -> int:
     """Returns 1 where anything was left or did not hold."""
-    made = {scenario.name: scenario for scenario in (*SCENARIOS, Animate)}
+    made = {scenario.name: scenario for scenario in (*SCENARIOS, FirstRow, Animate)}
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--kills", type=int, default=500, help="in all, shared by the scenarios (%(default)s)")
     asked.add_argument("--seed", type=int, default=1, help="the same draws the same instants (%(default)s)")
