@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,6 +35,7 @@ from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
+from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from .provenance.watermark import Detection, Watermark, detect
@@ -80,7 +81,7 @@ class Preflight:
     memory_needed: int
     """Forecast of the peak main memory in bytes."""
     device_memory_needed: int
-    """Forecast of the graphics card's peak memory in bytes; 0 face_range none is used."""
+    """Forecast of the graphics card's peak memory in bytes; 0 where none is used."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
     picture: np.ndarray
@@ -139,7 +140,7 @@ def animate(
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
-        place: the WebUI's VAE and memory, face_range there is a WebUI.
+        place: the WebUI's VAE and memory, where there is a WebUI.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -153,6 +154,7 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
+    clear_up(home.home)
     home.check()
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
@@ -164,7 +166,7 @@ def animate(
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
         closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
-        _private_folder(home) as (take_id, folder),
+        home.making() as (take_id, folder),
     ):
         origin = Origin(take_id, engine.name, __version__, settings, animation.seed)
         offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
@@ -322,18 +324,6 @@ def _calibration(
     measured = min(count, round(MEASURED_SECONDS * settings.fps))
     track = VisemeNet().read(speech.blocks(RATE), measured, settings.fps, tick)
     return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
-
-
-@contextmanager
-def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
-    """A new folder in the store that goes away again unless the body succeeds."""
-    store.expire()
-    take_id, folder = store.open_folder()
-    try:
-        yield take_id, folder
-    except BaseException:
-        store.discard(take_id)
-        raise
 
 
 def _face_in_portrait(scene: Scene) -> Face:

@@ -25,6 +25,7 @@ from sonic_ext.hosts.turn import Mirror
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,17 @@ def test_reforge_is_forge_with_other_modules(a1111: WebUI, monkeypatch: pytest.M
     for name in ("ldm_patched", "ldm_patched.modules", "ldm_patched.modules.model_management"):
         monkeypatch.setitem(sys.modules, name, SimpleNamespace())
     assert webui.host().name == "forge"
+
+
+def test_the_webuis_start_clears_up(a1111: WebUI) -> None:
+    """What a killed process had begun: nobody holds its lock."""
+    home = private_home()
+    home.mkdir(mode=0o700)
+    for kind in ("takes", "exports"):
+        (home / kind / ("0" * 15 + "1")).mkdir(parents=True)
+        (home / kind / ("0" * 15 + "1") / "half.mp4").write_bytes(b"")
+    webui.host()
+    assert [path.name for kind in ("takes", "exports") for path in (home / kind).iterdir()] == []
 
 
 def test_a_private_home_that_the_webui_serves_is_refused(

@@ -92,8 +92,10 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
 def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     ledger = Ledger()
     ledger.check()
     records = ledger.records()
@@ -104,8 +106,10 @@ def _consent_list(options: argparse.Namespace, console: Console, signals: Interr
 
 def _consent_show(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     record = Ledger().show(options.id)
     console.result(record.to_dict(), record.text())
     return 0
@@ -113,9 +117,11 @@ def _consent_show(options: argparse.Namespace, console: Console, signals: Interr
 
 def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
     done = Ledger().revoke(options.id, options.reason)
+    recover()  # afterwards: an interrupted export of this portrait is to be undone, not finished
     values = {"time": done.time.isoformat(), "hashes": list(done.hashes), "records": list(done.records)}
     text = f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}."
     console.result(values, text)
@@ -181,7 +187,9 @@ def _consent(options: argparse.Namespace) -> Consent:
 def _checked_output(options: argparse.Namespace) -> Path:
     """The place of the video, refused now if it could not be written to after minutes of work."""
     from ..provenance.gate import check_output
+    from ..provenance.recovery import recover
 
+    recover()  # an interrupted export to the same place is not in the way of its repetition
     return check_output(options.output, options.overwrite)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from ..errors import BadInput, MissingPart
 from ..jobs import Register
 from ..provenance.private import private_home, refuse_served
+from ..provenance.recovery import clear_up
 from .work import Jobs
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def serve(
         BadOutput: the outputs folder cannot be made.
     """
     refuse_served(private_home(), [host.outputs()])
+    clear_up()
     jobs, register = Jobs(), Register()
     with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
         app = page_app(host, jobs, register) if page else Guard(_api(host, register, "api"))

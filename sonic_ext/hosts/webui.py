@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import BadOutput, SonicError
 from ..ports import Place, Progress
 from ..provenance.private import private_home, refuse_served
+from ..provenance.recovery import clear_up
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken
@@ -111,7 +112,9 @@ def host() -> Host:
     Raises:
         BadSetting: the private home lies where the WebUI hands files out.
     """
-    return _made(held=False)
+    made = _made(held=False)
+    clear_up()
+    return made
 
 
 @cache

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BadOutput, ConsentRevoked, MissingPart, Tampered
 from .consent import Basis, Consent, parsed_date
-from .private import build_folder, home_errors, new_file, private_home, replace_file
+from .private import build_folder, home_errors, new_file, private_home, remove_parts, replace_file
 
 if TYPE_CHECKING:
     from .store import Take
@@ -431,6 +431,7 @@ class Ledger:
             with self._opened() as chain:
                 for path in (self._head, *self._copy_paths()):
                     with _said(path):
+                        remove_parts(path)
                         replace_file(path, chain.sealed())
         except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)

@@ -23,7 +23,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadAudio, BadInput, Refused, SonicError
 from ..settings import Settings
 from .ledger import Head, Ledger
+from .locks import held, sweep
 from .private import home_errors, private_folder, private_home, replace_file, sha256_of
 
 if TYPE_CHECKING:
@@ -204,17 +205,30 @@ class Store:
         self._key()
         self.ledger.require_reached((take.ledger, f"take {take.id}") for take in self.takes())
 
-    def open_folder(self) -> tuple[str, Path]:
-        """A new id (16 hex digits, never zero) and its empty folder."""
-        with home_errors(self.home):
-            private_folder(self.folder)
-            while True:
-                take_id = f"{secrets.randbits(64) or 1:016x}"
-                try:
+    @contextlib.contextmanager
+    def making(self) -> Iterator[tuple[str, Path]]:
+        """A new id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
+
+        The folder goes away if the block fails, and at the next `expire` if its process is killed.
+        """
+        with contextlib.ExitStack() as stack:
+            with home_errors(self.home):
+                private_folder(self.folder)
+                take_id = self._new_folder(stack)
+            try:
+                yield take_id, self.folder / take_id
+            except BaseException:
+                self.discard(take_id)
+                raise
+
+    def _new_folder(self, stack: contextlib.ExitStack) -> str:
+        """Lock the folder of a new id until `stack` ends, and make it."""
+        while True:
+            take_id = f"{secrets.randbits(64) or 1:016x}"
+            if stack.enter_context(held(self.folder / take_id)):
+                with contextlib.suppress(FileExistsError):
                     (self.folder / take_id).mkdir(mode=0o700)
-                except FileExistsError:
-                    continue
-                return take_id, self.folder / take_id
+                    return take_id
 
     def adopt(
         self,
@@ -334,19 +348,33 @@ class Store:
             if place.is_symlink() or not place.is_dir():
                 place.unlink()  # not ours, and what a link leads to is not touched
             else:
+                # First what makes it a take: where deleting stops halfway, the rest is an unfinished one.
+                (place / _TAKE_NAME).unlink(missing_ok=True)
                 shutil.rmtree(place)
 
     def expire(self, days: float | None = None) -> tuple[str, ...]:
-        """Delete takes, finished or not, that nothing was written to for `days`; returns their ids.
+        """Delete takes that nothing was written to for `days`, and unfinished ones whose process is gone.
 
-        None asks `retention`.
+        Args:
+            days: None asks `retention`.
+
+        Returns:
+            Their ids.
         """
         limit = time.time() - (retention() if days is None else days) * 86400
-        with home_errors(self.home):
-            old = tuple(folder.name for folder in self._folders() if _last_written(folder) < limit)
-        for take_id in old:
-            self.discard(take_id)
+        with home_errors(self.home), contextlib.ExitStack() as stack:
+            old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
+            for take_id in old:
+                self.discard(take_id)
+            sweep(self.folder)
         return old
+
+    def _is_over(self, folder: Path, limit: float, stack: contextlib.ExitStack) -> bool:
+        """Whether a take may go; an unfinished one is then locked until `stack` ends."""
+        if (folder / _TAKE_NAME).exists() or folder.is_symlink() or not folder.is_dir():
+            return _last_written(folder) < limit
+        # Asked again with the lock: its process may have finished it meanwhile.
+        return stack.enter_context(held(folder)) and not (folder / _TAKE_NAME).exists()
 
     def _folders(self) -> list[Path]:
         """What bears the name of a take; other files are not ours."""
