@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import webui_standin
+from patience import PATIENCE
 
 from sonic_ext.errors import BadOutput, Cancelled
 from sonic_ext.hosts.standalone import Standalone
@@ -67,11 +68,11 @@ def test_a_waiting_video_gets_its_turn(tmp_path: Path) -> None:
 
     def first(_: Progress) -> None:
         thread.start()
-        assert waiting.asked.wait(30)
+        assert waiting.asked.wait(PATIENCE)
         order.append("first")
 
     host.work(Silent(), first)
-    thread.join(30)
+    thread.join(PATIENCE)
     assert order == ["first", "second"]
 
 

@@ -46,7 +46,7 @@ def test_text_is_a_twentieth_of_the_short_side(width: int, height: int) -> None:
     assert all(line <= 0.1 * min(width, height) for line in lines)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=sides, height=sides, place=st.sampled_from(PLACES))
 def test_the_label_stays_inside_a_margin_of_its_corner(width: int, height: int, place: str) -> None:
     label = VisibleLabel(Settings(label_place=place), width, height, 25)
@@ -167,7 +167,7 @@ def test_fading_passes_through_the_middle() -> None:
     assert means[0] < means[1] < means[2] < 255
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ground=st.integers(0, 255), strength=st.floats(0.0, 1.0))
 def test_blending_is_what_alpha_says(ground: int, strength: float) -> None:
     patch = render_label(256, 256, Settings().label_text)
@@ -186,7 +186,7 @@ def test_one_line_where_there_is_room() -> None:
 # Previews
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(width=sides, height=sides)
 def test_previews_are_small_even_and_of_the_same_shape(width: int, height: int) -> None:
     small = preview_size(width, height)

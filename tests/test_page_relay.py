@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
 
@@ -18,7 +19,6 @@ from sonic_ext.app.relay import Relay
 from sonic_ext.app.work import TabKey
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
-WAIT = 10.0
 Told = dict[Any, Any]
 
 
@@ -33,7 +33,7 @@ class Slow:
         """One update for each word."""
         try:
             for word in words:
-                assert self.on.acquire(timeout=WAIT)
+                assert self.on.acquire(timeout=PATIENCE)
                 yield {"said": word}
         finally:
             self.ended.set()
@@ -64,7 +64,7 @@ def numbered(relay: Relay, updates: Told) -> tuple[Any, str]:
 def until_over(relay: Relay, tab: TabKey, known: str) -> Told:
     """Ask as a page does, until no more will come."""
     got: Told = {}
-    end = time.monotonic() + WAIT
+    end = time.monotonic() + PATIENCE
     while known and time.monotonic() < end:
         news = relay.ask(tab, known)
         got, known = {**got, **news}, news[relay.number]
@@ -134,7 +134,7 @@ def test_work_that_no_page_wants_is_stopped(slow: Slow, monkeypatch: pytest.Monk
     monkeypatch.setattr(relays, "ABANDONED", 0.0)
     time.sleep(0.01)
     slow.on.release()
-    assert slow.ended.wait(WAIT)
+    assert slow.ended.wait(PATIENCE)
 
 
 def test_two_streams_of_a_tab_are_told_apart(slow: Slow) -> None:
@@ -210,7 +210,7 @@ def test_no_thread_is_left() -> None:
     relay, tab = relay_of(handler), TabKey()
     for _ in range(20):
         list(streamed(relay, tab))
-    end = time.monotonic() + WAIT
+    end = time.monotonic() + PATIENCE
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.01)
     assert threading.active_count() <= before

@@ -45,7 +45,7 @@ class ConsentView:
         folded = [self.acting, self.asking]
         soon = compat.prompt()
         self.renew.click(self.refresh, None, self.shown_at_refresh, **soon)
-        self.chosen.input(self.show, self.chosen, [self.details, *folded], **soon)
+        compat.heard(self.chosen.input, self.show, [self.chosen], [self.details, *folded])
         self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, **soon)
         self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, **soon)
         self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh, **soon)
