@@ -1,9 +1,9 @@
 """Tests in a real browser: which may run again, and what is said of one that fails.
 
 Neither the browser nor gradio's page is ours, and on a busy machine one of them gives way now and then. So a
-test that drives a browser (it takes the fixture `browser`, which gives it the mark of that name) runs again when
-it fails, twice at most, and each time is told at the end. No other test may run again. What failed is said in a
-sentence; the whole traceback, the windows' pictures and text and the server's log go to files.
+test that drives a browser (it takes the fixture `browser`, which gives it the mark of that name) runs again
+when it fails, twice at most, and each time is told at the end. No other test may run again. What failed is
+said in a sentence; the whole traceback, the windows' pictures and text and the server's log go to files.
 
 `conftest.py` takes these hooks in.
 """
