@@ -27,7 +27,8 @@ from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
-from web import PATIENCE, Answer, Client, b64, fastapi, serving
+from patience import PATIENCE
+from web import Answer, Client, b64, fastapi, serving
 
 from sonic_ext.app.exporting import export_told
 from sonic_ext.app.ranged import part_of

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from patience import PATIENCE
 from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
@@ -535,7 +536,7 @@ class TestInterrupted:
                 break
         else:
             pytest.fail(f"stderr never said {when!r}: {seen}")
-        out, rest = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=PATIENCE)
         return process.returncode, out, seen + rest
 
 
@@ -608,7 +609,7 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
 
 def _process(*words: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=120
+        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=PATIENCE
     )
 
 

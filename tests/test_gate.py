@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from made_takes import FPS, SIDE, adopt_clip, record_clip, some_portrait
+from patience import PATIENCE
 
 from sonic_ext.errors import (
     BadOutput,
@@ -572,7 +573,7 @@ def test_two_processes_at_once(same_name: bool, take: Take, clip: Path, outputs:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
     assert [worker.exitcode for worker in workers] == [0, 0]
     said = {answers.get(), answers.get()}
     written = {hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs.iterdir()}

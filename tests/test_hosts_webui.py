@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webui_standin
+from patience import PATIENCE
 from PIL import Image
 from webui_standin import WebUI
 
@@ -134,7 +135,7 @@ def _worked(host: Host, progress: Progress, task: Any) -> Any:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     if "error" in box:
         raise box["error"]
@@ -167,10 +168,10 @@ def test_jobs_that_wait_get_their_turn(ui: WebUI) -> None:
     ui.lock.acquire()
     thread = threading.Thread(target=lambda: host.work(waiting, lambda _: order.append("ours")))
     thread.start()
-    assert waiting.asked.wait(30)
+    assert waiting.asked.wait(PATIENCE)
     order.append("the WebUI's")
     ui.lock.release()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert order == ["the WebUI's", "ours"]
     assert not ui.lock.held
 

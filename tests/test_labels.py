@@ -52,7 +52,7 @@ def test_text_is_a_twentieth_of_the_short_side(width: int, height: int) -> None:
     assert all(line <= 0.1 * min(width, height) for line in lines)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=sides, height=sides, place=st.sampled_from(CORNERS))
 def test_the_label_stays_inside_a_margin_of_its_corner(width: int, height: int, place: str) -> None:
     label = VisibleLabel(Settings(label_place=place), width, height, 25, NOWHERE)
@@ -176,7 +176,7 @@ def test_fading_passes_through_the_middle() -> None:
     assert means[0] < means[1] < means[2] < 255
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ground=st.integers(0, 255), strength=st.floats(0.0, 1.0))
 def test_blending_is_what_alpha_says(ground: int, strength: float) -> None:
     patch = lay_out(Settings().label_text, "top_right", 256, 256, NOWHERE).patch
@@ -246,7 +246,7 @@ def test_auto_takes_a_strip_along_an_edge_before_it_covers_the_face(face: Box, t
     assert label_warnings(Settings(), 512, 512, face_range(face)) == ()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(width=sides, height=sides, edges=st.tuples(*[st.floats(0, 1)] * 4), text=st.sampled_from(TEXTS))
 def test_auto_covers_no_more_of_a_face_than_any_corner(
     width: int, height: int, edges: tuple[float, ...], text: str

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 from spoken import MEDIA, one_second
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
@@ -391,7 +392,7 @@ def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) ->
 
     killed = started("home")
     drafts = Drafts(tmp_path / "home")
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not (step := _done(tmp_path / "home")) and killed.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
@@ -678,7 +679,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 
     def draw() -> None:
         began.set()
-        closed.wait(30)
+        closed.wait(PATIENCE)
         try:
             list(frames)
         except Cancelled as error:
@@ -686,10 +687,10 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 
     drawing = threading.Thread(target=draw)
     drawing.start()
-    began.wait(30)
+    began.wait(PATIENCE)
     animation.close()
     closed.set()
-    drawing.join(60)
+    drawing.join(PATIENCE)
     assert list(frames) == []
     with turn.turn(tmp_path, "cpu", _impatient):
         pass

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import sounds
+from patience import PATIENCE
 
 from sonic_ext.errors import BadAudio, BadOutput, BadVideo
 from sonic_ext.media.audio import Speech, read_speech
@@ -339,7 +340,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the end of the disk."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")]
     root = str(Path(__file__).parent.parent)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=PATIENCE, check=False)
     assert "a.mp4 cannot be written" in done.stdout, done.stderr
     assert leftovers(tmp_path) == []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import BadInput, SonicError
 from ..provenance.ledger import Ledger
-from . import html
+from . import compat, html
 from .compat import gr
 from .work import Updates
 
@@ -43,11 +43,12 @@ class ConsentView:
 
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
-        self.renew.click(self.refresh, None, self.shown_at_refresh)
-        self.chosen.input(self.show, self.chosen, [self.details, *folded], queue=False)
-        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, queue=False)
-        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, queue=False)
-        self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh)
+        soon = compat.prompt()
+        self.renew.click(self.refresh, None, self.shown_at_refresh, **soon)
+        compat.heard(self.chosen.input, self.show, [self.chosen], [self.details, *folded])
+        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, **soon)
+        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, **soon)
+        self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh, **soon)
 
     def refresh(self) -> Updates:
         """The ledger as it stands; says so if it was altered."""

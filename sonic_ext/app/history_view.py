@@ -132,16 +132,17 @@ class HistoryView:
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
         every = list(dict.fromkeys([*self.shown_at_refresh, *self._shown_at_choice]))
-        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh)
-        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh)
-        self.shelf.select(self.choose, self.ids, self._shown_at_choice, show_progress="hidden")
+        soon = compat.prompt()
+        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.shelf.select(self.choose, self.ids, self._shown_at_choice, **soon)
         exporting = [self.outcome, self.export, self.facts, self.gate, self.video]
-        letting_out = Relay(self.let_out, self.tab, exporting)
-        letting_out.at(self.export.click, [self.chosen, *self.consent.components])
-        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded)
-        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded)
-        self.sure.click(self.discard, [self.chosen, self.earlier], every)
-        self.delete_unusable.click(self.discard, [self.unusable, self.earlier], every)
+        stated = [self.chosen, *self.consent.components]
+        Relay(self.let_out, self.tab, exporting).at(self.export.click, stated, self.consent.script)
+        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded, **soon)
+        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded, **soon)
+        self.sure.click(self.discard, [self.chosen, self.earlier], every, **soon)
+        self.delete_unusable.click(self.discard, [self.unusable, self.earlier], every, **soon)
 
     def refresh(self, earlier: bool = False) -> Updates:
         """Look again; nothing is chosen then."""

@@ -137,7 +137,8 @@ class MakeView:
         Relay(self.make, self.tab, making).at(self.generate.click, inputs)
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         told = [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported]
-        Relay(self.let_out, self.tab, told).at(self.export.click, [self.take, *self.consent.components])
+        stated = [self.take, *self.consent.components]
+        Relay(self.let_out, self.tab, told).at(self.export.click, stated, self.consent.script)
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""

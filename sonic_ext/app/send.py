@@ -99,7 +99,7 @@ class Outbox:
         return button
 
     def _wire(self, button: Any, fn: Any, inputs: list[Any], **options: Any) -> None:
-        sent = button.click(fn, inputs, self._doors.img2img, show_progress="hidden", **options)
+        sent = button.click(fn, inputs, self._doors.img2img, **compat.prompt(), **options)
         # The picture stands at the top of that tab, and the button may be far below.
         show = f"() => {{ {self._doors.opened}(); scrollTo(0, 0); }}"
         sent.success(None, None, None, **compat.script(show))

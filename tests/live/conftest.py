@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chromium import launched
 from client import Client
-from spoken import one_second
 from tab import open_tab
 
 SECONDS = 240_000
@@ -40,12 +39,6 @@ def webui(request: pytest.FixtureRequest) -> Client:
     if not url:
         pytest.skip("no WebUI was named: --webui URL")
     return Client(url.rstrip("/"), request.config.getoption("--auth"))
-
-
-@pytest.fixture(scope="session")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of speech."""
-    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
 
 
 @pytest.fixture(scope="session")
