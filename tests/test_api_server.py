@@ -23,8 +23,8 @@ import pytest
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 
+from sonic_ext.app.access import Access, Names
 from sonic_ext.app.credentials import VARIABLE, credentials
-from sonic_ext.app.server import Guard
 from sonic_ext.errors import BadSetting
 
 ROOT = Path(__file__).parents[1]
@@ -88,9 +88,10 @@ def test_beside_the_page(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
     secret = tmp_path / "users"
     secret.write_text("me:one\nyou:two\n", encoding="utf-8")
-    with started(tmp_path, ("-m", "sonic_ext"), "--api-auth", f"@{secret}") as url:
-        assert b"<html" in ask(url)[1].lower()
-        assert ask(f"{url}sonic/v1/weights")[0] == 401
+    with started(tmp_path, ("-m", "sonic_ext"), "--auth", f"@{secret}") as url:
+        assert b"<html" in ask(url, "me:one")[1].lower()
+        for route in ("", "config", "sonic/v1/weights", "run/predict", "queue/join", "file=x", "no such"):
+            assert ask(f"{url}{route.replace(' ', '%20')}")[0] == 401
         assert ask(f"{url}sonic/v1/weights", "you:two")[0] == 200
         assert ask(f"{url}sonic/v1/nothing", "you:two")[0] == 404
         for foreign in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
@@ -102,7 +103,7 @@ def test_examples_of_the_docs_run(tmp_path: Path) -> None:
     for name in ("portrait.jpg", "speech.wav"):
         shutil.copy(ROOT / "sonic_ext" / "assets" / "example" / name, tmp_path)
     (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.M | re.S)
-    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--api-auth", "me:secret") as url:
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--auth", "me:secret") as url:
         done = subprocess.run(
             [str(BASH), "-euo", "pipefail", "-c", block],
             cwd=tmp_path,
@@ -165,4 +166,4 @@ def test_a_window_closed_while_it_is_greeted_is_no_error(raised: str, told: bool
     own = [(b"host", b"127.0.0.1:7863")]
     scope = {"type": "websocket", "path": "/queue/join", "headers": own, "server": ("127.0.0.1", 7863)}
     with pytest.raises(RuntimeError) if told else contextlib.nullcontext():
-        asyncio.run(Guard(greet)(scope, greet, greet))
+        asyncio.run(Access(greet, Names.of("127.0.0.1"))(scope, greet, greet))

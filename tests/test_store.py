@@ -181,13 +181,6 @@ def test_saving_leaves_nothing_half_written(
     assert {path.name: path.read_bytes() for path in take.folder.iterdir()} == before
 
 
-def test_a_home_that_is_served_is_refused(tmp_path: Path) -> None:
-    home = tmp_path / "webui" / "outputs" / "sonic"
-    with pytest.raises(BadSetting, match="hands out"):
-        private.refuse_served(home, [tmp_path / "other", tmp_path / "webui"])
-    private.refuse_served(home, [tmp_path / "web", tmp_path / "webui" / "outputs" / "sonic2"])
-
-
 def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").write_bytes(b"")

@@ -137,12 +137,12 @@ def _consent(stated: Mapping[str, Any]) -> Consent | None:
 
 
 def _uploaded(sounds: Sequence[Any]) -> Path:
-    from . import compat
+    from .file_guard import uploaded
 
     given = [str(each) for each in sounds if each]
     if not given:
         raise BadAudio("Sonic needs a voice.", "Add a sound file in the accordion Sonic.")
-    if not compat.uploaded(given[0]):
+    if not uploaded(given[0]):
         raise BadAudio("The voice is not a file that was uploaded.", "In a request, send it as base64.")
     return Path(given[0])
 

@@ -11,12 +11,12 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
 
-from ..errors import BadOutput, BadSetting
+from ..errors import BadOutput
 
 HOME_VARIABLE = "SONIC_HOME"
 """Environment variable that names the private home."""
@@ -30,21 +30,6 @@ def private_home(root: str | os.PathLike[str] | None = None) -> Path:
     if named:
         return Path(named).expanduser()
     return Path(platformdirs.user_data_dir("sonic-ext", appauthor=False))
-
-
-def refuse_served(home: Path, served: Iterable[Path]) -> None:
-    """Refuse a private home that lies in a folder which a web server hands out.
-
-    Raises:
-        BadSetting: `home` is one of the `served` folders or below one.
-    """
-    place = home.resolve()
-    for folder in served:
-        if place.is_relative_to(folder.resolve()):
-            raise BadSetting(
-                f"The private folder {home} lies in {folder}, which the web server hands out.",
-                f"Set {HOME_VARIABLE} to a folder outside of it.",
-            )
 
 
 @contextlib.contextmanager

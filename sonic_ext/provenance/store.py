@@ -3,7 +3,7 @@
     takes/<id>/master.mp4, preview.mp4, portrait.*, speech.*, take.json
 
 Folders are 0700 and files 0600 in the private home, which no route and no file server hands out
-(`private.refuse_served`). Takes expire.
+(`boundary.refuse_served`). Takes expire.
 """
 
 from __future__ import annotations
