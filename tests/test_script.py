@@ -475,17 +475,23 @@ def test_buttons_stand_beside_the_hosts_own(monkeypatch: pytest.MonkeyPatch) -> 
     pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
     from sonic_ext.app import compat
 
-    made: list[tuple[str, str]] = []
+    made: list[SimpleNamespace] = []
     ui = ModuleType("modules.ui_components")
-    ui.__dict__["ToolButton"] = lambda text, elem_id, tooltip: made.append((text, elem_id))
-    monkeypatch.setattr(compat.gr, "Button", lambda text, elem_id: made.append((text, elem_id)))
+
+    def button(text: str, elem_id: str, tooltip: str = "") -> SimpleNamespace:
+        made.append(SimpleNamespace(elem_id=elem_id))
+        return made[-1]
+
+    ui.__dict__["ToolButton"] = button
+    monkeypatch.setattr(compat.gr, "Button", button)
     for module in (ModuleType("modules"), ui):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     told = script.Buttons()
     for name in ("extras_tab", "txt2img_gallery", "txt2img_send_to_extras", "pnginfo_image", "extras_tab"):
         told(SimpleNamespace(elem_id=name), elem_id=name)
     told(SimpleNamespace(elem_id="extras_tab"), elem_id="extras_tab")
-    assert [name for _, name in made] == ["txt2img_send_to_sonic", "pnginfo_send_to_sonic"]
+    assert [each.elem_id for each in made] == ["txt2img_send_to_sonic", "pnginfo_send_to_sonic"]
+    assert all(each.do_not_save_to_config for each in made)
 
 
 def test_answer_is_plain_json(host: Held, voice: str) -> None:

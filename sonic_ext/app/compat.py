@@ -8,7 +8,7 @@ import mimetypes
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +245,24 @@ def mount(app: Any, blocks: Any, *, allowed: Sequence[Path], blocked: Sequence[P
             # gradio 3 serves everything below the folder it was started in
             route.app.cwd = paths["allowed_paths"][0]
     let_go_of_closed_windows(app)
+
+
+def keep_from_defaults(layout: Any, saved: Iterable[Any] = ()) -> None:
+    """Keep a WebUI from taking what stands in these components as their defaults.
+
+    Its settings page (*Defaults*, *Apply*) writes the value of every component that has a label, so that a
+    consent given once would be given from then on. Only what is named here may be saved.
+
+    Args:
+        layout: a component or container, with all that it holds.
+        saved: the settings among them.
+    """
+    allowed = {id(part) for part in saved}
+    left = [layout]
+    while left:
+        part = left.pop()
+        part.do_not_save_to_config = id(part) not in allowed
+        left.extend(getattr(part, "children", ()))
 
 
 def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:

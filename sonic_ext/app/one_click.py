@@ -182,7 +182,7 @@ class Accordion:
 
         self._prefix = prefix
         with (
-            gr.Accordion("Sonic", open=False, elem_id=prefix),
+            gr.Accordion("Sonic", open=False, elem_id=prefix) as accordion,
             gr.Column(elem_classes=["sonic-root", "sonic-one"]),
         ):
             gr.HTML(html.style(), elem_classes="sonic-style")
@@ -197,6 +197,7 @@ class Accordion:
             )
             self._lay_out_settings(defaults)
             self._lay_out_consent()
+        compat.keep_from_defaults(accordion, [self.enabled, self.pictures, *self.main.values()])
 
     def _lay_out_settings(self, defaults: Mapping[str, Any]) -> None:
         from .compat import gr

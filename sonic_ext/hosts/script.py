@@ -100,13 +100,15 @@ class Buttons:
             self._plain(ours)
 
     def _plain(self, name: str) -> None:
-        from ..app.compat import gr
+        from ..app.compat import gr, keep_from_defaults
 
-        gr.Button("Send to Sonic", elem_id=name)
+        keep_from_defaults(gr.Button("Send to Sonic", elem_id=name))
 
     def _tool(self, name: str) -> None:
+        from ..app.compat import keep_from_defaults
+
         button = importlib.import_module("modules.ui_components").ToolButton
-        button(SEND, elem_id=name, tooltip=SEND_TOOLTIP)
+        keep_from_defaults(button(SEND, elem_id=name, tooltip=SEND_TOOLTIP))
 
 
 def script_class(held_host: Callable[[], Host], register: Callable[[], Register]) -> type:
