@@ -224,10 +224,10 @@ class Told:
         take = job.result()
         self._jobs[picture], self._takes[picture] = job.id, take.id
         if exported is None:
-            said = f"{take.id} waits in the tab Sonic under History for consent."
+            said = "it waits in the tab Sonic under History for consent."
         else:
             self._videos[picture] = exported.path.name
-            said = f"exported as {exported.path}."
+            said = f"exported as {exported.path.name}."
         self._sentences.append(f"Sonic video of picture {picture + 1}{self._cell}: {said}")
 
     def write(self) -> None:

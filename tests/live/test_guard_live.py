@@ -24,7 +24,7 @@ def secrets(request: pytest.FixtureRequest) -> dict[Path, bytes]:
     home = request.config.getoption("--home")
     if not home:
         pytest.skip("no private home was named: --home DIR")
-    found = [path for path in Path(home).rglob("*") if path.is_file()]
+    found = [path for path in Path(home).resolve().rglob("*") if path.is_file()]
     kinds = ("master.mp4", "key", ".sqlite3", ".pem")
     kept = {path: path.read_bytes() for path in found if path.name.endswith(kinds)}
     for kind in kinds:
