@@ -1,9 +1,9 @@
-"""A gradio server as a WebUI starts it, with the guard around it: PORT-less, the address on the first line.
+"""A gradio server as a WebUI starts it, with the guard around it; says its address first.
 
     python guarded_page.py [--open]    --open leaves the guard out, to show what it is for
 
-The folder that it is started in, $SONIC_HOME and $GRADIO_TEMP_DIR are the test's. Everything that a file can be
-put into is an input of an event that answers with what the function was given.
+The folder that it is started in, $SONIC_HOME and $GRADIO_TEMP_DIR are the test's. Everything that a file can
+be put into is an input of an event that answers with what the function was given.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import threading
 import warnings
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -62,13 +60,10 @@ def main() -> None:
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.build_middleware_stack()
     picture = Path(SHOWN).resolve()
-    compat.gr.utils  # noqa: B018 - version 3 has its helpers there, too
-    shown = compat.gr.utils.abspath(picture)
-    page.temp_file_sets[0] = page.temp_file_sets[0] | {shown if compat.MAJOR > 3 else str(shown)}
+    page.temp_file_sets[0] = page.temp_file_sets[0] | {picture if compat.MAJOR > 3 else str(picture)}
     print(page.local_url, flush=True)
     threading.Event().wait()
 
 
 if __name__ == "__main__":
-    np.zeros(1)
     main()

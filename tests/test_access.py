@@ -1,4 +1,4 @@
-"""Who may ask the standalone server: by which name, from which page, with which password; whatever is sent."""
+"""Who may ask the standalone server: by which name, from which page, with which password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scope_of(*headers: Header, kind: str = "http") -> dict[str, Any]:
 
 
 def asked(access: Access, *headers: Header, kind: str = "http") -> tuple[int, dict[str, str]]:
-    """Status and body of an answer; 200 where the application behind was reached, 1008 for a closed socket."""
+    """Status and body of an answer; of a web socket 200 or the code that closed it."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -65,20 +65,30 @@ def basic(text: str) -> Header:
         ("[0:0::0:1]", Authority("::1", None)),
         ("[fe80::1%25eth0]:1", Authority("fe80::1", 1)),
         ("[fe80::1%eth0]", Authority("fe80::1", None)),
-        *((bad, None) for bad in ("", ":", ":80", ".", "a:b", "a:", "a:123456", "a:65536", "[", "[]", "[::1", "::1")),
-        *((bad, None) for bad in ("[x]", "a b", "a/b", "u@a", "a?b", "a#b", "a\n", "é", "a,b", "[::1]x", "a:１")),
+        *(
+            (bad, None)
+            for bad in ("", ":", ":80", ".", "a:b", "a:", "a:123456", "a:65536", "[", "[]", "[::1", "::1")
+        ),
+        *(
+            (bad, None)
+            for bad in ("[x]", "a b", "a/b", "u@a", "a?b", "a#b", "a\n", "é", "a,b", "[::1]x", "a:１")
+        ),
     ],
 )
 def test_names_of_servers(text: str, expected: Authority | None) -> None:
     assert authority(text) == expected
 
 
-@pytest.mark.parametrize("host", [b"127.0.0.1:7870", b"localhost:7870", b"[::1]:7870", b"127.0.0.2", b"LOCALHOST."])
+@pytest.mark.parametrize(
+    "host", [b"127.0.0.1:7870", b"localhost:7870", b"[::1]:7870", b"127.0.0.2", b"LOCALHOST."]
+)
 def test_loopback_answers_to_its_own_names(host: bytes) -> None:
     assert stranger(scope_of((b"host", host)), ALONE) is None
 
 
-@pytest.mark.parametrize("host", [b"elsewhere.example", b"10.0.0.1", b"localhost.elsewhere.example", b"127.0.0.1.nip.io"])
+@pytest.mark.parametrize(
+    "host", [b"elsewhere.example", b"10.0.0.1", b"localhost.elsewhere.example", b"127.0.0.1.nip.io"]
+)
 def test_loopback_answers_to_no_other(host: bytes) -> None:
     problem = stranger(scope_of((b"host", host)), ALONE)
     assert problem is not None and problem.status == 403
@@ -102,7 +112,10 @@ def test_a_server_for_others_answers_to_addresses_and_names_it_was_told() -> Non
         ("https://box.example", False),  # without a port the page's is 443, and what it asks for says 80
         ("http://box.example:8080", False),
         ("http://elsewhere.example", False),
-        *((odd, False) for odd in ("null", "", "box.example", "http://", "http://box.example/x", "http://u@box.example")),
+        *(
+            (odd, False)
+            for odd in ("null", "", "box.example", "http://", "http://box.example/x", "http://u@box.example")
+        ),
     ],
 )
 def test_only_the_page_itself(origin: str, allowed: bool) -> None:
@@ -135,7 +148,9 @@ def test_whatever_is_sent_is_answered(headers: list[Header], kind: str) -> None:
         found = authority(hosts[0].decode("latin-1"))
         assert len(hosts) == 1 and found is not None and (b"Basic bWU6c2VjcmV0" in dict(headers).values())
         address = found.address
-        assert found.name in {*OPEN.more, "localhost"} or isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address))
+        assert found.name in {*OPEN.more, "localhost"} or isinstance(
+            address, (ipaddress.IPv4Address, ipaddress.IPv6Address)
+        )
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
@@ -145,7 +160,10 @@ def test_passwords(kind: str) -> None:
     refused = 1008 if kind == "websocket" else 401
     for header in (basic("me:ge:heim é"), basic("you:other"), (b"authorization", b"Bearer token")):
         assert asked(access, own, header, kind=kind)[0] == 200
-    odd = ((b"authorization", value) for value in (b"", b"Basic", b"Basic \xff", b"Bearer", b"Bearer tokens", b"Bearer \xff"))
+    odd = (
+        (b"authorization", value)
+        for value in (b"", b"Basic", b"Basic \xff", b"Bearer", b"Bearer tokens", b"Bearer \xff")
+    )
     for header in (basic("me:other"), basic("me:"), basic(":"), *odd):
         assert asked(access, own, header, kind=kind)[0] == refused
     assert asked(access, own, kind=kind)[0] == refused

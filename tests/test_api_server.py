@@ -114,7 +114,16 @@ def test_malformed_headers_are_the_callers_fault(tmp_path: Path) -> None:
         own = urllib.parse.urlsplit(url).netloc.encode()
         asking, ours = b"GET /sonic/v1/engines HTTP/1.1", b"Host: " + own
         assert raw(url, asking, ours).split()[1] == b"200"
-        for host in (b"[::1", b"]", b"", b"\xff\xfe", b"a b", b"127.0.0.1:x", b"127.0.0.1:99999", b"me@127.0.0.1"):
+        for host in (
+            b"[::1",
+            b"]",
+            b"",
+            b"\xff\xfe",
+            b"a b",
+            b"127.0.0.1:x",
+            b"127.0.0.1:99999",
+            b"me@127.0.0.1",
+        ):
             assert raw(url, asking, b"Host: " + host).split()[1] == b"400", host
         assert raw(url, asking, ours, ours).split()[1] == b"400"
         assert raw(url, b"GET /sonic/v1/engines HTTP/1.0").split()[1] == b"400"

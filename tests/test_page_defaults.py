@@ -1,4 +1,4 @@
-"""What a WebUI may keep as defaults of our controls: settings, and nothing that somebody must say each time."""
+"""What a WebUI may keep as defaults of our controls: settings, and nothing that must be said each time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_no_consent_relay_picture_or_button_is_kept(page: Any) -> None:
     parts = [*page.blocks.values(), *other.blocks.values()]
     kept = [part for part in parts if not getattr(part, "do_not_save_to_config", False)]
     for part in kept:
-        assert type(part).__name__ not in ("Button", "Image", "Audio", "File", "Video", "State", "Gallery"), part
+        assert type(part).__name__ not in ("Button", "Image", "Audio", "File", "Video", "State", "Gallery"), (
+            part
+        )
         assert "state that this is true" not in str(getattr(part, "label", ""))
         choices = {str(choice) for choice in getattr(part, "choices", None) or ()}
         assert not choices & set(MEANINGS.values()), part.label

@@ -1,7 +1,7 @@
 """gradio as a WebUI serves it: a master, the keys and the ledger are out of reach by every route and name.
 
-The server is the real one, of the gradio that is installed; `guarded_page.py` is the process. Each case puts the
-private home where gradio itself would hand it out.
+The server is the real one, of the gradio that is installed; `guarded_page.py` is the process. Each case puts
+the private home where gradio itself would hand it out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from attacks import Attacker, file_value
@@ -30,7 +29,12 @@ from sonic_ext.provenance.store import Store  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 MAJOR = int(gradio.__version__.split(".")[0])
-CASES = ("started above the home", "a home that is a link", "a link among what is served", "a home below uploads")
+CASES = (
+    "started above the home",
+    "a home that is a link",
+    "a link among what is served",
+    "a home below uploads",
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ def serving(folder: Path, clip: Path, case: str, *words: str) -> Iterator[Served
 
 
 @pytest.fixture(scope="module", params=CASES)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Served]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clip: Path
+) -> Iterator[Served]:
     """A guarded server."""
     if os.name == "nt" and "link" in request.param:
         pytest.skip("links need a right that few users of Windows have")
@@ -181,7 +187,14 @@ def test_files_outside_of_the_uploads_are_refused(served: Served, tmp_path: Path
     """Whatever they are: what is not private today may be what leads to it."""
     (tmp_path / "notes.txt").write_text("nobody uploaded this")
     attacker, config = served.attacker, served.attacker.config()
-    for name in (str(tmp_path / "notes.txt"), "../log", "http://127.0.0.1:1/x", "file:///etc/hostname", "", "\0"):
+    for name in (
+        str(tmp_path / "notes.txt"),
+        "../log",
+        "http://127.0.0.1:1/x",
+        "file:///etc/hostname",
+        "",
+        "\0",
+    ):
         for event, body in attacker.events(config, file_value(name, MAJOR)):
             assert attacker.post("/run/predict", body).status == 403, (event, name)
 
@@ -190,7 +203,12 @@ def test_uploads_and_results_are_let_through(served: Served, media: Path) -> Non
     attacker, config = served.attacker, served.attacker.config()
     picture = (media / "portrait_01.jpg").read_bytes()
     edge = b"--x\r\n"
-    form = edge + b'Content-Disposition: form-data; name="files"; filename="a b.jpg"\r\n\r\n' + picture + b"\r\n--x--\r\n"
+    form = (
+        edge
+        + b'Content-Disposition: form-data; name="files"; filename="a b.jpg"\r\n\r\n'
+        + picture
+        + b"\r\n--x--\r\n"
+    )
     sent = attacker.ask("POST", "/upload", form, **{"Content-Type": "multipart/form-data; boundary=x"})
     (name,) = json.loads(sent.body)
     assert attacker.ask("GET", f"/file={name.replace(' ', '%20')}").body == picture
@@ -212,7 +230,9 @@ def test_without_the_guard_gradio_gives_them_away(tmp_path: Path, clip: Path) ->
     """Or all of the above would prove nothing. Our own inputs refuse by themselves."""
     with serving(tmp_path, clip, CASES[0], "--open") as served:
         attacker, config = served.attacker, served.attacker.config()
-        path, secret = next((path, data) for path, data in served.secrets.items() if path.name == "master.mp4")
+        path, secret = next(
+            (path, data) for path, data in served.secrets.items() if path.name == "master.mp4"
+        )
         assert attacker.ask("GET", f"/file={path}").body == secret
         for event, body in attacker.events(config, file_value(str(path), MAJOR)):
             if event.startswith("own_"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_takes import SPEECH, TAKE_ID, adopt_clip, some_portrait, some_speech
 
-from sonic_ext.errors import BadAudio, BadInput, BadOutput, BadSetting, Refused
+from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused
 from sonic_ext.media.image import read_portrait
 from sonic_ext.provenance import private
 from sonic_ext.provenance.store import Store, Take

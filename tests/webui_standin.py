@@ -268,7 +268,9 @@ def ui_config(layout: Any, path: str = "") -> dict[str, Any]:
     kind = type(layout).__name__
     found: dict[str, Any] = {}
     if children is None:
-        label = getattr(layout, "label", None) or (getattr(layout, "value", None) if kind == "Button" else None)
+        label = getattr(layout, "label", None) or (
+            getattr(layout, "value", None) if kind == "Button" else None
+        )
         name = None if label is None else f"{path}/{label}"
     else:
         name = f"{path}/Tabs@{layout.elem_id}" if kind == "Tabs" and layout.elem_id else None

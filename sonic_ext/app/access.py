@@ -1,8 +1,8 @@
 """Around the standalone page and its API: who may ask at all.
 
-A page on this computer can be reached by every site that its user has open. So a request must call this server
-by one of its own names (against DNS rebinding, where a site points a name of its own at this address), must not
-come from another site's page, and where others can reach the server, must bring user and password.
+A page on this computer can be reached by every site that its user has open. So a request must call this
+server by one of its own names (against DNS rebinding, where a site points a name of its own at this address),
+must not come from another site's page, and where others can reach the server, must bring user and password.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Access:
         app: what it is put around.
         names: what this server may be called by.
         credentials: user → password; empty where none is asked for.
-        pass_key: a secret that the application behind it uses to call itself, as a bearer token; asked for anew
-            at each request, as it may be made late.
+        pass_key: a secret that the application behind it uses to call itself, as a bearer token; asked for
+            anew at each request, as it may be made late.
     """
 
     def __init__(

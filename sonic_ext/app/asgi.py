@@ -1,4 +1,4 @@
-"""What middleware of ASGI applications shares: a refusal, and a body that is read before the application does."""
+"""What middleware of ASGI applications shares: a refusal, and a body that is read first."""
 
 from __future__ import annotations
 

@@ -166,7 +166,9 @@ def _consent(commands: Any) -> None:
 
 def _serve(commands: Any) -> None:
     made = _command(commands, "serve", "Serve the page and the API on this computer.")
-    made.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, for this computer alone")
+    made.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, for this computer alone"
+    )
     made.add_argument("--port", type=_port, metavar="NUMBER", help="default: the first free one from 7870")
     made.add_argument("--open", action="store_true", help="open the browser")
     made.add_argument(

@@ -53,7 +53,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def known(header: str, credentials: Mapping[str, str]) -> bool:
-    """Whether user and password of HTTP Basic are among the credentials; takes as long whichever part is wrong."""
+    """Whether user and password of HTTP Basic are among the credentials.
+
+    Takes as long whichever part is wrong.
+    """
     scheme, _, value = header.partition(" ")
     try:
         given = base64.b64decode(value.strip(), validate=True) if scheme.lower() == "basic" else b""

@@ -79,7 +79,7 @@ def guard_gradio() -> None:
     build = getattr(application, "build_middleware_stack", None)
     if build is None:
         raise MissingPart(
-            f"gradio {gradio.__version__} is built in another way, so Sonic cannot keep private files from it.",
+            f"gradio {gradio.__version__} is built in another way: private files cannot be kept from it.",
             "Use Sonic with gradio 3.41 or 4.40.",
         )
     if hasattr(build, _GUARDED):
@@ -205,7 +205,7 @@ class Inputs:
         try:
             if Path(os.path.realpath(name)).is_relative_to(os.path.realpath(upload_folder())):
                 return True
-            written = Path(os.path.abspath(name))
+            written = Path(os.path.abspath(name))  # noqa: PTH100 - as gradio writes it, links not followed
         except (OSError, ValueError):
             return False
         told = getattr(self.page.blocks, "temp_file_sets", ())
@@ -267,6 +267,6 @@ def _readings(line: str) -> Iterator[str]:
     bare = line.strip().strip("\"'")
     yield from {line, bare}
     if bare.startswith("~"):
-        yield os.path.expanduser(bare)
+        yield os.path.expanduser(bare)  # noqa: PTH111 - leaves a user that there is not as written
     if bare.lower().startswith("file:"):
         yield unquote(re.sub("^file:(//(localhost)?)?", "", bare, flags=re.IGNORECASE))

@@ -305,7 +305,9 @@ class MakeView:
         return export_told(self._register, self._host, Store().load(take_id), consent)
 
     def _exported(self, exported: Exported) -> Updates:
-        told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}")
+        told = html.banner(
+            "good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}"
+        )
         return {
             self.outcome: told + html.warnings(exported.warnings),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),

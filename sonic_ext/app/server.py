@@ -114,8 +114,8 @@ def page_app(host: Host, jobs: Jobs, register: Register) -> Any:
 
 def queue_token(app: Any) -> str | None:
     """What gradio 3's queue shows when it calls its own server; version 4 calls no server."""
-    pages = (getattr(route, "app", None) for route in app.routes)
-    return next((str(page.queue_token) for page in pages if hasattr(page, "queue_token")), None)
+    tokens = (getattr(getattr(route, "app", None), "queue_token", None) for route in app.routes)
+    return next(filter(None, tokens), None)
 
 
 def _api(host: Host, register: Register, extra: str) -> Any:

@@ -111,7 +111,9 @@ def lies_below(path: str, place: str, system: ModuleType = os.path) -> bool:
 
 def plain_windows_path(text: str) -> str:
     r"""A path of Windows without `\\?\`, and without streams: `C:\home::$INDEX_ALLOCATION` is `C:\home`."""
-    text = re.sub(r"^\\\\[?.]\\(?=[A-Za-z]:)", "", re.sub(r"^\\\\[?.]\\UNC\\", r"\\\\", _back(text), flags=re.I))
+    text = re.sub(
+        r"^\\\\[?.]\\(?=[A-Za-z]:)", "", re.sub(r"^\\\\[?.]\\UNC\\", r"\\\\", _back(text), flags=re.I)
+    )
     drive, rest = ntpath.splitdrive(text)
     return drive + re.sub(r":[^\\]*", "", rest)
 
@@ -138,7 +140,8 @@ def _back(text: str) -> str:
 
 
 def _spellings(name: str) -> tuple[str, str]:
-    return os.path.normcase(os.path.abspath(name)), os.path.normcase(os.path.realpath(name))
+    written = os.path.abspath(name)  # noqa: PTH100 - links not followed
+    return os.path.normcase(written), os.path.normcase(os.path.realpath(name))
 
 
 def _children(place: str) -> Iterator[str]:
@@ -151,7 +154,7 @@ def _children(place: str) -> Iterator[str]:
 
 def _identity(name: str) -> Iterator[Identity]:
     try:
-        found = os.stat(name)
+        found = Path(name).stat()
     except OSError:
         return
     if found.st_ino:  # some file systems of Windows have no such numbers

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("uploads", "its $GRADIO_TEMP_DIR"),
     ):
         group.addoption(f"--{name}", type=Path, metavar="DIR", help=what)
+    group.addoption("--link", type=Path, action="append", default=[], metavar="LINK", help="leads to the home")
     group.addoption("--shots", type=Path, metavar="DIR", help="keep screenshots there")
 
 

@@ -1,4 +1,4 @@
-"""Settings, *Defaults*, *Apply* in a running WebUI: a consent that was given once is not kept as the default."""
+"""Settings, *Defaults*, *Apply* in a running WebUI: a consent that was given once is no default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from client import Client
 from tab import consent, order, show
 
-GIVEN = re.compile(r"state that this is true|The face is|The voice is|Purpose|Contact|Evidence|Sent picture|Record$")
+GIVEN = re.compile(
+    r"state that this is true|The face is|The voice is|Purpose|Contact|Evidence|Sent picture|Record$"
+)
 
 
 def kept(webui: Client) -> dict[str, Any]:

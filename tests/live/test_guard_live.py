@@ -2,9 +2,10 @@
 
     pytest tests/live/test_guard_live.py --webui URL --home DIR --started-in DIR [--uploads DIR]
 
-`--home` is the private home of that WebUI, with at least one video in it that was made there; `--started-in` its
-working folder; `--uploads` its $GRADIO_TEMP_DIR, if it has one. Start it as the case wants: in a folder above the
-home, with a home that is a link, with a home below the uploads.
+`--home` is the private home of that WebUI, with at least one video in it that was made and exported there;
+`--started-in` its working folder; `--uploads` its $GRADIO_TEMP_DIR, if it has one; `--link` a link to the home or
+to a folder above it. Start it as the case wants: in a folder above the home, with a home that is a link, with a home
+below the uploads, with a link to the home below what it serves.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ def secrets(request: pytest.FixtureRequest) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def attacker(request: pytest.FixtureRequest, webui: Client, secrets: dict[Path, bytes]) -> Attacker:
     """Somebody who reaches the WebUI."""
-    home = Path(request.config.getoption("--home"))
-    links = ((home, home.resolve()),) if home.is_symlink() else ()
+    links = tuple((link, link.resolve()) for link in request.config.getoption("--link"))
     return Attacker(webui.url, request.config.getoption("--started-in") or Path.cwd(), links)
 
 
