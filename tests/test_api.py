@@ -75,6 +75,17 @@ class Moving(Standalone):
         return Standalone(self.folder).outputs()
 
 
+class Locked(Standalone):
+    """A host that has the API ask for a password, as a WebUI with --api-auth does."""
+
+    def __init__(self, outputs: Path, users: dict[str, str]) -> None:
+        super().__init__(outputs)
+        self._users = users
+
+    def credentials(self) -> dict[str, str]:
+        return self._users
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[Client, Moving]]:
     """An API that serves many tests, one after the other."""
@@ -705,7 +716,7 @@ class TestPassword:
 
     @pytest.fixture
     def locked(self, outputs: Path) -> Iterator[Client]:
-        with serving(Standalone(outputs, {"me": "ge:heim é", "you": "other"})) as opened:
+        with serving(Locked(outputs, {"me": "ge:heim é", "you": "other"})) as opened:
             yield opened
 
     def test_every_route_asks(self, locked: Client) -> None:
@@ -741,7 +752,7 @@ class TestPassword:
 
 def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
     """WebUIs look into every answer and catch what is raised; ours must pass unchanged."""
-    with serving(Standalone(outputs, {"me": "secret"}), around=webuis_middleware) as client:
+    with serving(Locked(outputs, {"me": "secret"}), around=webuis_middleware) as client:
         made = adopt_clip(Store(), clip, frames=2)
         job = client.register.submit(lambda progress, task: task(progress), lambda _: made)
         assert job.over.wait(PATIENCE)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from made_takes import SPEECH, TAKE_ID, adopt_clip, some_portrait, some_speech
 
-from sonic_ext.errors import BadAudio, BadInput, BadOutput, BadSetting, Refused, Tampered
+from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused, Tampered
 from sonic_ext.media.image import read_portrait
 from sonic_ext.provenance import private
 from sonic_ext.provenance.consent import Consent
@@ -475,13 +475,6 @@ def test_saving_leaves_nothing_half_written(
     with pytest.raises(BadOutput, match="No space left"):
         store.save(Take.from_dict(take.to_dict() | {"seed": 8}, take.folder))
     assert {path.name: path.read_bytes() for path in take.folder.iterdir()} == before
-
-
-def test_a_home_that_is_served_is_refused(tmp_path: Path) -> None:
-    home = tmp_path / "webui" / "outputs" / "sonic"
-    with pytest.raises(BadSetting, match="hands out"):
-        private.refuse_served(home, [tmp_path / "other", tmp_path / "webui"])
-    private.refuse_served(home, [tmp_path / "web", tmp_path / "webui" / "outputs" / "sonic2"])
 
 
 def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
     from .server import serve
 
     signals.unwind()
-    host = Standalone(Path(options.output_dir), credentials(options.api_auth))
+    host = Standalone(Path(options.output_dir))
     place = "The API is at {}sonic/v1" if options.api_only else "The page is at {}"
     serve(
         host,
@@ -143,6 +143,8 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
         opened=lambda url: console.result({"url": url}, f"{place.format(url)} - stop it with Ctrl-C."),
         browser=options.open,
         page=not options.api_only,
+        credentials=credentials(options.auth),
+        names=options.allowed_host,
     )
     return 0
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import importlib
 import mimetypes
-import os
 import secrets
 import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, MissingPart, SonicError
+from .file_guard import uploaded
 from .leaving import let_go_of_closed_windows
 
 try:
@@ -86,7 +85,7 @@ def image_input(**options: Any) -> Any:
     image = gr.Image(type="filepath", **sources, **options)
     folder = _cache(image)
     image.preprocess = (
-        (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _uploaded_path
+        (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _require_uploaded
     )
     return image
 
@@ -95,7 +94,7 @@ def audio_inputs(label: str, elem_id: str) -> list[Any]:
     """Sound from a file and from the microphone: one component with two sources, or two components."""
     if MAJOR > 3:
         both = gr.Audio(label=label, sources=["upload", "microphone"], type="filepath", elem_id=elem_id)
-        both.preprocess = _uploaded_path
+        both.preprocess = _require_uploaded
         return [both]
     made = []
     with gr.Tabs(elem_classes="sonic-sources"):
@@ -124,12 +123,10 @@ class _Uploaded:
         """The path of the file as uploaded or recorded; of a cut one when the user cut it."""
         if value is None:
             return None
+        path = _require_uploaded(value)
         if (value.get("crop_min", 0), value.get("crop_max", 100)) != (0, 100):
             return self._as_cut(value)
-        if not value.get("is_file"):
-            return _data_url_file(value["data"], self._folder, "recording")
-        path = Path(value["name"]).resolve()
-        return str(path) if path.is_relative_to(self._folder) else self._as_cut(value)
+        return path or _data_url_file(value["data"], self._folder, "recording")
 
     def _as_cut(self, value: dict[str, Any]) -> str:
         """gradio writes each cut to the same name: another event may be reading there."""
@@ -207,12 +204,6 @@ def kept(component: Any, data: bytes, name: str) -> str:
     return str(path)
 
 
-def uploaded(path: str) -> bool:
-    """Whether gradio itself put this file where it lies, so that no one may name any other."""
-    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
-    return Path(path).resolve().is_relative_to(folder.resolve())
-
-
 def data_url_bytes(text: str) -> bytes:
     """What `data:image/png;base64,…` holds.
 
@@ -230,7 +221,17 @@ def data_url_bytes(text: str) -> bytes:
 
 def file_input(**options: Any) -> Any:
     """A file upload that hands on one path."""
-    return gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
+    file = gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
+    made = file.preprocess
+
+    def checked(value: Any) -> Any:
+        """gradio 3 would copy any readable file into its cache."""
+        for each in value if isinstance(value, list) else [value]:
+            _require_uploaded(each)
+        return made(value)
+
+    file.preprocess = checked
+    return file
 
 
 def path_of(value: Any) -> str | None:
@@ -270,6 +271,24 @@ def mount(app: Any, blocks: Any, *, allowed: Sequence[Path], blocked: Sequence[P
     let_go_of_closed_windows(app)
 
 
+def keep_from_defaults(layout: Any, saved: Iterable[Any] = ()) -> None:
+    """Keep a WebUI from taking what stands in these components as their defaults.
+
+    Its settings page (*Defaults*, *Apply*) writes the value of every component that has a label, so that a
+    consent given once would be given from then on. Only what is named here may be saved.
+
+    Args:
+        layout: a component or container, with all that it holds.
+        saved: the settings among them.
+    """
+    allowed = {id(part) for part in saved}
+    left = [layout]
+    while left:
+        part = left.pop()
+        part.do_not_save_to_config = id(part) not in allowed
+        left.extend(getattr(part, "children", ()))
+
+
 def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:
     """Call `fn` at each of the events; gradio 3 has no `gr.on`."""
     for event in events:
@@ -280,8 +299,18 @@ def _cache(component: Any) -> Path:
     return Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR)
 
 
-def _uploaded_path(value: Any) -> str | None:
-    return None if value is None else str(value.path)
+def _require_uploaded(value: Any) -> str | None:
+    """The path that an input's value names; None where it names none but brings its bytes along.
+
+    Raises:
+        gradio's error: gradio did not put the file there itself.
+    """
+    if value is None or (MAJOR == 3 and not value.get("is_file")):
+        return None
+    path = str(value["name"] if MAJOR == 3 else value.path)
+    if not uploaded(path):
+        raise red(BadInput("The file was not uploaded here.", "Choose it on this page again."))
+    return path
 
 
 def _data_url_file(value: str | None, folder: Path, stem: str) -> str | None:

@@ -208,7 +208,7 @@ class HistoryView:
             entry = self._entry(take_id)
             exported = export_told(self._register, self._host, entry.take, self.consent.read(stated))
             said = f"Exported as {exported.path.name}."
-            told = html.banner("good", said, f"Folder: {exported.path.parent}")
+            told = html.banner("good", said, f"Folder: {html.place(exported.path.parent)}")
             done = self._told_of(Entry(entry.take, exported.record))
             done |= {self.outcome: told + html.warnings(exported.warnings)}
         except Exception as problem:

@@ -47,6 +47,8 @@ class MakeView:
         self.take = gr.State("")
         self.exported = gr.State("")
         self.scale = gr.State(1.0)
+        self.saved: list[Any] = []
+        """Components whose value a WebUI may take as their default."""
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_sources()
@@ -73,7 +75,8 @@ class MakeView:
             self._outbox.portrait_button(self.portrait)
         if self._host.portraits is not None:
             Letterbox(self.portrait)
-            PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            panel = PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            self.saved += panel.parameters
         self.audios = compat.audio_inputs("Speech", "sonic_audio")
 
     def _lay_out_settings(self) -> None:
@@ -84,6 +87,7 @@ class MakeView:
             gr.HTML(html.error(problem), elem_id="sonic_defaults_told")
             defaults = {}
         self.settings = SettingsForm(defaults)
+        self.saved += self.settings.saved
 
     def _lay_out_check(self) -> None:
         _step(2, "Check")
@@ -302,7 +306,9 @@ class MakeView:
         return export_told(self._register, self._host, Store().load(take_id), consent)
 
     def _exported(self, exported: Exported) -> Updates:
-        told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
+        told = html.banner(
+            "good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}"
+        )
         return {
             self.outcome: told + html.warnings(exported.warnings),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),

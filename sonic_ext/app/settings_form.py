@@ -56,6 +56,13 @@ class SettingsForm:
         return [self._made[control.name] for control in form.controls()]
 
     @property
+    def saved(self) -> list[Any]:
+        """The controls whose value a WebUI may take as their default: no label left out with its reason, and
+        nothing that belongs to one portrait."""
+        lasting = [control.name for control in form.controls() if control.group not in ("label", "placement")]
+        return [self.preset, *(self._made[name] for name in lasting)]
+
+    @property
     def placed(self) -> list[Any]:
         """The controls that clicks on the picture fill."""
         return [self._made[name] for name in CLICKS.values()]

@@ -100,13 +100,15 @@ class Buttons:
             self._plain(ours)
 
     def _plain(self, name: str) -> None:
-        from ..app.compat import gr
+        from ..app.compat import gr, keep_from_defaults
 
-        gr.Button("Send to Sonic", elem_id=name)
+        keep_from_defaults(gr.Button("Send to Sonic", elem_id=name))
 
     def _tool(self, name: str) -> None:
+        from ..app.compat import keep_from_defaults
+
         button = importlib.import_module("modules.ui_components").ToolButton
-        button(SEND, elem_id=name, tooltip=SEND_TOOLTIP)
+        keep_from_defaults(button(SEND, elem_id=name, tooltip=SEND_TOOLTIP))
 
 
 def script_class(held_host: Callable[[], Host], register: Callable[[], Register]) -> type:
@@ -222,10 +224,10 @@ class Told:
         take = job.result()
         self._jobs[picture], self._takes[picture] = job.id, take.id
         if exported is None:
-            said = f"{take.id} waits in the tab Sonic under History for consent."
+            said = "it waits in the tab Sonic under History for consent."
         else:
             self._videos[picture] = exported.path.name
-            said = f"exported as {exported.path}."
+            said = f"exported as {exported.path.name}."
         self._sentences.append(f"Sonic video of picture {picture + 1}{self._cell}: {said}")
 
     def write(self) -> None:

@@ -19,11 +19,12 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
+from .boundary import refuse_inside
 from .consent import Consent
 from .intents import FOLDER, Intent, intent_file, or_next_time
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
-from .private import home_errors, open_new, private_home, refuse_inside, sha256_of, working_folder
+from .private import home_errors, open_new, private_home, sha256_of, working_folder
 from .recovery import recover, take_back
 from .store import Store, Take
 

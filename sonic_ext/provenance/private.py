@@ -15,13 +15,13 @@ import shlex
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
 
-from ..errors import BadOutput, BadSetting
+from ..errors import BadOutput
 from .locks import held, sweep
 
 HOME_VARIABLE = "SONIC_HOME"
@@ -36,32 +36,6 @@ def private_home(root: str | os.PathLike[str] | None = None) -> Path:
     if named:
         return Path(named).expanduser()
     return Path(platformdirs.user_data_dir("sonic-ext", appauthor=False))
-
-
-def refuse_served(home: Path, served: Iterable[Path]) -> None:
-    """Refuse a private home that lies in a folder which a web server hands out.
-
-    Raises:
-        BadSetting: `home` is one of the `served` folders or below one.
-    """
-    place = home.resolve()
-    for folder in served:
-        if place.is_relative_to(folder.resolve()):
-            raise BadSetting(
-                f"The private folder {home} lies in {folder}, which the web server hands out.",
-                f"Set {HOME_VARIABLE} to a folder outside of it.",
-            )
-
-
-def refuse_inside(path: Path, home: Path) -> None:
-    """Refuse a file to be written that would lie in the private home, by whatever name that is reached.
-
-    Raises:
-        BadOutput: it would.
-    """
-    above = (path.parent.resolve(), *path.parent.resolve().parents)
-    if home.is_dir() and any(folder.samefile(home) for folder in above if folder.is_dir()):
-        raise BadOutput(f"{path} lies in the private folder {home}.", "Choose a folder outside of it.")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
     takes/<id>/master.mp4, preview.mp4, portrait.*, speech.*, take.json
 
 Folders are 0700 and files 0600 in the private home, which no route and no file server hands out
-(`private.refuse_served`). Takes expire.
+(`boundary.refuse_served`). Takes expire.
 
 take.json carries HMAC-SHA-256 over all the rest of it, with a key derived from the ledger's: the hashes of
 the four files, settings, engine, times, and how far the ledger had come. A take whose seal does not fit is

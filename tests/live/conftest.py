@@ -29,6 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--webui", metavar="URL", help="address of a running WebUI")
     group.addoption("--auth", metavar="USER:PASSWORD", help="what it was given as --api-auth")
     group.addoption("--soak", type=int, default=0, metavar="N", help="N videos and N pictures in turn")
+    for name, what in (
+        ("home", "its private home, for the tests of the guard"),
+        ("started-in", "the folder that it was started in"),
+        ("uploads", "its $GRADIO_TEMP_DIR"),
+    ):
+        group.addoption(f"--{name}", type=Path, metavar="DIR", help=what)
+    group.addoption(
+        "--link", type=Path, action="append", default=[], metavar="LINK", help="leads to the home"
+    )
     group.addoption("--shots", type=Path, metavar="DIR", help="keep screenshots there")
 
 
