@@ -321,7 +321,7 @@ def saving(
     half = conditioning(size, {"sparse": True, "keep": True}, torch.bfloat16, options.device)
     yield "bf16", Denoiser(copy.deepcopy(unet).to(torch.bfloat16), half)
     eight = copy.deepcopy(unet)
-    store_fp8(eight, DTYPES[options.dtype])
+    store_fp8(eight)
     yield "fp8", Denoiser(eight, told)
 
 
