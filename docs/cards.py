@@ -1,7 +1,7 @@
 """docs/cards.md from what `benchmarks/device.py` measured: `python docs/cards.py` writes it anew.
 
-A chapter for each file of benchmarks/results, the newest first; dry runs are no results. A test fails when the
-page and the files differ.
+A chapter for each file of benchmarks/results, the newest first; dry runs are no results. A test fails when
+the page and the files differ.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PAGE = ROOT / "docs" / "cards.md"
 HEAD = """# Graphics cards
 
 What `python benchmarks/device.py` measured; random weights of the published size. Times are medians of up to
-seven calls, in seconds where no unit is named; least and most are the spread. The share of the peak is that of
-a product of two 8192² matrices on the same card. Peak and reserved memory are torch's, weights included; the
+seven calls, in seconds where no unit is named; least and most are the spread. The peak that shares are of is a
+product of two 8192² matrices on the same card. Peak and reserved memory are torch's, weights included; the
 forecast is the engine's, without its reserve of 0.7 GB for the card's libraries. `NO` is a check that failed.
 """
 NONE = "No card yet: nobody has run it on one."

@@ -241,8 +241,9 @@ def _asked() -> Row:
     if tool is None:
         return {}
     words = [tool, f"--query-gpu={ASKED}", "--format=csv,noheader,nounits", "--id=0"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
         return {}
     names = ("driver", "clock_most", "clock", "power", "temperature")
     return dict(zip(names, (part.strip() for part in done.stdout.split(",")), strict=False))

@@ -270,8 +270,8 @@ def profile(bench: Bench) -> Iterator[Row]:
         run = setup.call(network)
         run()
         bench.finish()
-        yield from _operations(bench, run)
         yield from _waits(bench, run)
+        yield from _operations(bench, run)
 
 
 def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
@@ -328,29 +328,40 @@ def _shortened(path: str) -> str:
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
-    """The call as it is, then with what torch can compile of it; the first compiled call is counted apart."""
+    """The call as it is, then with more and more of it compiled; each first call is counted apart."""
     setup = sized(bench, bench.dtypes[0], "branches")
     network = setup.network()
     usual = setup.timed(network)
-    yield {"compiled": "no", "side": setup.side, **usual.row(), "of uncompiled": 1.0, "difference": 0.0}
-    # In a dry run one block is traced and run as it is: a compiler would take minutes for nothing.
-    part, backend = (network.down_blocks[-1], "eager") if bench.is_cpu else (network, "inductor")
-    began = time.perf_counter()
-    with warnings.catch_warnings(record=True) as said, torch.inference_mode():
-        warnings.simplefilter("always", RuntimeWarning)
-        problem = storage.compiled(part, backend)
-        if problem:
-            raise LeftOut(problem)
-        setup.call(network)()
-        bench.finish()
-    yield {"first compiled call s": time.perf_counter() - began}
-    yield from ({"note": str(each.message)} for each in said if "compiling it failed" in str(each.message))
-    timing = setup.timed(network)
-    yield {
-        "compiled": backend,
-        "side": setup.side,
-        **timing.row(),
-        "of uncompiled": timing.median / usual.median,
-        "difference": difference(timing.out, usual.out),
-        **checked(timing.out),
-    }
+    own = {"side": setup.side, "first call s": None, **usual.row(), "of uncompiled": 1.0, "difference": 0.0}
+    yield {"compiled": "nothing", **own, **checked(usual.out)}
+    for name, part, backend in _parts(bench, network):
+        began = time.perf_counter()
+        with warnings.catch_warnings(record=True) as said, torch.inference_mode():
+            warnings.simplefilter("always", RuntimeWarning)
+            if problem := storage.compiled(part, backend):
+                raise LeftOut(problem)
+            setup.call(network)()
+        first = time.perf_counter() - began
+        yield from (
+            {"note": str(each.message)} for each in said if "compiling it failed" in str(each.message)
+        )
+        timing = setup.timed(network)
+        yield {
+            "compiled": name,
+            "side": setup.side,
+            "first call s": first,
+            **timing.row(),
+            "of uncompiled": timing.median / usual.median,
+            "difference": difference(timing.out, usual.out),
+            **checked(timing.out),
+        }
+
+
+def _parts(bench: Bench, network: Any) -> Iterator[tuple[str, torch.nn.Module, str]]:
+    """What is compiled one after the other, and by what."""
+    down, up = list(network.down_blocks), list(network.up_blocks)
+    if bench.is_cpu:  # traced and run as it is: a compiler would take minutes for nothing
+        yield "one block, traced only", down[-1], "eager"
+        return
+    yield "outermost blocks", torch.nn.ModuleList([down[0], up[-1]]), "inductor"
+    yield "all blocks", torch.nn.ModuleList([*down[1:], network.mid_block, *up[:-1]]), "inductor"

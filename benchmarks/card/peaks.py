@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -14,7 +15,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     """Operations per second of products, bytes per second of copies; random numbers."""
     side = bench.sizes.product
     for dtype in (*bench.dtypes, *(() if bench.is_cpu else (torch.float32,))):
-        yield bench.tried({"product": f"{side}³ {named(dtype)}"}, lambda: _product(bench, dtype))  # noqa: B023
+        yield bench.tried({"product": f"{side}³ {named(dtype)}"}, partial(_product, bench, dtype))
     for name, moved, copy in _copies(bench):
         timing = bench.timed(copy, 10)
         yield {"copy": name, "GB/s": moved / timing.median / 1e9, **timing.row()}

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,7 +95,6 @@ class Video:
         count, good = self._frames(networks, budget, way, latents, clock, notes)
         per_step = clock.spent["UNet"] / self.steps / plan.count
         return {
-            "side": self.side,
             "numbers": named(hardware.dtype),
             "rung": way.rung,
             "frames": count,
@@ -179,7 +179,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as home:
         Video(bench, bench.sizes.sides[-1], 1).stages(Path(home) / "first")
         for side in sides:
-            yield bench.tried({}, lambda: _row(Video(bench, side, bench.sizes.steps), Path(home) / str(side)))  # noqa: B023
+            video = Video(bench, side, bench.sizes.steps)
+            yield bench.tried({"side": side}, partial(_row, video, Path(home) / str(side)))
             bench.release()
 
 
