@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "cards.md"
 HEAD = """# Graphics cards
 
 What `python benchmarks/device.py` measured; random weights of the published size. Times are medians of up to
-seven calls, in seconds where no unit is named; least and most are the spread. The peak that shares are of is a
+seven calls, in seconds where no unit is named; least and most are the spread. "Share of peak" compares with a
 product of two 8192² matrices on the same card. Peak and reserved memory are torch's, weights included; the
 forecast is the engine's, without its reserve of 0.7 GB for the card's libraries. `NO` is a check that failed.
 """
