@@ -270,7 +270,7 @@ def card_of(gigabytes: float) -> Any:
     from card.networks import FULL
 
     memory = round(gigabytes * 1e9)
-    return Bench("cuda:0", FULL, None, {"name": "a card", "memory": memory})
+    return Bench("cuda:0", FULL, None, {"name": "a card", "memory": memory, "free": memory})
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,11 @@ def card_of(gigabytes: float) -> Any:
         (80, {"together": 512, "branches": 512, "offload": 512}),
         (24, {"together": 512, "branches": 512, "offload": 512}),
         (12, {"together": 512, "branches": 512, "offload": 512}),
-        (8, {"together": 384, "branches": 512, "offload": 512}),
-        (3, {"offload": 512}),
+        (8, {"together": 512, "branches": 512, "offload": 512}),
+        (7, {"together": 384, "branches": 512, "offload": 512}),
+        (5, {"together": 256, "branches": 384, "offload": 512}),
+        (4, {"offload": 512}),
+        (3, {"offload": 384}),
     ],
 )
 def test_sections_shrink_with_the_card(gigabytes: float, sides: dict[str, int]) -> None:
@@ -304,7 +307,7 @@ def test_a_smaller_picture_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.Bench, "dtypes", (torch.float16,))
     monkeypatch.setattr(bench.Bench, "peak", lambda *_: 1e12)
     monkeypatch.setattr(calls, "_rung", lambda setup, *_: {"s": 1.0})
-    rows = list(calls.rungs(card_of(8)))
+    rows = list(calls.rungs(card_of(7)))
     assert rows[0] == {"note": "together in fp16 at 384²: more does not fit."}
     assert [(row["rung"], row["side"]) for row in rows[1:]] == [
         ("together", 384),

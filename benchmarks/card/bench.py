@@ -86,9 +86,9 @@ class Bench:
 
     @property
     def memory(self) -> int:
-        """Bytes of the device that may be used at most."""
-        whole = self.card["memory"]
-        return min(self.limit or whole, whole)
+        """Bytes of the device that may be used at most: what others left when it was opened."""
+        found: int = self.card["free"]
+        return min(self.limit or found, found)
 
     def free(self) -> int:
         """Bytes that may still be used, as the engine counts them."""
