@@ -25,7 +25,7 @@ from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.private import private_folder
 from sonic_ext.provenance.stamp import PreviewStamp
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
-from sonic_ext.provenance.watermark import Watermark
+from sonic_ext.provenance.watermark import Detection, Watermark
 from sonic_ext.settings import Settings
 
 TAKE_ID = "0123456789abcdef"
@@ -111,6 +111,7 @@ def adopt_clip(
     settings: Settings | None = None,
     portrait: Portrait | None = None,
     frames: int = 58,
+    mark: Detection | None = None,
 ) -> Take:
     """A take in `store` of the files that `record_clip` wrote into `clip`."""
     folder = store.folder / take_id
@@ -130,5 +131,5 @@ def adopt_clip(
         warnings=("One warning.",),
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
-        mark=None,
+        mark=mark,
     )

@@ -23,6 +23,7 @@ import sonic_ext
 from sonic_ext.app import cli, console, interrupt
 from sonic_ext.errors import Cancelled
 from sonic_ext.ports import Step
+from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import describe
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
@@ -294,6 +295,27 @@ def test_verify_of_an_altered_export(sonic: Sonic, made: Made, made_home: Path, 
     data[place] ^= 0xFF
     run = sonic("verify", _write(tmp_path / "altered.mp4", bytes(data)))
     assert run.code == 3
+
+
+def test_verify_of_a_strangers_video(sonic: Sonic, made: Made, home: Path) -> None:
+    """Its own exit code: another computer's certificate is vouched for by nobody here."""
+    run = sonic("verify", made.video)
+    assert (run.code, run.values["exit_code"], run.values["verdict"]) == (6, 6, "unknown signer")
+    assert "nobody here vouches for" in run.values["summary"]
+    assert "SONIC_C2PA_ANCHORS" in run.values["hint"]
+
+
+@pytest.mark.parametrize("name", ["ended", "not_begun", "stamped"])
+def test_verify_of_a_certificate_that_is_not_valid_now(sonic: Sonic, home: Path, name: str) -> None:
+    run = sonic("verify", Path(__file__).parent / "data" / "signed" / f"{name}.mp4")
+    assert (run.code, run.values["verdict"]) == (7, "time problem")
+    assert run.values["hint"]
+
+
+def test_exit_codes_are_told_as_they_are() -> None:
+    told = dict(re.findall(r"^ {4}(\d+) +(.+)$", cli.CODES, re.MULTILINE))
+    for verdict in Verdict:
+        assert "verify" in told[str(verdict.exit_code)], verdict
 
 
 def test_verify_of_what_was_never_marked(sonic: Sonic, tmp_path: Path) -> None:

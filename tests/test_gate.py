@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import sqlite3
 import stat
 import sys
@@ -19,11 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import time_stamping
 from made_takes import FPS, SIDE, adopt_clip, record_clip, some_portrait
 from patience import PATIENCE
+from time_stamps import TimeStampAuthority
 
 from sonic_ext.errors import (
+    BadInput,
     BadOutput,
+    BadSetting,
     ConsentExpired,
     ConsentRevoked,
     MissingPart,
@@ -32,7 +37,7 @@ from sonic_ext.errors import (
     Tampered,
 )
 from sonic_ext.media.video import probe
-from sonic_ext.provenance import c2pa, gate, metadata
+from sonic_ext.provenance import c2pa, certificates, gate, metadata
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, check_output, export
 from sonic_ext.provenance.intents import Intent
@@ -169,7 +174,67 @@ def test_a_second_export_has_its_own_record(take: Take, outputs: Path, home: Pat
     assert states(home) == ["exported", "exported"]
 
 
+def test_without_its_time_stamp_the_video_comes_out_and_it_is_said(
+    take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(certificates.STAMPS_VARIABLE, "http://127.0.0.1:9/nobody")
+    done = export(take, outputs / "hello.mp4", Consent(face="self", voice="self", contact="a@example.com"))
+    assert any("without a time stamp" in warning for warning in done.warnings)
+    assert (done.signature.state, done.signature.time_stamp) == ("valid", None)
+    assert states(home) == ["exported"]
+
+
+def test_a_time_stamp_comes_with_the_video(
+    take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TimeStampAuthority(time_stamping("Clock")).serving() as authority:
+        monkeypatch.setenv(certificates.STAMPS_VARIABLE, authority.url)
+        done = export(take, outputs / "hello.mp4", AGREED)
+    assert done.signature.time_stamp is not None
+    assert done.signature.time_stamp.authority == "Clock"
+    assert not any("time stamp" in warning for warning in done.warnings)
+
+
+def test_the_network_is_left_alone_by_default(
+    take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even Python's own code opens a connection; the C2PA library is told of no address."""
+    told: list[str] = []
+    real = c2pa._signer
+
+    def watched(sdk: Any, signer: certificates.Identity) -> Any:
+        told.append(signer.stamps)
+        return real(sdk, signer)
+
+    monkeypatch.setattr(c2pa, "_signer", watched)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
+    export(take, outputs / "hello.mp4", AGREED)
+    assert told == [""]
+
+
 # Refusals
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "error"),
+    [
+        (certificates.ANCHORS_VARIABLE, "no such list.pem", BadInput),
+        (certificates.STAMPS_VARIABLE, "nowhere", BadSetting),
+    ],
+)
+def test_a_setting_of_the_signature_is_refused_before_anything_is_recorded(
+    variable: str,
+    value: str,
+    error: type[SonicError],
+    take: Take,
+    outputs: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(error, match=value):
+        export(take, outputs / "hello.mp4", AGREED)
+    assert (names(outputs), states(home)) == ([], [])
 
 
 def test_expired_consent(take: Take, outputs: Path, home: Path) -> None:

@@ -460,8 +460,8 @@ def page(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     components = SimpleNamespace(Dropdown="dropdown", Slider="slider")
     compat = SimpleNamespace(gr=components)
     monkeypatch.setitem(sys.modules, "sonic_ext.app.compat", compat)  # type: ignore[arg-type]
-    for name in ("SONIC_MODELS", "SONIC_C2PA_CERT", "SONIC_C2PA_KEY", "SONIC_RETENTION_DAYS"):
-        monkeypatch.setenv(name, "")
+    for name in ("MODELS", "C2PA_CERT", "C2PA_KEY", "C2PA_ANCHORS", "C2PA_TSA", "RETENTION_DAYS"):
+        monkeypatch.setenv(f"SONIC_{name}", "")
     options._at_start.cache_clear()
     yield a1111
     options._at_start.cache_clear()
@@ -472,7 +472,8 @@ def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) 
     labels = page.opts.data_labels
     assert {info.section for info in labels.values()} == {("sonic", "Sonic")}
     assert {key for key, info in labels.items() if info.restrict_api} == {
-        *("sonic_models_path", "sonic_outputs", "sonic_c2pa_certificate", "sonic_c2pa_key")
+        *("sonic_models_path", "sonic_outputs", "sonic_c2pa_certificate", "sonic_c2pa_key"),
+        *("sonic_c2pa_anchors", "sonic_c2pa_tsa"),
     }
     assert "off" not in labels["sonic_label"].component_args["choices"]
     assert webui.host().defaults() == {}
@@ -499,10 +500,16 @@ def test_values_reach_those_who_read_them(page: WebUI) -> None:
     assert weights.Search.default().configured == (Path("/models/of mine"),)
     assert retention() == 30
     assert os.environ["SONIC_C2PA_CERT"] == "/keys/chain.pem"
+    page.opts.set("sonic_c2pa_anchors", "/lists/C2PA-TRUST-LIST.pem")
+    page.opts.set("sonic_c2pa_tsa", "http://tsa.example.com")
+    assert os.environ["SONIC_C2PA_ANCHORS"] == "/lists/C2PA-TRUST-LIST.pem"
+    assert os.environ["SONIC_C2PA_TSA"] == "http://tsa.example.com"
     for key, nothing in (
         ("sonic_models_path", ""),
         ("sonic_retention_days", 7),
         ("sonic_c2pa_certificate", ""),
+        ("sonic_c2pa_anchors", ""),
+        ("sonic_c2pa_tsa", ""),
     ):
         page.opts.set(key, nothing)
     assert weights.Search.default().configured == ()

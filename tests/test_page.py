@@ -34,6 +34,8 @@ from own_page import (
 from patience import PATIENCE
 from spoken import one_minute
 
+SIGNED = Path(__file__).parent / "data" / "signed"
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -287,6 +289,14 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     expect(verdict).to_contain_text("Add a video.")
     page.set_input_files("#sonic_verify_file input[type=file]", altered)
     expect(verdict.locator(".sonic-error").first).to_contain_text("altered")
+
+    page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
+    expect(verdict).to_contain_text("Add a video.")
+    page.set_input_files("#sonic_verify_file input[type=file]", SIGNED / "stamped.mp4")
+    said = verdict.locator(".sonic-warning").first
+    expect(said).to_contain_text("its certificate ended on 2024-04-01")
+    expect(said).to_contain_text("name the file of its root certificate in SONIC_C2PA_ANCHORS")
+    expect(verdict.get_by_role("row", name="Time stamp")).to_contain_text("2024-01-02 12:00 UTC by Clock")
 
 
 def test_consent_tab(page: Page, served: Served, speech: Path) -> None:

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from ..provenance.gate import Exported
     from ..provenance.ledger import Record
     from ..provenance.store import Take
-    from ..provenance.verify import Verification
-
-INTACT, NOT_SHOWN, ALTERED = 0, 5, 3
-"""Exit codes of `verify`."""
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -86,8 +82,8 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
     signals.unwind()
     found = _with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
-    console.result(found.to_dict() | {"exit_code": verdict_code(found)}, found.text())
-    return verdict_code(found)
+    console.result(found.to_dict() | {"exit_code": found.verdict.exit_code}, found.text())
+    return found.verdict.exit_code
 
 
 def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -286,11 +282,6 @@ def _memory_text(found: Preflight) -> str:
     device = found.device_memory_needed
     card = f", {bytes_text(device)} of the graphics card's" if device else ""
     return f"{bytes_text(found.memory_needed)} of memory{card}"
-
-
-def verdict_code(found: Verification) -> int:
-    """Exit code of `verify`."""
-    return {"intact": INTACT, "altered": ALTERED}.get(found.verdict, NOT_SHOWN)
 
 
 def _record_line(record: Record) -> str:

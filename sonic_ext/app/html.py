@@ -108,12 +108,8 @@ def unusable(listed: Iterable[Unusable]) -> str:
 
 def verdict(found: Verification) -> str:
     """What the marks of a video amount to, and the evidence for it."""
-    kinds = {"intact": "good", "altered": "error", "metadata lost": "warning"}
-    rows = "".join(
-        f"<tr><th>{escape(name.strip())}</th><td>{escape(value.strip())}</td></tr>"
-        for name, _, value in (line.partition(":") for line in found.text().splitlines()[1:])
-    )
-    said = banner(kinds.get(found.verdict, "note"), found.summary)
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.rows)
+    said = banner(found.verdict.banner, found.summary, found.hint)
     return f"{said}{_record_table(rows)}"
 
 

@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BaseModel, Field, StrictStr
 
 from ..provenance.consent import NOTICE, Basis
+from ..provenance.verdict import Verdict
 from ..settings import Settings, Spec, describe
 
 _OLD = pydantic.VERSION.startswith("1.")
@@ -257,14 +258,16 @@ class SonicVerification(BaseModel):
     """Which marks a video carries, and what they amount to."""
 
     sha256: str
-    verdict: Literal["intact", "altered", "metadata lost", "unmarked"]
+    verdict: Verdict
     summary: str = Field(description="One sentence.")
+    hint: str = Field(description="What to do about it, one sentence or nothing.")
     id: str = Field(description="Id of the take; empty without a mark that tells it.")
     signature: dict[str, Any] = Field(description="C2PA.")
     watermark: dict[str, Any]
     labels: dict[str, Any]
     record: dict[str, Any] = Field(description="What this computer's consent ledger knows.")
-    contradictions: list[str]
+    contradictions: list[str] = Field(description="Sentences on marks that deny each other.")
+    notes: list[str] = Field(description="Sentences that have no part in the verdict.")
 
 
 class SonicEngine(BaseModel):

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import BadOutput, BadSetting
-from .c2pa import KEY_VARIABLE
+from .certificates import KEY_VARIABLE
 from .private import HOME_VARIABLE, private_home
 
 Name = str | os.PathLike[str]

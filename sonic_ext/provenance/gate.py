@@ -20,6 +20,7 @@ from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
 from .boundary import refuse_inside
+from .certificates import Identity, Trust, identity
 from .consent import Consent
 from .intents import FOLDER, Intent, intent_file, or_next_time
 from .ledger import Ledger, Record
@@ -43,7 +44,7 @@ class Exported:
     signature: c2pa.Signature
     """As read back from the file before it was let out."""
     warnings: tuple[str, ...]
-    """Sentences about the consent."""
+    """Sentences about the consent, and about a time stamp that was asked for and not to be had."""
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool = False, home: Path | None = None) -> Path:
@@ -83,6 +84,8 @@ def export(
         ConsentExpired, ConsentRevoked: the consent does not hold.
         Tampered: the consent ledger was altered, or is older than a take in the store.
         BadOutput: `output` exists, cannot be written to, or lies in the private home.
+        BadInput: certificate, key or a trust list cannot be read.
+        BadSetting: the time-stamp authority has no address of the web.
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
     """
@@ -94,17 +97,19 @@ def export(
     consent.check()
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
     store.check()
-    signer = c2pa.identity(ledger.home)
+    signer = identity(ledger.home)
+    Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded
     with working_folder(ledger.home, FOLDER) as folder:
         with home_errors(folder):
             copy = take.copied(folder)
         record = ledger.record(consent, take)
-        signed = _marked_and_signed(copy, record, folder, signer)
+        signed, left_out = _marked_and_signed(copy, record, folder, signer)
         signature = c2pa.proven(signed, record, ledger.home)
         digest = sha256_of(signed)
         intent = Intent(intent_file(folder), record.id, digest, path.absolute(), overwrite)
         _let_out(signed, intent, ledger, record)
-    return Exported(path, ledger.show(record.id), digest, signature, consent.warnings())
+    warnings = (*consent.warnings(), *left_out)
+    return Exported(path, ledger.show(record.id), digest, signature, warnings)
 
 
 def _require_sealed(take: Take, path: Path, store: Store) -> None:
@@ -121,16 +126,18 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
             raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 
 
-def _marked_and_signed(take: Take, record: Record, folder: Path, signer: c2pa.Identity) -> Path:
-    """Tags, then XMP, then the signature over both."""
+def _marked_and_signed(
+    take: Take, record: Record, folder: Path, signer: Identity
+) -> tuple[Path, tuple[str, ...]]:
+    """Tags, then XMP, then the signature over both; and sentences on what the signature lacks."""
     marked, signed = folder / "marked.mp4", folder / "signed.mp4"
     source_type = digital_source_type(take, record.portrait_synthetic)
     remux(take.master, marked, tags(take))
     with home_errors(folder):
         append_xmp(marked, take, source_type)
-        c2pa.sign(marked, signed, take, record, source_type, signer)
+        left_out = c2pa.sign(marked, signed, take, record, source_type, signer)
         marked.unlink()
-    return signed
+    return signed, left_out
 
 
 def _let_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:

@@ -116,6 +116,9 @@ class Record:
     """SHA-256 of the master that consent was given for; the exported file's is `output_sha256`."""
     evidence_sha256: str
     """SHA-256 of the evidence, "" where none was given."""
+    nonce: str
+    """Random number, hex: what a video's manifest holds of portrait and speech is salted with it, see
+    `c2pa.salted_sha256`."""
     digest: str
     """SHA-256 of the record as stored (it holds a random number, so it tells nothing by itself)."""
     seq: int
@@ -729,7 +732,6 @@ def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) 
 def _record(row: _Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
     """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
     values = row.values
-    del values["nonce"]
     exported = exports.get(values["id"], {})
     hashes = (values["portrait_sha256"], values["portrait_pixel_sha256"])
     times = [revoked[value] for value in hashes if value in revoked]

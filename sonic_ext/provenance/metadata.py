@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.sax.saxutils import escape
 
 from ..errors import BadSetting
@@ -75,8 +75,13 @@ class AigcLabel:
 
     @property
     def take(self) -> str:
-        """Id of the take where this tool wrote the label, else ""."""
-        return self.fields.get("ProduceID", "") if TOOL in self.fields.get("ReservedCode1", "") else ""
+        """Id of the take where this tool wrote the label, else ""; anything but an id is none."""
+        return take_id(self.fields.get("ProduceID")) if self.fields.get("ReservedCode1") == TOOL else ""
+
+
+def take_id(value: object) -> str:
+    """`value` where it is the id of a take, 16 hex digits, else ""; for what strangers may have written."""
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value) else ""
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,13 @@ def read_aigc(text: str) -> AigcLabel:
 
 
 def comment(take: Take | Origin) -> str:
-    """Settings as infotext with the engine and seed that were used; the reason for no label stays local."""
-    settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed)
+    """Settings as infotext with the engine and seed that were used.
+
+    The reason for no label stays local, and so do places in the portrait that were given by hand: the same
+    numbers in two videos would tell that they show one portrait.
+    """
+    by_hand: dict[str, Any] = {"face_box": None, "mouth": None, "eyes": None}
+    settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed, **by_hand)
     if settings.label == "off":
         settings = dataclasses.replace(settings, label_off_reason="see consent record")
     return f"{settings.infotext()}, Sonic version: {take.engine_version}"
