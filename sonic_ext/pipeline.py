@@ -28,11 +28,13 @@ from .errors import Cancelled, Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
+from .media.perceptual import perceptual_hash
 from .media.scene import Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import PreviewStamp, VisibleLabel
+from .provenance.revocation import sweep
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from .provenance.watermark import Detection, Watermark, detect
 from .settings import Settings
@@ -143,6 +145,7 @@ def animate(
 
     Raises:
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
+        ConsentRevoked: exports of this portrait were stopped.
         MissingPart: an engine or a part that is not installed.
         Cancelled: `progress` asked to stop; nothing is left behind.
         Tampered: the consent ledger, which the take is sealed by, was altered.
@@ -151,11 +154,13 @@ def animate(
     settings = _settings(settings)
     home = store or Store()
     home.check()
+    sweep(home)
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
-    scene = compose(
-        _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
-    )
+    picture = _portrait(portrait)
+    home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
@@ -175,11 +180,16 @@ def animate(
             seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
-            warnings=_warnings(settings, scene, speech, *animation.warnings, *unread),
+            warnings=_warnings(
+                settings, scene, speech, *animation.warnings, *unread, *_looks_revoked(home, looks)
+            ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
             mark=mark,
+            perceptual_hash=looks,
         )
+        # Revoked meanwhile: either this sees it, or whoever revoked saw the finished take.
+        home.ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
         animation.forget()
         return take
 
@@ -319,6 +329,16 @@ def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
     except BaseException:
         store.discard(take_id)
         raise
+
+
+def _looks_revoked(store: Store, looks: str) -> tuple[str, ...]:
+    alike = store.ledger.revoked_alike(looks)
+    if not alike:
+        return ()
+    return (
+        f"The portrait looks like one whose consent was revoked ({', '.join(alike)}); "
+        "its export will ask why it is another one.",
+    )
 
 
 def _face_in_portrait(scene: Scene) -> Face:
