@@ -17,7 +17,8 @@ def revoke(target: str, reason: str = "", store: Store | None = None) -> Revocat
     """Stop exports of a portrait, and delete the takes that were made of it.
 
     Args:
-        target: id of a consent record (or its beginning) or of a take, or SHA-256 of a portrait's file or pixels.
+        target: id of a consent record (or its beginning) or of a take, or SHA-256 of a portrait's file or
+            pixels.
         reason: kept in the ledger.
         store: the user's own by default, with the ledger beside it.
 
