@@ -29,6 +29,7 @@ from .errors import Cancelled, Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
+from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
@@ -147,6 +148,7 @@ def animate(
 
     Raises:
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
+        ConsentRevoked: exports of this portrait were stopped.
         MissingPart: an engine or a part that is not installed.
         Cancelled: `progress` asked to stop; nothing is left behind.
         Tampered: the consent ledger, which the take is sealed by, was altered.
@@ -158,9 +160,10 @@ def animate(
     home.check()
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
-    scene = compose(
-        _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
-    )
+    picture = _portrait(portrait)
+    home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
@@ -182,11 +185,22 @@ def animate(
             seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
-            warnings=_warnings(settings, scene, speech, face_range, *animation.warnings, *unread),
+            warnings=_warnings(
+                settings,
+                scene,
+                speech,
+                face_range,
+                *animation.warnings,
+                *unread,
+                *_looks_revoked(home, looks),
+            ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
             mark=mark,
+            perceptual_hash=looks,
         )
+        # Revoked meanwhile: either this sees it, or whoever revoked saw the finished take.
+        home.ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
         animation.forget()
         return take
 
@@ -324,6 +338,16 @@ def _calibration(
     measured = min(count, round(MEASURED_SECONDS * settings.fps))
     track = VisemeNet().read(speech.blocks(RATE), measured, settings.fps, tick)
     return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
+
+
+def _looks_revoked(store: Store, looks: str) -> tuple[str, ...]:
+    alike = store.ledger.revoked_alike(looks)
+    if not alike:
+        return ()
+    return (
+        f"The portrait looks like one whose consent was revoked ({', '.join(alike)}); "
+        "its export will ask why it is another one.",
+    )
 
 
 def _face_in_portrait(scene: Scene) -> Face:

@@ -63,7 +63,7 @@ def undrawn_take(number: int = 0, **changes: Any) -> Take:
         file, pixels, sound, video, preview_sha256="",
         created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
         framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
-        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64),
+        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64), perceptual_hash="",
     )  # fmt: skip
     return replace(take, **changes)
 
@@ -132,4 +132,5 @@ def adopt_clip(
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
         mark=mark,
+        perceptual_hash="",
     )

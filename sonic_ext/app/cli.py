@@ -219,6 +219,8 @@ def _add_consent(made: argparse.ArgumentParser) -> None:
     group.add_argument("--consent-operator", default="", metavar="TEXT", help="who exports")
     group.add_argument("--consent-subject", default="", metavar="TEXT", help="names; stay on this computer")
     group.add_argument("--consent-evidence", default="", metavar="FILE", help="only its hash is kept")
+    told = "why the portrait is not the revoked one that it looks like; asked for only then"
+    group.add_argument("--consent-unlike-reason", default="", metavar="TEXT", help=told)
 
 
 def _add_settings(made: argparse.ArgumentParser) -> None:

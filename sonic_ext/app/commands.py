@@ -112,14 +112,20 @@ def _consent_show(options: argparse.Namespace, console: Console, signals: Interr
 
 
 def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.ledger import Ledger
-    from ..provenance.recovery import recover
+    from ..provenance.revocation import revoke
 
     signals.unwind()
-    done = Ledger().revoke(options.id, options.reason)
-    recover()  # afterwards: an interrupted export of this portrait is to be undone, not finished
-    values = {"time": done.time.isoformat(), "hashes": list(done.hashes), "records": list(done.records)}
-    text = f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}."
+    done = revoke(options.id, options.reason)
+    values = {
+        "time": done.time.isoformat(),
+        "hashes": list(done.hashes),
+        "records": list(done.records),
+        "takes": list(done.takes),
+    }
+    text = (
+        f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}; "
+        f"deleted from the private folder: {', '.join(done.takes) or 'nothing'}."
+    )
     console.result(values, text)
     return 0
 

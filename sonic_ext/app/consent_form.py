@@ -18,6 +18,8 @@ MEANINGS = {
 }
 """Basis → what the user chooses."""
 BY_MEANING = {meaning: str(basis) for basis, meaning in MEANINGS.items()}
+TEXTS = ("purpose", "expires", "contact", "operator", "subject", "unlike_reason")
+"""Fields of the consent that are text, in the order of their components."""
 UPLOADING = """(...inputs) => {{
     const root = typeof gradioApp === "function" ? gradioApp() : document;
     return [...inputs.slice(0, -1), root.querySelector("#{prefix}_evidence {shown}") !== null];
@@ -46,6 +48,11 @@ class ConsentForm:
             with gr.Row():
                 self.operator = gr.Textbox(label="Who exports", max_lines=1)
                 self.subject = gr.Textbox(label="Names of the persons", max_lines=1)
+            self.unlike_reason = gr.Textbox(
+                label="Where it is asked: why this is not the revoked portrait",
+                max_lines=1,
+                elem_id=f"{prefix}_unlike_reason",
+            )
             self.evidence = compat.file_input(
                 label="Evidence: only its hash is kept", height=110, elem_id=f"{prefix}_evidence"
             )
@@ -57,7 +64,7 @@ class ConsentForm:
         """Inputs for `read`, in its order."""
         return [
             self.stated, self.face, self.voice, self.purpose, self.expires, self.contact,
-            self.operator, self.subject, self.evidence, self.uploading,
+            self.operator, self.subject, self.unlike_reason, self.evidence, self.uploading,
         ]  # fmt: skip
 
     @property
@@ -73,7 +80,7 @@ class ConsentForm:
             BadInput: the evidence is not here yet, and the record would lack it.
             BadSetting: the last day is not a date.
         """
-        stated, face, voice, purpose, expires, contact, operator, subject, evidence, uploading = values
+        stated, face, voice, *texts, evidence, uploading = values
         if not stated:
             raise ConsentMissing("The consent is not stated.", "Read the notice and tick the box by Export.")
         if uploading:
@@ -82,11 +89,7 @@ class ConsentForm:
             {
                 "face": BY_MEANING.get(face or "", ""),
                 "voice": BY_MEANING.get(voice or "", ""),
-                "purpose": purpose,
-                "expires": expires,
-                "contact": contact,
-                "operator": operator,
-                "subject": subject,
+                **dict(zip(TEXTS, texts, strict=True)),
                 "evidence": compat.path_of(evidence),
             }
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import BadInput, SonicError
 from ..provenance.ledger import Ledger
+from ..provenance.revocation import revoke
 from . import compat, html
 from .compat import gr
 from .work import Updates
@@ -27,7 +28,8 @@ class ConsentView:
                 html.banner(
                     "warning",
                     "Revoke this consent?",
-                    "The portrait can then not be exported again, under any record. This cannot be undone.",
+                    "The portrait can then not be exported again, under any record, and its videos are "
+                    "deleted from the private folder. Exported files stay. This cannot be undone.",
                 )
             )
             self.reason = gr.Textbox(label="Reason, kept in the ledger", max_lines=1)
@@ -77,10 +79,15 @@ class ConsentView:
     def take_back(self, record_id: str | None, reason: str) -> Updates:
         """Revoke, and show the ledger as it stands then."""
         try:
-            done = Ledger().revoke(_given(record_id), reason)
+            done = revoke(_given(record_id), reason)
         except SonicError as problem:
             return {self.details: html.error(problem), self.asking: _hidden(True)}
-        told = html.banner("good", "Revoked.", f"Records of this portrait: {', '.join(done.records)}.")
+        told = html.banner(
+            "good",
+            "Revoked.",
+            f"Records of this portrait: {', '.join(done.records)}. "
+            f"Videos deleted from the private folder: {len(done.takes)}.",
+        )
         return self.refresh() | {self.details: told}
 
 

@@ -16,6 +16,7 @@ from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
 from .relay import Relay
+from .showing import preview_of
 from .work import TabKey, Updates
 
 if TYPE_CHECKING:
@@ -195,8 +196,9 @@ class HistoryView:
     def _told_of(self, entry: Entry) -> Updates:
         """The stamped preview, or the exported file where there is one, and what it is."""
         file = exported_file(self._host, entry)
+        shown = compat.served_copy(self.video, file) if file else preview_of(self.video, entry.take)
         return {
-            self.video: compat.served_copy(self.video, file or entry.take.preview),
+            self.video: shown,
             self.facts: html.take(entry.take, entry.record),
             self.gate: gr.update(visible=file is None),
         }

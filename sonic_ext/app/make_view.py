@@ -19,6 +19,7 @@ from .portrait_panel import PortraitPanel
 from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
+from .showing import preview_of
 from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ class MakeView:
         return self._idle() | {
             self.take: take.id,
             self.progress: told + html.warnings(take.warnings),
-            self.preview: gr.update(visible=True, value=compat.served_copy(self.preview, take.preview)),
+            self.preview: gr.update(visible=True, value=preview_of(self.preview, take)),
             self.gate: gr.update(visible=True),
             **{button: gr.update(visible=True) for button in self._sendable},
         }

@@ -82,6 +82,7 @@ def export(
 
     Raises:
         ConsentExpired, ConsentRevoked: the consent does not hold.
+        LooksRevoked: the portrait looks like a revoked one, and the consent does not say why it is another.
         Tampered: the consent ledger was altered, or is older than a take in the store.
         BadOutput: `output` exists, cannot be written to, or lies in the private home.
         BadInput: certificate, key or a trust list cannot be read.
@@ -93,9 +94,10 @@ def export(
     path = check_output(output, overwrite, take.home)
     store = Store(take.home)
     ledger = store.ledger
-    _require_sealed(take, path, store)
     consent.check()
+    # First: a revoked take may be gone from the store, which is not what stops it.
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
+    _require_sealed(take, path, store)
     store.check()
     signer = identity(ledger.home)
     Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded

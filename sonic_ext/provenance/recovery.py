@@ -1,4 +1,4 @@
-"""What the next start does about killed processes: finish or undo exports, delete unfinished takes."""
+"""What a start clears up: exports and takes that a killed process left, and takes whose time is over."""
 
 from __future__ import annotations
 
@@ -40,10 +40,21 @@ def recover(home: str | os.PathLike[str] | None = None) -> None:
 
 
 def clear_up(home: str | os.PathLike[str] | None = None) -> None:
-    """What every start does: `recover`, and delete takes that expired or that a killed process began."""
+    """What every start does: `recover`, and delete takes that expired, were revoked or never finished."""
     recover(home)
     with _logged():
-        Store(home).expire()
+        store = Store(home)
+        store.expire()
+        sweep_revoked(store)
+
+
+def sweep_revoked(store: Store) -> tuple[str, ...]:
+    """Delete the takes of revoked portraits; returns their ids."""
+    revoked = store.ledger.revoked()
+    gone = tuple(take_id for take_id, hashes in store.portraits().items() if hashes & revoked)
+    for take_id in gone:
+        store.discard(take_id)
+    return gone
 
 
 def take_back(intent: Intent, ledger: Ledger) -> None:

@@ -53,6 +53,8 @@ _TAKE_BYTES = 1 << 20
 """A take.json is a thousand times smaller."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _BLOCK = 1 << 20
+_COPIES_NAME = "copies"
+"""A path in JSON on each line."""
 _SUFFIXES = {
     "image/jpeg": ".jpg",
     "image/mpo": ".jpg",
@@ -119,6 +121,9 @@ class Take:
     def home(self) -> Path:
         """The private home that the take lies in."""
         return self.folder.parent.parent
+
+    perceptual_hash: str
+    """Of the portrait, hex, see `media.perceptual`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; paths by name, as all lie in the take's folder."""
@@ -246,6 +251,7 @@ class Store:
         sync_offset: float | None,
         created: datetime,
         mark: Detection | None,
+        perceptual_hash: str,
     ) -> Take:
         """Make a take of the master and preview lying in the folder of `take_id`, and save it.
 
@@ -254,6 +260,7 @@ class Store:
             size: width and height of the master in pixels.
             created: UTC.
             mark: the watermark as read from the master; None where it could not be read.
+            perceptual_hash: of the portrait, hex.
 
         Raises:
             BadAudio: the sound file was changed while the video was made.
@@ -291,6 +298,7 @@ class Store:
                 mark_read=mark is not None,
                 mark_odds=mark.odds if mark else 1.0,
                 ledger=head,
+                perceptual_hash=perceptual_hash,
             )
         self.save(take)
         return take
@@ -341,13 +349,32 @@ class Store:
         """All takes that can be loaded, oldest first."""
         return self.contents().takes
 
+    def portraits(self) -> dict[str, set[str]]:
+        """Id of every take, also of one that cannot be read, and the hashes known of its portrait."""
+        found: dict[str, set[str]] = {}
+        for folder in self._folders():
+            with home_errors(self.home), contextlib.suppress(FileNotFoundError):
+                found[folder.name] = {sha256_of(path) for path in folder.glob("portrait.*")}
+        for take in self.takes():
+            found.setdefault(take.id, set()).update((take.portrait_sha256, take.portrait_pixel_sha256))
+        return found
+
+    def note_copy(self, take_id: str, copy: Path) -> None:
+        """Remember a copy of the preview outside of the store, to be deleted with the take."""
+        with (
+            home_errors(self.home),
+            (self._place(take_id) / _COPIES_NAME).open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(str(copy)) + "\n")
+
     def discard(self, take_id: str) -> None:
-        """Delete a take; one that is gone already is no error."""
+        """Delete a take and the copies of its preview; one that is gone already is no error."""
         place = self._place(take_id)
         with home_errors(self.home), contextlib.suppress(FileNotFoundError):
             if place.is_symlink() or not place.is_dir():
                 place.unlink()  # not ours, and what a link leads to is not touched
             else:
+                _delete_copies(place)
                 # First what makes it a take: where deleting stops halfway, the rest is an unfinished one.
                 (place / _TAKE_NAME).unlink(missing_ok=True)
                 shutil.rmtree(place)
@@ -407,6 +434,7 @@ class Store:
 
     def _key(self) -> bytes:
         return self.ledger.derived_key(f"sonic take {FORMAT}")
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def _place(self, take_id: str) -> Path:
         if not _ID.fullmatch(take_id):
@@ -459,6 +487,19 @@ def _keep_speech(speech: Speech, folder: Path) -> Path:
     if sha256_of(target) != speech.sha256:
         raise BadAudio(f"{speech.path} was changed while the video was made.", "Make the video again.")
     return target
+
+
+def _delete_copies(folder: Path) -> None:
+    """Files that were noted and still are the preview, byte for byte; others are somebody else's by now."""
+    preview, noted = folder / PREVIEW_NAME, folder / _COPIES_NAME
+    if not (preview.is_file() and noted.is_file()):
+        return
+    digest = sha256_of(preview)
+    for line in noted.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            copy = Path(json.loads(line))
+            if sha256_of(copy) == digest:
+                copy.unlink()
 
 
 def _last_written(folder: Path) -> float:
