@@ -6,6 +6,7 @@ one line each and hides nothing.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -353,6 +354,27 @@ def _infotext(data: bytes, folder: Path) -> object:
     )
 
 
+# Requests
+
+
+def _request_seeds(folder: Path) -> list[bytes]:
+    """Host, Origin and Authorization, one a line."""
+    hosts = (b"localhost:7870", b"[::1%25lo]:7870", b"127.0.0.1", b"EXAMPLE.org.:65535", b"")
+    basic = b"Basic " + base64.b64encode("é:pass".encode())
+    return [b"\n".join((host, b"http://" + host, basic)) for host in hosts]
+
+
+def _request(data: bytes, folder: Path) -> object:
+    from sonic_ext.app.access import Names, stranger
+    from sonic_ext.app.credentials import known
+
+    names = (b"host", b"origin", b"authorization", b"host")
+    headers = list(zip(names, data.split(b"\n"), strict=False))
+    scope = {"type": "http", "scheme": "http", "headers": headers}
+    allowed = Names(True, frozenset(("example.org",)))
+    return stranger(scope, allowed), known(as_text(headers[-1][1]), {"é": "pass"})
+
+
 # Model files
 
 
@@ -571,19 +593,20 @@ _LABEL = (b"Label", b"ProduceID", b"ReservedCode1", b"sonic_ext")
 TARGETS = {
     target.name: target
     for target in (
-        Target("boxes", _box_seeds, _boxes, 0.17, _KINDS),
-        Target("xmp", _xmp_seeds, _xmp, 0.1, (*_KINDS, *_XML)),
-        Target("aigc", _aigc_seeds, _aigc, 0.16, _LABEL),
-        Target("comment", _comment_seeds, _comment, 0.1, _LINES),
-        Target("take", _take_seeds, _take, 0.03, _NAMES),
-        Target("ledger", _ledger_seeds, _ledger, 0.012, _ROWS),
-        Target("settings", _settings_seeds, _settings, 0.13, _NAMES),
-        Target("infotext", _infotext_seeds, _infotext, 0.1, _NAMES),
-        Target("weights", _safetensors_seeds, _safetensors, 0.1, _TABLE),
-        Target("pickles", _pickle_seeds, _pickles, 0.03, _STACK),
-        Target("portrait", _portrait_seeds, _portrait, 0.03, _CHUNKS),
-        Target("sound", _sound_seeds, _sound, 0.0125, _SOUNDS, seconds=8),
-        Target("video", _video_seeds, _video, 0.0125, _KINDS, seconds=8),
-        Target("signature", _signature_seeds, _signature, 0.0125, (*_KINDS, b"jumb", b"c2pa"), seconds=8),
+        Target("boxes", _box_seeds, _boxes, 0.19, _KINDS),
+        Target("xmp", _xmp_seeds, _xmp, 0.11, (*_KINDS, *_XML)),
+        Target("aigc", _aigc_seeds, _aigc, 0.18, _LABEL),
+        Target("comment", _comment_seeds, _comment, 0.03, _LINES),
+        Target("take", _take_seeds, _take, 0.02, _NAMES),
+        Target("ledger", _ledger_seeds, _ledger, 0.0105, _ROWS),
+        Target("settings", _settings_seeds, _settings, 0.14, _NAMES),
+        Target("infotext", _infotext_seeds, _infotext, 0.08, _NAMES),
+        Target("request", _request_seeds, _request, 0.06, (b"http://", b"[::1]", b"Basic ", b":65536", b"%")),
+        Target("weights", _safetensors_seeds, _safetensors, 0.11, _TABLE),
+        Target("pickles", _pickle_seeds, _pickles, 0.0105, _STACK),
+        Target("portrait", _portrait_seeds, _portrait, 0.025, _CHUNKS),
+        Target("sound", _sound_seeds, _sound, 0.0105, _SOUNDS, seconds=8),
+        Target("video", _video_seeds, _video, 0.0105, _KINDS, seconds=8),
+        Target("signature", _signature_seeds, _signature, 0.0105, (*_KINDS, b"jumb", b"c2pa"), seconds=8),
     )
 }
