@@ -283,7 +283,7 @@ def test_a_label_for_another_video_is_told(video: Path, home: Path, tmp_path: Pa
 
 
 def sign_as(
-    who: c2pa.Identity | Certified,
+    who: certificates.Identity | Certified,
     source: Path,
     target: Path,
     made: tuple[Path, Exported],
