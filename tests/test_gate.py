@@ -585,7 +585,7 @@ def test_file_systems_without_hard_links(
     assert names(outputs) == ["x.mp4"]
     there = outputs / "there.mp4"
     there.write_bytes(b"precious")
-    intent = Intent(home / "exports" / "1.json", "1" * 16, "", there, overwrite=False)
+    intent = Intent(home / "exports" / "1.json", "1" * 16, "", there, overwrite=False, mode=None)
     intent.part.write_bytes(b"new")
     with pytest.raises(FileExistsError):
         intent.move()
