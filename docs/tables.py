@@ -1,4 +1,4 @@
-"""The README's tables that are made from the code: `python docs/tables.py` writes them anew.
+"""Tables of the documents that are made from the code: `python docs/tables.py` writes them anew.
 
 Each stands between `<!-- NAME -->` and `<!-- end -->`. A test fails when README and code differ.
 """
@@ -11,9 +11,11 @@ from pathlib import Path
 
 from sonic_ext.app import cli, form
 from sonic_ext.media import audio, face, image, scene
+from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import PRESETS, Settings, describe
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+VERIFY = README.parent / "docs" / "verify.md"
 
 
 def settings() -> str:
@@ -78,16 +80,26 @@ def limits() -> str:
     return _table(("what", "limit", "what happens"), rows)
 
 
-TABLES = {"codes": codes, "settings": settings, "presets": presets, "limits": limits}
+def verdicts() -> str:
+    """What the marks of a video can amount to, in the order in which it is decided."""
+    rows = ((f"`{verdict}`", str(verdict.exit_code), verdict.meaning) for verdict in Verdict)
+    return _table(("verdict", "exit code", "meaning"), rows)
 
 
-def filled(text: str) -> str:
-    """`text` with every table made anew."""
-    for name, make in TABLES.items():
+TABLES = {
+    README: {"codes": codes, "settings": settings, "presets": presets, "limits": limits},
+    VERIFY: {"verdicts": verdicts},
+}
+
+
+def filled(path: Path) -> str:
+    """The document at `path` with every table made anew."""
+    text = path.read_text(encoding="utf-8")
+    for name, make in TABLES[path].items():
         head, mark, rest = text.partition(f"<!-- {name} -->\n")
         _, end, tail = rest.partition("<!-- end -->")
         if not (mark and end):
-            raise ValueError(f"{README.name} has no place for the table {name}")
+            raise ValueError(f"{path.name} has no place for the table {name}")
         text = f"{head}{mark}{make()}\n{end}{tail}"
     return text
 
@@ -108,4 +120,5 @@ def _kind(value: object) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in TABLES:
+        document.write_text(filled(document), encoding="utf-8")

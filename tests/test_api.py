@@ -27,7 +27,8 @@ from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
-from web import PATIENCE, Answer, Client, b64, fastapi, serving
+from patience import PATIENCE
+from web import Answer, Client, b64, fastapi, serving
 
 from sonic_ext.app.exporting import export_told
 from sonic_ext.app.ranged import part_of
@@ -44,6 +45,7 @@ from sonic_ext.settings import PRESETS, Settings, describe
 
 EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"
 PORTRAIT = EXAMPLE / "portrait.jpg"
+ROOT = Path(__file__).resolve().parents[1]
 OTHER = MEDIA / "portrait_02.jpg"
 QUICK = {
     "engine": "preview",
@@ -128,8 +130,8 @@ def sha256(data: bytes) -> str:
 
 
 def uploads(home: Path) -> list[Path]:
-    """What lies about of what callers sent."""
-    return list((home / "uploads").glob("*"))
+    """What lies about of what callers sent: folders, with their locks."""
+    return list({path.with_suffix("") for path in (home / "uploads").glob("*")})
 
 
 class TestTheWholeWay:
@@ -158,6 +160,16 @@ class TestTheWholeWay:
         assert told.json["record"]["same_file"] is True
         assert str(sonic_home) not in told.body.decode()
         assert uploads(sonic_home) == []
+
+    @pytest.mark.parametrize(
+        ("name", "verdict"), [("data/signed/ended.mp4", "time problem"), ("hello.mp4", "unknown signer")]
+    )
+    def test_verify_tells_a_stranger_from_a_forger(self, client: Client, name: str, verdict: str) -> None:
+        """Whole files of others: who signed or when is in question, not what they hold."""
+        folder = ROOT / "docs" / "media" if name == "hello.mp4" else ROOT / "tests"
+        told = client.post("/verify", {"video": b64(folder / name)})
+        assert (told.status, told.json["verdict"], told.json["contradictions"]) == (200, verdict, [])
+        assert told.json["hint"]
 
     def test_two_callers_at_once(self, client: Client, sonic_home: Path) -> None:
         found: dict[Path, Any] = {}

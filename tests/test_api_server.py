@@ -9,10 +9,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
+from served import served
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
@@ -39,28 +39,10 @@ WITHOUT_GRADIO = (
 
 @contextlib.contextmanager
 def started(folder: Path, program: tuple[str, str], *words: str, **places: str) -> Iterator[str]:
-    """`sonic` as a process of its own; gives its address, and it must end well."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, *program, "serve", "--port", "0", "--json", "--output-dir", "out", *words],
-            env=os.environ | places | {"PYTHONPATH": path},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, (folder / "log").read_text()
-        try:
-            yield json.loads(told)["url"]
-        finally:
-            process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
-            process.wait(timeout=60)
-            process.stdout.close()
-        log.seek(0)
-        assert "Traceback" not in (text := log.read()), text
+    """`sonic serve` as a process of its own; gives its address, and it must end well."""
+    served_with = ("serve", "--port", "0", "--json", "--output-dir", "out", *words)
+    with served(folder, *program, *served_with, **places) as told:
+        yield json.loads(told)["url"]
 
 
 def ask(url: str, auth: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -71,7 +53,7 @@ def ask(url: str, auth: str = "", body: Any = None, **headers: str) -> tuple[int
     if data is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -174,7 +156,7 @@ def test_examples_of_the_docs_run(tmp_path: Path) -> None:
             env=os.environ | {"API": f"{url}sonic/v1", "AUTH": "me:secret"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"verdict":"intact"' in done.stdout

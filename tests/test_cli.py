@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from patience import PATIENCE
 from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
 from sonic_ext.app import cli, console, interrupt
 from sonic_ext.errors import Cancelled
 from sonic_ext.ports import Step
+from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import describe
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
@@ -295,6 +297,27 @@ def test_verify_of_an_altered_export(sonic: Sonic, made: Made, made_home: Path, 
     assert run.code == 3
 
 
+def test_verify_of_a_strangers_video(sonic: Sonic, made: Made, home: Path) -> None:
+    """Its own exit code: another computer's certificate is vouched for by nobody here."""
+    run = sonic("verify", made.video)
+    assert (run.code, run.values["exit_code"], run.values["verdict"]) == (6, 6, "unknown signer")
+    assert "nobody here vouches for" in run.values["summary"]
+    assert "SONIC_C2PA_ANCHORS" in run.values["hint"]
+
+
+@pytest.mark.parametrize("name", ["ended", "not_begun", "stamped"])
+def test_verify_of_a_certificate_that_is_not_valid_now(sonic: Sonic, home: Path, name: str) -> None:
+    run = sonic("verify", Path(__file__).parent / "data" / "signed" / f"{name}.mp4")
+    assert (run.code, run.values["verdict"]) == (7, "time problem")
+    assert run.values["hint"]
+
+
+def test_exit_codes_are_told_as_they_are() -> None:
+    told = dict(re.findall(r"^ {4}(\d+) +(.+)$", cli.CODES, re.MULTILINE))
+    for verdict in Verdict:
+        assert "verify" in told[str(verdict.exit_code)], verdict
+
+
 def test_verify_of_what_was_never_marked(sonic: Sonic, tmp_path: Path) -> None:
     assert sonic("verify", _unmarked(tmp_path / "plain.mp4")).code == 5
 
@@ -358,6 +381,25 @@ def test_take_that_is_not_there(sonic: Sonic, outputs: Path) -> None:
     _assert_refused(run, 2, "BadInput")
 
 
+def test_private_folder_is_no_place_for_a_video(sonic: Sonic, home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _assert_refused(sonic("export", "0123456789abcdef", "-o", home / "out.mp4", *CONSENT), 2, "BadOutput")
+    _assert_refused(_animate(sonic, home, *CONSENT), 2, "BadOutput")
+    assert _takes(home) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_home_that_others_may_read_is_refused_before_the_work(
+    sonic: Sonic, home: Path, outputs: Path
+) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o755)
+    run = _animate(sonic, outputs, *CONSENT)
+    _assert_refused(run, 2, "BadOutput")
+    assert f"chmod 700 {home}" in run.err
+    assert list(outputs.iterdir()) == []
+
+
 def test_refusal_at_the_gate_says_which_take_is_kept(
     sonic: Sonic, outputs: Path, home: Path, spoken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,8 +414,10 @@ def test_refusal_at_the_gate_says_which_take_is_kept(
         return take
 
     monkeypatch.setattr(pipeline, "animate", slow_animate)
+    monkeypatch.setenv("SONIC_RETENTION_DAYS", "30")
     run = _animate(sonic, outputs, *CONSENT, audio=spoken)
     _assert_refused(run, 2, "BadOutput")
+    assert "kept for 30 days" in run.err
     assert (outputs / "out.mp4").read_text() == "theirs"
     assert _takes(home) == [run.values["take"]]
     assert f"sonic export {run.values['take']}" in run.err
@@ -474,24 +518,24 @@ class TestInterrupted:
         self, tmp_path: Path, outputs: Path, long_speech: Path, number: signal.Signals
     ) -> None:
         words = ["animate", PORTRAIT, long_speech, "-o", outputs / "out.mp4", *CONSENT, *SMALL, "--json"]
-        code, out, err = self._stopped(tmp_path, number, "drawing", words)
+        code, out, err = self._stopped(tmp_path / "home", number, "drawing", words)
         assert code == 130, err
         assert json.loads(out)["error"] == "Cancelled"
         assert "Traceback" not in err
         assert list(outputs.iterdir()) == []
-        assert _takes(tmp_path) == []
+        assert _takes(tmp_path / "home") == []
 
     @pytest.mark.parametrize("module", ["numpy", "cv2", "sonic_ext.media"])
     def test_while_modules_load(self, tmp_path: Path, outputs: Path, module: str) -> None:
         words = ["animate", PORTRAIT, SPEECH, "-o", outputs / "out.mp4", *CONSENT]
         code, _, err = self._stopped(
-            tmp_path, signal.SIGINT, rf"\| +{re.escape(module)}", words, "-X", "importtime"
+            tmp_path / "home", signal.SIGINT, rf"\| +{re.escape(module)}", words, "-X", "importtime"
         )
         assert code == 130, err
         assert "Traceback" not in err
         assert err.rstrip().endswith("Nothing was exported.")
         assert list(outputs.iterdir()) == []
-        assert _takes(tmp_path) == []
+        assert _takes(tmp_path / "home") == []
 
     @staticmethod
     def _stopped(
@@ -514,7 +558,7 @@ class TestInterrupted:
                 break
         else:
             pytest.fail(f"stderr never said {when!r}: {seen}")
-        out, rest = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=PATIENCE)
         return process.returncode, out, seen + rest
 
 
@@ -587,7 +631,7 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
 
 def _process(*words: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=120
+        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webui_standin
+from patience import PATIENCE
 from PIL import Image
 from webui_standin import WebUI
 
@@ -25,6 +26,7 @@ from sonic_ext.hosts.turn import Mirror
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +85,17 @@ def test_reforge_is_forge_with_other_modules(a1111: WebUI, monkeypatch: pytest.M
     assert webui.host().name == "forge"
 
 
+def test_the_webuis_start_clears_up(a1111: WebUI) -> None:
+    """What a killed process had begun: nobody holds its lock."""
+    home = private_home()
+    home.mkdir(mode=0o700)
+    for kind in ("takes", "exports"):
+        (home / kind / ("0" * 15 + "1")).mkdir(parents=True)
+        (home / kind / ("0" * 15 + "1") / "half.mp4").write_bytes(b"")
+    webui.host()
+    assert [path.name for kind in ("takes", "exports") for path in (home / kind).iterdir()] == []
+
+
 def test_a_private_home_that_the_webui_serves_is_refused(
     a1111: WebUI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -122,7 +135,7 @@ def _worked(host: Host, progress: Progress, task: Any) -> Any:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     if "error" in box:
         raise box["error"]
@@ -155,10 +168,10 @@ def test_jobs_that_wait_get_their_turn(ui: WebUI) -> None:
     ui.lock.acquire()
     thread = threading.Thread(target=lambda: host.work(waiting, lambda _: order.append("ours")))
     thread.start()
-    assert waiting.asked.wait(30)
+    assert waiting.asked.wait(PATIENCE)
     order.append("the WebUI's")
     ui.lock.release()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert order == ["the WebUI's", "ours"]
     assert not ui.lock.held
 
@@ -447,8 +460,8 @@ def page(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     components = SimpleNamespace(Dropdown="dropdown", Slider="slider")
     compat = SimpleNamespace(gr=components)
     monkeypatch.setitem(sys.modules, "sonic_ext.app.compat", compat)  # type: ignore[arg-type]
-    for name in ("SONIC_MODELS", "SONIC_C2PA_CERT", "SONIC_C2PA_KEY", "SONIC_RETENTION_DAYS"):
-        monkeypatch.setenv(name, "")
+    for name in ("MODELS", "C2PA_CERT", "C2PA_KEY", "C2PA_ANCHORS", "C2PA_TSA", "RETENTION_DAYS"):
+        monkeypatch.setenv(f"SONIC_{name}", "")
     options._at_start.cache_clear()
     yield a1111
     options._at_start.cache_clear()
@@ -459,7 +472,8 @@ def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) 
     labels = page.opts.data_labels
     assert {info.section for info in labels.values()} == {("sonic", "Sonic")}
     assert {key for key, info in labels.items() if info.restrict_api} == {
-        *("sonic_models_path", "sonic_outputs", "sonic_c2pa_certificate", "sonic_c2pa_key")
+        *("sonic_models_path", "sonic_outputs", "sonic_c2pa_certificate", "sonic_c2pa_key"),
+        *("sonic_c2pa_anchors", "sonic_c2pa_tsa"),
     }
     assert "off" not in labels["sonic_label"].component_args["choices"]
     assert webui.host().defaults() == {}
@@ -486,10 +500,16 @@ def test_values_reach_those_who_read_them(page: WebUI) -> None:
     assert weights.Search.default().configured == (Path("/models/of mine"),)
     assert retention() == 30
     assert os.environ["SONIC_C2PA_CERT"] == "/keys/chain.pem"
+    page.opts.set("sonic_c2pa_anchors", "/lists/C2PA-TRUST-LIST.pem")
+    page.opts.set("sonic_c2pa_tsa", "http://tsa.example.com")
+    assert os.environ["SONIC_C2PA_ANCHORS"] == "/lists/C2PA-TRUST-LIST.pem"
+    assert os.environ["SONIC_C2PA_TSA"] == "http://tsa.example.com"
     for key, nothing in (
         ("sonic_models_path", ""),
         ("sonic_retention_days", 7),
         ("sonic_c2pa_certificate", ""),
+        ("sonic_c2pa_anchors", ""),
+        ("sonic_c2pa_tsa", ""),
     ):
         page.opts.set(key, nothing)
     assert weights.Search.default().configured == ()

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonic_ext.errors import BadAudio, BadSetting, Cancelled, NoFace
+from sonic_ext import pipeline
+from sonic_ext.errors import BadAudio, BadSetting, Cancelled, Failed, NoFace, Tampered
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.video import probe, read_frames
 from sonic_ext.pipeline import Ticker, animate, frame_count, preflight
@@ -80,6 +81,48 @@ def test_the_label_shows_from_the_first_frame(take: Take) -> None:
     corner, other = np.s_[5:25, -90:-8], np.s_[5:25, 8:90]
     assert np.abs(first[corner].astype(int) - portrait[corner]).mean() > 40
     assert np.abs(first[other].astype(int) - portrait[other]).mean() < 12
+
+
+def test_the_watermark_was_read_from_the_finished_master(take: Take) -> None:
+    assert take.mark_read
+    assert 0 < take.mark_odds < 1e-12
+    assert pipeline.NOT_READABLE not in take.warnings
+
+
+@pytest.mark.parametrize("seconds", [0.6, 2.3])
+def test_a_mark_that_cannot_be_read_is_told(
+    store: Store, tmp_path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too short, or black from the first frame to the last."""
+    if seconds > 2:
+        monkeypatch.setattr("sonic_ext.provenance.watermark.Watermark.embed", _blacken)
+    made = animate(PORTRAIT, clip(tmp_path, seconds), SMALL, store=store)
+    assert (made.mark_read, made.mark_odds) == (False, 1.0)
+    assert pipeline.NOT_READABLE in made.warnings
+    assert store.load(made.id) == made
+
+
+def _blacken(mark: object, luma: np.ndarray, index: int) -> None:
+    luma[...] = 16
+
+
+def test_the_mark_of_another_video_is_no_video(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pipeline.Watermark
+    monkeypatch.setattr(pipeline, "Watermark", lambda payload, *rest: real(payload ^ 1, *rest))
+    with pytest.raises(Failed, match="instead of its own"):
+        animate(PORTRAIT, clip(tmp_path, 2.3), SMALL, store=store)
+    assert list(store.folder.iterdir()) == []
+
+
+def test_an_altered_ledger_is_told_before_the_work(store: Store, tmp_path: Path) -> None:
+    store.ledger.revoke("a" * 64)
+    (store.home / "consent" / "key").write_bytes(bytes(32))
+    progress = Recorder()
+    with pytest.raises(Tampered):
+        animate(PORTRAIT, clip(tmp_path, 2.3), SMALL, store=store, progress=progress)
+    assert progress.steps == []
 
 
 def test_the_mouth_follows_the_voice(take: Take) -> None:

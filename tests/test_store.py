@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import os
+import shutil
 import stat
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made_takes import SPEECH, TAKE_ID, adopt_clip, some_portrait, some_speech
 
-from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused
+from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused, Tampered
 from sonic_ext.media.image import read_portrait
 from sonic_ext.provenance import private
+from sonic_ext.provenance.consent import Consent
+from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.locks import lock_of
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
+from sonic_ext.weights.find import make_folder
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 
@@ -55,7 +66,7 @@ def test_a_moved_store_is_read_where_it_is(store: Store, clip: Path, tmp_path: P
     store.home.rename(tmp_path / "家 home")
     moved = Store(tmp_path / "家 home").load(take.id)
     assert moved.master.read_bytes() == b"master"
-    moved.require_unaltered()
+    assert moved.copied(_folder(tmp_path)).master.read_bytes() == b"master"
 
 
 @posix
@@ -67,12 +78,14 @@ def test_nobody_else_may_read(store: Store, clip: Path) -> None:
 
 
 def test_new_folders_are_empty_and_their_ids_fit_the_watermark(store: Store) -> None:
-    opened = [store.open_folder() for _ in range(20)]
-    assert len({take_id for take_id, _ in opened}) == 20
-    for take_id, folder in opened:
-        assert 0 < int(take_id, 16) < 1 << 64
-        assert len(take_id) == 16
-        assert not list(folder.iterdir())
+    with ExitStack() as stack:
+        made = [stack.enter_context(store.making()) for _ in range(20)]
+        assert len({take_id for take_id, _ in made}) == 20
+        for take_id, folder in made:
+            assert 0 < int(take_id, 16) < 1 << 64
+            assert len(take_id) == 16
+            assert not list(folder.iterdir())
+    assert sorted(path.name for path in store.folder.iterdir()) == sorted(take_id for take_id, _ in made)
 
 
 def test_the_home_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -102,19 +115,270 @@ def test_speech_that_changed_meanwhile_is_refused(
         adopt_clip(store, clip)
 
 
-@pytest.mark.parametrize("name", ["master", "portrait_file", "audio_file"])
-def test_an_altered_file_is_refused(store: Store, clip: Path, name: str) -> None:
+FILES = pytest.mark.parametrize("name", ["master", "preview", "portrait_file", "audio_file"])
+
+
+def _folder(parent: Path) -> Path:
+    folder = parent / "copies"
+    folder.mkdir()
+    return folder
+
+
+def test_copies_are_what_was_made(store: Store, clip: Path, tmp_path: Path) -> None:
+    take, folder = adopt_clip(store, clip), _folder(tmp_path)
+    copy = take.copied(folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in take.folder.iterdir() if path.suffix != ".json"
+    )
+    assert copy.master == folder / "master.mp4" and copy.home == take.home == store.home
+    take.master.write_bytes(b"changed afterwards")
+    assert copy.master.read_bytes() == b"master"
+
+
+@FILES
+def test_an_altered_file_is_refused(store: Store, clip: Path, tmp_path: Path, name: str) -> None:
     take = adopt_clip(store, clip)
-    take.require_unaltered()
     path: Path = getattr(take, name)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(Refused, match=path.name):
-        take.require_unaltered()
+        take.copied(_folder(tmp_path))
     path.unlink()
     with pytest.raises(Refused, match=path.name):
-        take.require_unaltered()
+        take.copied(_folder(tmp_path / "copies"))
+
+
+@posix
+@FILES
+def test_a_link_in_the_place_of_a_file_is_refused(
+    store: Store, clip: Path, tmp_path: Path, name: str
+) -> None:
+    take = adopt_clip(store, clip)
+    path: Path = getattr(take, name)
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(Refused, match=path.name):
+        take.copied(_folder(tmp_path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(Refused, match=path.name):
+        take.copied(_folder(tmp_path / "copies"))
+
+
+# The seal
+
+
+def _rewrite(take: Take, **changes: Any) -> None:
+    """Edit take.json, its seal left as it is."""
+    path = take.folder / "take.json"
+    sealed = json.loads(path.read_text(encoding="utf-8"))
+    sealed["take"] |= changes
+    path.write_text(json.dumps(sealed), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Take)])
+def test_no_edited_field_is_believed(store: Store, clip: Path, name: str) -> None:
+    take = adopt_clip(store, clip)
+    others: dict[str, Any] = {
+        "created": "2026-03-01T12:00:01+00:00",
+        "settings": Settings(seed=-1, label="throughout").to_dict(),
+        "ledger": {"count": 1, "hash": take.ledger.hash},
+        "warnings": [],
+    }
+    value: Any = take.to_dict()[name]
+    if isinstance(value, bool):
+        others[name] = not value
+    elif isinstance(value, (int, float, str)):
+        others.setdefault(name, value + type(value)(1))
+    other = others[name]
+    assert other != value
+    _rewrite(take, **{name: other})
+    with pytest.raises(Refused, match=r"take\.json of take .* altered"):
+        store.load(take.id)
+    _rewrite(take, **{name: value})
+    assert store.load(take.id) == take
+
+
+def test_a_foreign_clip_with_its_hash_written_in_is_refused(store: Store, clip: Path) -> None:
+    """Version 0.1 let this out, signed."""
+    take = adopt_clip(store, clip)
+    take.master.write_bytes(b"a stranger")
+    _rewrite(take, master_sha256=hashlib.sha256(b"a stranger").hexdigest())
+    with pytest.raises(Refused, match="altered"):
+        store.load(take.id)
+
+
+def test_a_genuine_take_under_another_id_is_refused(store: Store, clip: Path) -> None:
+    """The id is the watermark's and the record's: a copied folder is not another take."""
+    take = adopt_clip(store, clip)
+    shutil.copytree(take.folder, store.folder / ("a" * 16))
+    with pytest.raises(Refused, match="altered"):
+        store.load("a" * 16)
+    assert store.takes() == (take,)
+
+
+def test_a_take_of_another_home_is_refused(store: Store, clip: Path, tmp_path: Path) -> None:
+    take = adopt_clip(Store(tmp_path / "theirs"), clip)
+    store.folder.mkdir(parents=True, mode=0o700)
+    store.home.chmod(0o700)
+    shutil.copytree(take.folder, store.folder / take.id)
+    with pytest.raises(Refused, match="came from elsewhere"):
+        store.load(take.id)
+
+
+@pytest.mark.parametrize("mac", ["", None, 7, "ä", "\ud800", "0" * 64])
+def test_other_seals_do_not_fit(store: Store, clip: Path, mac: object) -> None:
+    take = adopt_clip(store, clip)
+    path = take.folder / "take.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"mac": mac}), encoding="utf-8")
+    with pytest.raises(Refused, match="altered"):
+        store.load(take.id)
+
+
+def test_a_take_of_version_0_1_is_told_and_can_be_deleted(tmp_path: Path) -> None:
+    home = tmp_path / "older"
+    shutil.unpack_archive(Path(__file__).parent / "data" / "home_0_1.zip", home)
+    home.chmod(0o700)
+    store = Store(home)
+    with pytest.raises(Refused, match=r"version 0\.1") as caught:
+        store.load(TAKE_ID)
+    assert "again" in caught.value.hint
+    assert (store.takes(), [each.id for each in store.contents().unusable]) == ((), [TAKE_ID])
+    store.check()
+    store.discard(TAKE_ID)
+    assert store.contents().unusable == ()
+
+
+def test_leaving_the_seal_out_does_not_make_it_an_old_take_that_passes(store: Store, clip: Path) -> None:
+    take = adopt_clip(store, clip)
+    (take.folder / "take.json").write_text(json.dumps(take.to_dict()), encoding="utf-8")
+    with pytest.raises(Refused, match="Nothing vouches"):
+        store.load(take.id)
+
+
+def _spoilt(take: Take, text: bytes) -> None:
+    (take.folder / "take.json").write_bytes(text)
+
+
+def test_a_bad_take_hides_no_other(store: Store, clip: Path) -> None:
+    good = [adopt_clip(store, clip, take_id=f"{number:016x}") for number in (1, 2)]
+    texts = {
+        "damaged": (
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"format": 2}',
+            b'{"format": "2"}',
+        ),
+        "newer version": (b'{"format": 3, "take": {}}',),
+        "Nothing vouches": (b"{}",),
+        "altered": (b'{"format": 2, "mac": "x", "take": {}}',),
+    }
+    told = {}
+    for number, (words, text) in enumerate((key, text) for key, some in texts.items() for text in some):
+        take = adopt_clip(store, clip, take_id=f"{number + 16:016x}")
+        _spoilt(take, text)
+        told[take.id] = words
+    found = store.contents()
+    assert found.takes == store.takes() == tuple(good)
+    assert {each.id for each in found.unusable} == told.keys()
+    for each in found.unusable:
+        assert told[each.id] in each.error.message
+        assert each.error.hint
+        store.discard(each.id)
+    assert store.contents().unusable == ()
+
+
+def test_what_is_no_take_is_left_alone(store: Store, clip: Path) -> None:
+    take = adopt_clip(store, clip)
+    (store.folder / ".DS_Store").write_bytes(b"from a file manager")
+    (store.folder / "notes").mkdir()
+    for path in (store.folder / ".DS_Store", store.folder / "notes"):
+        os.utime(path, (0, 0))
+    assert store.takes() == (take,)
+    assert store.expire(days=7) == ()
+    assert sorted(path.name for path in store.folder.iterdir()) == [".DS_Store", take.id, "notes"]
+
+
+@posix
+def test_a_link_in_the_place_of_a_folder_goes_without_what_it_leads_to(
+    store: Store, clip: Path, tmp_path: Path
+) -> None:
+    take = adopt_clip(store, clip)
+    outside = tmp_path / "outside"
+    take.folder.rename(outside)
+    take.folder.symlink_to(outside)
+    os.utime(take.folder, (0, 0), follow_symlinks=False)
+    assert store.expire(days=7) == (take.id,)
+    assert (outside / "master.mp4").read_bytes() == b"master"
+    (store.folder / take.id).write_bytes(b"a file")
+    os.utime(store.folder / take.id, (0, 0))
+    assert store.expire(days=7) == (take.id,)
+
+
+def test_a_ledger_that_is_older_than_a_take_is_noticed(store: Store, clip: Path, tmp_path: Path) -> None:
+    """Also by takes other than the one in question, and before a new one is made."""
+    early = adopt_clip(store, clip, take_id="a" * 16)
+    shutil.copytree(store.ledger.folder, tmp_path / "copy")
+    store.ledger.revoke(early.portrait_sha256)
+    late = adopt_clip(store, clip, take_id="b" * 16)
+    assert (early.ledger.count, late.ledger.count) == (0, 1)
+    store.check()
+    shutil.rmtree(store.ledger.folder)
+    shutil.copytree(tmp_path / "copy", store.ledger.folder)
+    (store.home / "ledger-head.json").unlink()
+    with pytest.raises(Tampered, match=f"older than take {late.id}"):
+        store.check()
+    with pytest.raises(Tampered, match=f"older than take {late.id}"):
+        store.ledger.record(Consent(face="self", voice="self"), late)
+
+
+# Who may read
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o704])
+def test_a_home_that_others_may_read_is_refused_with_the_cure(
+    store: Store, clip: Path, tmp_path: Path, mode: int
+) -> None:
+    take = adopt_clip(store, clip)
+    store.home.chmod(mode)
+    (tmp_path / "link").symlink_to(store.home)
+    for home in (store.home, tmp_path / "link"):
+        uses: list[Callable[[], object]] = [
+            Store(home).takes,
+            Store(home).check,
+            Store(home).making().__enter__,
+            Store(home).expire,
+            lambda home=home: Store(home).load(take.id),  # type: ignore[misc]
+            Ledger(home).check,
+            lambda home=home: Ledger(home).revoke("a" * 64),  # type: ignore[misc]
+        ]
+        for use in uses:
+            with pytest.raises(BadOutput, match=rf"Other users .* \(mode {mode:o}\)") as caught:
+                use()
+            assert f"chmod 700 {home}" in caught.value.hint
+    store.home.chmod(0o700)
+    assert store.takes() == (take,)
+
+
+@posix
+def test_a_home_of_another_user_is_refused(store: Store, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopt_clip(store, clip)
+    monkeypatch.setattr("os.geteuid", lambda: store.home.stat().st_uid + 1)
+    with pytest.raises(BadOutput, match="another user"):
+        store.takes()
+
+
+@posix
+def test_fetching_weights_leaves_the_home_closed(sonic_home: Path) -> None:
+    make_folder(sonic_home / "models" / "sonic")
+    assert stat.S_IMODE(sonic_home.stat().st_mode) == 0o700
+    assert Store().takes() == ()
 
 
 @pytest.mark.parametrize(
@@ -136,22 +400,54 @@ def test_a_take_that_is_gone(store: Store, clip: Path) -> None:
         store.load(take.id)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": {"fps": 24}}'])
-def test_a_damaged_take_is_told(store: Store, clip: Path, text: str) -> None:
-    take = adopt_clip(store, clip)
-    (take.folder / "take.json").write_text(text, encoding="utf-8")
-    with pytest.raises(BadInput):
-        store.load(take.id)
-
-
 def test_takes_expire(store: Store, clip: Path) -> None:
     old, fresh = adopt_clip(store, clip), adopt_clip(store, clip, take_id="f" * 16)
-    abandoned, folder = store.open_folder()
     _age(old.folder, 7.1)
-    _age(folder, 7.1)
     _age(fresh.folder, 6.9)
-    assert set(store.expire(days=7)) == {old.id, abandoned}
+    assert store.expire(days=7) == (old.id,)
     assert store.takes() == (fresh,)
+
+
+def test_an_unfinished_take_stays_as_long_as_its_process(store: Store, clip: Path) -> None:
+    with store.making() as (take_id, folder):
+        (folder / "master.mp4").write_bytes(b"half")
+        assert store.expire() == ()
+        adopt_clip(store, clip, take_id=take_id)
+    assert store.expire() == ()
+    assert [path.name for path in store.folder.iterdir()] == [take_id]
+
+
+def test_an_unfinished_take_of_a_killed_process_goes_at_once(store: Store, clip: Path) -> None:
+    """What a killed process leaves: its folder, and the file of the lock that the system took back."""
+    adopt_clip(store, clip)
+    left = store.folder / ("e" * 16)
+    left.mkdir()
+    (left / "master.mp4").write_bytes(b"half")
+    for name in ("e", "d"):
+        lock_of(store.folder / (name * 16)).write_bytes(b"")
+    assert store.expire() == (left.name,)
+    assert [path.name for path in store.folder.iterdir()] == [TAKE_ID]
+
+
+def test_a_take_that_fails_leaves_nothing(store: Store) -> None:
+    with pytest.raises(KeyboardInterrupt), store.making() as (_, folder):
+        (folder / "master.mp4").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not list(store.folder.iterdir())
+
+
+def test_what_is_left_of_deleting_a_take_goes_later(
+    store: Store, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it deletes: no take is listed whose master is gone."""
+    take = adopt_clip(store, clip)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        store.discard(take.id)
+    assert take.master.exists()
+    assert store.takes() == ()
+    assert store.expire() == (take.id,)
+    assert not list(store.folder.iterdir())
 
 
 def test_an_empty_store_has_nothing_to_expire(store: Store) -> None:
@@ -163,7 +459,7 @@ def test_an_empty_store_has_nothing_to_expire(store: Store) -> None:
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(BadOutput, match="private folder"):
-        Store(tmp_path / "file" / "home").open_folder()
+        Store(tmp_path / "file" / "home").making().__enter__()
 
 
 def test_saving_leaves_nothing_half_written(
@@ -193,6 +489,24 @@ def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
     private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "second", b"2"))
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_what_a_killed_builder_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".made.part").mkdir()
+    (tmp_path / ".made.part" / "half").write_bytes(b"")
+    lock_of(tmp_path / ".made.part").write_bytes(b"")
+    private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "whole", b"1"))
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "made",
+        "made/whole",
+    ]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    for name in (".a.json.0123abcd", ".a.json.bak", ".b.json.0123abcd"):
+        (tmp_path / name).write_bytes(b"")
+    private.remove_parts(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.bak", ".b.json.0123abcd"]
 
 
 def test_a_portrait_from_memory_is_kept_as_png(store: Store, clip: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 
 
@@ -436,7 +437,7 @@ def _main_thread(made: WebUI) -> Iterator[None]:
         results: dict[str, Any] = {}
         done = threading.Event()
         waiting.append((fun, arguments, results, done))
-        if not done.wait(20):
+        if not done.wait(PATIENCE):
             raise AssertionError("the main thread waits for itself")
         return results["value"]
 
@@ -450,7 +451,7 @@ def _main_thread(made: WebUI) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(10)
+        thread.join(PATIENCE)
         for name in ("modules_forge", "modules_forge.main_thread"):
             sys.modules.pop(name, None)
 

@@ -5,9 +5,11 @@ Exit codes, the same for every command:
     0    done; for verify: intact
     1    an error that nobody foresaw; SONIC_DEBUG=1 shows its traceback
     2    bad input or usage
-    3    refused by the gate, ledger altered; for verify: the file was altered
+    3    refused by the gate, ledger altered; for verify: altered, or its marks contradict each other
     4    something is missing; the message says the command that brings it
-    5    verify only: no change shows, but the signature is gone or there are no marks
+    5    verify only: no change shows, but the signature is gone, was never there, or there are no marks
+    6    verify only: unchanged, but signed by somebody nobody here vouches for
+    7    verify only: unchanged, but the signer's certificate is not valid at this time, or a clock is wrong
     130  interrupted
 """
 
@@ -147,8 +149,9 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "Say where a video comes from and whether it was altered.",
-        "exit codes: 0 intact; 3 altered; 5 no change shows, but the signature is gone (metadata lost) or\n"
-        "there are no marks; 2 not a video. --json says more under `verdict`.",
+        "exit codes: 0 intact; 3 altered or contradictory; 5 no change shows, but the signature is gone\n"
+        "or there are no marks; 6 signed by somebody nobody here vouches for; 7 the certificate is not\n"
+        "valid at this time; 2 not a video. --json says more under `verdict` and `hint`.",
     )
     made.add_argument("file", metavar="FILE", help="a video")
 
@@ -216,6 +219,8 @@ def _add_consent(made: argparse.ArgumentParser) -> None:
     group.add_argument("--consent-operator", default="", metavar="TEXT", help="who exports")
     group.add_argument("--consent-subject", default="", metavar="TEXT", help="names; stay on this computer")
     group.add_argument("--consent-evidence", default="", metavar="FILE", help="only its hash is kept")
+    told = "why the portrait is not the revoked one that it looks like; asked for only then"
+    group.add_argument("--consent-unlike-reason", default="", metavar="TEXT", help=told)
 
 
 def _add_settings(made: argparse.ArgumentParser) -> None:

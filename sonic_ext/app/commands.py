@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from ..provenance.gate import Exported
     from ..provenance.ledger import Record
     from ..provenance.store import Take
-    from ..provenance.verify import Verification
-
-KEPT_DAYS = 7
-"""How long the private store keeps a take, see `Store.expire`."""
-
-INTACT, NOT_SHOWN, ALTERED = 0, 5, 3
-"""Exit codes of `verify`."""
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -89,14 +82,16 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
     signals.unwind()
     found = _with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
-    console.result(found.to_dict() | {"exit_code": verdict_code(found)}, found.text())
-    return verdict_code(found)
+    console.result(found.to_dict() | {"exit_code": found.verdict.exit_code}, found.text())
+    return found.verdict.exit_code
 
 
 def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     ledger = Ledger()
     ledger.check()
     records = ledger.records()
@@ -107,20 +102,30 @@ def _consent_list(options: argparse.Namespace, console: Console, signals: Interr
 
 def _consent_show(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     record = Ledger().show(options.id)
     console.result(record.to_dict(), record.text())
     return 0
 
 
 def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.ledger import Ledger
+    from ..provenance.revocation import revoke
 
     signals.unwind()
-    done = Ledger().revoke(options.id, options.reason)
-    values = {"time": done.time.isoformat(), "hashes": list(done.hashes), "records": list(done.records)}
-    text = f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}."
+    done = revoke(options.id, options.reason)
+    values = {
+        "time": done.time.isoformat(),
+        "hashes": list(done.hashes),
+        "records": list(done.records),
+        "takes": list(done.takes),
+    }
+    text = (
+        f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}; "
+        f"deleted from the private folder: {', '.join(done.takes) or 'nothing'}."
+    )
     console.result(values, text)
     return 0
 
@@ -186,7 +191,9 @@ def _consent(options: argparse.Namespace) -> Consent:
 def _checked_output(options: argparse.Namespace) -> Path:
     """The place of the video, refused now if it could not be written to after minutes of work."""
     from ..provenance.gate import check_output
+    from ..provenance.recovery import recover
 
+    recover()  # an interrupted export to the same place is not in the way of its repetition
     return check_output(options.output, options.overwrite)
 
 
@@ -218,6 +225,7 @@ def _let_out(
 ) -> int:
     """Through the gate; a take that does not pass stays in the private store, and its id is said."""
     from .. import pipeline
+    from ..provenance.store import retention_text
 
     try:
         if signals.asked:
@@ -229,7 +237,9 @@ def _let_out(
     except (SonicError, KeyboardInterrupt) as problem:
         error = problem if isinstance(problem, SonicError) else Cancelled()
         code = console.error(error, {"take": take.id})
-        console.note(f"The finished video is kept for {KEPT_DAYS} days: sonic export {take.id} -o OUT.mp4 …")
+        console.note(
+            f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …"
+        )
         return code
     console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), exported_text(take, exported))
@@ -278,11 +288,6 @@ def _memory_text(found: Preflight) -> str:
     device = found.device_memory_needed
     card = f", {bytes_text(device)} of the graphics card's" if device else ""
     return f"{bytes_text(found.memory_needed)} of memory{card}"
-
-
-def verdict_code(found: Verification) -> int:
-    """Exit code of `verify`."""
-    return {"intact": INTACT, "altered": ALTERED}.get(found.verdict, NOT_SHOWN)
 
 
 def _record_line(record: Record) -> str:

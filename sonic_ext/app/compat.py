@@ -38,6 +38,10 @@ MOMENT = 0.0 if MAJOR == 3 else 0.1
 page heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for
 before a generator has ended."""
 
+UPLOADING = ".uploading"
+"""CSS selector, within a file field, of what gradio 4 shows while a file is on its way and the field's value
+still empty. gradio 3 takes the file along with the event instead."""
+
 if TYPE_CHECKING:
     SelectData = Any
 else:
@@ -165,6 +169,26 @@ def prompt() -> dict[str, Any]:
     stream of answers is closing.
     """
     return {"queue": False, "show_progress": "hidden"}
+
+
+def heard(event: Any, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> Any:
+    """Call `fn`, which returns a mapping of updates, at an event; again if the inputs have changed by then.
+
+    For what shows a choice: version 3 drops the event of a choice made while the one before is answered.
+
+    Returns:
+        The last event, which comes with or without a change.
+    """
+    known = gr.State(None)
+
+    def first(*values: Any) -> dict[Any, Any]:
+        return {**fn(*values), known: values}
+
+    def again(before: tuple[Any, ...] | None, *values: Any) -> dict[Any, Any]:
+        return {known: before} if values == before else first(*values)
+
+    told = [*outputs, known]
+    return event(first, inputs, told, **prompt()).then(again, [known, *inputs], told, **prompt())
 
 
 def red(problem: SonicError) -> Exception:

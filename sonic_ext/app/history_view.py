@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput
+from ..errors import BadInput, BadVideo
 from ..jobs import Register, as_error
 from ..ports import Step
 from . import compat, html
@@ -16,21 +16,18 @@ from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
 from .relay import Relay
+from .showing import preview_of
 from .work import TabKey, Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host
     from ..provenance.ledger import Record
-    from ..provenance.store import Store, Take
+    from ..provenance.store import Store, Take, Unusable
 
 LIMIT = 60
 """Most videos shown."""
 SIDE = 320
 """Longest side of a thumbnail, in pixels."""
-
-_EMPTY = html.banner(
-    "note", "Nothing has been made yet.", "Videos wait here for their export, for some days."
-)
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,18 @@ class Entry:
         return f"{made:%H:%M} · {state}"
 
 
-def entries(store: Store, since: datetime | None) -> list[Entry]:
-    """Takes in the store, newest first; with `since` (UTC), those made after it."""
-    from ..provenance.ledger import Ledger
+def entries(store: Store, since: datetime | None) -> tuple[list[Entry], list[Unusable]]:
+    """Takes in the store, and those that cannot be loaded, newest first.
 
-    takes = [take for take in store.takes() if since is None or take.created >= since]
-    exported = {record.take: record for record in Ledger().records() if record.exported_at} if takes else {}
-    return [Entry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]]
+    Args:
+        since: UTC; only those that were made, or last changed, after it. None for all.
+    """
+    found = store.contents()
+    takes = [take for take in found.takes if since is None or take.created >= since]
+    unusable = [each for each in found.unusable if since is None or each.written >= since]
+    records = store.ledger.records() if takes else ()
+    exported = {record.take: record for record in records if record.exported_at}
+    return [Entry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]], unusable[::-1]
 
 
 class HistoryView:
@@ -79,6 +81,13 @@ class HistoryView:
             )
             self.renew = gr.Button("Refresh", scale=1, min_width=110, elem_classes="sonic-beside")
         self.told = gr.HTML(elem_id="sonic_history_told")
+        with gr.Row(visible=False) as self.unusable_row:
+            self.unusable = gr.Dropdown(
+                [], label="Videos that cannot be used", elem_id="sonic_history_unusable", scale=4
+            )
+            self.delete_unusable = gr.Button(
+                "Delete", variant="stop", scale=1, min_width=110, elem_classes="sonic-beside"
+            )
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
                 self.shelf = compat.gallery(
@@ -112,7 +121,7 @@ class HistoryView:
     @property
     def shown_at_refresh(self) -> list[Any]:
         """What `refresh` changes."""
-        return [self.ids, self.chosen, self.told, self.shelf, self.side]
+        return [self.ids, self.chosen, self.told, self.shelf, self.side, self.unusable_row, self.unusable]
 
     @property
     def _shown_at_choice(self) -> list[Any]:
@@ -124,15 +133,17 @@ class HistoryView:
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
         every = list(dict.fromkeys([*self.shown_at_refresh, *self._shown_at_choice]))
-        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh)
-        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh)
-        self.shelf.select(self.choose, self.ids, self._shown_at_choice, show_progress="hidden")
+        soon = compat.prompt()
+        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.shelf.select(self.choose, self.ids, self._shown_at_choice, **soon)
         exporting = [self.outcome, self.export, self.facts, self.gate, self.video]
-        letting_out = Relay(self.let_out, self.tab, exporting)
-        letting_out.at(self.export.click, [self.chosen, *self.consent.components])
-        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded)
-        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded)
-        self.sure.click(self.discard, [self.chosen, self.earlier], every)
+        stated = [self.chosen, *self.consent.components]
+        Relay(self.let_out, self.tab, exporting).at(self.export.click, stated, self.consent.script)
+        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded, **soon)
+        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded, **soon)
+        self.sure.click(self.discard, [self.chosen, self.earlier], every, **soon)
+        self.delete_unusable.click(self.discard, [self.unusable, self.earlier], every, **soon)
 
     def refresh(self, earlier: bool = False) -> Updates:
         """Look again; nothing is chosen then."""
@@ -140,15 +151,18 @@ class HistoryView:
 
         closed = {self.chosen: "", self.side: gr.update(visible=False)}
         try:
-            found = entries(Store(), None if earlier else self._since)
+            found, unusable = entries(Store(), None if earlier else self._since)
             pictures = [(thumbnail(entry.take), entry.caption) for entry in found]
+            told = html.unusable(unusable) if found or unusable else _empty()
         except Exception as problem:
-            told = html.error(as_error(problem))
-            return closed | {self.ids: [], self.told: told, self.shelf: gr.update(value=[], visible=False)}
+            found, unusable, pictures, told = [], [], [], html.error(as_error(problem))
+        ids = [each.id for each in unusable]
         return closed | {
             self.ids: [entry.take.id for entry in found],
-            self.told: "" if found else _EMPTY,
+            self.told: told,
             self.shelf: gr.update(value=pictures, visible=bool(found)),
+            self.unusable_row: gr.update(visible=bool(ids)),
+            self.unusable: gr.update(choices=ids, value=ids[0] if ids else None),
         }
 
     def choose(self, event: SelectData, ids: Sequence[str]) -> Updates:
@@ -170,20 +184,21 @@ class HistoryView:
         }
 
     def _entry(self, take_id: str) -> Entry:
-        from ..provenance.ledger import Ledger
         from ..provenance.store import Store
 
         if not take_id:
             raise BadInput("No video is chosen.", "Choose one on the left.")
-        take = Store().load(take_id)
-        exported = [record for record in Ledger().records(take.id) if record.exported_at]
+        store = Store()
+        take = store.load(take_id)
+        exported = [record for record in store.ledger.records(take.id) if record.exported_at]
         return Entry(take, exported[-1] if exported else None)
 
     def _told_of(self, entry: Entry) -> Updates:
         """The stamped preview, or the exported file where there is one, and what it is."""
         file = exported_file(self._host, entry)
+        shown = compat.served_copy(self.video, file) if file else preview_of(self.video, entry.take)
         return {
-            self.video: compat.served_copy(self.video, file or entry.take.preview),
+            self.video: shown,
             self.facts: html.take(entry.take, entry.record),
             self.gate: gr.update(visible=file is None),
         }
@@ -202,7 +217,7 @@ class HistoryView:
             done = {self.outcome: html.error(as_error(problem))}
         yield done | {self.export: gr.update(interactive=True)}
 
-    def discard(self, take_id: str, earlier: bool) -> Updates:
+    def discard(self, take_id: str | None, earlier: bool) -> Updates:
         """Delete a take from the private folder."""
         from ..provenance.store import Store
 
@@ -224,8 +239,20 @@ def exported_file(host: Host, entry: Entry) -> Path | None:
 
 
 def thumbnail(take: Take) -> Any:
-    """The first frame of the stamped preview, a PIL image."""
+    """The first frame of the stamped preview, a PIL image; grey where it cannot be read."""
+    from PIL import Image
+
     from ..media import image
     from ..media.video import read_frames
 
-    return image.thumbnail(next(read_frames(take.preview, 1)), SIDE)
+    try:
+        return image.thumbnail(next(read_frames(take.preview, 1)), SIDE)
+    except BadVideo:
+        return Image.new("RGB", (SIDE, SIDE * take.height // take.width), "grey")
+
+
+def _empty() -> str:
+    from ..provenance.store import retention_text
+
+    kept = f"Videos wait here for their export, for {retention_text()}."
+    return html.banner("note", "Nothing has been made yet.", kept)

@@ -18,7 +18,7 @@ from .console import bytes_text, duration_text
 if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.ledger import Record
-    from ..provenance.store import Take
+    from ..provenance.store import Take, Unusable
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
 
@@ -101,14 +101,15 @@ def take(made: Take, record: Record | None) -> str:
     return facts((*pairs, *kept)) + warnings(made.warnings)
 
 
+def unusable(listed: Iterable[Unusable]) -> str:
+    """A line for each take that cannot be loaded: when it was last changed, and why not."""
+    return warnings(f"{local_time(each.written)}: {each.error}" for each in listed)
+
+
 def verdict(found: Verification) -> str:
     """What the marks of a video amount to, and the evidence for it."""
-    kinds = {"intact": "good", "altered": "error", "metadata lost": "warning"}
-    rows = "".join(
-        f"<tr><th>{escape(name.strip())}</th><td>{escape(value.strip())}</td></tr>"
-        for name, _, value in (line.partition(":") for line in found.text().splitlines()[1:])
-    )
-    said = banner(kinds.get(found.verdict, "note"), found.summary)
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.rows)
+    said = banner(found.verdict.banner, found.summary, found.hint)
     return f"{said}{_record_table(rows)}"
 
 

@@ -19,6 +19,7 @@ from .portrait_panel import PortraitPanel
 from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
+from .showing import preview_of
 from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ class MakeView:
         Relay(self.make, self.tab, making).at(self.generate.click, inputs)
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         told = [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported]
-        Relay(self.let_out, self.tab, told).at(self.export.click, [self.take, *self.consent.components])
+        stated = [self.take, *self.consent.components]
+        Relay(self.let_out, self.tab, told).at(self.export.click, stated, self.consent.script)
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
@@ -272,7 +274,7 @@ class MakeView:
         return self._idle() | {
             self.take: take.id,
             self.progress: told + html.warnings(take.warnings),
-            self.preview: gr.update(visible=True, value=compat.served_copy(self.preview, take.preview)),
+            self.preview: gr.update(visible=True, value=preview_of(self.preview, take)),
             self.gate: gr.update(visible=True),
             **{button: gr.update(visible=True) for button in self._sendable},
         }

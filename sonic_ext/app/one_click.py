@@ -34,7 +34,7 @@ PICTURES_KEY = "Sonic pictures"
 """In every infotext of an order, so that pasting one knows that settings left out are the usual ones."""
 KEYS = ("enabled", "voice", "pictures", "preset", "settings", "consent")
 """What a request may hold."""
-STATED = ("face", "voice", "purpose", "expires", "contact", "operator", "subject")
+STATED = ("face", "voice", "purpose", "expires", "contact", "operator", "subject", "unlike_reason")
 """Fields of the consent that a request may state. `evidence` is a file, and no request names files."""
 MAX_VOICE = 64 * 2**20
 """Largest sound in a request, in bytes."""

@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BaseModel, Field, StrictStr
 
 from ..provenance.consent import NOTICE, Basis
+from ..provenance.verdict import Verdict
 from ..settings import Settings, Spec, describe
 
 _OLD = pydantic.VERSION.startswith("1.")
@@ -120,6 +121,9 @@ class SonicConsent(SonicRequest):
     operator: StrictStr = _text("Who exports.")
     subject: StrictStr = _text("Names of the persons; they stay on this computer.")
     evidence: StrictStr | None = _file("A signed form or the like, of which only the hash is kept")
+    unlike_reason: StrictStr = _text(
+        "Why the portrait is not the revoked one that it looks like; asked for only then (LooksRevoked)."
+    )
     portrait_sha256: StrictStr = _text("SHA-256 of the portrait's file or pixels that this consent is for.")
     notice_version: StrictStr = _text("Version of the notice that was agreed to; empty for the present one.")
 
@@ -257,14 +261,16 @@ class SonicVerification(BaseModel):
     """Which marks a video carries, and what they amount to."""
 
     sha256: str
-    verdict: Literal["intact", "altered", "metadata lost", "unmarked"]
+    verdict: Verdict
     summary: str = Field(description="One sentence.")
+    hint: str = Field(description="What to do about it, one sentence or nothing.")
     id: str = Field(description="Id of the take; empty without a mark that tells it.")
     signature: dict[str, Any] = Field(description="C2PA.")
     watermark: dict[str, Any]
     labels: dict[str, Any]
     record: dict[str, Any] = Field(description="What this computer's consent ledger knows.")
-    contradictions: list[str]
+    contradictions: list[str] = Field(description="Sentences on marks that deny each other.")
+    notes: list[str] = Field(description="Sentences that have no part in the verdict.")
 
 
 class SonicEngine(BaseModel):

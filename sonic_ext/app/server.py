@@ -19,6 +19,7 @@ from ..errors import BadInput, BadSetting, MissingPart
 from ..jobs import Register
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
+from ..provenance.recovery import clear_up
 from .access import Access, Names, is_loopback
 from .file_guard import guard_gradio
 from .work import Jobs
@@ -75,6 +76,7 @@ def serve(
     require_password(address, credentials)
     known = Names.of(address, names)
     refuse_served(private_home(), [host.outputs()])
+    clear_up()
     jobs, register = Jobs(), Register()
     with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
         app = page_app(host, jobs, register) if page else _api(host, register, "api")

@@ -57,9 +57,10 @@ def build(
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
                     parts = WeightsView(jobs, place=host.place)
-                past.select(history.refresh, history.earlier, history.shown_at_refresh)
-                ledger.select(view.refresh, None, view.shown_at_refresh)
-                stock.select(parts.refresh, None, parts.shown_at_refresh)
+                soon = compat.prompt()
+                past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
+                ledger.select(view.refresh, None, view.shown_at_refresh, **soon)
+                stock.select(parts.refresh, None, parts.shown_at_refresh, **soon)
         blocks.load(None, None, None, **compat.script(WATCH))
         compat.keep_from_defaults(blocks, make.saved)
     return blocks

@@ -21,6 +21,7 @@ MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
     "sonic_save_portraits",
 )
 CERTIFICATE, KEY, RETENTION = "sonic_c2pa_certificate", "sonic_c2pa_key", "sonic_retention_days"
+ANCHORS, STAMPS = "sonic_c2pa_anchors", "sonic_c2pa_tsa"
 FIELDS = ("engine", "precision", "decoder", "label", "label_place")
 """Fields of `Settings` whose default the page sets; label offers what needs no reason."""
 LABEL_TEXT = "sonic_label_text"
@@ -42,7 +43,7 @@ class Option:
     low: int = 0
     high: int = 0
     path: bool = False
-    """Names a place on this computer: not to be changed over the network."""
+    """Names a place on this computer or one that it calls: not to be changed over the network."""
     changed: Callable[[], None] | None = None
     """Takes the value over; the WebUI goes back to the former one where this raises."""
 
@@ -90,6 +91,20 @@ def every() -> tuple[Option, ...]:
             path=True,
         ),
         Option(KEY, "", "C2PA private key", "PEM file; empty for the extension's own", path=True),
+        Option(
+            ANCHORS,
+            "",
+            "C2PA trust lists",
+            "PEM files or folders of them, as in PATH: whose signatures count as known",
+            path=True,
+        ),
+        Option(
+            STAMPS,
+            "",
+            "Time-stamp authority",
+            "address that is asked at each export (RFC 3161); empty to sign without the network",
+            path=True,
+        ),
     )
 
 
@@ -144,7 +159,7 @@ def apply() -> None:
 
     An empty line leaves what the environment said when the WebUI was started.
     """
-    from ..provenance.c2pa import CERT_VARIABLE, KEY_VARIABLE
+    from ..provenance.certificates import ANCHORS_VARIABLE, CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE
     from ..provenance.store import RETENTION_VARIABLE
     from ..weights.find import MODELS_VARIABLE
 
@@ -152,6 +167,8 @@ def apply() -> None:
     _set(MODELS_VARIABLE, _text(MODELS) or _flag())
     _set(CERT_VARIABLE, _text(CERTIFICATE))
     _set(KEY_VARIABLE, _text(KEY))
+    _set(ANCHORS_VARIABLE, _text(ANCHORS))
+    _set(STAMPS_VARIABLE, _text(STAMPS))
     _set(RETENTION_VARIABLE, "" if days == DAYS else f"{days:g}")
 
 

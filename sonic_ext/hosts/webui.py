@@ -18,6 +18,7 @@ from ..errors import BadOutput, SonicError
 from ..ports import Place, Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
+from ..provenance.recovery import clear_up
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken
@@ -112,7 +113,9 @@ def host() -> Host:
     Raises:
         BadSetting: the private home lies where the WebUI hands files out.
     """
-    return _made(held=False)
+    made = _made(held=False)
+    clear_up()
+    return made
 
 
 @cache

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import BadSetting
-from .c2pa import KEY_VARIABLE
+from ..errors import BadOutput, BadSetting
+from .certificates import KEY_VARIABLE
 from .private import HOME_VARIABLE, private_home
 
 Name = str | os.PathLike[str]
@@ -97,6 +97,16 @@ def refuse_served(home: Path, served: Iterable[Path]) -> None:
                 f"The folder {folder}, which the web server hands out, lies in the private folder {home}.",
                 f"Set {HOME_VARIABLE} to another folder.",
             )
+
+
+def refuse_inside(path: Path, home: Path) -> None:
+    """Refuse a file to be written that would lie in the private home, by whatever name that is reached.
+
+    Raises:
+        BadOutput: it would.
+    """
+    if Boundary.around([home]).holds(path):
+        raise BadOutput(f"{path} lies in the private folder {home}.", "Choose a folder outside of it.")
 
 
 def lies_below(path: str, place: str, system: ModuleType = os.path) -> bool:

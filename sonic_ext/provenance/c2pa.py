@@ -1,45 +1,44 @@
-"""C2PA: this installation's certificate, signing, and reading a signature. Never touches the network.
+"""C2PA: signing, and reading a signature; who signs and who is trusted stands in `certificates`.
 
-    signing/root.pem   root certificate of this installation; its key was thrown away
-    signing/chain.pem  leaf and root
-    signing/key.pem    the leaf's key, 0600
-
-$SONIC_C2PA_CERT and $SONIC_C2PA_KEY (PEM files: chain with the leaf first, and its key) take the place of the
-certificate made here. $SONIC_C2PA_ANCHORS (PEM) names roots that are trusted when reading.
+Reading never touches the network. Signing does only where a time-stamp authority is named.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
+import hmac
 import json
 import os
-import secrets
+import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, BadOutput, MissingPart, Refused
-from .metadata import TOOL
-from .private import build_folder, home_errors, new_file, private_home
+from ..errors import BadOutput, BadSetting, Refused
+from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity, Trust, package
+from .labels import SHOWN_SECONDS
+from .metadata import TOOL, take_id
+from .private import private_home
 
 if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     from .ledger import Record
     from .store import Take
 
-CERT_VARIABLE, KEY_VARIABLE = "SONIC_C2PA_CERT", "SONIC_C2PA_KEY"
-ANCHORS_VARIABLE = "SONIC_C2PA_ANCHORS"
+HASHES_VARIABLE = "SONIC_C2PA_HASHES"
+"""Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can
+tell that two videos were made of one portrait. They are salted by default."""
+WATERMARK_LABEL = "local.sonic.watermark"
 WATERMARK_ALGORITHM = "local.sonic.watermark.1"
-"""Names our watermark in the soft binding. The reserved domain `local` collides with nobody's."""
+"""Names our watermark; the reserved domain `local` collides with nobody's. It is not on C2PA's list of
+soft-binding algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.2 §9.3.2), as version 0.1 did."""
 CONSENT_LABEL = "local.sonic.consent"
 TAKE_LABEL = "local.sonic.take"
-YEARS = 10
-"""How long the certificate made here lasts: without a timestamp authority a signature lasts no longer."""
+DRAWN = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
+"""Digital source type of the visible label: drawn by an algorithm that learned from nothing."""
 
 _OFFLINE: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
@@ -65,22 +64,27 @@ _MEDIA_TYPES = {
     ".mov": "video/quicktime",
 }
 _OTHER_TYPE = "application/octet-stream"
-_UNTRUSTED = "signingCredential.untrusted"
-_TRUSTED = "signingCredential.trusted"
+
+_TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
+_SIGNED, _STAMPED, _STAMP_TRUSTED = "claimSignature.validated", "timeStamp.validated", "timeStamp.trusted"
+_TIME = re.compile(r"signingCredential\.expired|claimSignature\.outsideValidity|timeStamp\..*")
+"""Codes (C2PA 2.2 §15.2.2) on clocks and the validity of certificates: they accuse no file."""
+_CREDENTIAL = re.compile(r"signingCredential\..*|cawg\..*")
+"""Codes on who signed. `expired` also stands for a certificate that has not begun."""
+_UNREAD = re.compile(r"algorithm\..*|general\.error")
+"""Codes of a signature that this version of C2PA's library cannot check."""
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who signs."""
+class TimeStamp:
+    """What a time-stamp authority said about the signature (RFC 3161)."""
 
-    chain: str
-    """PEM certificates, leaf first."""
-    key: str = field(repr=False)
-    """PEM private key (PKCS #8)."""
-    algorithm: str
-    """C2PA's name of the signature algorithm, such as es256."""
-    own: bool
-    """Made by this installation, so unknown to everyone else."""
+    time: str
+    """ISO 8601."""
+    authority: str
+    """Common name of its certificate."""
+    trusted: bool
+    """Its root is on a trust list here; otherwise the time proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,28 @@ class Signature:
     """What a file's C2PA manifest says, and whether it holds."""
 
     state: str
-    """valid, altered or absent."""
+    """valid, untimely (whole, but its certificate is not valid at the time that counts), altered (file or
+    manifest were changed), damaged (it cannot be read) or absent."""
     trust: str = ""
-    """own (this installation's certificate), trusted (a root in $SONIC_C2PA_ANCHORS) or unknown."""
+    """own (this installation's certificate), trusted (under a root of a trust list) or unknown."""
     signer: str = ""
     """Names in the certificate, and the tool that made the claim."""
+    begins: str = ""
+    """First second of the certificate, ISO 8601; "" where it cannot be read."""
+    ends: str = ""
+    """Its last one."""
+    time_stamp: TimeStamp | None = None
+    """None without one, or with one that is of another signature."""
     problems: tuple[str, ...] = ()
     """C2PA codes of what does not hold."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what does not bear on the file."""
     source_type: str = ""
     """digitalSourceType of the first action."""
     watermark: str = ""
-    """Id in our soft binding, 16 hex digits, or "" where the manifest is not ours."""
+    """Id that our watermark should hold, 16 hex digits, or "" where the manifest is not ours."""
+    readable: bool | None = None
+    """Whether the signer read the watermark in the finished video; None: it does not say."""
     consent_sha256: str = ""
     """Digest of the consent record."""
     take: dict[str, Any] = field(default_factory=dict)
@@ -107,60 +122,56 @@ class Signature:
     """`title (relationship)` of each."""
 
     @property
+    def holds(self) -> bool:
+        """File and manifest are as they were when they were signed."""
+        return self.state in ("valid", "untimely")
+
+    @property
     def trust_text(self) -> str:
         """What the trust in the signer amounts to, as a clause."""
         return {
-            "own": "signed by this installation's own certificate: untrusted elsewhere",
+            "own": "signed by this installation: untrusted elsewhere, unless its root is known there",
             "trusted": "signed under a root that is trusted here",
-            "unknown": "signed by a certificate that nobody here vouches for",
+            "unknown": "signed by somebody nobody here vouches for",
         }.get(self.trust, "")
 
 
-def identity(home: Path | None = None) -> Identity:
-    """The certificate to sign with: the user's own where set, else this installation's, made at first use.
-
-    Raises:
-        BadInput: the user's certificate or key cannot be used.
-        Refused: the certificate has ended.
-        MissingPart: the `cryptography` package is not installed.
-    """
-    cert, key = os.environ.get(CERT_VARIABLE, "").strip(), os.environ.get(KEY_VARIABLE, "").strip()
-    if bool(cert) != bool(key):
-        raise BadInput(
-            f"Only one of {CERT_VARIABLE} and {KEY_VARIABLE} is set.",
-            "Set both to PEM files, or neither to sign with this installation's own certificate.",
-        )
-    found = _given_identity(Path(cert), Path(key)) if cert else _own_identity(private_home(home))
-    _require_current(found)
-    return found
-
-
-def sign(source: Path, target: Path, take: Take, record: Record, source_type: str, signer: Identity) -> None:
+def sign(
+    source: Path, target: Path, take: Take, record: Record, source_type: str, signer: Identity
+) -> tuple[str, ...]:
     """Write a signed copy of an MP4.
 
     Args:
         source: finished MP4, with all other marks.
         target: file to write; replaced where it exists.
         take: portrait and speech become ingredients; what they carry of C2PA themselves is kept.
-        record: only its digest is written.
+        record: its digest is written, and its random number salts the hashes of portrait and speech.
         source_type: digitalSourceType, full URI.
-        signer: see `identity`.
+        signer: see `certificates.identity`. Where its time-stamp authority does not answer within 30 s or
+            answers wrongly, the file is signed without a time stamp.
+
+    Returns:
+        Sentences on what was left out.
 
     Raises:
         Refused: signing failed.
         BadOutput: `target` cannot be written.
+        BadSetting: $SONIC_C2PA_HASHES is neither salted nor plain.
         MissingPart: c2pa-python is not installed.
     """
-    sdk = _sdk("c2pa")
+    sdk = package("c2pa")
+    manifest = _manifest(take, record, source_type)
     try:
-        with (
-            sdk.Context.from_dict(_OFFLINE) as context,
-            _signer(sdk, signer) as key,
-            sdk.Builder(_manifest(take, record, source_type), context) as builder,
-        ):
-            _add_ingredients(sdk, builder, take)
-            with source.open("rb") as reading, target.open("w+b") as writing:
-                builder.sign(key, "video/mp4", reading, writing)
+        try:
+            _sign(sdk, source, target, take, manifest, signer)
+        except sdk.C2paError.Signature as error:
+            if not signer.stamps:
+                raise
+            _sign(sdk, source, target, take, manifest, dataclasses.replace(signer, stamps=""))
+            return (
+                f"The video was signed without a time stamp, because {signer.stamps} gave none ({error}): "
+                f"its signature counts until the certificate ends. Check {STAMPS_VARIABLE}.",
+            )
     except (OSError, sdk.C2paError.Io) as error:
         raise BadOutput(
             f"The signed video could not be written to {target.parent}: {error}.", "Make room on the disk."
@@ -170,228 +181,100 @@ def sign(source: Path, target: Path, take: Take, record: Record, source_type: st
             f"The video could not be signed: {error}.",
             f"Check {CERT_VARIABLE} and {KEY_VARIABLE} where they are set.",
         ) from error
+    return ()
 
 
 def read(path: Path, home: Path | None = None) -> Signature:
     """The signature of any file; a file without one, or of a kind that has none, gives `absent`.
 
     Raises:
+        BadInput: a trust list cannot be read.
         MissingPart: c2pa-python is not installed.
     """
-    sdk = _sdk("c2pa")
-    found = Signature("absent")
-    for trust, anchors in _anchors(private_home(home)):
-        report = _report(sdk, path, anchors)
-        if report is None:
-            return Signature("absent")
-        if isinstance(report, str):
-            return Signature("altered", problems=(report,))
-        found = _signature(report, trust)
-        if found.trust != "unknown":
-            break
-    return found
+    sdk = package("c2pa")
+    trust = Trust.here(private_home(home))
+    report = _report(sdk, path, trust.anchors)
+    if report is None:
+        return Signature("absent")
+    if isinstance(report, str):
+        return Signature("damaged", problems=(report,))
+    who = "unknown"
+    if report.trusted:
+        who = "own" if report.serial in (trust.own, trust.given) else "trusted"
+    elif report.serial is not None and report.serial == trust.given:
+        # Those above $SONIC_C2PA_CERT vouch for that one, not for everybody below them.
+        again = _report(sdk, path, trust.anchors + trust.given_issuers)
+        if isinstance(again, _Report) and again.trusted:
+            report, who = again, "own"
+    return _signature(report, who, trust)
 
 
-def _sdk(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = {"c2pa": "c2pa-python>=0.38,<0.39"}.get(name, "cryptography>=42")
-        raise MissingPart(
-            f"Signing needs the package {package.split('>')[0]}.", f'pip install "{package}"'
-        ) from error
-
-
-# Certificates
-
-
-def _own_identity(home: Path) -> Identity:
-    folder = home / "signing"
-    with home_errors(home):
-        if not folder.is_dir():
-            build_folder(folder, _new_certificate)
-        chain = (folder / "chain.pem").read_text(encoding="ascii")
-        return Identity(chain, (folder / "key.pem").read_text(encoding="ascii"), "es256", own=True)
-
-
-def _given_identity(cert: Path, key: Path) -> Identity:
-    _sdk("cryptography")
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        chain = x509.load_pem_x509_certificates(cert.read_bytes())
-        secret = serialization.load_pem_private_key(key.read_bytes(), password=None)
-        pem = secret.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        fits = chain[0].public_key() == secret.public_key()
-        name = _algorithm(secret)
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(
-            f"The certificate {cert} or its key {key} cannot be used: {error}.",
-            "Give PEM files: the chain with the leaf first, and an unencrypted EC, Ed25519 or RSA key.",
-        ) from error
-    if not fits:
-        raise BadInput(f"The key {key} is not that of {cert}.", "The first certificate must be the signer's.")
-    return Identity(cert.read_text(encoding="ascii"), pem.decode("ascii"), name, own=False)
-
-
-def _algorithm(key: object) -> str:
-    """C2PA's name for what a key signs with.
+def proven(video: Path, record: Record, home: Path) -> Signature:
+    """The signature of a video that was made under a consent record: what cannot be verified does not leave.
 
     Raises:
-        ValueError: C2PA has none.
+        Refused: it does not hold, or is another take's or record's.
+        MissingPart: c2pa-python is not installed.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        names = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-        if key.curve.name in names:
-            return names[key.curve.name]
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return "ed25519"
-    if isinstance(key, rsa.RSAPrivateKey):
-        return "ps256"
-    raise ValueError("C2PA has no algorithm for this kind of key")
-
-
-def _require_current(signer: Identity) -> None:
-    _sdk("cryptography")
-    from cryptography import x509
-
-    leaf = x509.load_pem_x509_certificate(signer.chain.encode())
-    ends = _utc(leaf, "not_valid_after")
-    if ends < datetime.now(timezone.utc):
-        hint = "Move the folder signing away; a new one is made." if signer.own else f"Renew {CERT_VARIABLE}."
-        raise Refused(f"The signing certificate ended on {ends:%Y-%m-%d}.", hint)
-
-
-def _utc(certificate: x509.Certificate, name: str) -> datetime:
-    """A date of a certificate; cryptography before 42 has it without a time zone only."""
-    aware: datetime | None = getattr(certificate, f"{name}_utc", None)
-    return aware or getattr(certificate, name).replace(tzinfo=timezone.utc)
-
-
-def _new_certificate(folder: Path) -> None:
-    """A root, a leaf under it, and the leaf's key. The root's key is not kept: it signs this once."""
-    _sdk("cryptography")
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    mark = secrets.token_hex(4)
-    root_name, leaf_name = f"Sonic installation {mark} root", f"Sonic installation {mark}"
-    root = _certificate(root_name, root_key, root_name, root_key, authority=True)
-    leaf = _certificate(leaf_name, leaf_key, root_name, root_key, authority=False)
-    root_pem, leaf_pem = (cert.public_bytes(serialization.Encoding.PEM) for cert in (root, leaf))
-    key_pem = leaf_key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    new_file(folder / "root.pem", root_pem)
-    new_file(folder / "chain.pem", leaf_pem + root_pem)
-    new_file(folder / "key.pem", key_pem)
-
-
-def _certificate(
-    subject: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: str,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    authority: bool,
-) -> x509.Certificate:
-    """A certificate as C2PA's profile asks for it (C2PA 2.x §14.5)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    now = datetime.now(timezone.utc)
-    public = key.public_key()
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_name(subject))
-        .issuer_name(_name(issuer))
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=365 * YEARS))
-        .add_extension(x509.BasicConstraints(authority, 0 if authority else None), critical=True)
-        .add_extension(_key_usage(authority), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+    signature = read(video, home)
+    said = (signature.state, signature.watermark, signature.consent_sha256)
+    if said != ("valid", record.take, record.digest):
+        found = ", ".join(signature.problems) or signature.state
+        raise Refused(
+            f"The signature on the video does not hold ({found}).",
+            f"Where {CERT_VARIABLE} is set, check that its certificate suits C2PA.",
         )
-    )
-    if not authority:
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(usage, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
+    return signature
 
 
-def _name(common: str) -> x509.Name:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Sonic (self-made certificate)")
-    return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def salted_sha256(nonce: str, sha256: str) -> str:
+    """The hash that a manifest holds in the place of `sha256`: HMAC-SHA-256 with the record's random number.
 
 
-def _key_usage(authority: bool) -> x509.KeyUsage:
-    from cryptography import x509
+    Whoever has the record (`sonic consent show` tells its nonce) can prove by it what a video was made of;
+    nobody else can tell from two videos that they were made of one portrait.
 
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    Args:
+        nonce: `Record.nonce`, hex.
+        sha256: of a file or of pixels, hex.
+    """
+    return hmac.new(bytes.fromhex(nonce), bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
 
 # Signing
 
 
+def _sign(
+    sdk: Any, source: Path, target: Path, take: Take, manifest: Mapping[str, Any], signer: Identity
+) -> None:
+    with (
+        sdk.Context.from_dict(_OFFLINE) as context,
+        _signer(sdk, signer) as key,
+        sdk.Builder(manifest, context) as builder,
+    ):
+        _add_ingredients(sdk, builder, take)
+        with source.open("rb") as reading, target.open("w+b") as writing:
+            builder.sign(key, "video/mp4", reading, writing)
+
+
 @contextlib.contextmanager
 def _signer(sdk: Any, signer: Identity) -> Iterator[Any]:
-    info = sdk.C2paSignerInfo(signer.algorithm, signer.chain.encode(), signer.key.encode(), None)
+    stamps = signer.stamps.encode() or None
+    info = sdk.C2paSignerInfo(signer.algorithm, signer.chain.encode(), signer.key.encode(), stamps)
     with sdk.Signer.from_info(info) as made:
         yield made
 
 
 def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
-    agent = {"name": f"{TOOL} ({take.engine} engine)", "version": take.engine_version}
-    actions = [
-        {
-            "action": "c2pa.created",
-            "digitalSourceType": source_type,
-            "softwareAgent": agent,
-            "when": take.created.isoformat(timespec="seconds"),
-            "parameters": {"ingredientIds": ["portrait", "speech"]},
-        },
-        {"action": "c2pa.placed", "parameters": {"ingredientIds": ["voice"]}},
-        {"action": "c2pa.watermarked", "softwareAgent": agent},
-    ]
-    binding = {"alg": WATERMARK_ALGORITHM, "blocks": [{"scope": {}, "value": take.id}]}
-    made = {
-        "engine": take.engine,
-        "version": take.engine_version,
-        "created": take.created.isoformat(timespec="seconds"),
-        "portrait_sha256": take.portrait_sha256,
-        "portrait_pixel_sha256": take.portrait_pixel_sha256,
-        "speech_sha256": take.audio_sha256,
-    }
+    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id, "readable": take.mark_read}
     return {
         "claim_generator_info": [{"name": TOOL, "version": take.engine_version}],
         "format": "video/mp4",
         "title": f"Talking head {take.id}",
         "assertions": [
-            _created("c2pa.actions.v2", {"actions": actions, "allActionsIncluded": True}),
-            _created("c2pa.soft-binding", binding),
-            _created(TAKE_LABEL, made),
+            _created("c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}),
+            _created(WATERMARK_LABEL, watermark),
+            _created(TAKE_LABEL, _made(take, record)),
             # Stated by the operator, not by this tool: gathered, not created.
             {"label": CONSENT_LABEL, "data": {"record_sha256": record.digest}},
         ],
@@ -402,8 +285,65 @@ def _created(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": label, "data": data, "created": True}
 
 
+def _actions(take: Take, source_type: str) -> list[dict[str, Any]]:
+    """All that was done: `allActionsIncluded` says that there was nothing else (C2PA 2.2 §18.14.3)."""
+    agent = {"name": f"{TOOL} ({take.engine} engine)", "version": take.engine_version}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": source_type,
+        "softwareAgent": agent,
+        "when": take.created.isoformat(timespec="seconds"),
+        "parameters": {"ingredientIds": ["portrait", "speech"]},
+    }
+    # A watermark that is no soft binding in C2PA's sense: 2.3 has the word, 2.4 ends `c2pa.watermarked`.
+    watermarked = {"action": "c2pa.watermarked.unbound", "softwareAgent": agent}
+    placed = {
+        "action": "c2pa.placed",
+        "description": "The speech as the sound, cut or filled with silence to the length of the picture",
+        "parameters": {"ingredientIds": ["voice"]},
+    }
+    described = {
+        "action": "c2pa.edited.metadata",
+        "description": "Implicit label (GB 45438-2025), XMP digital source type and settings",
+    }
+    return [created, *_labelled(take, agent), watermarked, placed, described]
+
+
+def _labelled(take: Take, agent: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    settings = take.settings
+    if settings.label == "off":
+        return
+    seconds = min(SHOWN_SECONDS, take.seconds) if settings.label == "start" else take.seconds
+    shown = {"type": "temporal", "time": {"type": "npt", "start": "0", "end": f"{seconds:g}"}}
+    yield {
+        "action": "c2pa.addedText",
+        "description": f"Visible label: {settings.label_text}",
+        "digitalSourceType": DRAWN,
+        "softwareAgent": agent,
+        "changes": [{"region": [shown]}],
+    }
+
+
+def _made(take: Take, record: Record) -> dict[str, str]:
+    hashes = {
+        "portrait": take.portrait_sha256,
+        "portrait_pixel": take.portrait_pixel_sha256,
+        "speech": take.audio_sha256,
+    }
+    form = os.environ.get(HASHES_VARIABLE, "").strip().lower() or "salted"
+    if form == "plain":
+        named = {f"{name}_sha256": value for name, value in hashes.items()}
+    elif form == "salted":
+        named = {f"{name}_salted": salted_sha256(record.nonce, value) for name, value in hashes.items()}
+    else:
+        raise BadSetting(f"{HASHES_VARIABLE}={form} is unknown.", "Use salted or plain.")
+    when = take.created.isoformat(timespec="seconds")
+    return {"engine": take.engine, "version": take.engine_version, "created": when} | named
+
+
 def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
-    """Titles are neutral: file names may be names of people."""
+    """Titles are neutral: file names may be names of people. So is the instance's id, which would else be the
+    one in a portrait's XMP: the same in all its videos."""
     for label, relationship, path in (
         ("portrait", "inputTo", take.portrait_file),
         ("speech", "inputTo", take.audio_file),
@@ -411,6 +351,7 @@ def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
     ):
         media_type = _MEDIA_TYPES.get(path.suffix.lower(), _OTHER_TYPE)
         described = {"title": label, "label": label, "relationship": relationship, "format": media_type}
+        described["instance_id"] = f"xmp.iid:{uuid.uuid4()}"
         with path.open("rb") as file:
             try:
                 builder.add_ingredient(described, media_type, file)
@@ -423,21 +364,43 @@ def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
 # Reading
 
 
-def _anchors(home: Path) -> Iterator[tuple[str, str]]:
-    """Kinds of trust and PEM roots for each, the closest first; at least one."""
-    own = home / "signing" / "root.pem"
-    yield "own", own.read_text(encoding="ascii") if own.is_file() else ""
-    given = os.environ.get(ANCHORS_VARIABLE, "").strip()
-    if given:
-        try:
-            yield "trusted", Path(given).read_text(encoding="ascii")
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"{ANCHORS_VARIABLE}={given} cannot be read: {error}.", "Give a file of PEM certificates."
-            ) from error
+class _Report:
+    """The reader's report. All in it but the codes was written by a stranger and may have any form."""
+
+    def __init__(self, report: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+        name = report.get("active_manifest")
+        self.manifest = _mapping(_mapping(report.get("manifests")).get(_text(name)))
+        self.assertions = {
+            item["label"]: _mapping(item.get("data"))
+            for item in map(_mapping, _list(self.manifest.get("assertions")))
+            if isinstance(item.get("label"), str)
+        }
+        results = _mapping(report.get("validation_results"))
+        checks = _mapping(results.get("activeManifest"))
+        self.passed = _codes(checks, "success")
+        self.failed = _codes(checks, "failure")
+        self.said = _codes(checks, "informational")
+        deltas = map(_mapping, _list(results.get("ingredientDeltas")))
+        self.ingredients_failed = frozenset[str]().union(
+            *(_codes(_mapping(delta.get("validationDeltas")), "failure") for delta in deltas)
+        )
+        found = (_mapping(one) for one in _list(described.get("manifests")))
+        credential = next((_mapping(one.get("signature")) for one in found if one.get("label") == name), {})
+        self.certificate = _mapping(credential.get("certificateInfo"))
+        self.stamp = _mapping(credential.get("timeStampInfo"))
+
+    @property
+    def trusted(self) -> bool:
+        return _TRUSTED in self.passed
+
+    @property
+    def serial(self) -> int | None:
+        """Of the signer's certificate."""
+        text = _text(self.certificate.get("serialNumber"))
+        return int(text, 16) if re.fullmatch(r"[0-9a-fA-F]{1,64}", text) else None
 
 
-def _report(sdk: Any, path: Path, anchors: str) -> dict[str, Any] | str | None:
+def _report(sdk: Any, path: Path, anchors: str) -> _Report | str | None:
     """The reader's report; None without a manifest; what is wrong where the manifest cannot be parsed."""
     settings = _OFFLINE | ({"trust": {"user_anchors": anchors}} if anchors else {})
     try:
@@ -446,50 +409,115 @@ def _report(sdk: Any, path: Path, anchors: str) -> dict[str, Any] | str | None:
             if reader is None:
                 return None
             with reader:
-                return dict(json.loads(reader.json()))
+                return _Report(json.loads(reader.json()), json.loads(reader.crjson()))
     except sdk.C2paError.NotSupported:
         return None
     except sdk.C2paError as error:
         return str(error)
 
 
-def _signature(report: Mapping[str, Any], trust: str) -> Signature:
-    active = report["manifests"].get(report.get("active_manifest"), {})
-    checks = report.get("validation_results", {}).get("activeManifest", {})
-    trusted = any(check["code"] == _TRUSTED for check in checks.get("success", ()))
-    problems = sorted({check["code"] for check in checks.get("failure", ())} - {_UNTRUSTED})
-    problems += _ingredient_problems(report)
-    holds = report.get("validation_state") in ("Valid", "Trusted") and not problems
-    data = {item["label"]: item["data"] for item in active.get("assertions", ())}
-    actions = data.get("c2pa.actions.v2", {}).get("actions") or [{}]
-    binding = data.get("c2pa.soft-binding", {})
-    ours = binding.get("alg") == WATERMARK_ALGORITHM
+def _signature(report: _Report, who: str, trust: Trust) -> Signature:
+    actions = _list(report.assertions.get("c2pa.actions.v2", {}).get("actions"))
+    watermark = _watermark(report.assertions)
+    made = report.assertions.get(TAKE_LABEL, {})
+    validity = _mapping(report.certificate.get("validity"))
     return Signature(
-        state="valid" if holds else "altered",
-        trust=trust if trusted else "unknown",
-        signer=_signer_text(active),
-        problems=tuple(problems),
-        source_type=actions[0].get("digitalSourceType", ""),
-        watermark=str(binding["blocks"][0]["value"]) if ours else "",
-        consent_sha256=data.get(CONSENT_LABEL, {}).get("record_sha256", ""),
-        take=dict(data.get(TAKE_LABEL, {})),
+        state=_state(report),
+        trust="unknown" if _unfit(report) else who,
+        signer=_signer_text(report.manifest),
+        begins=_text(validity.get("notBefore")),
+        ends=_text(validity.get("notAfter")),
+        time_stamp=_time_stamp(report),
+        problems=tuple(sorted((report.failed | report.ingredients_failed) - {_UNTRUSTED})),
+        notes=tuple(_notes(report, who, trust)),
+        source_type=_text(_mapping(next(iter(actions), {})).get("digitalSourceType")),
+        watermark=take_id(watermark.get("value")),
+        readable=watermark["readable"] if isinstance(watermark.get("readable"), bool) else None,
+        consent_sha256=_sha256(report.assertions.get(CONSENT_LABEL, {}).get("record_sha256")),
+        take={name: value for name, value in made.items() if isinstance(value, str)},
         ingredients=tuple(
-            f"{i.get('title')} ({i.get('relationship')})" for i in active.get("ingredients", ())
+            f"{_text(one.get('title'))} ({_text(one.get('relationship'))})"
+            for one in map(_mapping, _list(report.manifest.get("ingredients")))
         ),
     )
 
 
-def _ingredient_problems(report: Mapping[str, Any]) -> list[str]:
-    """Codes of ingredients whose manifests were changed inside this one."""
-    deltas = report.get("validation_results", {}).get("ingredientDeltas") or ()
-    codes = {check["code"] for delta in deltas for check in delta["validationDeltas"].get("failure", ())}
-    return sorted(codes - {_UNTRUSTED})
+def _state(report: _Report) -> str:
+    """What the codes accuse: the file, or only clocks and certificates."""
+    accused = {
+        code
+        for code in report.failed | report.ingredients_failed
+        if not (_TIME.fullmatch(code) or _CREDENTIAL.fullmatch(code))
+    }
+    if accused and all(map(_UNREAD.fullmatch, accused)):
+        return "damaged"
+    if accused or _SIGNED not in report.passed:
+        return "altered"
+    return "untimely" if any(map(_TIME.fullmatch, report.failed)) else "valid"
+
+
+def _unfit(report: _Report) -> set[str]:
+    """Codes that take from a certificate what its authority gave it, such as its revocation."""
+    return {
+        code
+        for code in report.failed
+        if code.startswith("signingCredential.") and code != _UNTRUSTED and not _TIME.fullmatch(code)
+    }
+
+
+def _time_stamp(report: _Report) -> TimeStamp | None:
+    if _STAMPED not in report.passed:
+        return None
+    subject = _mapping(_mapping(report.stamp.get("certificateInfo")).get("subject"))
+    time = _text(report.stamp.get("timestamp"))
+    return TimeStamp(time, _text(subject.get("CN")), _STAMP_TRUSTED in report.passed)
+
+
+def _notes(report: _Report, who: str, trust: Trust) -> Iterator[str]:
+    issuer = _text(_mapping(report.certificate.get("issuer")).get("CN"))
+    if who == "unknown" and issuer in trust.ended:
+        yield f"A root named {issuer} is on a trust list here, and ended on {trust.ended[issuer]}."
+    if unfit := _unfit(report):
+        yield f"The certificate is not fit to sign with ({', '.join(sorted(unfit))})."
+    if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.said):
+        yield "It carries a time stamp that does not belong to this signature and is left out of account."
+
+
+def _watermark(assertions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the manifest says of our watermark; version 0.1 wrote it as a soft binding."""
+    if WATERMARK_LABEL in assertions:
+        return assertions[WATERMARK_LABEL]
+    binding = assertions.get("c2pa.soft-binding", {})
+    blocks = _list(binding.get("blocks")) if binding.get("alg") == WATERMARK_ALGORITHM else []
+    return _mapping(next(iter(blocks), {}))
 
 
 def _signer_text(active: Mapping[str, Any]) -> str:
-    info = active.get("signature_info", {})
+    info = _mapping(active.get("signature_info"))
     tools = [
-        f"{tool.get('name')} {tool.get('version', '')}" for tool in active.get("claim_generator_info", ())
+        f"{_text(tool.get('name'))} {_text(tool.get('version'))}"
+        for tool in map(_mapping, _list(active.get("claim_generator_info")))
     ]
-    names = [info.get("common_name"), info.get("issuer"), *tools]
-    return ", ".join(name.strip() for name in names if name)
+    names = [_text(info.get("common_name")), _text(info.get("issuer")), *tools]
+    return ", ".join(name.strip() for name in names if name.strip())
+
+
+def _codes(checks: Mapping[str, Any], kind: str) -> frozenset[str]:
+    return frozenset(_text(_mapping(check).get("code")) for check in _list(checks.get(kind)))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _sha256(value: object) -> str:
+    text = _text(value)
+    return text if re.fullmatch(r"[0-9a-f]{64}", text) else ""

@@ -3,37 +3,44 @@
     consent/ledger.sqlite3   append-only rows in a hash chain (SQLite, WAL)
     consent/head.json        how many rows there are and the hash of the last, sealed with the key
     consent/key              32 secret bytes, 0600
+    ledger-head.json         the head once more, outside of the folder; $SONIC_LEDGER_HEAD names a third place
 
 Every row carries HMAC-SHA-256(key, number, kind, body, hash of the row before), so an edited, removed,
 inserted or reordered row shows; the head shows rows cut off the end, and all three files must be there once
-the folder is. What this cannot show: whoever may read the key may forge, whoever deletes the whole folder
-starts afresh, and so does whoever puts back an older copy of all of it. Rows are committed before the head
-is sealed, so after a crash the head may lag behind rows that prove themselves; it is never ahead of them
+the folder is. Tables and triggers have to be the expected ones, so that none eats a row, and a row is read
+back over a new connection before anybody is told that it was written. Rows are committed before the heads
+are sealed, so after a crash a head may lag behind rows that prove themselves; it is never ahead of them
 unless rows are gone.
+
+An older copy of the folder is whole in itself. It is noticed where something newer is left: a copy of the
+head, or a take or an exported file that was made later. What this cannot show: whoever may read the key may
+forge, and whoever puts back an older copy of everything, or deletes everything, is not seen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, BadOutput, ConsentRevoked, Tampered
+from ..errors import BadInput, BadOutput, ConsentRevoked, LooksRevoked, MissingPart, Tampered
 from .consent import Basis, Consent, parsed_date
-from .private import build_folder, home_errors, new_file, private_home, replace_file
+from .private import build_folder, home_errors, new_file, private_home, remove_parts, replace_file
 
 if TYPE_CHECKING:
     from .store import Take
@@ -41,17 +48,43 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 30.0
 """How long to wait for another process that writes to the ledger."""
 
+HEAD_VARIABLE = "SONIC_LEDGER_HEAD"
+"""Environment variable: a file, best on another disk, that keeps a copy of the ledger's head."""
+COPY_NAME = "ledger-head.json"
+"""The copy that is always kept, in the private home."""
+
 _GENESIS = "0" * 64
-_SCHEMA = """
-CREATE TABLE events(
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE TRIGGER events_no_update BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END;
-CREATE TRIGGER events_no_delete BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END;
-CREATE TABLE synthetic(
-    pixel_hash TEXT PRIMARY KEY, source TEXT NOT NULL, time TEXT NOT NULL, mac TEXT NOT NULL);
-"""
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    # 1: to the letter as version 0.1 made it, with a user_version of 0.
+    (
+        "CREATE TABLE events(\n    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, "
+        "prev TEXT NOT NULL, hash TEXT NOT NULL)",
+        "CREATE TRIGGER events_no_update BEFORE UPDATE ON events\n"
+        "    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END",
+        "CREATE TRIGGER events_no_delete BEFORE DELETE ON events\n"
+        "    BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END",
+        "CREATE TABLE synthetic(\n    pixel_hash TEXT PRIMARY KEY, source TEXT NOT NULL, "
+        "time TEXT NOT NULL, mac TEXT NOT NULL)",
+    ),
+    # 2: INSERT OR REPLACE deletes a row without asking the trigger on DELETE.
+    (
+        "CREATE TRIGGER events_at_the_end BEFORE INSERT ON events "
+        "WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events) "
+        "BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END",
+    ),
+    # 3: which picture was made from which.
+    (
+        "CREATE TABLE lineage(\n    pixel_hash TEXT NOT NULL, parent TEXT NOT NULL, how TEXT NOT NULL, "
+        "time TEXT NOT NULL, mac TEXT NOT NULL, PRIMARY KEY(parent, pixel_hash))",
+    ),
+)
+"""What makes each version of the database out of the one before. `PRAGMA user_version` says which it is."""
+VERSION = len(_MIGRATIONS)
+"""Version of the database that this code writes."""
+_OLDER_HINT = (
+    "Put back the newest copy of the private folder's consent folder. Where there is none, delete what tells "
+    "of the newer one: revocations that only it knew of are then forgotten."
+)
 _log = logging.getLogger(__name__)
 
 
@@ -88,6 +121,9 @@ class Record:
     """SHA-256 of the master that consent was given for; the exported file's is `output_sha256`."""
     evidence_sha256: str
     """SHA-256 of the evidence, "" where none was given."""
+    nonce: str
+    """Random number, hex: what a video's manifest holds of portrait and speech is salted with it, see
+    `c2pa.salted_sha256`."""
     digest: str
     """SHA-256 of the record as stored (it holds a random number, so it tells nothing by itself)."""
     seq: int
@@ -101,7 +137,14 @@ class Record:
     output_name: str = ""
     """Name of the exported file, without its folder."""
     revoked_at: datetime | None = None
-    """When exports of this portrait were stopped."""
+    """When exports of this portrait, or of one that it was made from, were stopped."""
+    perceptual_hash: str = ""
+    """Of the portrait, hex, see `media.perceptual`; "" in records of version 0.1."""
+    alike: tuple[str, ...] = ()
+    """Ids of revoked records, or numbers of revocations without one ("row 7"), whose portraits look like this
+    one. They stop nothing by themselves: it was asked about, and `unlike_reason` is the answer."""
+    unlike_reason: str = ""
+    """Why this is none of those portraits, in the operator's words."""
 
     @property
     def state(self) -> str:
@@ -116,7 +159,8 @@ class Record:
 
     def text(self) -> str:
         """One `name: value` line for each field that holds something."""
-        filled = {name: value for name, value in self.to_dict().items() if value not in ("", None)}
+        shown = {name: value for name, value in self.to_dict().items() if name != "perceptual_hash"}
+        filled = {name: value for name, value in shown.items() if value not in ("", None, [])}
         return "\n".join(f"{name}: {value}" for name, value in filled.items())
 
 
@@ -127,9 +171,11 @@ class Revocation:
     time: datetime
     """UTC."""
     hashes: tuple[str, ...]
-    """File and pixel hashes of the portraits that will not be exported again."""
+    """File and pixel hashes of the portraits that will not be exported again, and of those made from them."""
     records: tuple[str, ...]
     """Ids of the records of these portraits."""
+    takes: tuple[str, ...] = ()
+    """Ids of the takes that were deleted."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +192,22 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
+    """How far a ledger has come."""
+
     count: int
+    """Rows."""
     hash: str
+    """Of the last row; 64 zeros where there is none."""
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A copy of the head outside of the ledger's folder, as found."""
+
+    path: Path
+    head: Head | None
+    """None where its seal does not fit the key."""
 
 
 class Ledger:
@@ -158,8 +217,10 @@ class Ledger:
         root: the private home; see `private_home`.
 
     Raises (every method):
-        Tampered: rows, head or key do not fit together.
-        BadOutput: the file system or another process keeps the ledger from being used.
+        Tampered: rows, head, key or tables do not fit together, or something newer than the ledger is left.
+        BadOutput: the file system or another process keeps the ledger from being used, or others may read
+            the private home.
+        BadInput: a newer version of this package wrote the ledger.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
@@ -174,13 +235,23 @@ class Ledger:
 
         Raises:
             ConsentExpired, ConsentRevoked: the consent does not hold.
+            Tampered: the ledger is older than the take.
+            LooksRevoked: the portrait looks like one that was revoked, and `consent.unlike_reason` is empty.
         """
         consent.check()
         evidence = consent.evidence_sha256()
         with self._writing() as chain:
+            chain.require_reached(take.ledger, f"take {take.id}")
             chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
-            synthetic = chain.is_synthetic(take.portrait_pixel_sha256)
-            row = chain.append("consent", _consent_body(consent, take, evidence, synthetic))
+            alike = chain.revoked_alike(take.perceptual_hash)
+            if alike and not consent.unlike_reason.strip():
+                raise _looks_revoked(alike)
+            body = _consent_body(consent, take, evidence) | {
+                "portrait_synthetic": chain.is_synthetic(take.portrait_pixel_sha256),
+                "alike": list(alike),
+                "unlike_reason": consent.unlike_reason.strip() if alike else "",
+            }
+            row = chain.append("consent", body)
         return _record(row, {}, {})
 
     @contextlib.contextmanager
@@ -199,29 +270,47 @@ class Ledger:
             chain.append("export", body)
             yield
 
-    def revoke(self, target: str, reason: str = "") -> Revocation:
-        """Stop exports of a portrait for good, as a new row.
+    def revoke(self, target: str, reason: str = "", takes: Sequence[Take] = ()) -> Revocation:
+        """Stop exports of a portrait, and of all that was made from it, for good, as a new row.
+
+        Call it through `revocation.revoke`, which also deletes what lies in the private store.
 
         Args:
-            target: id of a record (or its beginning), or SHA-256 of a portrait's file or pixels. A hash that
-                no record knows is accepted: it stops exports that have not happened yet.
+            target: id of a record (or its beginning) or of a take, or SHA-256 of a portrait's file or pixels.
+                A hash that nothing here knows is accepted: it stops exports that have not happened yet.
             reason: kept in the row.
+            takes: of the private store; they tell what the portraits look like that were never exported.
 
         Raises:
-            BadInput: neither a known record nor a hash.
+            BadInput: neither a known record or take nor a hash.
         """
         with self._writing() as chain:
             records = chain.records()
-            hashes = _revoked_hashes(records, target.strip().lower())
-            hit = tuple(r.id for r in records if hashes & {r.portrait_sha256, r.portrait_pixel_sha256})
+            known: tuple[Record | Take, ...] = (*records, *takes)
+            hashes = _revoked_hashes(known, target.strip().lower())
+            covered = hashes | chain.made_from(hashes)
+            hit = [each for each in known if covered & _hashes_of(each)]
+            looks = sorted({each.perceptual_hash for each in hit} - {""})
             time = _now()
-            chain.append("revoke", {"hashes": sorted(hashes), "reason": reason, "time": time})
-        return Revocation(datetime.fromisoformat(time), tuple(sorted(hashes)), hit)
+            row = {"hashes": sorted(hashes), "looks": looks, "reason": reason, "time": time}
+            chain.append("revoke", row)
+        ids = tuple(each.id for each in hit if isinstance(each, Record))
+        return Revocation(datetime.fromisoformat(time), tuple(sorted(covered)), ids)
 
     def refuse_revoked(self, *hashes: str) -> None:
         """Raise `ConsentRevoked` if exports of a portrait with one of these hashes were stopped."""
         with self._reading() as chain:
             chain.refuse_revoked(*hashes)
+
+    def revoked(self) -> frozenset[str]:
+        """File and pixel hashes of all portraits whose exports were stopped, and of those made from them."""
+        with self._reading() as chain:
+            return frozenset(chain.revoked())
+
+    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+        """What was revoked and looks like this portrait (hex, see `media.perceptual`): see `Record.alike`."""
+        with self._reading() as chain:
+            return chain.revoked_alike(perceptual_hash)
 
     def records(self, take: str = "") -> tuple[Record, ...]:
         """All records, oldest first; with `take`, those of that take."""
@@ -245,11 +334,43 @@ class Ledger:
             f"Use one of {', '.join(record.id for record in found)}.",
         )
 
+    def head(self) -> Head:
+        """How far the ledger has come; `require_reached` recognises it later."""
+        with self._reading() as chain:
+            return chain.head()
+
+    def require_reached(self, heads: Iterable[tuple[Head, str]]) -> None:
+        """Compare the ledger with what it was when something else was made.
+
+        Args:
+            heads: of this ledger at an earlier time, each with words for what remembers it ("take 1f…").
+
+        Raises:
+            Tampered: the ledger does not hold one of the heads: an older copy was put back.
+        """
+        with self._reading() as chain:
+            for head, witness in heads:
+                chain.require_reached(head, witness)
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 secret bytes for one purpose: HKDF-SHA-256 (RFC 5869) of the ledger's key, made at first use.
+
+        Raises:
+            MissingPart: the `cryptography` package is not installed.
+        """
+        try:
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        except ImportError as error:
+            package = "cryptography>=42"
+            raise MissingPart("The private store needs cryptography.", f'pip install "{package}"') from error
+        return HKDF(SHA256(), 32, salt=None, info=purpose.encode()).derive(self._made_secret())
+
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the chain, a sentence for each row; empty when it is whole."""
         try:
             with self._opened() as chain:
-                return tuple(chain.problems())
+                return (*chain.problems(), *chain.rollbacks())
         except Tampered as error:
             return (error.message,)
 
@@ -260,7 +381,7 @@ class Ledger:
             Tampered: names the first rows that do not fit.
         """
         with self._reading() as chain:
-            return chain.count()
+            return chain.head().count
 
     def remember_synthetic(self, pixel_sha256: str, source: str) -> None:
         """Remember a generated picture by its pixel hash, and what made it (`txt2img`, …)."""
@@ -272,12 +393,19 @@ class Ledger:
         with self._reading() as chain:
             return chain.is_synthetic(pixel_sha256)
 
+    def remember_made_from(self, pixel_sha256: str, parents: Iterable[str], how: str) -> None:
+        """Remember that a picture was made from others, all by their pixel hashes, and how (`img2img`, …)."""
+        with self._writing() as chain:
+            for parent in set(parents) - {pixel_sha256}:
+                chain.remember_made_from(pixel_sha256, parent, how)
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[_Chain]:
-        """The whole chain, held against other processes; what is appended is committed and sealed."""
+        """The whole chain, held against other processes; what is written is read back and sealed."""
         with self._reading() as chain:
             yield chain
             chain.commit()
+        self._read_back(chain)
         self._seal()
 
     @contextlib.contextmanager
@@ -289,45 +417,89 @@ class Ledger:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Chain]:
-        with home_errors(self.home):
-            if not self.folder.is_dir():
-                build_folder(self.folder, _new_ledger)
-            key = self._secret()
+        key = self._made_secret()
         with _database_errors(), contextlib.closing(_connect(self._database)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                yield _Chain(db, key, self._sealed_head(key))
+                if _brought_up(db):
+                    db.execute("COMMIT")
+                    db.execute("BEGIN IMMEDIATE")
+                    _require_schema(db, VERSION)
+                yield _Chain(db, key, self._sealed_head(key), self._copies(key))
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
-    def _secret(self) -> bytes:
-        for path in (self._key, self._head, self._database):
-            if not path.is_file():
-                raise Tampered(f"The consent ledger is incomplete: {path} is missing.")
-        return self._key.read_bytes()
+    def _made_secret(self) -> bytes:
+        """The key; of a new ledger where there is none yet."""
+        with home_errors(self.home):
+            if not self.folder.is_dir():
+                for path in filter(Path.is_file, self._copy_paths()):
+                    raise Tampered(
+                        f"The consent ledger {self.folder} is gone; {path} tells that it had rows.",
+                        _OLDER_HINT,
+                    )
+                build_folder(self.folder, _new_ledger)
+            for path in (self._key, self._head, self._database):
+                if not path.is_file():
+                    raise Tampered(f"The consent ledger is incomplete: {path} is missing.")
+            return self._key.read_bytes()
 
-    def _sealed_head(self, key: bytes) -> _Head | None:
+    def _sealed_head(self, key: bytes) -> Head | None:
         """The head, or None where its seal does not fit; read while no other process may write it."""
         with home_errors(self.home):
             return _read_head(self._head.read_bytes(), key)
 
+    def _copies(self, key: bytes) -> tuple[_Copy, ...]:
+        """Copies of the head that can be read; one that is elsewhere may be out of reach, which is said."""
+        found = []
+        for path in self._copy_paths():
+            try:
+                found.append(_Copy(path, _read_head(path.read_bytes(), key)))
+            except OSError as error:
+                if path.parent.is_dir() and isinstance(error, FileNotFoundError):
+                    continue  # not written yet
+                _log.warning("The copy of the consent ledger's head cannot be compared: %s", error)
+        return tuple(found)
+
+    def _copy_paths(self) -> tuple[Path, ...]:
+        named = os.environ.get(HEAD_VARIABLE, "").strip()
+        return (self.home / COPY_NAME, *([Path(named).expanduser()] if named else []))
+
+    def _read_back(self, written: _Chain) -> None:
+        """Look for what was committed, over a new connection.
+
+        Raises:
+            Tampered: it is not there.
+        """
+        with _database_errors(), contextlib.closing(_connect(self._database)) as db:
+            _Chain(db, written.secret, None).require_written(written)
+
     def _seal(self) -> None:
-        """Write the head for the rows that are committed; a head that lags is caught up with next time."""
+        """Write the heads for the rows that are committed; one that lags is caught up with next time."""
         try:
             with self._opened() as chain:
-                replace_file(self._head, chain.sealed())
-        except (OSError, BadOutput) as error:
+                for path in (self._head, *self._copy_paths()):
+                    with _said(path):
+                        remove_parts(path)
+                        replace_file(path, chain.sealed())
+        except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)
 
 
 class _Chain:
     """The rows inside one transaction."""
 
-    def __init__(self, db: sqlite3.Connection, key: bytes, head: _Head | None) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, key: bytes, head: Head | None, copies: tuple[_Copy, ...] = ()
+    ) -> None:
         self._db = db
-        self._secret = key
+        self.secret = key
         self._head = head
+        self._copies = copies
+        self._appended: list[_Row] = []
+        self._remembered: list[str] = []
+        self._children: list[tuple[str, str]] = []
 
     def rows(self, kind: str = "") -> Iterator[_Row]:
         query = "SELECT seq, kind, body, prev, hash FROM events WHERE ? IN ('', kind) ORDER BY seq"
@@ -335,58 +507,100 @@ class _Chain:
         # Forged rows may hold bytes or numbers; as text they fail the hash like any other forgery.
         return (_Row(seq, *map(str, texts)) for seq, *texts in found)
 
-    def last(self) -> tuple[int, str]:
+    def head(self) -> Head:
         row = self._db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return row or (0, _GENESIS)
+        return Head(*(row or (0, _GENESIS)))
 
-    def count(self) -> int:
-        return self.last()[0]
+    def reached(self, head: Head) -> bool:
+        """Whether the ledger has come as far as `head`, on the same way."""
+        query = "SELECT hash FROM events WHERE seq = ?"
+        row = self._db.execute(query, (head.count,)).fetchone()
+        return head == Head(0, _GENESIS) or (row is not None and row[0] == head.hash)
 
     def problems(self) -> Iterator[str]:
         """Walk rows against their hashes, and the rows against the head."""
         if self._head is None:
             yield "The head of the consent ledger was altered."
-        expected, prev, sealed = 1, _GENESIS, self._head == _Head(0, _GENESIS)
+        expected, prev, sealed = 1, _GENESIS, self._head == Head(0, _GENESIS)
         for row in self.rows():
             yield from _missing(expected, row.seq)
             after_gap = row.seq != expected
             if row.hash != self._hash(row) or not (after_gap or row.prev == prev):
                 yield f"Row {row.seq} of the consent ledger was altered or moved."
             expected, prev = row.seq + 1, row.hash
-            sealed = sealed or self._head == _Head(row.seq, row.hash)
+            sealed = sealed or self._head == Head(row.seq, row.hash)
         if self._head is not None:
             yield from _missing(expected, self._head.count + 1)
             if not sealed and expected > self._head.count:
                 yield f"Row {self._head.count} of the consent ledger is not the one that was sealed."
 
+    def rollbacks(self) -> Iterator[str]:
+        """Compare the rows with the copies of the head."""
+        for copy in self._copies:
+            if copy.head is None:
+                yield f"The copy of the head in {copy.path} was altered, or is another consent ledger's."
+            elif not self.reached(copy.head):
+                yield (
+                    f"The consent ledger is older than the copy of its head in {copy.path}: "
+                    f"row {copy.head.count} that was sealed there is not in it."
+                )
+
     def require_whole(self) -> None:
         problems = list(self.problems())
         if problems:
             raise Tampered(" ".join(problems[:3]) + (" And more." if len(problems) > 3 else ""))
+        rollbacks = list(self.rollbacks())
+        if rollbacks:
+            raise Tampered(" ".join(rollbacks), _OLDER_HINT)
+
+    def require_reached(self, head: Head, witness: str) -> None:
+        if not self.reached(head):
+            raise Tampered(
+                f"The consent ledger is older than {witness}: row {head.count} that was there is missing.",
+                _OLDER_HINT,
+            )
+
+    def require_written(self, written: _Chain) -> None:
+        """Raise `Tampered` unless all that was written through the other chain is here."""
+        query = "SELECT seq, kind, body, prev, hash FROM events WHERE seq = ?"
+        for row in written._appended:
+            if self._db.execute(query, (row.seq,)).fetchone() != dataclasses.astuple(row):
+                raise Tampered(f"Row {row.seq} is not in the consent ledger although it was written.")
+        for pixel_sha256 in written._remembered:
+            if not self.is_synthetic(pixel_sha256):
+                raise Tampered(
+                    f"Picture {pixel_sha256} is not in the consent ledger although it was written."
+                )
+        for pixel_sha256, parent in written._children:
+            if pixel_sha256 not in self._children_of(parent):
+                raise Tampered(
+                    f"Picture {pixel_sha256} is not in the consent ledger although it was written."
+                )
 
     def append(self, kind: str, body: Mapping[str, Any]) -> _Row:
-        count, prev = self.last()
+        last = self.head()
         text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        row = _Row(count + 1, kind, text, prev, "")
+        row = _Row(last.count + 1, kind, text, last.hash, "")
         row = dataclasses.replace(row, hash=self._hash(row))
         self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", dataclasses.astuple(row))
+        self._appended.append(row)
         return row
 
     def commit(self) -> None:
         self._db.execute("COMMIT")
 
     def sealed(self) -> bytes:
-        count, last = self.last()
-        mac = _mac(self._secret, "head", str(count), last)
-        return json.dumps({"count": count, "hash": last, "mac": mac}).encode()
+        head = self.head()
+        mac = _mac(self.secret, "head", str(head.count), head.hash)
+        return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()
 
     def records(self) -> tuple[Record, ...]:
         exports = {row.values["record"]: row.values for row in self.rows("export")}
-        revoked = self._revoked()
+        revoked = self.revoked()
         return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
 
     def refuse_revoked(self, *hashes: str) -> None:
-        revoked = self._revoked()
+        revoked = self.revoked()
         for value in hashes:
             if value in revoked:
                 raise ConsentRevoked(
@@ -396,24 +610,66 @@ class _Chain:
 
     def remember_synthetic(self, pixel_sha256: str, source: str) -> None:
         values = (_hex64(pixel_sha256), source, _now())
-        mac = _mac(self._secret, "synthetic", *values)
+        mac = _mac(self.secret, "synthetic", *values)
         self._db.execute("INSERT OR REPLACE INTO synthetic VALUES (?, ?, ?, ?)", (*values, mac))
+        self._remembered.append(pixel_sha256)
 
     def is_synthetic(self, pixel_sha256: str) -> bool:
         query = "SELECT pixel_hash, source, time, mac FROM synthetic WHERE pixel_hash = ?"
         row = self._db.execute(query, (pixel_sha256,)).fetchone()
-        return row is not None and hmac.compare_digest(_mac(self._secret, "synthetic", *row[:3]), row[3])
+        if row is None:
+            return False
+        *values, mac = map(str, row)
+        return _mac(self.secret, "synthetic", *values) == mac
 
-    def _revoked(self) -> dict[str, str]:
-        """Portrait hash → time of its first revocation."""
+    def revoked(self) -> dict[str, str]:
+        """Portrait hash → time of its first revocation; what was made from a portrait goes with it."""
         revoked: dict[str, str] = {}
         for row in self.rows("revoke"):
-            for value in row.values["hashes"]:
+            hashes = set(row.values["hashes"])
+            for value in hashes | self.made_from(hashes):
                 revoked.setdefault(value, row.values["time"])
         return revoked
 
+    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+        revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
+        if not (revocations and perceptual_hash):
+            return ()
+        from ..media.perceptual import ALIKE, similarity
+
+        own, records = bytes.fromhex(perceptual_hash), self.records()
+        found: dict[str, None] = {}
+        for row in revocations:
+            looks = map(bytes.fromhex, row.values["looks"])
+            if max(similarity(own, each) for each in looks) >= ALIKE:
+                hashes = set(row.values["hashes"])
+                ids = [record.id for record in records if hashes & _hashes_of(record)]
+                found |= dict.fromkeys(ids or [f"row {row.seq}"])
+        return tuple(found)
+
+    def remember_made_from(self, pixel_sha256: str, parent: str, how: str) -> None:
+        values = (_hex64(pixel_sha256), _hex64(parent), how, _now())
+        mac = _mac(self.secret, "lineage", *values)
+        self._db.execute("INSERT OR REPLACE INTO lineage VALUES (?, ?, ?, ?, ?)", (*values, mac))
+        self._children.append((pixel_sha256, parent))
+
+    def made_from(self, hashes: Iterable[str]) -> set[str]:
+        """Pixel hashes of all pictures that were made from these, directly or over others."""
+        found: set[str] = set()
+        waiting = list(hashes)
+        while waiting:
+            new = self._children_of(waiting.pop()) - found
+            found |= new
+            waiting.extend(new)
+        return found
+
+    def _children_of(self, parent: str) -> set[str]:
+        query = "SELECT pixel_hash, parent, how, time, mac FROM lineage WHERE parent = ?"
+        rows = self._db.execute(query, (parent,))
+        return {row[0] for row in rows if hmac.compare_digest(_mac(self.secret, "lineage", *row[:4]), row[4])}
+
     def _hash(self, row: _Row) -> str:
-        return _mac(self._secret, "row", str(row.seq), row.kind, row.body, row.prev)
+        return _mac(self.secret, "row", str(row.seq), row.kind, row.body, row.prev)
 
 
 def _new_ledger(folder: Path) -> None:
@@ -423,7 +679,7 @@ def _new_ledger(folder: Path) -> None:
     new_file(folder / "ledger.sqlite3", b"")
     with _database_errors(), contextlib.closing(_connect(folder / "ledger.sqlite3")) as db:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(_SCHEMA)
+        _migrate(db, 0)
         new_file(folder / "head.json", _Chain(db, key, None).sealed())
 
 
@@ -432,7 +688,58 @@ def _connect(path: Path) -> sqlite3.Connection:
     address = f"{path.resolve().as_uri()}?mode=rw"
     db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA trusted_schema = OFF")
     return db
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    """Take a database from `version` to `VERSION`; inside the transaction where there is one."""
+    for statement in itertools.chain.from_iterable(_MIGRATIONS[version:]):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _brought_up(db: sqlite3.Connection) -> bool:
+    """Check the tables, and migrate those of an older version; whether there was anything to migrate.
+
+    Raises:
+        BadInput: a newer version wrote them.
+        Tampered: they are not as their version makes them.
+    """
+    # Version 0.1 wrote no number.
+    version: int = db.execute("PRAGMA user_version").fetchone()[0] or 1
+    if version < 1:
+        raise Tampered(f"The consent ledger has format {version}, which there never was.")
+    if version > VERSION:
+        raise BadInput(
+            f"The consent ledger was written by a newer version of this extension (format {version}).",
+            "Update the extension.",
+        )
+    _require_schema(db, version)
+    if version < VERSION:
+        _migrate(db, version)
+    return version < VERSION
+
+
+def _require_schema(db: sqlite3.Connection, version: int) -> None:
+    """Raise `Tampered` unless tables, triggers, indexes and views are those of `version`, to the letter."""
+    different = _expected_schema(version) ^ _read_schema(db)
+    if different:
+        named = sorted({f"{kind} {name}" for kind, name, *_ in different})
+        raise Tampered(f"The consent ledger has other tables or triggers than expected: {', '.join(named)}.")
+
+
+def _read_schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:
+    """Kind, name, table and statement of all that the database holds."""
+    return frozenset(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@functools.cache
+def _expected_schema(version: int) -> frozenset[tuple[str, str, str, str | None]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for statement in itertools.chain.from_iterable(_MIGRATIONS[:version]):
+            db.execute(statement)
+        return _read_schema(db)
 
 
 _UNUSABLE = re.compile(r"locked|busy|read-?only|full|disk I/O|unable to open", re.IGNORECASE)
@@ -451,10 +758,19 @@ def _database_errors() -> Iterator[None]:
         raise Tampered(f"The consent ledger cannot be read: {error}.") from error
 
 
-def _read_head(data: bytes, key: bytes) -> _Head | None:
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """A head that cannot be written lags, and the log says so."""
+    try:
+        yield
+    except OSError as error:
+        _log.warning("The head of the consent ledger was not sealed in %s: %s", path, error)
+
+
+def _read_head(data: bytes, key: bytes) -> Head | None:
     try:
         values = json.loads(data)
-        head = _Head(int(values["count"]), str(values["hash"]))
+        head = Head(int(values["count"]), str(values["hash"]))
         sealed = _mac(key, "head", str(head.count), head.hash)
         return head if hmac.compare_digest(sealed, str(values["mac"])) else None
     except (ValueError, KeyError, TypeError):
@@ -478,7 +794,7 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) -> dict[str, Any]:
+def _consent_body(consent: Consent, take: Take, evidence: str) -> dict[str, Any]:
     return {
         "id": secrets.token_hex(8),
         "nonce": secrets.token_hex(16),
@@ -497,7 +813,7 @@ def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) 
         "label_reason": take.settings.label_off_reason if take.settings.label == "off" else "",
         "portrait_sha256": take.portrait_sha256,
         "portrait_pixel_sha256": take.portrait_pixel_sha256,
-        "portrait_synthetic": synthetic,
+        "perceptual_hash": take.perceptual_hash,
         "audio_sha256": take.audio_sha256,
         "video_sha256": take.master_sha256,
         "evidence_sha256": evidence,
@@ -507,7 +823,6 @@ def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) 
 def _record(row: _Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
     """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
     values = row.values
-    del values["nonce"]
     exported = exports.get(values["id"], {})
     hashes = (values["portrait_sha256"], values["portrait_pixel_sha256"])
     times = [revoked[value] for value in hashes if value in revoked]
@@ -518,6 +833,7 @@ def _record(row: _Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[s
             "face": Basis(values["face"]),
             "voice": Basis(values["voice"]),
             "expires": parsed_date(values["expires"]),
+            "alike": tuple(values.get("alike", ())),
         },
         digest=hashlib.sha256(row.body.encode()).hexdigest(),
         seq=row.seq,
@@ -536,14 +852,25 @@ def _matching(records: tuple[Record, ...], text: str) -> tuple[Record, ...]:
     return tuple(record for record in records if record.id.startswith(text) or record.take == text)
 
 
-def _revoked_hashes(records: tuple[Record, ...], target: str) -> set[str]:
+def _revoked_hashes(known: Sequence[Record | Take], target: str) -> set[str]:
     """File and pixel hashes that a revocation of `target` covers."""
-    named = _matching(records, target)
-    known = [r for r in records if target in (r.portrait_sha256, r.portrait_pixel_sha256)]
-    hashes = {value for r in (*named, *known) for value in (r.portrait_sha256, r.portrait_pixel_sha256)}
-    if len({record.portrait_pixel_sha256 for record in named}) > 1:
+    records = tuple(each for each in known if isinstance(each, Record))
+    named = [*_matching(records, target), *(each for each in known if each.id == target)]
+    if len({each.portrait_pixel_sha256 for each in named}) > 1:
         raise BadInput(f"Several portraits match {target}.", "Give the whole id of one record.")
-    return hashes or {_hex64(target)}
+    hit = [*named, *(each for each in known if target in _hashes_of(each))]
+    return set().union(*map(_hashes_of, hit)) or {_hex64(target)}
+
+
+def _hashes_of(portrait: Record | Take) -> set[str]:
+    return {portrait.portrait_sha256, portrait.portrait_pixel_sha256}
+
+
+def _looks_revoked(alike: tuple[str, ...]) -> LooksRevoked:
+    return LooksRevoked(
+        f"The portrait looks like one whose consent was revoked: {', '.join(alike)}.",
+        "If it is another one, say why in writing (unlike_reason); the reason is kept in the ledger.",
+    )
 
 
 def _hex64(value: str) -> str:

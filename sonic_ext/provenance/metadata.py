@@ -12,14 +12,15 @@ import json
 import os
 import re
 import struct
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.sax.saxutils import escape
 
 from ..errors import BadSetting
+from ..media.container import XMP_UUID, append_xmp_box
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from .store import Take
@@ -29,6 +30,8 @@ TOOL = "sonic_ext"
 PRODUCER_VARIABLE = "SONIC_AIGC_PRODUCER"
 """Environment variable with the code of a registered provider, for those who have one."""
 AIGC_KEY, COMMENT_KEY = "AIGC", "comment"
+PREVIEW_NOTE = ", Sonic preview: yes"
+"""End of the comment of a stamped preview."""
 
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
@@ -36,7 +39,6 @@ TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 """An animated head in a picture that may be a photograph."""
 
-XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
 _MAX_XMP = 1 << 20
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -73,17 +75,37 @@ class AigcLabel:
 
     @property
     def take(self) -> str:
-        """Id of the take where this tool wrote the label, else ""."""
-        return self.fields.get("ProduceID", "") if TOOL in self.fields.get("ReservedCode1", "") else ""
+        """Id of the take where this tool wrote the label, else ""; anything but an id is none."""
+        return take_id(self.fields.get("ProduceID")) if self.fields.get("ReservedCode1") == TOOL else ""
 
 
-def tags(take: Take) -> dict[str, str]:
-    """Container tags of an export: AIGC label and comment.
+def take_id(value: object) -> str:
+    """`value` where it is the id of a take, 16 hex digits, else ""; for what strangers may have written."""
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value) else ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the marks in a file tell of its making, as long as there is no take; names as in `Take`."""
+
+    id: str
+    engine: str
+    engine_version: str
+    settings: Settings
+    seed: int
+
+
+def tags(take: Take | Origin, preview: bool = False) -> dict[str, str]:
+    """Container tags of a video: AIGC label and comment.
+
+    Args:
+        take: what it is of.
+        preview: the video is the stamped preview; the comment says so.
 
     Raises:
         BadSetting: $SONIC_AIGC_PRODUCER has characters that the label may not hold.
     """
-    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take)}
+    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take) + (PREVIEW_NOTE if preview else "")}
 
 
 def aigc_label(take_id: str) -> str:
@@ -113,29 +135,37 @@ def read_aigc(text: str) -> AigcLabel:
     return AigcLabel({str(name): str(value) for name, value in values.items()}, tuple(problems))
 
 
-def comment(take: Take) -> str:
-    """Settings as infotext with the engine and seed that were used; the reason for no label stays local."""
-    settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed)
+def comment(take: Take | Origin) -> str:
+    """Settings as infotext with the engine and seed that were used.
+
+    The reason for no label stays local, and so do places in the portrait that were given by hand: the same
+    numbers in two videos would tell that they show one portrait.
+    """
+    by_hand: dict[str, Any] = {"face_box": None, "mouth": None, "eyes": None}
+    settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed, **by_hand)
     if settings.label == "off":
         settings = dataclasses.replace(settings, label_off_reason="see consent record")
     return f"{settings.infotext()}, Sonic version: {take.engine_version}"
 
 
-def digital_source_type(take: Take, synthetic: bool) -> str:
+def digital_source_type(take: Take | Origin, synthetic: bool) -> str:
     """IPTC's digital source type, full URI.
 
     `framing=whole` keeps pixels of the portrait around the animated head, so unless the portrait is known
     to be generated the video is a composite. A crop is drawn by the engine all over.
     """
-    return COMPOSITE if take.framing == "whole" and not synthetic else TRAINED
+    return COMPOSITE if take.settings.framing == "whole" and not synthetic else TRAINED
+
+
+def xmp(take: Take | Origin, source_type: str) -> bytes:
+    """The XMP packet of a video."""
+    tool = f"{TOOL} {take.engine_version} ({take.engine})"
+    return _XMP.format(tool=escape(tool), source=escape(source_type)).encode()
 
 
 def append_xmp(path: Path, take: Take, source_type: str) -> None:
-    """Append the XMP box to a finished MP4."""
-    tool = f"{TOOL} {take.engine_version} ({take.engine})"
-    packet = _XMP.format(tool=escape(tool), source=escape(source_type)).encode()
-    with path.open("ab") as file:
-        file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_UUID.bytes + packet)
+    """Append the XMP box to a finished MP4 that has none."""
+    append_xmp_box(path, xmp(take, source_type))
 
 
 def read_source_type(path: Path) -> str:

@@ -4,32 +4,44 @@
 
 Folders are 0700 and files 0600 in the private home, which no route and no file server hands out
 (`boundary.refuse_served`). Takes expire.
+
+take.json carries HMAC-SHA-256 over all the rest of it, with a key derived from the ledger's: the hashes of
+the four files, settings, engine, times, and how far the ledger had come. A take whose seal does not fit is
+not loaded, and what is exported is compared with those hashes. Whoever can read the ledger's key can seal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import hmac
 import json
+import math
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadAudio, BadInput, Refused
+from ..errors import BadAudio, BadInput, Refused, SonicError
 from ..settings import Settings
+from .ledger import Head, Ledger
+from .locks import held, sweep
 from .private import home_errors, private_folder, private_home, replace_file, sha256_of
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
     from ..media.image import Portrait
+    from .watermark import Detection
 
+FORMAT = 2
+"""Of take.json; version 0.1 wrote the first, which had no number and no seal."""
 MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
 RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
@@ -37,6 +49,12 @@ RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
 DAYS = 7
 """The same where nobody says otherwise."""
 _TAKE_NAME = "take.json"
+_TAKE_BYTES = 1 << 20
+"""A take.json is a thousand times smaller."""
+_ID = re.compile(r"[0-9a-f]{16}")
+_BLOCK = 1 << 20
+_COPIES_NAME = "copies"
+"""A path in JSON on each line."""
 _SUFFIXES = {
     "image/jpeg": ".jpg",
     "image/mpo": ".jpg",
@@ -74,6 +92,7 @@ class Take:
     audio_sha256: str
     """Of `audio_file`."""
     master_sha256: str
+    preview_sha256: str
     created: datetime
     """UTC."""
     width: int
@@ -91,12 +110,27 @@ class Take:
     """Copy of the portrait in the private folder; an ingredient at export."""
     audio_file: Path
     """Copy of the speech in the private folder; an ingredient at export."""
+    mark_read: bool
+    """The watermark could be read from the finished master; not so for black or very short videos."""
+    mark_odds: float
+    """Upper bound on the probability that an unmarked video had given the id; 1.0 where it was not read."""
+    ledger: Head
+    """How far the consent ledger had come when the video was made."""
+
+    @property
+    def home(self) -> Path:
+        """The private home that the take lies in."""
+        return self.folder.parent.parent
+
+    perceptual_hash: str
+    """Of the portrait, hex, see `media.perceptual`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; paths by name, as all lie in the take's folder."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= {name: values[name].name for name in _PATHS}
         values |= {"settings": self.settings.to_dict(), "warnings": list(self.warnings)}
+        values |= {"ledger": dataclasses.asdict(self.ledger)}
         return values | {"created": self.created.isoformat()}
 
     @classmethod
@@ -108,26 +142,46 @@ class Take:
             "settings": Settings.from_mapping(values["settings"]),
             "created": datetime.fromisoformat(values["created"]),
             "warnings": tuple(values["warnings"]),
+            "ledger": Head(**values["ledger"]),
         }
         return cls(**{**values, **paths, **changed})
 
-    def require_unaltered(self) -> None:
-        """Compare master, portrait and speech with the hashes taken when they were made.
+    def copied(self, folder: Path) -> Take:
+        """The same take with copies of its files in `folder`: what was compared is what is used then.
 
         Raises:
-            Refused: one of them was altered or is gone.
+            Refused: master, preview, portrait or speech is not what was made, is a link, or is gone.
         """
         pairs = (
             (self.master, self.master_sha256),
+            (self.preview, self.preview_sha256),
             (self.portrait_file, self.portrait_sha256),
             (self.audio_file, self.audio_sha256),
         )
         for path, expected in pairs:
-            if not path.is_file() or sha256_of(path) != expected:
-                raise Refused(
-                    f"{path.name} of take {self.id} was altered after the video was made.",
-                    "Make the video again and export that.",
-                )
+            if path.is_symlink() or not path.is_file() or _copied(path, folder / path.name) != expected:
+                raise _altered(path.name, self.id)
+        places = {name: folder / getattr(self, name).name for name in _PATHS if name != "folder"}
+        return dataclasses.replace(self, **places)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A take in the store that cannot be loaded."""
+
+    id: str
+    error: SonicError
+    """Why, and what to do."""
+    written: datetime
+    """Last change of its files, UTC."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the store holds, each oldest first."""
+
+    takes: tuple[Take, ...]
+    unusable: tuple[Unusable, ...]
 
 
 class Store:
@@ -137,24 +191,49 @@ class Store:
         root: the private home; see `private.private_home`.
 
     Raises (every method):
-        BadOutput: the file system keeps the store from being used.
+        BadOutput: the file system keeps the store from being used, or others may read the private home.
+        Tampered: the ledger's key, which the takes are sealed with, is gone.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.home = private_home(root)
         self.folder = self.home / "takes"
+        self.ledger = Ledger(self.home)
 
-    def open_folder(self) -> tuple[str, Path]:
-        """A new id (16 hex digits, never zero) and its empty folder."""
-        with home_errors(self.home):
-            private_folder(self.folder)
-            while True:
-                take_id = f"{secrets.randbits(64) or 1:016x}"
-                try:
+    def check(self) -> None:
+        """Before minutes of work: whether a take can be sealed, and the ledger is no older than those here.
+
+        Raises:
+            Tampered: the consent ledger was altered, or is older than a take here.
+            MissingPart: a package that sealing needs is not installed.
+        """
+        self._key()
+        self.ledger.require_reached((take.ledger, f"take {take.id}") for take in self.takes())
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[tuple[str, Path]]:
+        """A new id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
+
+        The folder goes away if the block fails, and at the next `expire` if its process is killed.
+        """
+        with contextlib.ExitStack() as stack:
+            with home_errors(self.home):
+                private_folder(self.folder)
+                take_id = self._new_folder(stack)
+            try:
+                yield take_id, self.folder / take_id
+            except BaseException:
+                self.discard(take_id)
+                raise
+
+    def _new_folder(self, stack: contextlib.ExitStack) -> str:
+        """Lock the folder of a new id until `stack` ends, and make it."""
+        while True:
+            take_id = f"{secrets.randbits(64) or 1:016x}"
+            if stack.enter_context(held(self.folder / take_id)):
+                with contextlib.suppress(FileExistsError):
                     (self.folder / take_id).mkdir(mode=0o700)
-                except FileExistsError:
-                    continue
-                return take_id, self.folder / take_id
+                    return take_id
 
     def adopt(
         self,
@@ -171,6 +250,8 @@ class Store:
         warnings: tuple[str, ...],
         sync_offset: float | None,
         created: datetime,
+        mark: Detection | None,
+        perceptual_hash: str,
     ) -> Take:
         """Make a take of the master and preview lying in the folder of `take_id`, and save it.
 
@@ -178,11 +259,14 @@ class Store:
             portrait, speech: what the video was made of; copied into the folder.
             size: width and height of the master in pixels.
             created: UTC.
+            mark: the watermark as read from the master; None where it could not be read.
+            perceptual_hash: of the portrait, hex.
 
         Raises:
             BadAudio: the sound file was changed while the video was made.
         """
         folder = self._place(take_id)
+        head = self.ledger.head()
         with home_errors(self.home):
             portrait_file = _keep_portrait(portrait, folder)
             audio_file = _keep_speech(speech, folder)
@@ -199,6 +283,7 @@ class Store:
                 portrait_pixel_sha256=portrait.pixel_sha256,
                 audio_sha256=speech.sha256,
                 master_sha256=sha256_of(folder / MASTER_NAME),
+                preview_sha256=sha256_of(folder / PREVIEW_NAME),
                 created=created,
                 width=size[0],
                 height=size[1],
@@ -210,60 +295,149 @@ class Store:
                 sync_offset=sync_offset,
                 portrait_file=portrait_file,
                 audio_file=audio_file,
+                mark_read=mark is not None,
+                mark_odds=mark.odds if mark else 1.0,
+                ledger=head,
+                perceptual_hash=perceptual_hash,
             )
         self.save(take)
         return take
 
     def save(self, take: Take) -> None:
-        """Write `take.json` and close the files of the take to other users."""
-        text = json.dumps(take.to_dict(), ensure_ascii=False, indent=1)
+        """Seal `take.json` and close the files of the take to other users."""
+        values = take.to_dict()
+        sealed = {"format": FORMAT, "mac": self._mac(values), "take": values}
+        text = json.dumps(sealed, ensure_ascii=False, indent=1)
         with home_errors(self.home):
             replace_file(self._place(take.id) / _TAKE_NAME, text.encode())
             for path in take.folder.iterdir():
                 path.chmod(0o600)
 
     def load(self, take_id: str) -> Take:
-        """The take with this id.
+        """The take with this id, as it was sealed.
 
         Raises:
-            BadInput: there is none (any more).
+            BadInput: there is none (any more), it is damaged, or a newer version of this package made it.
+            Refused: it was altered, belongs elsewhere, or was made by version 0.1, which sealed nothing.
         """
         folder = self._place(take_id)
         if not (folder / _TAKE_NAME).is_file():
             raise BadInput(f"There is no take {take_id}.", "It has expired or was discarded: make it again.")
-        with home_errors(self.home):
-            text = (folder / _TAKE_NAME).read_text(encoding="utf-8")
+        with home_errors(self.home), (folder / _TAKE_NAME).open("rb") as file:
+            text = file.read(_TAKE_BYTES)
         try:
-            return Take.from_dict(json.loads(text), folder)
-        except (ValueError, KeyError, TypeError) as error:
+            return Take.from_dict(self._unsealed(take_id, json.loads(text)), folder)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"Take {take_id} is damaged: {error}.", "Make the video again.") from error
 
+    def contents(self) -> Contents:
+        """All takes, and those that cannot be loaded with the reason."""
+        takes, unusable = [], []
+        for folder in self._folders():
+            if not (folder / _TAKE_NAME).is_file():
+                continue  # being made, or left by a process that was killed
+            try:
+                takes.append(self.load(folder.name))
+            except (BadInput, Refused) as error:
+                written = datetime.fromtimestamp(_last_written(folder), timezone.utc)
+                unusable.append(Unusable(folder.name, error, written))
+        takes.sort(key=lambda take: take.created)
+        unusable.sort(key=lambda each: each.written)
+        return Contents(tuple(takes), tuple(unusable))
+
     def takes(self) -> tuple[Take, ...]:
-        """All takes, oldest first."""
-        with home_errors(self.home):
-            found = [path.parent.name for path in self.folder.glob(f"*/{_TAKE_NAME}")]
-        return tuple(sorted(map(self.load, found), key=lambda take: take.created))
+        """All takes that can be loaded, oldest first."""
+        return self.contents().takes
+
+    def portraits(self) -> dict[str, set[str]]:
+        """Id of every take, also of one that cannot be read, and the hashes known of its portrait."""
+        found: dict[str, set[str]] = {}
+        for folder in self._folders():
+            with home_errors(self.home), contextlib.suppress(FileNotFoundError):
+                found[folder.name] = {sha256_of(path) for path in folder.glob("portrait.*")}
+        for take in self.takes():
+            found.setdefault(take.id, set()).update((take.portrait_sha256, take.portrait_pixel_sha256))
+        return found
+
+    def note_copy(self, take_id: str, copy: Path) -> None:
+        """Remember a copy of the preview outside of the store, to be deleted with the take."""
+        with (
+            home_errors(self.home),
+            (self._place(take_id) / _COPIES_NAME).open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(str(copy)) + "\n")
 
     def discard(self, take_id: str) -> None:
-        """Delete a take; one that is gone already is no error."""
+        """Delete a take and the copies of its preview; one that is gone already is no error."""
+        place = self._place(take_id)
         with home_errors(self.home), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._place(take_id))
+            if place.is_symlink() or not place.is_dir():
+                place.unlink()  # not ours, and what a link leads to is not touched
+            else:
+                _delete_copies(place)
+                # First what makes it a take: where deleting stops halfway, the rest is an unfinished one.
+                (place / _TAKE_NAME).unlink(missing_ok=True)
+                shutil.rmtree(place)
 
     def expire(self, days: float | None = None) -> tuple[str, ...]:
-        """Delete takes, finished or not, that nothing was written to for `days`; returns their ids.
+        """Delete takes that nothing was written to for `days`, and unfinished ones whose process is gone.
 
-        None asks `retention`.
+        Args:
+            days: None asks `retention`.
+
+        Returns:
+            Their ids.
         """
         limit = time.time() - (retention() if days is None else days) * 86400
-        with home_errors(self.home):
-            folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
-            old = tuple(folder.name for folder in folders if _last_written(folder) < limit)
-        for take_id in old:
-            self.discard(take_id)
+        with home_errors(self.home), contextlib.ExitStack() as stack:
+            old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
+            for take_id in old:
+                self.discard(take_id)
+            sweep(self.folder)
         return old
 
+    def _is_over(self, folder: Path, limit: float, stack: contextlib.ExitStack) -> bool:
+        """Whether a take may go; an unfinished one is then locked until `stack` ends."""
+        if (folder / _TAKE_NAME).exists() or folder.is_symlink() or not folder.is_dir():
+            return _last_written(folder) < limit
+        # Asked again with the lock: its process may have finished it meanwhile.
+        return stack.enter_context(held(folder)) and not (folder / _TAKE_NAME).exists()
+
+    def _folders(self) -> list[Path]:
+        """What bears the name of a take; other files are not ours."""
+        with home_errors(self.home):
+            found = self.folder.iterdir() if self.folder.is_dir() else ()
+            return sorted(path for path in found if _ID.fullmatch(path.name))
+
+    def _unsealed(self, take_id: str, sealed: Mapping[str, Any]) -> dict[str, Any]:
+        """The values in a take.json, if this installation sealed them for this take."""
+        version = sealed.get("format", 1)
+        if version == 1:
+            raise Refused(
+                f"Nothing vouches for take {take_id}: version 0.1 made it, which did not seal its takes.",
+                "Make the video again.",
+            )
+        if isinstance(version, int) and version > FORMAT:
+            raise BadInput(
+                f"Take {take_id} was made by a newer version of this extension.", "Update the extension."
+            )
+        values = dict(sealed["take"])
+        mac = str(sealed.get("mac")).encode("utf-8", "replace")
+        if not hmac.compare_digest(self._mac(values).encode(), mac) or values["id"] != take_id:
+            raise _altered(_TAKE_NAME, take_id)
+        return values
+
+    def _mac(self, values: Mapping[str, Any]) -> str:
+        """HMAC-SHA-256, in hex, over the values as JSON with sorted keys and ASCII only."""
+        text = json.dumps(values, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+        return hmac.new(self._key(), text.encode(), hashlib.sha256).hexdigest()
+
+    def _key(self) -> bytes:
+        return self.ledger.derived_key(f"sonic take {FORMAT}")
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
     def _place(self, take_id: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{16}", take_id):
+        if not _ID.fullmatch(take_id):
             raise BadInput(f"{take_id!r} is not the id of a take.", "An id has 16 digits, 0-9 and a-f.")
         return self.folder / take_id
 
@@ -274,7 +448,30 @@ def retention() -> float:
         days = float(os.environ.get(RETENTION_VARIABLE, ""))
     except ValueError:
         return DAYS
-    return days if days > 0 else DAYS
+    return days if 0 < days < math.inf else DAYS
+
+
+def retention_text() -> str:
+    """`retention` in words: 7 days, 1 day, 0.5 days."""
+    days = retention()
+    return f"{days:g} day" + ("" if days == 1 else "s")
+
+
+def _altered(name: str, take_id: str) -> Refused:
+    return Refused(
+        f"{name} of take {take_id} was altered after the video was made, or came from elsewhere.",
+        "Make the video again and export that.",
+    )
+
+
+def _copied(source: Path, target: Path) -> str:
+    """Copy a file; SHA-256 of the copy, in hex."""
+    digest = hashlib.sha256()
+    with source.open("rb") as reading, target.open("xb") as writing:
+        while block := reading.read(_BLOCK):
+            digest.update(block)
+            writing.write(block)
+    return digest.hexdigest()
 
 
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
@@ -292,9 +489,23 @@ def _keep_speech(speech: Speech, folder: Path) -> Path:
     return target
 
 
+def _delete_copies(folder: Path) -> None:
+    """Files that were noted and still are the preview, byte for byte; others are somebody else's by now."""
+    preview, noted = folder / PREVIEW_NAME, folder / _COPIES_NAME
+    if not (preview.is_file() and noted.is_file()):
+        return
+    digest = sha256_of(preview)
+    for line in noted.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            copy = Path(json.loads(line))
+            if sha256_of(copy) == digest:
+                copy.unlink()
+
+
 def _last_written(folder: Path) -> float:
     """Seconds since the epoch; what is deleted meanwhile counts as old."""
+    inside = () if folder.is_symlink() or not folder.is_dir() else folder.iterdir()
     try:
-        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+        return max(path.lstat().st_mtime for path in (folder, *inside))
     except FileNotFoundError:
         return 0.0

@@ -6,24 +6,28 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import BadOutput, BadVideo, Tampered
+from ..errors import BadVideo, SonicError
 from ..media.video import VideoInfo, probe, read_luma
 from ..ports import Tick
 from . import c2pa
+from .certificates import ANCHORS_VARIABLE
 from .ledger import Ledger, Record
 from .metadata import AIGC_KEY, COMMENT_KEY, AigcLabel, read_aigc, read_source_type
 from .private import sha256_of
+from .verdict import Verdict
 from .watermark import detect
 
 SEARCHED_SECONDS = 120.0
 """How much of a video is searched for the watermark."""
 
-INTACT, ALTERED, LOST, UNMARKED = "intact", "altered", "metadata lost", "unmarked"
+READABLE_SECONDS = 2.0
+"""Shortest video in which the watermark is promised to be readable."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,12 @@ class Mark:
     frames: int = 0
     """Frames that were looked at."""
     note: str = ""
-    """Why the search ended early, where it did."""
+    """Why an id might not have been found although there is one."""
+
+    @property
+    def missing(self) -> bool:
+        """None is in the picture, as far as a search can tell."""
+        return not self.id and not self.note
 
     @property
     def text(self) -> str:
@@ -61,7 +70,17 @@ class Labels:
     @property
     def ours(self) -> bool:
         """Whether this tool wrote any of it."""
-        return bool(self.aigc and self.aigc.take) or "Sonic version:" in self.comment
+        return bool(self.take) or "Sonic version:" in self.comment
+
+    @property
+    def take(self) -> str:
+        """Id in an AIGC label of this tool, else ""."""
+        return self.aigc.take if self.aigc else ""
+
+    @property
+    def preview(self) -> bool:
+        """Whether it says that it is a stamped preview."""
+        return self.ours and "Sonic preview: yes" in self.comment
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,8 @@ class Home:
     """Records of the video's take; the one named by the signature alone, where it names one."""
     same_file: bool = False
     """The file is byte for byte one that was exported here."""
+    outdated: bool = False
+    """A signature of this installation names a record that the ledger does not know."""
     problem: str = ""
     """Why the ledger could not be asked."""
 
@@ -108,63 +129,148 @@ class Verification:
     home: Home = field(default_factory=Home)
 
     @property
-    def id(self) -> str:
-        """Id of the take, from the strongest mark that tells it; "" without one."""
-        signed = self.signature.watermark if self.signature.state == "valid" else ""
-        label = self.labels.aigc.take if self.labels.aigc else ""
-        return signed or self.watermark.id or label or self.signature.watermark
+    def verdict(self) -> Verdict:
+        """The first that holds."""
+        signature, ours = self.signature, self.signature.holds and bool(self.signature.watermark)
+        vouched = signature.trust in ("own", "trusted") or self.home.same_file
+        rules = (
+            (signature.state in ("altered", "damaged"), Verdict.ALTERED),
+            (bool(self.contradictions), Verdict.CONTRADICTION),
+            (ours and signature.state == "untimely", Verdict.TIME),
+            (ours and vouched, Verdict.INTACT),
+            (ours, Verdict.UNKNOWN_SIGNER),
+            (self.labels.preview and signature.state == "absent", Verdict.PREVIEW),
+            (bool(self.watermark.id), Verdict.METADATA_LOST),
+            (self.labels.ours, Verdict.LABELS_ONLY),
+        )
+        return next((verdict for holds, verdict in rules if holds), Verdict.UNMARKED)
 
     @property
     def contradictions(self) -> tuple[str, ...]:
-        """Sentences on marks that do not belong together."""
-        signed = self.signature.state == "valid"
-        ids = {self.watermark.id, self.signature.watermark} - {""}
+        """Sentences on marks that deny each other."""
+        signature, mark, label = self.signature, self.watermark, self.labels.take
+        named = signature.watermark if signature.holds else ""
+        # Version 0.1 did not say whether the mark was readable: only who is known here is believed.
+        stranger = signature.state == "valid" and signature.trust == "unknown" and not self.home.same_file
+        findable = signature.readable or (signature.readable is None and stranger)
         exported_here = [record for record in self.home.records if record.output_sha256]
         source = self.labels.source_type
         rules = (
-            (signed and len(ids) > 1, "The watermark is that of another video."),
             (
-                signed and bool(exported_here) and not self.home.same_file,
-                "The file differs from the one that was exported here.",
+                named and mark.id and named != mark.id,
+                f"The signature names the watermark {named}, the picture carries {mark.id}.",
             ),
             (
-                signed and bool(self.signature.watermark) and source != self.signature.source_type,
+                named and mark.missing and findable,
+                f"The signature names the watermark {named}, which is not in the picture.",
+            ),
+            (
+                label and named and label != named,
+                f"The AIGC label names the watermark {label}, the signature {named}.",
+            ),
+            (
+                label and mark.id and label != mark.id,
+                f"The AIGC label names the watermark {label}, the picture carries {mark.id}.",
+            ),
+            (
+                label and mark.missing and not named and not self.labels.preview,
+                f"The AIGC label names the watermark {label}, which is not in the picture.",
+            ),
+            (
+                named and exported_here and not (self.home.same_file or self.home.outdated),
+                "It is not the file that was exported here under this id.",
+            ),
+            (
+                named and source and signature.source_type and source != signature.source_type,
                 "XMP and signature tell different sources.",
             ),
         )
         return tuple(text for holds, text in rules if holds)
 
     @property
-    def verdict(self) -> str:
-        """intact, altered, metadata lost (the watermark is what remains) or unmarked (not by this tool)."""
-        if self.signature.state == "altered" or self.contradictions:
-            return ALTERED
-        if self.signature.state == "valid" and self.signature.watermark:
-            return INTACT
-        if self.watermark.id:
-            return LOST
-        return ALTERED if self.labels.ours else UNMARKED
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that have no part in the verdict."""
+        signature = self.signature
+        unread = bool(signature.holds and signature.watermark and not self.watermark.id)
+        rules = (
+            (
+                unread and signature.readable is False,
+                "The signer states that the watermark was not readable when the video was made.",
+            ),
+            (
+                self.home.outdated,
+                "This installation signed it, but its consent ledger does not know the record: the ledger is "
+                "older than the file, or another one.",
+            ),
+            (self.home.revoked, "Its consent was revoked."),
+        )
+        return (*(text for holds, text in rules if holds), *signature.notes)
+
+    @property
+    def id(self) -> str:
+        """Id of the take, from the strongest mark that tells it; "" without one."""
+        signed = self.signature.watermark
+        return (signed if self.signature.holds else "") or self.watermark.id or self.labels.take or signed
 
     @property
     def summary(self) -> str:
         """One sentence."""
-        if self.verdict == INTACT:
-            said = "Says that this tool made it" if self.signature.trust == "unknown" else "Made by this tool"
-            return f"{said}, id {self.id}, unchanged since it was {self.signature.trust_text}."
-        if self.verdict == LOST:
-            return f"Marked by this tool, id {self.watermark.id}, metadata lost."
-        if self.verdict == UNMARKED:
-            return self._unmarked_summary()
-        known = f"Marked by this tool, id {self.id}, but" if self.id else "Signed, but"
-        return f"{known} altered: {self._alteration()}"
+        unknown = self.signature.trust == "unknown"
+        said = f"Says that this tool made it, id {self.id}"
+        since = "exported here" if unknown and self.home.same_file else self.signature.trust_text
+        signed = "exported here" if self.home.same_file else "signed"
+        return {
+            Verdict.ALTERED: f"{self._named}, but altered: {self._alteration}.",
+            Verdict.CONTRADICTION: f"The marks contradict each other: {' '.join(self.contradictions)}",
+            Verdict.TIME: f"{said}, unchanged since it was {signed}; but {self._untimely}.",
+            Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {since}.",
+            Verdict.UNKNOWN_SIGNER: f"{said}, unchanged since it was {since}.",
+            Verdict.PREVIEW: f"Says that it is a stamped preview by this tool{self._with_id}.",
+            Verdict.METADATA_LOST: f"Marked by this tool, id {self.watermark.id}, metadata lost.",
+            Verdict.LABELS_ONLY: f"Labelled as made by this tool{self._with_id}; nothing else shows it.",
+            Verdict.UNMARKED: self._unmarked,
+        }[self.verdict]
+
+    @property
+    def hint(self) -> str:
+        """One sentence on what to do about it, or ""."""
+        return {
+            Verdict.TIME: self._cure,
+            Verdict.UNKNOWN_SIGNER: "Ask whoever published it for their root certificate; where you trust "
+            f"them, name its file in {ANCHORS_VARIABLE}.",
+            Verdict.CONTRADICTION: "Do not rely on what any of the marks says.",
+            Verdict.ALTERED: "Ask whoever published it for the file as it was exported.",
+        }.get(self.verdict, "")
+
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Label and value of each piece of evidence; values may hold any text that the file holds."""
+        aigc = self.labels.aigc
+        return (
+            ("Signature", self._signature_text()),
+            ("Time stamp", self._time_stamp_text()),
+            ("Watermark", self.watermark.text),
+            ("AIGC label", _aigc_text(aigc) if aigc else "none"),
+            ("XMP source", self.labels.source_type or "none"),
+            ("Comment", self.labels.comment or "none"),
+            ("Consent record", self.home.text),
+            ("SHA-256", self.sha256),
+            *(("Note", note) for note in self.notes),
+        )
+
+    def text(self) -> str:
+        """The summary, what to do, and a line of evidence for each answer."""
+        lines = (f"  {name + ':':<16}{value}" for name, value in self.rows)
+        return "\n".join([f"{self.summary} {self.hint}".rstrip(), *lines])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of consent records only id, state and times, no names."""
         return {
             "path": str(self.path),
             "sha256": self.sha256,
-            "verdict": self.verdict,
+            "verdict": self.verdict.value,
             "summary": self.summary,
+            "hint": self.hint,
             "id": self.id,
             "signature": dataclasses.asdict(self.signature) | {"trust_text": self.signature.trust_text},
             "watermark": dataclasses.asdict(self.watermark),
@@ -173,46 +279,85 @@ class Verification:
                 "found": [_public(record) for record in self.home.records],
                 "revoked": self.home.revoked,
                 "same_file": self.home.same_file,
+                "outdated": self.home.outdated,
                 "problem": self.home.problem,
             },
             "contradictions": list(self.contradictions),
+            "notes": list(self.notes),
         }
-
-    def text(self) -> str:
-        """The summary and a line of evidence for each answer."""
-        aigc = self.labels.aigc
-        lines = (
-            ("Signature", self._signature_text()),
-            ("Watermark", self.watermark.text),
-            ("AIGC label", _aigc_text(aigc) if aigc else "none"),
-            ("XMP source", self.labels.source_type or "none"),
-            ("Comment", self.labels.comment or "none"),
-            ("Consent record", self.home.text),
-            ("SHA-256", self.sha256),
-        )
-        return "\n".join([self.summary, *(f"  {name + ':':<16}{value}" for name, value in lines)])
 
     def _signature_text(self) -> str:
         signature = self.signature
         if signature.state == "absent":
             return "absent"
-        if signature.state == "altered":
-            return f"altered ({', '.join(signature.problems) or 'it does not fit the file'})"
-        return f"valid, {signature.trust_text} ({signature.signer})"
+        if not signature.holds:
+            return f"{signature.state} ({', '.join(signature.problems) or 'it does not fit the file'})"
+        # Who stands above a certificate is not looked at while it is not valid.
+        known = signature.state == "valid" or signature.trust != "unknown"
+        said = f"{signature.state}, {signature.trust_text}" if known else signature.state
+        times = f"; certificate from {_moment(signature.begins)} to {_moment(signature.ends)}"
+        return f"{said} ({signature.signer}{times if signature.ends else ''})"
 
-    def _unmarked_summary(self) -> str:
+    def _time_stamp_text(self) -> str:
+        stamp = self.signature.time_stamp
+        if stamp is None:
+            return "none"
+        trusted = "trusted here" if stamp.trusted else "not trusted here: nobody vouches for this authority"
+        return f"{_moment(stamp.time)} by {stamp.authority or 'an unnamed authority'} ({trusted})"
+
+    @property
+    def _named(self) -> str:
+        return f"Marked by this tool, id {self.id}" if self.id else "Signed"
+
+    @property
+    def _with_id(self) -> str:
+        return f", id {self.id}" if self.id else ""
+
+    @property
+    def _alteration(self) -> str:
+        damaged = self.signature.state == "damaged"
+        return "its signature cannot be read" if damaged else "the signature does not fit the file"
+
+    @property
+    def _untimely(self) -> str:
+        """Why the certificate is not valid at the time that counts."""
+        signature, now = self.signature, datetime.now(timezone.utc).isoformat(timespec="minutes")
+        stamp = signature.time_stamp
+        if stamp and stamp.trusted:
+            return f"it was signed on {_moment(stamp.time)}, when its certificate was not valid"
+        begins, ends, clock = _moment(signature.begins), _moment(signature.ends), _moment(now)
+        if signature.begins and clock < begins:
+            return f"its certificate begins only on {begins}, and this computer's clock says {clock}"
+        if signature.ends and clock > ends:
+            return f"its certificate ended on {ends}, and this computer's clock says {clock}"
+        return f"its certificate is not valid at the time of this computer's clock, {clock}"
+
+    @property
+    def _cure(self) -> str:
+        """What helps against a time problem."""
+        signature, stamp = self.signature, self.signature.time_stamp
+        if stamp and stamp.trusted:
+            return "Ask whoever published the video for a file that was signed with a valid certificate."
+        if stamp and _moment(signature.begins) <= _moment(stamp.time) <= _moment(signature.ends):
+            return (
+                f"Its time stamp would settle it: where you trust the authority {stamp.authority}, name the "
+                f"file of its root certificate in {ANCHORS_VARIABLE}."
+            )
+        return (
+            "Set this computer's clock where it is wrong; where it is right, ask whoever published the video "
+            "for a file with a time stamp."
+        )
+
+    @property
+    def _unmarked(self) -> str:
         if self.signature.state == "valid":
             return f"No mark of this tool; signed by {self.signature.signer}, unchanged since."
+        if self.signature.state == "untimely":
+            signer = self.signature.signer
+            return f"No mark of this tool; signed by {signer}, unchanged since; but {self._untimely}."
         if not self.watermark.frames:
             return f"No label or signature; the picture could not be searched: {self.watermark.note}"
         return "No mark of this tool was found."
-
-    def _alteration(self) -> str:
-        if self.contradictions:
-            return " ".join(self.contradictions)
-        if self.signature.state == "altered":
-            return "the signature does not fit the file."
-        return "its labels remain, but signature and watermark are gone."
 
 
 def verify(
@@ -272,26 +417,37 @@ class _Seen:
 
 
 def _too_short(seconds: float) -> str:
-    return "too short for the watermark to be read" if seconds < 2 else ""
+    return "too short for the watermark to be read" if seconds < READABLE_SECONDS else ""
 
 
 def _ask(ledger: Ledger, found: Verification) -> Home:
     """Records for the video's id. Nothing is made where this computer has no ledger."""
+    signature = found.signature
+    signed_here = signature.holds and signature.trust == "own" and bool(signature.consent_sha256)
     if not found.id or not ledger.folder.is_dir():
-        return Home()
+        return Home(outdated=signed_here)
     try:
         records = ledger.records(take=found.id)
-    except (Tampered, BadOutput) as error:
+    except SonicError as error:  # altered, older than its copies, a newer version's, or out of reach
         return Home(problem=error.message)
-    named = tuple(record for record in records if record.digest == found.signature.consent_sha256)
+    named = tuple(record for record in records if record.digest == signature.consent_sha256)
     same = any(record.output_sha256 == found.sha256 for record in records)
-    return Home(named or records, same)
+    return Home(named or records, same, outdated=signed_here and not named)
 
 
 def _public(record: Record) -> dict[str, Any]:
     values = record.to_dict()
     names = ("id", "state", "time", "take", "engine", "exported_at", "revoked_at", "output_sha256")
     return {name: values[name] for name in names}
+
+
+def _moment(time: str) -> str:
+    """`2026-03-01 14:05 UTC` of an ISO time; other text as it is."""
+    try:
+        moment = datetime.fromisoformat(time).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return time
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _aigc_text(label: AigcLabel) -> str:

@@ -24,6 +24,7 @@ from ..ports import Tick
 from .catalogue import Part
 from .checks import fitting_contents, refuse_foreign
 from .contents import Contents, read_contents
+from .find import make_folder
 from .formats import ITEM_BYTES, PICKLES
 from .mapping import Origin, origins
 from .record import sha256_of, write_record
@@ -118,7 +119,7 @@ def _write(
     from .pickles import read
 
     source = contents.path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     _sweep(target)
     _need_room(target.parent, _bytes(plan))
     stamp = source.stat()

@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
 from ..ports import Tick
 from .catalogue import Licence, Part
-from .find import MODELS_VARIABLE
+from .find import MODELS_VARIABLE, make_folder
 from .formats import Format, format_of, not_weights
 from .record import sha256_of, write_record
 
@@ -200,7 +200,7 @@ def _need_room(folder: Path, jobs: Iterable[Job]) -> None:
     todo = [job for job in jobs if not job.target.is_file() or job.target.stat().st_size != job.file.bytes]
     count = sum(max(0, (job.file.bytes or 0) - job.there) for job in todo)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise _unwritable(folder, error) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadWeights, MissingPart
-from ..provenance.private import private_home
+from ..provenance.private import private_folder, private_home
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
@@ -236,6 +236,14 @@ def own_folder() -> Path:
     if (checkout / "install.py").is_file() and (checkout / "models").is_dir():
         return checkout / "models"
     return private_home() / "models"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for model files and those above it; a private home is made closed."""
+    home = private_home()
+    if folder.is_relative_to(home):
+        private_folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def cache_folder() -> Path:

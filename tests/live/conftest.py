@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chromium import launched
 from client import Client
-from spoken import one_second
 from tab import open_tab
 
 SECONDS = 240_000
@@ -36,7 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("uploads", "its $GRADIO_TEMP_DIR"),
     ):
         group.addoption(f"--{name}", type=Path, metavar="DIR", help=what)
-    group.addoption("--link", type=Path, action="append", default=[], metavar="LINK", help="leads to the home")
+    group.addoption(
+        "--link", type=Path, action="append", default=[], metavar="LINK", help="leads to the home"
+    )
     group.addoption("--shots", type=Path, metavar="DIR", help="keep screenshots there")
 
 
@@ -47,12 +48,6 @@ def webui(request: pytest.FixtureRequest) -> Client:
     if not url:
         pytest.skip("no WebUI was named: --webui URL")
     return Client(url.rstrip("/"), request.config.getoption("--auth"))
-
-
-@pytest.fixture(scope="session")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of speech."""
-    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
 
 
 @pytest.fixture(scope="session")

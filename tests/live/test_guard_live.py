@@ -3,9 +3,9 @@
     pytest tests/live/test_guard_live.py --webui URL --home DIR --started-in DIR [--uploads DIR]
 
 `--home` is the private home of that WebUI, with at least one video in it that was made and exported there;
-`--started-in` its working folder; `--uploads` its $GRADIO_TEMP_DIR, if it has one; `--link` a link to the home or
-to a folder above it. Start it as the case wants: in a folder above the home, with a home that is a link, with a home
-below the uploads, with a link to the home below what it serves.
+`--started-in` its working folder; `--uploads` its $GRADIO_TEMP_DIR, if it has one; `--link` a link to the
+home or to a folder above it. Start it as the case wants: in a folder above the home, with a home that is a
+link, with a home below the uploads, with a link to the home below what it serves.
 """
 
 from __future__ import annotations
