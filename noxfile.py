@@ -102,6 +102,13 @@ def sonic_forge(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Kill exports and animations at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
+    session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
+    session.run("python", "tests/faults/run.py", *session.posargs)
+
+
+@nox.session(default=False)
 def freezes(session: nox.Session) -> None:
     """install.py in venvs with the WebUIs' packages: nothing moves. Needs a package index."""
     session.install("-e", ".[test]")
@@ -124,9 +131,10 @@ def _sonic(session: nox.Session, libraries: str) -> None:
 
 @nox.session(default=False)
 def tables(session: nox.Session) -> None:
-    """Write the README's tables anew from the code."""
+    """Write the README's tables anew from the code, and docs/cards.md from what was measured."""
     session.install("-e", ".")
     session.run("python", "docs/tables.py")
+    session.run("python", "docs/cards.py")
 
 
 @nox.session(default=False)

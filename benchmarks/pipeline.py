@@ -29,7 +29,8 @@ from sonic_ext.media.image import read_portrait
 from sonic_ext.media.scene import Scene, compose
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.pipeline import frame_count
-from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel
+from sonic_ext.provenance.labels import VisibleLabel
+from sonic_ext.provenance.stamp import PreviewStamp, preview_size
 from sonic_ext.provenance.watermark import Watermark
 from sonic_ext.settings import Settings
 from sonic_ext.sync.calibration import MEASURED_SECONDS, Calibration
@@ -137,8 +138,7 @@ def split(folder: Path, seconds: float, size: int) -> Split:
 
 
 def _preview_writer(folder: Path, scene: Scene, speech: Speech) -> VideoWriter:
-    stamp = PreviewStamp(scene.width, scene.height)
-    return VideoWriter(folder / "split-preview.mp4", stamp.width, stamp.height, FPS, speech)
+    return VideoWriter(folder / "split-preview.mp4", *preview_size(scene.width, scene.height), FPS, speech)
 
 
 def _frames(
@@ -149,16 +149,19 @@ def _frames(
     video: VideoWriter,
     small: VideoWriter,
 ) -> None:
-    label = VisibleLabel(settings, scene.width, scene.height, FPS)
-    mark, stamp = Watermark(1, scene.width, scene.height, FPS), PreviewStamp(scene.width, scene.height)
+    size, face_range = (scene.width, scene.height), scene.face_range(settings.motion_scale)
+    label = VisibleLabel(settings, *size, FPS, face_range)
+    stamp = PreviewStamp(settings, scene.face, face_range, *size, FPS)
+    mark, small_mark = Watermark(1, *size, FPS), Watermark(1, stamp.width, stamp.height, FPS)
     sync = Calibration(scene.face, np.zeros(round(MEASURED_SECONDS * FPS)), FPS)
     index = 0
     while (frame := clock.run("draw", next, drawn, None)) is not None:
         frame = clock.run("copy", frame.copy)
         clock.run("measure lip sync", sync.see, frame)
+        stamped = clock.run("convert", _i420, clock.run("stamp", stamp.frame, frame, index))
+        clock.run("watermark of the preview", small_mark.embed, stamped[: stamp.height], index)
+        clock.run("encode preview", small.write, stamped)
         clock.run("label", label.draw, frame, index)
-        stamped = clock.run("stamp", stamp.frame, frame)
-        clock.run("encode preview", small.write, clock.run("convert", _i420, stamped))
         planes = clock.run("convert", _i420, frame)
         clock.run("watermark", mark.embed, planes[: scene.height], index)
         clock.run("encode master", video.write, planes)

@@ -51,7 +51,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "full": {"unet": CONFIG, "frames": 25, "latents": (64, 64)},
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CONTEXT, AUDIO_TOKENS = 1024, 32
+AUDIO_TOKENS = 32
 FACE = (0.2, 0.7, 0.25, 0.75)
 """Top, bottom, left, right of the face mask as shares of the picture."""
 
@@ -107,7 +107,8 @@ def made_plain(unet: Any) -> None:
 
 def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
     """Weights that keep activations near 1, drawn in place."""
-    unet = build_unet(config, lean=False).to_empty(device=device).to(dtype)
+    # Not diffusers' own `to`, which warns of layers that this network does not have.
+    unet = torch.nn.Module.to(build_unet(config, lean=False), dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(1)
     for key, weight in unet.state_dict().items():
         if weight.ndim >= 2:
@@ -126,15 +127,16 @@ def conditioning(size: dict[str, Any], rung: dict[str, int], dtype: torch.dtype,
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(device, dtype)
 
-    height, width = size["latents"]
-    mask = torch.zeros(8 * height, 8 * width)
+    rows, columns = size["latents"]
+    mask = torch.zeros(8 * rows, 8 * columns)
     top, bottom, left, right = FACE
-    mask[int(top * len(mask)) : int(bottom * len(mask)), int(left * 8 * width) : int(right * 8 * width)] = 1
+    mask[int(top * 8 * rows) : int(bottom * 8 * rows), int(left * 8 * columns) : int(right * 8 * columns)] = 1
+    width = size["unet"]["cross_attention_dim"]
     return Conditioning(
-        noise(1, 4, height, width),
-        Tokens(noise(1, 1, CONTEXT)),
-        Tokens(noise(size["frames"], AUDIO_TOKENS, CONTEXT), bool(rung.get("keep"))),
-        Tokens(noise(1, AUDIO_TOKENS, CONTEXT)),
+        noise(1, 4, rows, columns),
+        Tokens(noise(1, 1, width)),
+        Tokens(noise(size["frames"], AUDIO_TOKENS, width), bool(rung.get("keep"))),
+        Tokens(noise(1, AUDIO_TOKENS, width)),
         torch.full((size["frames"], 2), 16.0, device=device),
         mask_levels(mask.to(device), size["latents"], sparse=bool(rung["sparse"])),
     )
@@ -321,7 +323,7 @@ def saving(
     half = conditioning(size, {"sparse": True, "keep": True}, torch.bfloat16, options.device)
     yield "bf16", Denoiser(copy.deepcopy(unet).to(torch.bfloat16), half)
     eight = copy.deepcopy(unet)
-    store_fp8(eight, DTYPES[options.dtype])
+    store_fp8(eight)
     yield "fp8", Denoiser(eight, told)
 
 

@@ -14,7 +14,8 @@
     ├── Refused             exit 3, HTTP 403    the gate says no
     │   ├── ConsentMissing
     │   ├── ConsentExpired
-    │   └── ConsentRevoked
+    │   ├── ConsentRevoked
+    │   └── LooksRevoked    not refused for good: a written reason is asked for
     ├── Tampered            exit 3, HTTP 409    the consent ledger was altered
     ├── MissingPart         exit 4, HTTP 503    something has to be installed
     │   └── BadWeights      a model file that is damaged, foreign or unsafe
@@ -114,6 +115,10 @@ class ConsentExpired(Refused):
 
 class ConsentRevoked(Refused):
     """The consent for this portrait was taken back."""
+
+
+class LooksRevoked(Refused):
+    """The portrait looks like a revoked one; whoever exports has to say in writing that it is another."""
 
 
 class Tampered(SonicError):

@@ -1,7 +1,8 @@
 """The one way through: check → prepare → engine → mark → encode; export passes the gate.
 
-Frames go from the engine through the label and the watermark straight into the encoder, one at a time:
-an unmarked video never exists as a file, and memory does not grow with length.
+Frames go from the engine through the label and the watermark straight into the encoder, one at a time, and
+the preview's through the stamp, too. The tags are in both files from the moment there are any: an unmarked
+video never exists as a file. Memory does not grow with length.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,11 +29,15 @@ from .errors import Cancelled, Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
-from .media.scene import Scene, compose, draw_preflight
+from .media.perceptual import perceptual_hash
+from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_luma, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
-from .provenance.labels import PreviewStamp, VisibleLabel
+from .provenance.labels import VisibleLabel, label_warnings
+from .provenance.metadata import Origin, digital_source_type, tags, xmp
+from .provenance.recovery import clear_up
+from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from .provenance.watermark import Detection, Watermark, detect
 from .settings import Settings
@@ -143,6 +148,7 @@ def animate(
 
     Raises:
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
+        ConsentRevoked: exports of this portrait were stopped.
         MissingPart: an engine or a part that is not installed.
         Cancelled: `progress` asked to stop; nothing is left behind.
         Tampered: the consent ledger, which the take is sealed by, was altered.
@@ -150,19 +156,23 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
+    clear_up(home.home)
     home.check()
     engine = engines.choose(settings.engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
-    scene = compose(
-        _portrait(portrait), settings, engine.size_multiple, tick, detector(settings.face_detector)
-    )
+    picture = _portrait(portrait)
+    home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
+    face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     count = frame_count(speech.length, settings.fps)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     with (
         closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
-        _private_folder(home) as (take_id, folder),
+        home.making() as (take_id, folder),
     ):
-        offset = _record(folder, int(take_id, 16), scene, speech, settings, animation, count, tick)
+        origin = Origin(take_id, engine.name, __version__, settings, animation.seed)
+        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
@@ -175,11 +185,22 @@ def animate(
             seed=animation.seed,
             frames=count,
             size=(scene.width, scene.height),
-            warnings=_warnings(settings, scene, speech, *animation.warnings, *unread),
+            warnings=_warnings(
+                settings,
+                scene,
+                speech,
+                face_range,
+                *animation.warnings,
+                *unread,
+                *_looks_revoked(home, looks),
+            ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
             mark=mark,
+            perceptual_hash=looks,
         )
+        # Revoked meanwhile: either this sees it, or whoever revoked saw the finished take.
+        home.ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
         animation.forget()
         return take
 
@@ -200,6 +221,7 @@ def preflight(
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
     count = frame_count(speech.length, settings.fps)
+    face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
     return Preflight(
@@ -216,40 +238,46 @@ def preflight(
         seconds_needed=cost.seconds,
         memory_needed=cost.memory,
         device_memory_needed=cost.device_memory,
-        warnings=_warnings(settings, scene, speech, *cost.warnings),
+        warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
         picture=draw_preflight(picture, face, scene.crop),
     )
 
 
 def _record(
     folder: Path,
-    payload: int,
+    origin: Origin,
     scene: Scene,
     speech: Speech,
-    settings: Settings,
+    face_range: FaceRange,
     animation: Animation,
     count: int,
     tick: Ticker,
 ) -> Offset | None:
     """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
+    settings, payload = origin.settings, int(origin.id, 16)
     width, height, fps = scene.width, scene.height, settings.fps
-    label, mark = VisibleLabel(settings, width, height, fps), Watermark(payload, width, height, fps)
-    stamp = PreviewStamp(width, height)
+    label = VisibleLabel(settings, width, height, fps, face_range)
+    stamp = PreviewStamp(settings, scene.face, face_range, width, height, fps)
+    mark, small_mark = (
+        Watermark(payload, width, height, fps),
+        Watermark(payload, stamp.width, stamp.height, fps),
+    )
     sync = _calibration(scene, speech, settings, count, tick)
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
+    told = {master: tags(origin), preview: tags(origin, preview=True)}
+    # Whether the portrait is known as synthetic is asked at the export; until then it is not.
+    packet = xmp(origin, digital_source_type(origin, synthetic=False))
     with (
-        VideoWriter(master, width, height, fps, speech) as video,
-        VideoWriter(preview, stamp.width, stamp.height, fps, speech) as small,
+        VideoWriter(master, width, height, fps, speech, told[master], xmp=packet) as video,
+        VideoWriter(preview, stamp.width, stamp.height, fps, speech, told[preview], xmp=packet) as small,
     ):
 
         def write(frame: np.ndarray, index: int) -> None:
+            stamped = _marked(stamp.frame(frame, index), small_mark, index)
+            small.write(stamped)
+            tick.show(cv2.cvtColor(stamped, cv2.COLOR_YUV2RGB_I420))
             label.draw(frame, index)
-            stamped = stamp.frame(frame)
-            small.write(cv2.cvtColor(stamped, cv2.COLOR_RGB2YUV_I420))
-            tick.show(stamped)
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
-            mark.embed(planes[:height], index)
-            video.write(planes)
+            video.write(_marked(frame, mark, index))
 
         # One frame is marked and encoded while the next is drawn; never more than these two exist.
         with ThreadPoolExecutor(1, "encoder") as beside:
@@ -266,9 +294,18 @@ def _record(
                 written.result()
     offset = sync.offset() if sync else None
     if offset and offset.correction:
-        for path in (master, preview):
-            _delay_sound(path, offset.correction)
+        for path, metadata in told.items():
+            moved = path.with_name(f"moved-{path.name}")
+            remux(path, moved, metadata, sound_shift=offset.correction, xmp=packet)
+            moved.replace(path)
     return offset
+
+
+def _marked(rgb: np.ndarray, mark: Watermark, index: int) -> np.ndarray:
+    """A frame as it is encoded, planes Y, U, V below each other, with the watermark in it."""
+    planes: np.ndarray = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    mark.embed(planes[: rgb.shape[0]], index)
+    return planes
 
 
 def _own_mark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
@@ -303,22 +340,14 @@ def _calibration(
     return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
 
 
-def _delay_sound(path: Path, seconds: float) -> None:
-    moved = path.with_name(f"moved-{path.name}")
-    remux(path, moved, {}, sound_shift=seconds)
-    moved.replace(path)
-
-
-@contextmanager
-def _private_folder(store: Store) -> Iterator[tuple[str, Path]]:
-    """A new folder in the store that goes away again unless the body succeeds."""
-    store.expire()
-    take_id, folder = store.open_folder()
-    try:
-        yield take_id, folder
-    except BaseException:
-        store.discard(take_id)
-        raise
+def _looks_revoked(store: Store, looks: str) -> tuple[str, ...]:
+    alike = store.ledger.revoked_alike(looks)
+    if not alike:
+        return ()
+    return (
+        f"The portrait looks like one whose consent was revoked ({', '.join(alike)}); "
+        "its export will ask why it is another one.",
+    )
 
 
 def _face_in_portrait(scene: Scene) -> Face:
@@ -339,5 +368,8 @@ def _speech(audio: PathLike | Speech, tick: Tick) -> Speech:
     return audio if isinstance(audio, Speech) else read_speech(audio, tick)
 
 
-def _warnings(settings: Settings, scene: Scene, speech: Speech, *more: str) -> tuple[str, ...]:
-    return (*scene.warnings, *speech.warnings, *settings.warnings(), *more)
+def _warnings(
+    settings: Settings, scene: Scene, speech: Speech, face_range: FaceRange, *more: str
+) -> tuple[str, ...]:
+    label = label_warnings(settings, scene.width, scene.height, face_range)
+    return (*scene.warnings, *speech.warnings, *settings.warnings(), *label, *more)

@@ -34,7 +34,7 @@ class Step:
 class Progress(Protocol):
     """Shows steps and may ask the work to stop.
 
-    One that also has `show(picture)` is given every frame of the stamped preview, uint8 RGB
+    One that also has `show(picture)` is given every frame of the stamped preview, marks included, uint8 RGB
     [height, width, 3], as soon as it is made; it must return at once, too.
     """
 
@@ -155,6 +155,8 @@ class Engine(Protocol):
     """`preview` or `sonic`; written into marks and records."""
     size_multiple: int
     """Both sides of the picture must be multiples of it."""
+    head_motion: float
+    """How far its heads move at most, in ways of the preview engine's."""
 
     def prepare(
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick

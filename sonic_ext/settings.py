@@ -207,11 +207,12 @@ class Settings:
         choices=("start", "throughout", "off"),
     )
     label_place: str = _field(
-        "top_right",
+        "auto",
         "Label place",
-        "Corner that the label stands in.",
+        "Corner that the label stands in; auto takes one that the face leaves free, or else a strip along an "
+        "edge.",
         group="label",
-        choices=("top_right", "top_left", "bottom_right", "bottom_left"),
+        choices=("auto", "top_right", "top_left", "bottom_right", "bottom_left"),
     )
     label_text: str = _field(
         "AI GENERATED 人工智能生成",

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from patience import PATIENCE
 
 from sonic_ext.app.leaving import let_go_of_closed_windows
-
-PATIENCE = 20.0
-"""Seconds that closing may take."""
 
 
 def slowly() -> Iterator[str]:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from browser_reports import (  # noqa: F401  (hooks)
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from sonic_ext.provenance.store import Take
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# An example that takes long on a busy machine is no fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,6 +77,23 @@ def take(clip: Path) -> Take:
     from sonic_ext.provenance.store import Store
 
     return adopt_clip(Store(), clip, frames=2)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A fresh Chromium with a profile of its own. Whoever takes it may run again: `browser_reports.py`."""
+    from chromium import launched
+
+    with launched() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of speech."""
+    from spoken import one_second
+
+    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
 
 
 @pytest.fixture(scope="session")

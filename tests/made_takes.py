@@ -13,11 +13,17 @@ import cv2
 import numpy as np
 
 from sonic_ext.media.audio import Speech, read_speech
+from sonic_ext.media.face import Face, box_of
+from sonic_ext.media.geometry import Box
 from sonic_ext.media.image import Portrait, from_array
+from sonic_ext.media.mesh import mean_face
+from sonic_ext.media.scene import FaceRange
 from sonic_ext.media.video import VideoWriter
-from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel
+from sonic_ext.provenance import metadata
+from sonic_ext.provenance.labels import VisibleLabel
 from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.private import private_folder
+from sonic_ext.provenance.stamp import PreviewStamp
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
 from sonic_ext.provenance.watermark import Detection, Watermark
 from sonic_ext.settings import Settings
@@ -57,26 +63,44 @@ def undrawn_take(number: int = 0, **changes: Any) -> Take:
         file, pixels, sound, video, preview_sha256="",
         created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
         framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
-        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64),
+        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64), perceptual_hash="",
     )  # fmt: skip
     return replace(take, **changes)
 
 
+def mean_face_at(x: float, y: float, eyes_apart: float) -> Face:
+    """The mean face looking at the viewer, x, y between its eyes."""
+    landmarks = (mean_face() * eyes_apart + (x, y, 0)).astype(np.float32)
+    return Face(box_of(landmarks), landmarks, 1.0, 0.0, 0.0, 0.0)
+
+
+def face_range(face: Face | Box) -> FaceRange:
+    """Of a face that keeps still."""
+    box = face if isinstance(face, Box) else face.box
+    return FaceRange(box, box)
+
+
 def record_clip(folder: Path, settings: Settings, count: int, take_id: str = TAKE_ID) -> None:
-    """Write a labelled, watermarked master and a stamped preview into `folder`."""
-    label = VisibleLabel(settings, SIDE, SIDE, FPS)
-    mark, stamp = Watermark(int(take_id, 16), SIDE, SIDE, FPS), PreviewStamp(SIDE, SIDE)
+    """Write a labelled, watermarked master and a stamped preview into `folder`, with all their tags."""
+    face = mean_face_at(SIDE / 2, SIDE * 0.45, SIDE / 6)
+    label = VisibleLabel(settings, SIDE, SIDE, FPS, face_range(face))
+    stamp = PreviewStamp(settings, face, face_range(face), SIDE, SIDE, FPS)
+    marks = [Watermark(int(take_id, 16), SIDE, SIDE, FPS) for _ in range(2)]
+    origin = metadata.Origin(take_id, "preview", "0.1.0", settings, 7)
+    packet = metadata.xmp(origin, metadata.COMPOSITE)
+    tags = [metadata.tags(origin, preview) for preview in (False, True)]
     speech = some_speech()
     with (
-        VideoWriter(folder / MASTER_NAME, SIDE, SIDE, FPS, speech) as video,
-        VideoWriter(folder / PREVIEW_NAME, stamp.width, stamp.height, FPS, speech) as small,
+        VideoWriter(folder / MASTER_NAME, SIDE, SIDE, FPS, speech, tags[0], xmp=packet) as video,
+        VideoWriter(folder / PREVIEW_NAME, SIDE, SIDE, FPS, speech, tags[1], xmp=packet) as small,
     ):
         for index, frame in enumerate(drawn_frames(count)):
+            stamped = stamp.frame(frame, index)
             label.draw(frame, index)
-            small.write(cv2.cvtColor(stamp.frame(frame), cv2.COLOR_RGB2YUV_I420))
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
-            mark.embed(planes[:SIDE], index)
-            video.write(planes)
+            for rgb, mark, writer in zip((frame, stamped), marks, (video, small), strict=True):
+                planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+                mark.embed(planes[:SIDE], index)
+                writer.write(planes)
 
 
 def adopt_clip(
@@ -108,4 +132,5 @@ def adopt_clip(
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
         mark=mark,
+        perceptual_hash="",
     )

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from sonic_ext.nn import audio, clip, interpolate, unet, vae, whisper
+from sonic_ext.nn.attention import Level
 from sonic_ext.nn.build import fill
 
 PLACES = r"(?:down_blocks|up_blocks|mid_block)[\w.]*"
@@ -98,6 +99,10 @@ class Numbers:
     folder: Path
     usual: Path
     """The folder that ships: its configuration serves a folder without one."""
+    device: str = "cpu"
+    """Where the networks compute."""
+    dtype: torch.dtype = torch.float32
+    """Of UNet, VAE and CLIP; the others compute in float32, as in the engine."""
 
     def json(self, name: str) -> Any:
         """A file of the folder, or of the usual one."""
@@ -114,6 +119,18 @@ class Numbers:
             assert (sound.getframerate(), sound.getnchannels(), sound.getsampwidth()) == (16_000, 1, 2)
             return np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(np.float32) / 32768
 
+    def placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """An input of UNet, VAE or CLIP."""
+        return tensor.to(self.device, self.dtype)
+
+    def level(self, level: Level) -> Level:
+        """A face mask on the device."""
+        return level.to(self.device)
+
+    def levels(self, levels: Mapping[int, Level]) -> dict[int, Level]:
+        """The face mask of every grid on the device."""
+        return {size: self.level(level) for size, level in levels.items()}
+
     @cached_property
     def tiny(self) -> Mapping[str, Any]:
         """The configurations."""
@@ -121,31 +138,34 @@ class Numbers:
 
     @cached_property
     def unet(self) -> Any:
-        return filled(unet.build_unet(self.tiny["unet"]))
+        return self._large(filled(unet.build_unet(self.tiny["unet"])))
 
     @cached_property
     def vae(self) -> Any:
-        return filled(vae.build_vae(self.tiny["vae"]))
+        return self._large(filled(vae.build_vae(self.tiny["vae"])))
 
     @cached_property
     def clip(self) -> Any:
-        return filled(clip.build_clip(self.tiny["clip"]))
+        return self._large(filled(clip.build_clip(self.tiny["clip"])))
 
     @cached_property
     def whisper(self) -> Any:
-        return filled(whisper.build_whisper(self.tiny["whisper"]), prefix="encoder.")
+        return filled(whisper.build_whisper(self.tiny["whisper"]), prefix="encoder.").to(self.device)
 
     @cached_property
     def audio2token(self) -> Any:
-        return filled(audio.build_audio2token(self.tiny["audio2token"]))
+        return filled(audio.build_audio2token(self.tiny["audio2token"])).to(self.device)
 
     @cached_property
     def audio2bucket(self) -> Any:
-        return filled(audio.build_audio2bucket(self.tiny["audio2bucket"]))
+        return filled(audio.build_audio2bucket(self.tiny["audio2bucket"])).to(self.device)
 
     @cached_property
     def rife(self) -> Any:
-        return filled(interpolate.build_interpolator(), slope=True)
+        return filled(interpolate.build_interpolator(), slope=True).to(self.device)
+
+    def _large(self, network: Any) -> Any:
+        return network.to(self.device, self.dtype)
 
 
 def whole() -> dict[str, tuple[Callable[[], Any], str]]:

@@ -27,7 +27,8 @@ from spoken import MEDIA, one_minute, one_second
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
-from web import PATIENCE, Answer, Client, b64, fastapi, serving
+from patience import PATIENCE
+from web import Answer, Client, b64, fastapi, serving
 
 from sonic_ext.app.exporting import export_told
 from sonic_ext.app.ranged import part_of
@@ -75,6 +76,17 @@ class Moving(Standalone):
         return Standalone(self.folder).outputs()
 
 
+class Locked(Standalone):
+    """A host that has the API ask for a password, as a WebUI with --api-auth does."""
+
+    def __init__(self, outputs: Path, users: dict[str, str]) -> None:
+        super().__init__(outputs)
+        self._users = users
+
+    def credentials(self) -> dict[str, str]:
+        return self._users
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[Client, Moving]]:
     """An API that serves many tests, one after the other."""
@@ -118,8 +130,8 @@ def sha256(data: bytes) -> str:
 
 
 def uploads(home: Path) -> list[Path]:
-    """What lies about of what callers sent."""
-    return list((home / "uploads").glob("*"))
+    """What lies about of what callers sent: folders, with their locks."""
+    return list({path.with_suffix("") for path in (home / "uploads").glob("*")})
 
 
 class TestTheWholeWay:
@@ -715,7 +727,7 @@ class TestPassword:
 
     @pytest.fixture
     def locked(self, outputs: Path) -> Iterator[Client]:
-        with serving(Standalone(outputs, {"me": "ge:heim é", "you": "other"})) as opened:
+        with serving(Locked(outputs, {"me": "ge:heim é", "you": "other"})) as opened:
             yield opened
 
     def test_every_route_asks(self, locked: Client) -> None:
@@ -751,7 +763,7 @@ class TestPassword:
 
 def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
     """WebUIs look into every answer and catch what is raised; ours must pass unchanged."""
-    with serving(Standalone(outputs, {"me": "secret"}), around=webuis_middleware) as client:
+    with serving(Locked(outputs, {"me": "secret"}), around=webuis_middleware) as client:
         made = adopt_clip(Store(), clip, frames=2)
         job = client.register.submit(lambda progress, task: task(progress), lambda _: made)
         assert job.over.wait(PATIENCE)

@@ -9,22 +9,25 @@ import json
 import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
-import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
+from served import served
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 
+from sonic_ext.app.access import Access, Names
 from sonic_ext.app.credentials import VARIABLE, credentials
-from sonic_ext.app.server import Guard
+from sonic_ext.app.server import require_password, serve
 from sonic_ext.errors import BadSetting
 
 ROOT = Path(__file__).parents[1]
@@ -36,28 +39,10 @@ WITHOUT_GRADIO = (
 
 @contextlib.contextmanager
 def started(folder: Path, program: tuple[str, str], *words: str, **places: str) -> Iterator[str]:
-    """`sonic` as a process of its own; gives its address, and it must end well."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, *program, "serve", "--port", "0", "--json", "--output-dir", "out", *words],
-            env=os.environ | places | {"PYTHONPATH": path},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, (folder / "log").read_text()
-        try:
-            yield json.loads(told)["url"]
-        finally:
-            process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
-            process.wait(timeout=60)
-            process.stdout.close()
-        log.seek(0)
-        assert "Traceback" not in (text := log.read()), text
+    """`sonic serve` as a process of its own; gives its address, and it must end well."""
+    served_with = ("serve", "--port", "0", "--json", "--output-dir", "out", *words)
+    with served(folder, *program, *served_with, **places) as told:
+        yield json.loads(told)["url"]
 
 
 def ask(url: str, auth: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -68,7 +53,7 @@ def ask(url: str, auth: str = "", body: Any = None, **headers: str) -> tuple[int
     if data is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -88,13 +73,75 @@ def test_beside_the_page(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
     secret = tmp_path / "users"
     secret.write_text("me:one\nyou:two\n", encoding="utf-8")
-    with started(tmp_path, ("-m", "sonic_ext"), "--api-auth", f"@{secret}") as url:
-        assert b"<html" in ask(url)[1].lower()
-        assert ask(f"{url}sonic/v1/weights")[0] == 401
+    with started(tmp_path, ("-m", "sonic_ext"), "--auth", f"@{secret}") as url:
+        assert b"<html" in ask(url, "me:one")[1].lower()
+        for route in ("", "config", "sonic/v1/weights", "run/predict", "queue/join", "file=x", "no such"):
+            assert ask(f"{url}{route.replace(' ', '%20')}")[0] == 401
         assert ask(f"{url}sonic/v1/weights", "you:two")[0] == 200
         assert ask(f"{url}sonic/v1/nothing", "you:two")[0] == 404
         for foreign in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
             assert ask(f"{url}sonic/v1/weights", "you:two", **foreign)[0] == 403
+
+
+def raw(url: str, *lines: bytes) -> bytes:
+    """The first line of the answer to these very bytes."""
+    place = urllib.parse.urlsplit(url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=60) as line:
+        line.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
+        return line.makefile("rb").readline()
+
+
+def test_malformed_headers_are_the_callers_fault(tmp_path: Path) -> None:
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-only") as url:
+        own = urllib.parse.urlsplit(url).netloc.encode()
+        asking, ours = b"GET /sonic/v1/engines HTTP/1.1", b"Host: " + own
+        assert raw(url, asking, ours).split()[1] == b"200"
+        for host in (
+            b"[::1",
+            b"]",
+            b"",
+            b"\xff\xfe",
+            b"a b",
+            b"127.0.0.1:x",
+            b"127.0.0.1:99999",
+            b"me@127.0.0.1",
+        ):
+            assert raw(url, asking, b"Host: " + host).split()[1] == b"400", host
+        assert raw(url, asking, ours, ours).split()[1] == b"400"
+        assert raw(url, b"GET /sonic/v1/engines HTTP/1.0").split()[1] == b"400"
+        for origin in (b"http://[::1", b"null", b"", b"\xff", b"http://", b"http://a b", b"//" + own):
+            assert raw(url, asking, ours, b"Origin: " + origin).split()[1] == b"403", origin
+        assert raw(url, asking, ours, b"Origin: http://" + own).split()[1] == b"200"
+
+
+def test_open_to_others_it_asks_everywhere_and_knows_its_names(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+    words = ("--host", "0.0.0.0", "--auth", "me:secret", "--allowed-host", "videos.example")
+    with started(tmp_path, ("-m", "sonic_ext"), *words) as told:
+        url = told.replace("0.0.0.0", "127.0.0.1")
+        for route in ("", "config", "sonic/v1/weights", "file=x", "theme.css", "upload"):
+            assert ask(f"{url}{route}")[0] == 401
+            assert ask(f"{url}{route}", "me:wrong")[0] == 401
+        assert b"<html" in ask(url, "me:secret")[1].lower()
+        assert ask(f"{url}sonic/v1/weights", "me:secret")[0] == 200
+        port = urllib.parse.urlsplit(url).port
+        for name in ("videos.example", "192.0.2.7", "[2001:db8::1]", socket.gethostname()):
+            assert ask(f"{url}config", "me:secret", Host=f"{name}:{port}")[0] == 200, name
+        for name in ("elsewhere.example", "videos.example.org", "localhost.example"):
+            assert ask(f"{url}config", "me:secret", Host=f"{name}:{port}")[0] == 403, name
+        assert ask(f"{url}config", "me:secret", Origin="https://elsewhere.example")[0] == 403
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "a name"])
+def test_others_are_not_let_in_without_a_password(address: str, tmp_path: Path, sonic_home: Path) -> None:
+    from sonic_ext.hosts.standalone import Standalone
+
+    for credentials_given in (None, {}):
+        with pytest.raises(BadSetting, match="no password"):
+            serve(Standalone(tmp_path), address, 0, opened=print, credentials=credentials_given)
+    for alone in ("127.0.0.1", "127.8.0.1", "localhost", "::1"):
+        require_password(alone, {})
+    require_password(address, {"me": "secret"})
 
 
 @pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="needs bash and curl")
@@ -102,14 +149,14 @@ def test_examples_of_the_docs_run(tmp_path: Path) -> None:
     for name in ("portrait.jpg", "speech.wav"):
         shutil.copy(ROOT / "sonic_ext" / "assets" / "example" / name, tmp_path)
     (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.M | re.S)
-    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--api-auth", "me:secret") as url:
+    with started(tmp_path, ("-m", "sonic_ext"), "--api-only", "--auth", "me:secret") as url:
         done = subprocess.run(
             [str(BASH), "-euo", "pipefail", "-c", block],
             cwd=tmp_path,
             env=os.environ | {"API": f"{url}sonic/v1", "AUTH": "me:secret"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"verdict":"intact"' in done.stdout
@@ -165,4 +212,4 @@ def test_a_window_closed_while_it_is_greeted_is_no_error(raised: str, told: bool
     own = [(b"host", b"127.0.0.1:7863")]
     scope = {"type": "websocket", "path": "/queue/join", "headers": own, "server": ("127.0.0.1", 7863)}
     with pytest.raises(RuntimeError) if told else contextlib.nullcontext():
-        asyncio.run(Guard(greet)(scope, greet, greet))
+        asyncio.run(Access(greet, Names.of("127.0.0.1"))(scope, greet, greet))

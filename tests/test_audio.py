@@ -170,7 +170,7 @@ def test_telephone_quality(tmp_path: Path) -> None:
     )
 
 
-@examples(max_examples=25, deadline=None)
+@examples(max_examples=25)
 @given(st.floats(0.05, 4.0), st.integers(4000, 50000), st.floats(0.01, 3.0))
 def test_any_limit_rate_and_block_fit_exactly(limit: float, rate: int, seconds: float) -> None:
     path = MEDIA / "short_en_flite_rms_2s3.wav"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonic_ext.sync.calibration import CORRECTED, Offset, find_offset
@@ -15,7 +15,6 @@ def syllables(times: np.ndarray) -> np.ndarray:
     return np.maximum(0, np.sin(2 * np.pi * 3.7 * times + 1.3 * np.sin(2.1 * times))) * (1 + np.sin(times))
 
 
-@settings(deadline=None)
 @given(st.floats(-0.12, 0.12), st.sampled_from([25, 50]))
 def test_a_known_shift_is_found_to_a_fraction_of_a_frame(shift: float, fps: int) -> None:
     times = np.arange(6 * fps) / fps

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from patience import PATIENCE
 from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
@@ -517,24 +518,24 @@ class TestInterrupted:
         self, tmp_path: Path, outputs: Path, long_speech: Path, number: signal.Signals
     ) -> None:
         words = ["animate", PORTRAIT, long_speech, "-o", outputs / "out.mp4", *CONSENT, *SMALL, "--json"]
-        code, out, err = self._stopped(tmp_path, number, "drawing", words)
+        code, out, err = self._stopped(tmp_path / "home", number, "drawing", words)
         assert code == 130, err
         assert json.loads(out)["error"] == "Cancelled"
         assert "Traceback" not in err
         assert list(outputs.iterdir()) == []
-        assert _takes(tmp_path) == []
+        assert _takes(tmp_path / "home") == []
 
     @pytest.mark.parametrize("module", ["numpy", "cv2", "sonic_ext.media"])
     def test_while_modules_load(self, tmp_path: Path, outputs: Path, module: str) -> None:
         words = ["animate", PORTRAIT, SPEECH, "-o", outputs / "out.mp4", *CONSENT]
         code, _, err = self._stopped(
-            tmp_path, signal.SIGINT, rf"\| +{re.escape(module)}", words, "-X", "importtime"
+            tmp_path / "home", signal.SIGINT, rf"\| +{re.escape(module)}", words, "-X", "importtime"
         )
         assert code == 130, err
         assert "Traceback" not in err
         assert err.rstrip().endswith("Nothing was exported.")
         assert list(outputs.iterdir()) == []
-        assert _takes(tmp_path) == []
+        assert _takes(tmp_path / "home") == []
 
     @staticmethod
     def _stopped(
@@ -557,7 +558,7 @@ class TestInterrupted:
                 break
         else:
             pytest.fail(f"stderr never said {when!r}: {seen}")
-        out, rest = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=PATIENCE)
         return process.returncode, out, seen + rest
 
 
@@ -630,7 +631,7 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
 
 def _process(*words: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=120
+        _command(*words), env=_environment(home, **more), capture_output=True, text=True, timeout=PATIENCE
     )
 
 

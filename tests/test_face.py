@@ -255,7 +255,7 @@ def test_a_hand_bends_what_the_network_found() -> None:
     assert np.abs(face.landmarks[[33, 263, 10], :2] - before[[33, 263, 10], :2]).max() < 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(st.floats(60, 240), st.floats(100, 200)),
     st.floats(30, 150),

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from certificates import time_stamping
 from made_takes import FPS, SIDE, adopt_clip, record_clip, some_portrait
+from patience import PATIENCE
 from time_stamps import TimeStampAuthority
 
 from sonic_ext.errors import (
@@ -39,6 +40,7 @@ from sonic_ext.media.video import probe
 from sonic_ext.provenance import c2pa, certificates, gate, metadata
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, check_output, export
+from sonic_ext.provenance.intents import Intent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
@@ -81,6 +83,7 @@ def states(home: Path) -> list[str]:
 def test_a_take_passes(take: Take, outputs: Path, home: Path) -> None:
     before = names(take.folder)
     done = export(take, outputs / "hello.mp4", AGREED)
+    assert names(home / "exports") == []
     assert isinstance(done, Exported)
     assert names(outputs) == ["hello.mp4"]
     assert names(take.folder) == before
@@ -117,6 +120,44 @@ def test_the_exported_file_may_be_read_as_other_files(take: Take, outputs: Path)
     plain = outputs / "plain"
     plain.write_bytes(b"")
     assert stat.S_IMODE(done.path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_until_it_is_recorded_nobody_else_may_read_it(
+    take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at before each step of the way out, whatever lies in the output folder by then."""
+    from sonic_ext.provenance.ledger import _Chain
+
+    seen = []
+
+    def looking(real: Any) -> Any:
+        def looked(*arguments: Any) -> Any:
+            seen.extend(stat.S_IMODE(path.stat().st_mode) for path in outputs.iterdir())
+            return real(*arguments)
+
+        return looked
+
+    steps: tuple[tuple[Any, str], ...] = (
+        (gate, "_copy"),
+        (Intent, "move"),
+        (_Chain, "commit"),
+        (Intent, "finish"),
+    )
+    for owner, name in steps:
+        monkeypatch.setattr(owner, name, looking(getattr(owner, name)))
+    export(take, outputs / "x.mp4", AGREED)
+    assert len(seen) >= 4
+    assert set(seen) == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_an_overwritten_file_keeps_its_mode(take: Take, outputs: Path) -> None:
+    there = outputs / "x.mp4"
+    there.write_bytes(b"private")
+    there.chmod(0o600)
+    export(take, there, AGREED, overwrite=True)
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
 
 
 def test_names_that_look_like_options(take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,14 +486,14 @@ def test_an_existing_file_survives_unless_told(take: Take, outputs: Path, home: 
 
 def test_a_read_only_folder(take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permissions do not stop root, so the system's answer is played."""
-    real = Path.open
+    real = os.open
 
-    def refuse(self: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
-        if self.parent == outputs and "x" in mode:
-            raise PermissionError(errno.EACCES, "Permission denied", str(self))
-        return real(self, mode, *rest, **named)
+    def refuse(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & os.O_CREAT and Path(path).parent == outputs:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *rest, **named)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(BadOutput, match="Permission denied"):
         export(take, outputs / "x.mp4", AGREED)
     assert (names(outputs), states(home)) == ([], ["not exported"])
@@ -487,7 +528,7 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize(
-    "stage", ["remux", "append_xmp", "sha256_of", "_copy", "_move", "sign", "read", "commit"]
+    "stage", ["remux", "append_xmp", "sha256_of", "write", "_copy", "move", "sign", "read", "commit"]
 )
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error"), SonicError("x")]
@@ -503,7 +544,8 @@ def test_nothing_is_left_wherever_it_stops(
     """Each step is carried out and then stopped, which leaves the most behind."""
     from sonic_ext.provenance.ledger import _Chain
 
-    owner: Any = {"sign": c2pa, "read": c2pa, "commit": _Chain}.get(stage, gate)
+    owners: dict[str, Any] = {"sign": c2pa, "read": c2pa, "commit": _Chain, "write": Intent, "move": Intent}
+    owner = owners.get(stage, gate)
     real = getattr(owner, stage)
     calls = []
 
@@ -523,27 +565,34 @@ def test_nothing_is_left_wherever_it_stops(
             export(take, outputs / "x.mp4", AGREED)
     assert calls
     assert names(outputs) == []
-    assert names(take.folder) == before
+    assert (names(take.folder), names(home / "exports")) == (before, [])
     assert states(home) == ["not exported"]
     assert Ledger(home).check() == 1
     export(take, outputs / "x.mp4", AGREED)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows renames without links")
-def test_file_systems_without_hard_links(take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unsupported(*arguments: Any) -> None:
+def test_file_systems_without_hard_links(
+    take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr("os.link", unsupported)
     done = export(take, outputs / "x.mp4", AGREED)
     assert done.sha256 == hashlib.sha256(done.path.read_bytes()).hexdigest()
     assert names(outputs) == ["x.mp4"]
-    part, there = outputs / "part", outputs / "there.mp4"
-    part.write_bytes(b"new")
+    there = outputs / "there.mp4"
     there.write_bytes(b"precious")
+    intent = Intent(home / "exports" / "1.json", "1" * 16, "", there, overwrite=False)
+    intent.part.write_bytes(b"new")
     with pytest.raises(FileExistsError):
-        gate._move(part, there, overwrite=False)
+        intent.move()
     assert there.read_bytes() == b"precious"
+    assert names(home / "exports") == []
+    done = export(take, there, AGREED, overwrite=True)
+    assert done.sha256 == hashlib.sha256(there.read_bytes()).hexdigest()
+    assert names(outputs) == [intent.part.name, "there.mp4", "x.mp4"]
 
 
 def test_a_file_that_appears_meanwhile_survives(
@@ -589,7 +638,7 @@ def test_two_processes_at_once(same_name: bool, take: Take, clip: Path, outputs:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
     assert [worker.exitcode for worker in workers] == [0, 0]
     said = {answers.get(), answers.get()}
     written = {hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs.iterdir()}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webui_standin
+from patience import PATIENCE
 from PIL import Image
 from webui_standin import WebUI
 
@@ -25,6 +26,7 @@ from sonic_ext.hosts.turn import Mirror
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +85,17 @@ def test_reforge_is_forge_with_other_modules(a1111: WebUI, monkeypatch: pytest.M
     assert webui.host().name == "forge"
 
 
+def test_the_webuis_start_clears_up(a1111: WebUI) -> None:
+    """What a killed process had begun: nobody holds its lock."""
+    home = private_home()
+    home.mkdir(mode=0o700)
+    for kind in ("takes", "exports"):
+        (home / kind / ("0" * 15 + "1")).mkdir(parents=True)
+        (home / kind / ("0" * 15 + "1") / "half.mp4").write_bytes(b"")
+    webui.host()
+    assert [path.name for kind in ("takes", "exports") for path in (home / kind).iterdir()] == []
+
+
 def test_a_private_home_that_the_webui_serves_is_refused(
     a1111: WebUI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -122,7 +135,7 @@ def _worked(host: Host, progress: Progress, task: Any) -> Any:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     if "error" in box:
         raise box["error"]
@@ -155,10 +168,10 @@ def test_jobs_that_wait_get_their_turn(ui: WebUI) -> None:
     ui.lock.acquire()
     thread = threading.Thread(target=lambda: host.work(waiting, lambda _: order.append("ours")))
     thread.start()
-    assert waiting.asked.wait(30)
+    assert waiting.asked.wait(PATIENCE)
     order.append("the WebUI's")
     ui.lock.release()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert order == ["the WebUI's", "ours"]
     assert not ui.lock.held
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from sonic_ext import jobs
 from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
@@ -19,18 +20,16 @@ from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
 
-WAIT = 30
-
 
 @pytest.fixture
 def register() -> Iterator[Register]:
     """Whose thread is gone at the end."""
     made = Register()
     yield made
-    made.stop_all(WAIT)
+    made.stop_all(PATIENCE)
     for thread in threading.enumerate():
         if thread.name == "sonic-jobs":
-            thread.join(WAIT)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -70,14 +69,14 @@ class Tidied:
 
 def over(job: Job) -> Job:
     """The job at its end."""
-    assert job.over.wait(WAIT)
+    assert job.over.wait(PATIENCE)
     return job
 
 
 def test_from_waiting_to_done(register: Register, take: Take) -> None:
     work, tidied = Work(take), Tidied()
     job = register.submit(at_once, work, tidy=tidied)
-    assert work.begun.wait(WAIT)
+    assert work.begun.wait(PATIENCE)
     running = job.status
     assert (running.state, running.take, register.position(job)) == (State.RUNNING, None, 0)
     assert (running.step, running.progress) == (Step("drawing frames", 1, 2, 3.0), 0.49)
@@ -92,7 +91,7 @@ def test_from_waiting_to_done(register: Register, take: Take) -> None:
 def test_one_after_the_other_in_their_order(register: Register, take: Take) -> None:
     first, order = Work(take), []
     one = register.submit(at_once, first)
-    assert first.begun.wait(WAIT)
+    assert first.begun.wait(PATIENCE)
     rest = [register.submit(at_once, lambda _, n=number: order.append(n) or take) for number in range(3)]
     assert [register.position(job) for job in (one, *rest)] == [0, 1, 2, 3]
     assert {job.status.step for job in rest} == {jobs.IN_LINE}
@@ -120,12 +119,12 @@ def test_one_that_waits_for_the_host_is_cancelled_at_once(register: Register, ta
 
     def turn(progress: Progress, task: jobs.Task) -> Take:
         asked.set()
-        assert busy.wait(WAIT)
+        assert busy.wait(PATIENCE)
         return task(progress)
 
     tidied = Tidied()
     job = register.submit(turn, lambda _: pytest.fail("it was cancelled"), tidy=tidied)
-    assert asked.wait(WAIT)
+    assert asked.wait(PATIENCE)
     assert (job.status.state, register.position(job)) == (State.QUEUED, 1)
     register.cancel(job)
     assert (job.status.state, job.over.is_set(), tidied.times) == (State.CANCELLED, False, 0)
@@ -136,7 +135,7 @@ def test_one_that_waits_for_the_host_is_cancelled_at_once(register: Register, ta
 def test_a_running_job_is_asked_to_stop(register: Register, take: Take) -> None:
     work = Work(take)
     job = register.submit(at_once, work)
-    assert work.begun.wait(WAIT)
+    assert work.begun.wait(PATIENCE)
     register.cancel(job)
     found = over(job).status
     assert (found.state, found.take) == (State.CANCELLED, None)
@@ -251,18 +250,18 @@ def test_a_running_job_is_never_dropped(take: Take) -> None:
     for _ in range(3):
         register.run(at_once, lambda _: take)
     assert register.find(running.id) is running
-    register.stop_all(WAIT)
+    register.stop_all(PATIENCE)
 
 
 def test_the_line_has_an_end(take: Take) -> None:
     register, work, tidied = Register(waiting=1), Work(take), Tidied()
     register.submit(at_once, work)
-    assert work.begun.wait(WAIT)
+    assert work.begun.wait(PATIENCE)
     register.submit(at_once, work)
     with pytest.raises(Busy, match="Too many"):
         register.submit(at_once, work, tidy=tidied)
     assert (tidied.times, len(register.jobs())) == (0, 2)
-    register.stop_all(WAIT)
+    register.stop_all(PATIENCE)
 
 
 def test_forgotten_is_gone_but_its_take_stays(register: Register, take: Take) -> None:
@@ -344,7 +343,7 @@ def _refuse(_: Progress) -> Take:
 def test_all_are_stopped(take: Take) -> None:
     register = Register()
     made = [register.submit(at_once, Work(take)) for _ in range(3)]
-    register.stop_all(WAIT)
+    register.stop_all(PATIENCE)
     assert [job.status.state for job in made] == [State.CANCELLED] * 3
     assert all(job.over.is_set() for job in made)
 
@@ -358,6 +357,6 @@ def test_many_callers_at_once(register: Register, take: Take) -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(WAIT)
+        caller.join(PATIENCE)
     assert len({job.id for job in made}) == 40
     assert {over(job).status.state for job in made} == {State.DONE}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from made_takes import face_range
 
 from sonic_ext.errors import BadSetting
+from sonic_ext.media.geometry import Box
+from sonic_ext.media.image import read_portrait
+from sonic_ext.media.scene import compose
 from sonic_ext.provenance import labels
-from sonic_ext.provenance.labels import PreviewStamp, VisibleLabel, preview_size, render_label, render_stamp
+from sonic_ext.provenance.labels import CORNERS, VisibleLabel, label_warnings, lay_out
 from sonic_ext.settings import Settings
 
 SIZES = [(256, 256), (512, 512), (1024, 1024), (256, 448), (640, 256), (1024, 576), (258, 1024)]
-PLACES = ["top_right", "top_left", "bottom_right", "bottom_left"]
+NOWHERE = face_range(Box(0, 0, 0, 0))
+MEDIA = Path(__file__).parent / "data" / "media"
 sides = st.integers(128, 640).map(lambda half: half * 2)
 
 
@@ -40,16 +46,16 @@ def ink_rows(label: VisibleLabel, width: int, height: int) -> list[int]:
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_text_is_a_twentieth_of_the_short_side(width: int, height: int) -> None:
-    lines = ink_rows(VisibleLabel(Settings(), width, height, 25), width, height)
+    lines = ink_rows(VisibleLabel(Settings(), width, height, 25, NOWHERE), width, height)
     assert len(lines) in (1, 2)
     assert all(line >= 0.05 * min(width, height) for line in lines)
     assert all(line <= 0.1 * min(width, height) for line in lines)
 
 
-@settings(max_examples=25, deadline=None)
-@given(width=sides, height=sides, place=st.sampled_from(PLACES))
+@settings(max_examples=25)
+@given(width=sides, height=sides, place=st.sampled_from(CORNERS))
 def test_the_label_stays_inside_a_margin_of_its_corner(width: int, height: int, place: str) -> None:
-    label = VisibleLabel(Settings(label_place=place), width, height, 25)
+    label = VisibleLabel(Settings(label_place=place), width, height, 25, NOWHERE)
     touched = changed(label, white(width, height))
     rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
     margin = round(0.02 * min(width, height))
@@ -73,16 +79,17 @@ def contrast(light: float, dark: float) -> float:
 @pytest.mark.parametrize("ground", [0, 60, 128, 200, 255])
 def test_the_text_is_readable_on_any_ground(ground: int) -> None:
     frame = np.full((512, 512, 3), ground, np.uint8)
-    label = VisibleLabel(Settings(), 512, 512, 25)
+    label = VisibleLabel(Settings(), 512, 512, 25, NOWHERE)
     label.draw(frame, 0)
-    patch = frame[label.top : label.top + label.height, label.left : label.left + label.width]
+    left, top, right, bottom = label.box.rounded()
+    patch = frame[top:bottom, left:right]
     assert contrast(patch.max(), patch.min()) >= 4.5
     assert patch.max() >= 254
 
 
 def test_the_font_draws_every_letter_that_a_label_may_hold() -> None:
     """Each in a shape of its own, but for letters that look alike in any font."""
-    font = labels._font(24)
+    font = labels.font(24)
     missing = bytes(font.getmask("\uffff"))
     legal = [chr(code) for code in range(0x21, 0x10000) if _is_legal(chr(code))]
     assert len(legal) > 7000
@@ -111,39 +118,41 @@ TEXTS = [
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_any_text_fits_any_frame(text: str, width: int, height: int) -> None:
     chosen = Settings(label_text=text)
-    label = VisibleLabel(chosen, width, height, 25)
+    label = VisibleLabel(chosen, width, height, 25, NOWHERE)
     touched = changed(label, white(width, height))
     margin = round(0.02 * min(width, height))
     assert not touched[:margin].any() and not touched[:, width - margin :].any()
-    assert label.left >= margin
-    assert label.top + label.height <= height - margin
+    assert label.box.left >= margin
+    assert label.box.bottom <= height - margin
     assert touched.sum() < 0.45 * width * height
     assert changed(label, np.zeros((height, width, 3), np.uint8)).any()
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_another_text_is_no_smaller(text: str) -> None:
-    """Capitals are a twentieth of the short side high, whatever stands beside them."""
-    font = labels._font_of_height(26)
-    assert np.count_nonzero(labels._drawn("AI", font).max(axis=1) >= 128) >= 26
-    assert "".join(labels._lines(text, font, 200, 450)).replace(" ", "") == text.replace(" ", "")
+@pytest.mark.parametrize("kind", ["roomy", "tight"])
+def test_another_text_is_no_smaller(text: str, kind: str) -> None:
+    """Capitals and Chinese are a twentieth of the short side high, whatever stands beside them."""
+    type_ = getattr(labels._Type, kind)(26)
+    for letters in ("AI", "生成", "合成"):
+        assert np.count_nonzero(type_._drawn(letters).max(axis=1) >= 128) >= 26
+    assert "".join(labels._fewest_lines(text, type_, 450)).replace(" ", "") == text.replace(" ", "")
 
 
 def test_a_word_wider_than_the_frame_is_broken() -> None:
-    font = labels._font_of_height(26)
-    lines = labels._lines("AI生成" + "W" * 34, font, 200, 450)
+    type_ = labels._Type.roomy(26)
+    lines = labels._fewest_lines("AI生成" + "W" * 34, type_, 450)
     assert len(lines) > 1
-    assert max(map(font.getlength, lines)) <= 450
+    assert max(map(type_.length, lines)) <= 450
 
 
 def test_lines_are_broken_evenly() -> None:
-    font = labels._font_of_height(26)
-    assert labels._lines(Settings().label_text, font, 200, 450) == ["AI GENERATED", "人工智能生成"]
+    type_ = labels._Type.roomy(26)
+    assert labels._fewest_lines(Settings().label_text, type_, 450, 200) == ["AI GENERATED", "人工智能生成"]
 
 
 @pytest.mark.parametrize("fps", [25, 50, 24, 29.97])
 def test_the_label_is_whole_for_two_seconds_and_gone_after_three(fps: float) -> None:
-    label = VisibleLabel(Settings(label="start"), 256, 256, fps)
+    label = VisibleLabel(Settings(label="start"), 256, 256, fps, NOWHERE)
     strengths = [label.strength(index) for index in range(round(4 * fps))]
     assert all(strength == 1 for index, strength in enumerate(strengths) if index / fps <= 2.4)
     assert all(strength == 0 for index, strength in enumerate(strengths) if index / fps > 3.05)
@@ -153,13 +162,13 @@ def test_the_label_is_whole_for_two_seconds_and_gone_after_three(fps: float) -> 
 
 @pytest.mark.parametrize(("label", "expected"), [("throughout", 1), ("off", 0)])
 def test_throughout_and_off(label: str, expected: int) -> None:
-    drawn = VisibleLabel(Settings(label=label, label_off_reason="told in the credits"), 256, 256, 25)
+    drawn = VisibleLabel(Settings(label=label, label_off_reason="told in the credits"), 256, 256, 25, NOWHERE)
     assert {drawn.strength(index) for index in (0, 74, 10**6)} == {expected}
     assert changed(drawn, white(256, 256), 10**6).any() == bool(expected)
 
 
 def test_fading_passes_through_the_middle() -> None:
-    label = VisibleLabel(Settings(), 256, 256, 25)
+    label = VisibleLabel(Settings(), 256, 256, 25, NOWHERE)
     frames = [white(256, 256) for _ in range(3)]
     for frame, index in zip(frames, (0, 69, 74), strict=True):
         label.draw(frame, index)
@@ -167,10 +176,10 @@ def test_fading_passes_through_the_middle() -> None:
     assert means[0] < means[1] < means[2] < 255
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ground=st.integers(0, 255), strength=st.floats(0.0, 1.0))
 def test_blending_is_what_alpha_says(ground: int, strength: float) -> None:
-    patch = render_label(256, 256, Settings().label_text)
+    patch = lay_out(Settings().label_text, "top_right", 256, 256, NOWHERE).patch
     frame = np.full((*patch.shape[:2], 3), ground, np.uint8)
     labels._Blend.of(patch, strength).onto(frame)
     alpha = patch[..., 3:].astype(float) / 255 * strength
@@ -179,41 +188,106 @@ def test_blending_is_what_alpha_says(ground: int, strength: float) -> None:
 
 
 def test_one_line_where_there_is_room() -> None:
-    assert len(ink_rows(VisibleLabel(Settings(), 1024, 256, 25), 1024, 256)) == 1
-    assert len(ink_rows(VisibleLabel(Settings(), 256, 256, 25), 256, 256)) == 2
+    assert len(ink_rows(VisibleLabel(Settings(), 1024, 256, 25, NOWHERE), 1024, 256)) == 1
+    assert len(ink_rows(VisibleLabel(Settings(), 256, 256, 25, NOWHERE), 256, 256)) == 2
 
 
-# Previews
+# The place
 
 
-@settings(max_examples=50, deadline=None)
-@given(width=sides, height=sides)
-def test_previews_are_small_even_and_of_the_same_shape(width: int, height: int) -> None:
-    small = preview_size(width, height)
-    assert min(small) <= 256
-    assert not small[0] % 2
-    assert not small[1] % 2
-    assert abs(small[0] / small[1] - width / height) < 0.03 * width / height
+def test_a_corner_that_is_asked_for_wins_over_the_face() -> None:
+    """Also over one that fills the picture."""
+    face, text = face_range(Box(0, 0, 512, 512)), Settings().label_text
+    for place in CORNERS:
+        free = lay_out(text, place, 512, 512, NOWHERE)
+        assert lay_out(text, place, 512, 512, face).box == free.box
+    assert len({lay_out(text, place, 512, 512, face).box for place in CORNERS}) == 4
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("ground", [0, 128, 255])
-def test_every_part_of_every_preview_frame_is_stamped(width: int, height: int, ground: int) -> None:
-    stamp = PreviewStamp(width, height)
-    source = np.full((height, width, 3), ground, np.uint8)
-    frame = stamp.frame(source)
-    assert frame.shape == (stamp.height, stamp.width, 3)
-    assert (source == ground).all()
-    marked = np.abs(frame.astype(int) - ground).max(axis=2) > 40
-    # No third of the short side can be cut out clean.
-    side = min(frame.shape[:2]) // 3
-    for top in range(0, stamp.height - side + 1, side):
-        for left in range(0, stamp.width - side + 1, side):
-            assert marked[top : top + side, left : left + side].mean() > 0.03
+@pytest.mark.parametrize(
+    ("face", "corner"),
+    [
+        (Box(150, 150, 360, 400), "top_right"),
+        (Box(240, 60, 470, 280), "bottom_right"),
+        (Box(300, 60, 512, 480), "top_left"),
+        (Box(0, 0, 512, 380), "bottom_right"),
+        (Box(180, 0, 512, 300), "bottom_right"),
+        (Box(300, 0, 512, 512), "top_left"),
+    ],
+)
+def test_auto_takes_the_first_corner_that_is_free(face: Box, corner: str) -> None:
+    text = Settings().label_text
+    found, free = lay_out(text, "auto", 512, 512, face_range(face)), lay_out(text, corner, 512, 512, NOWHERE)
+    assert found.box == free.box
 
 
-def test_the_stamp_is_never_drawn_twice_on_one_frame() -> None:
-    stamp = PreviewStamp(300, 300)
-    source = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    assert np.array_equal(stamp.frame(source), stamp.frame(source))
-    assert Image.fromarray(render_stamp(256, 256)).mode == "RGBA"
+def test_auto_sets_the_text_in_more_lines_where_corners_are_narrow() -> None:
+    text, face = Settings().label_text, Box(238, 0, 512, 512)
+    found, usual = (lay_out(text, place, 512, 512, face_range(face)).box for place in ("auto", "top_left"))
+    assert found.overlap(face) == 0 < usual.overlap(face)
+    assert (found.left, found.top) == (usual.left, usual.top)
+    assert found.width < usual.width
+
+
+def test_auto_sets_the_text_smaller_before_it_takes_a_strip() -> None:
+    """Corners stay free for one line in tight type, not for two, nor for one with its usual room around."""
+    usual, text = lay_out(Settings().label_text, "top_right", 512, 512, NOWHERE), Settings().label_text
+    face = Box(0, 56, 512, 512)
+    found = lay_out(text, "auto", 512, 512, face_range(face))
+    assert found.box.overlap(face) == 0 < usual.box.overlap(face)
+    assert (found.left > 0, found.top) == (True, usual.top)
+
+
+@pytest.mark.parametrize(("face", "top"), [(Box(60, 40, 450, 512), 0), (Box(60, 0, 450, 472), 474)])
+def test_auto_takes_a_strip_along_an_edge_before_it_covers_the_face(face: Box, top: int) -> None:
+    found = lay_out(Settings().label_text, "auto", 512, 512, face_range(face))
+    assert (found.box.left, found.box.top, found.box.right) == (0, top, 512)
+    assert found.box.overlap(face) == 0
+    assert label_warnings(Settings(), 512, 512, face_range(face)) == ()
+
+
+@settings(max_examples=40)
+@given(width=sides, height=sides, edges=st.tuples(*[st.floats(0, 1)] * 4), text=st.sampled_from(TEXTS))
+def test_auto_covers_no_more_of_a_face_than_any_corner(
+    width: int, height: int, edges: tuple[float, ...], text: str
+) -> None:
+    """And the text keeps its least size, inside the frame."""
+    x, y = sorted(edges[:2]), sorted(edges[2:])
+    face = Box(x[0] * width, y[0] * height, x[1] * width, y[1] * height)
+    found = lay_out(text, "auto", width, height, face_range(face))
+    others = [lay_out(text, place, width, height, face_range(face)) for place in CORNERS]
+    assert found.box.overlap(face) <= min(other.box.overlap(face) for other in others)
+    assert 0 <= found.box.left < found.box.right <= width
+    assert 0 <= found.box.top < found.box.bottom <= height
+    lit = (found.patch[..., 0] > 128).any(axis=1)
+    ink = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], lit.astype(int), [0]]))))[::2]
+    assert ink.min() >= 0.05 * min(width, height)
+
+
+@pytest.mark.parametrize("resolution", [384, 512, 768])
+@pytest.mark.parametrize("framing", ["crop", "whole"])
+@pytest.mark.parametrize("name", ["portrait_01", "portrait_03", "portrait_05"])
+def test_auto_on_portraits(name: str, framing: str, resolution: int) -> None:
+    """Off the face where there is room; on a close-up a strip over the hairline, told of."""
+    asked = Settings(framing=framing, min_resolution=resolution)
+    scene = compose(read_portrait(MEDIA / f"{name}.jpg"), asked, 2)
+    found = scene.face_range(1.0)
+    label = VisibleLabel(asked, scene.width, scene.height, 25, found)
+    fixed = VisibleLabel(Settings(label_place="top_right"), scene.width, scene.height, 25, found)
+    covered, before = (each.box.overlap(scene.face.box) / scene.face.box.area for each in (label, fixed))
+    warned = label_warnings(asked, scene.width, scene.height, found)
+    if framing == "whole":
+        assert (covered, label.box.overlap(found.moving), warned) == (0, 0, ())
+    else:
+        assert covered < 0.065 and before > 0.1
+        assert label.box.bottom < scene.face.landmarks[10, 1] < scene.height / 2
+        assert "covers" in warned[0] and "expand_ratio" in warned[0]
+
+
+@pytest.mark.parametrize("motion", [1.0, 2.0])
+def test_a_face_that_moves_more_needs_more_room(motion: float) -> None:
+    scene = compose(read_portrait(MEDIA / "portrait_01.jpg"), Settings(), 2)
+    rest, found = scene.face.box, scene.face_range(motion)
+    assert found.moving.width == pytest.approx(rest.width * (1 + 0.2 * motion), rel=0.02)
+    assert found.moving.top < rest.top < rest.bottom < found.talking.bottom < found.moving.bottom
+    assert found.scaled(0.5, 0.5).moving.width == found.moving.width / 2

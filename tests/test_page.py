@@ -6,134 +6,52 @@ The same file runs with gradio 3.41 and 4.40, see requirements/.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import launched
-from spoken import MEDIA, one_minute, one_second
-from tiny_hub import TinyHub, serving
-
-pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="the page tests need playwright: install the extra `test`"
+from own_page import (
+    OTHER_PORTRAIT,
+    PORTRAIT,
+    Page,
+    Served,
+    area,
+    choose,
+    consent,
+    expect,
+    exported,
+    give,
+    make,
+    show,
+    sonic_serve,
+    unfold,
+    windows,
 )
-expect = playwright_api.expect
-Page = Any
+from patience import PATIENCE
+from spoken import one_minute
 
-ROOT = Path(__file__).parents[1]
-PORTRAIT = MEDIA / "portrait_01.jpg"
-OTHER_PORTRAIT = MEDIA / "portrait_02.jpg"
-SIGNED = ROOT / "tests" / "data" / "signed"
-LONG = 60_000
-"""Milliseconds that a step may take on a slow and busy machine."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """A page that runs."""
-
-    url: str
-    home: Path
-    outputs: Path
-    models: Path
-    """Where weights go."""
-    hub: TinyHub
-    """Stands in for the Hugging Face Hub."""
-
-    def exports(self) -> list[Path]:
-        """What has been let out."""
-        return sorted(self.outputs.glob("*"))
-
-    def takes(self) -> list[str]:
-        """What lies in the private store."""
-        folder = self.home / "takes"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+SIGNED = Path(__file__).parent / "data" / "signed"
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`sonic serve` as a process of its own."""
-    folder = tmp_path_factory.mktemp("page")
-    home, outputs = folder / "home", folder / "out puts"
-    words = ["serve", "--port", "0", "--json", "--output-dir", str(outputs)]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    hub = TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": b"\x80\x02" + b"0" * 5000})
-    with (folder / "log").open("w+") as log, serving(hub):
-        places = {"SONIC_HOME": str(home), "SONIC_MODELS": str(folder / "mod els"), "HF_ENDPOINT": hub.url}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sonic_ext", *words],
-            env=os.environ | places | {"HF_HOME": str(folder / "hub"), "PYTHONPATH": path},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, (folder / "log").read_text()
-        yield Served(json.loads(told)["url"].rstrip("/"), home, outputs, folder / "mod els", hub)
-        process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
-        process.wait(timeout=30)
-        process.stdout.close()
-        log.seek(0)
-        text = log.read()
-    assert "Traceback" not in text, text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A fresh Chromium with a profile of its own."""
-    with launched() as chromium:
-        yield chromium
+    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
+        yield running
 
 
 @pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Page]:
-    """The open page in a window of its own; nothing may be asked of any other server."""
-    with _window(browser, served) as opened:
+def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
+    with windows(browser, served.url) as opened:
         yield opened
 
 
-class _window:  # noqa: N801
-    """A browser window with the page in it; at the end it must not have asked any other server."""
-
-    def __init__(self, browser: Any, served: Served, **options: Any) -> None:
-        self._context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        self._served = served
-        self.asked: list[str] = []
-
-    def __enter__(self) -> Page:
-        page = self._context.new_page()
-        page.set_default_timeout(LONG)
-        expect.set_options(timeout=LONG)
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("websocket", lambda socket: self.asked.append(socket.url))
-        page.goto(self._served.url)
-        page.wait_for_selector("#sonic_generate")
-        return page
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        self._context.close()
-        if kind is None:
-            own = (self._served.url, self._served.url.replace("http:", "ws:"), "data:", "blob:")
-            assert [url for url in self.asked if not url.startswith(own)] == []
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One second of speech."""
-    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    return window()
 
 
 @pytest.fixture(scope="module")
@@ -142,75 +60,35 @@ def long_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return one_minute(tmp_path_factory.mktemp("speech") / "minute.wav")
 
 
-def _give(page: Page, portrait: Path, speech: Path) -> None:
-    """Upload both and choose the smallest size."""
-    page.set_input_files("#sonic_portrait input[type=file]", portrait)
-    page.set_input_files("#sonic_audio input[type=file]", speech)
-    checked = page.locator("#sonic_facts .sonic-facts, #sonic_facts .sonic-error")
-    expect(checked.first).to_be_visible()  # before, the page grows under the mouse and a click may get lost
-    _unfold(page, "Video")
-    size = page.locator("#sonic_min_resolution input[type=number]")
-    size.fill("256")
-    size.press("Tab")
-    expect(checked.first).to_contain_text(re.compile("256 × 256|not a picture"))
-
-
-def _area(page: Page, name: str) -> Any:
-    """A part of the page; gradio 3 gives the same id to an element and to its frame."""
-    return page.locator(f"#sonic_{name}").first
-
-
-def _tab(page: Page, name: str) -> None:
-    page.locator("#sonic_tabs > .tab-nav button", has_text=name).first.click()
-
-
-def _unfold(page: Page, section: str) -> None:
-    page.locator("#sonic_root .label-wrap", has_text=section).first.click()
-
-
-def _make(page: Page) -> None:
-    page.click("#sonic_generate")
-    expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
-
-
-def _consent(page: Page, face: str = "Synthetic", voice: str = "Synthetic") -> None:
-    for part, meaning in (("face", face), ("voice", voice)):
-        if meaning:
-            page.click(f"#sonic_consent_{part} input")
-            page.locator(f"#sonic_consent_{part} li", has_text=meaning).click()
-    page.check("#sonic_consent_stated input")
-
-
 def _fact(page: Page, name: str) -> str:
     cell = page.locator("#sonic_facts .sonic-facts > div", has_text=name)
     return str(cell.locator("dd").inner_text())
 
 
 def test_from_upload_to_exported_file(page: Page, served: Served, speech: Path) -> None:
-    _give(page, PORTRAIT, speech)
+    give(page, PORTRAIT, speech)
     assert _fact(page, "Frames") == "25 at 25/s"
     expect(page.locator("#sonic_picture img")).to_be_visible()
     before = served.exports()
 
-    _make(page)
+    make(page)
     assert _playable(page, "#sonic_preview video") == pytest.approx(1, abs=0.1)
     assert served.exports() == before
 
-    _consent(page)
-    page.click("#sonic_export")
-    expect(page.locator("#sonic_outcome .sonic-good").first).to_contain_text("Exported as")
+    consent(page)
+    said = exported(page)
     assert _playable(page, "#sonic_result video") == pytest.approx(1, abs=0.1)
-    (exported,) = set(served.exports()) - set(before)
-    assert exported.suffix == ".mp4"
-    expect(_area(page, "outcome")).to_contain_text(exported.name)
+    (file,) = set(served.exports()) - set(before)
+    assert file.suffix == ".mp4"
+    expect(said).to_contain_text(file.name)
 
     expect(page.locator("#sonic_evidence .sonic-good")).to_contain_text("Made by this tool")
     played = page.locator("#sonic_result video").evaluate("video => video.currentSrc || video.src")
-    assert _sha256(_get(played)) == _sha256(exported.read_bytes())
-    _unfold(page, "Exported videos")
+    assert _sha256(_get(played)) == _sha256(file.read_bytes())
+    unfold(page, "Exported videos")
     with page.expect_download() as download:
-        page.click(f'#sonic_shelf a[download="{exported.name}"]')
-    assert _sha256(Path(download.value.path()).read_bytes()) == _sha256(exported.read_bytes())
+        page.click(f'#sonic_shelf a[download="{file.name}"]')
+    assert _sha256(Path(download.value.path()).read_bytes()) == _sha256(file.read_bytes())
 
 
 def test_microphone(page: Page) -> None:
@@ -229,18 +107,12 @@ def test_microphone(page: Page) -> None:
     assert _fact(page, "Length").endswith(" s")
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """What a take.json says of its take."""
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["take"]
-    return values
-
-
 def test_the_gate_keeps_the_very_files_that_were_uploaded(page: Page, served: Served, speech: Path) -> None:
     before = set(served.takes())
-    _give(page, PORTRAIT, speech)
-    _make(page)
+    give(page, PORTRAIT, speech)
+    make(page)
     (take,) = set(served.takes()) - before
-    told = _told(served.home / "takes" / take / "take.json")
+    told = served.told_of(take)
     assert told["portrait_sha256"] == _sha256(PORTRAIT.read_bytes())
     assert told["audio_sha256"] == _sha256(speech.read_bytes())
     assert told["settings"]["min_resolution"] == 256
@@ -248,23 +120,23 @@ def test_the_gate_keeps_the_very_files_that_were_uploaded(page: Page, served: Se
 
 def test_nothing_leaves_without_consent(page: Page, served: Served, speech: Path) -> None:
     before = served.exports()
-    _give(page, PORTRAIT, speech)
-    _make(page)
+    give(page, PORTRAIT, speech)
+    make(page)
     refused = page.locator("#sonic_outcome .sonic-error")
     page.click("#sonic_export")
     expect(refused).to_contain_text("not stated")
     page.check("#sonic_consent_stated input")
     page.click("#sonic_export")
     expect(refused).to_contain_text("Consent for the face is missing")
-    _consent(page, voice="")
+    choose(page, "sonic_consent_face", "Synthetic")
     page.click("#sonic_export")
     expect(refused).to_contain_text("Consent for the voice is missing")
     assert served.exports() == before
 
 
 def test_the_private_store_is_out_of_reach(page: Page, served: Served, speech: Path) -> None:
-    _give(page, PORTRAIT, speech)
-    _make(page)
+    give(page, PORTRAIT, speech)
+    make(page)
     private = [path for path in served.home.rglob("*") if path.is_file()]
     assert any(path.name == "master.mp4" for path in private)
     for path in (*private, Path(__file__)):
@@ -274,10 +146,10 @@ def test_the_private_store_is_out_of_reach(page: Page, served: Served, speech: P
 
 def test_cancel(page: Page, served: Served, long_speech: Path) -> None:
     before = served.takes()
-    _give(page, PORTRAIT, long_speech)
-    expect(_area(page, "facts")).to_contain_text("1 min 00 s")
+    give(page, PORTRAIT, long_speech)
+    expect(area(page, "facts")).to_contain_text("1 min 00 s")
     page.click("#sonic_generate")
-    expect(_area(page, "progress")).to_contain_text("left")
+    expect(area(page, "progress")).to_contain_text("left")
     page.click("#sonic_cancel")
     expect(page.locator("#sonic_progress .sonic-note")).to_contain_text("Stopped as asked")
     expect(page.locator("#sonic_generate")).to_be_enabled()
@@ -311,11 +183,9 @@ LOSING = """(() => {
 """JavaScript: while `losing`, a stream that has told of some progress reaches the page no more."""
 
 
-def test_a_lost_stream_is_made_up_for(page: Page, served: Served, speech: Path) -> None:
-    page.add_init_script(LOSING)
-    page.reload()
-    page.wait_for_selector("#sonic_generate")
-    _give(page, PORTRAIT, speech)
+def test_a_lost_stream_is_made_up_for(window: Callable[..., Page], served: Served, speech: Path) -> None:
+    page = window(LOSING)
+    give(page, PORTRAIT, speech)
     before = served.takes()
     page.evaluate("window.losing = true")
     page.click("#sonic_generate")
@@ -326,32 +196,29 @@ def test_a_lost_stream_is_made_up_for(page: Page, served: Served, speech: Path) 
     assert len(served.takes()) == len(before) + 1
 
 
-def test_two_windows_do_not_cross(browser: Any, served: Served, speech: Path) -> None:
-    before = set(served.takes())
-    with _window(browser, served) as one, _window(browser, served) as two:
-        for page, portrait in ((one, PORTRAIT), (two, OTHER_PORTRAIT)):
-            _give(page, portrait, speech)
-        for page in (one, two):
-            page.click("#sonic_generate")
-        for page in (one, two):
-            expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
-        _consent(two)
-        two.click("#sonic_export")
-        expect(two.locator("#sonic_outcome .sonic-good").first).to_be_visible()
-        assert _area(one, "outcome").inner_text().strip() == ""
-    made = [served.home / "takes" / take / "take.json" for take in set(served.takes()) - before]
-    hashes = {_told(path)["portrait_sha256"] for path in made}
-    assert hashes == {_sha256(PORTRAIT.read_bytes()), _sha256(OTHER_PORTRAIT.read_bytes())}
-    newest = max(served.exports(), key=lambda path: path.stat().st_mtime)
-    by_take = {path.parent.name[:6]: _told(path) for path in made}
-    exported = by_take[newest.stem.rsplit("-", 1)[1]]
-    assert exported["portrait_sha256"] == _sha256(OTHER_PORTRAIT.read_bytes())
+def test_two_windows_do_not_cross(window: Callable[..., Page], served: Served, speech: Path) -> None:
+    before, let_out = set(served.takes()), set(served.exports())
+    one, two = window(), window()
+    for page, portrait in ((one, PORTRAIT), (two, OTHER_PORTRAIT)):
+        give(page, portrait, speech)
+    for page in (one, two):
+        page.click("#sonic_generate")
+    for page in (one, two):
+        expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
+    consent(two)
+    exported(two)
+    expect(area(one, "outcome")).to_have_text("")
+    portraits = {take: served.told_of(take)["portrait_sha256"] for take in set(served.takes()) - before}
+    assert set(portraits.values()) == {_sha256(PORTRAIT.read_bytes()), _sha256(OTHER_PORTRAIT.read_bytes())}
+    (file,) = set(served.exports()) - let_out
+    (take,) = [take for take in portraits if file.stem.rsplit("-", 1)[1] == take[:6]]
+    assert portraits[take] == _sha256(OTHER_PORTRAIT.read_bytes())
 
 
 def test_bad_input_is_one_sentence(page: Page, speech: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_bytes(b"this is not a picture\n" * 30)
-    _give(page, text, speech)
+    give(page, text, speech)
     told = page.locator("#sonic_facts .sonic-error")
     expect(told).to_be_visible()
     page.click("#sonic_generate")
@@ -361,16 +228,19 @@ def test_bad_input_is_one_sentence(page: Page, speech: Path, tmp_path: Path) -> 
 
 
 def test_a_face_can_be_placed_by_clicking(page: Page, speech: Path) -> None:
-    _give(page, PORTRAIT, speech)
-    _unfold(page, "Placement by hand")
+    give(page, PORTRAIT, speech)
+    unfold(page, "Placement by hand")
     page.get_by_label("face box", exact=True).check()
+    expect(area(page, "root")).to_contain_text("Click the top left corner of the face")
     picture = page.locator("#sonic_picture img")
-    picture.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "picture => picture.complete && picture.naturalWidth", arg=picture.element_handle()
+    )
     box = picture.bounding_box()
-    centre, side = box["x"] + box["width"] / 2, box["height"]
-    page.mouse.click(centre + 0.15 * side, box["y"] + 0.62 * side)
-    expect(_area(page, "root")).to_contain_text("Now the second point.")
-    page.mouse.click(centre - 0.15 * side, box["y"] + 0.2 * side)
+    centre, side = box["width"] / 2, box["height"]
+    picture.click(position={"x": centre + 0.15 * side, "y": 0.62 * side})
+    expect(area(page, "root")).to_contain_text("Now the second point.")
+    picture.click(position={"x": centre - 0.15 * side, "y": 0.2 * side})
     field = page.locator("#sonic_face_box input, #sonic_face_box textarea")
     expect(field).to_have_value(re.compile(r"^\d+, \d+, \d+, \d+$"))
     left, top, right, bottom = map(int, field.input_value().split(", "))
@@ -379,7 +249,7 @@ def test_a_face_can_be_placed_by_clicking(page: Page, speech: Path) -> None:
 
 
 def test_presets_move_the_controls(page: Page) -> None:
-    _unfold(page, "Video")
+    unfold(page, "Video")
     size = page.locator("#sonic_min_resolution input[type=number]")
     for preset, expected in (("quality", "1024"), ("quick", "384"), ("standard", "512")):
         page.locator("#sonic_preset").get_by_label(preset).check()
@@ -388,7 +258,7 @@ def test_presets_move_the_controls(page: Page) -> None:
 
 def test_the_last_of_quick_changes_is_checked(page: Page, speech: Path) -> None:
     """gradio drops events of a control while it answers an earlier one."""
-    _give(page, PORTRAIT, speech)
+    give(page, PORTRAIT, speech)
     size = page.locator("#sonic_min_resolution input[type=number]")
     for value in ("320", "384", "448"):
         size.fill(value)
@@ -397,21 +267,21 @@ def test_the_last_of_quick_changes_is_checked(page: Page, speech: Path) -> None:
 
 
 def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) -> None:
-    _give(page, PORTRAIT, speech)
-    _make(page)
-    _consent(page)
-    page.click("#sonic_export")
-    expect(page.locator("#sonic_outcome .sonic-good").first).to_be_visible()
-    exported = max(served.exports(), key=lambda path: path.stat().st_mtime)
+    give(page, PORTRAIT, speech)
+    make(page)
+    consent(page)
+    before = set(served.exports())
+    exported(page)
+    (file,) = set(served.exports()) - before
 
-    _tab(page, "Verify")
-    page.set_input_files("#sonic_verify_file input[type=file]", exported)
-    verdict = _area(page, "verdict")
+    show(page, "Verify")
+    page.set_input_files("#sonic_verify_file input[type=file]", file)
+    verdict = area(page, "verdict")
     expect(verdict.locator(".sonic-good").first).to_be_visible()
     assert "{" not in verdict.inner_text()
 
     altered = tmp_path / "altered.mp4"
-    data = bytearray(exported.read_bytes())
+    data = bytearray(file.read_bytes())
     data[data.index(b"mdat") + 2000] ^= 0xFF
     altered.write_bytes(data)
     # gradio takes a file field away once it is filled
@@ -430,19 +300,17 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
 
 
 def test_consent_tab(page: Page, served: Served, speech: Path) -> None:
-    _give(page, OTHER_PORTRAIT, speech)
-    _make(page)
-    _consent(page)
-    page.click("#sonic_export")
-    expect(page.locator("#sonic_outcome .sonic-good").first).to_be_visible()
+    give(page, OTHER_PORTRAIT, speech)
+    make(page)
+    consent(page)
+    exported(page)
 
-    _tab(page, "Consent")
+    show(page, "Consent")
     newest = page.locator("#sonic_ledger tbody tr").first
     expect(newest).to_contain_text("exported")
     record = newest.locator("code").inner_text()
-    page.click("#sonic_record input")
-    page.locator("#sonic_record li", has_text=record).click()
-    expect(_area(page, "record_details")).to_contain_text(record)
+    choose(page, "sonic_record", record)
+    expect(area(page, "record_details")).to_contain_text(record)
     page.click("#sonic_revoke")
     page.click("#sonic_revoke_keep")
     expect(page.locator("#sonic_revoke_sure")).to_be_hidden()
@@ -452,7 +320,7 @@ def test_consent_tab(page: Page, served: Served, speech: Path) -> None:
     expect(newest).to_contain_text("revoked")
 
     before = served.exports()
-    _tab(page, "Animate")
+    show(page, "Animate")
     page.click("#sonic_export")
     expect(page.locator("#sonic_outcome .sonic-error")).to_be_visible()
     assert served.exports() == before
@@ -460,21 +328,21 @@ def test_consent_tab(page: Page, served: Served, speech: Path) -> None:
 
 def test_weights_tab(page: Page, served: Served) -> None:
     """What lacks is told; a part is fetched once its licence is accepted."""
-    _tab(page, "Weights")
+    show(page, "Weights")
     row = page.locator("#sonic_weights_table tbody tr", has_text="RIFE")
     expect(row).to_contain_text("missing")
-    expect(_area(page, "weights_summary")).to_contain_text("lacks 6 of 6 parts")
-    expect(_area(page, "weights_summary")).to_contain_text(str(served.models))
+    expect(area(page, "weights_summary")).to_contain_text("lacks 6 of 6 parts")
+    expect(area(page, "weights_summary")).to_contain_text(str(served.models))
     chosen = page.locator("#sonic_weights_chosen")
     expect(chosen.locator("input:checked")).to_have_count(6)
     for _ in range(6):
         chosen.locator("input:checked").first.uncheck()
-    expect(_area(page, "weights_total")).to_contain_text("Nothing is chosen")
+    expect(area(page, "weights_total")).to_contain_text("Nothing is chosen")
     page.click("#sonic_weights_fetch")
     expect(page.locator("#sonic_weights_progress .sonic-error")).to_contain_text("No part is chosen")
 
     chosen.locator("label", has_text="RIFE").locator("input").check()
-    expect(_area(page, "weights_total")).to_contain_text("12 MB")
+    expect(area(page, "weights_total")).to_contain_text("12 MB")
     page.click("#sonic_weights_fetch")
     refused = page.locator("#sonic_weights_progress .sonic-error")
     expect(refused).to_contain_text("licences have not been accepted: CC BY-NC-SA 4.0")
@@ -490,34 +358,33 @@ def test_weights_tab(page: Page, served: Served) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_weights_do_not_overflow(browser: Any, served: Served, width: int) -> None:
-    with _window(browser, served, viewport={"width": width, "height": 900}) as page:
-        _tab(page, "Weights")
-        expect(page.locator("#sonic_weights_table tbody tr")).not_to_have_count(0)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        wide = page.evaluate(
-            """[...document.querySelectorAll('#sonic_weights_table .sonic-scroll, #sonic_weights_table td')]
-               .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)"""
-        )
-        assert wide == []
+def test_weights_do_not_overflow(window: Callable[..., Page], width: int) -> None:
+    page = window(viewport={"width": width, "height": 900})
+    show(page, "Weights")
+    expect(page.locator("#sonic_weights_table tbody tr")).not_to_have_count(0)
+    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+    wide = page.evaluate(
+        """[...document.querySelectorAll('#sonic_weights_table .sonic-scroll, #sonic_weights_table td')]
+           .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)"""
+    )
+    assert wide == []
 
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_overflows(browser: Any, served: Served, width: int, scheme: str) -> None:
-    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    with _window(browser, served, **options) as page:
-        for section in ("Video", "Motion", "Quality", "Visible label", "Placement"):
-            _unfold(page, section)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        cut = page.evaluate(
-            """[...document.querySelectorAll('#sonic_root label, #sonic_root button, #sonic_root span')]
-               .filter(each => !each.matches('.label-wrap'))  // its arrow is turned beyond the edge
-               .filter(each => each.offsetParent && each.scrollWidth > each.clientWidth + 1)
-               .filter(each => getComputedStyle(each).display !== 'inline')
-               .map(each => each.innerText)"""
-        )
-        assert [text for text in cut if text.strip()] == []
+def test_nothing_overflows(window: Callable[..., Page], width: int, scheme: str) -> None:
+    page = window(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for section in ("Video", "Motion", "Quality", "Visible label", "Placement"):
+        unfold(page, section)
+    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+    cut = page.evaluate(
+        """[...document.querySelectorAll('#sonic_root label, #sonic_root button, #sonic_root span')]
+           .filter(each => !each.matches('.label-wrap'))  // its arrow is turned beyond the edge
+           .filter(each => each.offsetParent && each.scrollWidth > each.clientWidth + 1)
+           .filter(each => getComputedStyle(each).display !== 'inline')
+           .map(each => each.innerText)"""
+    )
+    assert [text for text in cut if text.strip()] == []
 
 
 def test_other_sites_may_not_ask(served: Served) -> None:
@@ -551,14 +418,14 @@ def _playable(page: Page, selector: str) -> float:
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         body: bytes = answer.read()
     return body
 
 
 def _status(url: str, **headers: str) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         refused.close()

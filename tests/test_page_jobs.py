@@ -9,13 +9,12 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from sonic_ext.app.checking import Checks
 from sonic_ext.app.work import Job, Jobs, TabKey, shown
 from sonic_ext.errors import BadInput, Cancelled
 from sonic_ext.ports import Step
-
-WAIT = 30
 
 
 def _outcome(steps: Generator[Step, None, str]) -> str:
@@ -32,7 +31,7 @@ def test_value_is_returned_and_steps_are_shown() -> None:
 
     def work(job: Job) -> str:
         job.report(Step("drawing", 1, 2))
-        assert gone_on.wait(WAIT)
+        assert gone_on.wait(PATIENCE)
         return "made"
 
     walked = shown(Jobs().follow(TabKey(), "make", work), lambda step: step.stage)
@@ -95,7 +94,7 @@ def test_whoever_stops_looking_stops_the_job() -> None:
     steps = Jobs().follow(TabKey(), "make", work)
     next(steps)
     steps.close()
-    assert ended.wait(WAIT)
+    assert ended.wait(PATIENCE)
 
 
 def test_every_session_gets_a_key_of_its_own() -> None:
@@ -168,9 +167,9 @@ class TestChecks:
         tab, older = TabKey(), list[dict[str, str]]()
         thread = threading.Thread(target=lambda: older.append(checks.begin(tab, 1.0, ["face"], ["long"])))
         thread.start()
-        assert began.wait(WAIT)
+        assert began.wait(PATIENCE)
         checks.begin(tab, 1.0, ["face"], ["256"])
-        thread.join(WAIT)
+        thread.join(PATIENCE)
         assert older == [{"turn": 2}]
 
     def test_an_older_one_waits_until_the_newer_one_has_taken_over(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 pytest.importorskip("starlette", reason="the page needs gradio: install the extra `standalone`")
 with warnings.catch_warnings():
@@ -19,8 +20,6 @@ with warnings.catch_warnings():
     from starlette.routing import Mount, Route, WebSocketRoute
 
 from sonic_ext.app.leaving import Leaving, let_go_of_closed_windows
-
-PATIENCE = 120.0
 
 
 class Closed(Exception):
@@ -130,6 +129,10 @@ def test_the_server_of_a_page_closes_after_a_window_has(answers: int) -> None:
         pytest.skip("this gradio has no such connection")
     script = Path(__file__).with_name("closed_window.py")
     done = subprocess.run(
-        [sys.executable, script, str(answers)], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, script, str(answers)],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
     )
     assert done.stdout.splitlines()[-1:] == ["closed"], done.stdout + done.stderr

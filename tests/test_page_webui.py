@@ -7,29 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import launched
-from spoken import MEDIA, one_second
-
-pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="the page tests need playwright: install the extra `test`"
-)
-expect = playwright_api.expect
-Page = Any
+import served as servers
+from own_page import Page, consent, expect
+from patience import MILLISECONDS
+from spoken import MEDIA
 
 ROOT = Path(__file__).parents[1]
-LONG = 60_000
-"""Milliseconds that a step may take on a slow and busy machine."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +28,19 @@ class Served:
     """The page that runs."""
 
     url: str
-    home: Path
-    outputs: Path
+    folder: Path
+    """All of its own."""
+
+    @property
+    def outputs(self) -> Path:
+        """Where exports go."""
+        return self.folder / "outputs"
 
     def take(self) -> dict[str, Any]:
         """What the newest take in the private store says of itself."""
-        found = sorted((self.home / "takes").glob("*/take.json"), key=lambda path: path.stat().st_mtime)
+        found = sorted(
+            (self.folder / "home" / "takes").glob("*/take.json"), key=lambda path: path.stat().st_mtime
+        )
         told: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))["take"]
         return told | {"folder": str(found[-1].parent)}
 
@@ -51,32 +49,18 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The page as a process of its own."""
     folder = tmp_path_factory.mktemp("webui")
-    home, outputs = folder / "home", folder / "outputs"
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    own = {"SONIC_HOME": str(home), "PYTHONPATH": path, "GRADIO_TEMP_DIR": str(folder / "gradio")}
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(ROOT / "tests" / "webui_page.py"), str(outputs)],
-            env=os.environ | own | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        told = next((line for line in process.stdout if line.startswith("http")), "")  # gradio talks first
-        assert told, (folder / "log").read_text()
-        yield Served(told.strip().rstrip("/"), home, outputs)
-        process.kill()
-        process.wait(timeout=30)
-        process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A fresh Chromium with a profile of its own."""
-    with launched() as chromium:
-        yield chromium
+    page = Served("", folder)
+    with servers.served(
+        folder,
+        *("-W", "ignore", ROOT / "tests" / "webui_page.py", page.outputs),
+        announces=lambda line: line.startswith("http"),  # gradio talks first
+        tidy=False,
+        SONIC_HOME=str(folder / "home"),
+        GRADIO_TEMP_DIR=str(folder / "gradio"),
+        GRADIO_ANALYTICS_ENABLED="False",
+        HF_HUB_OFFLINE="1",
+    ) as told:
+        yield Served(told.strip().rstrip("/"), folder)
 
 
 SWITCH = "window.switch_to_img2img = () => document.querySelectorAll('#tabs > .tab-nav button')[1].click();"
@@ -103,27 +87,31 @@ window.requestProgress = (task, container, gallery, atEnd) => {
 
 
 @pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Page]:
-    """The open page with the scripts that a WebUI would load; none of them may fail."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(LONG)
-    expect.set_options(timeout=LONG)
+def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
+    """Opens the page with the scripts that a WebUI would load; none of them may fail."""
     failed: list[str] = []
-    opened.on("pageerror", lambda error: failed.append(str(error)))
-    opened.add_init_script(SWITCH)
-    opened.add_init_script(path=ROOT / "javascript" / "sonic.js")
-    opened.goto(served.url)
-    opened.wait_for_selector("#txt2img_generate")
-    yield opened
-    context.close()
+
+    def open_window(script: str = "", **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        stack.callback(context.close)
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        for each in (SWITCH, script):
+            page.add_init_script(each)
+        page.add_init_script(path=ROOT / "javascript" / "sonic.js")
+        page.goto(served.url)
+        page.wait_for_selector("#txt2img_generate")
+        return page
+
+    with ExitStack() as stack:
+        yield open_window
     assert failed == []
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One second of speech."""
-    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    return window()
 
 
 def _unfold(page: Page, place: str) -> None:
@@ -137,13 +125,6 @@ def _made_by_hand(page: Page, speech: Path, portrait: str = "portrait_01.jpg") -
     expect(page.locator("#sonic_facts .sonic-facts")).to_be_visible()
     page.click("#sonic_generate")
     expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
-
-
-def _consent(page: Page, prefix: str) -> None:
-    for part in ("face", "voice"):
-        page.click(f"#{prefix}_{part} input")
-        page.locator(f"#{prefix}_{part} li", has_text="Synthetic").click()
-    page.check(f"#{prefix}_stated input")
 
 
 def _pixels(page: Page, selector: str) -> str:
@@ -178,11 +159,8 @@ def test_chosen_picture_of_a_gallery_arrives_byte_by_byte(page: Page, served: Se
     assert served.take()["settings"]["min_resolution"] == 256  # the host's default
 
 
-def test_the_webuis_bar_takes_the_place_of_ours(page: Page) -> None:
-    page.add_init_script(BAR)
-    page.add_init_script(path=ROOT / "javascript" / "sonic.js")
-    page.reload()
-    page.wait_for_selector("#txt2img_generate")
+def test_the_webuis_bar_takes_the_place_of_ours(window: Callable[..., Page]) -> None:
+    page = window(BAR)
     page.evaluate("switch_to_sonic()")
     _unfold(page, "#sonic_portrait_panel")
     bar = page.locator(".sonic-host .progressDiv")
@@ -313,7 +291,7 @@ def test_portrait_and_frames_go_back_to_img2img(page: Page, served: Served, spee
     page.wait_for_function("scrollY === 0")
 
     page.evaluate("switch_to_sonic()")
-    _consent(page, "sonic_consent")
+    consent(page, "sonic_consent")
     page.click("#sonic_export")
     expect(page.locator("#sonic_evidence .sonic-good")).to_be_visible()
     page.click("#sonic_frame_to_img2img")
@@ -349,7 +327,7 @@ def test_history_plays_exports_and_deletes(page: Page, served: Served, speech: P
     page.click("#sonic_history_export")
     outcome = page.locator("#sonic_history_outcome")
     expect(outcome.locator(".sonic-error").first).to_contain_text("not stated")
-    _consent(page, "sonic_history_consent")
+    consent(page, "sonic_history_consent")
     page.click("#sonic_history_export")
     expect(outcome.locator(".sonic-good").first).to_contain_text("Exported as")
     (exported,) = set(served.outputs.glob("*.mp4")) - set(before)
@@ -367,23 +345,17 @@ def test_history_plays_exports_and_deletes(page: Page, served: Served, speech: P
 
 @pytest.mark.parametrize("width", [420, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_overflows(browser: Any, served: Served, width: int, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_default_timeout(LONG)
-    page.add_init_script(path=ROOT / "javascript" / "sonic.js")
-    page.goto(served.url)
-    page.wait_for_selector("#txt2img_generate")
+def test_nothing_overflows(window: Callable[..., Page], width: int, scheme: str) -> None:
+    page = window(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.evaluate("switch_to_sonic()")
     _unfold(page, "#sonic_portrait_panel")
     for name in ("Animate", "History"):
         page.locator("#sonic_tabs > .tab-nav button", has_text=name).click()
         expect(page.locator("#sonic_root .tabitem:visible").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    context.close()
+        page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_style_touches_nothing_of_the_host(page: Page) -> None:
+def test_style_touches_nothing_of_the_host() -> None:
     """Every rule of ours begins at one of our own classes."""
     css = (ROOT / "sonic_ext" / "app" / "style.css").read_text(encoding="utf-8")
     rules = re.sub(r"/\*.*?\*/|@media[^{]*\{", "", css, flags=re.S)

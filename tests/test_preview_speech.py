@@ -166,7 +166,7 @@ def test_values_keep_their_ranges(recording: corpus.Utterance) -> None:
         assert values.max() <= 1.0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(count=st.integers(1, 150), fps=st.sampled_from([23.976, 25, 50]), samples=st.integers(0, 40_000))
 def test_any_count_of_frames_comes_from_any_length_of_sound(count: int, fps: float, samples: int) -> None:
     sound = np.random.default_rng(samples).normal(size=samples).astype(np.float32) * 0.1
@@ -188,7 +188,7 @@ def test_a_fifth_of_a_second_is_enough(english: corpus.Utterance) -> None:
     assert track.jaw.max() > 0.2
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cuts=st.lists(st.integers(0, 60_000), max_size=6))
 def test_the_cutting_into_blocks_changes_nothing(cuts: list[int]) -> None:
     sound = corpus.load(RECORDINGS[0])[0][:60_000]

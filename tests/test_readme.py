@@ -32,6 +32,7 @@ DOCS = [
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/api.md",
+        "docs/cards.md",
         "docs/verify.md",
         "docs/weights.md",
     )
@@ -49,8 +50,8 @@ def _commands(block: str) -> list[list[str]]:
     return [shlex.split(part) for part in re.split(r"&&\s*", joined)]
 
 
-def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sonic_docs_tables", ROOT / "docs" / "tables.py")
+def _maker(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"sonic_docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -58,9 +59,24 @@ def _tables() -> ModuleType:
 
 
 def test_tables_are_the_codes_own() -> None:
-    tables = _tables()
+    tables = _maker("tables")
     for path in tables.TABLES:
         assert tables.filled(path) == path.read_text(encoding="utf-8"), "run: nox -s tables"
+
+
+def test_cards_are_those_that_were_measured(tmp_path: Path) -> None:
+    cards = _maker("cards")
+    assert cards.page() == (ROOT / "docs" / "cards.md").read_text(encoding="utf-8"), "run: nox -s tables"
+    assert "No card yet" in cards.page(tmp_path)
+    rows = [{"rung": "branches", "s": 0.25, "passed": True}, {"note": "A sentence."}]
+    section = {"title": "One call", "status": "done", "why": "", "seconds": 9, "rows": rows}
+    for name, began, tiny in (("A", "2026-01-02T10", False), ("B", "2026-01-03T09", False), ("C", "", True)):
+        facts = {"date": began[:10], "began": began, "seconds": 200, "sections": {"unet": section}}
+        card = {"name": f"Card {name}", "memory": 24 * 10**9, "tiny": tiny}
+        (tmp_path / f"{name}.json").write_text(json.dumps({**facts, "card": card}), encoding="utf-8")
+    page = cards.page(tmp_path)
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["Card B, 2026-01-03", "Card A, 2026-01-02"]
+    assert "| rung | s | passed |\n| --- | --- | --- |\n| branches | 0.25 | yes |\n\nA sentence.\n" in page
 
 
 def test_first_block_makes_a_video_and_verifies_that_one() -> None:

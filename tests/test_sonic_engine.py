@@ -23,10 +23,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 from spoken import MEDIA, one_second
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
-diffusers: Any = pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
@@ -282,12 +283,6 @@ def test_other_precisions_make_nearly_the_same_frames(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path, precision: str, apart: float
 ) -> None:
     # Random weights and guidance make much of little differences.
-    if precision == "fp8" and not hasattr(
-        diffusers.UNetSpatioTemporalConditionModel, "enable_layerwise_casting"
-    ):
-        with pytest.raises(MissingPart, match="fp8"):
-            made(models, scene, spoken, replace(SMALL, precision="fp8"), home=tmp_path)
-        return
     exact, other = (
         _latents(made(models, scene, spoken, replace(SMALL, precision=each), home=tmp_path))
         for each in ("fp32", precision)
@@ -391,7 +386,7 @@ def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) ->
 
     killed = started("home")
     drafts = Drafts(tmp_path / "home")
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not (step := _done(tmp_path / "home")) and killed.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
@@ -613,6 +608,30 @@ def test_half_precision_needs_a_card() -> None:
     assert device.hardware("auto", "cpu").dtype is torch.float32
     assert device.hardware("bf16", "cpu").dtype is torch.bfloat16
     assert device.hardware("fp8", "cpu").stored == 1
+    with pytest.raises(BadSetting, match="8 bits"):
+        device.hardware("fp8", "mps")
+
+
+def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # emulated
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "an old card")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setattr(torch.version, "hip", None)
+    with pytest.raises(BadSetting, match="an old card cannot compute in bf16"):
+        device.hardware("bf16", "cuda:0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert device.hardware("bf16", "cuda:0").dtype is torch.bfloat16
+
+
+def test_speed_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(device.PROBE, "cpu", 256)
+    asked = []
+    products = device._products
+    monkeypatch.setattr(device, "_products", lambda one, n: asked.append(n) or products(one, n))
+    found = device.speed.__wrapped__("cpu", torch.float32)
+    assert 1e7 < found < 1e13
+    assert asked[:2] == [1, 1]
+    assert 2 <= asked[2] <= 50
 
 
 def test_a_file_of_another_form_is_named(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
@@ -678,7 +697,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 
     def draw() -> None:
         began.set()
-        closed.wait(30)
+        closed.wait(PATIENCE)
         try:
             list(frames)
         except Cancelled as error:
@@ -686,10 +705,10 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 
     drawing = threading.Thread(target=draw)
     drawing.start()
-    began.wait(30)
+    began.wait(PATIENCE)
     animation.close()
     closed.set()
-    drawing.join(60)
+    drawing.join(PATIENCE)
     assert list(frames) == []
     with turn.turn(tmp_path, "cpu", _impatient):
         pass

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 BOUND = 2e-6
 """Of the largest value: what single precision may be away from double."""
-few = examples(max_examples=25, deadline=None)
+few = examples(max_examples=25)
 kinds = st.sampled_from([torch.float32, torch.float64])
 
 

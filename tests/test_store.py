@@ -10,6 +10,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 from made_takes import SPEECH, TAKE_ID, adopt_clip, some_portrait, some_speech
 
-from sonic_ext.errors import BadAudio, BadInput, BadOutput, BadSetting, Refused, Tampered
+from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused, Tampered
 from sonic_ext.media.image import read_portrait
 from sonic_ext.provenance import private
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.locks import lock_of
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
 from sonic_ext.weights.find import make_folder
@@ -76,12 +78,14 @@ def test_nobody_else_may_read(store: Store, clip: Path) -> None:
 
 
 def test_new_folders_are_empty_and_their_ids_fit_the_watermark(store: Store) -> None:
-    opened = [store.open_folder() for _ in range(20)]
-    assert len({take_id for take_id, _ in opened}) == 20
-    for take_id, folder in opened:
-        assert 0 < int(take_id, 16) < 1 << 64
-        assert len(take_id) == 16
-        assert not list(folder.iterdir())
+    with ExitStack() as stack:
+        made = [stack.enter_context(store.making()) for _ in range(20)]
+        assert len({take_id for take_id, _ in made}) == 20
+        for take_id, folder in made:
+            assert 0 < int(take_id, 16) < 1 << 64
+            assert len(take_id) == 16
+            assert not list(folder.iterdir())
+    assert sorted(path.name for path in store.folder.iterdir()) == sorted(take_id for take_id, _ in made)
 
 
 def test_the_home_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -348,7 +352,7 @@ def test_a_home_that_others_may_read_is_refused_with_the_cure(
         uses: list[Callable[[], object]] = [
             Store(home).takes,
             Store(home).check,
-            Store(home).open_folder,
+            Store(home).making().__enter__,
             Store(home).expire,
             lambda home=home: Store(home).load(take.id),  # type: ignore[misc]
             Ledger(home).check,
@@ -398,12 +402,52 @@ def test_a_take_that_is_gone(store: Store, clip: Path) -> None:
 
 def test_takes_expire(store: Store, clip: Path) -> None:
     old, fresh = adopt_clip(store, clip), adopt_clip(store, clip, take_id="f" * 16)
-    abandoned, folder = store.open_folder()
     _age(old.folder, 7.1)
-    _age(folder, 7.1)
     _age(fresh.folder, 6.9)
-    assert set(store.expire(days=7)) == {old.id, abandoned}
+    assert store.expire(days=7) == (old.id,)
     assert store.takes() == (fresh,)
+
+
+def test_an_unfinished_take_stays_as_long_as_its_process(store: Store, clip: Path) -> None:
+    with store.making() as (take_id, folder):
+        (folder / "master.mp4").write_bytes(b"half")
+        assert store.expire() == ()
+        adopt_clip(store, clip, take_id=take_id)
+    assert store.expire() == ()
+    assert [path.name for path in store.folder.iterdir()] == [take_id]
+
+
+def test_an_unfinished_take_of_a_killed_process_goes_at_once(store: Store, clip: Path) -> None:
+    """What a killed process leaves: its folder, and the file of the lock that the system took back."""
+    adopt_clip(store, clip)
+    left = store.folder / ("e" * 16)
+    left.mkdir()
+    (left / "master.mp4").write_bytes(b"half")
+    for name in ("e", "d"):
+        lock_of(store.folder / (name * 16)).write_bytes(b"")
+    assert store.expire() == (left.name,)
+    assert [path.name for path in store.folder.iterdir()] == [TAKE_ID]
+
+
+def test_a_take_that_fails_leaves_nothing(store: Store) -> None:
+    with pytest.raises(KeyboardInterrupt), store.making() as (_, folder):
+        (folder / "master.mp4").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not list(store.folder.iterdir())
+
+
+def test_what_is_left_of_deleting_a_take_goes_later(
+    store: Store, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it deletes: no take is listed whose master is gone."""
+    take = adopt_clip(store, clip)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        store.discard(take.id)
+    assert take.master.exists()
+    assert store.takes() == ()
+    assert store.expire() == (take.id,)
+    assert not list(store.folder.iterdir())
 
 
 def test_an_empty_store_has_nothing_to_expire(store: Store) -> None:
@@ -415,7 +459,7 @@ def test_an_empty_store_has_nothing_to_expire(store: Store) -> None:
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(BadOutput, match="private folder"):
-        Store(tmp_path / "file" / "home").open_folder()
+        Store(tmp_path / "file" / "home").making().__enter__()
 
 
 def test_saving_leaves_nothing_half_written(
@@ -433,13 +477,6 @@ def test_saving_leaves_nothing_half_written(
     assert {path.name: path.read_bytes() for path in take.folder.iterdir()} == before
 
 
-def test_a_home_that_is_served_is_refused(tmp_path: Path) -> None:
-    home = tmp_path / "webui" / "outputs" / "sonic"
-    with pytest.raises(BadSetting, match="hands out"):
-        private.refuse_served(home, [tmp_path / "other", tmp_path / "webui"])
-    private.refuse_served(home, [tmp_path / "web", tmp_path / "webui" / "outputs" / "sonic2"])
-
-
 def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").write_bytes(b"")
@@ -452,6 +489,24 @@ def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
     private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "second", b"2"))
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_what_a_killed_builder_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".made.part").mkdir()
+    (tmp_path / ".made.part" / "half").write_bytes(b"")
+    lock_of(tmp_path / ".made.part").write_bytes(b"")
+    private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "whole", b"1"))
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "made",
+        "made/whole",
+    ]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    for name in (".a.json.0123abcd", ".a.json.bak", ".b.json.0123abcd"):
+        (tmp_path / name).write_bytes(b"")
+    private.remove_parts(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.bak", ".b.json.0123abcd"]
 
 
 def test_a_portrait_from_memory_is_kept_as_png(store: Store, clip: Path) -> None:

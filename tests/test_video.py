@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import sounds
+from patience import PATIENCE
 
 from sonic_ext.errors import BadAudio, BadOutput, BadVideo
 from sonic_ext.media.audio import Speech, read_speech
@@ -81,6 +82,18 @@ def test_what_is_in_the_file(clip: Path) -> None:
     assert info.metadata.items() >= TAGS.items()
     boxes = boxes_of(clip)
     assert boxes.index("moov") < boxes.index("mdat")
+
+
+def test_xmp_is_the_last_box_and_is_not_copied(tmp_path: Path) -> None:
+    """Written with the file, so that the file never lay there without it."""
+    first = written(tmp_path / "a.mp4", None, 5, metadata=TAGS, xmp=b"<x:xmpmeta/>")
+    remux(first, tmp_path / "b.mp4", TAGS)
+    remux(first, tmp_path / "c.mp4", TAGS, xmp=b"<other/>")
+    assert first.read_bytes().endswith(b"<x:xmpmeta/>")
+    assert (tmp_path / "c.mp4").read_bytes().endswith(b"<other/>")
+    assert [boxes_of(tmp_path / name).count("uuid") for name in ("a.mp4", "b.mp4", "c.mp4")] == [1, 0, 1]
+    assert [boxes_of(tmp_path / name)[-1] for name in ("a.mp4", "c.mp4")] == ["uuid", "uuid"]
+    assert {probe(tmp_path / name).frames for name in ("a.mp4", "b.mp4", "c.mp4")} == {5}
 
 
 def test_the_rate_is_constant(clip: Path) -> None:
@@ -327,7 +340,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the end of the disk."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")]
     root = str(Path(__file__).parent.parent)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=PATIENCE, check=False)
     assert "a.mp4 cannot be written" in done.stdout, done.stderr
     assert leftovers(tmp_path) == []
 

@@ -97,13 +97,13 @@ def assert_read(found: Detection | None) -> None:
 
 
 @given(ids, st.binary(min_size=1, max_size=40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_id_comes_back(payload: int, key: bytes) -> None:
     assert codec.decode(codec.encode(payload, key).astype(np.float32), key) == payload
 
 
 @given(ids, st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_one_coded_bit_in_thirteen_may_be_wrong_when_they_lie_apart(payload: int, seed: int) -> None:
     soft = codec.encode(payload, b"key").astype(np.float32)
     start = seed % 13
@@ -112,7 +112,7 @@ def test_one_coded_bit_in_thirteen_may_be_wrong_when_they_lie_apart(payload: int
 
 
 @given(ids, st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_half_of_the_coded_bits_may_be_unknown(payload: int, seed: int) -> None:
     soft = codec.encode(payload, b"key").astype(np.float32)
     soft[seed % 2 :: 2] = 0
@@ -120,7 +120,7 @@ def test_half_of_the_coded_bits_may_be_unknown(payload: int, seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_noise_decodes_to_nothing(seed: int) -> None:
     noise = np.random.default_rng(seed).standard_normal(codec.CODED_BITS).astype(np.float32)
     assert codec.decode(noise, b"key") is None
@@ -131,7 +131,7 @@ def test_another_key_does_not_decode() -> None:
 
 
 @given(ids, ids)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_two_ids_differ_in_many_coded_bits(one: int, other: int) -> None:
     if one != other:
         assert np.sum(codec.encode(one, b"k") != codec.encode(other, b"k")) >= 15

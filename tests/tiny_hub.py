@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from patience import PATIENCE
+
 COMMIT = "c0ffee" * 6 + "c0ff"
 
 
@@ -85,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:limit])
         if limit is not None and limit < len(data):
             self.wfile.flush()
-            self.hub.release.wait(60)
+            self.hub.release.wait(PATIENCE)
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)

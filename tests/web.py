@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the libraries' own, about each other
     import fastapi
@@ -25,8 +27,6 @@ with warnings.catch_warnings():
 from sonic_ext.hosts import Host
 from sonic_ext.jobs import Register
 
-PATIENCE = 120
-"""Seconds that anything may take on a slow and busy machine."""
 ENDED = ("done", "failed", "cancelled")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 
 
@@ -258,6 +259,29 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) 
         each.cache_clear()
 
 
+SAVED_KINDS = ("Slider", "Radio", "Checkbox", "Textbox", "Number", "Dropdown", "Button", "Tabs")
+"""Components of which the WebUI's settings page, *Defaults*, keeps something in ui-config.json."""
+
+
+def ui_config(layout: Any, path: str = "") -> dict[str, Any]:
+    """Path → component of all that *Apply* would write: what has a label, buttons, and tabs with an id."""
+    children = getattr(layout, "children", None)
+    kind = type(layout).__name__
+    found: dict[str, Any] = {}
+    if children is None:
+        label = getattr(layout, "label", None) or (
+            getattr(layout, "value", None) if kind == "Button" else None
+        )
+        name = None if label is None else f"{path}/{label}"
+    else:
+        name = f"{path}/Tabs@{layout.elem_id}" if kind == "Tabs" and layout.elem_id else None
+        for child in children:
+            found |= ui_config(child, path)
+    if name and kind in SAVED_KINDS and not getattr(layout, "do_not_save_to_config", False):
+        found[name] = layout
+    return found
+
+
 def _modules(tmp_path: Path) -> WebUI:
     state, opts, lock = State(), Options(), FifoLock()
     cmd_opts = SimpleNamespace(api_auth=None, gradio_allowed_path=[], sonic_models_path=None)
@@ -413,7 +437,7 @@ def _main_thread(made: WebUI) -> Iterator[None]:
         results: dict[str, Any] = {}
         done = threading.Event()
         waiting.append((fun, arguments, results, done))
-        if not done.wait(20):
+        if not done.wait(PATIENCE):
             raise AssertionError("the main thread waits for itself")
         return results["value"]
 
@@ -427,7 +451,7 @@ def _main_thread(made: WebUI) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(10)
+        thread.join(PATIENCE)
         for name in ("modules_forge", "modules_forge.main_thread"):
             sys.modules.pop(name, None)
 

@@ -169,16 +169,25 @@ def _consent(commands: Any) -> None:
 
 def _serve(commands: Any) -> None:
     made = _command(commands, "serve", "Serve the page and the API on this computer.")
-    made.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    made.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, for this computer alone"
+    )
     made.add_argument("--port", type=_port, metavar="NUMBER", help="default: the first free one from 7870")
     made.add_argument("--open", action="store_true", help="open the browser")
     made.add_argument(
         "--output-dir", default="outputs", metavar="FOLDER", help="exported videos; default: ./%(default)s"
     )
     made.add_argument(
-        "--api-auth",
+        "--auth",
         metavar="USER:PASSWORD",
-        help="asked for on every route of the API; also @FILE, or $SONIC_API_AUTH",
+        help="asked for by page and API; also @FILE, or $SONIC_AUTH; needed where --host lets others in",
+    )
+    made.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what this server is also called, such as by a proxy; may be repeated",
     )
     made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
 
@@ -210,6 +219,8 @@ def _add_consent(made: argparse.ArgumentParser) -> None:
     group.add_argument("--consent-operator", default="", metavar="TEXT", help="who exports")
     group.add_argument("--consent-subject", default="", metavar="TEXT", help="names; stay on this computer")
     group.add_argument("--consent-evidence", default="", metavar="FILE", help="only its hash is kept")
+    told = "why the portrait is not the revoked one that it looks like; asked for only then"
+    group.add_argument("--consent-unlike-reason", default="", metavar="TEXT", help=told)
 
 
 def _add_settings(made: argparse.ArgumentParser) -> None:

@@ -88,8 +88,10 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
 def _consent_list(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     ledger = Ledger()
     ledger.check()
     records = ledger.records()
@@ -100,20 +102,30 @@ def _consent_list(options: argparse.Namespace, console: Console, signals: Interr
 
 def _consent_show(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
 
     signals.unwind()
+    recover()
     record = Ledger().show(options.id)
     console.result(record.to_dict(), record.text())
     return 0
 
 
 def _consent_revoke(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..provenance.ledger import Ledger
+    from ..provenance.revocation import revoke
 
     signals.unwind()
-    done = Ledger().revoke(options.id, options.reason)
-    values = {"time": done.time.isoformat(), "hashes": list(done.hashes), "records": list(done.records)}
-    text = f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}."
+    done = revoke(options.id, options.reason)
+    values = {
+        "time": done.time.isoformat(),
+        "hashes": list(done.hashes),
+        "records": list(done.records),
+        "takes": list(done.takes),
+    }
+    text = (
+        f"Revoked. No further export of this portrait; records: {', '.join(done.records) or 'none'}; "
+        f"deleted from the private folder: {', '.join(done.takes) or 'nothing'}."
+    )
     console.result(values, text)
     return 0
 
@@ -124,7 +136,7 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
     from .server import serve
 
     signals.unwind()
-    host = Standalone(Path(options.output_dir), credentials(options.api_auth))
+    host = Standalone(Path(options.output_dir))
     place = "The API is at {}sonic/v1" if options.api_only else "The page is at {}"
     serve(
         host,
@@ -133,6 +145,8 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
         opened=lambda url: console.result({"url": url}, f"{place.format(url)} - stop it with Ctrl-C."),
         browser=options.open,
         page=not options.api_only,
+        credentials=credentials(options.auth),
+        names=options.allowed_host,
     )
     return 0
 
@@ -177,7 +191,9 @@ def _consent(options: argparse.Namespace) -> Consent:
 def _checked_output(options: argparse.Namespace) -> Path:
     """The place of the video, refused now if it could not be written to after minutes of work."""
     from ..provenance.gate import check_output
+    from ..provenance.recovery import recover
 
+    recover()  # an interrupted export to the same place is not in the way of its repetition
     return check_output(options.output, options.overwrite)
 
 

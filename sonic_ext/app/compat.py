@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import importlib
 import mimetypes
-import os
 import secrets
 import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, MissingPart, SonicError
+from .file_guard import uploaded
 from .leaving import let_go_of_closed_windows
 
 try:
@@ -38,6 +37,10 @@ MOMENT = 0.0 if MAJOR == 3 else 0.1
 """Seconds that a generator leaves between two updates. Of messages that come within one moment gradio 4's
 page heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for
 before a generator has ended."""
+
+UPLOADING = ".uploading"
+"""CSS selector, within a file field, of what gradio 4 shows while a file is on its way and the field's value
+still empty. gradio 3 takes the file along with the event instead."""
 
 if TYPE_CHECKING:
     SelectData = Any
@@ -82,7 +85,7 @@ def image_input(**options: Any) -> Any:
     image = gr.Image(type="filepath", **sources, **options)
     folder = _cache(image)
     image.preprocess = (
-        (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _uploaded_path
+        (lambda value: _data_url_file(value, folder, "portrait")) if MAJOR == 3 else _require_uploaded
     )
     return image
 
@@ -91,7 +94,7 @@ def audio_inputs(label: str, elem_id: str) -> list[Any]:
     """Sound from a file and from the microphone: one component with two sources, or two components."""
     if MAJOR > 3:
         both = gr.Audio(label=label, sources=["upload", "microphone"], type="filepath", elem_id=elem_id)
-        both.preprocess = _uploaded_path
+        both.preprocess = _require_uploaded
         return [both]
     made = []
     with gr.Tabs(elem_classes="sonic-sources"):
@@ -120,12 +123,10 @@ class _Uploaded:
         """The path of the file as uploaded or recorded; of a cut one when the user cut it."""
         if value is None:
             return None
+        path = _require_uploaded(value)
         if (value.get("crop_min", 0), value.get("crop_max", 100)) != (0, 100):
             return self._as_cut(value)
-        if not value.get("is_file"):
-            return _data_url_file(value["data"], self._folder, "recording")
-        path = Path(value["name"]).resolve()
-        return str(path) if path.is_relative_to(self._folder) else self._as_cut(value)
+        return path or _data_url_file(value["data"], self._folder, "recording")
 
     def _as_cut(self, value: dict[str, Any]) -> str:
         """gradio writes each cut to the same name: another event may be reading there."""
@@ -170,6 +171,26 @@ def prompt() -> dict[str, Any]:
     return {"queue": False, "show_progress": "hidden"}
 
 
+def heard(event: Any, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> Any:
+    """Call `fn`, which returns a mapping of updates, at an event; again if the inputs have changed by then.
+
+    For what shows a choice: version 3 drops the event of a choice made while the one before is answered.
+
+    Returns:
+        The last event, which comes with or without a change.
+    """
+    known = gr.State(None)
+
+    def first(*values: Any) -> dict[Any, Any]:
+        return {**fn(*values), known: values}
+
+    def again(before: tuple[Any, ...] | None, *values: Any) -> dict[Any, Any]:
+        return {known: before} if values == before else first(*values)
+
+    told = [*outputs, known]
+    return event(first, inputs, told, **prompt()).then(again, [known, *inputs], told, **prompt())
+
+
 def red(problem: SonicError) -> Exception:
     """gradio's own error, to be raised: a red note in a corner of the page, on whatever tab."""
     error: Exception = gr.Error(str(problem))
@@ -181,12 +202,6 @@ def kept(component: Any, data: bytes, name: str) -> str:
     path = _fresh(_cache(component)) / name
     path.write_bytes(data)
     return str(path)
-
-
-def uploaded(path: str) -> bool:
-    """Whether gradio itself put this file where it lies, so that no one may name any other."""
-    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
-    return Path(path).resolve().is_relative_to(folder.resolve())
 
 
 def data_url_bytes(text: str) -> bytes:
@@ -206,7 +221,17 @@ def data_url_bytes(text: str) -> bytes:
 
 def file_input(**options: Any) -> Any:
     """A file upload that hands on one path."""
-    return gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
+    file = gr.File(type="file" if MAJOR == 3 else "filepath", file_count="single", **options)
+    made = file.preprocess
+
+    def checked(value: Any) -> Any:
+        """gradio 3 would copy any readable file into its cache."""
+        for each in value if isinstance(value, list) else [value]:
+            _require_uploaded(each)
+        return made(value)
+
+    file.preprocess = checked
+    return file
 
 
 def path_of(value: Any) -> str | None:
@@ -246,6 +271,24 @@ def mount(app: Any, blocks: Any, *, allowed: Sequence[Path], blocked: Sequence[P
     let_go_of_closed_windows(app)
 
 
+def keep_from_defaults(layout: Any, saved: Iterable[Any] = ()) -> None:
+    """Keep a WebUI from taking what stands in these components as their defaults.
+
+    Its settings page (*Defaults*, *Apply*) writes the value of every component that has a label, so that a
+    consent given once would be given from then on. Only what is named here may be saved.
+
+    Args:
+        layout: a component or container, with all that it holds.
+        saved: the settings among them.
+    """
+    allowed = {id(part) for part in saved}
+    left = [layout]
+    while left:
+        part = left.pop()
+        part.do_not_save_to_config = id(part) not in allowed
+        left.extend(getattr(part, "children", ()))
+
+
 def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:
     """Call `fn` at each of the events; gradio 3 has no `gr.on`."""
     for event in events:
@@ -256,8 +299,18 @@ def _cache(component: Any) -> Path:
     return Path(component.GRADIO_CACHE if MAJOR > 3 else component.DEFAULT_TEMP_DIR)
 
 
-def _uploaded_path(value: Any) -> str | None:
-    return None if value is None else str(value.path)
+def _require_uploaded(value: Any) -> str | None:
+    """The path that an input's value names; None where it names none but brings its bytes along.
+
+    Raises:
+        gradio's error: gradio did not put the file there itself.
+    """
+    if value is None or (MAJOR == 3 and not value.get("is_file")):
+        return None
+    path = str(value["name"] if MAJOR == 3 else value.path)
+    if not uploaded(path):
+        raise red(BadInput("The file was not uploaded here.", "Choose it on this page again."))
+    return path
 
 
 def _data_url_file(value: str | None, folder: Path, stem: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConsentMissing
+from ..errors import BadInput, ConsentMissing
 from ..provenance.consent import NOTICE, Basis, Consent
 from . import compat
 from .compat import gr
@@ -18,6 +18,13 @@ MEANINGS = {
 }
 """Basis → what the user chooses."""
 BY_MEANING = {meaning: str(basis) for basis, meaning in MEANINGS.items()}
+TEXTS = ("purpose", "expires", "contact", "operator", "subject", "unlike_reason")
+"""Fields of the consent that are text, in the order of their components."""
+UPLOADING = """(...inputs) => {{
+    const root = typeof gradioApp === "function" ? gradioApp() : document;
+    return [...inputs.slice(0, -1), root.querySelector("#{prefix}_evidence {shown}") !== null];
+}}"""
+"""JavaScript that replaces the last input by whether evidence is being uploaded."""
 
 
 class ConsentForm:
@@ -28,6 +35,7 @@ class ConsentForm:
     """
 
     def __init__(self, prefix: str = "sonic_consent") -> None:
+        self._prefix = prefix
         gr.HTML(f'<p class="sonic-notice">{NOTICE}</p>')
         with gr.Row():
             self.face = gr.Dropdown(list(BY_MEANING), label="The face is", elem_id=f"{prefix}_face")
@@ -40,7 +48,15 @@ class ConsentForm:
             with gr.Row():
                 self.operator = gr.Textbox(label="Who exports", max_lines=1)
                 self.subject = gr.Textbox(label="Names of the persons", max_lines=1)
-            self.evidence = compat.file_input(label="Evidence: only its hash is kept", height=110)
+            self.unlike_reason = gr.Textbox(
+                label="Where it is asked: why this is not the revoked portrait",
+                max_lines=1,
+                elem_id=f"{prefix}_unlike_reason",
+            )
+            self.evidence = compat.file_input(
+                label="Evidence: only its hash is kept", height=110, elem_id=f"{prefix}_evidence"
+            )
+        self.uploading = gr.Checkbox(False, visible=False)
         self.stated = gr.Checkbox(label="I state that this is true.", elem_id=f"{prefix}_stated")
 
     @property
@@ -48,28 +64,32 @@ class ConsentForm:
         """Inputs for `read`, in its order."""
         return [
             self.stated, self.face, self.voice, self.purpose, self.expires, self.contact,
-            self.operator, self.subject, self.evidence,
+            self.operator, self.subject, self.unlike_reason, self.evidence, self.uploading,
         ]  # fmt: skip
+
+    @property
+    def script(self) -> str:
+        """JavaScript for `Relay.at` where the inputs end with `components`."""
+        return UPLOADING.format(prefix=self._prefix, shown=compat.UPLOADING)
 
     def read(self, values: Sequence[Any]) -> Consent:
         """The consent as stated.
 
         Raises:
             ConsentMissing: the box is not ticked, or a basis is missing.
+            BadInput: the evidence is not here yet, and the record would lack it.
             BadSetting: the last day is not a date.
         """
-        stated, face, voice, purpose, expires, contact, operator, subject, evidence = values
+        stated, face, voice, *texts, evidence, uploading = values
         if not stated:
             raise ConsentMissing("The consent is not stated.", "Read the notice and tick the box by Export.")
+        if uploading:
+            raise BadInput("The evidence is still being uploaded.", "Press Export again when it is there.")
         return Consent.from_mapping(
             {
                 "face": BY_MEANING.get(face or "", ""),
                 "voice": BY_MEANING.get(voice or "", ""),
-                "purpose": purpose,
-                "expires": expires,
-                "contact": contact,
-                "operator": operator,
-                "subject": subject,
+                **dict(zip(TEXTS, texts, strict=True)),
                 "evidence": compat.path_of(evidence),
             }
         )

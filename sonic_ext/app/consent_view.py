@@ -6,7 +6,8 @@ from typing import Any
 
 from ..errors import BadInput, SonicError
 from ..provenance.ledger import Ledger
-from . import html
+from ..provenance.revocation import revoke
+from . import compat, html
 from .compat import gr
 from .work import Updates
 
@@ -27,7 +28,8 @@ class ConsentView:
                 html.banner(
                     "warning",
                     "Revoke this consent?",
-                    "The portrait can then not be exported again, under any record. This cannot be undone.",
+                    "The portrait can then not be exported again, under any record, and its videos are "
+                    "deleted from the private folder. Exported files stay. This cannot be undone.",
                 )
             )
             self.reason = gr.Textbox(label="Reason, kept in the ledger", max_lines=1)
@@ -43,11 +45,12 @@ class ConsentView:
 
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
-        self.renew.click(self.refresh, None, self.shown_at_refresh)
-        self.chosen.input(self.show, self.chosen, [self.details, *folded], queue=False)
-        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, queue=False)
-        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, queue=False)
-        self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh)
+        soon = compat.prompt()
+        self.renew.click(self.refresh, None, self.shown_at_refresh, **soon)
+        compat.heard(self.chosen.input, self.show, [self.chosen], [self.details, *folded])
+        self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, **soon)
+        self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, **soon)
+        self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh, **soon)
 
     def refresh(self) -> Updates:
         """The ledger as it stands; says so if it was altered."""
@@ -76,10 +79,15 @@ class ConsentView:
     def take_back(self, record_id: str | None, reason: str) -> Updates:
         """Revoke, and show the ledger as it stands then."""
         try:
-            done = Ledger().revoke(_given(record_id), reason)
+            done = revoke(_given(record_id), reason)
         except SonicError as problem:
             return {self.details: html.error(problem), self.asking: _hidden(True)}
-        told = html.banner("good", "Revoked.", f"Records of this portrait: {', '.join(done.records)}.")
+        told = html.banner(
+            "good",
+            "Revoked.",
+            f"Records of this portrait: {', '.join(done.records)}. "
+            f"Videos deleted from the private folder: {len(done.takes)}.",
+        )
         return self.refresh() | {self.details: told}
 
 

@@ -5,10 +5,6 @@ All of it is done in the routes themselves: a WebUI's own routes, handlers and m
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from ..errors import BadInput, NotFound, SonicError, TooLarge
 from ..jobs import as_error
+from .credentials import known
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
@@ -73,7 +70,7 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
 
 def refused(request: Request, credentials: Mapping[str, str]) -> Response | None:
     """The answer to a request that is not let in: 401, 413 or 415; None for one that is."""
-    if credentials and not _known(request.headers.get("authorization", ""), credentials):
+    if credentials and not known(request.headers.get("authorization", ""), credentials):
         return problem(
             401,
             "Unauthorised",
@@ -89,23 +86,6 @@ def refused(request: Request, credentials: Mapping[str, str]) -> Response | None
             "Send it with Content-Type: application/json.",
         )
     return None
-
-
-def _known(header: str, credentials: Mapping[str, str]) -> bool:
-    """Whether user and password are among the credentials; takes as long whichever part is wrong."""
-    scheme, _, value = header.partition(" ")
-    try:
-        given = base64.b64decode(value.strip(), validate=True) if scheme.lower() == "basic" else b""
-    except (binascii.Error, ValueError):
-        return False
-    # digests have one length, and every pair is compared, also after one that fits
-    pairs = (_digest(f"{user}:{word}".encode()) for user, word in credentials.items())
-    fits = [hmac.compare_digest(_digest(given), pair) for pair in pairs]
-    return any(fits)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def _has_body(request: Request) -> bool:

@@ -16,6 +16,7 @@ from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
 from .relay import Relay
+from .showing import preview_of
 from .work import TabKey, Updates
 
 if TYPE_CHECKING:
@@ -132,16 +133,17 @@ class HistoryView:
     def _wire(self) -> None:
         folded = [self.acting, self.asking]
         every = list(dict.fromkeys([*self.shown_at_refresh, *self._shown_at_choice]))
-        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh)
-        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh)
-        self.shelf.select(self.choose, self.ids, self._shown_at_choice, show_progress="hidden")
+        soon = compat.prompt()
+        self.renew.click(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.earlier.input(self.refresh, self.earlier, self.shown_at_refresh, **soon)
+        self.shelf.select(self.choose, self.ids, self._shown_at_choice, **soon)
         exporting = [self.outcome, self.export, self.facts, self.gate, self.video]
-        letting_out = Relay(self.let_out, self.tab, exporting)
-        letting_out.at(self.export.click, [self.chosen, *self.consent.components])
-        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded)
-        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded)
-        self.sure.click(self.discard, [self.chosen, self.earlier], every)
-        self.delete_unusable.click(self.discard, [self.unusable, self.earlier], every)
+        stated = [self.chosen, *self.consent.components]
+        Relay(self.let_out, self.tab, exporting).at(self.export.click, stated, self.consent.script)
+        self.delete.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, folded, **soon)
+        self.keep.click(lambda: (gr.update(visible=True), gr.update(visible=False)), None, folded, **soon)
+        self.sure.click(self.discard, [self.chosen, self.earlier], every, **soon)
+        self.delete_unusable.click(self.discard, [self.unusable, self.earlier], every, **soon)
 
     def refresh(self, earlier: bool = False) -> Updates:
         """Look again; nothing is chosen then."""
@@ -194,8 +196,9 @@ class HistoryView:
     def _told_of(self, entry: Entry) -> Updates:
         """The stamped preview, or the exported file where there is one, and what it is."""
         file = exported_file(self._host, entry)
+        shown = compat.served_copy(self.video, file) if file else preview_of(self.video, entry.take)
         return {
-            self.video: compat.served_copy(self.video, file or entry.take.preview),
+            self.video: shown,
             self.facts: html.take(entry.take, entry.record),
             self.gate: gr.update(visible=file is None),
         }
@@ -207,7 +210,7 @@ class HistoryView:
             entry = self._entry(take_id)
             exported = export_told(self._register, self._host, entry.take, self.consent.read(stated))
             said = f"Exported as {exported.path.name}."
-            told = html.banner("good", said, f"Folder: {exported.path.parent}")
+            told = html.banner("good", said, f"Folder: {html.place(exported.path.parent)}")
             done = self._told_of(Entry(entry.take, exported.record))
             done |= {self.outcome: told + html.warnings(exported.warnings)}
         except Exception as problem:

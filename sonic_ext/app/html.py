@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape
@@ -95,7 +96,6 @@ def take(made: Take, record: Record | None) -> str:
         ("Size", f"{made.width} × {made.height}"),
         ("Engine", made.engine),
         ("Seed", str(made.seed)),
-        ("Id", made.id),
     )
     kept = (("Exported as", record.output_name), ("Record", record.id)) if record else ()
     return facts((*pairs, *kept)) + warnings(made.warnings)
@@ -148,7 +148,21 @@ def exports(folder: Path, limit: int = 12) -> str:
         return banner("note", "Nothing has been exported yet.")
     items = "".join(_export_item(path) for path in videos[:limit])
     more = f"<p>and {len(videos) - limit} more in the folder</p>" if len(videos) > limit else ""
-    return f'<ul class="sonic-exports">{items}</ul>{more}<p class="sonic-path">{escape(str(folder))}</p>'
+    return f'<ul class="sonic-exports">{items}</ul>{more}<p class="sonic-path">{escape(place(folder))}</p>'
+
+
+def place(path: Path) -> str:
+    """Where a file lies, as far as its reader needs it: from the working folder on, or from the user's home.
+
+    Others may read the page, and the rest of the path names this computer's users and folders.
+    """
+    known = path.absolute()
+    if known.is_relative_to(Path.cwd()):
+        return str(known.relative_to(Path.cwd()))
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        if known.is_relative_to(Path.home()):
+            return str("~" / known.relative_to(Path.home()))
+    return str(known)
 
 
 def parts(found: Survey) -> str:
@@ -257,7 +271,7 @@ def _part_place(finding: Finding) -> str:
 def _export_item(path: Path) -> str:
     facts_of = path.stat()
     made = local_time(datetime.fromtimestamp(facts_of.st_mtime, timezone.utc))
-    link = f"file={quote(path.resolve().as_posix())}"
+    link = f"file={quote(Path(place(path)).expanduser().as_posix())}"
     return (
         f'<li><a href="{escape(link)}" download="{escape(path.name)}">{escape(path.name)}</a>'
         f"<span>{made} · {bytes_text(facts_of.st_size)}</span></li>"

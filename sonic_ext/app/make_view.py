@@ -19,6 +19,7 @@ from .portrait_panel import PortraitPanel
 from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
+from .showing import preview_of
 from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class MakeView:
         self.take = gr.State("")
         self.exported = gr.State("")
         self.scale = gr.State(1.0)
+        self.saved: list[Any] = []
+        """Components whose value a WebUI may take as their default."""
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_sources()
@@ -73,7 +76,8 @@ class MakeView:
             self._outbox.portrait_button(self.portrait)
         if self._host.portraits is not None:
             Letterbox(self.portrait)
-            PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            panel = PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            self.saved += panel.parameters
         self.audios = compat.audio_inputs("Speech", "sonic_audio")
 
     def _lay_out_settings(self) -> None:
@@ -84,6 +88,7 @@ class MakeView:
             gr.HTML(html.error(problem), elem_id="sonic_defaults_told")
             defaults = {}
         self.settings = SettingsForm(defaults)
+        self.saved += self.settings.saved
 
     def _lay_out_check(self) -> None:
         _step(2, "Check")
@@ -137,7 +142,8 @@ class MakeView:
         Relay(self.make, self.tab, making).at(self.generate.click, inputs)
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         told = [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported]
-        Relay(self.let_out, self.tab, told).at(self.export.click, [self.take, *self.consent.components])
+        stated = [self.take, *self.consent.components]
+        Relay(self.let_out, self.tab, told).at(self.export.click, stated, self.consent.script)
 
     def _check_at(self, event: Any, inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
@@ -268,7 +274,7 @@ class MakeView:
         return self._idle() | {
             self.take: take.id,
             self.progress: told + html.warnings(take.warnings),
-            self.preview: gr.update(visible=True, value=compat.served_copy(self.preview, take.preview)),
+            self.preview: gr.update(visible=True, value=preview_of(self.preview, take)),
             self.gate: gr.update(visible=True),
             **{button: gr.update(visible=True) for button in self._sendable},
         }
@@ -301,7 +307,9 @@ class MakeView:
         return export_told(self._register, self._host, Store().load(take_id), consent)
 
     def _exported(self, exported: Exported) -> Updates:
-        told = html.banner("good", f"Exported as {exported.path.name}.", f"Folder: {exported.path.parent}")
+        told = html.banner(
+            "good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}"
+        )
         return {
             self.outcome: told + html.warnings(exported.warnings),
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),

@@ -34,7 +34,7 @@ PICTURES_KEY = "Sonic pictures"
 """In every infotext of an order, so that pasting one knows that settings left out are the usual ones."""
 KEYS = ("enabled", "voice", "pictures", "preset", "settings", "consent")
 """What a request may hold."""
-STATED = ("face", "voice", "purpose", "expires", "contact", "operator", "subject")
+STATED = ("face", "voice", "purpose", "expires", "contact", "operator", "subject", "unlike_reason")
 """Fields of the consent that a request may state. `evidence` is a file, and no request names files."""
 MAX_VOICE = 64 * 2**20
 """Largest sound in a request, in bytes."""
@@ -137,12 +137,12 @@ def _consent(stated: Mapping[str, Any]) -> Consent | None:
 
 
 def _uploaded(sounds: Sequence[Any]) -> Path:
-    from . import compat
+    from .file_guard import uploaded
 
     given = [str(each) for each in sounds if each]
     if not given:
         raise BadAudio("Sonic needs a voice.", "Add a sound file in the accordion Sonic.")
-    if not compat.uploaded(given[0]):
+    if not uploaded(given[0]):
         raise BadAudio("The voice is not a file that was uploaded.", "In a request, send it as base64.")
     return Path(given[0])
 
@@ -182,7 +182,7 @@ class Accordion:
 
         self._prefix = prefix
         with (
-            gr.Accordion("Sonic", open=False, elem_id=prefix),
+            gr.Accordion("Sonic", open=False, elem_id=prefix) as accordion,
             gr.Column(elem_classes=["sonic-root", "sonic-one"]),
         ):
             gr.HTML(html.style(), elem_classes="sonic-style")
@@ -197,6 +197,7 @@ class Accordion:
             )
             self._lay_out_settings(defaults)
             self._lay_out_consent()
+        compat.keep_from_defaults(accordion, [self.enabled, self.pictures, *self.main.values()])
 
     def _lay_out_settings(self, defaults: Mapping[str, Any]) -> None:
         from .compat import gr

@@ -1,9 +1,13 @@
-"""What a stream of updates told, kept for a page that missed some of it.
+"""Long work begun by an event, and what it tells, kept for a page that missed some of it.
 
-gradio's queue loses streams: version 3 gives one up whose page takes a second to receive a message, or whose
+gradio's queue loses events: both versions drop a click while they still end what the same button began
+before, although the page has shown the outcome and the button is free again. So an event that begins work is
+answered outside the queue, with all that it needs in its own request.
+
+The queue loses streams, too: version 3 gives one up whose page takes a second to receive a message, or whose
 own request of the next one fails, and says nothing; any version does when the connection breaks, as tunnels
-and sleeping computers make it. So the work behind a stream runs in a thread of its own, each update has a
-number, and a page that has heard nothing for a while asks for what came after the last one that it got.
+and sleeping computers make it. So the work runs in a thread of its own, each update has a number, and a page
+that has heard nothing for a while asks for what came after the last one that it got.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +32,13 @@ ABANDONED = 300.0
 run once a minute."""
 KEPT = 4
 """Runs of a tab that can be asked for."""
+SOON = 0.5
+"""Seconds that the answer to an event waits for the first update."""
 AWAKE = 1.0
 """Seconds between two signs of life of a stream that has nothing to tell."""
+SAME = "(...inputs) => inputs"
+SENT = "(tab, ...known) => [tab, ...({script})(...known.slice(0, {count}))]"
+"""JavaScript that sends what `script` makes of `count` inputs; what an event changes follows them."""
 _TYPE = "__type__"
 """The key that tells gradio's updates from values."""
 WATCH = """() => {
@@ -155,38 +164,56 @@ class Relay:
         self._outputs = [*outputs, self.number]
         ask.click(self.ask, [tab, self.number], self._outputs, **compat.prompt())
 
-    def at(self, event: Any, inputs: list[Any]) -> None:
-        """Begin the work at this event, with these inputs besides the tab's key."""
-        event(self.stream, [self._tab, *inputs], self._outputs, **compat.streamed())
+    def at(self, event: Any, inputs: list[Any], script: str = SAME) -> None:
+        """Begin the work at this event, with these inputs besides the tab's key.
 
-    def stream(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
-        """The handler's updates. Whoever stops iterating stops nothing."""
-        run = self._begin(tab, values)
-        known, over = 0, False
-        while not over:
-            news = run.after(known, AWAKE)
-            last = news.over and not compat.SENDS_LAST_TWICE
-            if last or news.number > known:
-                yield news.updates | {self.number: self._asked_by(tab, run, news)}
-            known, over = news.number, news.over
-        if compat.SENDS_LAST_TWICE:
-            yield {self.number: self._next(tab)}
+        Not in the queue, which may lose the event; what follows may be lost, and is asked for then.
 
-    def ask(self, tab: TabKey, known: str) -> Updates:
-        """What the page has missed since the last update that it knows of."""
-        name, _, number = known.partition(" ")
-        run = self._runs.get(tab, {}).get(name)
-        if run is None:
-            return {self.number: ""}
-        news = run.after(int(number))
-        return news.updates | {self.number: self._asked_by(tab, run, news)}
+        Args:
+            script: JavaScript function from the inputs to what is sent in their place.
+        """
+        sent = compat.script(SENT.format(count=len(inputs), script=script))
+        begun = event(self.begin, [self._tab, *inputs], self._outputs, **compat.prompt(), **sent)
+        begun.then(self.stream, [self._tab, self.number], self._outputs, **compat.streamed())
 
-    def _begin(self, tab: TabKey, values: Sequence[Any]) -> _Run:
+    def begin(self, tab: TabKey, *values: Any) -> Updates:
+        """Begin the work; the handler's first updates where they come soon."""
         run = _Run(self._handler(tab, *values))
         with self._lock:
             newest = list(self._runs.get(tab, {}).items())[1 - KEPT :]
             self._runs[tab] = {**dict(newest), run.name: run}
-        return run
+        return self._news(tab, run, run.after(0, SOON))
+
+    def stream(self, tab: TabKey, known: str) -> Generator[Updates, None, None]:
+        """The updates after the last one that the page knows of. Whoever stops iterating stops nothing."""
+        run, number = self._found(tab, known)
+        if run is not None:
+            yield from self._follow(tab, run, number)
+        if run is None or compat.SENDS_LAST_TWICE:
+            yield {self.number: self._next(tab)}
+
+    def _follow(self, tab: TabKey, run: _Run, number: int) -> Generator[Updates, None, None]:
+        over = False
+        while not over:
+            news = run.after(number, AWAKE)
+            last = news.over and not compat.SENDS_LAST_TWICE
+            if last or news.number > number:
+                yield self._news(tab, run, news)
+            number, over = news.number, news.over
+
+    def ask(self, tab: TabKey, known: str) -> Updates:
+        """What the page has missed since the last update that it knows of."""
+        run, number = self._found(tab, known)
+        return {self.number: ""} if run is None else self._news(tab, run, run.after(number))
+
+    def _found(self, tab: TabKey, known: str) -> tuple[_Run | None, int]:
+        """The run and the number of its update that the page knows of; no run where it is forgotten."""
+        name, _, number = known.partition(" ")
+        run = self._runs.get(tab, {}).get(name)
+        return run, 0 if run is None else int(number)
+
+    def _news(self, tab: TabKey, run: _Run, news: News) -> Updates:
+        return news.updates | {self.number: self._asked_by(tab, run, news)}
 
     def _asked_by(self, tab: TabKey, run: _Run, news: News) -> str:
         """What the page is to ask by; nothing where no more will come."""
@@ -194,4 +221,4 @@ class Relay:
 
     def _next(self, tab: TabKey) -> str:
         """The same when a run is over: another one that is not, or nothing."""
-        return next((f"{run.name} 0" for run in self._runs[tab].values() if not run.over), "")
+        return next((f"{run.name} 0" for run in self._runs.get(tab, {}).values() if not run.over), "")

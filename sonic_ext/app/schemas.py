@@ -121,6 +121,9 @@ class SonicConsent(SonicRequest):
     operator: StrictStr = _text("Who exports.")
     subject: StrictStr = _text("Names of the persons; they stay on this computer.")
     evidence: StrictStr | None = _file("A signed form or the like, of which only the hash is kept")
+    unlike_reason: StrictStr = _text(
+        "Why the portrait is not the revoked one that it looks like; asked for only then (LooksRevoked)."
+    )
     portrait_sha256: StrictStr = _text("SHA-256 of the portrait's file or pixels that this consent is for.")
     notice_version: StrictStr = _text("Version of the notice that was agreed to; empty for the present one.")
 

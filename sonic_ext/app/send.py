@@ -99,7 +99,7 @@ class Outbox:
         return button
 
     def _wire(self, button: Any, fn: Any, inputs: list[Any], **options: Any) -> None:
-        sent = button.click(fn, inputs, self._doors.img2img, show_progress="hidden", **options)
+        sent = button.click(fn, inputs, self._doors.img2img, **compat.prompt(), **options)
         # The picture stands at the top of that tab, and the button may be far below.
         show = f"() => {{ {self._doors.opened}(); scrollTo(0, 0); }}"
         sent.success(None, None, None, **compat.script(show))
@@ -117,13 +117,17 @@ class Outbox:
 
     def frame(self, take_id: str, exported: str, moment: float | None) -> Any:
         """The frame as the WebUI wants it, a PIL image."""
+        from ..media.image import pixel_digest
+        from ..provenance.ledger import Ledger
         from ..provenance.store import Store
 
         try:
             if not take_id:
                 raise BadInput("There is no video to take a frame from.", "Generate one first.")
             take = Store().load(take_id)
-            return _pil(frame_at(Path(exported) if exported else take.preview, take, moment or 0.0))
+            frame = frame_at(Path(exported) if exported else take.preview, take, moment or 0.0)
+            Ledger().remember_made_from(pixel_digest(frame), [take.portrait_pixel_sha256], "frame")
+            return _pil(frame)
         except Exception as problem:
             raise compat.red(as_error(problem)) from problem
 

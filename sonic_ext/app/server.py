@@ -1,4 +1,4 @@
-"""The standalone web server: bound to this computer, closed to other sites and to the outside."""
+"""The standalone web server: bound to this computer, or to others with a password; closed to other sites."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import socket
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from ..errors import BadInput, MissingPart
+from ..errors import BadInput, BadSetting, MissingPart
 from ..jobs import Register
-from ..provenance.private import private_home, refuse_served
+from ..provenance.boundary import refuse_served
+from ..provenance.private import private_home
+from ..provenance.recovery import clear_up
+from .access import Access, Names, is_loopback
+from .file_guard import guard_gradio
 from .work import Jobs
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ FIRST_PORT = 7870
 PORTS_TRIED = 40
 CLOSING_SECONDS = 5.0
 """How long connections get to close."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -49,6 +51,8 @@ def serve(
     opened: Callable[[str], None],
     browser: bool = False,
     page: bool = True,
+    credentials: Mapping[str, str] | None = None,
+    names: Iterable[str] = (),
 ) -> None:
     """Serve page and API until KeyboardInterrupt.
 
@@ -59,34 +63,61 @@ def serve(
         opened: told the page's address once it answers.
         browser: open it there.
         page: False for the API alone, which needs no gradio.
+        credentials: user → password, asked for by page and API; none where nobody else can reach the server.
+        names: what the server may be called by besides its own names and addresses.
 
     Raises:
+        BadSetting: others can reach the address and there is no password, or a name is none.
         MissingPart: gradio is not installed, or fastapi for the API.
         BadInput: the port is taken.
         BadSetting: the private home lies in the outputs folder, which the page hands out.
         BadOutput: the outputs folder cannot be made.
     """
+    require_password(address, credentials)
+    known = Names.of(address, names)
     refuse_served(private_home(), [host.outputs()])
+    clear_up()
     jobs, register = Jobs(), Register()
     with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
-        app = page_app(host, jobs, register) if page else Guard(_api(host, register, "api"))
+        app = page_app(host, jobs, register) if page else _api(host, register, "api")
+        visited = Access(FrontPage(app), known, credentials, lambda: queue_token(app))
         try:
-            _run(app, listener, opened, browser and page)
+            _run(visited, listener, opened, browser and page)
         finally:
             jobs.stop_all()
             register.stop_all()
 
 
-def page_app(host: Host, jobs: Jobs, register: Register) -> ASGIApp:
-    """Page and API as an ASGI application, guarded."""
+def require_password(address: str, credentials: Mapping[str, str] | None) -> None:
+    """Refuse to be open to others.
+
+    Raises:
+        BadSetting: `address` is not loopback's, and there are no credentials.
+    """
+    if not credentials and not is_loopback(address):
+        raise BadSetting(
+            f"Others can reach {address}, and there is no password.",
+            "Give --auth USER:PASSWORD, --auth @FILE or $SONIC_AUTH, or leave out --host.",
+        )
+
+
+def page_app(host: Host, jobs: Jobs, register: Register) -> Any:
+    """Page and API as a FastAPI application."""
     with _hub_left_alone():
         from . import compat, tab
+    guard_gradio()
 
     app = _api(host, register, "standalone")
     blocks = tab.build(host, jobs, register=register)
     compat.queue(blocks, tab.AT_ONCE)
     compat.mount(app, blocks, allowed=[host.outputs()], blocked=[private_home()])
-    return Guard(app)
+    return app
+
+
+def queue_token(app: Any) -> str | None:
+    """What gradio 3's queue shows when it calls its own server; version 4 calls no server."""
+    tokens = (getattr(getattr(route, "app", None), "queue_token", None) for route in app.routes)
+    return next(filter(None, tokens), None)
 
 
 def _api(host: Host, register: Register, extra: str) -> Any:
@@ -107,42 +138,16 @@ def _api(host: Host, register: Register, extra: str) -> Any:
     return app
 
 
-class Guard:
-    """Around the page: other sites may not call it, and nothing on it points outside.
-
-    A page on 127.0.0.1 can be reached by every site that the user has open. Requests that carry another
-    site's `Origin` are refused, and so are, on a loopback address, host names that are not this computer
-    (DNS rebinding).
-    """
+class FrontPage:
+    """ASGI middleware: nothing on the page points outside, and the browser is told to hold it to that."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with the policy added."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-        elif foreign(scope):
-            await _refuse(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] == "/":
-            await self._app(scope, receive, _Front(send))
-        else:
-            from starlette.websockets import WebSocketDisconnect
-
-            # A window that is closed while gradio 3 greets it is no error to be told of.
-            with contextlib.suppress(WebSocketDisconnect):
-                await self._app(scope, receive, send)
-
-
-def foreign(scope: Scope) -> bool:
-    """Whether another site, or another name for this computer, is asking."""
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    asked = headers.get("host", "")
-    server = scope.get("server") or ("", 0)
-    if server[0] in LOOPBACK and urlsplit(f"//{asked}").hostname not in LOOPBACK:
-        return True
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != asked
+        """Pass on, with the policy added to the page itself."""
+        front = scope["type"] == "http" and scope["path"] == "/"
+        await self._app(scope, receive, _Front(send) if front else send)
 
 
 class _Front:
@@ -175,17 +180,6 @@ def without_outside_links(html: bytes) -> bytes:
     """The front page without the script and the preconnects that gradio points at other servers."""
     html = re.sub(rb'<script\s[^>]*src="https?://[^>]*>\s*</script>', b"", html)
     return re.sub(rb'<link\s[^>]*href="https?://[^>]*>', b"", html)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    body = b"Only the page itself may ask this server."
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 @contextlib.contextmanager

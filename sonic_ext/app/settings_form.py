@@ -39,8 +39,8 @@ class SettingsForm:
                 for control in members:
                     control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
-        touched = [self._made[name] for name in self._touched()]
-        self.preset_applied = self.preset.change(self._apply, self.preset, touched, **compat.prompt())
+        touched = [self._made[name] for name in form.preset_values(form.preset_names()[0])]
+        self.preset_applied = compat.heard(self.preset.change, self._apply, [self.preset], touched)
         self.clicking.change(self._told, self.clicking, [self.points, self.hint], **compat.prompt())
 
     def _lay_out_clicking(self) -> None:
@@ -54,6 +54,13 @@ class SettingsForm:
     def components(self) -> list[Any]:
         """The controls in the order of `form.controls()`."""
         return [self._made[control.name] for control in form.controls()]
+
+    @property
+    def saved(self) -> list[Any]:
+        """The controls whose value a WebUI may take as their default: no label left out with its reason, and
+        nothing that belongs to one portrait."""
+        lasting = [control.name for control in form.controls() if control.group not in ("label", "placement")]
+        return [self.preset, *(self._made[name] for name in lasting)]
 
     @property
     def placed(self) -> list[Any]:
@@ -86,12 +93,8 @@ class SettingsForm:
     def _told(self, what: str) -> tuple[list[float], str]:
         return [], _HINTS.get(what, "")
 
-    def _touched(self) -> list[str]:
-        return list(form.preset_values(form.preset_names()[0]))
-
-    def _apply(self, preset: str) -> Any:
-        values = list(form.preset_values(preset).values())
-        return values if len(values) > 1 else values[0]
+    def _apply(self, preset: str) -> dict[Any, Any]:
+        return {self._made[name]: value for name, value in form.preset_values(preset).items()}
 
 
 def component(control: Control, prefix: str = "sonic") -> Any:

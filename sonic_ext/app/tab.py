@@ -48,7 +48,7 @@ def build(
             gr.HTML(_HEAD, elem_classes="sonic-head")
             with gr.Tabs(elem_id="sonic_tabs"):
                 with gr.TabItem("Animate", id="animate"):
-                    MakeView(host, jobs, register, doors)
+                    make = MakeView(host, jobs, register, doors)
                 with gr.TabItem("History", id="history") as past:
                     history = HistoryView(host, register)
                 with gr.TabItem("Verify", id="verify"):
@@ -57,8 +57,10 @@ def build(
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
                     parts = WeightsView(jobs, place=host.place)
-                past.select(history.refresh, history.earlier, history.shown_at_refresh)
-                ledger.select(view.refresh, None, view.shown_at_refresh)
-                stock.select(parts.refresh, None, parts.shown_at_refresh)
+                soon = compat.prompt()
+                past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
+                ledger.select(view.refresh, None, view.shown_at_refresh, **soon)
+                stock.select(parts.refresh, None, parts.shown_at_refresh, **soon)
         blocks.load(None, None, None, **compat.script(WATCH))
+        compat.keep_from_defaults(blocks, make.saved)
     return blocks

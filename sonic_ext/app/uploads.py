@@ -6,19 +6,16 @@ import base64
 import binascii
 import contextlib
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput
-from ..provenance.private import home_errors, private_folder, private_home
+from ..provenance.locks import held
+from ..provenance.private import home_errors, private_home, working_folder
 
 FOLDER = "uploads"
 """Below the private home."""
-STALE_SECONDS = 7 * 86400.0
-"""Age after which a folder can only be what a killed process left."""
 
 _KINDS = (
     (0, b"RIFF", ".wav"),
@@ -65,12 +62,9 @@ def folder() -> Iterator[Path]:
     """
     home = private_home()
     with home_errors(home):
-        _remove_stale(home / FOLDER)
-        made = private_folder(home / FOLDER / secrets.token_hex(8))
-    try:
+        _remove_left(home / FOLDER)
+    with working_folder(home, FOLDER) as made:
         yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def kept(place: Path, name: str, data: bytes) -> Path:
@@ -87,10 +81,9 @@ def kept(place: Path, name: str, data: bytes) -> Path:
     return path
 
 
-def _remove_stale(parent: Path) -> None:
-    """What a process that was killed left here. Nobody waits a week for their turn."""
-    limit = time.time() - STALE_SECONDS
-    for old in parent.iterdir() if parent.is_dir() else ():
-        with contextlib.suppress(OSError):
-            if old.stat().st_mtime < limit:
-                shutil.rmtree(old, ignore_errors=True)
+def _remove_left(parent: Path) -> None:
+    """What processes left here that were killed."""
+    for folder in {path.with_suffix("") for path in parent.glob("*")}:
+        with held(folder) as gone:
+            if gone:
+                shutil.rmtree(folder, ignore_errors=True)

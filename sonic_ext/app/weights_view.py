@@ -98,8 +98,8 @@ class WeightsView:
 
     def _wire(self) -> None:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
-        self.renew.click(self.refresh, None, self.shown_at_refresh)
-        self.chosen.change(self.choose, [self.tab, self.chosen], self._shown_at_choice, **compat.prompt())
+        self.renew.click(self.refresh, None, self.shown_at_refresh, **compat.prompt())
+        compat.heard(self.chosen.change, self.choose, [self.tab, self.chosen], self._shown_at_choice)
         Relay(self.bring, self.tab, working).at(self.fetch.click, [self.chosen, *self.accepted])
         Relay(self.turn, self.tab, working).at(self.convert.click, [])
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)

@@ -76,9 +76,10 @@ class WebUIPortraits:
         self._place.ready_checkpoint()
         processed = self._processed(kind, values, portrait, progress)
         synthetic = portrait is None or known(portrait)
+        parent = "" if portrait is None else portrait.pixel_sha256
         first = processed.index_of_first_image
         pictures = zip(processed.images[first:], processed.infotexts[first:], strict=False)
-        made = [_made(picture, text, kind, synthetic) for picture, text in pictures]
+        made = [_made(picture, text, kind, synthetic, parent) for picture, text in pictures]
         if not made:
             raise Cancelled
         return made
@@ -184,13 +185,29 @@ def remember(rgb: np.ndarray, kind: str) -> None:
     Ledger().remember_synthetic(pixel_digest(rgb), kind)
 
 
-def _made(picture: Any, infotext: str, kind: str, synthetic: bool) -> MadePortrait:
+def remember_made_from(rgb: np.ndarray, parent: str, kind: str) -> None:
+    """Let the ledger know that pixels were made from a picture.
+
+    Args:
+        rgb: uint8 [height, width, 3].
+        parent: the other picture's pixel hash.
+        kind: img2img.
+    """
+    from ..media.image import pixel_digest
+    from ..provenance.ledger import Ledger
+
+    Ledger().remember_made_from(pixel_digest(rgb), [parent], kind)
+
+
+def _made(picture: Any, infotext: str, kind: str, synthetic: bool, parent: str) -> MadePortrait:
     import numpy as np
     from PIL.PngImagePlugin import PngInfo
 
     picture = picture.convert("RGB")
     if synthetic:
         remember(np.asarray(picture), kind)
+    if parent:
+        remember_made_from(np.asarray(picture), parent, kind)
     notes, file = PngInfo(), io.BytesIO()
     notes.add_text("parameters", infotext)
     picture.save(file, "PNG", pnginfo=notes)

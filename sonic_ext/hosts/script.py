@@ -100,13 +100,15 @@ class Buttons:
             self._plain(ours)
 
     def _plain(self, name: str) -> None:
-        from ..app.compat import gr
+        from ..app.compat import gr, keep_from_defaults
 
-        gr.Button("Send to Sonic", elem_id=name)
+        keep_from_defaults(gr.Button("Send to Sonic", elem_id=name))
 
     def _tool(self, name: str) -> None:
+        from ..app.compat import keep_from_defaults
+
         button = importlib.import_module("modules.ui_components").ToolButton
-        button(SEND, elem_id=name, tooltip=SEND_TOOLTIP)
+        keep_from_defaults(button(SEND, elem_id=name, tooltip=SEND_TOOLTIP))
 
 
 def script_class(held_host: Callable[[], Host], register: Callable[[], Register]) -> type:
@@ -222,10 +224,10 @@ class Told:
         take = job.result()
         self._jobs[picture], self._takes[picture] = job.id, take.id
         if exported is None:
-            said = f"{take.id} waits in the tab Sonic under History for consent."
+            said = "it waits in the tab Sonic under History for consent."
         else:
             self._videos[picture] = exported.path.name
-            said = f"exported as {exported.path}."
+            said = f"exported as {exported.path.name}."
         self._sentences.append(f"Sonic video of picture {picture + 1}{self._cell}: {said}")
 
     def write(self) -> None:
@@ -336,23 +338,25 @@ def _pictures(p: Any, processed: Any, each: bool) -> list[Any]:
 
 
 def remember(p: Any, processed: Any, values: Sequence[Any] = ()) -> None:
-    """Write the pixels of synthetic pictures to the ledger, so that they are known when they come back.
+    """Write to the ledger which pictures are synthetic and which were made from others.
 
     txt2img makes nobody's face, unless another script was given a picture (a face swap, a reference).
-    img2img does so only if every picture that it began with is known.
+    img2img does so only if every picture that it began with is known. A picture that was saved with other
+    pixels (JPEG) is known as well.
     """
-    ours = {id(value) for value in values}
-    given = [value for value in getattr(p, "script_args", None) or () if id(value) not in ours]
-    sources = getattr(p, "init_images", None)
-    if holds_a_picture(given):
-        return
     from ..provenance.ledger import Ledger
 
     ledger = Ledger()
-    if sources and not all(ledger.is_synthetic(_pixels(source)) for source in sources):
-        return
+    sources = [_pixels(source) for source in getattr(p, "init_images", None) or ()]
     made = "img2img" if sources else "txt2img"
-    for digest in {found for picture in _pictures(p, processed, True) for found in _digests(picture)}:
+    digests = {found for picture in _pictures(p, processed, True) for found in _digests(picture)}
+    for digest in digests if sources else ():
+        ledger.remember_made_from(digest, sources, made)
+    ours = {id(value) for value in values}
+    given = [value for value in getattr(p, "script_args", None) or () if id(value) not in ours]
+    if holds_a_picture(given) or not all(map(ledger.is_synthetic, sources)):
+        return
+    for digest in digests:
         ledger.remember_synthetic(digest, made)
 
 

@@ -17,15 +17,13 @@ class Standalone:
 
     Args:
         outputs: folder for exported videos.
-        credentials: user → password of the API; empty for an open one.
     """
 
     name = "standalone"
     place: Place | None = None
     portraits: Portraits | None = None
 
-    def __init__(self, outputs: Path, credentials: Mapping[str, str] | None = None) -> None:
-        self._credentials = dict(credentials or {})
+    def __init__(self, outputs: Path) -> None:
         self._outputs = outputs.expanduser().resolve()
         self._busy = threading.Lock()
 
@@ -55,5 +53,5 @@ class Standalone:
         return {}
 
     def credentials(self) -> Mapping[str, str]:
-        """Of `sonic serve`."""
-        return self._credentials
+        """None: the server asks for them before the API does, see `app.access`."""
+        return {}

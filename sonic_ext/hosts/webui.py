@@ -16,7 +16,9 @@ from typing import Any
 
 from ..errors import BadOutput, SonicError
 from ..ports import Place, Progress
-from ..provenance.private import private_home, refuse_served
+from ..provenance.boundary import refuse_served
+from ..provenance.private import private_home
+from ..provenance.recovery import clear_up
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken
@@ -111,7 +113,9 @@ def host() -> Host:
     Raises:
         BadSetting: the private home lies where the WebUI hands files out.
     """
-    return _made(held=False)
+    made = _made(held=False)
+    clear_up()
+    return made
 
 
 @cache
@@ -148,10 +152,13 @@ def _place() -> WebUIPlace:
 
 
 def served() -> list[Path]:
-    """Folders that the WebUI hands files out of."""
+    """Folders that the WebUI hands files out of: its data, those of its command line, and gradio's own."""
+    from ..app.file_guard import served_by_gradio
+
     data = Path(importlib.import_module("modules.paths_internal").data_path)
     command_line = importlib.import_module("modules.shared").cmd_opts
-    return [data, *map(Path, getattr(command_line, "gradio_allowed_path", None) or ())]
+    named = map(Path, getattr(command_line, "gradio_allowed_path", None) or ())
+    return [data, *named, *served_by_gradio(private_home())]
 
 
 def register() -> None:
@@ -171,8 +178,13 @@ def _register_script() -> None:
 
 
 def tabs() -> list[tuple[Any, str, str]]:
-    """The tab *Sonic*; where a part is missing, a sentence that says which one and what brings it."""
+    """The tab *Sonic*; where a part is missing, a sentence that says which one and what brings it.
+
+    The WebUI builds its page before it launches gradio, so the guard is there before the first request, also
+    where the tab cannot be: what earlier sessions made is private all the same.
+    """
     try:
+        importlib.import_module("sonic_ext.app.file_guard").guard_gradio()
         from ..app import tab
 
         doors = importlib.import_module("sonic_ext.hosts.script").doors()

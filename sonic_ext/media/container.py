@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ FORMATS = (
     "ogg,opus,w64,wav,wv,mxf,tta,ac3,eac3"
 )
 """ffmpeg's names of the containers that are read. Playlists and scripts, which name other files, are not."""
+
+XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
+"""Type of the box that holds XMP in an MP4 (XMP specification part 3)."""
 
 
 def address(path: str | os.PathLike[str]) -> str:
@@ -46,6 +51,12 @@ def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.containe
         yield container
     finally:
         container.close()
+
+
+def append_xmp_box(path: Path, packet: bytes) -> None:
+    """Append XMP to a finished MP4: as its last box, so that nothing in the file moves."""
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_UUID.bytes + packet)
 
 
 def check_file(path: Path, error: type[BadInput], kind: str) -> None:

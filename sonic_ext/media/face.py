@@ -29,7 +29,7 @@ from .mesh import (
     pose,
 )
 
-__all__ = ["Detect", "Face", "LandmarkTracker", "find_boxes", "find_face", "mouth_opening"]
+__all__ = ["Detect", "Face", "LandmarkTracker", "box_of", "find_boxes", "find_face", "mouth_opening"]
 
 Detect = Callable[[np.ndarray], list[Detection]]
 """Faces in a uint8 [height, width, 3] picture, in any order."""
@@ -286,7 +286,7 @@ def _roll(found: Detection | None) -> float:
 
 
 def _face(landmarks: np.ndarray, given: Box | None, score: float, by_hand: bool = False) -> Face:
-    box = given if given is not None else _box_of(landmarks)
+    box = given if given is not None else box_of(landmarks)
     yaw, pitch, roll = pose(landmarks)
     return Face(box, landmarks.astype(np.float32), score, yaw, pitch, roll, by_hand)
 
@@ -295,7 +295,8 @@ HAIRLINE = 0.1
 """The topmost points lie on the forehead, this part of the points' height below the hairline."""
 
 
-def _box_of(landmarks: np.ndarray) -> Box:
+def box_of(landmarks: np.ndarray) -> Box:
+    """Hairline to chin, ear to ear of points [468, 3]."""
     box = bounds(landmarks)
     return box._replace(top=box.top - HAIRLINE * box.height)
 
@@ -303,7 +304,7 @@ def _box_of(landmarks: np.ndarray) -> Box:
 def _in_box(box: Box) -> np.ndarray:
     """The mean face, float64 [468, 3], filling a box from hairline to chin."""
     face = mean_face().astype(np.float64)
-    own = _box_of(face)
+    own = box_of(face)
     sx, sy = box.width / own.width, box.height / own.height
     return (face - (own.left, own.top, 0)) * (sx, sy, math.sqrt(sx * sy)) + (box.left, box.top, 0)
 

@@ -11,14 +11,31 @@ from PIL import Image
 from ..errors import BadPortrait
 from ..ports import Tick
 from ..settings import Settings
-from .face import Detect, Face, find_face
+from .face import Detect, Face, box_of, find_face
 from .geometry import Box, crop_square, video_size
 from .image import Portrait
 from .paste import FEATHER
 
 MAX_ASPECT = 4.0
 """Longest side over shortest of a picture that is kept whole."""
+SIDEWAYS, UPWARDS, DOWNWARDS = 0.10, 0.03, 0.07
+"""How far a face goes from its place, in widths and heights of its box: as the preview engine was measured to
+do at motion_scale 1, rounded up. Half of the last is the jaw's."""
 FACE_COLOUR, CROP_COLOUR, POINT_COLOUR = (46, 204, 113), (255, 196, 0), (0, 200, 255)
+
+
+@dataclass(frozen=True)
+class FaceRange:
+    """Where a face is in a video; pixels of its frames, inside them."""
+
+    talking: Box
+    """In its place, hairline to the chin of an open mouth, ear to ear."""
+    moving: Box
+    """In any frame."""
+
+    def scaled(self, sx: float, sy: float) -> FaceRange:
+        """In a video resized by `sx`, `sy`."""
+        return FaceRange(self.talking.scaled(sx, sy), self.moving.scaled(sx, sy))
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,18 @@ class Scene:
     def height(self) -> int:
         """Pixels."""
         return int(self.picture.shape[0])
+
+    def face_range(self, motion: float) -> FaceRange:
+        """Where the face will be in the video, by its landmarks, not by a box that was given by hand.
+
+        Args:
+            motion: how strongly the head moves: `motion_scale`, times the engine's `head_motion`.
+        """
+        box, more = box_of(self.face.landmarks), max(1.0, motion)
+        dx, up, down = SIDEWAYS * more * box.width, UPWARDS * more * box.height, DOWNWARDS * more * box.height
+        talking = box._replace(bottom=box.bottom + DOWNWARDS / 2 * box.height)
+        moving = Box(box.left - dx, box.top - up, box.right + dx, box.bottom + down)
+        return FaceRange(*(each.clipped(self.width, self.height) for each in (talking, moving)))
 
 
 def compose(

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import BadOutput, BadVideo
 from .audio import Speech, read_speech
-from .container import address, opened
+from .container import address, append_xmp_box, opened
 
 SOUND_RATE = 48000
 SOUND_BITS = 128_000
@@ -91,6 +91,7 @@ class VideoWriter:
         crf: int = 18,
         sound_shift: float = 0.0,
         overwrite: bool = False,
+        xmp: bytes = b"",
     ) -> None:
         """Prepare; nothing is created before the block is entered.
 
@@ -104,6 +105,7 @@ class VideoWriter:
             crf: x264's quality, 0 best to 51.
             sound_shift: seconds that the sound comes later (< 0: earlier); the length stays.
             overwrite: whether a file at `path` may be replaced.
+            xmp: packet for a box of its own at the end of the file.
 
         Raises:
             BadOutput: odd sides, the file exists, its folder is missing or cannot be written to.
@@ -113,6 +115,7 @@ class VideoWriter:
         self.frames = 0
         """Pictures written so far."""
         self._speech, self._metadata, self._crf = speech, dict(metadata or {}), crf
+        self._xmp = xmp
         self._shift = _checked_shift(sound_shift)
         self._overwrite = overwrite
         self._part = part_of(self.path)
@@ -202,6 +205,8 @@ class VideoWriter:
             self._sound.finish()
         self._container.close()
         self._container = None
+        if self._xmp:
+            append_xmp_box(self._part, self._xmp)
         move_into_place(self._part, self.path, self._overwrite)
 
     def _abandon(self) -> None:
@@ -450,6 +455,7 @@ def remux(
     sound_shift: float = 0.0,
     speech: Speech | None = None,
     overwrite: bool = False,
+    xmp: bytes = b"",
 ) -> None:
     """Copy a video with new tags, its pictures and (without a shift) its sound untouched.
 
@@ -461,6 +467,7 @@ def remux(
             lasts as long as before.
         speech: where to take that sound from; the source's own when None.
         overwrite: whether a file at `target` may be replaced.
+        xmp: packet for a box of its own at the end; that of the source is not copied.
 
     Raises:
         BadVideo: `source` cannot be read.
@@ -473,6 +480,8 @@ def remux(
     try:
         with opened(source, BadVideo, "video") as reader:
             _copy(reader, source, part, metadata, shift, speech)
+        if xmp:
+            append_xmp_box(part, xmp)
         move_into_place(part, target, overwrite)
     except (av.error.FFmpegError, OSError) as error:
         _raise_as_bad_output(error, target)

@@ -52,10 +52,9 @@ class DoublingConvolution(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[batch, channels, height, width] to twice the height and width."""
         height, width = input.shape[-2:]
-        # [out, in, 3, 3] → [parities, out, in, 2, 2]
-        kernels = torch.matmul(self.weight.flatten(2), _parities(self.weight)).unflatten(-1, (2, 2))
+        kernels = _folded(self.weight)
         bias = None if self.bias is None else self.bias.repeat(4)
-        corners = functional.conv2d(input, kernels.flatten(0, 1), bias, padding=1).unflatten(1, (2, 2, -1))
+        corners = functional.conv2d(input, kernels, bias, padding=1).unflatten(1, (2, 2, -1))
         done = corners.new_empty(len(corners), corners.shape[3], height, 2, width, 2)
         for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
             done[:, :, :, down, :, across] = corners[
@@ -64,11 +63,21 @@ class DoublingConvolution(nn.Conv2d):
         return done.flatten(4, 5).flatten(2, 3)
 
 
-def _parities(like: torch.Tensor) -> torch.Tensor:
-    """Which of the nine weights fall on which of four old pixels, [parities of row and column, 1, 9, 4]."""
-    even, odd = [[1, 0], [0, 1], [0, 1]], [[1, 0], [1, 0], [0, 1]]
-    axis = torch.tensor([even, odd], dtype=like.dtype, device=like.device)
-    return torch.einsum("pai,qbj->pqabij", axis, axis).reshape(4, 1, 9, 4)
+def _folded(weight: torch.Tensor) -> torch.Tensor:
+    """Weights [out, in, 3, 3] as those of four old pixels, [parities of row and column · out, in, 2, 2].
+
+    Sums of slices: a table of which weight falls on which pixel would be copied to the device at every call,
+    and the processor would wait for it. Summed in float32, so that half precision rounds once.
+    """
+    rows = _summed_pairs(weight.float(), 2)
+    return _summed_pairs(rows, 4).transpose(0, 1).flatten(0, 2).to(weight.dtype)
+
+
+def _summed_pairs(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """Three weights along `dim` as two, for even new pixels and for odd ones: [2, ...]."""
+    first, middle, last = weight.unbind(dim)
+    even = torch.stack([first, middle + last], dim)
+    return torch.stack([even, torch.stack([first + middle, last], dim)])
 
 
 class Blend(nn.Module):

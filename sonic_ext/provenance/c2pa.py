@@ -209,8 +209,27 @@ def read(path: Path, home: Path | None = None) -> Signature:
     return _signature(report, who, trust)
 
 
+def proven(video: Path, record: Record, home: Path) -> Signature:
+    """The signature of a video that was made under a consent record: what cannot be verified does not leave.
+
+    Raises:
+        Refused: it does not hold, or is another take's or record's.
+        MissingPart: c2pa-python is not installed.
+    """
+    signature = read(video, home)
+    said = (signature.state, signature.watermark, signature.consent_sha256)
+    if said != ("valid", record.take, record.digest):
+        found = ", ".join(signature.problems) or signature.state
+        raise Refused(
+            f"The signature on the video does not hold ({found}).",
+            f"Where {CERT_VARIABLE} is set, check that its certificate suits C2PA.",
+        )
+    return signature
+
+
 def salted_sha256(nonce: str, sha256: str) -> str:
     """The hash that a manifest holds in the place of `sha256`: HMAC-SHA-256 with the record's random number.
+
 
     Whoever has the record (`sonic consent show` tells its nonce) can prove by it what a video was made of;
     nobody else can tell from two videos that they were made of one portrait.

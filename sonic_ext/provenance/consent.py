@@ -66,6 +66,8 @@ class Consent:
     """Names of the persons shown and heard; kept in the ledger, never in a video."""
     evidence: Path | None = None
     """A signed form or the like; only its SHA-256 is kept."""
+    unlike_reason: str = ""
+    """Why the portrait is not the revoked one that it looks like; asked for only then (`LooksRevoked`)."""
     notice_version: str = NOTICE_VERSION
     """Version of the notice that was shown."""
 

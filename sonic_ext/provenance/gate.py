@@ -3,15 +3,14 @@
 The take's seal and consent are checked, the ledger's chain walked and a record written; then a copy of the
 master gets its container tags, XMP and, last, its signature, all inside the private store. Only the finished
 file is copied beside its destination and moved there in one step, while the ledger is held, together with the
-row that says so.
+row that says so. An intent is written before (`intents`), by which the next start finishes or undoes what was
+killed (`recovery`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,14 @@ from typing import BinaryIO
 from ..errors import BadOutput, Refused
 from ..media.video import check_target, remux
 from . import c2pa
-from .certificates import CERT_VARIABLE, Identity, Trust, identity
+from .boundary import refuse_inside
+from .certificates import Identity, Trust, identity
 from .consent import Consent
+from .intents import FOLDER, Intent, intent_file, or_next_time
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
-from .private import home_errors, private_folder, private_home, refuse_inside, sha256_of
+from .private import home_errors, open_new, private_home, sha256_of, working_folder
+from .recovery import recover, take_back
 from .store import Store, Take
 
 BLOCK = 1 << 20
@@ -80,6 +82,7 @@ def export(
 
     Raises:
         ConsentExpired, ConsentRevoked: the consent does not hold.
+        LooksRevoked: the portrait looks like a revoked one, and the consent does not say why it is another.
         Tampered: the consent ledger was altered, or is older than a take in the store.
         BadOutput: `output` exists, cannot be written to, or lies in the private home.
         BadInput: certificate, key or a trust list cannot be read.
@@ -87,23 +90,26 @@ def export(
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
     """
+    recover(take.home)
     path = check_output(output, overwrite, take.home)
     store = Store(take.home)
     ledger = store.ledger
-    _require_sealed(take, path, store)
     consent.check()
+    # First: a revoked take may be gone from the store, which is not what stops it.
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
+    _require_sealed(take, path, store)
     store.check()
     signer = identity(ledger.home)
     Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded
-    with _scratch(take.folder) as folder:
+    with working_folder(ledger.home, FOLDER) as folder:
         with home_errors(folder):
             copy = take.copied(folder)
         record = ledger.record(consent, take)
         signed, left_out = _marked_and_signed(copy, record, folder, signer)
-        signature = _proven(signed, take, ledger.home)
+        signature = c2pa.proven(signed, record, ledger.home)
         digest = sha256_of(signed)
-        _let_out(signed, path, overwrite, ledger, record, digest)
+        intent = Intent(intent_file(folder), record.id, digest, path.absolute(), overwrite)
+        _let_out(signed, intent, ledger, record)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)
 
@@ -122,18 +128,6 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
             raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 
 
-@contextlib.contextmanager
-def _scratch(take_folder: Path) -> Iterator[Path]:
-    """A private folder that is gone afterwards, whatever happens."""
-    folder = take_folder / f"export-{secrets.token_hex(4)}"
-    with home_errors(take_folder):
-        private_folder(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _marked_and_signed(
     take: Take, record: Record, folder: Path, signer: Identity
 ) -> tuple[Path, tuple[str, ...]]:
@@ -148,40 +142,20 @@ def _marked_and_signed(
     return signed, left_out
 
 
-def _proven(signed: Path, take: Take, home: Path) -> c2pa.Signature:
-    """Read the signature back: what cannot be verified does not leave."""
-    signature = c2pa.read(signed, home)
-    if signature.state != "valid" or signature.watermark != take.id:
-        found = ", ".join(signature.problems) or signature.state
-        raise Refused(
-            f"The signature on the video does not hold ({found}).",
-            f"Where {CERT_VARIABLE} is set, check that its certificate suits C2PA.",
-        )
-    return signature
-
-
-def _let_out(signed: Path, path: Path, overwrite: bool, ledger: Ledger, record: Record, digest: str) -> None:
-    """Copy beside the destination, then move and write the export's row as one."""
-    part = path.with_name(f".{secrets.token_hex(6)}.part")
+def _let_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:
+    """Copy beside the destination, then move and write the export's row as one; `intents` tells the order."""
     try:
-        with _output_errors(path), signed.open("rb") as source, part.open("xb") as target:
+        with home_errors(ledger.home):
+            intent.write()
+        with _output_errors(intent.path), signed.open("rb") as source, open_new(intent.part) as target:
             _copy(source, target)
-            made = os.fstat(target.fileno())
-        with _taken_back(path, made), ledger.exporting(record, digest, path.name), _output_errors(path):
-            _move(part, path, overwrite)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _taken_back(path: Path, made: os.stat_result) -> Iterator[None]:
-    """Where the block fails, the file `made` does not stay at `path`; any other file there does."""
-    try:
-        yield
+        with ledger.exporting(record, intent.sha256, intent.path.name), _output_errors(intent.path):
+            intent.move()
     except BaseException:
-        if path.exists() and os.path.samestat(path.stat(), made):
-            path.unlink()
+        take_back(intent, ledger)
         raise
+    with or_next_time(intent):
+        intent.finish()
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> None:
@@ -190,34 +164,6 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
         target.write(block)
     target.flush()
     os.fsync(target.fileno())
-
-
-def _move(part: Path, path: Path, overwrite: bool) -> None:
-    """Give the finished file its name in one step; `part` may stay as a second name of it.
-
-    Without `overwrite` an existing file survives, also one that another process makes right now.
-    """
-    if overwrite:
-        part.replace(path)
-    elif os.name == "nt":
-        part.rename(path)
-    else:
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            raise
-        except OSError:
-            # No hard links on this file system: take the name first, then fill it.
-            _fill_reserved(part, path)
-
-
-def _fill_reserved(part: Path, path: Path) -> None:
-    path.open("xb").close()
-    try:
-        part.replace(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

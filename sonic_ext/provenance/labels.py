@@ -1,58 +1,84 @@
-"""Marks that people see: the AI label on the video and the stamp on previews.
+"""The AI label that people see on the video.
 
 Sizes follow GB 45438-2025 §5.4: text no lower than 5 % of the short side, shown for at least 2 s from the
-first frame; top right by default, as EU practice has it.
+first frame; top right where the face leaves it free, as EU practice has it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from io import BytesIO
+from unicodedata import east_asian_width
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..media.geometry import Box
+from ..media.scene import FaceRange
 from ..settings import Settings
 
-STAMP_TEXT = "PREVIEW · NOT FOR RELEASE"
 SHOWN_SECONDS = 3.0
 """How long `label=start` shows, faded out over the last `FADE_SECONDS`."""
 FADE_SECONDS = 0.5
 TEXT_SHARE = 0.05
 """Least height of the text's ink, as a share of the short side."""
-PREVIEW_SHORT_SIDE = 256
-"""Largest short side of a preview in pixels."""
+CORNERS = ("top_right", "top_left", "bottom_right", "bottom_left")
+"""In the order in which they are tried."""
 
 _MARGIN_SHARE = 0.02
 _PLATE_OPACITY = 0.66
 _ONE_LINE_SHARE = 0.5
-_STAMP_DEGREES = 24
+_ROOMY, _TIGHT = 0.5, 0.15
+"""Room around the text and between its lines, in least heights."""
+_MOST_LINES = 4
+"""In a label that has to find its place; more are as wide and only higher."""
 _FONT = "NotoSansCJKsc-Bold-label.otf"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A label as it is drawn, and where."""
+
+    patch: np.ndarray
+    """uint8 RGBA [height, width, 4]."""
+    left: int
+    """Pixels of the frame."""
+    top: int
+
+    @property
+    def box(self) -> Box:
+        """What it covers, in pixels of the frame."""
+        height, width = self.patch.shape[:2]
+        return Box(self.left, self.top, self.left + width, self.top + height)
 
 
 class VisibleLabel:
     """The AI label, drawn on frames in place.
 
     Args:
-        settings: `label` (start, throughout, off), `label_place` (a corner) and `label_text`.
+        settings: `label` (start, throughout, off), `label_place` and `label_text`.
         width, height: of the frames in pixels.
         fps: frame rate, to count the seconds.
+        face_range: what `label_place=auto` keeps off where it can.
     """
 
-    def __init__(self, settings: Settings, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self, settings: Settings, width: int, height: int, fps: float, face_range: FaceRange
+    ) -> None:
         self._shown = _frames_shown(settings.label, fps)
         self._fade = max(1, round(FADE_SECONDS * fps))
-        patch = render_label(width, height, settings.label_text)
-        self.left, self.top = _corner(settings.label_place, (width, height), (patch.shape[1], patch.shape[0]))
-        self.width, self.height = patch.shape[1], patch.shape[0]
-        self._patch = patch
-        self._whole = _Blend.of(patch, 1.0)
+        self._layout = lay_out(settings.label_text, settings.label_place, width, height, face_range)
+        self._whole = _Blend.of(self._layout.patch, 1.0)
+
+    @property
+    def box(self) -> Box:
+        """What it covers, in pixels of the frame."""
+        return self._layout.box
 
     def strength(self, index: int) -> float:
         """0 (not shown) to 1 (shown fully) in frame `index`, counted from 0."""
@@ -62,61 +88,120 @@ class VisibleLabel:
         """Draw onto frame `index`, uint8 RGB [height, width, 3], in place."""
         strength = self.strength(index)
         if strength > 0:
-            blend = self._whole if strength == 1 else _Blend.of(self._patch, strength)
-            blend.onto(rgb[self.top : self.top + self.height, self.left : self.left + self.width])
+            blend = self._whole if strength == 1 else _Blend.of(self._layout.patch, strength)
+            left, top, right, bottom = self.box.rounded()
+            blend.onto(rgb[top:bottom, left:right])
 
 
-class PreviewStamp:
-    """Turns frames into a small, visibly stamped preview.
+def lay_out(text: str, place: str, width: int, height: int, face_range: FaceRange) -> Layout:
+    """The label for frames of this size: white text on a dark translucent plate.
+
+    In a corner that is asked for it has one line where that takes half the width at most, otherwise as few
+    as possible. `auto` takes the first of these that keeps off the face: a corner; a corner with the text in
+    other lines or with less room around it; a strip along the top or bottom edge. Where none does, that
+    which covers least of the talking face. The text is never lower than `TEXT_SHARE`.
 
     Args:
-        width, height: of the video's frames in pixels.
+        text: broken at spaces; a word that is wider than the frame is broken anywhere.
+        place: `auto` or one of `CORNERS`.
+        face_range: in pixels of the frames.
     """
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = preview_size(width, height)
-        self._blend = _Blend.of(render_stamp(self.width, self.height), 1.0)
-
-    def frame(self, rgb: np.ndarray) -> np.ndarray:
-        """A stamped copy of a frame: uint8 RGB [self.height, self.width, 3]; `rgb` is left as it is."""
-        small: np.ndarray = cv2.resize(rgb, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        self._blend.onto(small)
-        return small
+    tried = []
+    for layout in _layouts(text, place, width, height):
+        if place != "auto" or not layout.box.overlap(face_range.moving):
+            return layout
+        tried.append(layout)
+    return min(tried, key=lambda layout: layout.box.overlap(face_range.talking))
 
 
-def preview_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the preview of a video: short side at most 256, both even, never enlarged."""
-    scale = min(1.0, PREVIEW_SHORT_SIDE / min(width, height))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+def label_warnings(settings: Settings, width: int, height: int, face_range: FaceRange) -> tuple[str, ...]:
+    """A sentence for the user where the label found no place beside the face."""
+    if settings.label == "off" or settings.label_place != "auto":
+        return ()
+    label = lay_out(settings.label_text, settings.label_place, width, height, face_range).box
+    covered = label.overlap(face_range.talking) / max(face_range.talking.area, 1.0)
+    if not covered:
+        return ()
+    return (
+        f"The face leaves no room for the label, which covers {max(1, round(100 * covered))} % of it, at the "
+        f"{'forehead' if label.top == 0 else 'edge'}. framing=whole, or more expand_ratio, makes room.",
+    )
 
 
-def render_label(width: int, height: int, text: str) -> np.ndarray:
-    """The label for frames of this size: white text on a dark translucent plate, uint8 RGBA [h, w, 4].
+def _layouts(text: str, place: str, width: int, height: int) -> Iterator[Layout]:
+    """Every layout that may be taken, the best first; of a corner that is asked for, the first is the one."""
+    short = min(width, height)
+    least, margin = math.ceil(TEXT_SHARE * short), round(_MARGIN_SHARE * short)
+    roomy, tight = _Type.roomy(least), _Type.tight(least)
+    for patch in _patches(text, (roomy, tight), width, margin):
+        left, top = width - patch.shape[1] - margin, height - patch.shape[0] - margin
+        for corner in CORNERS if place == "auto" else (place,):
+            yield Layout(patch, left if "right" in corner else margin, top if "bottom" in corner else margin)
+    strip = tight.patch(_fewest_lines(text, tight, width - 2 * tight.room), width)
+    yield Layout(strip, 0, 0)
+    yield Layout(strip, 0, height - strip.shape[0])
 
-    One line where the frame is wide enough for it to take half the width at most, otherwise as few as
-    possible, broken at spaces; a word that is wider than the frame is broken anywhere.
-    """
-    least = math.ceil(TEXT_SHARE * min(width, height))
-    font = _font_of_height(least)
-    gap = pad = max(2, round(least * 0.5))
-    widest = width - 2 * round(_MARGIN_SHARE * min(width, height)) - 2 * pad
-    lines = _lines(text, font, width * _ONE_LINE_SHARE - 2 * pad, widest)
-    return _on_plate(_stacked([_drawn(line, font) for line in lines], gap), pad)
+
+def _patches(text: str, types: Iterable[_Type], width: int, margin: int) -> Iterator[np.ndarray]:
+    """The label for a corner: as usual, then in every other number of lines, larger type first."""
+    for number, type_ in enumerate(types):
+        widest = width - 2 * margin - 2 * type_.room
+        if number == 0:
+            half = width * _ONE_LINE_SHARE - 2 * type_.room
+            yield type_.patch(_fewest_lines(text, type_, widest, half))
+        words = _words(text, type_, widest)
+        for count in range(1, min(_MOST_LINES, len(words)) + 1):
+            lines = _evenly(words, count, type_)
+            if max(map(type_.length, lines)) <= widest:
+                yield type_.patch(lines)
 
 
-def render_stamp(width: int, height: int) -> np.ndarray:
-    """The preview stamp: the words tilted and tiled over the whole frame, uint8 RGBA [height, width, 4]."""
-    size = max(10, round(min(width, height) * 0.07))
-    word = _outlined(STAMP_TEXT, size)
-    step_x, step_y = word.width + size, round(size * 3.2)
-    side = math.ceil(math.hypot(width, height))
-    sheet = Image.new("RGBA", (side, side))
-    for row, top in enumerate(range(0, side, step_y)):
-        for left in range(-(row % 2) * step_x // 2 - step_x // 4, side, step_x):
-            sheet.alpha_composite(*_clipped(word, left, top))
-    turned = sheet.rotate(_STAMP_DEGREES, resample=Image.Resampling.BICUBIC)
-    left, top = (side - width) // 2, (side - height) // 2
-    return np.asarray(turned.crop((left, top, left + width, top + height)))
+@dataclass(frozen=True)
+class _Type:
+    """The label's letters, and the room around them."""
+
+    latin: ImageFont.FreeTypeFont
+    chinese: ImageFont.FreeTypeFont
+    """Japanese, too."""
+    room: int
+    """Pixels around the text and between its lines."""
+
+    @classmethod
+    def roomy(cls, least: int) -> _Type:
+        """Capitals hold `least` rows of ink; Chinese, in the same size of type, is higher."""
+        both = font(_size_for("AI", least))
+        return cls(both, both, max(2, round(_ROOMY * least)))
+
+    @classmethod
+    def tight(cls, least: int) -> _Type:
+        """Chinese holds `least` rows as well, no more."""
+        latin, chinese = (font(_size_for(letters, least)) for letters in ("AI", "生成"))
+        return cls(latin, chinese, max(2, round(_TIGHT * least)))
+
+    def length(self, text: str) -> float:
+        """Pixels that a line takes."""
+        return sum(font.getlength(run) for run, font in self._runs(text))
+
+    def patch(self, lines: Sequence[str], width: int = 0) -> np.ndarray:
+        """The label, uint8 RGBA, at least `width` pixels wide."""
+        text = _stacked([self._drawn(line) for line in lines], self.room)
+        spare = max(0, width - text.shape[1] - 2 * self.room)
+        return _on_plate(np.pad(text, ((0, 0), (spare // 2, spare - spare // 2))), self.room)
+
+    def _runs(self, text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
+        """The line in pieces of one font."""
+        for wide, letters in itertools.groupby(text, lambda each: east_asian_width(each) in "WF"):
+            yield "".join(letters), self.chinese if wide else self.latin
+
+    def _drawn(self, line: str) -> np.ndarray:
+        """Coverage of a line, uint8, cut to its ink."""
+        picture = Image.new("L", (math.ceil(self.length(line)) + 2 * self.room, round(4 * self.latin.size)))
+        pen, at = ImageDraw.Draw(picture), float(self.room)
+        for run, font in self._runs(line):
+            pen.text((at, 2.5 * self.latin.size), run, fill=255, font=font, anchor="ls")
+            at += font.getlength(run)
+        left, top, right, bottom = picture.getbbox() or (0, 0, 1, 1)
+        return np.asarray(picture)[top:bottom, left:right]
 
 
 @dataclass(frozen=True)
@@ -145,63 +230,60 @@ def _frames_shown(label: str, fps: float) -> float:
     return {"off": 0.0, "start": math.ceil(SHOWN_SECONDS * fps), "throughout": math.inf}[label]
 
 
-def _corner(place: str, frame: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """Left and top of a patch in a corner of the frame, inside a margin."""
-    margin = round(_MARGIN_SHARE * min(frame))
-    right, bottom = frame[0] - patch[0] - margin, frame[1] - patch[1] - margin
-    return (right if "right" in place else margin), (bottom if "bottom" in place else margin)
-
-
 @lru_cache(maxsize=1)
 def _font_data() -> bytes:
     return (resources.files("sonic_ext") / "assets" / "fonts" / _FONT).read_bytes()
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of labels and stamps at a size in pixels."""
     return ImageFont.truetype(BytesIO(_font_data()), size)
 
 
-def _font_of_height(least: int) -> ImageFont.FreeTypeFont:
-    """The font at the smallest size at which capitals hold `least` rows of solid ink; Chinese is higher."""
-    size = least
-    while np.count_nonzero(_drawn("AI", _font(size)).max(axis=1) >= 128) < least:
-        size += 1
-    return _font(size)
+@lru_cache(maxsize=64)
+def _size_for(letters: str, least: int) -> int:
+    """The smallest size of the font, in pixels, at which such letters hold `least` rows of solid ink."""
+    return next(size for size in itertools.count(least // 2) if _ink(letters, font(size)) >= least)
 
 
-def _lines(text: str, font: ImageFont.FreeTypeFont, one: float, widest: float) -> list[str]:
-    """The text in one line of width `one` at most, else in the fewest lines of width `widest`, evenly."""
-    words = [part for word in text.split() for part in _parts(word, font, widest)]
-    if font.getlength(" ".join(words)) <= one:
+def _ink(letters: str, face: ImageFont.FreeTypeFont) -> int:
+    """Rows with ink in them."""
+    mask = face.getmask(letters)
+    return int(np.count_nonzero(np.reshape(mask, mask.size[::-1]).max(axis=1) >= 128))
+
+
+def _fewest_lines(text: str, type_: _Type, widest: float, one: float = math.inf) -> list[str]:
+    """The text in one line where that takes `one` at most, else in the fewest lines of width `widest`."""
+    words = _words(text, type_, widest)
+    if type_.length(" ".join(words)) <= min(one, widest):
         return [" ".join(words)]
     for count in range(min(2, len(words)), len(words)):
-        lines = min(_broken(words, count), key=lambda lines: max(map(font.getlength, lines)))
-        if max(map(font.getlength, lines)) <= widest:
+        lines = _evenly(words, count, type_)
+        if max(map(type_.length, lines)) <= widest:
             return lines
     return words
 
 
-def _parts(word: str, font: ImageFont.FreeTypeFont, widest: float) -> Iterator[str]:
-    """The word, in pieces that are no wider than `widest` or a single letter."""
+def _evenly(words: list[str], count: int, type_: _Type) -> list[str]:
+    """The words in so many lines, the longest as short as can be."""
+    ways = (
+        [" ".join(words[start:end]) for start, end in itertools.pairwise([0, *cuts, len(words)])]
+        for cuts in itertools.combinations(range(1, len(words)), count - 1)
+    )
+    return min(ways, key=lambda lines: max(map(type_.length, lines)))
+
+
+def _words(text: str, type_: _Type, widest: float) -> list[str]:
+    """The words; one that is wider than `widest` in pieces that are not, or of a single letter."""
+    return [part for word in text.split() for part in _parts(word, type_, widest)]
+
+
+def _parts(word: str, type_: _Type, widest: float) -> Iterator[str]:
     while word:
-        fits = (end for end in range(len(word), 1, -1) if font.getlength(word[:end]) <= widest)
+        fits = (end for end in range(len(word), 1, -1) if type_.length(word[:end]) <= widest)
         end = next(fits, 1)
         yield word[:end]
         word = word[end:]
-
-
-def _broken(words: list[str], count: int) -> Iterator[list[str]]:
-    """Every way to set the words in `count` lines."""
-    for cuts in itertools.combinations(range(1, len(words)), count - 1):
-        ends = [0, *cuts, len(words)]
-        yield [" ".join(words[start:end]) for start, end in itertools.pairwise(ends)]
-
-
-def _drawn(text: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
-    left, top, right, bottom = font.getbbox(text)
-    picture = Image.new("L", (int(right - left), int(bottom - top)))
-    ImageDraw.Draw(picture).text((-left, -top), text, fill=255, font=font)
-    return np.asarray(picture)
 
 
 def _stacked(lines: list[np.ndarray], gap: int) -> np.ndarray:
@@ -220,21 +302,3 @@ def _on_plate(coverage: np.ndarray, pad: int) -> np.ndarray:
     alpha = text + (1 - text) * _PLATE_OPACITY
     white = np.rint(text / alpha * 255).astype(np.uint8)
     return np.dstack([white, white, white, np.rint(alpha * 255).astype(np.uint8)])
-
-
-def _outlined(text: str, size: int) -> Image.Image:
-    """Translucent white text with a dark outline, readable on light and dark."""
-    font = _font(size)
-    stroke = max(1, size // 10)
-    left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
-    word = Image.new("RGBA", (int(right - left), int(bottom - top)))
-    ImageDraw.Draw(word).text(
-        (-left, -top), text, (255, 255, 255, 130), font, stroke_width=stroke, stroke_fill=(0, 0, 0, 90)
-    )
-    return word
-
-
-def _clipped(word: Image.Image, left: int, top: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The part of `word` right of the left edge, and where it goes."""
-    cut = max(0, -left)
-    return word.crop((cut, 0, word.width, word.height)), (left + cut, top)

@@ -31,16 +31,16 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, BadOutput, ConsentRevoked, MissingPart, Tampered
+from ..errors import BadInput, BadOutput, ConsentRevoked, LooksRevoked, MissingPart, Tampered
 from .consent import Basis, Consent, parsed_date
-from .private import build_folder, home_errors, new_file, private_home, replace_file
+from .private import build_folder, home_errors, new_file, private_home, remove_parts, replace_file
 
 if TYPE_CHECKING:
     from .store import Take
@@ -72,13 +72,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events) "
         "BEGIN SELECT RAISE(ABORT, 'the consent ledger is append-only'); END",
     ),
+    # 3: which picture was made from which.
+    (
+        "CREATE TABLE lineage(\n    pixel_hash TEXT NOT NULL, parent TEXT NOT NULL, how TEXT NOT NULL, "
+        "time TEXT NOT NULL, mac TEXT NOT NULL, PRIMARY KEY(parent, pixel_hash))",
+    ),
 )
 """What makes each version of the database out of the one before. `PRAGMA user_version` says which it is."""
 VERSION = len(_MIGRATIONS)
 """Version of the database that this code writes."""
 _OLDER_HINT = (
-    "Put back the newest copy of the private folder's consent folder. Where there is none, delete the copies "
-    "of the head: revocations that only they knew of are then forgotten."
+    "Put back the newest copy of the private folder's consent folder. Where there is none, delete what tells "
+    "of the newer one: revocations that only it knew of are then forgotten."
 )
 _log = logging.getLogger(__name__)
 
@@ -132,7 +137,14 @@ class Record:
     output_name: str = ""
     """Name of the exported file, without its folder."""
     revoked_at: datetime | None = None
-    """When exports of this portrait were stopped."""
+    """When exports of this portrait, or of one that it was made from, were stopped."""
+    perceptual_hash: str = ""
+    """Of the portrait, hex, see `media.perceptual`; "" in records of version 0.1."""
+    alike: tuple[str, ...] = ()
+    """Ids of revoked records, or numbers of revocations without one ("row 7"), whose portraits look like this
+    one. They stop nothing by themselves: it was asked about, and `unlike_reason` is the answer."""
+    unlike_reason: str = ""
+    """Why this is none of those portraits, in the operator's words."""
 
     @property
     def state(self) -> str:
@@ -147,7 +159,8 @@ class Record:
 
     def text(self) -> str:
         """One `name: value` line for each field that holds something."""
-        filled = {name: value for name, value in self.to_dict().items() if value not in ("", None)}
+        shown = {name: value for name, value in self.to_dict().items() if name != "perceptual_hash"}
+        filled = {name: value for name, value in shown.items() if value not in ("", None, [])}
         return "\n".join(f"{name}: {value}" for name, value in filled.items())
 
 
@@ -158,9 +171,11 @@ class Revocation:
     time: datetime
     """UTC."""
     hashes: tuple[str, ...]
-    """File and pixel hashes of the portraits that will not be exported again."""
+    """File and pixel hashes of the portraits that will not be exported again, and of those made from them."""
     records: tuple[str, ...]
     """Ids of the records of these portraits."""
+    takes: tuple[str, ...] = ()
+    """Ids of the takes that were deleted."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +236,22 @@ class Ledger:
         Raises:
             ConsentExpired, ConsentRevoked: the consent does not hold.
             Tampered: the ledger is older than the take.
+            LooksRevoked: the portrait looks like one that was revoked, and `consent.unlike_reason` is empty.
         """
         consent.check()
         evidence = consent.evidence_sha256()
         with self._writing() as chain:
             chain.require_reached(take.ledger, f"take {take.id}")
             chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
-            synthetic = chain.is_synthetic(take.portrait_pixel_sha256)
-            row = chain.append("consent", _consent_body(consent, take, evidence, synthetic))
+            alike = chain.revoked_alike(take.perceptual_hash)
+            if alike and not consent.unlike_reason.strip():
+                raise _looks_revoked(alike)
+            body = _consent_body(consent, take, evidence) | {
+                "portrait_synthetic": chain.is_synthetic(take.portrait_pixel_sha256),
+                "alike": list(alike),
+                "unlike_reason": consent.unlike_reason.strip() if alike else "",
+            }
+            row = chain.append("consent", body)
         return _record(row, {}, {})
 
     @contextlib.contextmanager
@@ -247,29 +270,47 @@ class Ledger:
             chain.append("export", body)
             yield
 
-    def revoke(self, target: str, reason: str = "") -> Revocation:
-        """Stop exports of a portrait for good, as a new row.
+    def revoke(self, target: str, reason: str = "", takes: Sequence[Take] = ()) -> Revocation:
+        """Stop exports of a portrait, and of all that was made from it, for good, as a new row.
+
+        Call it through `revocation.revoke`, which also deletes what lies in the private store.
 
         Args:
-            target: id of a record (or its beginning), or SHA-256 of a portrait's file or pixels. A hash that
-                no record knows is accepted: it stops exports that have not happened yet.
+            target: id of a record (or its beginning) or of a take, or SHA-256 of a portrait's file or pixels.
+                A hash that nothing here knows is accepted: it stops exports that have not happened yet.
             reason: kept in the row.
+            takes: of the private store; they tell what the portraits look like that were never exported.
 
         Raises:
-            BadInput: neither a known record nor a hash.
+            BadInput: neither a known record or take nor a hash.
         """
         with self._writing() as chain:
             records = chain.records()
-            hashes = _revoked_hashes(records, target.strip().lower())
-            hit = tuple(r.id for r in records if hashes & {r.portrait_sha256, r.portrait_pixel_sha256})
+            known: tuple[Record | Take, ...] = (*records, *takes)
+            hashes = _revoked_hashes(known, target.strip().lower())
+            covered = hashes | chain.made_from(hashes)
+            hit = [each for each in known if covered & _hashes_of(each)]
+            looks = sorted({each.perceptual_hash for each in hit} - {""})
             time = _now()
-            chain.append("revoke", {"hashes": sorted(hashes), "reason": reason, "time": time})
-        return Revocation(datetime.fromisoformat(time), tuple(sorted(hashes)), hit)
+            row = {"hashes": sorted(hashes), "looks": looks, "reason": reason, "time": time}
+            chain.append("revoke", row)
+        ids = tuple(each.id for each in hit if isinstance(each, Record))
+        return Revocation(datetime.fromisoformat(time), tuple(sorted(covered)), ids)
 
     def refuse_revoked(self, *hashes: str) -> None:
         """Raise `ConsentRevoked` if exports of a portrait with one of these hashes were stopped."""
         with self._reading() as chain:
             chain.refuse_revoked(*hashes)
+
+    def revoked(self) -> frozenset[str]:
+        """File and pixel hashes of all portraits whose exports were stopped, and of those made from them."""
+        with self._reading() as chain:
+            return frozenset(chain.revoked())
+
+    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+        """What was revoked and looks like this portrait (hex, see `media.perceptual`): see `Record.alike`."""
+        with self._reading() as chain:
+            return chain.revoked_alike(perceptual_hash)
 
     def records(self, take: str = "") -> tuple[Record, ...]:
         """All records, oldest first; with `take`, those of that take."""
@@ -351,6 +392,12 @@ class Ledger:
         """Whether a picture with these pixels was remembered as generated."""
         with self._reading() as chain:
             return chain.is_synthetic(pixel_sha256)
+
+    def remember_made_from(self, pixel_sha256: str, parents: Iterable[str], how: str) -> None:
+        """Remember that a picture was made from others, all by their pixel hashes, and how (`img2img`, …)."""
+        with self._writing() as chain:
+            for parent in set(parents) - {pixel_sha256}:
+                chain.remember_made_from(pixel_sha256, parent, how)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[_Chain]:
@@ -434,6 +481,7 @@ class Ledger:
             with self._opened() as chain:
                 for path in (self._head, *self._copy_paths()):
                     with _said(path):
+                        remove_parts(path)
                         replace_file(path, chain.sealed())
         except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)
@@ -451,6 +499,7 @@ class _Chain:
         self._copies = copies
         self._appended: list[_Row] = []
         self._remembered: list[str] = []
+        self._children: list[tuple[str, str]] = []
 
     def rows(self, kind: str = "") -> Iterator[_Row]:
         query = "SELECT seq, kind, body, prev, hash FROM events WHERE ? IN ('', kind) ORDER BY seq"
@@ -507,7 +556,8 @@ class _Chain:
     def require_reached(self, head: Head, witness: str) -> None:
         if not self.reached(head):
             raise Tampered(
-                f"The consent ledger is older than {witness}: row {head.count} that was there is missing."
+                f"The consent ledger is older than {witness}: row {head.count} that was there is missing.",
+                _OLDER_HINT,
             )
 
     def require_written(self, written: _Chain) -> None:
@@ -518,6 +568,11 @@ class _Chain:
                 raise Tampered(f"Row {row.seq} is not in the consent ledger although it was written.")
         for pixel_sha256 in written._remembered:
             if not self.is_synthetic(pixel_sha256):
+                raise Tampered(
+                    f"Picture {pixel_sha256} is not in the consent ledger although it was written."
+                )
+        for pixel_sha256, parent in written._children:
+            if pixel_sha256 not in self._children_of(parent):
                 raise Tampered(
                     f"Picture {pixel_sha256} is not in the consent ledger although it was written."
                 )
@@ -541,11 +596,11 @@ class _Chain:
 
     def records(self) -> tuple[Record, ...]:
         exports = {row.values["record"]: row.values for row in self.rows("export")}
-        revoked = self._revoked()
+        revoked = self.revoked()
         return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
 
     def refuse_revoked(self, *hashes: str) -> None:
-        revoked = self._revoked()
+        revoked = self.revoked()
         for value in hashes:
             if value in revoked:
                 raise ConsentRevoked(
@@ -567,13 +622,51 @@ class _Chain:
         *values, mac = map(str, row)
         return _mac(self.secret, "synthetic", *values) == mac
 
-    def _revoked(self) -> dict[str, str]:
-        """Portrait hash → time of its first revocation."""
+    def revoked(self) -> dict[str, str]:
+        """Portrait hash → time of its first revocation; what was made from a portrait goes with it."""
         revoked: dict[str, str] = {}
         for row in self.rows("revoke"):
-            for value in row.values["hashes"]:
+            hashes = set(row.values["hashes"])
+            for value in hashes | self.made_from(hashes):
                 revoked.setdefault(value, row.values["time"])
         return revoked
+
+    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+        revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
+        if not (revocations and perceptual_hash):
+            return ()
+        from ..media.perceptual import ALIKE, similarity
+
+        own, records = bytes.fromhex(perceptual_hash), self.records()
+        found: dict[str, None] = {}
+        for row in revocations:
+            looks = map(bytes.fromhex, row.values["looks"])
+            if max(similarity(own, each) for each in looks) >= ALIKE:
+                hashes = set(row.values["hashes"])
+                ids = [record.id for record in records if hashes & _hashes_of(record)]
+                found |= dict.fromkeys(ids or [f"row {row.seq}"])
+        return tuple(found)
+
+    def remember_made_from(self, pixel_sha256: str, parent: str, how: str) -> None:
+        values = (_hex64(pixel_sha256), _hex64(parent), how, _now())
+        mac = _mac(self.secret, "lineage", *values)
+        self._db.execute("INSERT OR REPLACE INTO lineage VALUES (?, ?, ?, ?, ?)", (*values, mac))
+        self._children.append((pixel_sha256, parent))
+
+    def made_from(self, hashes: Iterable[str]) -> set[str]:
+        """Pixel hashes of all pictures that were made from these, directly or over others."""
+        found: set[str] = set()
+        waiting = list(hashes)
+        while waiting:
+            new = self._children_of(waiting.pop()) - found
+            found |= new
+            waiting.extend(new)
+        return found
+
+    def _children_of(self, parent: str) -> set[str]:
+        query = "SELECT pixel_hash, parent, how, time, mac FROM lineage WHERE parent = ?"
+        rows = self._db.execute(query, (parent,))
+        return {row[0] for row in rows if hmac.compare_digest(_mac(self.secret, "lineage", *row[:4]), row[4])}
 
     def _hash(self, row: _Row) -> str:
         return _mac(self.secret, "row", str(row.seq), row.kind, row.body, row.prev)
@@ -701,7 +794,7 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) -> dict[str, Any]:
+def _consent_body(consent: Consent, take: Take, evidence: str) -> dict[str, Any]:
     return {
         "id": secrets.token_hex(8),
         "nonce": secrets.token_hex(16),
@@ -720,7 +813,7 @@ def _consent_body(consent: Consent, take: Take, evidence: str, synthetic: bool) 
         "label_reason": take.settings.label_off_reason if take.settings.label == "off" else "",
         "portrait_sha256": take.portrait_sha256,
         "portrait_pixel_sha256": take.portrait_pixel_sha256,
-        "portrait_synthetic": synthetic,
+        "perceptual_hash": take.perceptual_hash,
         "audio_sha256": take.audio_sha256,
         "video_sha256": take.master_sha256,
         "evidence_sha256": evidence,
@@ -740,6 +833,7 @@ def _record(row: _Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[s
             "face": Basis(values["face"]),
             "voice": Basis(values["voice"]),
             "expires": parsed_date(values["expires"]),
+            "alike": tuple(values.get("alike", ())),
         },
         digest=hashlib.sha256(row.body.encode()).hexdigest(),
         seq=row.seq,
@@ -758,14 +852,25 @@ def _matching(records: tuple[Record, ...], text: str) -> tuple[Record, ...]:
     return tuple(record for record in records if record.id.startswith(text) or record.take == text)
 
 
-def _revoked_hashes(records: tuple[Record, ...], target: str) -> set[str]:
+def _revoked_hashes(known: Sequence[Record | Take], target: str) -> set[str]:
     """File and pixel hashes that a revocation of `target` covers."""
-    named = _matching(records, target)
-    known = [r for r in records if target in (r.portrait_sha256, r.portrait_pixel_sha256)]
-    hashes = {value for r in (*named, *known) for value in (r.portrait_sha256, r.portrait_pixel_sha256)}
-    if len({record.portrait_pixel_sha256 for record in named}) > 1:
+    records = tuple(each for each in known if isinstance(each, Record))
+    named = [*_matching(records, target), *(each for each in known if each.id == target)]
+    if len({each.portrait_pixel_sha256 for each in named}) > 1:
         raise BadInput(f"Several portraits match {target}.", "Give the whole id of one record.")
-    return hashes or {_hex64(target)}
+    hit = [*named, *(each for each in known if target in _hashes_of(each))]
+    return set().union(*map(_hashes_of, hit)) or {_hex64(target)}
+
+
+def _hashes_of(portrait: Record | Take) -> set[str]:
+    return {portrait.portrait_sha256, portrait.portrait_pixel_sha256}
+
+
+def _looks_revoked(alike: tuple[str, ...]) -> LooksRevoked:
+    return LooksRevoked(
+        f"The portrait looks like one whose consent was revoked: {', '.join(alike)}.",
+        "If it is another one, say why in writing (unlike_reason); the reason is kept in the ledger.",
+    )
 
 
 def _hex64(value: str) -> str:

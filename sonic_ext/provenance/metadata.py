@@ -12,7 +12,6 @@ import json
 import os
 import re
 import struct
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.sax.saxutils import escape
 
 from ..errors import BadSetting
+from ..media.container import XMP_UUID, append_xmp_box
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from .store import Take
@@ -29,6 +30,8 @@ TOOL = "sonic_ext"
 PRODUCER_VARIABLE = "SONIC_AIGC_PRODUCER"
 """Environment variable with the code of a registered provider, for those who have one."""
 AIGC_KEY, COMMENT_KEY = "AIGC", "comment"
+PREVIEW_NOTE = ", Sonic preview: yes"
+"""End of the comment of a stamped preview."""
 
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
@@ -36,7 +39,6 @@ TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 """An animated head in a picture that may be a photograph."""
 
-XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
 _MAX_XMP = 1 << 20
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -82,13 +84,28 @@ def take_id(value: object) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value) else ""
 
 
-def tags(take: Take) -> dict[str, str]:
-    """Container tags of an export: AIGC label and comment.
+@dataclass(frozen=True)
+class Origin:
+    """What the marks in a file tell of its making, as long as there is no take; names as in `Take`."""
+
+    id: str
+    engine: str
+    engine_version: str
+    settings: Settings
+    seed: int
+
+
+def tags(take: Take | Origin, preview: bool = False) -> dict[str, str]:
+    """Container tags of a video: AIGC label and comment.
+
+    Args:
+        take: what it is of.
+        preview: the video is the stamped preview; the comment says so.
 
     Raises:
         BadSetting: $SONIC_AIGC_PRODUCER has characters that the label may not hold.
     """
-    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take)}
+    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take) + (PREVIEW_NOTE if preview else "")}
 
 
 def aigc_label(take_id: str) -> str:
@@ -118,7 +135,7 @@ def read_aigc(text: str) -> AigcLabel:
     return AigcLabel({str(name): str(value) for name, value in values.items()}, tuple(problems))
 
 
-def comment(take: Take) -> str:
+def comment(take: Take | Origin) -> str:
     """Settings as infotext with the engine and seed that were used.
 
     The reason for no label stays local, and so do places in the portrait that were given by hand: the same
@@ -131,21 +148,24 @@ def comment(take: Take) -> str:
     return f"{settings.infotext()}, Sonic version: {take.engine_version}"
 
 
-def digital_source_type(take: Take, synthetic: bool) -> str:
+def digital_source_type(take: Take | Origin, synthetic: bool) -> str:
     """IPTC's digital source type, full URI.
 
     `framing=whole` keeps pixels of the portrait around the animated head, so unless the portrait is known
     to be generated the video is a composite. A crop is drawn by the engine all over.
     """
-    return COMPOSITE if take.framing == "whole" and not synthetic else TRAINED
+    return COMPOSITE if take.settings.framing == "whole" and not synthetic else TRAINED
+
+
+def xmp(take: Take | Origin, source_type: str) -> bytes:
+    """The XMP packet of a video."""
+    tool = f"{TOOL} {take.engine_version} ({take.engine})"
+    return _XMP.format(tool=escape(tool), source=escape(source_type)).encode()
 
 
 def append_xmp(path: Path, take: Take, source_type: str) -> None:
-    """Append the XMP box to a finished MP4."""
-    tool = f"{TOOL} {take.engine_version} ({take.engine})"
-    packet = _XMP.format(tool=escape(tool), source=escape(source_type)).encode()
-    with path.open("ab") as file:
-        file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_UUID.bytes + packet)
+    """Append the XMP box to a finished MP4 that has none."""
+    append_xmp_box(path, xmp(take, source_type))
 
 
 def read_source_type(path: Path) -> str:

@@ -7,18 +7,22 @@ used; on Windows the user's profile has its own access list and the modes are wi
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
-from ..errors import BadOutput, BadSetting
+from ..errors import BadOutput
+from .locks import held, sweep
 
 HOME_VARIABLE = "SONIC_HOME"
 """Environment variable that names the private home."""
@@ -32,32 +36,6 @@ def private_home(root: str | os.PathLike[str] | None = None) -> Path:
     if named:
         return Path(named).expanduser()
     return Path(platformdirs.user_data_dir("sonic-ext", appauthor=False))
-
-
-def refuse_served(home: Path, served: Iterable[Path]) -> None:
-    """Refuse a private home that lies in a folder which a web server hands out.
-
-    Raises:
-        BadSetting: `home` is one of the `served` folders or below one.
-    """
-    place = home.resolve()
-    for folder in served:
-        if place.is_relative_to(folder.resolve()):
-            raise BadSetting(
-                f"The private folder {home} lies in {folder}, which the web server hands out.",
-                f"Set {HOME_VARIABLE} to a folder outside of it.",
-            )
-
-
-def refuse_inside(path: Path, home: Path) -> None:
-    """Refuse a file to be written that would lie in the private home, by whatever name that is reached.
-
-    Raises:
-        BadOutput: it would.
-    """
-    above = (path.parent.resolve(), *path.parent.resolve().parents)
-    if home.is_dir() and any(folder.samefile(home) for folder in above if folder.is_dir()):
-        raise BadOutput(f"{path} lies in the private folder {home}.", "Choose a folder outside of it.")
 
 
 @contextlib.contextmanager
@@ -104,21 +82,69 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def working_folder(home: Path, kind: str) -> Iterator[Path]:
+    """A new folder `kind/<id>` in the private home, locked while the block runs and gone afterwards.
+
+    Raises:
+        BadOutput: the file system keeps it from being made.
+    """
+    with contextlib.ExitStack() as stack:
+        with home_errors(home):
+            private_folder(home / kind)
+            while not stack.enter_context(held(made := home / kind / secrets.token_hex(8))):
+                pass
+            made.mkdir(mode=0o700)
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
 def new_file(path: Path, data: bytes) -> None:
     """Write a file that must not exist yet, 0600, safely on disk when this returns."""
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(handle, "wb") as file:
+    with open_new(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
+def open_new(path: Path) -> BinaryIO:
+    """Open a file for writing that must not exist yet, 0600."""
+    return os.fdopen(
+        os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600), "wb"
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: what was made, renamed or deleted there stays so.
+
+    Windows has no such call for folders, and some network drives do not answer it: there the names reach
+    the disk in the system's own time.
+    """
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left of `replace_file(path, …)`; for callers that write alone."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+        left.unlink(missing_ok=True)
+
+
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a private file whole or not at all."""
+    """Write a private file whole or not at all, safely on disk when this returns."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         new_file(part, data)
         part.replace(path)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -126,17 +152,31 @@ def replace_file(path: Path, data: bytes) -> None:
 def build_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `path` with what `fill` writes into it: all of it, or nothing.
 
-    Where another process makes the same folder at the same time, the first one stands.
+    Where another process makes the same folder at the same time, the first one stands. What a killed process
+    left is removed.
     """
     private_folder(path.parent)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    part = path.with_name(f".{path.name}.part")
+    while not path.is_dir():
+        with held(part) as mine:
+            if mine and not path.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+                _fill(part, path, fill)
+        if not mine:
+            time.sleep(0.01)
+
+
+def sweep_builds(home: Path) -> None:
+    """Remove the locks of processes that were killed at the end of `build_folder`."""
+    sweep(home, ".*.part")
+
+
+def _fill(part: Path, path: Path, fill: Callable[[Path], None]) -> None:
     part.mkdir(mode=0o700)
     try:
         fill(part)
         part.rename(path)
-    except OSError:
-        if not path.is_dir():
-            raise
+        sync_folder(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

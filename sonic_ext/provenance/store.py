@@ -3,7 +3,7 @@
     takes/<id>/master.mp4, preview.mp4, portrait.*, speech.*, take.json
 
 Folders are 0700 and files 0600 in the private home, which no route and no file server hands out
-(`private.refuse_served`). Takes expire.
+(`boundary.refuse_served`). Takes expire.
 
 take.json carries HMAC-SHA-256 over all the rest of it, with a key derived from the ledger's: the hashes of
 the four files, settings, engine, times, and how far the ledger had come. A take whose seal does not fit is
@@ -23,7 +23,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadAudio, BadInput, Refused, SonicError
 from ..settings import Settings
 from .ledger import Head, Ledger
+from .locks import held, sweep
 from .private import home_errors, private_folder, private_home, replace_file, sha256_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ _TAKE_BYTES = 1 << 20
 """A take.json is a thousand times smaller."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _BLOCK = 1 << 20
+_COPIES_NAME = "copies"
+"""A path in JSON on each line."""
 _SUFFIXES = {
     "image/jpeg": ".jpg",
     "image/mpo": ".jpg",
@@ -118,6 +121,9 @@ class Take:
     def home(self) -> Path:
         """The private home that the take lies in."""
         return self.folder.parent.parent
+
+    perceptual_hash: str
+    """Of the portrait, hex, see `media.perceptual`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; paths by name, as all lie in the take's folder."""
@@ -204,17 +210,30 @@ class Store:
         self._key()
         self.ledger.require_reached((take.ledger, f"take {take.id}") for take in self.takes())
 
-    def open_folder(self) -> tuple[str, Path]:
-        """A new id (16 hex digits, never zero) and its empty folder."""
-        with home_errors(self.home):
-            private_folder(self.folder)
-            while True:
-                take_id = f"{secrets.randbits(64) or 1:016x}"
-                try:
+    @contextlib.contextmanager
+    def making(self) -> Iterator[tuple[str, Path]]:
+        """A new id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
+
+        The folder goes away if the block fails, and at the next `expire` if its process is killed.
+        """
+        with contextlib.ExitStack() as stack:
+            with home_errors(self.home):
+                private_folder(self.folder)
+                take_id = self._new_folder(stack)
+            try:
+                yield take_id, self.folder / take_id
+            except BaseException:
+                self.discard(take_id)
+                raise
+
+    def _new_folder(self, stack: contextlib.ExitStack) -> str:
+        """Lock the folder of a new id until `stack` ends, and make it."""
+        while True:
+            take_id = f"{secrets.randbits(64) or 1:016x}"
+            if stack.enter_context(held(self.folder / take_id)):
+                with contextlib.suppress(FileExistsError):
                     (self.folder / take_id).mkdir(mode=0o700)
-                except FileExistsError:
-                    continue
-                return take_id, self.folder / take_id
+                    return take_id
 
     def adopt(
         self,
@@ -232,6 +251,7 @@ class Store:
         sync_offset: float | None,
         created: datetime,
         mark: Detection | None,
+        perceptual_hash: str,
     ) -> Take:
         """Make a take of the master and preview lying in the folder of `take_id`, and save it.
 
@@ -240,6 +260,7 @@ class Store:
             size: width and height of the master in pixels.
             created: UTC.
             mark: the watermark as read from the master; None where it could not be read.
+            perceptual_hash: of the portrait, hex.
 
         Raises:
             BadAudio: the sound file was changed while the video was made.
@@ -277,6 +298,7 @@ class Store:
                 mark_read=mark is not None,
                 mark_odds=mark.odds if mark else 1.0,
                 ledger=head,
+                perceptual_hash=perceptual_hash,
             )
         self.save(take)
         return take
@@ -327,26 +349,59 @@ class Store:
         """All takes that can be loaded, oldest first."""
         return self.contents().takes
 
+    def portraits(self) -> dict[str, set[str]]:
+        """Id of every take, also of one that cannot be read, and the hashes known of its portrait."""
+        found: dict[str, set[str]] = {}
+        for folder in self._folders():
+            with home_errors(self.home), contextlib.suppress(FileNotFoundError):
+                found[folder.name] = {sha256_of(path) for path in folder.glob("portrait.*")}
+        for take in self.takes():
+            found.setdefault(take.id, set()).update((take.portrait_sha256, take.portrait_pixel_sha256))
+        return found
+
+    def note_copy(self, take_id: str, copy: Path) -> None:
+        """Remember a copy of the preview outside of the store, to be deleted with the take."""
+        with (
+            home_errors(self.home),
+            (self._place(take_id) / _COPIES_NAME).open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(str(copy)) + "\n")
+
     def discard(self, take_id: str) -> None:
-        """Delete a take; one that is gone already is no error."""
+        """Delete a take and the copies of its preview; one that is gone already is no error."""
         place = self._place(take_id)
         with home_errors(self.home), contextlib.suppress(FileNotFoundError):
             if place.is_symlink() or not place.is_dir():
                 place.unlink()  # not ours, and what a link leads to is not touched
             else:
+                _delete_copies(place)
+                # First what makes it a take: where deleting stops halfway, the rest is an unfinished one.
+                (place / _TAKE_NAME).unlink(missing_ok=True)
                 shutil.rmtree(place)
 
     def expire(self, days: float | None = None) -> tuple[str, ...]:
-        """Delete takes, finished or not, that nothing was written to for `days`; returns their ids.
+        """Delete takes that nothing was written to for `days`, and unfinished ones whose process is gone.
 
-        None asks `retention`.
+        Args:
+            days: None asks `retention`.
+
+        Returns:
+            Their ids.
         """
         limit = time.time() - (retention() if days is None else days) * 86400
-        with home_errors(self.home):
-            old = tuple(folder.name for folder in self._folders() if _last_written(folder) < limit)
-        for take_id in old:
-            self.discard(take_id)
+        with home_errors(self.home), contextlib.ExitStack() as stack:
+            old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
+            for take_id in old:
+                self.discard(take_id)
+            sweep(self.folder)
         return old
+
+    def _is_over(self, folder: Path, limit: float, stack: contextlib.ExitStack) -> bool:
+        """Whether a take may go; an unfinished one is then locked until `stack` ends."""
+        if (folder / _TAKE_NAME).exists() or folder.is_symlink() or not folder.is_dir():
+            return _last_written(folder) < limit
+        # Asked again with the lock: its process may have finished it meanwhile.
+        return stack.enter_context(held(folder)) and not (folder / _TAKE_NAME).exists()
 
     def _folders(self) -> list[Path]:
         """What bears the name of a take; other files are not ours."""
@@ -379,6 +434,7 @@ class Store:
 
     def _key(self) -> bytes:
         return self.ledger.derived_key(f"sonic take {FORMAT}")
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def _place(self, take_id: str) -> Path:
         if not _ID.fullmatch(take_id):
@@ -431,6 +487,19 @@ def _keep_speech(speech: Speech, folder: Path) -> Path:
     if sha256_of(target) != speech.sha256:
         raise BadAudio(f"{speech.path} was changed while the video was made.", "Make the video again.")
     return target
+
+
+def _delete_copies(folder: Path) -> None:
+    """Files that were noted and still are the preview, byte for byte; others are somebody else's by now."""
+    preview, noted = folder / PREVIEW_NAME, folder / _COPIES_NAME
+    if not (preview.is_file() and noted.is_file()):
+        return
+    digest = sha256_of(preview)
+    for line in noted.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            copy = Path(json.loads(line))
+            if sha256_of(copy) == digest:
+                copy.unlink()
 
 
 def _last_written(folder: Path) -> float:

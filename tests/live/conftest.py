@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chromium import launched
 from client import Client
-from spoken import one_second
 from tab import open_tab
 
 SECONDS = 240_000
@@ -30,6 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--webui", metavar="URL", help="address of a running WebUI")
     group.addoption("--auth", metavar="USER:PASSWORD", help="what it was given as --api-auth")
     group.addoption("--soak", type=int, default=0, metavar="N", help="N videos and N pictures in turn")
+    for name, what in (
+        ("home", "its private home, for the tests of the guard"),
+        ("started-in", "the folder that it was started in"),
+        ("uploads", "its $GRADIO_TEMP_DIR"),
+    ):
+        group.addoption(f"--{name}", type=Path, metavar="DIR", help=what)
+    group.addoption(
+        "--link", type=Path, action="append", default=[], metavar="LINK", help="leads to the home"
+    )
     group.addoption("--shots", type=Path, metavar="DIR", help="keep screenshots there")
 
 
@@ -40,12 +48,6 @@ def webui(request: pytest.FixtureRequest) -> Client:
     if not url:
         pytest.skip("no WebUI was named: --webui URL")
     return Client(url.rstrip("/"), request.config.getoption("--auth"))
-
-
-@pytest.fixture(scope="session")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of speech."""
-    return one_second(tmp_path_factory.mktemp("speech") / "one.wav")
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ class PreviewEngine:
 
     name = "preview"
     size_multiple = 2
+    head_motion = 1.0
 
     def __init__(self, reader: MouthReader | None = None, notes: tuple[str, ...] = ()) -> None:
         self._reader = reader

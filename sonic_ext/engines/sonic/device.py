@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
-import psutil
 import torch
 
-from ...errors import BadSetting, MissingPart
+from ...errors import BadSetting
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 NO_MEMORY = (
@@ -25,8 +24,10 @@ NO_MEMORY = (
     "invalid buffer size",
 )
 """How CUDA, cuDNN, cuBLAS, ROCm, Apple's GPU and the processor say that memory has run out."""
-PROBE = 1024
-"""Side of the matrices that the speed is measured with."""
+PROBE = {"cpu": 1024, "other": 4096}
+"""Side of the matrices that the speed is measured with; a card ends a small product before the next comes."""
+PROBED = 0.03
+"""Seconds that it is measured for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ def hardware(precision: str, device: str | None = None) -> Hardware:
 
     Raises:
         BadSetting: the device cannot compute so.
-        MissingPart: fp8, and diffusers is older than it.
     """
     chosen = device or best_device()
     on_cpu = chosen == "cpu"
@@ -76,24 +76,20 @@ def hardware(precision: str, device: str | None = None) -> Hardware:
             "precision=fp16 needs a graphics card; the processor has no such numbers.",
             "Use precision=auto, which is fp32 on a processor, or bf16.",
         )
-    if precision == "bf16" and chosen.startswith("cuda") and not torch.cuda.is_bf16_supported():
+    if precision == "bf16" and chosen.startswith("cuda") and not computes_bf16(chosen):
         raise BadSetting(f"{torch.cuda.get_device_name(chosen)} cannot compute in bf16.", "Use fp16.")
-    if precision == "fp8":
-        _require_fp8(chosen)
+    if precision == "fp8" and chosen == "mps":
+        raise BadSetting("Apple's GPU knows no numbers of 8 bits.", "Use precision=fp16.")
     usual = torch.float32 if on_cpu else torch.float16
     dtype = torch.float32 if precision == "fp32" else HALVES.get(precision, usual)
     return Hardware(chosen, dtype, precision == "fp8", _title(chosen))
 
 
-def _require_fp8(device: str) -> None:
-    from diffusers import UNetSpatioTemporalConditionModel
-
-    if device == "mps":
-        raise BadSetting("Apple's GPU knows no numbers of 8 bits.", "Use precision=fp16.")
-    if not hasattr(UNetSpatioTemporalConditionModel, "enable_layerwise_casting"):
-        raise MissingPart(
-            "precision=fp8 needs diffusers 0.32 or newer.", "Use another precision, or a newer diffusers."
-        )
+def computes_bf16(device: str) -> bool:
+    """Whether a card multiplies bfloat16 itself: `torch.cuda.is_bf16_supported` counts emulation as well."""
+    if torch.version.hip:
+        return torch.cuda.is_bf16_supported()
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _title(device: str) -> str:
@@ -117,6 +113,8 @@ def free_memory(device: str) -> int:
     most = getattr(torch.mps, "recommended_max_memory", None) if device == "mps" else None
     if most is not None:
         return most() - torch.mps.current_allocated_memory()
+    import psutil  # a card is asked without it
+
     return psutil.virtual_memory().available
 
 
@@ -163,19 +161,19 @@ def unless_full() -> Iterator[None]:
 def speed(device: str, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a matrix product, measured in a few hundredths of a second.
 
-    Takes a few megabytes of the device.
+    Takes 100 to 200 MB of a card. Random numbers: on equal ones cards are faster than on any picture.
     """
-    one = torch.ones(PROBE, PROBE, device=device, dtype=dtype)
-    one @ one
-    repeats = 2 if device == "cpu" else 50
-    _finish(device)
+    side = PROBE["cpu" if device == "cpu" else "other"]
+    one = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    _products(one, 1)  # loads the libraries
+    repeats = min(50, max(2, round(PROBED / _products(one, 1))))
+    return repeats * 2 * side**3 / _products(one, repeats)
+
+
+def _products(one: torch.Tensor, repeats: int) -> float:
+    """Seconds of so many products."""
     began = time.perf_counter()
     for _ in range(repeats):
         last = one @ one
     float(last[0, 0])  # waits for the device
-    return repeats * 2 * PROBE**3 / (time.perf_counter() - began)
-
-
-def _finish(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -62,6 +62,7 @@ class SonicEngine:
 
     name = "sonic"
     size_multiple = MULTIPLE
+    head_motion = 2.0
 
     def __init__(
         self,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ... import weights
-from ...media.paste import Paste
-from ...media.scene import HeadView, Scene
-from ...media.steady import Steady
 from ...settings import Settings
 from . import stream
 from .budget import Budget
@@ -21,6 +18,9 @@ from .device import release, unless_full
 from .networks import Networks
 from .stream import CHUNK, LentDecoder, VaeDecoder
 from .vaes import Chosen
+
+if TYPE_CHECKING:
+    from ...media.scene import HeadView, Scene
 
 
 @dataclass
@@ -160,6 +160,8 @@ class Output:
         times = stream.times_for(self.settings.fps)
         if not self.settings.motion_smoothing:
             return stream.Finish(times)
+        from ...media.steady import Steady  # brings OpenCV
+
         steady = Steady(self.view.face.box, stream.STEADY_REACH)
         return stream.Finish(times, self._between(), steady)
 
@@ -169,4 +171,6 @@ class Output:
     def _pasted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         if self.view.box is None:
             return frames
+        from ...media.paste import Paste  # brings OpenCV
+
         return map(Paste(self.scene.picture, self.view.box).into, frames)

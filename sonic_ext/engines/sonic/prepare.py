@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ...errors import BrokenNumbers
-from ...media.audio import Speech
 from ...media.geometry import mask_box
-from ...media.scene import HeadView
 from ...nn.attention import Tokens
 from ...nn.clip import embed
 from ...nn.vae import encode_mean
@@ -23,6 +21,10 @@ from .networks import Networks
 from .picture import clip_pixels, draw_mask, mask_values, reference
 from .speech import hear
 from .windows import RATE
+
+if TYPE_CHECKING:
+    from ...media.audio import Speech
+    from ...media.scene import HeadView
 
 
 @dataclass(frozen=True)

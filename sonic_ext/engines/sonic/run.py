@@ -87,7 +87,7 @@ class Run:
         hardware, waits = self.networks.hardware, self.rung == "offload"
         unet = self.networks.unet("cpu" if waits or hardware.stored_in_8_bits else None)
         if hardware.stored_in_8_bits:
-            store_fp8(unet, hardware.dtype)
+            store_fp8(unet)
         working = self.budget.working(self.rung)
         if waits:
             self.networks.room.clear(working)

@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from ...errors import BrokenNumbers
-from ...media.flow import FlowInterpolator
-from ...media.steady import Steady
 from ...nn.interpolate import Interpolator, padded
 from ...nn.vae import CONFIG
 from ...nn.vae import decode as vae_decode
 from ...ports import Vae
 from .windows import BASE_FPS
+
+if TYPE_CHECKING:
+    from ...media.steady import Steady
 
 CHUNK = 8
 """Frames that the published inference decodes together."""
@@ -278,6 +279,8 @@ class OpticalFlow:
     """Middle frames without a network, on the CPU; a `Between`. See `media.flow`."""
 
     def __init__(self) -> None:
+        from ...media.flow import FlowInterpolator  # brings OpenCV, which RIFE does without
+
         self._flow = FlowInterpolator()
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

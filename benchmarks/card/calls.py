@@ -1,0 +1,367 @@
+"""One guided call of the UNet, three branches of a window: rung by rung, in 8 bits, compiled, taken apart."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+import unet as ladder  # benchmarks/unet.py
+from footprint import operation_counter
+
+from sonic_ext.engines.sonic.budget import RESERVE, RUNGS, Budget
+from sonic_ext.engines.sonic.denoise import Denoiser
+from sonic_ext.engines.sonic.device import Hardware
+from sonic_ext.engines.sonic.schedule import schedule
+from sonic_ext.engines.sonic.windows import Plan
+from sonic_ext.nn import storage, unet
+from sonic_ext.nn.streamed import streamed
+
+from .bench import Bench, Timing, checked, difference, gigabytes, named
+from .networks import filled
+from .runner import Row
+from .worker import LeftOut
+
+CAP = 8 * 10**9
+"""Bytes of the card that stands for a small one."""
+SHOWN = 20
+"""Operations that the profile names."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A guided call that can be made."""
+
+    bench: Bench
+    dtype: torch.dtype
+    rung: str
+    side: int
+    stored_in_8_bits: bool = False
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """In the words of `benchmarks/unet.py`."""
+        latents = (self.side // 8, self.side // 8)
+        return {"unet": dict(self.bench.sizes.unet), "frames": self.bench.sizes.frames, "latents": latents}
+
+    @property
+    def budget(self) -> Budget:
+        """What the engine forecasts."""
+        hardware = Hardware(self.bench.device, self.dtype, self.stored_in_8_bits)
+        frames = self.bench.sizes.frames
+        return Budget(hardware, self.bench.sizes.unet_shapes, self.side, Plan(frames, frames), 1)
+
+    @property
+    def forecast(self) -> int:
+        """Bytes of the device, without what is kept for its libraries."""
+        budget = self.budget
+        numbers = 0 if self.rung == "offload" else sum(map(prod, budget.shapes.values()))
+        return numbers * budget.hardware.stored + budget.working(self.rung) - RESERVE
+
+    def network(self) -> Any:
+        """With random weights, where the rung wants them."""
+        rest = "cpu" if self.rung == "offload" else None
+        network = filled(unet.build_unet(self.bench.sizes.unet), self.dtype, self.bench.device, rest)
+        if self.stored_in_8_bits:
+            storage.store_fp8(network)
+        return network
+
+    def placed(self, network: Any) -> AbstractContextManager[Any]:
+        """As the engine runs it."""
+        return streamed(network, self.bench.device) if self.rung == "offload" else nullcontext()
+
+    def call(self, network: Any) -> Callable[[], torch.Tensor]:
+        """One guided call as `Run` makes it, to be made within `placed`: latents wait in main memory."""
+        device, frames = self.bench.device, self.bench.sizes.frames
+        conditioning = ladder.conditioning(self.size, {"sparse": True}, self.dtype, device)
+        denoiser = Denoiser(network, conditioning, together=self.rung == "together")
+        generator = torch.Generator().manual_seed(3)
+        x = torch.randn(frames, 4, *self.size["latents"], generator=generator)
+        moment, window = schedule(25).moment(12), torch.arange(frames)
+        return lambda: denoiser(x.to(device), moment, window.to(device)).to(x)
+
+    def timed(self, network: Any) -> Timing:
+        """Several calls."""
+        with torch.inference_mode(), self.placed(network):
+            return self.bench.timed(self.call(network))
+
+    def operations(self, network: Any) -> int:
+        """Of products, convolutions and attention, counted."""
+        with torch.inference_mode(), self.placed(network), operation_counter() as counter:
+            self.call(network)()
+        found: int = counter.get_total_flops()
+        return found
+
+
+def sized(bench: Bench, dtype: torch.dtype, rung: str, eight: bool = False) -> Setup:
+    """The call with the largest picture that fits.
+
+    Raises:
+        LeftOut: none does.
+    """
+    for side in bench.sizes.sides:
+        setup = Setup(bench, dtype, rung, side, eight)
+        if bench.is_cpu or bench.fits(setup.forecast + RESERVE):
+            return setup
+    raise LeftOut(f"{rung} in {named(dtype)} needs {(setup.forecast + RESERVE) / 1e9:.1f} GB at {side}²")
+
+
+def rungs(bench: Bench) -> Iterator[Row]:
+    """Every way in which the engine runs the network, the first precision on all, the others on one."""
+    first: dict[int, torch.Tensor] = {}
+    for dtype in bench.dtypes:
+        peak = bench.peak(dtype)
+        for rung in RUNGS if dtype == bench.dtypes[0] else ("branches",):
+            try:
+                setup = sized(bench, dtype, rung)
+            except LeftOut as error:
+                yield {"note": f"Left out: {error}."}
+                continue
+            if setup.side != bench.sizes.sides[0]:
+                yield {"note": f"{rung} in {named(dtype)} at {setup.side}²: more does not fit."}
+            names = {"rung": rung, "numbers": named(dtype), "side": setup.side}
+            yield bench.tried(names, partial(_rung, setup, peak, first))
+
+
+def _rung(setup: Setup, peak: float, first: dict[int, torch.Tensor]) -> Row:
+    network = setup.network()
+    timing = setup.timed(network)
+    operations = setup.operations(network)
+    want = first.setdefault(setup.side, timing.out)
+    return {
+        **timing.row(),
+        "TFLOP": operations / 1e12,
+        "share of peak": operations / timing.median / peak,
+        "peak GB": gigabytes(timing.allocated),
+        "reserved GB": gigabytes(timing.reserved),
+        "forecast GB": gigabytes(setup.forecast),
+        "difference": difference(timing.out, want),
+        **checked(timing.out),
+    }
+
+
+def steps_of_the_ladder(bench: Bench) -> Iterator[Row]:
+    """`benchmarks/unet.py`'s rungs: each saving by itself, from the plain path on."""
+    dtype = bench.dtypes[0]
+    setup = sized(bench, dtype, "branches")
+    peak, first = bench.peak(dtype), []
+    names = [name for name, rung in ladder.RUNGS.items() if not rung.get("heap")]  # that one is a processor's
+    for name in (names[0], names[-1]) if bench.is_cpu else names:
+        own = {"rung": name, "side": setup.side}
+        yield bench.tried(own, partial(_step, setup, ladder.RUNGS[name], peak, first))
+
+
+def _step(setup: Setup, rung: dict[str, int], peak: float, first: list[Timing]) -> Row:
+    with torch.inference_mode():
+        run = ladder.prepared(rung, setup.size, setup.dtype, setup.bench.device)
+        timing = setup.bench.timed(run)
+        with operation_counter() as counter:
+            run()
+    operations = counter.get_total_flops()
+    first.append(replace(timing, out=timing.out.cpu()))
+    del first[1:]
+    return {
+        **timing.row(),
+        "of the first": timing.median / first[0].median,
+        "TFLOP": operations / 1e12,
+        "share of peak": operations / timing.median / peak,
+        "peak GB": gigabytes(timing.allocated),
+        "difference": difference(timing.out.cpu(), first[0].out),
+        **checked(timing.out),
+    }
+
+
+def offload(bench: Bench) -> Iterator[Row]:
+    """A card of 8 GB: the way that the engine picks there, and its last resort."""
+    dtype = bench.dtypes[0]
+    cap = min(CAP, bench.memory) if not bench.is_cpu else CAP
+    bench.allow(cap)
+    try:
+        usual = Setup(bench, dtype, "branches", bench.sizes.sides[0])
+        way = usual.budget.way("auto", cap)
+        yield {
+            "note": f"The engine picks {way.rung} with {cap / 1e9:.0f} GB, and decodes {way.chunk} at once."
+        }
+        for rung in dict.fromkeys((way.rung, "offload")):
+            names = {"rung": rung, "weights": "as the engine has them", "cap GB": cap / 1e9}
+            yield bench.tried(names, partial(_offloaded, replace(usual, rung=rung), cap, False))
+        if not bench.is_cpu:
+            names = {"rung": "offload", "weights": "pinned", "cap GB": cap / 1e9}
+            yield bench.tried(names, partial(_offloaded, replace(usual, rung="offload"), cap, True))
+    finally:
+        bench.allow(None)
+
+
+def _offloaded(setup: Setup, cap: int, pinned: bool) -> Row:
+    network = setup.network()
+    if pinned:
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data = tensor.data.pin_memory()
+    timing = setup.timed(network)
+    size = sum(tensor.nbytes for tensor in network.parameters())
+    moved = 3 * size if setup.rung == "offload" else 0  # once a branch
+    return {
+        "side": setup.side,
+        **timing.row(),
+        "moved GB": moved / 1e9,
+        "moved GB/s": moved / timing.median / 1e9,
+        "peak GB": gigabytes(timing.allocated),
+        "reserved GB": gigabytes(timing.reserved),
+        "forecast GB": gigabytes(setup.forecast),
+        "passed": timing.reserved is None or timing.reserved <= cap,
+    }
+
+
+def eight_bits(bench: Bench) -> Iterator[Row]:
+    """Weights in 8 bits: how far off they are, and what the call costs with them."""
+    dtype = bench.dtypes[0]
+    setup = sized(bench, dtype, "branches")
+    network = setup.network()
+    yield _weight_error(network)
+    usual = setup.timed(network)
+    yield _stored(setup, network, usual, usual)
+    storage.store_fp8(network)
+    eight = replace(setup, stored_in_8_bits=True)
+    yield _stored(eight, network, eight.timed(network), usual)
+
+
+def _stored(setup: Setup, network: Any, timing: Timing, usual: Timing) -> Row:
+    return {
+        "weights": "8 bits" if setup.stored_in_8_bits else named(setup.dtype),
+        "side": setup.side,
+        **timing.row(),
+        "weights GB": sum(tensor.nbytes for tensor in network.parameters()) / 1e9,
+        "peak GB": gigabytes(timing.allocated),
+        "forecast GB": gigabytes(setup.forecast),
+        "difference": difference(timing.out, usual.out),
+        **checked(timing.out),
+    }
+
+
+def _weight_error(network: Any) -> Row:
+    """Of all layers that would be stored so: with a scale per row, and without."""
+    squares = Counter[str]()
+    for name, layer in network.named_modules():
+        if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)) and not any(
+            part in name for part in storage.KEPT
+        ):
+            weight = layer.weight.detach()
+            scaled = storage.widened(*storage.narrowed(weight))
+            plain = weight.to(storage.NARROW).to(weight.dtype)
+            squares["whole"] += float(weight.float().square().sum())
+            squares["scaled"] += float((scaled.float() - weight.float()).square().sum())
+            squares["plain"] += float((plain.float() - weight.float()).square().sum())
+    scaled, plain = (((squares[key] / squares["whole"]) ** 0.5) for key in ("scaled", "plain"))
+    return {"error of the weights": scaled, "without scales": plain, "passed": scaled < 0.03}
+
+
+def profile(bench: Bench) -> Iterator[Row]:
+    """One guided call taken apart: what the time goes into, and where the processor waits for the card."""
+    setup = sized(bench, bench.dtypes[0], "branches")
+    network = setup.network()
+    with torch.inference_mode():
+        run = setup.call(network)
+        run()
+        bench.finish()
+        yield from _waits(bench, run)
+        yield from _operations(bench, run)
+
+
+def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    kinds = [ProfilerActivity.CPU, *([] if bench.is_cpu else [ProfilerActivity.CUDA])]
+    with profiler(activities=kinds) as found:
+        run()
+        bench.finish()
+    events = [event for event in found.key_averages() if event.device_type == DeviceType.CPU]
+
+    def own(event: Any) -> float:
+        if bench.is_cpu:
+            return float(event.self_cpu_time_total) / 1000
+        return float(getattr(event, "self_device_time_total", None) or event.self_cuda_time_total) / 1000
+
+    whole = sum(map(own, events))
+    launches = sum(event.count for event in events if "LaunchKernel" in event.key)
+    yield {"profiled ms": whole, "launches": None if bench.is_cpu else launches, "passed": whole > 0}
+    for event in sorted(events, key=own, reverse=True)[:SHOWN]:
+        if own(event) > 0:
+            yield {
+                "operation": event.key,
+                "calls": event.count,
+                "ms": own(event),
+                "share": own(event) / whole,
+            }
+
+
+def _waits(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
+    """Lines of code that make the processor wait for the card, and how often in a call."""
+    if bench.is_cpu:
+        yield {"note": "Where the processor waits for the card is counted on a card only."}
+        return
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    places = Counter(
+        f"{_shortened(each.filename)}:{each.lineno}" for each in found if "synchroniz" in str(each.message)
+    )
+    yield {"waits for the card in a call": sum(places.values())}
+    for place, count in places.most_common(SHOWN):
+        yield {"where": place, "waits": count}
+
+
+def _shortened(path: str) -> str:
+    return "/".join(path.replace("\\", "/").split("/")[-3:])
+
+
+def compiled(bench: Bench) -> Iterator[Row]:
+    """The call as it is, then with more and more of it compiled; each first call is counted apart."""
+    setup = sized(bench, bench.dtypes[0], "branches")
+    network = setup.network()
+    usual = setup.timed(network)
+    own = {"side": setup.side, "first call s": None, **usual.row(), "of uncompiled": 1.0, "difference": 0.0}
+    yield {"compiled": "nothing", **own, **checked(usual.out)}
+    for name, part, backend in _parts(bench, network):
+        began = time.perf_counter()
+        with warnings.catch_warnings(record=True) as said, torch.inference_mode():
+            warnings.simplefilter("always", RuntimeWarning)
+            if problem := storage.compiled(part, backend):
+                raise LeftOut(problem)
+            setup.call(network)()
+        first = time.perf_counter() - began
+        yield from (
+            {"note": str(each.message)} for each in said if "compiling it failed" in str(each.message)
+        )
+        timing = setup.timed(network)
+        yield {
+            "compiled": name,
+            "side": setup.side,
+            "first call s": first,
+            **timing.row(),
+            "of uncompiled": timing.median / usual.median,
+            "difference": difference(timing.out, usual.out),
+            **checked(timing.out),
+        }
+
+
+def _parts(bench: Bench, network: Any) -> Iterator[tuple[str, torch.nn.Module, str]]:
+    """What is compiled one after the other, and by what."""
+    down, up = list(network.down_blocks), list(network.up_blocks)
+    if bench.is_cpu:  # traced and run as it is: a compiler would take minutes for nothing
+        yield "one block, traced only", down[-1], "eager"
+        return
+    yield "outermost blocks", torch.nn.ModuleList([down[0], up[-1]]), "inductor"
+    yield "all blocks", torch.nn.ModuleList([*down[1:], network.mid_block, *up[:-1]]), "inductor"

@@ -1,0 +1,201 @@
+"""Around the standalone page and its API: who may ask at all.
+
+A page on this computer can be reached by every site that its user has open. So a request must call this
+server by one of its own names (against DNS rebinding, where a site points a name of its own at this address),
+must not come from another site's page, and where others can reach the server, must bring user and password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import BadSetting
+from .asgi import Problem, refuse
+from .credentials import known
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK_NAMES = ("localhost", "localhost.localdomain")
+UNNAMED = Problem(
+    400, "BadHost", "The header Host is missing, there twice, or names no server.", "Send the server's name."
+)
+MISNAMED = Problem(
+    403, "BadHost", "This server is not called by that name.", "Start it with --allowed-host NAME."
+)
+FOREIGN = Problem(403, "BadOrigin", "Only the page itself may ask this server.", "Open its own address.")
+UNAUTHORISED = Problem(
+    401,
+    "Unauthorised",
+    "User and password are needed, or they are wrong.",
+    "Send those of --auth with HTTP Basic.",
+    ((b"www-authenticate", b'Basic realm="sonic", charset="UTF-8"'),),
+)
+
+_AUTHORITY = re.compile(r"(\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+"""Host and port of RFC 3986, 3.2.2, without what no name of a server needs."""
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.ASCII | re.IGNORECASE)
+_USUAL_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Name and port of a server."""
+
+    name: str
+    """In small letters; an address as `ipaddress` writes it, without brackets and zone."""
+    port: int | None
+    """None where none is said."""
+
+    @property
+    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """What the name is, if it is no name."""
+        try:
+            return ipaddress.ip_address(self.name)
+        except ValueError:
+            return None
+
+    def at(self, usual: int | None) -> tuple[str, int | None]:
+        """Name and port, with the port that is meant where none is said."""
+        return self.name, usual if self.port is None else self.port
+
+
+def authority(text: str) -> Authority | None:
+    """`example.org:80`, `127.0.0.1`, `[::1]:7870`; None for what is none of these."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None:
+        return None
+    name, port = found[1].lower().rstrip("."), int(found[2]) if found[2] else None
+    if port is not None and port > 65535:
+        return None
+    if name.startswith("["):
+        try:
+            name = str(ipaddress.IPv6Address(name[1:-1].partition("%")[0]))
+        except ValueError:
+            return None
+    return Authority(name, port) if name else None
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a server may be called by.
+
+    Args:
+        loopback: it listens on loopback only, where none but loopback's own names and addresses lead.
+        more: names besides.
+    """
+
+    loopback: bool
+    more: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, address: str, more: Iterable[str] = ()) -> Names:
+        """Of a server that listens on `address`.
+
+        Raises:
+            BadSetting: one of `more` is no name of a server.
+        """
+        named = [_server_name(name) for name in more]
+        if is_loopback(address):
+            return cls(True, frozenset(named))
+        own = socket.gethostname().lower()
+        return cls(False, frozenset((address.lower(), own, f"{own}.local", *named)))
+
+    def allow(self, asked: Authority) -> bool:
+        """An address is never a name that another site has pointed here."""
+        address = asked.address
+        if address is not None:
+            return not self.loopback or address.is_loopback or asked.name in self.more
+        return asked.name in LOOPBACK_NAMES or asked.name in self.more
+
+
+def _server_name(text: str) -> str:
+    found = authority(text)
+    if found is None or found.port is not None:
+        raise BadSetting(f"{text!r} is no name of a server.", "Write it as in mybox.example, without port.")
+    return found.name
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this computer reaches a server that listens there."""
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return address.lower() in LOOPBACK_NAMES
+
+
+class Access:
+    """ASGI middleware: 400 for a request that names no server, 403 for another site's, 401 without password.
+
+    Args:
+        app: what it is put around.
+        names: what this server may be called by.
+        credentials: user → password; empty where none is asked for.
+        pass_key: a secret that the application behind it uses to call itself, as a bearer token; asked for
+            anew at each request, as it may be made late.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Names,
+        credentials: Mapping[str, str] | None = None,
+        pass_key: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._app = app
+        self._names = names
+        self._credentials = credentials or {}
+        self._pass_key = pass_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        problem = stranger(scope, self._names) or self._unknown(scope)
+        if problem is not None:
+            await refuse(scope, receive, send, problem)
+            return
+        from starlette.websockets import WebSocketDisconnect
+
+        # a window that is closed while gradio 3 greets it is no error to be told of
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._app(scope, receive, send)
+
+    def _unknown(self, scope: Scope) -> Problem | None:
+        if not self._credentials:
+            return None
+        given = _one(scope, b"authorization") or ""
+        key = self._pass_key()
+        own = key is not None and secrets.compare_digest(given.encode(), f"Bearer {key}".encode())
+        return None if known(given, self._credentials) or own else UNAUTHORISED
+
+
+def stranger(scope: Scope, names: Names) -> Problem | None:
+    """Why a request is none of the page's own; None where it may be one."""
+    asked = authority(_one(scope, b"host") or "")
+    if asked is None:
+        return UNNAMED
+    if not names.allow(asked):
+        return MISNAMED
+    if not any(name.lower() == b"origin" for name, _ in scope["headers"]):
+        return None
+    origin = _ORIGIN.fullmatch(_one(scope, b"origin") or "")  # `null` comes from files and sandboxes
+    page = authority(origin[2]) if origin else None
+    if origin is None or page is None:
+        return FOREIGN
+    usual = _USUAL_PORTS.get(origin[1].lower())
+    return None if page.at(usual) == asked.at(usual) else FOREIGN
+
+
+def _one(scope: Scope, header: bytes) -> str | None:
+    """A header that is there once."""
+    found = [value for name, value in scope["headers"] if name.lower() == header]
+    return found[0].decode("latin-1") if len(found) == 1 else None

@@ -1,0 +1,272 @@
+"""Around gradio: what is private is not handed out, by whatever route and name a request asks for it.
+
+    guard_gradio()
+
+gradio's own routes read files that a request names. Version 3 serves everything below the folder that the
+server was started in, both versions follow links, and where an event's input is a file, version 3 copies any
+readable file into its cache and serves the copy. So before a request reaches gradio
+
+- no path in its address or among its values may lead below the private home (`provenance.boundary`), and
+- a file among an event's inputs must be one that gradio itself has put where it lies or was told of as a
+  result of its functions: an upload, a copy in its cache, a picture that was saved and shown.
+
+Version 3 takes an event's inputs over a web socket and hands them to itself by POST, version 4 takes them by
+POST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import MissingPart
+from ..provenance.boundary import Boundary, private
+from .asgi import POLICY_VIOLATION, Again, Problem, read, refuse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LIMIT = 400 * 10**6
+"""Bytes of an event's inputs. Pictures travel in them, films do not."""
+LONGEST = 32767
+"""Characters of the longest path that any system knows."""
+DEPTH = 64
+"""Parts of an address that are looked at; gradio's own routes have one or two before a file's name."""
+NOT_SERVED = Problem(
+    403,
+    "NotServed",
+    "This file is not for web pages: it is neither an upload nor a result.",
+    "Upload it on the page.",
+)
+TOO_LARGE = Problem(
+    413, "TooLarge", f"The request is larger than {LIMIT // 10**6} MB.", "Send smaller files, or fewer."
+)
+
+_EVENTS = re.compile(r"(?:^|/)(?:(?:run|api|call)/[^/]+|queue/join|component_server)/?$")
+"""gradio's routes that take an event's inputs, wherever it is mounted."""
+_FILES = re.compile(r"(?:^|/)file[=/](.*)", re.DOTALL)
+"""gradio's routes that hand out a file."""
+_GUARDED = "sonic_guarded"
+
+_log = logging.getLogger(__name__)
+
+
+def guard_gradio() -> None:
+    """Put a `FileGuard` around every gradio application of this process, outside of all other middleware.
+
+    An application builds its middleware at its first request, and again whenever somebody resets it, as the
+    WebUIs do. So it is the building that is wrapped: nothing is added to an application that runs, no request
+    comes before the guard, and *Reload UI*, which makes a new application, keeps it. To be called before the
+    first of them is launched; once more does no harm.
+
+    Raises:
+        MissingPart: this gradio's application is built in another way.
+    """
+    gradio = importlib.import_module("gradio")
+    application = importlib.import_module("gradio.routes").App
+    build = getattr(application, "build_middleware_stack", None)
+    if build is None:
+        raise MissingPart(
+            f"gradio {gradio.__version__} is built in another way: private files cannot be kept from it.",
+            "Use Sonic with gradio 3.41 or 4.40.",
+        )
+    if hasattr(build, _GUARDED):
+        return
+    major = int(gradio.__version__.split(".")[0])
+
+    def guarded(page: Any) -> ASGIApp:
+        return FileGuard(build(page), page, major)
+
+    setattr(guarded, _GUARDED, True)
+    application.build_middleware_stack = guarded
+
+
+def served_by_gradio(home: Path) -> list[Path]:
+    """Folders that gradio hands out without being told to, as far as `home` could lie in one.
+
+    Version 3 serves the working directory, but nothing below a folder whose name begins with a dot.
+    """
+    gradio = sys.modules.get("gradio")
+    hidden = any(part.startswith(".") for part in home.absolute().parts)
+    whole = gradio is not None and gradio.__version__.startswith("3.") and not hidden
+    return [upload_folder(), *([Path.cwd()] if whole else [])]
+
+
+def upload_folder() -> Path:
+    """Where gradio keeps uploads and copies of what it shows."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+
+
+def uploaded(path: str) -> bool:
+    """Whether gradio itself put this file where it lies, so that no one may name any other."""
+    within = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(upload_folder()))
+    return within and not private().holds(path)
+
+
+class FileGuard:
+    """ASGI middleware around one gradio application.
+
+    Args:
+        app: what it is put around.
+        page: gradio's application, which knows the files of its results.
+        major: of gradio's version.
+    """
+
+    def __init__(self, app: ASGIApp, page: Any, major: int) -> None:
+        self._app = app
+        self._page = page
+        self._major = major
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 403 (413 where it is too large to be looked at)."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+        elif not await asyncio.to_thread(address_allowed, scope):
+            _log.warning("refused: a request named a private file in its address")
+            await refuse(scope, receive, send, NOT_SERVED)
+        elif scope["type"] == "websocket":
+            await self._app(scope, _Heard(self._allowed, receive, send), send)
+        elif scope["method"] == "POST" and _EVENTS.search(scope["path"]):
+            await self._event(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read(receive, LIMIT)
+        if body is None:
+            await refuse(scope, receive, send, TOO_LARGE)
+        elif await asyncio.to_thread(self._allowed, body):
+            await self._app(scope, Again(body, receive), send)
+        else:
+            _log.warning("refused: an event's inputs named a file that is no upload")
+            await refuse(scope, receive, send, NOT_SERVED)
+
+    def _allowed(self, text: str | bytes) -> bool:
+        """Of an event's inputs. What is no JSON is let through: gradio itself refuses it."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return True
+        return Inputs(private(), self._page, self._major).allowed(value)
+
+
+class _Heard:
+    """What a web socket hears, until a message names a private file: then it is closed."""
+
+    def __init__(self, allowed: Any, receive: Receive, send: Send) -> None:
+        self._allowed = allowed
+        self._receive = receive
+        self._send = send
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        said = message.get("text") or message.get("bytes")
+        if not said or await asyncio.to_thread(self._allowed, said):
+            return message
+        _log.warning("refused: an event's inputs named a file that is no upload")
+        await self._send({"type": "websocket.close", "code": POLICY_VIOLATION})
+        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the inputs of an event are held to."""
+
+    boundary: Boundary
+    page: Any
+    """gradio's application."""
+    major: int
+
+    def allowed(self, value: Any) -> bool:
+        """Whether no part of a JSON value names a file that must not be read."""
+        return all(
+            self._file_allowed(part) if isinstance(part, dict) else not _names_any(part, self.boundary)
+            for part in _parts(value)
+        )
+
+    def _file_allowed(self, part: dict[str, Any]) -> bool:
+        name = part.get("path") if self.major > 3 else part.get("is_file") and part.get("name")
+        return not isinstance(name, str) or (not self.boundary.holds(name) and self._known(name))
+
+    def _known(self, name: str) -> bool:
+        """Whether gradio put the file there, or was told of it by the page's own functions."""
+        try:
+            if Path(os.path.realpath(name)).is_relative_to(os.path.realpath(upload_folder())):
+                return True
+            written = Path(os.path.abspath(name))  # noqa: PTH100 - as gradio writes it, links not followed
+        except (OSError, ValueError):
+            return False
+        told = getattr(self.page.blocks, "temp_file_sets", ())
+        return any(str(written) in files or written in files for files in told) or self._static(name)
+
+    def _static(self, name: str) -> bool:
+        """Of `gradio.set_static_paths`, which version 3 has not."""
+        return self.major > 3 and bool(importlib.import_module("gradio.utils").is_static_file(name))
+
+
+def address_allowed(scope: Scope) -> bool:
+    """Whether neither path nor query of a request names a private file."""
+    boundary, path = private(), str(scope["path"])
+    asked = (found[1] for found in _FILES.finditer(path))
+    query = scope.get("query_string", b"").decode("latin-1")
+    values = (value for _, value in parse_qsl(query, errors="surrogateescape"))
+    return not (
+        any(boundary.holds(name) for name in asked)
+        or any(_names_any(name, boundary) for name in (*_tails(path), *values))
+    )
+
+
+def _tails(path: str) -> Iterator[str]:
+    """What any route may take for a file's name: what stands behind a slash or an equals sign."""
+    for found in islice(re.finditer("[/=]", path), DEPTH):
+        if found[0] == "/":
+            yield path[found.start() :]
+        yield path[found.end() :]
+
+
+def _parts(value: Any) -> Iterator[str | dict[str, Any]]:
+    """Every text and every object in a JSON value."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left.extend(part.values())
+            yield part
+        elif isinstance(part, list):
+            left.extend(part)
+        elif isinstance(part, str):
+            yield part
+
+
+def _names_any(text: str, boundary: Boundary) -> bool:
+    """Whether the text, or a line of it, names something private that is there.
+
+    A word that happens to be the name of nothing is no path: where the private home is the working folder,
+    every word would lie below it.
+    """
+    if len(text) > LONGEST and "\n" not in text:
+        return False
+    readings = (reading for line in {text, *text.splitlines()} for reading in _readings(line))
+    return any(len(each) <= LONGEST and boundary.reaches(each) for each in readings)
+
+
+def _readings(line: str) -> Iterator[str]:
+    """A line as a path, as functions read one that a user typed."""
+    bare = line.strip().strip("\"'")
+    yield from {line, bare}
+    if bare.startswith("~"):
+        yield os.path.expanduser(bare)  # noqa: PTH111 - leaves a user that there is not as written
+    if bare.lower().startswith("file:"):
+        yield unquote(re.sub("^file:(//(localhost)?)?", "", bare, flags=re.IGNORECASE))

@@ -1,0 +1,36 @@
+"""Settings, *Defaults*, *Apply* in a running WebUI: a consent that was given once is no default."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from client import Client
+from tab import consent, order, show
+
+GIVEN = re.compile(
+    r"state that this is true|The face is|The voice is|Purpose|Contact|Evidence|Sent picture|Record$"
+)
+
+
+def kept(webui: Client) -> dict[str, Any]:
+    """The WebUI's file of defaults."""
+    answer = webui.get("/file=ui-config.json")
+    assert answer.status == 200, answer.body[:200]
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def test_apply_keeps_no_consent(page: Any, webui: Client) -> None:
+    show(page, "txt2img")
+    prefix = order(page, "txt2img", None)
+    consent(page, prefix, voice="voice_basis")
+    show(page, "Settings")
+    page.locator("#settings button", has_text="Defaults").first.click()
+    page.click("#ui_defaults_apply")
+    page.wait_for_function("/Wrote|No changes/.test(document.querySelector('#tab_settings').innerText)")
+    ours = {path: value for path, value in kept(webui).items() if "sonic" in path.lower()}
+    assert [path for path in ours if path.endswith("txt2img/Engine/value")], "the settings are kept"
+    assert ours["customscript/sonic.py/txt2img/Animate with Sonic/value"] is True  # applied, that is
+    assert [path for path in ours if GIVEN.search(path.rpartition("/")[0])] == []
+    assert [path for path in ours if re.search("/(Export|Generate|Fetch|Revoke|Delete|Send)", path)] == []

@@ -1,0 +1,279 @@
+"""Recorded cases of the published inference: what our networks make of them, beside what was recorded.
+
+In the numbers and on the device of a `Numbers`: tests ask for float32 on a processor, a benchmark asks for a
+card's. Every case is a generator of checks; nothing here judges.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from parity_numbers import (
+    PLACES,
+    Numbers,
+    block_mask,
+    described,
+    fractional_mask,
+    normal,
+    sized,
+)
+
+from sonic_ext.engines.sonic import speech
+from sonic_ext.engines.sonic.conditioning import mask_levels, mask_on_grid
+from sonic_ext.engines.sonic.denoise import Conditioning, Denoiser
+from sonic_ext.engines.sonic.guidance import Guidance
+from sonic_ext.engines.sonic.sampling import sample, starting_latents
+from sonic_ext.engines.sonic.schedule import Moment, schedule
+from sonic_ext.engines.sonic.windows import Plan
+from sonic_ext.nn.attention import Level, Tokens, Window, conditioned
+from sonic_ext.nn.clip import embed
+from sonic_ext.nn.unet import predict
+from sonic_ext.nn.vae import decode, encode_mean
+
+CLOSE = 1e-5
+"""Largest difference of tokens, attention, RIFE, VAE, in float32 on a processor."""
+UNET = 5e-5
+"""Of a UNet call."""
+LOOP = 1e-5
+"""Of a loop's latents, relative to the largest value."""
+HALF = 2**-11
+"""Relative error of what was recorded in half precision."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tensor of a case."""
+
+    what: str
+    got: torch.Tensor
+    want: torch.Tensor
+    within: float = CLOSE
+    """Largest difference in float32 on a processor."""
+
+    @property
+    def error(self) -> float:
+        """Largest difference; not a number where `got` holds any."""
+        return float((self.got.detach().cpu().double() - self.want.double()).abs().max())
+
+    @property
+    def relative(self) -> float:
+        """The same as a share of the largest recorded value, less what a record in half precision lost."""
+        lost = HALF if self.want.dtype == torch.float16 else 0.0
+        share = self.error / max(float(self.want.double().abs().max()), 1e-12)
+        return share if share != share else max(0.0, share - lost)
+
+
+def beside(meta: Path) -> str:
+    """The tensors that a `…_meta.json` belongs to."""
+    stem = meta.stem.removesuffix("_meta")
+    names = (f"{stem}.safetensors", f"{stem}_tensors.safetensors")
+    return next(name for name in names if (meta.parent / name).exists())
+
+
+def listening(numbers: Numbers, meta: Path) -> Iterator[Check]:
+    """c_: the portrait's embedding, tokens and buckets; the networks that listen compute in float32."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    samples = numbers.wav(told["wav"])[: told["samples"]]
+    portrait = embed(numbers.clip, numbers.placed(described(told["clip_images"])[None]))
+    yield Check("portrait", portrait, want["clip_images_embeds"])
+    networks = speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
+    heard = speech.hear(networks, samples, portrait)
+    yield Check("tokens", heard.tokens, want["cond_tokens"])
+    yield Check("tokens of silence", heard.silence[0], want["uncond_tokens"])
+    # Buckets are 16 times the network's output: so is their error.
+    yield Check("buckets", heard.buckets, want["motion_buckets"], 16 * CLOSE)
+
+
+def attention(numbers: Numbers, meta: Path, sparse: bool = True) -> Iterator[Check]:
+    """d_: one cross-attention with portrait, speech and mask, on grids of four sizes."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    attn = numbers.unet.get_submodule(_place(told["module"]))
+    for case in told["cases"]:
+        yield from _attention(numbers, attn, case, want, sparse)
+
+
+def _attention(
+    numbers: Numbers, attn: Any, case: dict[str, Any], want: dict[str, torch.Tensor], sparse: bool
+) -> Iterator[Check]:
+    tag, (height, width) = case["tag"], case["latent_hw"]
+    x, clip, audio = map(numbers.placed, _attention_inputs(case["inputs"], tag, height, width))
+    ones = block_mask(tuple(case["mask_hw"]), tuple(case["mask_ones_y0x0y1x1"]))
+    mask = mask_on_grid(ones, (height, width))
+    checks = [key.removeprefix(f"{tag}.") for key in want if key.startswith(f"{tag}.")]
+    if not any(name.startswith("out_") for name in checks):
+        raise LookupError(f"no output was recorded of {tag}")
+    for name in checks:
+        if name == "mask_down":
+            yield Check(f"{tag} mask", mask, want[f"{tag}.{name}"])
+            continue
+        levels = {height * width: numbers.level(Level.of(mask, sparse))} if "out_mask" in name else {}
+        scale = re.search(r"_scale([\d.]+)", name)
+        window = Window.of([(Tokens(clip), Tokens(audio))], levels=levels)
+        with _scaled(attn.processor, float(scale[1]) if scale else 1.0), conditioned(attn, window):
+            yield Check(f"{tag} {name}", attn(x, encoder_hidden_states=clip), want[f"{tag}.{name}"])
+
+
+@contextmanager
+def _scaled(processor: Any, scale: float) -> Iterator[None]:
+    before, processor.scale = processor.scale, scale
+    try:
+        yield
+    finally:
+        processor.scale = before
+
+
+def _attention_inputs(text: str, tag: str, height: int, width: int) -> list[torch.Tensor]:
+    """From words like `normal('input:d_{x,clip,ip}_<tag>', (3,h*w,64)|(3,1,64)|(3,32,64))`."""
+    found = re.search(r"normal\('input:(\w*)\{([^}]*)\}(\w*)<tag>'", text)
+    if not found:
+        raise LookupError(f"no inputs in {text!r}")
+    shapes = re.findall(r"\(([\dhw*,]+)\)", text)
+    names = found[2].split(",")
+    return [
+        normal(f"{found[1]}{name}{found[3]}{tag}", sized(shape, h=height, w=width))
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+
+
+def blocks(numbers: Numbers, meta: Path) -> Iterator[Check]:
+    """e_: a transformer and a residual block, of space and time."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    words = re.findall(r"(\w+) \(([\d,]+)\)", told["inputs"])
+    inputs = {name.split("_")[-1]: numbers.placed(normal(name, sized(shape))) for name, shape in words}
+    branches, frames, size = told["B"], told["F"], tuple(told["hw"])
+    ones = block_mask(tuple(told["mask_hw"]), tuple(told["mask_ones_y0x0y1x1"]))
+    level = numbers.level(Level.of(mask_on_grid(ones, size)))
+    tokens = [[Tokens(part) for part in inputs[name].split(frames)] for name in ("clip", "ip")]
+    window = Window.of(list(zip(*tokens, strict=True)), levels={math.prod(size): level})
+    still = torch.zeros(branches, frames, device=numbers.device)
+    with conditioned(numbers.unet, window):
+        transformer = numbers.unet.get_submodule(_place(told["module"]))
+        out = transformer(inputs["x"], inputs["clip"], image_only_indicator=still, return_dict=False)[0]
+    yield Check("transformer", out, want["out"])
+    residual = numbers.unet.get_submodule(_place(told["res_module"]))
+    yield Check("residual block", residual(inputs["rx"], inputs["temb"], still), want["res_out"])
+
+
+def unet(numbers: Numbers, meta: Path, together: bool = False) -> Iterator[Check]:
+    """f_: whole calls, all branches in one batch or one by one."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    names = dict(zip(("x", "clip", "ip"), re.findall(r"input:(\w+)", told["inputs"]), strict=True))
+    x, clip, audio = (numbers.placed(normal(names[name], tuple(told[name]))) for name in names)
+    branches, frames = x.shape[:2]
+    levels = numbers.levels(mask_levels(fractional_mask(told["mask"]), tuple(x.shape[-2:])))
+    pairs = zip(clip.split(frames), audio.split(frames), strict=True)
+    window = Window.of([(Tokens(one), Tokens(other)) for one, other in pairs], levels=levels)
+    for tag, case in told["cases"].items():
+        time = torch.tensor(case["t"]).to(numbers.device)
+        ids = torch.tensor([case["ids"]] * branches).to(numbers.device)
+        if together:
+            got = predict(numbers.unet, window, x, time, ids)
+        else:
+            each = [(window.only(n), x[n : n + 1], time, ids[:1]) for n in range(branches)]
+            got = torch.cat([predict(numbers.unet, *arguments) for arguments in each])
+        yield Check(tag, got, want[f"out_{tag}"], UNET)
+
+
+def reference_latent(numbers: Numbers, file: Path) -> Iterator[Check]:
+    """g_ref: the portrait that the loops begin with."""
+    yield Check("latent", _portrait(numbers), numbers.tensors(file.name)["latent_mean"])
+
+
+def _portrait(numbers: Numbers) -> torch.Tensor:
+    inputs = numbers.json("g_loop_meta.json")["inputs"]
+    return encode_mean(numbers.vae, numbers.placed(described(inputs["ref"])))
+
+
+def loop(numbers: Numbers, file: Path) -> Iterator[Check]:
+    """g_loop: every step of a run, and what the network was told of motion. Latents wait on the processor."""
+    told, want = numbers.json("g_loop_meta.json"), numbers.tensors(file.name)
+    case = told["cases"][file.stem.removeprefix("g_loop_")]
+    levels = schedule(case["num_inference_steps"], numbers.tiny["scheduler"])
+    plan = Plan(case["num_frames"], case["frames_per_batch"], case["shift_offset"], case["overlap"])
+    if plan.count * levels.steps != case["unet_calls"]:
+        raise ValueError(f"{plan.count} windows, {levels.steps} steps, but {case['unet_calls']} calls")
+    portrait, ids = _portrait(numbers), []
+    denoiser = _denoiser(numbers, told["inputs"], case, portrait, want["motion_buckets"])
+
+    def predicted(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
+        ids.append(denoiser.ids(frames.to(numbers.device)))
+        return denoiser(x.to(numbers.device), moment, frames.to(numbers.device), first).to(x)
+
+    noise = described(told["inputs"]["noise"], n=case["num_frames"])
+    start = starting_latents(portrait.float().cpu(), noise[0], levels)
+    yield _relative("start", start, want["latents_init"][0])
+    done = 0
+    for done, latents in sample(predicted, start, levels, plan):
+        yield _relative(f"step {done - 1}", latents, want[f"latents_after_step{done - 1}"][0])
+    if done != levels.steps:
+        raise ValueError(f"the loop ended after {done} of {levels.steps} steps")
+    recorded = want["added_time_ids_per_unet_call"]
+    yield Check("time ids", torch.cat(ids), recorded, CLOSE * float(recorded.abs().max()))
+
+
+def _relative(what: str, got: torch.Tensor, want: torch.Tensor) -> Check:
+    scale = want.abs().max()
+    return Check(what, got / scale, want / scale, LOOP)
+
+
+def _denoiser(
+    numbers: Numbers,
+    inputs: dict[str, str],
+    case: dict[str, Any],
+    portrait: torch.Tensor,
+    buckets: torch.Tensor,
+) -> Denoiser:
+    words = numbers.json("f_unet_meta.json")["mask"] if "f_unet" in inputs["mask"] else inputs["mask"]
+    levels = mask_levels(fractional_mask(words, (case["height"], case["width"])), tuple(portrait.shape[-2:]))
+    speech_tokens = [described(inputs["cond_tokens"], i=frame) for frame in range(case["num_frames"])]
+    conditioning = Conditioning(
+        portrait,
+        Tokens(embed(numbers.clip, numbers.placed(described(inputs["clip"])))[:, None]),
+        Tokens(numbers.placed(torch.stack(speech_tokens))),
+        Tokens(numbers.placed(described(inputs["uncond"])[None])),
+        buckets.to(numbers.device),
+        numbers.levels(levels),
+    )
+    image, audio = ((case[f"min_guidance_scale{n}"], case[f"max_guidance_scale{n}"]) for n in (1, 2))
+    scale = case["motion_bucket_scale"]
+    return Denoiser(numbers.unet, conditioning, Guidance(image, audio), scale, scale)
+
+
+def vae(numbers: Numbers, meta: Path) -> Iterator[Check]:
+    """h_: encoder, and decoder in chunks."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    picture = numbers.placed(described(told["encode_image"]))
+    yield Check("encode", encode_mean(numbers.vae, picture), want["enc_mean"])
+    latents = described(told["latents"])[0]
+    for key in (key for key in want if key.startswith("frames_chunk")):
+        chunk = int(key.removeprefix("frames_chunk"))
+        frames = torch.cat(list(decode(numbers.vae, latents, chunk))).transpose(0, 1)[None]
+        room = HALF * float(frames.abs().max()) if want[key].dtype == torch.float16 else 0.0
+        yield Check(key, frames, want[key], CLOSE + room)
+
+
+def rife(numbers: Numbers, file: Path) -> Iterator[Check]:
+    """i_: flow, mask and middle frame, in float32."""
+    want = numbers.tensors(file.name)
+    tags = [key.removeprefix("img0_") for key in want if key.startswith("img0_")]
+    for tag in tags:
+        pair = (want[f"img{side}_{tag}"].to(numbers.device) for side in (0, 1))
+        middle = numbers.rife(*pair)
+        yield Check(f"flow {tag}", middle.flow, want[f"flow_{tag}"])
+        yield Check(f"mask {tag}", middle.mask, want[f"mask_{tag}"])
+        yield Check(f"frame {tag}", middle.frame, want[f"out_{tag}"])
+
+
+def _place(text: str) -> str:
+    """The module of the UNet that is named in words about a case."""
+    found = re.search(PLACES, text)
+    if not found:
+        raise LookupError(f"no module in {text!r}")
+    return found[0]

@@ -1,0 +1,239 @@
+"""A person who is quicker than the line: nothing pressed is lost, and nothing is left out of what is sent.
+
+What a slow line does is done on purpose: requests are held back until the person has gone on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from own_page import (
+    OTHER_PORTRAIT,
+    PORTRAIT,
+    Page,
+    Served,
+    area,
+    choose,
+    consent,
+    expect,
+    exported,
+    give,
+    make,
+    show,
+    sonic_serve,
+    unfold,
+    windows,
+)
+
+from sonic_ext.app.compat import MAJOR
+
+ENDLESS = """(() => {
+    window.held = 0;
+    const ends = text => window.endless && text.includes("process_completed");
+    const onmessage = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+    Object.defineProperty(WebSocket.prototype, "onmessage", {
+        set(listener) {
+            onmessage.set.call(this, event => ends(event.data) ? window.held++ : listener.call(this, event));
+        },
+    });
+    const fetched = window.fetch;
+    window.fetch = async (...asked) => {
+        const answer = await fetched(...asked);
+        if (!answer.url.includes("/queue/data")) return answer;
+        const read = new TextDecoder(), write = new TextEncoder();
+        const transform = (chunk, out) => {
+            const messages = read.decode(chunk).split("\\n\\n");
+            const kept = messages.filter(text => !ends(text));
+            window.held += messages.length - kept.length;
+            out.enqueue(write.encode(kept.join("\\n\\n")));
+        };
+        return new Response(answer.body.pipeThrough(new TransformStream({transform})), answer);
+    };
+})()"""
+"""JavaScript: while `endless`, no event of the queue ends for the page, whatever it has shown."""
+
+
+class Line:
+    """The line to the server; while it is held, no request for `addresses` gets through."""
+
+    def __init__(self, page: Page, addresses: str = "**/*") -> None:
+        self._waiting: list[Any] = []
+        self._held = False
+        self.sent: list[str] = []
+        """Bodies of the requests that were held."""
+        page.route(addresses, self._route)
+
+    def hold(self) -> None:
+        """From now on nothing gets through."""
+        self._held = True
+
+    def free(self) -> None:
+        """What was held goes on its way, in its order."""
+        self._held = False
+        waiting, self._waiting = self._waiting, []
+        for route in waiting:
+            route.continue_()
+
+    def _route(self, route: Any) -> None:
+        if not self._held:
+            route.continue_()
+            return
+        self.sent.append((route.request.post_data_buffer or b"").decode("utf-8", "replace"))
+        self._waiting.append(route)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture
+def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
+    with windows(browser, served.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    return window()
+
+
+def _until(page: Page, line: Line, text: str) -> None:
+    """Wait until a held request holds `text`."""
+    while not any(text in body for body in line.sent):
+        page.wait_for_timeout(20)  # lets playwright hand over what it has
+
+
+def _export_from_history(page: Page) -> str:
+    show(page, "History")
+    page.locator("#sonic_history .thumbnail-item").first.click()
+    expect(page.locator("#sonic_history_video video")).to_be_visible()
+    page.locator("#sonic_root .label-wrap:visible", has_text="Consent and export").click()
+    return "sonic_history_consent"
+
+
+@pytest.mark.parametrize("tab", ["Animate", "History"])
+def test_consent_travels_with_the_click(page: Page, served: Served, speech: Path, tab: str) -> None:
+    """Whatever the page had to ask before: the request of Export alone says all that is stated."""
+    give(page, PORTRAIT, speech)
+    make(page)
+    form = "sonic_consent" if tab == "Animate" else _export_from_history(page)
+    button, outcome = form.replace("consent", "export"), form.replace("consent", "outcome")
+    before, line = served.exports(), Line(page)
+    line.hold()
+    consent(page, form)
+    page.click(f"#{button}")
+    _until(page, line, "Synthetic")
+    (body,) = [body for body in line.sent if "Synthetic" in body]
+    stated = json.loads(body)["data"]
+    assert stated[2:5] == [True, "Synthetic: nobody's", "Synthetic: nobody's"]
+    assert served.exports() == before
+    line.free()
+    expect(page.locator(f"#{outcome} .sonic-good").first).to_contain_text("Exported as")
+    assert len(served.exports()) == len(before) + 1
+
+
+def test_a_click_is_heard_while_the_queue_still_ends_the_one_before(
+    window: Callable[..., Page], speech: Path
+) -> None:
+    page = window(ENDLESS)
+    give(page, PORTRAIT, speech)
+    make(page)
+    refused = page.locator("#sonic_outcome .sonic-error")
+    page.evaluate("window.endless = true")
+    page.click("#sonic_export")
+    expect(refused).to_contain_text("not stated")
+    page.wait_for_function("window.held > 0")
+    page.check("#sonic_consent_stated input")
+    page.click("#sonic_export")
+    expect(refused).to_contain_text("Consent for the face is missing")
+    consent(page)
+    exported(page)
+
+
+def test_generate_is_heard_while_the_queue_still_ends_the_one_before(
+    window: Callable[..., Page], served: Served, speech: Path
+) -> None:
+    page = window(ENDLESS)
+    before = set(served.takes())
+    give(page, PORTRAIT, speech)
+    page.evaluate("window.endless = true")
+    make(page)
+    page.wait_for_function("window.held > 0")
+    page.click("#sonic_generate")
+    expect(page.locator("#sonic_generate")).to_be_disabled()
+    expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
+    assert len(set(served.takes()) - before) == 2
+
+
+def test_another_video_is_verified_while_the_queue_still_ends_the_one_before(
+    window: Callable[..., Page], speech: Path, tmp_path: Path
+) -> None:
+    page = window(ENDLESS)
+    show(page, "Verify")
+    page.evaluate("window.endless = true")
+    verdict = area(page, "verdict")
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.mp4"
+        file.write_bytes(b"this is no video")
+        page.set_input_files("#sonic_verify_file input[type=file]", file)
+        expect(verdict.locator(".sonic-error").first).to_contain_text(f"{name}.mp4")
+        page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
+        expect(verdict).to_contain_text("Add a video.")
+
+
+def test_evidence_on_its_way_is_not_left_out(page: Page, speech: Path, tmp_path: Path) -> None:
+    """gradio 3 sends it along with the click; with gradio 4 the page says that it is not there yet."""
+    evidence = tmp_path / "agreement.pdf"
+    evidence.write_bytes(b"%PDF-1.4 signed" * 1000)
+    give(page, OTHER_PORTRAIT, speech)
+    make(page)
+    consent(page)
+    page.locator("#sonic_gate .label-wrap", has_text="Kept with the record").last.click()
+    line = Line(page, "**/upload*")
+    line.hold()
+    page.set_input_files("#sonic_consent_evidence input[type=file]", evidence)
+    expect(page.locator("#sonic_consent_evidence")).to_contain_text("ploading")
+    page.click("#sonic_export")
+    if MAJOR > 3:
+        expect(page.locator("#sonic_outcome .sonic-error")).to_contain_text("still being uploaded")
+    line.free()
+    if MAJOR > 3:
+        expect(page.locator("#sonic_consent_evidence")).not_to_contain_text("ploading")
+        page.click("#sonic_export")
+    expect(page.locator("#sonic_outcome .sonic-good").first).to_contain_text("Exported as")
+    show(page, "Consent")
+    choose(page, "sonic_record", page.locator("#sonic_ledger tbody tr code").first.inner_text())
+    digest = hashlib.sha256(evidence.read_bytes()).hexdigest()
+    expect(area(page, "record_details")).to_contain_text(digest)
+
+
+def test_the_last_of_quick_presets_counts(page: Page) -> None:
+    unfold(page, "Video")
+    presets, line = page.locator("#sonic_preset"), Line(page)
+    line.hold()
+    for preset in ("quality", "quick"):
+        presets.get_by_label(preset).check()
+    _until(page, line, "quality")
+    line.free()
+    expect(page.locator("#sonic_min_resolution input[type=number]")).to_have_value("384")
+    expect(presets.get_by_label("quick")).to_be_checked()
+
+
+def test_the_last_of_quick_parts_counts(page: Page) -> None:
+    show(page, "Weights")
+    chosen, line = page.locator("#sonic_weights_chosen"), Line(page)
+    expect(chosen.locator("input:checked")).to_have_count(6)
+    line.hold()
+    for _ in range(6):
+        chosen.locator("input:checked").first.uncheck()
+    _until(page, line, '"data"')
+    line.free()
+    expect(area(page, "weights_total")).to_contain_text("Nothing is chosen")
