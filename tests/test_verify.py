@@ -283,7 +283,7 @@ def test_a_label_for_another_video_is_told(video: Path, home: Path, tmp_path: Pa
 
 
 def sign_as(
-    who: c2pa.Identity | Certified,
+    who: certificates.Identity | Certified,
     source: Path,
     target: Path,
     made: tuple[Path, Exported],
@@ -465,7 +465,9 @@ def test_time_accuses_no_file(
 
 def test_the_time_stamp_is_shown(sonic_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = SIGNED / "stamped.mp4"
-    assert dict(verify(path).rows)["Time stamp"].startswith("2024-01-02 12:00 UTC by Clock (not trusted here")
+    rows = dict(verify(path).rows)
+    assert rows["Time stamp"].startswith("2024-01-02 12:00 UTC by Clock (not trusted here")
+    assert rows["Signature"].startswith("whole, the certificate not valid at this time (Stamped, ")
     trusting(monkeypatch, "stamped", "clock")
     assert dict(verify(path).rows)["Time stamp"] == "2024-01-02 12:00 UTC by Clock (trusted here)"
     assert dict(verify(SIGNED / "ended.mp4").rows)["Time stamp"] == "none"

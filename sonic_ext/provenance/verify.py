@@ -312,7 +312,8 @@ class Verification:
             return f"{signature.state} ({', '.join(signature.problems) or 'it does not fit the file'})"
         # Who stands above a certificate is not looked at while it is not valid.
         known = signature.state == "valid" or signature.trust != "unknown"
-        said = f"{signature.state}, {signature.trust_text}" if known else signature.state
+        state = "valid" if signature.state == "valid" else "whole, the certificate not valid at this time"
+        said = f"{state}, {signature.trust_text}" if known else state
         times = f"; certificate from {_moment(signature.begins)} to {_moment(signature.ends)}"
         return f"{said} ({signature.signer}{times if signature.ends else ''})"
 
