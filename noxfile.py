@@ -1,20 +1,28 @@
-"""`nox` checks everything; `nox -s tests -- -k watermark` one thing; `nox -l` lists the sessions."""
+"""`nox` checks everything; `nox -s tests -- -k watermark` one thing; `nox -l` lists the sessions.
+
+Each session says before how long it takes on two quiet cores, and after how long it took.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nox
+from nox.virtualenv import HAS_UV, UV
 
 nox.options.sessions = ["lint", "page3", "tests", "sonic", "pins"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
-nox.needs_version = ">=2024.3.2"
+nox.needs_version = ">=2024.4.15"
 
 CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "preload.py", "noxfile.py"]
 SONIC_TESTS = [
@@ -23,20 +31,45 @@ SONIC_TESTS = [
 ]
 """What needs torch, which the other sessions do without."""
 HOST_TESTS = [
-    *(f"tests/test_{name}.py" for name in ("form", "install", "imports", "jobs")),
+    "tests/test_form.py",
     *sorted(
         str(path) for kind in ("api", "hosts", "script") for path in Path("tests").glob(f"test_{kind}*.py")
     ),
 ]
 """What meets a WebUI's own packages."""
-PAGE_TESTS = [*HOST_TESTS, *sorted(str(path) for path in Path("tests").glob("test_page*.py"))]
+PYTHON_TESTS = [f"tests/test_{name}.py" for name in ("install", "imports", "jobs")]
+"""What meets a WebUI's Python, whatever packages it has."""
+PAGE_TESTS = sorted(str(path) for path in Path("tests").glob("test_page*.py"))
 PYTHONS = ("3.10", "3.11")
 """Those that A1111 and Forge are run with."""
-BESIDE = ("-n", "2", "--dist", "loadfile")
-"""Two files at a time."""
+BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2), 8)), "--dist", "loadfile")
+"""As many files at a time as there are cores, two at least."""
+
+
+def takes(minutes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Say before a session how long it takes on two cores with nothing else to do, and after how long it did.
+
+    Args:
+        minutes: once its packages are there; the first time they are fetched.
+    """
+
+    def timed(run: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(run)
+        def session_of(session: nox.Session, *values: Any, **named: Any) -> None:
+            session.log(f"about {minutes} on two quiet cores, besides fetching packages")
+            began = time.monotonic()
+            try:
+                run(session, *values, **named)
+            finally:
+                session.log(f"{session.name} took {(time.monotonic() - began) / 60:.1f} min")
+
+        return session_of
+
+    return timed
 
 
 @nox.session
+@takes("1 min")
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
     session.install("-e", ".[test]")
@@ -46,6 +79,7 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+@takes("TESTS min")
 def tests(session: nox.Session) -> None:
     """Every test, with gradio 4 and the versions that Forge has."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
@@ -53,15 +87,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+@takes("PAGE3 min")
 def page3(session: nox.Session) -> None:
     """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
     session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS))
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or [*HOST_TESTS, *PAGE_TESTS]))
 
 
 @nox.session(venv_backend="none")
 @nox.parametrize("pins", ["gradio3", "gradio4"])
 @nox.parametrize("version", PYTHONS)
+@takes("PINS min")
 def pins(session: nox.Session, version: str, pins: str) -> None:
     """What meets a WebUI, with the packages of A1111 and of Forge, under another Python than the rest."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
@@ -69,14 +105,24 @@ def pins(session: nox.Session, version: str, pins: str) -> None:
     found = python(version)
     if found is None:
         session.skip(f"Python {version} is not installed")
+    own = _environment(session, found, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
+    wanted = [*HOST_TESTS, *(PYTHON_TESTS if pins == "gradio3" else ())]
+    session.run(own, "-m", "pytest", *BESIDE, *(session.posargs or wanted), external=True)
+
+
+def _environment(session: nox.Session, python: str, *packages: str) -> str:
+    """The Python of a new environment with these packages."""
     folder = Path(session.create_tmp()) / "env"
+    own = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if HAS_UV:
+        session.run(UV, "venv", "-q", "--clear", "-p", python, str(folder), external=True)
+        session.run(UV, "pip", "install", "-q", "-p", own, *packages, external=True)
+        return own
     # Not venv: its pip is as old as its Python, and searches for minutes where a new one knows
-    made = (sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", str(found), str(folder))
+    made = (sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", python, str(folder))
     session.run(*made, external=True)
-    own = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    packages = ("-r", f"requirements/{pins}.txt", "-e", ".[test]")
-    session.run(str(own), "-m", "pip", "install", "-q", *packages, external=True)
-    session.run(str(own), "-m", "pytest", *BESIDE, *(session.posargs or HOST_TESTS), external=True)
+    session.run(own, "-m", "pip", "install", "-q", *packages, external=True)
+    return own
 
 
 def python(version: str) -> str | None:
@@ -90,6 +136,7 @@ def python(version: str) -> str | None:
 
 
 @nox.session
+@takes("SONIC min")
 def sonic(session: nox.Session) -> None:
     """The sonic engine, with its newest libraries."""
     _sonic(session, "sonic")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import reprlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from .errors import BadSetting
 
 _SWITCHES = dict.fromkeys(("true", "on", "yes", "1"), True)
 _SWITCHES |= dict.fromkeys(("false", "off", "no", "0"), False)
+MAX_TEXT = 1000
+"""Characters of any value that is given as text."""
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 @dataclass(frozen=True)
@@ -273,7 +278,9 @@ class Settings:
         known = {field.name: field for field in dataclasses.fields(self)}
         for name in values:
             if name not in known:
-                raise BadSetting(f"There is no setting {name!r}.", f"Known settings: {', '.join(known)}.")
+                raise BadSetting(
+                    f"There is no setting {_quoted(name)}.", f"Known settings: {', '.join(known)}."
+                )
         parsed = {name: _parsed(known[name], value) for name, value in values.items()}
         return dataclasses.replace(self, **parsed)
 
@@ -371,6 +378,7 @@ def _parsed(field: dataclasses.Field[Any], value: Any) -> Any:
     """Turn text (command line, infotext) into the field's type; leave the rest to `_checked`."""
     if not isinstance(value, str):
         return value
+    _check_length(field, value)
     text, kind, spec = value.strip(), _kind(field), field.metadata["spec"]
     if field.default is None and text.lower() in ("", "none", "auto"):
         return None
@@ -381,13 +389,15 @@ def _parsed(field: dataclasses.Field[Any], value: Any) -> Any:
             return tuple(float(part) for part in text.strip("[]()").replace(";", ",").split(","))
         return kind(text)
     except (ValueError, KeyError):
-        raise BadSetting(f"{field.name}={value!r} is not {_expected(field)}.", spec.help) from None
+        raise BadSetting(f"{field.name}={_quoted(value)} is not {_expected(field)}.", spec.help) from None
 
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     spec: Spec = field.metadata["spec"]
     if value is None and field.default is None:
         return None
+    if isinstance(value, str):
+        _check_length(field, value)
     value = _coerced(field, value)
     if spec.choices and value not in spec.choices:
         raise BadSetting(_out_of(field, value), f"Use one of {', '.join(map(str, spec.choices))}.")
@@ -397,6 +407,11 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         if not (low_enough and high_enough):
             raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
     return value
+
+
+def _check_length(field: dataclasses.Field[Any], text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise BadSetting(f"{field.name} is {len(text):,} characters long.", f"Use {MAX_TEXT:,} at most.")
 
 
 def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
@@ -411,7 +426,7 @@ def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
         return int(value)
     elif kind in (bool, str) and isinstance(value, kind):
         return value
-    raise BadSetting(f"{field.name}={value!r} is not {_expected(field)}.", spec.help)
+    raise BadSetting(f"{field.name}={_quoted(value)} is not {_expected(field)}.", spec.help)
 
 
 def _is_number(value: Any) -> bool:
@@ -436,6 +451,14 @@ def _expected(field: dataclasses.Field[Any]) -> str:
 
 def _out_of(field: dataclasses.Field[Any], value: Any) -> str:
     return f"{field.name}={_as_text(value)} is not allowed."
+
+
+def _quoted(value: Any) -> str:
+    """As Python writes it, cut where it is long or deep."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, for one
+        return f"a value of {type(value).__name__}"
 
 
 def _as_text(value: Any) -> str:

@@ -45,7 +45,7 @@ class Certified:
         return self.key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()
 
     def identity(self, algorithm: str = "es256", own: bool = False) -> Identity:
-        """To sign with, past the checks of `c2pa.identity`."""
+        """To sign with, past the checks of `certificates.identity`."""
         encryption = serialization.NoEncryption()
         key = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption

@@ -51,7 +51,10 @@ def served(
                 pytest.fail(f"The server did not start: {_last_line(log)} All of it: {log}", pytrace=False)
             yield line
         finally:
-            process.send_signal(INTERRUPT if tidy else signal.SIGTERM)
+            if tidy:
+                process.send_signal(INTERRUPT)
+            else:
+                process.kill()
             _end(process)
             process.stdout.close()
     if tidy and "Traceback" in log.read_text():

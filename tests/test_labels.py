@@ -284,6 +284,15 @@ def test_auto_on_portraits(name: str, framing: str, resolution: int) -> None:
         assert "covers" in warned[0] and "expand_ratio" in warned[0]
 
 
+def test_the_advice_of_the_warning_helps() -> None:
+    asked = Settings(framing="crop", expand_ratio=0.3)
+    scene = compose(read_portrait(MEDIA / "portrait_03.jpg"), asked, 2)
+    found = scene.face_range(1.0)
+    label = VisibleLabel(asked, scene.width, scene.height, 25, found)
+    assert label.box.overlap(found.talking) == 0
+    assert label_warnings(asked, scene.width, scene.height, found) == ()
+
+
 @pytest.mark.parametrize("motion", [1.0, 2.0])
 def test_a_face_that_moves_more_needs_more_room(motion: float) -> None:
     scene = compose(read_portrait(MEDIA / "portrait_01.jpg"), Settings(), 2)

@@ -33,6 +33,7 @@ DOCS = [
         "docs/architecture.md",
         "docs/api.md",
         "docs/cards.md",
+        "docs/security.md",
         "docs/verify.md",
         "docs/weights.md",
     )

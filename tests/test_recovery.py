@@ -20,7 +20,7 @@ from sonic_ext.app.cli import main
 from sonic_ext.app.server import serve
 from sonic_ext.errors import BadInput, BadOutput
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.provenance import c2pa, gate
+from sonic_ext.provenance import c2pa, gate, intents
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.intents import FOLDER, Intent
@@ -32,8 +32,15 @@ from sonic_ext.provenance.store import Take
 
 AGREED = Consent(face="authorised", voice="synthetic", purpose="a test")
 OLD = b"what was there before"
-STEPS: dict[str, Any] = {"write": Intent, "_copy": gate, "move": Intent, "commit": _Chain}
-"""What an export does from the intent to the row: step → where it is found."""
+STEPS: dict[str, Any] = {
+    "write": Intent,
+    "_copy": gate,
+    "move": Intent,
+    "commit": _Chain,
+    "_open_to_others": Intent,
+    "sync_folder": intents,
+}
+"""What an export does from the intent to its end: step → where it is found."""
 
 Interrupt = Callable[..., Path]
 
@@ -59,14 +66,15 @@ def interrupted(take: Take, outputs: Path, home: Path) -> Interrupt:
     """Export, and die once `step` was carried out."""
 
     def export_until(step: str, *, overwrite: bool = False) -> Path:
-        owner, commits = STEPS[step], []
+        owner, calls = STEPS[step], []
         real = getattr(owner, step)
+        # The record's own commit is the first; folders are synced for the intent (2), the move, the end.
+        at = {"commit": 2, "sync_folder": 4}.get(step, 1)
 
         def last(*arguments: Any) -> None:
             real(*arguments)
-            commits.append(step)
-            # The record's own commit is the first; the export's the second.
-            if step != "commit" or len(commits) == 2:
+            calls.append(step)
+            if len(calls) == at:
                 raise Killed
 
         with pytest.MonkeyPatch.context() as patch:
@@ -123,7 +131,7 @@ def test_whatever_was_begun_is_finished_or_undone(
         usual = mode(there)
     interrupted(step, overwrite=overwrite)
     recover(home)
-    finished = step in ("move", "commit")
+    finished = step not in ("write", "_copy")
     assert names(outputs) == (["x.mp4"] if finished or overwrite else [])
     assert states(home) == (["exported"] if finished else ["not exported"])
     assert names(home / FOLDER) == []

@@ -1,15 +1,19 @@
-"""A page like a WebUI's, with the tab *Sonic* in it, served as a process of its own: PORT OUTPUTS on the
+"""A page like a WebUI's, with the tab *Sonic* in it, served as a process of its own: OUTPUTS on the
 command line. Elements carry the ids that A1111 and Forge give theirs; pictures are made by nobody's network.
 """
 
 from __future__ import annotations
 
 import io
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import fastapi
+import uvicorn
 
 from sonic_ext.app import compat, tab
 from sonic_ext.app.compat import gr
@@ -120,12 +124,14 @@ def _txt2img() -> None:
 def main() -> None:
     """Serve until killed; says the address first."""
     outputs = Path(sys.argv[1])
-    blocks = page(Painting(outputs))
+    blocks, app = page(Painting(outputs)), fastapi.FastAPI()
     compat.queue(blocks, compat.AT_ONCE)
-    told = {"allowed_paths": [str(MEDIA), str(outputs)], "show_error": True, "quiet": True}
-    _, url, _ = blocks.launch(server_port=None, prevent_thread_lock=True, **told)
-    print(url, flush=True)
-    threading.Event().wait()
+    compat.mount(app, blocks, allowed=[outputs, MEDIA], blocked=[])
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as listener:  # gradio's own way waits three seconds for itself
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 if __name__ == "__main__":

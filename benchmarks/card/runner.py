@@ -47,8 +47,8 @@ class Section:
 class Record:
     """What was measured; the file is complete JSON after every row."""
 
-    path: Callable[[Mapping[str, Any]], Path]
-    """Where it belongs, by what the card says of itself."""
+    place: Callable[[Mapping[str, Any]], Path]
+    """Where its file belongs, by what the card says of itself."""
     facts: Row
     card: Row = field(default_factory=dict)
     sections: dict[str, Row] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Record:
         """Replace the file as a whole; nowhere as long as no card has said what it is."""
         if not self.card:
             return None
-        self._path = self._path or self._free(self.path(self.card))
+        self._path = self._path or self._free(self.place(self.card))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.value, indent=1, ensure_ascii=False, allow_nan=False)
         other = self._path.with_suffix(".part")

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 SHOWN = 6
@@ -86,7 +87,7 @@ def _kind(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     """The error, and where it happened."""
     places = traceback.extract_tb(error.__traceback__)[-SHOWN:]
-    where = " ← ".join(f"{os.path.basename(each.filename)}:{each.lineno}" for each in reversed(places))  # noqa: PTH119
+    where = " ← ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(places))
     said = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {said} ({where})"
 

@@ -23,7 +23,7 @@ from ..errors import NotFound, SonicError, WrongTime
 from ..jobs import Job, Register
 from ..settings import PRESETS
 from . import answers, orders, schemas, uploads
-from .door import MAX_BODY, Password, nothing_here, route_class
+from .door import MAX_BODY, Answer, Password, nothing_here, route_class
 from .ranged import ranged
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def router(host: Host, register: Register, limit: int = MAX_BODY) -> APIRouter:
         prefix=PREFIX,
         tags=["Sonic"],
         route_class=route_class(host, limit),
+        default_response_class=Answer,
         dependencies=[Depends(Password())],
     )
     animations = Animations(host, register)

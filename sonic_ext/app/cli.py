@@ -59,30 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as leaving:  # --help and --version
             return int(leaving.code or 0)
         except ImportError as error:
-            return console.error(_not_installed(error))
+            return console.error(_not_installed(error, console))
         except Exception as error:
-            return console.error(_unforeseen(error))
+            return console.error(_unforeseen(error, console))
 
 
-def _not_installed(error: ImportError) -> MissingPart:
-    _show_traceback()
+def _not_installed(error: ImportError, console: Console) -> MissingPart:
+    _show_traceback(console)
     return MissingPart(
         f"{error.name or 'A part'} is not installed or does not load ({error}).",
         "Bring it with: python -m pip install --upgrade sonic-ext",
     )
 
 
-def _unforeseen(error: Exception) -> SonicError:
-    _show_traceback()
+def _unforeseen(error: Exception, console: Console) -> SonicError:
+    _show_traceback(console)
     return SonicError(
         f"Something went wrong inside ({type(error).__name__}: {error}).",
         "Run it again with SONIC_DEBUG=1 in the environment and report what it prints.",
     )
 
 
-def _show_traceback() -> None:
+def _show_traceback(console: Console) -> None:
     if os.environ.get("SONIC_DEBUG"):
-        traceback.print_exc()
+        console.note(*traceback.format_exc().splitlines())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -71,7 +71,7 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
     if picture is not None:
         _write_png(picture, found.picture, options.overwrite)
     values = found.to_dict() | ({"picture": str(picture)} if picture else {})
-    console.result(values, preflight_text(found))
+    console.result(values, *preflight_lines(found))
     console.warnings(found.warnings)
     return 0
 
@@ -82,7 +82,7 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
 
     signals.unwind()
     found = _with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
-    console.result(found.to_dict() | {"exit_code": found.verdict.exit_code}, found.text())
+    console.result(found.to_dict() | {"exit_code": found.verdict.exit_code}, *found.lines())
     return found.verdict.exit_code
 
 
@@ -96,7 +96,7 @@ def _consent_list(options: argparse.Namespace, console: Console, signals: Interr
     ledger.check()
     records = ledger.records()
     lines = [_record_line(record) for record in records] or ["No consent has been recorded yet."]
-    console.result({"records": [record.to_dict() for record in records]}, "\n".join(lines))
+    console.result({"records": [record.to_dict() for record in records]}, *lines)
     return 0
 
 
@@ -107,7 +107,7 @@ def _consent_show(options: argparse.Namespace, console: Console, signals: Interr
     signals.unwind()
     recover()
     record = Ledger().show(options.id)
-    console.result(record.to_dict(), record.text())
+    console.result(record.to_dict(), *record_lines(record))
     return 0
 
 
@@ -242,7 +242,7 @@ def _let_out(
         )
         return code
     console.warnings(exported.warnings)
-    console.result(_exported_values(take, exported), exported_text(take, exported))
+    console.result(_exported_values(take, exported), *exported_lines(take, exported))
     return 0
 
 
@@ -258,29 +258,27 @@ def _exported_values(take: Take, exported: Exported) -> dict[str, Any]:
     }
 
 
-def exported_text(take: Take, exported: Exported) -> str:
+def exported_lines(take: Take, exported: Exported) -> tuple[str, ...]:
     """Where the video is and what it is."""
     return (
-        f"{exported.path}\n"
+        str(exported.path),
         f"{take.width}×{take.height}, {duration_text(take.seconds)}, {take.fps} frames/s, "
-        f"{take.engine} engine, seed {take.seed}\n"
-        f"Consent record {exported.record.id}. Check it with: sonic verify"
+        f"{take.engine} engine, seed {take.seed}",
+        f"Consent record {exported.record.id}. Check it with: sonic verify",
     )
 
 
-def preflight_text(found: Preflight) -> str:
+def preflight_lines(found: Preflight) -> tuple[str, ...]:
     """What the video will be, a line for each fact."""
     box = ", ".join(map(str, found.face_box))
-    return "\n".join(
-        (
-            f"Length:     {found.seconds:.2f} s, {found.frames} frames at {found.fps}/s",
-            f"Size:       {found.width}×{found.height}",
-            f"Face box:   {box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, "
-            f"turned {abs(found.yaw):.0f}°",
-            f"Loudness:   {found.loudness:.1f} LUFS",
-            f"Engine:     {found.engine}",
-            f"Forecast:   {duration_text(found.seconds_needed)}, {_memory_text(found)}",
-        )
+    return (
+        f"Length:     {found.seconds:.2f} s, {found.frames} frames at {found.fps}/s",
+        f"Size:       {found.width}×{found.height}",
+        f"Face box:   {box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, "
+        f"turned {abs(found.yaw):.0f}°",
+        f"Loudness:   {found.loudness:.1f} LUFS",
+        f"Engine:     {found.engine}",
+        f"Forecast:   {duration_text(found.seconds_needed)}, {_memory_text(found)}",
     )
 
 
@@ -296,6 +294,12 @@ def _record_line(record: Record) -> str:
         f"{record.id}  {record.time:%Y-%m-%d %H:%M}  {record.state:<12}  "
         f"face {record.face}, voice {record.voice}, {until}  {record.output_name}"
     ).rstrip()
+
+
+def record_lines(record: Record) -> list[str]:
+    """A line for each field that holds something."""
+    shown = {name: value for name, value in record.to_dict().items() if name != "perceptual_hash"}
+    return [f"{name}: {value}" for name, value in shown.items() if value not in ("", None, [])]
 
 
 def _check_picture(path: Path, overwrite: bool) -> None:

@@ -1,4 +1,7 @@
-"""What the command line prints, and where: one JSON object or plain text on stdout, the rest on stderr."""
+"""What the command line prints, and where: one JSON object or lines of text on stdout, the rest on stderr.
+
+Whatever the lines were made of, each stays one line and steers no terminal: see `text.visible`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any, TextIO
 
 from ..errors import SonicError
 from ..ports import Step
+from ..text import visible
 from .interrupt import as_dict
 
 LINE_EVERY = 10.0
@@ -35,17 +39,15 @@ class Console:
     def __init__(self, json_wanted: bool) -> None:
         self.json_wanted = json_wanted
 
-    def result(self, values: dict[str, Any], text: str) -> None:
-        """The outcome of a command: `values` as JSON if wanted; `text` for people."""
+    def result(self, values: dict[str, Any], *lines: str) -> None:
+        """The outcome of a command: `values` as JSON if wanted; `lines` for people."""
+        _say(sys.stderr if self.json_wanted else sys.stdout, *map(visible, lines))
         if self.json_wanted:
-            _say(sys.stderr, text)
             _say(sys.stdout, json.dumps(values, allow_nan=False, default=str))
-        else:
-            _say(sys.stdout, text)
 
-    def note(self, text: str) -> None:
-        """A line for people."""
-        _say(sys.stderr, text)
+    def note(self, *lines: str) -> None:
+        """Lines for people, beside the outcome."""
+        _say(sys.stderr, *map(visible, lines))
 
     def warnings(self, sentences: tuple[str, ...]) -> None:
         """One line each."""
@@ -54,7 +56,7 @@ class Console:
 
     def error(self, error: SonicError, extra: dict[str, Any] | None = None) -> int:
         """Say what happened and what to do; the exit code."""
-        _say(sys.stderr, f"sonic: {error}")
+        self.note(f"sonic: {error}")
         if self.json_wanted:
             _say(sys.stdout, json.dumps(as_dict(error) | (extra or {})))
         return error.exit_code
@@ -110,7 +112,7 @@ def step_text(step: Step) -> str:
     parts = [step.stage, f"{min(100, 100 * step.done // step.total)} %"]
     if step.seconds_left is not None and step.done < step.total:
         parts.append(f"{duration_text(step.seconds_left)} left")
-    return "  ".join(parts)
+    return visible("  ".join(parts))
 
 
 def duration_text(seconds: float) -> str:
@@ -132,9 +134,9 @@ def bytes_text(count: float) -> str:
     return f"{round(count / 1e6)} MB" if count >= 1e6 else f"{round(count / 1e3)} kB"
 
 
-def _say(stream: TextIO, text: str) -> None:
+def _say(stream: TextIO, *lines: str) -> None:
     try:
-        stream.write(text + "\n")
+        stream.writelines(f"{line}\n" for line in lines)
         stream.flush()
     except BrokenPipeError:
         # `sonic consent list | head` is no error, not even when Python flushes at its end

@@ -5,6 +5,7 @@ All of it is done in the routes themselves: a WebUI's own routes, handlers and m
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from ..errors import BadInput, NotFound, SonicError, TooLarge
 from ..jobs import as_error
+from ..text import whole
 from .credentials import known
 
 if TYPE_CHECKING:
@@ -148,12 +150,20 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
+class Answer(JSONResponse):
+    """JSON in ASCII: escape codes and turns of direction in what files say reach no terminal."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 def problem(
     status: int, error: str, detail: str, hint: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`{error, detail, hint}`."""
-    content = {"error": error, "detail": _plain(detail), "hint": _plain(hint)}
-    return JSONResponse(content, status_code=status, headers=dict(headers or {}))
+    content = {"error": error, "detail": whole(detail), "hint": whole(hint)}
+    return Answer(content, status_code=status, headers=dict(headers or {}))
 
 
 def answer_of(error: Exception) -> Response:
@@ -171,7 +181,7 @@ def error_values(error: SonicError) -> dict[str, Any]:
     """An error as part of an answer that is none itself; `status` is what it would have had."""
     kind = type(error)
     values = {"error": kind.__name__, "detail": error.message, "hint": error.hint}
-    return {name: _plain(text) for name, text in values.items()} | {"status": kind.http_status}
+    return {name: whole(text) for name, text in values.items()} | {"status": kind.http_status}
 
 
 def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -192,8 +202,3 @@ def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
 def nothing_here(request: Request) -> Response:
     """For paths and methods that are not part of the API."""
     raise NotFound(f"There is no {request.method} {request.url.path}.", "See /sonic/v1/openapi.json.")
-
-
-def _plain(text: str) -> str:
-    """Without half characters, which callers can send and nobody can write."""
-    return text.encode("utf-8", "replace").decode("utf-8")

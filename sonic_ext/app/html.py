@@ -1,11 +1,11 @@
-"""Small pieces of HTML for the page, as pure functions; every value is escaped."""
+"""Small pieces of HTML for the page, as pure functions; every value is escaped, what cannot be seen too."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from html import escape
+from html import escape as without_markup
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
 from ..ports import Step
+from ..text import visible
 from .console import bytes_text, duration_text
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def style() -> str:
     """The page's style sheet as an element, so that it travels with the tab into any host."""
     css = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     return f"<style>{css}</style>"
+
+
+def escape(text: str) -> str:
+    """The text as it may stand in an element or an attribute: neither markup nor anything unseen."""
+    return without_markup(visible(text))
 
 
 def banner(kind: str, message: str, hint: str = "") -> str:

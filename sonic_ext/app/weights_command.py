@@ -78,7 +78,7 @@ def _list(
     from ..weights import PARTS, survey
 
     found = survey(search, parts or PARTS)
-    console.result(found.to_dict(), list_text(found))
+    console.result(found.to_dict(), *list_lines(found))
     return 0
 
 
@@ -104,7 +104,7 @@ def _check(
         "files": [report.to_dict() for report in reports],
         "lacking": [finding.to_dict() for finding in lacking],
     }
-    console.result(values, check_text(reports, lacking))
+    console.result(values, *check_lines(reports, lacking))
     return code
 
 
@@ -124,7 +124,7 @@ def _fetch(
 
     wanted = parts or tuple(finding.part for finding in survey(search, REQUIRED).lacking())
     if wanted:
-        console.note(licence_text(wanted))
+        console.note(*licence_text(wanted).splitlines())
     with _progress(signals) as tick:
         fetched = wanted and fetch(
             wanted,
@@ -135,8 +135,8 @@ def _fetch(
             tick=tick,
         )
     paths = {name: str(path) for name, path in (fetched or {}).items()}
-    text = "\n".join(paths.values()) or "Everything that the sonic engine needs is there already."
-    console.result({"fetched": paths}, text)
+    nothing = ["Everything that the sonic engine needs is there already."]
+    console.result({"fetched": paths}, *(paths.values() or nothing))
     _hint_at_conversion(search, wanted, console)
     return 0
 
@@ -161,7 +161,7 @@ def _convert(
             strict = not options.any_size
             made = convert(part, source, target, again=options.again, strict=strict, tick=tick)
             done[part.name] = str(made)
-    console.result({"converted": done}, "\n".join(done.values()) or "There is nothing to convert.")
+    console.result({"converted": done}, *(done.values() or ["There is nothing to convert."]))
     return 0
 
 
@@ -208,18 +208,18 @@ def _progress(signals: Interrupts) -> Iterator[Tick]:
             line.close()
 
 
-def list_text(found: Survey) -> str:
+def list_lines(found: Survey) -> list[str]:
     """A paragraph for each part."""
     from ..weights import fetch_command
 
-    text = "\n".join(_finding_text(finding) for finding in found.findings)
+    lines = [line for finding in found.findings for line in _finding_lines(finding)]
     if found.ready:
-        return f"{text}\nThe sonic engine has all that it needs."
+        return [*lines, "The sonic engine has all that it needs."]
     command = fetch_command(each.part for each in found.lacking())
-    return f"{text}\nThe sonic engine cannot run yet. All that it lacks: {command}"
+    return [*lines, f"The sonic engine cannot run yet. All that it lacks: {command}"]
 
 
-def _finding_text(finding: Finding) -> str:
+def _finding_lines(finding: Finding) -> list[str]:
     part = finding.part
     size = f", {bytes_text(finding.path.stat().st_size)}" if finding.path and finding.path.is_file() else ""
     lines = [f"{part.name:<14} {finding.state.value}{'' if part.required else ' (optional)'}{size}"]
@@ -228,10 +228,10 @@ def _finding_text(finding: Finding) -> str:
     if finding.command:
         about = f", about {bytes_text(part.about)}" if part.about else ""
         lines += [f"    {part.title}{about}: {part.need}; {part.licence.name}", f"    {finding.command}"]
-    return "\n".join(lines)
+    return lines
 
 
-def check_text(reports: Iterable[Report], lacking: Iterable[Finding]) -> str:
+def check_lines(reports: Iterable[Report], lacking: Iterable[Finding]) -> list[str]:
     """A line or two for each file, then what is not there."""
     lines = []
     for report in reports:
@@ -239,4 +239,4 @@ def check_text(reports: Iterable[Report], lacking: Iterable[Finding]) -> str:
         lines.append(f"{report.part.name:<14} {report.problem or good}")
         lines += [f"    {note}" for note in report.notes]
     lines += [f"{each.part.name:<14} {each.state.value}: {each.command}" for each in lacking]
-    return "\n".join(lines) or "Nothing to check."
+    return lines or ["Nothing to check."]

@@ -18,7 +18,6 @@ from ..errors import BadOutput, SonicError
 from ..ports import Place, Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
-from ..provenance.recovery import clear_up
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken
@@ -113,6 +112,8 @@ def host() -> Host:
     Raises:
         BadSetting: the private home lies where the WebUI hands files out.
     """
+    from ..provenance.recovery import clear_up
+
     made = _made(held=False)
     clear_up()
     return made

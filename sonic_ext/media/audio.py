@@ -24,12 +24,14 @@ import numpy as np
 from ..errors import BadAudio, BadSetting
 from ..ports import Tick
 from ..settings import Settings
-from .container import opened
+from .container import advice, decoding, opened
 
 MAX_SECONDS = 7200.0
 """Longest sound."""
 MIN_SECONDS = 0.04
 """Shortest sound: one frame of video."""
+RATES = (1000, 768_000)
+"""Least and most samples a second: a file of other rates lies, and would swell when it is resampled."""
 SILENCE = 10 ** (-60 / 20)
 """Peak, as a share of full scale, up to which sound counts as silence (-60 dBFS)."""
 QUIET = -45.0
@@ -126,10 +128,11 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
         notes = _kind_notes(container, path)
     if expected > MAX_SECONDS:
         raise BadAudio(*_too_long(expected))
-    meter = _measure(path, expected, tick)
-    _check(meter, path)
-    warnings = (*notes, *meter.notes(expected))
-    digest = _file_digest(path, tick)
+    with decoding(path, BadAudio):
+        meter = _measure(path, expected, tick)
+        _check(meter, path)
+        warnings = (*notes, *meter.notes(expected))
+        digest = _file_digest(path, tick)
     return Speech(path, meter.seconds, meter.rate, meter.channels, digest, meter.loudness(), warnings)
 
 
@@ -138,7 +141,11 @@ def _sound_stream(container: Any, path: Path) -> Any:
     if not streams:
         kind = "a video without sound" if container.streams.video else "a file without sound"
         raise BadAudio(f"{path.name} is {kind}.", "Give a file with speech in it.")
-    return container.streams.best("audio") or streams[0]
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise BadAudio(f"{path.name} holds sound of a kind that is not known here.", advice("sound"))
+    best = container.streams.best("audio")
+    return best if best in known else known[0]
 
 
 def _declared(container: Any, stream: Any, path: Path) -> float:
@@ -164,7 +171,8 @@ def _promised(path: Path) -> int:
 
 
 def _kind_notes(container: Any, path: Path) -> tuple[str, ...]:
-    moving = [stream for stream in container.streams.video if stream.codec_context.name not in COVERS]
+    kinds = [stream.codec_context and stream.codec_context.name for stream in container.streams.video]
+    moving = [kind for kind in kinds if kind not in COVERS]
     return (f"{path.name} is a video; only its sound is used.",) if moving else ()
 
 
@@ -212,10 +220,16 @@ def _frames(path: Path, damage: list[str]) -> Iterator[Any]:
                     return
                 continue
             for frame in frames:
+                _check_rate(frame.sample_rate, path)
                 frame = _without_padding(frame, packet, container)
                 # Gaps between time stamps are closed: the length is that of the samples.
                 frame.pts = None
                 yield frame
+
+
+def _check_rate(rate: int, path: Path) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise BadAudio(f"{path.name} has {rate:,} samples a second.", "Save it with 48,000.")
 
 
 def _without_padding(frame: Any, packet: Any, container: Any) -> Any:
@@ -293,9 +307,10 @@ class _Filters:
 def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
     """float32 [channels, samples] in pieces of any length."""
     filters = _Filters(rate, channels)
-    for frame in _frames(path, []):
-        yield from filters(frame)
-    yield from filters.flush()
+    with decoding(path, BadAudio):
+        for frame in _frames(path, []):
+            yield from filters(frame)
+        yield from filters.flush()
 
 
 def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:

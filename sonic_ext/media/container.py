@@ -24,6 +24,20 @@ XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
 """Type of the box that holds XMP in an MP4 (XMP specification part 3)."""
 
 
+PATIENCE = 60.0
+"""Seconds that a file may keep ffmpeg searching, for its beginning or for one packet: there may be none."""
+BROKEN = (
+    av.error.FFmpegError,
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+)
+"""What PyAV and NumPy raise over files that are damaged or lie about themselves."""
+
+
 def address(path: str | os.PathLike[str]) -> str:
     """The path in a form that ffmpeg takes for a file whatever its name ("-x.mp4", "http:b.wav")."""
     return str(Path(path).absolute())
@@ -31,7 +45,7 @@ def address(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.container.InputContainer]:
-    """An input container; trouble with it becomes `error`, in words for the user.
+    """An input container; trouble with it, also inside the block, becomes `error`, in words for the user.
 
     Args:
         path: local file.
@@ -41,16 +55,28 @@ def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.containe
     check_file(path, error, kind)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        container = av.open(address(path), metadata_errors="replace", container_options=options)
-    except (av.error.FFmpegError, OSError, ValueError) as trouble:
+        container = av.open(
+            address(path), metadata_errors="replace", container_options=options, timeout=PATIENCE
+        )
+    except BROKEN as trouble:
         raise error(
             f"{path.name} is not {kind} in a format that can be read, or it is damaged.",
-            _advice(kind),
+            advice(kind),
         ) from trouble
     try:
-        yield container
+        with decoding(path, error):
+            yield container
     finally:
         container.close()
+
+
+@contextmanager
+def decoding(path: Path, error: type[BadInput]) -> Iterator[None]:
+    """Inside, whatever a decoder raises over the file becomes `error`."""
+    try:
+        yield
+    except BROKEN as trouble:
+        raise error(f"{path.name} is damaged.", "Save or download the file again.") from trouble
 
 
 def append_xmp_box(path: Path, packet: bytes) -> None:
@@ -76,7 +102,8 @@ def check_file(path: Path, error: type[BadInput], kind: str) -> None:
         raise error(f"{path} cannot be read ({reason}).", "Check the path.") from trouble
 
 
-def _advice(kind: str) -> str:
+def advice(kind: str) -> str:
+    """What to use instead."""
     if kind == "sound":
         return "Use WAV, MP3, M4A, FLAC, OGG or Opus."
     return "Use an MP4, MOV, WebM or MKV file."

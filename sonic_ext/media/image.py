@@ -35,7 +35,10 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000
 """Pillow's names of what is read; formats that start other programs (EPS) are left out."""
 
 _OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, struct.error, zlib.error)
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError, AttributeError),
+    *(MemoryError, NotImplementedError, RecursionError, struct.error, zlib.error),
+)
 """What Pillow raises for damaged files, depending on the format."""
 
 
@@ -194,9 +197,8 @@ def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
 def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     notes = []
     try:
-        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        if picture.format != "MPO" and _has_second(picture):
             notes.append(f"{name} is animated: its first frame is used.")
-            picture.seek(0)
         picture.load()
         upright = ImageOps.exif_transpose(picture) or picture
         rgb, more = _to_rgb(upright, picture.info.get("icc_profile"))
@@ -205,6 +207,17 @@ def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ..
     except _BROKEN as error:
         raise BadPortrait(f"{name} is damaged or cut short.", "Save or download it again.") from error
     return rgb, (*notes, *more)
+
+
+def _has_second(picture: Image.Image) -> bool:
+    """Whether another frame follows the first; Pillow's `n_frames` would walk through all of them."""
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    finally:
+        picture.seek(0)
+    return True
 
 
 def _to_rgb(picture: Image.Image, profile: bytes | None) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from ..errors import BadOutput, BadVideo
 from .audio import Speech, read_speech
-from .container import address, append_xmp_box, opened
+from .container import BROKEN, address, advice, append_xmp_box, decoding, opened
 
 SOUND_RATE = 48000
 SOUND_BITS = 128_000
@@ -32,6 +33,8 @@ MAX_SHIFT = 0.5
 """Seconds that sound may be moved against the picture."""
 MOVFLAGS = "+faststart+use_metadata_tags"
 """Index in front; keys of our own (AIGC) are kept, in moov.udta.meta."""
+MAX_PIXELS = 64_000_000
+"""Largest picture that is decoded; 8K has half of it."""
 LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "nv21", "gray")
 """Pixel formats whose first plane is 8-bit luma."""
 SRGB, BT709, BT601, LIMITED = 13, 1, 6, 1
@@ -61,7 +64,7 @@ class VideoInfo:
     pixel_format: str
     """Such as yuv420p."""
     audio_codec: str = ""
-    """Such as aac; empty without sound."""
+    """Such as aac; empty without sound, or with sound of a kind that is not known."""
     audio_rate: int = 0
     """Samples a second."""
     audio_channels: int = 0
@@ -368,10 +371,10 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     path = Path(path)
     with opened(path, BadVideo, "video") as container:
         stream = _picture_of(container, path)
-        context = stream.codec_context
+        sound = next((each for each in container.streams.audio if each.codec_context is not None), None)
+        context, heard = stream.codec_context, sound.codec_context if sound is not None else None
         frames = stream.frames or _count(container, stream)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        sound = container.streams.audio[0] if container.streams.audio else None
         return VideoInfo(
             width=context.width,
             height=context.height,
@@ -383,17 +386,26 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
             codec=context.name,
             profile=context.profile or "",
             pixel_format=context.pix_fmt or "",
-            audio_codec=sound.codec_context.name if sound is not None else "",
-            audio_rate=sound.codec_context.sample_rate if sound is not None else 0,
-            audio_channels=len(sound.codec_context.layout.channels) if sound is not None else 0,
+            audio_codec=heard.name if heard is not None else "",
+            audio_rate=heard.sample_rate if heard is not None else 0,
+            audio_channels=heard.channels if heard is not None else 0,
             metadata=dict(container.metadata),
         )
 
 
 def _picture_of(container: Any, path: Path) -> Any:
     if not container.streams.video:
-        raise BadVideo(f"{path.name} holds no video.", "Give an MP4, MOV, WebM or MKV file.")
-    return container.streams.video[0]
+        raise BadVideo(f"{path.name} holds no video.", advice("video"))
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise BadVideo(f"{path.name} holds video of a kind that is not known here.", advice("video"))
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise BadVideo(
+            f"{path.name} has pictures of {width} × {height} pixels.",
+            f"Scale them down: the limit is {MAX_PIXELS // 10**6} megapixels.",
+        )
+    return stream
 
 
 def _length(stream: Any) -> float:
@@ -414,17 +426,25 @@ def read_luma(path: str | os.PathLike[str], limit: int | None = None) -> Iterato
             gives the frames that it has.
     """
     for frame in _pictures(path, limit):
-        if frame.format.name not in LUMA_FIRST:
-            frame = frame.reformat(format="yuv420p")
-        plane = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        yield rows[: frame.height, : frame.width].copy()
+        with decoding(Path(path), BadVideo):
+            luma = _luma(frame)
+        yield luma
+
+
+def _luma(frame: Any) -> np.ndarray:
+    if frame.format.name not in LUMA_FIRST:
+        frame = frame.reformat(format="yuv420p")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : frame.width].copy()
 
 
 def read_frames(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
     """Frames, uint8 RGB [height, width, 3]; otherwise like `read_luma`."""
     for frame in _pictures(path, limit):
-        yield frame.to_ndarray(format="rgb24")
+        with decoding(Path(path), BadVideo):
+            rgb = frame.to_ndarray(format="rgb24")
+        yield rgb
 
 
 def _pictures(path: str | os.PathLike[str], limit: int | None) -> Iterator[Any]:
@@ -432,15 +452,16 @@ def _pictures(path: str | os.PathLike[str], limit: int | None) -> Iterator[Any]:
     with opened(path, BadVideo, "video") as container:
         stream = _picture_of(container, path)
         stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the first picture may be small
         try:
             for frame in container.decode(stream):
                 if limit is not None and given >= limit:
                     return
                 given += 1
                 yield frame
-        except av.error.FFmpegError as error:
+        except BROKEN:
             if not given:
-                raise BadVideo(f"{path.name} is damaged.", "Save or download the file again.") from error
+                raise
     if not given and limit != 0:
         raise BadVideo(f"{path.name} holds no picture.", "Save or download the file again.")
 
@@ -478,15 +499,22 @@ def remux(
     check_target(target, overwrite)
     part = part_of(target)
     try:
-        with opened(source, BadVideo, "video") as reader:
+        with opened(source, BadVideo, "video") as reader, _writing(target):
             _copy(reader, source, part, metadata, shift, speech)
-        if xmp:
-            append_xmp_box(part, xmp)
-        move_into_place(part, target, overwrite)
-    except (av.error.FFmpegError, OSError) as error:
-        _raise_as_bad_output(error, target)
+        with _writing(target):
+            if xmp:
+                append_xmp_box(part, xmp)
+            move_into_place(part, target, overwrite)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        _raise_as_bad_output(error, target)
 
 
 def _copy(

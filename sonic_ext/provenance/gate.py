@@ -22,7 +22,7 @@ from . import c2pa
 from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
 from .consent import Consent
-from .intents import FOLDER, Intent, intent_file, or_next_time
+from .intents import FOLDER, Intent, or_next_time
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
 from .private import home_errors, open_new, private_home, sha256_of, working_folder
@@ -108,7 +108,7 @@ def export(
         signed, left_out = _marked_and_signed(copy, record, folder, signer)
         signature = c2pa.proven(signed, record, ledger.home)
         digest = sha256_of(signed)
-        intent = Intent(intent_file(folder), record.id, digest, path.absolute(), overwrite)
+        intent = Intent.begun(folder, record.id, digest, path, overwrite)
         _let_out(signed, intent, ledger, record)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)

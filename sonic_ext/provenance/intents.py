@@ -51,6 +51,14 @@ class Intent:
     """Destination, absolute."""
     overwrite: bool
     """A file at `path` may be replaced."""
+    mode: int | None
+    """Permission bits of the file that was there; None: those that a new file gets."""
+
+    @classmethod
+    def begun(cls, folder: Path, record: str, sha256: str, path: Path, overwrite: bool) -> Intent:
+        """The intent of the export that works in `folder`, `exports/<id>`; not written yet."""
+        mode = _mode(path) if overwrite and path.exists() else None
+        return cls(intent_file(folder), record, sha256, path.absolute(), overwrite, mode)
 
     @property
     def part(self) -> Path:
@@ -163,16 +171,18 @@ class Intent:
         return self._reserved.exists() and self.path.is_file() and not self.path.stat().st_size
 
     def _open_to_others(self) -> None:
-        """The mode of the file that was overwritten, else the one that a new file gets there."""
-        try:
-            mode = self.old.stat().st_mode
-        except FileNotFoundError:
+        mode = self.mode
+        if mode is None:
             # The umask and the folder's access list decide, so ask for an example.
             self.part.open("xb").close()
-            mode = self.part.stat().st_mode
+            mode = _mode(self.part)
             self.part.unlink()
-        if stat.S_IMODE(mode) != stat.S_IMODE(self.path.stat().st_mode):
-            self.path.chmod(stat.S_IMODE(mode))
+        if mode != _mode(self.path):
+            self.path.chmod(mode)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def intent_file(folder: Path) -> Path:

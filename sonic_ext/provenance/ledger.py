@@ -157,12 +157,6 @@ class Record:
         """Plain JSON values, times in ISO 8601."""
         return {name: _plain(value) for name, value in vars(self).items()} | {"state": self.state}
 
-    def text(self) -> str:
-        """One `name: value` line for each field that holds something."""
-        shown = {name: value for name, value in self.to_dict().items() if name != "perceptual_hash"}
-        filled = {name: value for name, value in shown.items() if value not in ("", None, [])}
-        return "\n".join(f"{name}: {value}" for name, value in filled.items())
-
 
 @dataclass(frozen=True)
 class Revocation:
@@ -595,9 +589,10 @@ class _Chain:
         return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()
 
     def records(self) -> tuple[Record, ...]:
-        exports = {row.values["record"]: row.values for row in self.rows("export")}
         revoked = self.revoked()
-        return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
+        with _row_errors():
+            exports = {row.values["record"]: row.values for row in self.rows("export")}
+            return tuple(_record(row, exports, revoked) for row in self.rows("consent"))
 
     def refuse_revoked(self, *hashes: str) -> None:
         revoked = self.revoked()
@@ -625,26 +620,32 @@ class _Chain:
     def revoked(self) -> dict[str, str]:
         """Portrait hash → time of its first revocation; what was made from a portrait goes with it."""
         revoked: dict[str, str] = {}
-        for row in self.rows("revoke"):
-            hashes = set(row.values["hashes"])
-            for value in hashes | self.made_from(hashes):
-                revoked.setdefault(value, row.values["time"])
+        with _row_errors():
+            for row in self.rows("revoke"):
+                hashes, time = (
+                    set(row.values["hashes"]),
+                    datetime.fromisoformat(row.values["time"]).isoformat(),
+                )
+                for value in hashes | self.made_from(hashes):
+                    revoked.setdefault(value, time)
         return revoked
 
     def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
-        revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
+        with _row_errors():
+            revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
         if not (revocations and perceptual_hash):
             return ()
         from ..media.perceptual import ALIKE, similarity
 
         own, records = bytes.fromhex(perceptual_hash), self.records()
         found: dict[str, None] = {}
-        for row in revocations:
-            looks = map(bytes.fromhex, row.values["looks"])
-            if max(similarity(own, each) for each in looks) >= ALIKE:
-                hashes = set(row.values["hashes"])
-                ids = [record.id for record in records if hashes & _hashes_of(record)]
-                found |= dict.fromkeys(ids or [f"row {row.seq}"])
+        with _row_errors():
+            for row in revocations:
+                looks = map(bytes.fromhex, row.values["looks"])
+                if max(similarity(own, each) for each in looks) >= ALIKE:
+                    hashes = set(row.values["hashes"])
+                    ids = [record.id for record in records if hashes & _hashes_of(record)]
+                    found |= dict.fromkeys(ids or [f"row {row.seq}"])
         return tuple(found)
 
     def remember_made_from(self, pixel_sha256: str, parent: str, how: str) -> None:
@@ -665,8 +666,8 @@ class _Chain:
 
     def _children_of(self, parent: str) -> set[str]:
         query = "SELECT pixel_hash, parent, how, time, mac FROM lineage WHERE parent = ?"
-        rows = self._db.execute(query, (parent,))
-        return {row[0] for row in rows if hmac.compare_digest(_mac(self.secret, "lineage", *row[:4]), row[4])}
+        rows = [tuple(map(str, row)) for row in self._db.execute(query, (parent,))]
+        return {child for child, *rest, mac in rows if _mac(self.secret, "lineage", child, *rest) == mac}
 
     def _hash(self, row: _Row) -> str:
         return _mac(self.secret, "row", str(row.seq), row.kind, row.body, row.prev)
@@ -756,6 +757,17 @@ def _database_errors() -> Iterator[None]:
                 "Make room or give yourself access to the private folder, then try again.",
             ) from error
         raise Tampered(f"The consent ledger cannot be read: {error}.") from error
+    except UnicodeError as error:  # in the names of tables
+        raise Tampered("The consent ledger cannot be read: its tables are damaged.") from error
+
+
+@contextlib.contextmanager
+def _row_errors() -> Iterator[None]:
+    """Turn what is no row of this version, although its hash fits, into `Tampered`."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise Tampered(f"A row of the consent ledger cannot be understood ({error}).") from error
 
 
 @contextlib.contextmanager
@@ -773,7 +785,7 @@ def _read_head(data: bytes, key: bytes) -> Head | None:
         head = Head(int(values["count"]), str(values["hash"]))
         sealed = _mac(key, "head", str(head.count), head.hash)
         return head if hmac.compare_digest(sealed, str(values["mac"])) else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 

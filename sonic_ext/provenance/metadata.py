@@ -11,16 +11,16 @@ import dataclasses
 import json
 import os
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from ..errors import BadSetting
+from ..media.boxes import top_boxes
 from ..media.container import XMP_UUID, append_xmp_box
 from ..settings import Settings
+from ..text import whole
 
 if TYPE_CHECKING:
     from .store import Take
@@ -39,7 +39,12 @@ TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 """An animated head in a picture that may be a photograph."""
 
-_MAX_XMP = 1 << 20
+MAX_XMP = 1 << 20
+"""Bytes of an XMP box that is read; a larger one is passed by."""
+MAX_LABEL = 4096
+"""Characters of an AIGC label that is read: ten times what its fields need."""
+MAX_COMMENT = 1 << 16
+"""Characters of a comment that are kept."""
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -52,7 +57,9 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>"""
-_XMP_SOURCE = re.compile(r"Iptc4xmpExt:DigitalSourceType\s*(?:>|=\s*[\"'])\s*([^<\"'\s]+)")
+_XMP_SOURCE = re.compile(
+    r"Iptc4xmpExt:DigitalSourceType\s{0,99}(?:>|=\s{0,99}[\"'])\s{0,99}([^<\"'\s]{1,999})"
+)
 _AIGC_TEXT = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]*")
 _AIGC_FIELDS = (
     "Label",
@@ -122,17 +129,25 @@ def aigc_label(take_id: str) -> str:
 
 def read_aigc(text: str) -> AigcLabel:
     """Parse the value of the `AIGC` key; what is wrong with it is told, not raised."""
+    if len(text) > MAX_LABEL:
+        return AigcLabel({}, (f"it is longer than {MAX_LABEL:,} characters",))
     try:
         values = json.loads(text)
-    except ValueError:
+        if not isinstance(values, dict):
+            return AigcLabel({}, ("it is not a JSON object",))
+        fields = {whole(name): whole(str(value)) for name, value in values.items()}
+    except (ValueError, RecursionError):
         return AigcLabel({}, ("it is not JSON",))
-    if not isinstance(values, dict):
-        return AigcLabel({}, ("it is not a JSON object",))
-    problems = [f"{name} is missing" for name in _AIGC_FIELDS if name not in values]
+    problems = [f"{name} is missing" for name in _AIGC_FIELDS if name not in fields]
     for name, value in values.items():
         if not isinstance(value, str) or not _AIGC_TEXT.fullmatch(value):
-            problems.append(f"{name} is not text of the allowed characters")
-    return AigcLabel({str(name): str(value) for name, value in values.items()}, tuple(problems))
+            problems.append(f"{whole(name)} is not text of the allowed characters")
+    return AigcLabel(fields, tuple(problems))
+
+
+def read_comment(text: str) -> str:
+    """The value of the comment tag, cut to `MAX_COMMENT` characters."""
+    return whole(text[:MAX_COMMENT])
 
 
 def comment(take: Take | Origin) -> str:
@@ -169,33 +184,17 @@ def append_xmp(path: Path, take: Take, source_type: str) -> None:
 
 
 def read_source_type(path: Path) -> str:
-    """The digital source type in a file's XMP box, or "" where there is none."""
+    """The digital source type in a file's XMP box, or "" where there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         for kind, start, end in top_boxes(file):
-            if kind == b"uuid" and end - start <= _MAX_XMP:
+            if kind == b"uuid" and end - start <= MAX_XMP:
                 file.seek(start)
                 data = file.read(end - start)
                 if data[:16] == XMP_UUID.bytes:
                     found = _XMP_SOURCE.search(data[16:].decode("utf-8", "replace"))
                     return found.group(1) if found else ""
     return ""
-
-
-def top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of an MP4's top-level boxes; ends where the structure does."""
-    size = file.seek(0, os.SEEK_END)
-    place = 0
-    while place + 8 <= size:
-        file.seek(place)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        header = 8
-        if length == 1:
-            long = file.read(8)
-            if len(long) < 8:
-                return
-            length, header = struct.unpack(">Q", long)[0], 16
-        end = size if length == 0 else place + length
-        if end > size or end < place + header:
-            return
-        yield kind, place + header, end
-        place = end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,18 +14,39 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadVideo, SonicError
+from ..media.boxes import check_bounds
+from ..media.container import check_file
 from ..media.video import VideoInfo, probe, read_luma
 from ..ports import Tick
-from . import c2pa
+from ..text import visible
+from . import c2pa, isolated
 from .certificates import ANCHORS_VARIABLE
 from .ledger import Ledger, Record
-from .metadata import AIGC_KEY, COMMENT_KEY, PREVIEW_NOTE, AigcLabel, read_aigc, read_source_type
+from .metadata import (
+    AIGC_KEY,
+    COMMENT_KEY,
+    PREVIEW_NOTE,
+    AigcLabel,
+    read_aigc,
+    read_comment,
+    read_source_type,
+)
 from .private import sha256_of
 from .verdict import Verdict
 from .watermark import detect
 
 SEARCHED_SECONDS = 120.0
 """How much of a video is searched for the watermark."""
+
+SPEEDS = (1.0, 240.0)
+"""Frames a second that are believed; a file that says less would have one frame searched for hours."""
+
+SEARCH_SECONDS = 300.0
+"""Processor time that the search for the watermark may take: enough for a minute of 4K without one."""
+
+SECONDS, LEAST_SPEED = 600.0, 10e6
+"""Seconds by the clock that a verification may take, and bytes of the file for each one more. Enough for slow
+machines: it can be stopped at any time."""
 
 READABLE_SECONDS = 2.0
 """Shortest video in which the watermark is promised to be readable."""
@@ -258,10 +280,14 @@ class Verification:
             *(("Note", note) for note in self.notes),
         )
 
+    def lines(self) -> tuple[str, ...]:
+        """The summary with what to do, and a line of evidence for each answer, whatever the file holds."""
+        evidence = (f"  {name + ':':<16}{value}" for name, value in self.rows)
+        return tuple(map(visible, (f"{self.summary} {self.hint}".rstrip(), *evidence)))
+
     def text(self) -> str:
-        """The summary, what to do, and a line of evidence for each answer."""
-        lines = (f"  {name + ':':<16}{value}" for name, value in self.rows)
-        return "\n".join([f"{self.summary} {self.hint}".rstrip(), *lines])
+        """The lines, under each other."""
+        return "\n".join(self.lines())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of consent records only id, state and times, no names."""
@@ -364,7 +390,7 @@ class Verification:
 def verify(
     path: str | os.PathLike[str], *, ledger: Ledger | None = None, tick: Tick | None = None
 ) -> Verification:
-    """Look for every mark in a video file.
+    """Look for every mark in a video file, in a process of its own that is ended when it takes too long.
 
     Args:
         path: any video.
@@ -372,26 +398,55 @@ def verify(
         tick: told of the search for the watermark; may stop it.
 
     Raises:
-        BadVideo: not a video, or it cannot be read.
+        BadVideo: not a video, or it cannot be read, or not within the bounds of time, memory and boxes.
         MissingPart: c2pa-python is not installed.
     """
     path = Path(path)
-    info = probe(path)
     ledger = ledger or Ledger()
-    try:
-        digest = sha256_of(path)
-        source_type = read_source_type(path)
-    except OSError as error:
-        raise BadVideo(f"{path} cannot be read: {error.strerror or error}.", "Check the file.") from error
-    tag = info.metadata.get(AIGC_KEY)
-    labels = Labels(read_aigc(tag) if tag else None, source_type, info.metadata.get(COMMENT_KEY, ""))
-    found = Verification(path, digest, c2pa.read(path, ledger.home), _mark(path, info, tick), labels)
+    given = {"path": str(path), "home": str(ledger.home)}
+    seen = isolated.call(examine, given, name=path.name, seconds=bound(path), tick=tick)
+    marks = isolated.revived(Marks, seen)
+    found = Verification(path, marks.sha256, marks.signature, marks.watermark, marks.labels)
     return dataclasses.replace(found, home=_ask(ledger, found))
 
 
-def _mark(path: Path, info: VideoInfo, tick: Tick | None) -> Mark:
+@dataclass(frozen=True)
+class Marks:
+    """What the file alone says."""
+
+    sha256: str
+    signature: c2pa.Signature
+    watermark: Mark
+    labels: Labels
+
+
+def bound(path: Path) -> float:
+    """Seconds that a file may take."""
+    try:
+        return SECONDS + path.stat().st_size / LEAST_SPEED
+    except (OSError, ValueError):
+        return SECONDS  # why it cannot be read is told by whoever reads it
+
+
+def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
+    """`Marks` of a video as JSON values; what `verify` runs elsewhere."""
+    video = Path(path)
+    check_file(video, BadVideo, "video")
+    try:
+        check_bounds(video)  # first: even ffmpeg takes its time over millions of boxes
+        info = probe(video)
+        digest = sha256_of(video)
+        source_type = read_source_type(video)
+    except OSError as error:
+        raise BadVideo(f"{video} cannot be read: {error.strerror or error}.", "Check the file.") from error
+    tag, comment = info.metadata.get(AIGC_KEY), info.metadata.get(COMMENT_KEY, "")
+    labels = Labels(read_aigc(tag) if tag else None, source_type, read_comment(comment))
+    return dataclasses.asdict(Marks(digest, c2pa.read(video, Path(home)), _mark(video, info, tick), labels))
+
+
+def _mark(path: Path, info: VideoInfo, tick: Tick) -> Mark:
     """Search for the watermark; a picture that cannot be decoded to the end is searched as far as it goes."""
-    fps = info.fps or 25.0
+    fps = info.fps if SPEEDS[0] <= info.fps <= SPEEDS[1] else 25.0
     count = max(1, min(info.frames, round(SEARCHED_SECONDS * fps)))
     seen = _Seen()
     try:
@@ -399,22 +454,26 @@ def _mark(path: Path, info: VideoInfo, tick: Tick | None) -> Mark:
     except BadVideo as error:
         return Mark(frames=seen.frames, note=error.message)
     if found is None:
-        return Mark(frames=seen.frames, note=_too_short(seen.frames / fps))
+        return Mark(frames=seen.frames, note=seen.note or _too_short(seen.frames / fps))
     return Mark(f"{found.payload:016x}", found.odds, found.frames)
 
 
 class _Seen:
-    """Counts frames on their way."""
+    """Counts frames on their way, and lets none through when the time is over."""
 
     def __init__(self) -> None:
         self.frames = 0
+        self.note = ""
 
-    def counted(self, frames: Iterator[np.ndarray], total: int, tick: Tick | None) -> Iterator[np.ndarray]:
+    def counted(self, frames: Iterator[np.ndarray], total: int, tick: Tick) -> Iterator[np.ndarray]:
+        end = time.process_time() + SEARCH_SECONDS
         for frame in frames:
             self.frames += 1
-            if tick:
-                tick("looking for the watermark", min(self.frames, total), total)
+            tick("looking for the watermark", min(self.frames, total), total)
             yield frame
+            if time.process_time() > end:
+                self.note = f"the search was ended after {SEARCH_SECONDS:.0f} s"
+                return
 
 
 def _too_short(seconds: float) -> str:

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadWeights
-from .formats import AGAIN, ITEM_BYTES, PICKLES, Entry, Format, format_of, not_weights, unreadable
+from .formats import (
+    AGAIN,
+    ITEM_BYTES,
+    MAX_HEADER,
+    MAX_NUMBER,
+    MAX_SIDES,
+    PICKLES,
+    Entry,
+    Format,
+    format_of,
+    not_weights,
+    unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -45,35 +57,44 @@ def _safetensors(path: Path) -> Contents:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            head = file.read(length)
+            head = file.read(min(length, MAX_HEADER))
         size = path.stat().st_size
     except OSError as error:
         raise unreadable(path, error) from error
     if len(head) < length:
         raise _cut(path, size, 8 + length)
-    table = _parsed(path, head)
-    metadata = {str(key): str(value) for key, value in table.pop("__metadata__", {}).items()}
+    table, metadata = _parsed(path, head)
     _check_layout(path, table, size - 8 - length)
     entries = {key: Entry(tuple(row["shape"]), row["dtype"]) for key, row in table.items()}
     return Contents(path, Format.SAFETENSORS, entries, metadata)
 
 
-def _parsed(path: Path, head: bytes) -> dict[str, Any]:
+def _parsed(path: Path, head: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Name → row of each tensor, and the metadata."""
     try:
-        table = json.loads(head)
-        rows = [row for key, row in table.items() if key != "__metadata__"]
-        sound = all(_is_row(row) for row in rows) and isinstance(table.get("__metadata__", {}), dict)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        table = json.loads(head, object_pairs_hook=_without_twins)
+        metadata = {key: str(value) for key, value in table.pop("__metadata__", {}).items()}
+        sound = all(_is_row(row) for row in table.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise BadWeights(f"{path} has a damaged header ({error}).", AGAIN) from error
     if not sound:
         raise BadWeights(f"{path} has a damaged header.", AGAIN)
-    return dict(table)
+    return table, metadata
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; the format forbids to say one thing twice, and readers differ in which they believe."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("it names something twice")
+    return table
 
 
 def _is_row(row: Any) -> bool:
     numbers = [*row["shape"], *row["data_offsets"]]
-    whole = all(type(number) is int and number >= 0 for number in numbers)
-    return whole and len(row["data_offsets"]) == 2 and isinstance(row["dtype"], str)
+    whole = all(type(number) is int and 0 <= number <= MAX_NUMBER for number in numbers)
+    lengths = len(row["shape"]) <= MAX_SIDES and len(row["data_offsets"]) == 2
+    return whole and lengths and isinstance(row["dtype"], str)
 
 
 def _check_layout(path: Path, table: Mapping[str, Any], data: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from dataclasses import dataclass
 from enum import Enum
@@ -9,8 +10,11 @@ from pathlib import Path
 
 from ..errors import BadWeights
 
-MAX_HEADER = 100_000_000
-"""Bytes; the safetensors library's own limit."""
+MAX_HEADER = 25_000_000
+"""Bytes of a safetensors header. The library takes four times as many; real ones stay below five million, and
+each byte takes ten of memory."""
+MAX_NUMBER, MAX_SIDES = 2**63 - 1, 64
+"""Largest number and longest shape in a header: more fits neither the format nor PyTorch."""
 ITEM_BYTES = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
     **{"F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1},
@@ -36,6 +40,10 @@ class Format(Enum):
     UNKNOWN = "unknown"
 
 
+_BROKEN_ZIP = (
+    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, MemoryError, struct.error),
+)
+"""What zipfile raises over damaged archives."""
 PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)
 
 
@@ -79,7 +87,7 @@ def _zip_format(path: Path) -> Format:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+    except _BROKEN_ZIP:
         return Format.CUT_ZIP
     if "constants.pkl" in names:
         return Format.TORCHSCRIPT

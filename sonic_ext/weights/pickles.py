@@ -109,4 +109,5 @@ def _tensors(held: Any) -> dict[str, Tensor]:
 
     if not isinstance(held, Mapping):
         return {}
-    return {key: value.detach() for key, value in held.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in held.items() if isinstance(value, Tensor)}
+    return {key: value.detach() for key, value in tensors.items() if isinstance(key, str)}

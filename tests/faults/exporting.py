@@ -21,7 +21,7 @@ from made_takes import FPS, SIDE, TAKE_ID, adopt_clip, some_speech
 
 from sonic_ext.errors import ConsentRevoked
 from sonic_ext.media.video import VideoWriter, probe
-from sonic_ext.provenance import c2pa
+from sonic_ext.provenance import c2pa, certificates
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.ledger import Ledger, Record
@@ -60,7 +60,7 @@ class Export:
         shutil.rmtree(clip)
         (place / "outputs").mkdir()
         if not self.fresh:
-            c2pa.identity(Store().home)
+            certificates.identity(Store().home)
         if self.overwrite:
             self.output(place).write_bytes(BEFORE)
             self.output(place).chmod(0o640)
