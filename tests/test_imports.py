@@ -16,7 +16,7 @@ import sonic_ext
 
 PACKAGE = Path(sonic_ext.__file__).parent
 FLOORS = (
-    {"errors"},
+    {"errors", "text"},
     {"settings", "ports"},
     {"media", "provenance", "nn", "weights"},
     {"engines", "sync"},

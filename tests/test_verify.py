@@ -198,13 +198,15 @@ def test_the_search_can_be_stopped_and_is_reported(video: Path, home: Path) -> N
     steps: list[tuple[int, int]] = []
 
     def tick(stage: str, done: int, total: int) -> None:
-        steps.append((done, total))
+        if stage == "looking for the watermark":
+            steps.append((done, total))
         if done == 20:
             raise Cancelled
 
     with pytest.raises(Cancelled):
         verify(video, tick=tick)
-    assert [*dict.fromkeys(steps)] == [(0, 1), *((number, FRAMES) for number in range(1, 21))]
+    # A step is told again while the next one takes its time.
+    assert list(dict.fromkeys(steps)) == [(number, FRAMES) for number in range(1, 21)]
 
 
 # Altered

@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def _comment(data: bytes, folder: Path) -> object:
 # The private home
 
 
-@lru_cache(maxsize=1)
+@cache
 def _home(folder: Path) -> Path:
     """A private home with a take and a ledger of three rows."""
     from made_takes import adopt_clip
@@ -389,7 +389,9 @@ def _safetensors_seeds(folder: Path) -> list[bytes]:
         "b.bias": {"dtype": "F16", "shape": [4], "data_offsets": [24, 32]},
         "empty": {"dtype": "F32", "shape": [0], "data_offsets": [32, 32]},
     }
-    return [_header({"__metadata__": {"format": "pt"}} | rows, 32), _header({}, 0)]
+    tensors = _header({"__metadata__": {"format": "pt"}} | rows, 32)
+    pickled = b"\x80\x02}."  # leads to PyTorch, which takes seconds to load
+    return [tensors, _header({}, 0), pickled]
 
 
 def _safetensors(data: bytes, folder: Path) -> object:
