@@ -194,6 +194,7 @@ def test_an_altered_ledger_shows(video: Path, home: Path) -> None:
 
 
 def test_the_search_can_be_stopped_and_is_reported(video: Path, home: Path) -> None:
+    """Every step in its order; while nothing moves the last one is told again, so that it can be stopped."""
     steps: list[tuple[int, int]] = []
 
     def tick(stage: str, done: int, total: int) -> None:
@@ -518,8 +519,7 @@ def test_a_dark_video_of_version_0_1_is_believed_where_the_signer_is_known(
 def test_a_stamped_preview_is_called_one(made: tuple[Path, Exported], home: Path, tmp_path: Path) -> None:
     take = Store().load(TAKE_ID)
     path = tmp_path / "preview.mp4"
-    comment = f"{metadata.comment(take)}, Sonic preview: yes"
-    remux(take.master, path, {"AIGC": metadata.aigc_label(TAKE_ID), "comment": comment})
+    remux(take.master, path, metadata.tags(take, preview=True))
     found = verify(path)
     assert (found.verdict, found.verdict.exit_code, found.contradictions) == ("preview", 5, ())
     assert found.summary == f"Says that it is a stamped preview by this tool, id {TAKE_ID}."

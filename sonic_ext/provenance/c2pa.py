@@ -231,7 +231,6 @@ def proven(video: Path, record: Record, home: Path) -> Signature:
 def salted_sha256(nonce: str, sha256: str) -> str:
     """The hash that a manifest holds in the place of `sha256`: HMAC-SHA-256 with the record's random number.
 
-
     Whoever has the record (`sonic consent show` tells its nonce) can prove by it what a video was made of;
     nobody else can tell from two videos that they were made of one portrait.
 

@@ -22,7 +22,15 @@ from ..text import visible
 from . import c2pa, isolated
 from .certificates import ANCHORS_VARIABLE
 from .ledger import Ledger, Record
-from .metadata import AIGC_KEY, COMMENT_KEY, AigcLabel, read_aigc, read_comment, read_source_type
+from .metadata import (
+    AIGC_KEY,
+    COMMENT_KEY,
+    PREVIEW_NOTE,
+    AigcLabel,
+    read_aigc,
+    read_comment,
+    read_source_type,
+)
 from .private import sha256_of
 from .verdict import Verdict
 from .watermark import detect
@@ -94,7 +102,7 @@ class Labels:
     @property
     def preview(self) -> bool:
         """Whether it says that it is a stamped preview."""
-        return self.ours and "Sonic preview: yes" in self.comment
+        return self.ours and PREVIEW_NOTE in self.comment
 
 
 @dataclass(frozen=True)

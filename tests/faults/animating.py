@@ -49,7 +49,7 @@ class Animate:
     def problems(self, place: Path) -> list[str]:
         takes = Store().takes()
         for take in takes:
-            take.require_unaltered()
+            take.copied(place / "tmp")  # raises where a file is not what was sealed
         return [f"{len(takes)} takes"] if len(takes) > 1 else []
 
     def outcome(self, place: Path) -> str:
