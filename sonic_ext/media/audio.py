@@ -42,6 +42,9 @@ MISSING = 0.2
 """Seconds that a file may hold less than its header says before that is worth a word."""
 COVERS = ("mjpeg", "png", "webp", "bmp", "gif")
 """Codecs of pictures that come as a video stream (album covers)."""
+MOST_PLANES = 7
+"""Channels, each in a plane of its own, that PyAV may give to NumPy: from eight on it looks for one more and
+reads memory that is none (`AudioFrame.planes` up to 18.1)."""
 LEAST_BIT_RATE = 400
 """Bits a second: a header that needs fewer for its length is not believed."""
 
@@ -239,8 +242,11 @@ def _without_padding(frame: Any, packet: Any, container: Any) -> Any:
     kept = round(packet.duration * packet.time_base * frame.sample_rate)
     if not 0 < kept < frame.samples:
         return frame
+    channels = len(frame.layout.channels)
+    if frame.format.is_planar and channels > MOST_PLANES:
+        return frame
     values = frame.to_ndarray()
-    per_sample = 1 if frame.format.is_planar else len(frame.layout.channels)
+    per_sample = 1 if frame.format.is_planar else channels
     short = av.AudioFrame.from_ndarray(
         np.ascontiguousarray(values[:, : kept * per_sample]), frame.format.name, frame.layout.name
     )
