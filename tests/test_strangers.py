@@ -28,6 +28,7 @@ from sonic_ext.app import html
 from sonic_ext.errors import BadVideo, SonicError
 from sonic_ext.media.audio import read_speech
 from sonic_ext.media.video import VideoWriter, probe, read_frames, read_luma, remux
+from sonic_ext.provenance import c2pa
 from sonic_ext.provenance.verify import Verification, verify
 
 FOUND = sorted((Path(__file__).parent / "fuzz" / "finds").glob("*/*.bin"))
@@ -208,6 +209,14 @@ def test_a_gigabyte_behind_a_video(tmp_path: Path, sonic_home: Path) -> None:
         file.truncate(1 << 30)
     with pytest.raises(BadVideo, match="besides pictures and sound"):
         verify(video)
+
+
+def test_speech_that_would_keep_the_signing_for_hours(tmp_path: Path) -> None:
+    sound = tmp_path / "speech.m4a"
+    sound.write_bytes(b"\0\0\0\x10ftypM4A isom")
+    assert c2pa.ingredient_type(sound) == "audio/mp4"
+    sound.write_bytes(sound.read_bytes() + b"\0\0\0\x08free" * 30_000)
+    assert c2pa.ingredient_type(sound) == "application/octet-stream"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadOutput, BadSetting, Refused
+from ..errors import BadOutput, BadSetting, BadVideo, Refused
+from ..media.boxes import check_bounds
 from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity, Trust, package
 from .labels import SHOWN_SECONDS
 from .metadata import TOOL, take_id
@@ -340,6 +341,15 @@ def _made(take: Take, record: Record) -> dict[str, str]:
     return {"engine": take.engine, "version": take.engine_version, "created": when} | named
 
 
+def ingredient_type(path: Path) -> str:
+    """Media type by the file's name; one that would keep C2PA's reader for hours is bytes like any other."""
+    try:
+        check_bounds(path)
+    except BadVideo:
+        return _OTHER_TYPE
+    return _MEDIA_TYPES.get(path.suffix.lower(), _OTHER_TYPE)
+
+
 def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
     """Titles are neutral: file names may be names of people. So is the instance's id, which would else be the
     one in a portrait's XMP: the same in all its videos."""
@@ -348,7 +358,7 @@ def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
         ("speech", "inputTo", take.audio_file),
         ("voice", "componentOf", take.audio_file),
     ):
-        media_type = _MEDIA_TYPES.get(path.suffix.lower(), _OTHER_TYPE)
+        media_type = ingredient_type(path)
         described = {"title": label, "label": label, "relationship": relationship, "format": media_type}
         described["instance_id"] = f"xmp.iid:{uuid.uuid4()}"
         with path.open("rb") as file:
