@@ -341,9 +341,9 @@ def test_consent_can_be_listed_shown_and_revoked(
     revoked = sonic("consent", "revoke", record, "--reason", "asked to")
     assert (revoked.code, revoked.values["records"]) == (0, [record])
     assert sonic("consent", "show", record).values["state"] == "revoked"
-    takes = _takes(made_home)
+    assert (revoked.values["takes"], _takes(made_home)) == ([made.values["take"]], [])
     _assert_refused(_animate(sonic, outputs, *CONSENT), 3, "ConsentRevoked")
-    assert _takes(made_home) == takes
+    assert _takes(made_home) == []
     _assert_refused(
         sonic("export", made.values["take"], "-o", outputs / "again.mp4", *CONSENT), 3, "ConsentRevoked"
     )

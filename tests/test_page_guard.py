@@ -24,7 +24,6 @@ gradio = pytest.importorskip("gradio", reason="the page needs gradio: install th
 
 from sonic_ext.provenance.consent import Consent  # noqa: E402
 from sonic_ext.provenance.gate import export  # noqa: E402
-from sonic_ext.provenance.ledger import Ledger  # noqa: E402
 from sonic_ext.provenance.store import Store  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +59,7 @@ def filled(home: Path, clip: Path, outputs: Path) -> dict[Path, bytes]:
         store = Store(home)
         one = adopt_clip(store, clip, frames=2)
         adopt_clip(store, clip, take_id="00000000000000ff", frames=2)
-        export(one, outputs / "one.mp4", Consent(face="synthetic", voice="synthetic"), ledger=Ledger(home))
+        export(one, outputs / "one.mp4", Consent(face="synthetic", voice="synthetic"))
     found = {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
     secrets = {path: data for path, data in found.items() if len(data) > 16}
     assert {"master.mp4"} < {path.name for path in secrets}

@@ -120,6 +120,8 @@ def test_it_can_be_named_by_its_take_before_any_export(clip: Path) -> None:
     take = adopt_clip(Store(), clip, frames=2)
     done = revoke(take.id, "asked by mail")
     assert set(done.hashes) == {take.portrait_sha256, take.portrait_pixel_sha256}
+    with pytest.raises(ConsentRevoked):
+        Store().load(take.id)
     with pytest.raises(BadInput):
         revoke(take.id)  # it is gone
 

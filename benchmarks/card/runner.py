@@ -126,6 +126,8 @@ class Worker:
     process: subprocess.Popen[str]
     lines: queue.Queue[Row | None] = field(default_factory=queue.Queue)
     """What it says; None when it has ended."""
+    handed_back: list[Row | None] = field(default_factory=list)
+    """Said already, and to be heard again."""
     listener: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,6 +172,8 @@ class Worker:
 
     def said(self, until: float) -> Iterator[Row | None]:
         """Line after line; ends when the clock passes `until`."""
+        while self.handed_back:
+            yield self.handed_back.pop()
         while (left := until - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 yield self.lines.get(timeout=min(left, LOOK_EVERY))
@@ -239,7 +243,7 @@ def _meet(worker: Worker, record: Record) -> None:
     """Wait for what the card says of itself; a process that says nothing shows when it is given a section."""
     for line in worker.said(time.monotonic() + OPENING):
         if line is None or "end" in line:
-            worker.lines.put(line)
+            worker.handed_back.append(line)
             return
         record.knows(line["card"])
         return

@@ -284,20 +284,25 @@ class Ledger:
             hashes = _revoked_hashes(known, target.strip().lower())
             covered = hashes | chain.made_from(hashes)
             hit = [each for each in known if covered & _hashes_of(each)]
-            looks = sorted({each.perceptual_hash for each in hit} - {""})
             time = _now()
-            row = {"hashes": sorted(hashes), "looks": looks, "reason": reason, "time": time}
+            row = {
+                "hashes": sorted(hashes),
+                "looks": sorted({each.perceptual_hash for each in hit} - {""}),
+                "takes": sorted(each.id for each in hit if not isinstance(each, Record)),
+                "reason": reason,
+                "time": time,
+            }
             chain.append("revoke", row)
         ids = tuple(each.id for each in hit if isinstance(each, Record))
         return Revocation(datetime.fromisoformat(time), tuple(sorted(covered)), ids)
 
     def refuse_revoked(self, *hashes: str) -> None:
-        """Raise `ConsentRevoked` if exports of a portrait with one of these hashes were stopped."""
+        """Raise `ConsentRevoked` if exports of a portrait were stopped, by its hashes or a take's id."""
         with self._reading() as chain:
             chain.refuse_revoked(*hashes)
 
     def revoked(self) -> frozenset[str]:
-        """File and pixel hashes of all portraits whose exports were stopped, and of those made from them."""
+        """Hashes of all portraits whose exports were stopped, of those made from them, and ids of takes."""
         with self._reading() as chain:
             return frozenset(chain.revoked())
 
@@ -618,15 +623,16 @@ class _Chain:
         return _mac(self.secret, "synthetic", *values) == mac
 
     def revoked(self) -> dict[str, str]:
-        """Portrait hash → time of its first revocation; what was made from a portrait goes with it."""
+        """Hash of a portrait, or id of a take of it → time of the first revocation.
+
+        What was made from a portrait goes with it.
+        """
         revoked: dict[str, str] = {}
         with _row_errors():
             for row in self.rows("revoke"):
-                hashes, time = (
-                    set(row.values["hashes"]),
-                    datetime.fromisoformat(row.values["time"]).isoformat(),
-                )
-                for value in hashes | self.made_from(hashes):
+                hashes, takes = set(row.values["hashes"]), row.values.get("takes", ())
+                time = datetime.fromisoformat(row.values["time"]).isoformat()
+                for value in (*hashes, *self.made_from(hashes), *takes):
                     revoked.setdefault(value, time)
         return revoked
 

@@ -318,10 +318,13 @@ class Store:
 
         Raises:
             BadInput: there is none (any more), it is damaged, or a newer version of this package made it.
+            ConsentRevoked: it was deleted because its portrait was revoked.
             Refused: it was altered, belongs elsewhere, or was made by version 0.1, which sealed nothing.
         """
         folder = self._place(take_id)
         if not (folder / _TAKE_NAME).is_file():
+            if self.ledger.folder.is_dir():
+                self.ledger.refuse_revoked(take_id)
             raise BadInput(f"There is no take {take_id}.", "It has expired or was discarded: make it again.")
         with home_errors(self.home), (folder / _TAKE_NAME).open("rb") as file:
             text = file.read(_TAKE_BYTES)
