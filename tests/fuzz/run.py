@@ -235,7 +235,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("fuzz-finds"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    os.environ["SONIC_HOME"] = tempfile.mkdtemp(prefix="fuzz-home-")
+    with tempfile.TemporaryDirectory(prefix="fuzz-home-") as home:
+        os.environ["SONIC_HOME"] = home
+        sys.exit(1 if run_all(options) else 0)
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """The table; how many finds there were."""
     total, finds, began = 0, 0, time.monotonic()
     print(f"{'target':<12}{'cases':>9}{'taken':>9}{'refused':>9}{'finds':>7}{'seconds':>9}", flush=True)
     for target, cases in wanted(options.only, options.cases):
@@ -252,7 +258,7 @@ def main() -> None:
         )
         total, finds = total + cases, finds + count
     print(f"{total:,} cases in {time.monotonic() - began:.0f} s, {finds} finds, seed {options.seed}")
-    sys.exit(1 if finds else 0)
+    return finds
 
 
 if __name__ == "__main__":
