@@ -29,6 +29,7 @@ from sonic_ext.errors import (
     ConsentRevoked,
     Tampered,
 )
+from sonic_ext.provenance import database
 from sonic_ext.provenance import ledger as module
 from sonic_ext.provenance.consent import Basis, Consent
 from sonic_ext.provenance.ledger import Head, Ledger, Record
@@ -408,7 +409,8 @@ def test_a_row_that_vanishes_while_it_is_written_is_never_called_written(
 ) -> None:
     """Reading back holds alone: here nobody looks at the triggers."""
     record = filled.record(AGREED, undrawn_take(9))
-    monkeypatch.setattr(module, "_require_schema", lambda db, version: None)
+    monkeypatch.setattr(database, "require_schema", lambda db, version: None)
+    monkeypatch.setattr(module, "require_schema", lambda db, version: None)
     with closing(sqlite3.connect(filled.folder / "ledger.sqlite3")) as db:
         db.execute("DROP TRIGGER events_no_delete")
         db.execute(EATER.replace("= 'revoke'", "<> ''"))
@@ -449,7 +451,7 @@ def test_the_ledger_of_version_0_1_opens_and_goes_on(older_home: Path) -> None:
     ledger.revoke(undrawn_take(1).portrait_sha256)
     assert [record.state for record in Ledger(older_home).records()] == ["revoked", "revoked"]
     with closing(sqlite3.connect(older_home / "consent" / "ledger.sqlite3")) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (module.VERSION,)
+        assert db.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             db.execute("INSERT OR REPLACE INTO events SELECT seq, 'x', body, prev, hash FROM events")
 
@@ -468,9 +470,9 @@ def test_a_migration_that_fails_leaves_the_old_ledger(
     older_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Ledger(older_home)._database.read_bytes()
-    broken = (module._MIGRATIONS[0], (*module._MIGRATIONS[1], "CREATE TABLE events(x)"))
+    broken = (database.MIGRATIONS[0], (*database.MIGRATIONS[1], "CREATE TABLE events(x)"))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_MIGRATIONS", broken)
+        patch.setattr(database, "MIGRATIONS", broken)
         with pytest.raises(Tampered, match="already exists"):
             Ledger(older_home).check()
     assert Ledger(older_home)._database.read_bytes() == before
@@ -479,7 +481,7 @@ def test_a_migration_that_fails_leaves_the_old_ledger(
 
 def test_the_ledger_of_a_newer_version_is_left_alone(filled: Ledger) -> None:
     with closing(sqlite3.connect(filled.folder / "ledger.sqlite3")) as db:
-        db.execute(f"PRAGMA user_version = {module.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {database.VERSION + 1}")
     with pytest.raises(BadInput, match="newer version") as caught:
         filled.check()
     assert "Update" in caught.value.hint
@@ -629,7 +631,7 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_locked_ledger_is_told(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(filled.folder / "ledger.sqlite3", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(BadOutput, match="locked"):
