@@ -57,6 +57,17 @@ def test_other_text_is_refused(values: dict[str, str]) -> None:
         Consent.from_mapping({"face": "self", "voice": "self", **values})
 
 
+def test_empty_evidence_is_none(tmp_path: Path) -> None:
+    """What a broken upload leaves; its hash would be that of nothing."""
+    form = tmp_path / "form.pdf"
+    form.touch()
+    with pytest.raises(BadInput, match="is empty"):
+        Consent(face="authorised", voice="self", evidence=form).check()
+    with pytest.raises(BadInput, match="is empty"):
+        Ledger().record(Consent(face="authorised", voice="self", evidence=form), undrawn_take())
+    assert not Ledger().records()
+
+
 def test_evidence_that_cannot_be_read(tmp_path: Path) -> None:
     consent = Consent(face="authorised", voice="self", evidence=tmp_path / "form.pdf")
     with pytest.raises(BadInput, match=r"form\.pdf"):

@@ -38,9 +38,13 @@ MOMENT = 0.0 if MAJOR == 3 else 0.1
 page heeds the last only: it makes each of the one before, in place. gradio 3's page drops what is asked for
 before a generator has ended."""
 
-UPLOADING = ".uploading"
-"""CSS selector, within a file field, of what gradio 4 shows while a file is on its way and the field's value
-still empty. gradio 3 takes the file along with the event instead."""
+UPLOADING = (
+    'field => [...field.querySelectorAll(".file-preview .download")].some(cell => !cell.querySelector("a"))'
+    if MAJOR == 3
+    else 'field => field.querySelector(".uploading") !== null'
+)
+"""JavaScript that says of a file field whether a file is on its way. What the field holds until then is no
+file: nothing with version 4, and what version 3 sends may arrive as an empty one."""
 
 if TYPE_CHECKING:
     SelectData = Any

@@ -22,9 +22,11 @@ TEXTS = ("purpose", "expires", "contact", "operator", "subject", "unlike_reason"
 """Fields of the consent that are text, in the order of their components."""
 UPLOADING = """(...inputs) => {{
     const root = typeof gradioApp === "function" ? gradioApp() : document;
-    return [...inputs.slice(0, -1), root.querySelector("#{prefix}_evidence {shown}") !== null];
+    const uploading = ({uploading})(root.querySelector("#{prefix}_evidence"));
+    return [...inputs.slice(0, -2), uploading ? null : inputs.at(-2), uploading];
 }}"""
-"""JavaScript that replaces the last input by whether evidence is being uploaded."""
+"""JavaScript that replaces the last input by whether evidence, the one before, is on its way. If so, nothing
+of it is sent, so that the answer need not wait for it."""
 
 
 class ConsentForm:
@@ -70,7 +72,7 @@ class ConsentForm:
     @property
     def script(self) -> str:
         """JavaScript for `Relay.at` where the inputs end with `components`."""
-        return UPLOADING.format(prefix=self._prefix, shown=compat.UPLOADING)
+        return UPLOADING.format(prefix=self._prefix, uploading=compat.UPLOADING)
 
     def read(self, values: Sequence[Any]) -> Consent:
         """The consent as stated.

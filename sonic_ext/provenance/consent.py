@@ -105,10 +105,19 @@ class Consent:
         self.evidence_sha256()
 
     def evidence_sha256(self) -> str:
-        """SHA-256 of the evidence file, or "" where none is given."""
+        """SHA-256 of the evidence file, or "" where none is given.
+
+        Raises:
+            BadInput: it cannot be read, or is empty: the hash of nothing would stand for an agreement.
+        """
         if self.evidence is None:
             return ""
         try:
+            if self.evidence.stat().st_size == 0:
+                raise BadInput(
+                    f"The evidence {self.evidence} is empty.",
+                    "Give a file, such as a scan of the signed form.",
+                )
             return sha256_of(self.evidence)
         except OSError as error:
             raise BadInput(
