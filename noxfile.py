@@ -1,6 +1,6 @@
 """`nox` checks everything; `nox -s tests -- -k watermark` one thing; `nox -l` lists the sessions.
 
-Each session says before how long it takes on two quiet cores, and after how long it took.
+Each session says at its end how long it took.
 """
 
 from __future__ import annotations
@@ -46,30 +46,22 @@ BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2), 8)), "--dist", "loadfile")
 """As many files at a time as there are cores, two at least."""
 
 
-def takes(minutes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Say before a session how long it takes on two cores with nothing else to do, and after how long it did.
+def timed(run: Callable[..., None]) -> Callable[..., None]:
+    """Let a session say at its end how long it took."""
 
-    Args:
-        minutes: once its packages are there; the first time they are fetched.
-    """
+    @functools.wraps(run)
+    def session_of(session: nox.Session, *values: Any, **named: Any) -> None:
+        began = time.monotonic()
+        try:
+            run(session, *values, **named)
+        finally:
+            session.log(f"{session.name} took {(time.monotonic() - began) / 60:.1f} min")
 
-    def timed(run: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(run)
-        def session_of(session: nox.Session, *values: Any, **named: Any) -> None:
-            session.log(f"about {minutes} on two quiet cores, besides fetching packages")
-            began = time.monotonic()
-            try:
-                run(session, *values, **named)
-            finally:
-                session.log(f"{session.name} took {(time.monotonic() - began) / 60:.1f} min")
-
-        return session_of
-
-    return timed
+    return session_of
 
 
 @nox.session
-@takes("1 min")
+@timed
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
     session.install("-e", ".[test]")
@@ -79,7 +71,7 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
-@takes("TESTS min")
+@timed
 def tests(session: nox.Session) -> None:
     """Every test, with gradio 4 and the versions that Forge has."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
@@ -87,7 +79,7 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-@takes("PAGE3 min")
+@timed
 def page3(session: nox.Session) -> None:
     """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
     session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
@@ -97,7 +89,7 @@ def page3(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 @nox.parametrize("pins", ["gradio3", "gradio4"])
 @nox.parametrize("version", PYTHONS)
-@takes("PINS min")
+@timed
 def pins(session: nox.Session, version: str, pins: str) -> None:
     """What meets a WebUI, with the packages of A1111 and of Forge, under another Python than the rest."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
@@ -136,7 +128,7 @@ def python(version: str) -> str | None:
 
 
 @nox.session
-@takes("SONIC min")
+@timed
 def sonic(session: nox.Session) -> None:
     """The sonic engine, with its newest libraries."""
     _sonic(session, "sonic")
