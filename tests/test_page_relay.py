@@ -53,44 +53,44 @@ def streamed(relay: Relay, tab: TabKey, *values: Any) -> Iterator[Told]:
     """What a page is told that loses nothing: the answer to the event, then the stream after it."""
     told = relay.begin(tab, *values)
     yield told
-    yield from relay.stream(tab, told[relay.number])
+    yield from relay.stream(tab, told[relay.begun], told[relay.place])
 
 
-def numbered(relay: Relay, updates: Told) -> tuple[Any, str]:
-    """What was said, and the number that the page is to know it by."""
-    return updates.get("said"), updates[relay.number]
-
-
-def until_over(relay: Relay, tab: TabKey, known: str) -> Told:
+def until_over(relay: Relay, tab: TabKey, place: str) -> Told:
     """Ask as a page does, until no more will come."""
-    got: Told = {}
+    got: Told = {relay.place: place}
     end = time.monotonic() + PATIENCE
-    while known and time.monotonic() < end:
-        news = relay.ask(tab, known)
-        got, known = {**got, **news}, news[relay.number]
-    assert not known, "never over"
+    while not got[relay.place].endswith(" over"):
+        assert time.monotonic() < end, "never over"
+        got |= relay.ask(tab, got[relay.place])
     return got
+
+
+def words(relay: Relay, updates: Told) -> Told:
+    """The handler's own."""
+    return {part: each for part, each in updates.items() if part not in (relay.begun, relay.place)}
 
 
 def test_a_stream_tells_all_and_ends(slow: Slow) -> None:
     relay, tab = relay_of(slow), TabKey()
     slow.on.release()
     told = streamed(relay, tab, "one", "two")
-    said, number = numbered(relay, next(told))
-    assert (said, bool(number)) == ("one", True)
+    first = next(told)
+    assert (first["said"], first[relay.place]) == ("one", f"{first[relay.begun]} 1")
     slow.on.release()
-    last = list(told)
-    assert ("two" in [each.get("said") for each in last], last[-1][relay.number]) == (True, "")
-    assert relay.ask(tab, number) == {"said": "two", relay.number: ""}
+    rest = list(told)
+    assert "two" in [each.get("said") for each in rest]
+    assert [each[relay.place] for each in rest if relay.begun in each][-1] == f"{first[relay.begun]} over"
+    assert words(relay, relay.ask(tab, first[relay.place])) == {"said": "two"}
 
 
 def test_an_answer_does_not_wait_for_a_slow_handler(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relays, "SOON", 0.01)
     relay, tab = relay_of(slow), TabKey()
-    said, number = numbered(relay, relay.begin(tab, "one"))
-    assert (said, number.split()[1]) == (None, "0")
+    first = relay.begin(tab, "one")
+    assert (words(relay, first), first[relay.place]) == ({}, f"{first[relay.begun]} 0")
     slow.on.release()
-    assert until_over(relay, tab, number)["said"] == "one"
+    assert until_over(relay, tab, first[relay.place])["said"] == "one"
 
 
 def test_the_end_is_told_as_each_gradio_wants_it(slow: Slow) -> None:
@@ -99,31 +99,29 @@ def test_the_end_is_told_as_each_gradio_wants_it(slow: Slow) -> None:
     slow.on.release()
     first = relay.begin(tab, "one", "two")
     slow.on.release()
-    told = list(relay.stream(tab, first[relay.number]))
-    nothing = {relay.number: ""}
-    assert told[-1] == (nothing if compat.SENDS_LAST_TWICE else {"said": "two"} | nothing)
-    assert "two" in [each.get("said") for each in told]
-    assert list(streamed(relay, tab))[-1:] == [nothing]
+    *_, last = relay.stream(tab, first[relay.begun], first[relay.place])
+    if compat.SENDS_LAST_TWICE:
+        assert last == {relay.place: gr.update()}
+    else:
+        assert (last["said"], last[relay.place]) == ("two", f"{first[relay.begun]} over")
 
 
 def test_what_the_answer_told_is_not_streamed_again(slow: Slow) -> None:
     relay, tab = relay_of(slow), TabKey()
     slow.on.release(2)
-    first, *rest = streamed(relay, tab, "one", "two")
-    (name,) = relay._runs[tab]
-    whole = relay.ask(tab, f"{name} 0")
-    seen = [first, *rest]
-    assert [each["said"] for each in seen if "said" in each][-1] == whole["said"] == "two"
+    seen = list(streamed(relay, tab, "one", "two"))
     assert len([each for each in seen if each.get("said") == "two"]) == 1
+    assert words(relay, relay.ask(tab, "")) == {"said": "two"}
+    assert words(relay, relay.ask(tab, f"{seen[0][relay.begun]} over")) == {}
 
 
 def test_what_a_lost_stream_would_have_told_can_be_asked_for(slow: Slow) -> None:
     relay, tab = relay_of(slow), TabKey()
     slow.on.release()
-    _, number = numbered(relay, relay.begin(tab, "one", "two", "three"))
-    assert relay.ask(tab, number) == {relay.number: number}
+    place = relay.begin(tab, "one", "two", "three")[relay.place]
+    assert words(relay, relay.ask(tab, place)) == {}
     slow.on.release(2)
-    assert until_over(relay, tab, number)["said"] == "three"
+    assert until_over(relay, tab, place)["said"] == "three"
     assert slow.ended.is_set()
 
 
@@ -137,24 +135,35 @@ def test_work_that_no_page_wants_is_stopped(slow: Slow, monkeypatch: pytest.Monk
     assert slow.ended.wait(PATIENCE)
 
 
-def test_two_streams_of_a_tab_are_told_apart(slow: Slow) -> None:
+def test_of_two_runs_the_newer_one_is_shown(slow: Slow) -> None:
     quick, relay, tab = Slow(), relay_of(lambda tab, kind, *words: kind(tab, *words)), TabKey()
     slow.on.release()
-    _, known = numbered(relay, relay.begin(tab, slow, "older", "last"))
-    newer = relay.begin(tab, quick, "newer")
+    older = relay.begin(tab, slow, "older", "last")
+    stream = relay.stream(tab, older[relay.begun], older[relay.place])
     quick.on.release()
-    *_, end = relay.stream(tab, newer[relay.number])
-    assert end[relay.number].split()[0] == known.split()[0], "the older one goes on"
+    newer = relay.begin(tab, quick, "newer")
     slow.on.release()
-    assert until_over(relay, tab, end[relay.number])["said"] == "last"
+    assert [each for each in stream if words(relay, each)] == []
+    assert newer["said"] == "newer"
+    assert slow.ended.wait(PATIENCE)
 
 
-def test_only_the_newest_runs_can_be_asked_for(slow: Slow) -> None:
-    relay, tab, other = relay_of(slow), TabKey(), TabKey()
-    slow.on.release(9)
-    known = [relay.begin(tab, "word")[relay.number] or "gone 1" for _ in range(9)]
-    assert relay.ask(tab, "unknown 3") == relay.ask(other, known[-1]) == {relay.number: ""}
-    assert len(relay._runs[tab]) == relays.KEPT
+def test_a_late_end_of_the_older_run_does_not_silence_the_newer(slow: Slow) -> None:
+    """The page holds the older one's end then, and the name of the newer one."""
+    quick, relay, tab = Slow(), relay_of(lambda tab, kind, *words: kind(tab, *words)), TabKey()
+    quick.on.release()
+    older = relay.begin(tab, quick, "older")
+    newer = relay.begin(tab, slow, "newer")
+    assert older[relay.place] == f"{older[relay.begun]} over" != f"{newer[relay.begun]} over"
+    slow.on.release()
+    told = until_over(relay, tab, relay.ask(tab, older[relay.place])[relay.place])
+    assert relay.ask(tab, older[relay.place])["said"] == "newer"
+    assert told[relay.place] == f"{newer[relay.begun]} over"
+
+
+def test_a_page_older_than_the_server_stops_asking(slow: Slow) -> None:
+    relay = relay_of(slow)
+    assert relay.ask(TabKey(), "unknown 3") == {relay.begun: "", relay.place: ""}
 
 
 def test_properties_named_one_by_one_are_joined() -> None:
@@ -165,16 +174,14 @@ def test_properties_named_one_by_one_are_joined() -> None:
 
     relay, tab = relay_of(handler), TabKey()
     list(streamed(relay, tab))
-    (name,) = relay._runs[tab]
     update = gr.update()
-    assert relay.ask(tab, f"{name} 0") == {
+    assert words(relay, relay.ask(tab, "")) == {
         "part": gr.update(visible=True) | gr.update(interactive=False),
         "plain": "text",
         "same": "text",
         "value": update | {"value": ["first"], "visible": True},
         "gone": None,
         "none": update,
-        relay.number: "",
     }
 
 
@@ -185,8 +192,7 @@ def test_what_gradio_does_to_an_update_is_not_told_again() -> None:
     relay, tab = relay_of(handler), TabKey()
     news = relay.begin(tab)
     news["part"].clear()
-    (name,) = relay._runs[tab]
-    assert relay.ask(tab, f"{name} 0")["part"]["value"] == "file"
+    assert relay.ask(tab, "")["part"]["value"] == "file"
 
 
 def test_what_the_handler_raises_reaches_whoever_listens() -> None:
@@ -197,9 +203,8 @@ def test_what_the_handler_raises_reaches_whoever_listens() -> None:
     relay, tab = relay_of(handler), TabKey()
     with pytest.raises(KeyError, match="of its own"):
         list(streamed(relay, tab))
-    (name,) = relay._runs[tab]
     with pytest.raises(KeyError, match="of its own"):
-        relay.ask(tab, f"{name} 0")
+        relay.ask(tab, "")
 
 
 def test_no_thread_is_left() -> None:

@@ -8,6 +8,9 @@ The queue loses streams, too: version 3 gives one up whose page takes a second t
 own request of the next one fails, and says nothing; any version does when the connection breaks, as tunnels
 and sleeping computers make it. So the work runs in a thread of its own, each update has a number, and a page
 that has heard nothing for a while asks for what came after the last one that it got.
+
+What a late message says must not silence the page: it knows by the answer to the event which run is its
+newest, and asks until it has heard the end of that very one.
 """
 
 from __future__ import annotations
@@ -30,8 +33,6 @@ Handler = Callable[..., Generator[Updates, None, None]]
 ABANDONED = 300.0
 """Seconds without a page that asks or receives, after which the work is stopped. A hidden page's timers may
 run once a minute."""
-KEPT = 4
-"""Runs of a tab that can be asked for."""
 SOON = 0.5
 """Seconds that the answer to an event waits for the first update."""
 AWAKE = 1.0
@@ -47,11 +48,11 @@ WATCH = """() => {
     const heard = new Map();
     setInterval(() => {
         for (const relay of root.querySelectorAll(".sonic-relay")) {
-            const number = relay.querySelector("textarea, input").value;
-            const last = heard.get(relay);
-            if (!last || last.number !== number) {
-                heard.set(relay, {number, since: Date.now(), patience: SILENCE});
-            } else if (number && Date.now() - last.since > last.patience) {
+            const [begun, place] = [...relay.querySelectorAll("textarea, input")].map(each => each.value);
+            const known = `${begun} ${place}`, last = heard.get(relay);
+            if (!last || last.known !== known) {
+                heard.set(relay, {known, since: Date.now(), patience: SILENCE});
+            } else if (begun && place !== `${begun} over` && Date.now() - last.since > last.patience) {
                 last.since = Date.now();
                 last.patience *= 2;
                 relay.querySelector("button").click();
@@ -107,6 +108,13 @@ class _Run:
             updates = {part: copy(state) for part, (when, state) in self._told.items() if when > number}
             return News(updates, self._count, self.over)
 
+    def number(self, place: str) -> int:
+        """Of the update up to which a page at this place knows this run; 0 where it knows another one."""
+        name, _, number = place.partition(" ")
+        if name != self.name:
+            return 0
+        return int(number) if number.isdecimal() else self._count
+
     def _work_off(self) -> None:
         try:
             for updates in self._updates:
@@ -147,6 +155,8 @@ def _is_update(state: Any) -> bool:
 class Relay:
     """Brings the updates of one kind of event to the page, each of them at least once.
 
+    Of a tab's runs the newest one counts; what an older one tells from then on is not shown.
+
     Args:
         handler: takes the tab's key and the event's inputs; yields updates.
         tab: the component of the tab's key.
@@ -156,13 +166,13 @@ class Relay:
     def __init__(self, handler: Handler, tab: Any, outputs: list[Any]) -> None:
         self._handler = handler
         self._tab = tab
-        self._runs: WeakKeyDictionary[TabKey, dict[str, _Run]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._newest: WeakKeyDictionary[TabKey, _Run] = WeakKeyDictionary()
         with gr.Row(elem_classes=["sonic-unseen", "sonic-relay"]):
-            self.number = gr.Textbox(label="")
+            self.begun = gr.Textbox(label="")
+            self.place = gr.Textbox(label="")
             ask = gr.Button("")
-        self._outputs = [*outputs, self.number]
-        ask.click(self.ask, [tab, self.number], self._outputs, **compat.prompt())
+        self._outputs = [*outputs, self.begun, self.place]
+        ask.click(self.ask, [tab, self.place], self._outputs, **compat.prompt())
 
     def at(self, event: Any, inputs: list[Any], script: str = SAME) -> None:
         """Begin the work at this event, with these inputs besides the tab's key.
@@ -174,51 +184,38 @@ class Relay:
         """
         sent = compat.script(SENT.format(count=len(inputs), script=script))
         begun = event(self.begin, [self._tab, *inputs], self._outputs, **compat.prompt(), **sent)
-        begun.then(self.stream, [self._tab, self.number], self._outputs, **compat.streamed())
+        begun.then(self.stream, [self._tab, self.begun, self.place], self._outputs, **compat.streamed())
 
     def begin(self, tab: TabKey, *values: Any) -> Updates:
         """Begin the work; the handler's first updates where they come soon."""
-        run = _Run(self._handler(tab, *values))
-        with self._lock:
-            newest = list(self._runs.get(tab, {}).items())[1 - KEPT :]
-            self._runs[tab] = {**dict(newest), run.name: run}
-        return self._news(tab, run, run.after(0, SOON))
+        run = self._newest[tab] = _Run(self._handler(tab, *values))
+        return self._news(run, run.after(0, SOON))
 
-    def stream(self, tab: TabKey, known: str) -> Generator[Updates, None, None]:
-        """The updates after the last one that the page knows of. Whoever stops iterating stops nothing."""
-        run, number = self._found(tab, known)
-        if run is not None:
-            yield from self._follow(tab, run, number)
-        if run is None or compat.SENDS_LAST_TWICE:
-            yield {self.number: self._next(tab)}
+    def stream(self, tab: TabKey, begun: str, place: str) -> Generator[Updates, None, None]:
+        """The run's updates after this place. Whoever stops iterating stops nothing."""
+        run, told = self._newest.get(tab), False
+        if run is not None and run.name == begun:
+            for updates in self._follow(tab, run, run.number(place)):
+                told = True
+                yield updates
+        if compat.SENDS_LAST_TWICE or not told:
+            yield {self.place: gr.update()}
 
     def _follow(self, tab: TabKey, run: _Run, number: int) -> Generator[Updates, None, None]:
         over = False
-        while not over:
+        while not over and self._newest.get(tab) is run:
             news = run.after(number, AWAKE)
-            last = news.over and not compat.SENDS_LAST_TWICE
-            if last or news.number > number:
-                yield self._news(tab, run, news)
+            if news.over or news.number > number:
+                yield self._news(run, news)
             number, over = news.number, news.over
 
-    def ask(self, tab: TabKey, known: str) -> Updates:
-        """What the page has missed since the last update that it knows of."""
-        run, number = self._found(tab, known)
-        return {self.number: ""} if run is None else self._news(tab, run, run.after(number))
+    def ask(self, tab: TabKey, place: str) -> Updates:
+        """What the page has missed of the newest run."""
+        run = self._newest.get(tab)
+        if run is None:  # the page is older than this server
+            return {self.begun: "", self.place: ""}
+        return self._news(run, run.after(run.number(place)))
 
-    def _found(self, tab: TabKey, known: str) -> tuple[_Run | None, int]:
-        """The run and the number of its update that the page knows of; no run where it is forgotten."""
-        name, _, number = known.partition(" ")
-        run = self._runs.get(tab, {}).get(name)
-        return run, 0 if run is None else int(number)
-
-    def _news(self, tab: TabKey, run: _Run, news: News) -> Updates:
-        return news.updates | {self.number: self._asked_by(tab, run, news)}
-
-    def _asked_by(self, tab: TabKey, run: _Run, news: News) -> str:
-        """What the page is to ask by; nothing where no more will come."""
-        return self._next(tab) if news.over else f"{run.name} {news.number}"
-
-    def _next(self, tab: TabKey) -> str:
-        """The same when a run is over: another one that is not, or nothing."""
-        return next((f"{run.name} 0" for run in self._runs.get(tab, {}).values() if not run.over), "")
+    def _news(self, run: _Run, news: News) -> Updates:
+        where = "over" if news.over else news.number
+        return news.updates | {self.begun: run.name, self.place: f"{run.name} {where}"}
