@@ -32,7 +32,7 @@ from own_page import (
     windows,
 )
 from patience import PATIENCE
-from spoken import one_minute
+from spoken import MEDIA, one_minute
 
 SIGNED = Path(__file__).parent / "data" / "signed"
 
@@ -299,8 +299,12 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     expect(verdict.get_by_role("row", name="Time stamp")).to_contain_text("2024-01-02 12:00 UTC by Clock")
 
 
+REVOCABLE = iter([MEDIA / f"portrait_0{number}.jpg" for number in (3, 4, 5)])
+"""A portrait for each time that the test runs: what is revoked once stays so."""
+
+
 def test_consent_tab(page: Page, served: Served, speech: Path) -> None:
-    give(page, OTHER_PORTRAIT, speech)
+    give(page, next(REVOCABLE), speech)
     make(page)
     consent(page)
     exported(page)

@@ -56,14 +56,13 @@ def streamed(relay: Relay, tab: TabKey, *values: Any) -> Iterator[Told]:
     yield from relay.stream(tab, told[relay.begun], told[relay.place])
 
 
-def until_over(relay: Relay, tab: TabKey, place: str) -> Told:
-    """Ask as a page does, until no more will come."""
-    got: Told = {relay.place: place}
+def until_over(relay: Relay, tab: TabKey, page: Told) -> Told:
+    """Ask as a page that has got these updates does, until no more will come."""
     end = time.monotonic() + PATIENCE
-    while not got[relay.place].endswith(" over"):
+    while page[relay.place] != f"{page[relay.begun]} over":
         assert time.monotonic() < end, "never over"
-        got |= relay.ask(tab, got[relay.place])
-    return got
+        page = page | relay.ask(tab, page[relay.begun], page[relay.place])
+    return page
 
 
 def words(relay: Relay, updates: Told) -> Told:
@@ -76,12 +75,13 @@ def test_a_stream_tells_all_and_ends(slow: Slow) -> None:
     slow.on.release()
     told = streamed(relay, tab, "one", "two")
     first = next(told)
-    assert (first["said"], first[relay.place]) == ("one", f"{first[relay.begun]} 1")
+    name = first[relay.begun]
+    assert (first["said"], first[relay.place]) == ("one", f"{name} 1")
     slow.on.release()
     rest = list(told)
     assert "two" in [each.get("said") for each in rest]
-    assert [each[relay.place] for each in rest if relay.begun in each][-1] == f"{first[relay.begun]} over"
-    assert words(relay, relay.ask(tab, first[relay.place])) == {"said": "two"}
+    assert f"{name} over" in [each[relay.place] for each in rest]
+    assert words(relay, relay.ask(tab, name, f"{name} 1")) == {"said": "two"}
 
 
 def test_an_answer_does_not_wait_for_a_slow_handler(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_an_answer_does_not_wait_for_a_slow_handler(slow: Slow, monkeypatch: pyt
     first = relay.begin(tab, "one")
     assert (words(relay, first), first[relay.place]) == ({}, f"{first[relay.begun]} 0")
     slow.on.release()
-    assert until_over(relay, tab, first[relay.place])["said"] == "one"
+    assert until_over(relay, tab, first)["said"] == "one"
 
 
 def test_the_end_is_told_as_each_gradio_wants_it(slow: Slow) -> None:
@@ -110,18 +110,19 @@ def test_what_the_answer_told_is_not_streamed_again(slow: Slow) -> None:
     relay, tab = relay_of(slow), TabKey()
     slow.on.release(2)
     seen = list(streamed(relay, tab, "one", "two"))
+    name = seen[0][relay.begun]
     assert len([each for each in seen if each.get("said") == "two"]) == 1
-    assert words(relay, relay.ask(tab, "")) == {"said": "two"}
-    assert words(relay, relay.ask(tab, f"{seen[0][relay.begun]} over")) == {}
+    assert words(relay, relay.ask(tab, name, "")) == {"said": "two"}
+    assert words(relay, relay.ask(tab, name, f"{name} over")) == {}
 
 
 def test_what_a_lost_stream_would_have_told_can_be_asked_for(slow: Slow) -> None:
     relay, tab = relay_of(slow), TabKey()
     slow.on.release()
-    place = relay.begin(tab, "one", "two", "three")[relay.place]
-    assert words(relay, relay.ask(tab, place)) == {}
+    first = relay.begin(tab, "one", "two", "three")
+    assert words(relay, relay.ask(tab, first[relay.begun], first[relay.place])) == {}
     slow.on.release(2)
-    assert until_over(relay, tab, place)["said"] == "three"
+    assert until_over(relay, tab, first)["said"] == "three"
     assert slow.ended.is_set()
 
 
@@ -135,35 +136,57 @@ def test_work_that_no_page_wants_is_stopped(slow: Slow, monkeypatch: pytest.Monk
     assert slow.ended.wait(PATIENCE)
 
 
-def test_of_two_runs_the_newer_one_is_shown(slow: Slow) -> None:
-    quick, relay, tab = Slow(), relay_of(lambda tab, kind, *words: kind(tab, *words)), TabKey()
-    slow.on.release()
-    older = relay.begin(tab, slow, "older", "last")
-    stream = relay.stream(tab, older[relay.begun], older[relay.place])
-    quick.on.release()
-    newer = relay.begin(tab, quick, "newer")
-    slow.on.release()
-    assert [each for each in stream if words(relay, each)] == []
-    assert newer["said"] == "newer"
-    assert slow.ended.wait(PATIENCE)
+class TestTwoRuns:
+    """The newer one counts, whatever comes late of the older one."""
 
+    @pytest.fixture
+    def tab(self) -> TabKey:
+        return TabKey()
 
-def test_a_late_end_of_the_older_run_does_not_silence_the_newer(slow: Slow) -> None:
-    """The page holds the older one's end then, and the name of the newer one."""
-    quick, relay, tab = Slow(), relay_of(lambda tab, kind, *words: kind(tab, *words)), TabKey()
-    quick.on.release()
-    older = relay.begin(tab, quick, "older")
-    newer = relay.begin(tab, slow, "newer")
-    assert older[relay.place] == f"{older[relay.begun]} over" != f"{newer[relay.begun]} over"
-    slow.on.release()
-    told = until_over(relay, tab, relay.ask(tab, older[relay.place])[relay.place])
-    assert relay.ask(tab, older[relay.place])["said"] == "newer"
-    assert told[relay.place] == f"{newer[relay.begun]} over"
+    @pytest.fixture
+    def relay(self) -> Relay:
+        return relay_of(lambda tab, kind, *words: kind(tab, *words))
+
+    def test_the_older_one_is_not_shown_any_more(self, relay: Relay, tab: TabKey, slow: Slow) -> None:
+        quick = Slow()
+        slow.on.release()
+        older = relay.begin(tab, slow, "older", "last")
+        stream = relay.stream(tab, older[relay.begun], older[relay.place])
+        quick.on.release()
+        newer = relay.begin(tab, quick, "newer")
+        slow.on.release()
+        assert [each for each in stream if words(relay, each)] == []
+        assert newer["said"] == "newer"
+        assert slow.ended.wait(PATIENCE)
+
+    @pytest.mark.parametrize("late", ["stream", "ask"])
+    def test_a_late_end_of_the_older_one_is_not_taken_for_its_own(
+        self, relay: Relay, tab: TabKey, slow: Slow, late: str
+    ) -> None:
+        quick = Slow()
+        quick.on.release()
+        older = relay.begin(tab, quick, "older")
+        known = older[relay.begun], older[relay.place]
+        (word, *_) = relay.stream(tab, *known) if late == "stream" else [relay.ask(tab, *known)]
+        page = older | relay.begin(tab, slow, "newer") | word
+        slow.on.release()
+        assert until_over(relay, tab, page)["said"] == "newer"
+
+    def test_a_page_that_missed_an_answer_learns_of_the_newer_one(
+        self, relay: Relay, tab: TabKey, slow: Slow
+    ) -> None:
+        quick = Slow()
+        older = relay.begin(tab, quick, "older")
+        slow.on.release()
+        newer = relay.begin(tab, slow, "newer")
+        assert until_over(relay, tab, older) == older | newer
+        quick.on.release()
+        assert quick.ended.wait(PATIENCE)
 
 
 def test_a_page_older_than_the_server_stops_asking(slow: Slow) -> None:
     relay = relay_of(slow)
-    assert relay.ask(TabKey(), "unknown 3") == {relay.begun: "", relay.place: ""}
+    assert relay.ask(TabKey(), "unknown", "unknown 3") == {relay.begun: "", relay.place: ""}
 
 
 def test_properties_named_one_by_one_are_joined() -> None:
@@ -175,7 +198,7 @@ def test_properties_named_one_by_one_are_joined() -> None:
     relay, tab = relay_of(handler), TabKey()
     list(streamed(relay, tab))
     update = gr.update()
-    assert words(relay, relay.ask(tab, "")) == {
+    assert words(relay, relay.ask(tab, "", "")) == {
         "part": gr.update(visible=True) | gr.update(interactive=False),
         "plain": "text",
         "same": "text",
@@ -192,7 +215,7 @@ def test_what_gradio_does_to_an_update_is_not_told_again() -> None:
     relay, tab = relay_of(handler), TabKey()
     news = relay.begin(tab)
     news["part"].clear()
-    assert relay.ask(tab, "")["part"]["value"] == "file"
+    assert relay.ask(tab, "", "")["part"]["value"] == "file"
 
 
 def test_what_the_handler_raises_reaches_whoever_listens() -> None:
@@ -204,7 +227,7 @@ def test_what_the_handler_raises_reaches_whoever_listens() -> None:
     with pytest.raises(KeyError, match="of its own"):
         list(streamed(relay, tab))
     with pytest.raises(KeyError, match="of its own"):
-        relay.ask(tab, "")
+        relay.ask(tab, "", "")
 
 
 def test_no_thread_is_left() -> None:

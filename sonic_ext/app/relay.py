@@ -172,7 +172,7 @@ class Relay:
             self.place = gr.Textbox(label="")
             ask = gr.Button("")
         self._outputs = [*outputs, self.begun, self.place]
-        ask.click(self.ask, [tab, self.place], self._outputs, **compat.prompt())
+        ask.click(self.ask, [tab, self.begun, self.place], self._outputs, **compat.prompt())
 
     def at(self, event: Any, inputs: list[Any], script: str = SAME) -> None:
         """Begin the work at this event, with these inputs besides the tab's key.
@@ -189,7 +189,9 @@ class Relay:
     def begin(self, tab: TabKey, *values: Any) -> Updates:
         """Begin the work; the handler's first updates where they come soon."""
         run = self._newest[tab] = _Run(self._handler(tab, *values))
-        return self._news(run, run.after(0, SOON))
+        told = self._news(run, run.after(0, SOON))
+        newest = self._newest[tab] is run  # or another event's answer tells
+        return told | {self.begun: run.name} if newest else {self.begun: gr.update()}
 
     def stream(self, tab: TabKey, begun: str, place: str) -> Generator[Updates, None, None]:
         """The run's updates after this place. Whoever stops iterating stops nothing."""
@@ -209,13 +211,15 @@ class Relay:
                 yield self._news(run, news)
             number, over = news.number, news.over
 
-    def ask(self, tab: TabKey, place: str) -> Updates:
-        """What the page has missed of the newest run."""
+    def ask(self, tab: TabKey, begun: str, place: str) -> Updates:
+        """What the page has missed of the newest run. Its name is told only to a page that has another one:
+        this answer, too, may come late."""
         run = self._newest.get(tab)
         if run is None:  # the page is older than this server
             return {self.begun: "", self.place: ""}
-        return self._news(run, run.after(run.number(place)))
+        told = self._news(run, run.after(run.number(place)))
+        return told if begun == run.name else told | {self.begun: run.name}
 
     def _news(self, run: _Run, news: News) -> Updates:
         where = "over" if news.over else news.number
-        return news.updates | {self.begun: run.name, self.place: f"{run.name} {where}"}
+        return news.updates | {self.place: f"{run.name} {where}"}
