@@ -128,7 +128,7 @@ def test_the_clock_ends_the_waiting() -> None:
 def test_a_section_gets_its_own_time_and_the_last_one_all_that_is_left(tmp_path: Path) -> None:
     found = ran(tmp_path, fake("well", 70), fake("wrong", 80), budget=1000)
     assert found.sections["well"]["deadline"] == 70
-    assert 500 < found.sections["wrong"]["deadline"] < 1000
+    assert 500 < found.sections["wrong"]["deadline"] <= 1000
     assert not found.well, "a check failed"
 
 
