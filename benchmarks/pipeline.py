@@ -31,7 +31,7 @@ from sonic_ext.media.video import VideoWriter
 from sonic_ext.pipeline import frame_count
 from sonic_ext.provenance.labels import VisibleLabel
 from sonic_ext.provenance.stamp import PreviewStamp, preview_size
-from sonic_ext.provenance.watermark import Watermark
+from sonic_ext.provenance.watermark import marker
 from sonic_ext.settings import Settings
 from sonic_ext.sync.calibration import MEASURED_SECONDS, Calibration
 
@@ -152,18 +152,18 @@ def _frames(
     size, face_range = (scene.width, scene.height), scene.face_range(settings.motion_scale)
     label = VisibleLabel(settings, *size, FPS, face_range)
     stamp = PreviewStamp(settings, scene.face, face_range, *size, FPS)
-    mark, small_mark = Watermark(1, *size, FPS), Watermark(1, stamp.width, stamp.height, FPS)
+    mark, small_mark = marker(1, *size, FPS), marker(1, stamp.width, stamp.height, FPS)
     sync = Calibration(scene.face, np.zeros(round(MEASURED_SECONDS * FPS)), FPS)
     index = 0
     while (frame := clock.run("draw", next, drawn, None)) is not None:
         frame = clock.run("copy", frame.copy)
         clock.run("measure lip sync", sync.see, frame)
         stamped = clock.run("convert", _i420, clock.run("stamp", stamp.frame, frame, index))
-        clock.run("watermark of the preview", small_mark.embed, stamped[: stamp.height], index)
+        clock.run("watermark of the preview", small_mark.embed, stamped, index)
         clock.run("encode preview", small.write, stamped)
         clock.run("label", label.draw, frame, index)
         planes = clock.run("convert", _i420, frame)
-        clock.run("watermark", mark.embed, planes[: scene.height], index)
+        clock.run("watermark", mark.embed, planes, index)
         clock.run("encode master", video.write, planes)
         index += 1
 

@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
-from .media.video import VideoWriter, read_luma, remux
+from .media.video import VideoWriter, read_planes, remux
 from .ports import Animation, Place, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
@@ -39,7 +39,7 @@ from .provenance.metadata import Origin, digital_source_type, tags, xmp
 from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
-from .provenance.watermark import Detection, Watermark, detect
+from .provenance.watermark import ALGORITHM, Detection, Marker, detect, marker
 from .settings import Settings
 from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
 
@@ -196,6 +196,7 @@ def animate(
             ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
+            mark_algorithm=ALGORITHM,
             mark=mark,
             perceptual_hash=looks,
         )
@@ -259,8 +260,8 @@ def _record(
     label = VisibleLabel(settings, width, height, fps, face_range)
     stamp = PreviewStamp(settings, scene.face, face_range, width, height, fps)
     mark, small_mark = (
-        Watermark(payload, width, height, fps),
-        Watermark(payload, stamp.width, stamp.height, fps),
+        marker(payload, width, height, fps),
+        marker(payload, stamp.width, stamp.height, fps),
     )
     sync = _calibration(scene, speech, settings, count, tick)
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
@@ -301,10 +302,10 @@ def _record(
     return offset
 
 
-def _marked(rgb: np.ndarray, mark: Watermark, index: int) -> np.ndarray:
+def _marked(rgb: np.ndarray, mark: Marker, index: int) -> np.ndarray:
     """A frame as it is encoded, planes Y, U, V below each other, with the watermark in it."""
     planes: np.ndarray = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
-    mark.embed(planes[: rgb.shape[0]], index)
+    mark.embed(planes, index)
     return planes
 
 
@@ -315,13 +316,8 @@ def _own_mark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> D
         Failed: another one is read.
     """
 
-    def told(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for index, frame in enumerate(frames):
-            tick("reading the watermark", index, looked)
-            yield frame
-
     looked = min(count, round(MARK_SECONDS * fps))
-    found = detect(told(read_luma(master, looked)), fps)
+    found = detect(read_planes(master, looked), fps, algorithms=[ALGORITHM], count=looked, tick=tick)
     if found is not None and found.payload != payload:
         raise Failed(
             f"The finished video carries the watermark {found.payload:016x} instead of its own.",

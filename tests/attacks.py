@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 FILE_TYPES = ("file", "audio", "video", "image", "gallery", "uploadbutton", "model3d")
-PATIENCE = 120.0
 
 
 @dataclass(frozen=True)

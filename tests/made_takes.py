@@ -25,7 +25,7 @@ from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.private import private_folder
 from sonic_ext.provenance.stamp import PreviewStamp
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
-from sonic_ext.provenance.watermark import Detection, Watermark
+from sonic_ext.provenance.watermark import ALGORITHM, Detection, marker
 from sonic_ext.settings import Settings
 
 TAKE_ID = "0123456789abcdef"
@@ -63,7 +63,8 @@ def undrawn_take(number: int = 0, **changes: Any) -> Take:
         file, pixels, sound, video, preview_sha256="",
         created=datetime.now(timezone.utc), width=256, height=256, fps=25, frames=25, seconds=1.0,
         framing="whole", warnings=(), sync_offset=None, portrait_file=folder, audio_file=folder,
-        mark_read=True, mark_odds=1e-14, ledger=Head(0, "0" * 64), perceptual_hash="",
+        mark_read=True, mark_algorithm=ALGORITHM, mark_odds=1e-14, ledger=Head(0, "0" * 64),
+        perceptual_hash="",
     )  # fmt: skip
     return replace(take, **changes)
 
@@ -80,12 +81,14 @@ def face_range(face: Face | Box) -> FaceRange:
     return FaceRange(box, box)
 
 
-def record_clip(folder: Path, settings: Settings, count: int, take_id: str = TAKE_ID) -> None:
+def record_clip(
+    folder: Path, settings: Settings, count: int, take_id: str = TAKE_ID, algorithm: str = ALGORITHM
+) -> None:
     """Write a labelled, watermarked master and a stamped preview into `folder`, with all their tags."""
     face = mean_face_at(SIDE / 2, SIDE * 0.45, SIDE / 6)
     label = VisibleLabel(settings, SIDE, SIDE, FPS, face_range(face))
     stamp = PreviewStamp(settings, face, face_range(face), SIDE, SIDE, FPS)
-    marks = [Watermark(int(take_id, 16), SIDE, SIDE, FPS) for _ in range(2)]
+    marks = [marker(int(take_id, 16), SIDE, SIDE, FPS, algorithm=algorithm) for _ in range(2)]
     origin = metadata.Origin(take_id, "preview", "0.1.0", settings, 7)
     packet = metadata.xmp(origin, metadata.COMPOSITE)
     tags = [metadata.tags(origin, preview) for preview in (False, True)]
@@ -99,7 +102,7 @@ def record_clip(folder: Path, settings: Settings, count: int, take_id: str = TAK
             label.draw(frame, index)
             for rgb, mark, writer in zip((frame, stamped), marks, (video, small), strict=True):
                 planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
-                mark.embed(planes[:SIDE], index)
+                mark.embed(planes, index)
                 writer.write(planes)
 
 
@@ -111,6 +114,7 @@ def adopt_clip(
     settings: Settings | None = None,
     portrait: Portrait | None = None,
     frames: int = 58,
+    mark_algorithm: str = ALGORITHM,
     mark: Detection | None = None,
 ) -> Take:
     """A take in `store` of the files that `record_clip` wrote into `clip`."""
@@ -131,6 +135,7 @@ def adopt_clip(
         warnings=("One warning.",),
         sync_offset=0.02,
         created=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+        mark_algorithm=mark_algorithm,
         mark=mark,
         perceptual_hash="",
     )

@@ -32,11 +32,12 @@ from time_stamps import TimeStampAuthority
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, MissingPart, Refused
 from sonic_ext.media.image import Portrait, read_portrait
 from sonic_ext.media.video import probe, remux
-from sonic_ext.provenance import c2pa, certificates, metadata
+from sonic_ext.provenance import c2pa, certificates, metadata, store
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.ledger import Ledger, Record
 from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.watermark import ALGORITHM, ALGORITHMS
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -430,7 +431,7 @@ def test_the_manifest_is_as_prescribed(signed: Path, record: Record) -> None:
     assert marked["action"] == "c2pa.watermarked.unbound"
     assert "c2pa.soft-binding" not in data
     assert data[c2pa.WATERMARK_LABEL]["data"] == {
-        "alg": c2pa.WATERMARK_ALGORITHM,
+        "alg": ALGORITHM,
         "value": TAKE_ID,
         "readable": False,
     }
@@ -471,6 +472,17 @@ def test_whether_the_watermark_was_readable_is_stated(
     assert c2pa.read(path, home).readable is readable
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_watermark_that_the_take_has_is_named(
+    algorithm: str, take: Take, record: Record, home: Path, tmp_path: Path
+) -> None:
+    """A take of an earlier version carries the watermark of its time."""
+    path = _sign(replace(take, mark_algorithm=algorithm), record, home, tmp_path)
+    data = {item["label"]: item["data"] for item in _manifest(path)["assertions"]}
+    assert data[c2pa.WATERMARK_LABEL]["alg"] == algorithm
+    assert c2pa.read(path, home).watermark == TAKE_ID
+
+
 def test_what_version_0_1_wrote_is_read() -> None:
     """Its watermark was a soft binding; the file is the one that the README shows."""
     found = c2pa.read(ROOT / "docs" / "media" / "hello.mp4")
@@ -486,7 +498,7 @@ def test_what_version_0_1_wrote_is_read() -> None:
         (c2pa.WATERMARK_LABEL, {"value": "<b>not an id</b>", "readable": "yes"}),
         (c2pa.WATERMARK_LABEL, {"value": ["0123456789abcdef"]}),
         (c2pa.WATERMARK_LABEL, {"value": "0123456789ABCDEF"}),
-        ("c2pa.soft-binding", {"alg": c2pa.WATERMARK_ALGORITHM, "blocks": []}),
+        ("c2pa.soft-binding", {"alg": store.FIRST_WATERMARK, "blocks": []}),
         (c2pa.CONSENT_LABEL, {"record_sha256": 7}),
         (c2pa.CONSENT_LABEL, ["record_sha256"]),
         (c2pa.TAKE_LABEL, {"engine": {"deep": []}}),

@@ -158,7 +158,7 @@ def test_what_a_file_says_comes_back_through_json() -> None:
     signature = Signature("valid", problems=("a", "b"), take={"engine": "preview"}, ingredients=("x (y)",))
     labels = Labels(AigcLabel({"Label": "1"}, ("short",)), "http://x", "a\ncomment")
     for marks in (
-        Marks("ab", signature, Mark("0" * 16, 1e-9, 75), labels),
+        Marks("ab", signature, Mark("0" * 16, "local.sonic.watermark.2", 1e-9, 75), labels),
         Marks("ab", Signature("absent"), Mark(note="why"), Labels()),
     ):
         assert isolated.revived(Marks, json.loads(json.dumps(dataclasses.asdict(marks)))) == marks

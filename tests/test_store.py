@@ -24,7 +24,8 @@ from sonic_ext.provenance import private
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.locks import lock_of
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import FIRST_WATERMARK, Store, Take
+from sonic_ext.provenance.watermark import ALGORITHM, Detection
 from sonic_ext.settings import Settings
 from sonic_ext.weights.find import make_folder
 
@@ -59,6 +60,38 @@ def test_a_take_comes_back_as_it_was(store: Store, clip: Path) -> None:
     take = adopt_clip(store, clip, settings=settings)
     assert store.load(take.id) == take
     assert store.takes() == (take,)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_take_tells_which_watermark_it_has(store: Store, clip: Path, read: bool) -> None:
+    """Also where it could not be read."""
+    found = Detection(
+        payload=int(TAKE_ID, 16),
+        scale=(1.0, 1.0),
+        mirrored=False,
+        signal=3.0,
+        algorithm=ALGORITHM,
+        odds=2.0**-45,
+        frames=25,
+    )
+    take = adopt_clip(store, clip, mark=found if read else None)
+    assert (take.mark_algorithm, take.mark_read) == (ALGORITHM, read)
+    assert take.mark_odds == (2.0**-45 if read else 1.0)
+    assert store.load(take.id) == take
+
+
+def test_a_take_that_does_not_tell_its_watermark_has_the_first_one(store: Store, clip: Path) -> None:
+    """It was made before there was another."""
+    take = adopt_clip(store, clip)
+    path = take.folder / "take.json"
+    sealed = json.loads(path.read_text(encoding="utf-8"))
+    del sealed["take"]["mark_algorithm"]
+    path.write_text(json.dumps(sealed), encoding="utf-8")
+    with pytest.raises(Refused, match="altered"):
+        store.load(take.id)
+    sealed["mac"] = store._mac(sealed["take"])
+    path.write_text(json.dumps(sealed), encoding="utf-8")
+    assert store.load(take.id) == dataclasses.replace(take, mark_algorithm=FIRST_WATERMARK)
 
 
 def test_a_moved_store_is_read_where_it_is(store: Store, clip: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from sonic_ext.app import html
 from sonic_ext.errors import BadVideo, SonicError
 from sonic_ext.media.audio import read_speech
-from sonic_ext.media.video import VideoWriter, probe, read_frames, read_luma, remux
+from sonic_ext.media.video import VideoWriter, probe, read_frames, read_planes, remux
 from sonic_ext.provenance import c2pa
 from sonic_ext.provenance.verify import Verification, verify
 
@@ -249,7 +249,7 @@ def recoded(source: Path, target: Path, *names: tuple[bytes, bytes]) -> Path:
 
 def test_pictures_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
     video = recoded(root / "docs" / "media" / "hello.mp4", tmp_path / "a.mp4", (b"avc1", b"zzzz"))
-    for read in (probe, lambda path: next(read_luma(path)), lambda path: next(read_frames(path))):
+    for read in (probe, lambda path: next(read_planes(path)), lambda path: next(read_frames(path))):
         with pytest.raises(BadVideo, match="holds video of a kind that is not known here"):
             read(video)
     assert read_speech(video).channels == 1

@@ -20,7 +20,7 @@ from made_takes import FPS, SIDE, TAKE_ID, adopt_clip, drawn_frames, record_clip
 
 from sonic_ext.errors import BadVideo, Cancelled
 from sonic_ext.media.video import VideoWriter, read_frames, remux
-from sonic_ext.provenance import c2pa, certificates, metadata
+from sonic_ext.provenance import c2pa, certificates, metadata, store
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
@@ -28,6 +28,7 @@ from sonic_ext.provenance.metadata import top_boxes
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.provenance.verify import Labels, Mark, Verification, verify
+from sonic_ext.provenance.watermark import ALGORITHM, LOOK
 from sonic_ext.settings import Settings
 
 FRAMES = 75
@@ -90,8 +91,9 @@ def test_an_export_is_intact(video: Path, home: Path, made: tuple[Path, Exported
     found = verify(video)
     assert (found.verdict, found.contradictions, found.id) == ("intact", (), TAKE_ID)
     assert (found.signature.state, found.signature.trust) == ("valid", "own")
-    assert found.watermark.id == TAKE_ID
+    assert (found.watermark.id, found.watermark.algorithm) == (TAKE_ID, ALGORITHM)
     assert found.watermark.odds < 1e-9
+    assert found.to_dict()["watermark"]["algorithm"] == ALGORITHM
     assert found.labels.aigc is not None
     assert found.labels.aigc.take == TAKE_ID
     assert found.labels.aigc.problems == ()
@@ -205,8 +207,10 @@ def test_the_search_can_be_stopped_and_is_reported(video: Path, home: Path) -> N
 
     with pytest.raises(Cancelled):
         verify(video, tick=tick)
-    # A step is told again while the next one takes its time.
-    assert list(dict.fromkeys(steps)) == [(number, FRAMES) for number in range(1, 21)]
+    # A step is told again while the next one takes its time. The newest watermark is looked for after a
+    # second and at the end, the first one at the end.
+    total = FRAMES + 3 * LOOK
+    assert list(dict.fromkeys(steps)) == [(number, total) for number in range(1, 21)]
 
 
 # Altered
@@ -396,7 +400,7 @@ def signed_as_0_1(who: Certified, source: Path, target: Path) -> Path:
     import c2pa as sdk
 
     made = {"action": "c2pa.created", "digitalSourceType": metadata.COMPOSITE}
-    binding = {"alg": c2pa.WATERMARK_ALGORITHM, "blocks": [{"scope": {}, "value": TAKE_ID}]}
+    binding = {"alg": store.FIRST_WATERMARK, "blocks": [{"scope": {}, "value": TAKE_ID}]}
     manifest = {
         "claim_generator_info": [{"name": "sonic_ext", "version": "0.1.0"}],
         "assertions": [
@@ -459,6 +463,7 @@ def test_time_accuses_no_file(
     trusting(monkeypatch, *trusted)
     found = verify(SIGNED / f"{name}.mp4")
     assert (found.verdict, found.id, found.contradictions) == (verdict, TAKE_ID, ())
+    assert found.watermark.algorithm == store.FIRST_WATERMARK
     assert found.verdict.exit_code == {"time problem": 7, "unknown signer": 6, "intact": 0}[verdict]
     assert "unchanged since it was" in found.summary
     assert told in found.summary
@@ -501,6 +506,7 @@ def test_an_export_of_version_0_1_is_whole(sonic_home: Path, root: Path) -> None
     found = verify(root / "docs" / "media" / "hello.mp4")
     assert (found.verdict, found.contradictions) == ("unknown signer", ())
     assert found.watermark.id == found.signature.watermark == found.labels.take == found.id
+    assert found.watermark.algorithm == store.FIRST_WATERMARK
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -576,8 +582,36 @@ def test_a_video_without_marks(tmp_path: Path, sonic_home: Path) -> None:
     assert (found.verdict, found.id) == ("unmarked", "")
     assert found.summary == "No mark of this tool was found."
     assert "too short for the watermark" in found.text()
+    assert (found.watermark.id, found.watermark.algorithm) == ("", "")
     assert not sonic_home.exists()
     json.dumps(found.to_dict())
+
+
+@pytest.mark.parametrize("level", [0, 16, 128, 255])
+def test_a_video_of_one_colour_is_searched(level: int, tmp_path: Path, sonic_home: Path) -> None:
+    """As in the dark; nothing is there to be levelled."""
+    plain = tmp_path / "plain.mp4"
+    with VideoWriter(plain, SIDE, SIDE, FPS) as writer:
+        for _ in range(30):
+            writer.write(np.full((SIDE * 3 // 2, SIDE), level, np.uint8))
+    found = verify(plain)
+    assert (found.verdict, found.watermark.id, found.watermark.frames) == ("unmarked", "", 30)
+
+
+@pytest.mark.parametrize("size", [(1, 64), (64, 1), (1, 1)])
+def test_a_video_of_one_line_is_searched(size: tuple[int, int], tmp_path: Path, sonic_home: Path) -> None:
+    """No colour is left of it, nor a pair of rows."""
+    path = tmp_path / "line.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, "rgb24"
+        for number in range(5):
+            picture = av.VideoFrame(*size, "rgb24")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    found = verify(path)
+    assert (found.verdict, found.watermark.id) == ("unmarked", "")
 
 
 def test_a_foreign_aigc_label_is_shown(tmp_path: Path, sonic_home: Path) -> None:

@@ -17,7 +17,7 @@ from patience import PATIENCE
 from sonic_ext.errors import BadAudio, BadOutput, BadVideo
 from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.image import read_portrait
-from sonic_ext.media.video import VideoWriter, probe, read_frames, read_luma, remux, shifted
+from sonic_ext.media.video import VideoWriter, probe, read_frames, read_planes, remux, shifted
 
 MEDIA = Path(__file__).parent / "data/media"
 TAGS = {"AIGC": '{"Label":"1"}', "comment": "Steps: 25, 你好", "title": "it's"}
@@ -147,21 +147,73 @@ def test_colours_come_back(tmp_path: Path) -> None:
         assert (context.color_primaries, context.color_trc) == (1, 13)
 
 
-def test_luma_planes_are_what_was_encoded(tmp_path: Path) -> None:
+def test_planes_are_what_was_encoded(tmp_path: Path) -> None:
     i420 = cv2.cvtColor(
         cv2.resize(read_portrait(MEDIA / "portrait_02.jpg").rgb, (200, 120)), cv2.COLOR_RGB2YUV_I420
     )
     with VideoWriter(tmp_path / "a.mp4", 200, 120, 25, crf=10) as writer:
         for _ in range(4):
             writer.write(i420)
-    planes = list(read_luma(tmp_path / "a.mp4"))
-    assert [plane.shape for plane in planes] == [(120, 200)] * 4
-    assert np.abs(planes[2].astype(int) - i420[:120]).mean() < 2
-    assert len(list(read_luma(tmp_path / "a.mp4", limit=2))) == 2
+    frames = list(read_planes(tmp_path / "a.mp4"))
+    assert [planes.shape for planes in frames] == [(180, 200)] * 4
+    assert np.abs(frames[2].astype(int) - i420).mean() < 2
+    assert np.abs(frames[2][120:].astype(int) - i420[120:]).mean() < 2
+    assert len(list(read_planes(tmp_path / "a.mp4", limit=2))) == 2
+
+
+def kept_whole(path: Path, picture: av.VideoFrame) -> Path:
+    """Three frames of a lossless video, in the picture's pixel format; an AVI of FFV1 or of raw pixels."""
+    codec = "rawvideo" if picture.format.name == "nv12" else "ffv1"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.format.name
+        for number in range(3):
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (63, 48), (64, 47), (67, 45), (17, 9), (16, 2)])
+def test_an_odd_side_loses_its_last_row_or_column(tmp_path: Path, width: int, height: int) -> None:
+    """Nothing else is moved: every plane begins where it did."""
+    half = (-(-height // 2), -(-width // 2))
+    rng = np.random.default_rng(0)
+    luma = rng.integers(16, 236, (height, width), np.uint8)
+    chroma = rng.integers(16, 241, (2, *half), np.uint8)
+    picture = av.VideoFrame(width, height, "yuv420p")
+    for plane, values in zip(picture.planes, (luma, *chroma), strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:, : plane.width] = values
+        plane.update(rows)
+    frames = list(read_planes(kept_whole(tmp_path / "a.avi", picture)))
+    assert len(frames) == 3
+    tall, wide = height // 2 * 2, width // 2 * 2
+    for planes in frames:
+        assert (planes.shape, planes.dtype) == ((tall * 3 // 2, wide), np.uint8)
+        assert np.array_equal(planes[:tall], luma[:tall, :wide])
+        found = planes[tall:].reshape(2, tall // 2, wide // 2)
+        assert np.array_equal(found, chroma[:, : tall // 2, : wide // 2])
+
+
+@pytest.mark.parametrize("kind", ["gray", "yuv444p", "yuv422p", "nv12", "yuv420p10le", "bgr0"])
+def test_other_pixel_formats_come_as_i420(tmp_path: Path, kind: str) -> None:
+    """With the same colours; where there is no colour, with none."""
+    rgb = cv2.resize(read_portrait(MEDIA / "portrait_03.jpg").rgb, (64, 48), interpolation=cv2.INTER_AREA)
+    rgb = cv2.GaussianBlur(rgb, (0, 0), 2)
+    picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    true = picture.reformat(format="yuv420p").to_ndarray().astype(int)
+    first = next(read_planes(kept_whole(tmp_path / "a.avi", picture.reformat(format=kind))))
+    assert (first.shape, first.dtype) == ((72, 64), np.uint8)
+    if kind == "gray":
+        assert np.all(first[48:] == 128)
+        true[48:] = 128
+    assert np.abs(first[:48] - true[:48]).mean() < 1.5
+    assert np.abs(first[48:] - true[48:]).mean() < 1.5
 
 
 def test_frames_keep_their_order(clip: Path) -> None:
-    places = [int(plane[:, :60].mean(axis=0).argmax()) for plane in read_luma(clip)]
+    places = [int(planes[:64, :60].mean(axis=0).argmax()) for planes in read_planes(clip)]
     assert all(abs(place - ((number * 3) % 60 + 1)) <= 3 for number, place in enumerate(places))
 
 
@@ -354,7 +406,7 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, voice: Speec
     monkeypatch.chdir(tmp_path)
     written(Path(name), voice, 58)
     assert probe(name).frames == 58
-    assert len(list(read_luma(name, limit=3))) == 3
+    assert len(list(read_planes(name, limit=3))) == 3
     remux(name, "copy " + name, {"AIGC": "x"})
     assert leftovers(tmp_path) == sorted([name, "copy " + name])
 
@@ -370,7 +422,8 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, voice: Speec
 def test_what_is_not_a_video(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(data)
-    for read in (probe, lambda path: next(read_luma(path)), lambda path: remux(path, tmp_path / "b.mp4", {})):
+    copy = tmp_path / "b.mp4"
+    for read in (probe, lambda path: next(read_planes(path)), lambda path: remux(path, copy, {})):
         with pytest.raises(BadVideo, match=said):
             read(path)
     assert leftovers(tmp_path) == ["a.mp4"]
@@ -381,8 +434,9 @@ def test_what_is_not_a_video(tmp_path: Path, data: bytes, said: str) -> None:
 def test_a_video_cut_short_gives_what_it_has(tmp_path: Path, clip: Path) -> None:
     data = clip.read_bytes()
     (tmp_path / "a.mp4").write_bytes(data[: len(data) * 2 // 3])
-    count = len(list(read_luma(tmp_path / "a.mp4")))
-    assert 0 < count < 58
+    shapes = [planes.shape for planes in read_planes(tmp_path / "a.mp4")]
+    assert 0 < len(shapes) < 58
+    assert set(shapes) == {(96, 64)}
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:

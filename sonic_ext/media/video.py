@@ -35,8 +35,8 @@ MOVFLAGS = "+faststart+use_metadata_tags"
 """Index in front; keys of our own (AIGC) are kept, in moov.udta.meta."""
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded; 8K has half of it."""
-LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "nv21", "gray")
-"""Pixel formats whose first plane is 8-bit luma."""
+I420 = ("yuv420p", "yuvj420p")
+"""Pixel formats that are I420 as they are."""
 SRGB, BT709, BT601, LIMITED = 13, 1, 6, 1
 """H.273 code points: transfer, primaries, matrix, and FFmpeg's code of the limited range."""
 
@@ -418,8 +418,10 @@ def _count(container: Any, stream: Any) -> int:
     return sum(1 for packet in container.demux(stream) if packet.size)
 
 
-def read_luma(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
-    """Luma planes, uint8 [height, width], one per frame; at most `limit`.
+def read_planes(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
+    """Frames as I420, planes Y, U, V below each other: uint8 [height * 3 // 2, width]; at most `limit`.
+
+    The last row or column of an odd side is left out.
 
     Raises:
         BadVideo: missing, not a video, or damaged from the first frame on. A file that is cut short
@@ -427,20 +429,24 @@ def read_luma(path: str | os.PathLike[str], limit: int | None = None) -> Iterato
     """
     for frame in _pictures(path, limit):
         with decoding(Path(path), BadVideo):
-            luma = _luma(frame)
-        yield luma
+            planes = _planes(frame)
+        yield planes
 
 
-def _luma(frame: Any) -> np.ndarray:
-    if frame.format.name not in LUMA_FIRST:
+def _planes(frame: Any) -> np.ndarray:
+    if frame.format.name not in I420:
         frame = frame.reformat(format="yuv420p")
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : frame.width].copy()
+    height, width = frame.height // 2 * 2, frame.width // 2 * 2
+    found = np.empty((height * 3 // 2, width), np.uint8)
+    chroma = found[height:].reshape(2, height // 2, width // 2)
+    for target, plane in zip((found[:height], *chroma), frame.planes, strict=True):
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        target[...] = rows[: target.shape[0], : target.shape[1]]
+    return found
 
 
 def read_frames(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
-    """Frames, uint8 RGB [height, width, 3]; otherwise like `read_luma`."""
+    """Frames, uint8 RGB [height, width, 3]; otherwise like `read_planes`."""
     for frame in _pictures(path, limit):
         with decoding(Path(path), BadVideo):
             rgb = frame.to_ndarray(format="rgb24")

@@ -24,6 +24,7 @@ from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity
 from .labels import SHOWN_SECONDS
 from .metadata import TOOL, take_id
 from .private import private_home
+from .store import FIRST_WATERMARK
 
 if TYPE_CHECKING:
     from .ledger import Record
@@ -33,7 +34,6 @@ HASHES_VARIABLE = "SONIC_C2PA_HASHES"
 """Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can
 tell that two videos were made of one portrait. They are salted by default."""
 WATERMARK_LABEL = "local.sonic.watermark"
-WATERMARK_ALGORITHM = "local.sonic.watermark.1"
 """Names our watermark; the reserved domain `local` collides with nobody's. It is not on C2PA's list of
 soft-binding algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.2 §9.3.2), as version 0.1 did."""
 CONSENT_LABEL = "local.sonic.consent"
@@ -266,7 +266,7 @@ def _signer(sdk: Any, signer: Identity) -> Iterator[Any]:
 
 
 def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
-    watermark = {"alg": WATERMARK_ALGORITHM, "value": take.id, "readable": take.mark_read}
+    watermark = {"alg": take.mark_algorithm, "value": take.id, "readable": take.mark_read}
     return {
         "claim_generator_info": [{"name": TOOL, "version": take.engine_version}],
         "format": "video/mp4",
@@ -497,7 +497,7 @@ def _watermark(assertions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]
     if WATERMARK_LABEL in assertions:
         return assertions[WATERMARK_LABEL]
     binding = assertions.get("c2pa.soft-binding", {})
-    blocks = _list(binding.get("blocks")) if binding.get("alg") == WATERMARK_ALGORITHM else []
+    blocks = _list(binding.get("blocks")) if binding.get("alg") == FIRST_WATERMARK else []
     return _mapping(next(iter(blocks), {}))
 
 

@@ -21,7 +21,7 @@ from ..media.mesh import MOUTH, eye_centres
 from ..media.scene import FaceRange
 from ..settings import Settings
 from .labels import VisibleLabel, font
-from .watermark_pattern import HALF_PERIOD, tick_of
+from .watermark.version1_pattern import HALF_PERIOD, tick_of
 
 STAMP_TEXT = "PREVIEW · NOT FOR RELEASE"
 PREVIEW_SHORT_SIDE = 256

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ..media.image import Portrait
     from .watermark import Detection
 
+FIRST_WATERMARK = "local.sonic.watermark.1"
+"""The watermark of what does not say which one it has: there was no other."""
 FORMAT = 2
 """Of take.json; version 0.1 wrote the first, which had no number and no seal."""
 MASTER_NAME = "master.mp4"
@@ -112,6 +114,8 @@ class Take:
     """Copy of the speech in the private folder; an ingredient at export."""
     mark_read: bool
     """The watermark could be read from the finished master; not so for black or very short videos."""
+    mark_algorithm: str
+    """Which watermark it is."""
     mark_odds: float
     """Upper bound on the probability that an unmarked video had given the id; 1.0 where it was not read."""
     ledger: Head
@@ -139,6 +143,7 @@ class Take:
         paths = {name: folder / values[name] for name in _PATHS if name != "folder"}
         changed = {
             "folder": folder,
+            "mark_algorithm": values.get("mark_algorithm", FIRST_WATERMARK),
             "settings": Settings.from_mapping(values["settings"]),
             "created": datetime.fromisoformat(values["created"]),
             "warnings": tuple(values["warnings"]),
@@ -250,6 +255,7 @@ class Store:
         warnings: tuple[str, ...],
         sync_offset: float | None,
         created: datetime,
+        mark_algorithm: str,
         mark: Detection | None,
         perceptual_hash: str,
     ) -> Take:
@@ -259,6 +265,7 @@ class Store:
             portrait, speech: what the video was made of; copied into the folder.
             size: width and height of the master in pixels.
             created: UTC.
+            mark_algorithm: which watermark was put in.
             mark: the watermark as read from the master; None where it could not be read.
             perceptual_hash: of the portrait, hex.
 
@@ -296,6 +303,7 @@ class Store:
                 portrait_file=portrait_file,
                 audio_file=audio_file,
                 mark_read=mark is not None,
+                mark_algorithm=mark_algorithm,
                 mark_odds=mark.odds if mark else 1.0,
                 ledger=head,
                 perceptual_hash=perceptual_hash,

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import BadVideo, SonicError
 from ..media.boxes import check_bounds
 from ..media.container import check_file
-from ..media.video import VideoInfo, probe, read_luma
+from ..media.video import VideoInfo, probe, read_planes
 from ..ports import Tick
 from ..text import visible
 from . import c2pa, isolated
@@ -58,6 +58,8 @@ class Mark:
 
     id: str = ""
     """16 hex digits, or "" where none was found."""
+    algorithm: str = ""
+    """Which watermark was found."""
     odds: float = 1.0
     """Upper bound on the probability that a video without the mark would have given an id."""
     frames: int = 0
@@ -450,12 +452,12 @@ def _mark(path: Path, info: VideoInfo, tick: Tick) -> Mark:
     count = max(1, min(info.frames, round(SEARCHED_SECONDS * fps)))
     seen = _Seen()
     try:
-        found = detect(seen.counted(read_luma(path, count), count, tick), fps)
+        found = detect(seen.counted(read_planes(path, count)), fps, count=count, tick=tick)
     except BadVideo as error:
         return Mark(frames=seen.frames, note=error.message)
     if found is None:
         return Mark(frames=seen.frames, note=seen.note or _too_short(seen.frames / fps))
-    return Mark(f"{found.payload:016x}", found.odds, found.frames)
+    return Mark(f"{found.payload:016x}", found.algorithm, found.odds, found.frames)
 
 
 class _Seen:
@@ -465,11 +467,10 @@ class _Seen:
         self.frames = 0
         self.note = ""
 
-    def counted(self, frames: Iterator[np.ndarray], total: int, tick: Tick) -> Iterator[np.ndarray]:
+    def counted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         end = time.process_time() + SEARCH_SECONDS
         for frame in frames:
             self.frames += 1
-            tick("looking for the watermark", min(self.frames, total), total)
             yield frame
             if time.process_time() > end:
                 self.note = f"the search was ended after {SEARCH_SECONDS:.0f} s"

@@ -551,13 +551,14 @@ def _short_speech(folder: Path) -> Any:
 
 
 def _video(data: bytes, folder: Path) -> object:
-    from sonic_ext.media.video import probe, read_frames, read_luma
+    from sonic_ext.media.video import probe, read_frames, read_planes
 
     path = kept(folder, data, "case.mp4")
     info = probe(path)
     check_whole(info)
-    for luma, rgb in zip(read_luma(path, 6), read_frames(path, 6), strict=False):
-        assert luma.ndim == 2
+    for planes, rgb in zip(read_planes(path, 6), read_frames(path, 6), strict=False):
+        height, width = (side // 2 * 2 for side in rgb.shape[:2])
+        assert planes.shape == (height * 3 // 2, width)
         assert rgb.shape[2] == 3
     return info
 

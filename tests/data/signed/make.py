@@ -4,8 +4,8 @@
     faketime '2120-01-02 12:00:00' python tests/data/signed/make.py not_begun
 
 (`faketime` is libfaketime's program.) The certificates last from the day before to 90 days later, so that the
-files are in their state for good. Beside each video lies the root of its signer; `clock.pem` is that of the
-time-stamp authority.
+files are in their state for good. They carry the first watermark, as files of old do. Beside each video lies
+the root of its signer; `clock.pem` is that of the time-stamp authority.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from certificates import DAY, NOW, certified, time_stamping  # noqa: E402
 from made_takes import FPS, adopt_clip, record_clip  # noqa: E402
 from time_stamps import TimeStampAuthority  # noqa: E402
 
-from sonic_ext.media.video import read_luma  # noqa: E402
+from sonic_ext.media.video import read_planes  # noqa: E402
 from sonic_ext.provenance.consent import Consent  # noqa: E402
 from sonic_ext.provenance.gate import export  # noqa: E402
 from sonic_ext.provenance.store import MASTER_NAME, Store  # noqa: E402
-from sonic_ext.provenance.watermark import detect  # noqa: E402
+from sonic_ext.provenance.watermark import detect, version1  # noqa: E402
 from sonic_ext.settings import Settings  # noqa: E402
 
 FRAMES = 55
@@ -47,9 +47,11 @@ def make(name: str, authority: TimeStampAuthority) -> None:
         os.environ["SONIC_C2PA_KEY"] = str(Path(folder) / "key.pem")
         os.environ["SONIC_C2PA_TSA"] = "" if late is None else authority.url
         authority.now = NOW + (late or timedelta())
-        record_clip(Path(folder), Settings(), FRAMES)
-        mark = detect(read_luma(Path(folder) / MASTER_NAME), FPS)
-        take = adopt_clip(Store(home), Path(folder), frames=FRAMES, mark=mark)
+        record_clip(Path(folder), Settings(), FRAMES, algorithm=version1.ALGORITHM)
+        mark = detect(read_planes(Path(folder) / MASTER_NAME), FPS)
+        take = adopt_clip(
+            Store(home), Path(folder), frames=FRAMES, mark_algorithm=version1.ALGORITHM, mark=mark
+        )
         video = HERE / f"{name}.mp4"
         done = export(take, video, Consent(face="self", voice="self"), overwrite=True)
         assert not done.warnings and bool(done.signature.time_stamp) == (late is not None), done

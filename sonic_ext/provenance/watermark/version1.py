@@ -1,30 +1,21 @@
-"""The invisible watermark: a 64-bit id in the luma of every frame.
+"""The first watermark: a keyed pattern in luma, turning its sign every 0.8 s. Still read, no longer written.
 
-`Watermark.embed` adds a keyed pattern (see `watermark_pattern`) of about one grey level, stronger where the
-picture is busy, and turns its sign every 0.8 s. `detect` reads the id back from the frames alone: after H.264
-or VP9, scaling by 0.5 to 2, cropping, mirroring, trimming, brightness and gamma, at another frame rate.
-
-Limits: sides from 256 pixels; 2 s of video, less is marked but seldom readable, under 0.8 s never; no turn,
-no change of speed, no local warps. Whoever has the key can read the id and could add another: the id proves
-nothing by itself, it leads to a record.
+`Marker` adds a pattern of about one grey level (see `version1_pattern`), stronger where the picture is busy.
+Limits: sides from 256 pixels; 2 s of video, less is seldom readable, under 0.8 s never; no turn, no change of
+speed, no local warps.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadSetting
-from .watermark_pattern import TILE, UNIT, sign_of, tick_of, tile
-from .watermark_reader import Detection, Reader
+from .seam import Planes, checked, luma_of
+from .version1_pattern import ALGORITHM, TILE, UNIT, sign_of, tick_of, tile
+from .version1_reader import Reader
 
-__all__ = ["PROJECT_KEY", "Detection", "Watermark", "detect"]
-
-PROJECT_KEY = b"sonic public watermark key 1"
-"""Public on purpose: anyone with the tool can read the id."""
+__all__ = ["ALGORITHM", "Marker", "Reader"]
 
 FLAT = 0.65
 """Pattern's standard deviation on smooth ground, in grey levels, at 512 x 512: under one step of the scale.
@@ -51,20 +42,10 @@ LEVELS = 32
 """Strengths are whole numbers of 1/32 grey level."""
 
 
-class Watermark:
+class Marker:
     """Marks the frames of one video, in order: motion since the frame before sets how strong the mark is."""
 
-    def __init__(
-        self, payload: int, width: int, height: int, fps: float = 25, key: bytes = PROJECT_KEY
-    ) -> None:
-        """payload: 0 .. 2**64 - 1; width, height: of the luma plane, pixels; fps: frames per second.
-
-        Raises BadSetting when a value is out of range.
-        """
-        if not 0 <= payload < 1 << 64:
-            raise BadSetting(f"A watermark id has 64 bits, {payload:#x} does not fit.", "Use a smaller id.")
-        if width < 1 or height < 1 or not fps > 0:
-            raise BadSetting(f"Cannot mark {width}x{height} at {fps} frames/s.", "Give positive numbers.")
+    def __init__(self, payload: int, width: int, height: int, fps: float, key: bytes) -> None:
         self._fps = fps
         self._size = (width, height)
         repeats = (-(-height // TILE), -(-width // TILE))
@@ -75,17 +56,10 @@ class Watermark:
         self._motion = np.zeros((0, 0), dtype=np.float32)
         self._pattern = np.ascontiguousarray(pattern, dtype=np.int16)
 
-    def embed(self, luma: NDArray[np.uint8], index: int) -> None:
-        """Mark frame `index` in place; luma is uint8 [height, width]. Out of order it counts as still.
-
-        Raises BadSetting when the frame's shape or type is not the one promised.
-        """
-        width, height = self._size
-        if luma.shape != (height, width) or luma.dtype != np.uint8:
-            raise BadSetting(
-                f"The frame is {luma.dtype} {luma.shape}, the watermark is for uint8 {(height, width)}.",
-                "Make one Watermark for each size of video.",
-            )
+    def embed(self, planes: Planes, index: int) -> None:
+        """Mark frame `index` in place. Out of order it counts as still."""
+        checked(planes, *self._size)
+        luma = luma_of(planes)
         scale = sign_of(tick_of(index, self._fps)) / (LEVELS * UNIT)
         change = cv2.multiply(self._pattern, self._strength(luma, index), scale=scale, dtype=cv2.CV_16S)
         luma[...] = cv2.add(luma, change, dtype=cv2.CV_8U)
@@ -118,20 +92,3 @@ def _detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
     detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
     inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((7, 7), dtype=np.uint8))
     return np.asarray(cv2.blur(inner, (3, 3)), dtype=np.float32)
-
-
-def detect(
-    luma_frames: Iterable[NDArray[np.uint8]], fps: float = 25, key: bytes = PROJECT_KEY
-) -> Detection | None:
-    """The id in a video's luma planes, uint8 [h, w] each, in order; None when there is none to be read.
-
-    Frames are taken one at a time, the last 0.8 s is kept; memory does not grow with the video (about 0.1 GB
-    at 512 x 512, at most 0.4 GB). Reading stops as soon as the id is sure, often after the first 2.4 s.
-    Raises BadVideo when frames are not uint8 [h, w] or change size.
-    """
-    reader = Reader(fps, key)
-    for luma in luma_frames:
-        found = reader.push(luma)
-        if found is not None:
-            return found
-    return reader.finish()

@@ -15,8 +15,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import CODED_BITS, encode, stream
+from .codec import Code, stream
 
+ALGORITHM = "local.sonic.watermark.1"
+CODE = Code(6, (0o133, 0o171, 0o165))
+"""Rate 1/3, constraint length 7, free distance 15: 354 coded bits."""
+DOMAIN = b"sonic watermark 1\0"
 TILE = 128
 LOW, HIGH = 5, 17
 CODEC_GRID = 16
@@ -61,7 +65,7 @@ class Layout:
     """[M, 2] of +-1, the key's scrambling of those bits."""
 
     def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
-        """Unit phasors [M] for coded signs [CODED_BITS]."""
+        """Unit phasors [M] for coded signs [CODE.bits]."""
         parts = coded[self.bits] * self.signs
         return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
 
@@ -81,12 +85,12 @@ def waves() -> NDArray[np.int64]:
 def layout(key: bytes) -> Layout:
     """The key's layout; the same for ever, whatever the machine."""
     every = waves()
-    slots = COPIES * CODED_BITS
+    slots = COPIES * CODE.bits
     is_pilot = _spread(len(every), len(every) - slots // 2)
     pilot, data = every[is_pilot], every[~is_pilot]
     rides = np.concatenate([_shuffle(key, ring) for ring in range(COPIES)])
-    signs = 1.0 - 2.0 * (stream(key, "signs", slots) & np.uint64(1)).astype(np.float64)
-    quadrant = (stream(key, "pilot", len(pilot)) & np.uint64(3)).astype(np.float64)
+    signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
+    quadrant = (stream(key, "pilot", len(pilot), DOMAIN) & np.uint64(3)).astype(np.float64)
     return Layout(
         pilot=pilot,
         pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
@@ -104,7 +108,7 @@ def _spread(length: int, chosen: int) -> NDArray[np.bool_]:
 
 def _shuffle(key: bytes, ring: int) -> NDArray[np.int64]:
     """A keyed order of all coded bits; one ring of neighbouring radii holds each bit once."""
-    order = np.argsort(stream(key, f"ring {ring}", CODED_BITS), kind="stable")
+    order = np.argsort(stream(key, f"ring {ring}", CODE.bits, DOMAIN), kind="stable")
     return np.asarray(order, dtype=np.int64)
 
 
@@ -114,7 +118,7 @@ def tile(payload: int, key: bytes) -> NDArray[np.int8]:
     spectrum = np.zeros((TILE, TILE), dtype=np.complex128)
     for places, symbols in (
         (plan.pilot, plan.pilot_symbols),
-        (plan.data, plan.symbols(encode(payload, key))),
+        (plan.data, plan.symbols(CODE.encode(payload, key))),
     ):
         spectrum[places[:, 1], places[:, 0] % TILE] = symbols * weight(places)
     pattern = np.fft.ifft2(spectrum).real

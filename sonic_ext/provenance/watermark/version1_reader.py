@@ -18,9 +18,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadSetting, BadVideo
-from .codec import CODED_BITS, MAC_BITS, decode, encode
-from .watermark_pattern import HALF_PERIOD, HIGH, LOW, TILE, Layout, layout, sign_of, tick_of
+from .seam import Reading, luma_of
+from .version1_pattern import (
+    CODE,
+    HALF_PERIOD,
+    HIGH,
+    LOW,
+    TICKS_PER_SECOND,
+    TILE,
+    Layout,
+    layout,
+    sign_of,
+    tick_of,
+)
 
 WINDOW = 1024
 """Longest side that is looked at; of larger frames the middle."""
@@ -28,6 +38,8 @@ SMALLEST = 64
 """Below this side no tile is left, even at half size."""
 PHASES = 10
 """Sums kept, each for HALF_PERIOD / PHASES ticks of the sign's clock."""
+EVERY_PHASE = 2
+"""Turns so many sums apart are tried while searching."""
 CUT = 6.0
 """Differences are cut at this many grey levels, after their local mean is taken off."""
 LOCAL_MEAN = 25
@@ -36,10 +48,12 @@ SCALES = (0.45, 2.2)
 GRID = 64
 """Shifts tried per side of the tile while searching, twice that over two when reading."""
 CANDIDATES = 4
-FIRST_LOOK = 60
-"""Ticks before the first try; then at twice as many, and so on up to LONGEST."""
-LONGEST = 480
-"""Ticks between tries later on; after each the sums are halved, so that a cut in the video is forgotten."""
+LOOK_EVERY = 480
+"""Ticks between two looks; after each the sums are halved, so that a cut in the video is forgotten."""
+PROMISING = 40
+"""Scales tried in earnest: those with the most power where waves should be."""
+SURROUNDINGS, PEAK = 31, 6.0
+"""Bins over which a spectrum is levelled, and power above its level that counts as this."""
 RINGS = 6
 REACH = 4.0
 """Waves this far apart on the lattice fare alike."""
@@ -48,24 +62,6 @@ PRIOR = 4.0
 
 Complex: TypeAlias = NDArray[np.complexfloating]
 Real: TypeAlias = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """An id that was read, and how well."""
-
-    payload: int
-    """The 64-bit id."""
-    odds: float
-    """Upper bound on the probability that frames without this mark had given any id: tries * 2**-48."""
-    frames: int
-    """Frames looked at."""
-    scale: tuple[float, float]
-    """Size now over size when marked, across and down."""
-    mirrored: bool
-    """True when the video is flipped left to right."""
-    signal: float
-    """Amplitude over noise of a coded bit; below about 1 nothing can be read, fresh exports have 4 to 7."""
 
 
 @dataclass(frozen=True)
@@ -79,43 +75,51 @@ class Place:
 
 
 class Reader:
-    """Takes frames one at a time; see `detect`."""
+    """Reads the first watermark; see `seam.Reader`."""
+
+    STEPS = 1 + 2 * CANDIDATES + 1
 
     def __init__(self, fps: float, key: bytes) -> None:
-        if not fps > 0:
-            raise BadSetting(f"The frame rate is {fps}.", "Give the video's frames per second.")
         self._fps = fps
         self._key = key
         self._frames = 0
-        self._tries = 0
+        self.tries = 0
         self._tick = -1
-        self._next_look = FIRST_LOOK
+        self._next_look = LOOK_EVERY
         self._seen: list[NDArray[np.uint8]] = []
         self._sums = np.zeros((0, 0, 0), dtype=np.float32)
         self._fresh = False
 
-    def push(self, luma: NDArray[np.uint8]) -> Detection | None:
-        """Take the next frame; a Detection as soon as the id can be read."""
-        if luma.ndim != 2 or luma.dtype != np.uint8:
-            raise BadVideo(f"A frame is {luma.dtype} {luma.shape}.", "Give luma planes, uint8 [h, w].")
-        middle = _middle(luma)
-        self._check_size(middle)
+    def take(self, planes: NDArray[np.uint8]) -> None:
+        """Gather the next frame."""
+        if min(luma_of(planes).shape) < SMALLEST:
+            return
+        middle = _middle(luma_of(planes))
+        if not self._sums.size:
+            self._sums = np.zeros((PHASES, *middle.shape), dtype=np.float32)
         tick = tick_of(self._frames, self._fps)
         self._frames += 1
         for now in range(self._tick + 1, tick + 1):
             self._gather(middle, now)
         self._tick = tick
-        return self._look() if tick + 1 >= self._next_look else None
 
-    def finish(self) -> Detection | None:
-        """Try once more with all that was seen since the last try."""
-        return self._read() if self._fresh else None
+    def due(self) -> bool:
+        """Whether enough is new for another look."""
+        return self._tick + 1 >= self._next_look
 
-    def _check_size(self, frame: NDArray[np.uint8]) -> None:
-        if self._sums.size and frame.shape != self._sums.shape[1:]:
-            raise BadVideo("The frames change their size.", "Read one video stream at a time.")
-        if not self._sums.size:
-            self._sums = np.zeros((PHASES, *frame.shape), dtype=np.float32)
+    @staticmethod
+    def looks(seconds: float) -> int:
+        """How often a video of this length is looked at."""
+        return 1 + int(seconds * TICKS_PER_SECOND / LOOK_EVERY)
+
+    def look(self) -> Iterator[Reading | None]:
+        """Search and decode what was gathered, as it is and mirrored."""
+        self._next_look = max(self._next_look, self._tick) + LOOK_EVERY
+        if self._fresh:
+            yield from self._read()
+        self._fresh = False
+        if self._tick >= LOOK_EVERY:
+            self._sums *= 0.5
 
     def _gather(self, frame: NDArray[np.uint8], tick: int) -> None:
         """Add the change since half a period ago to the sum of its phase."""
@@ -131,30 +135,20 @@ class Reader:
         self._seen[place] = frame.copy()
         self._fresh = True
 
-    def _look(self) -> Detection | None:
-        """A scheduled try."""
-        self._next_look += min(self._next_look, LONGEST)
-        found = self._read()
-        if found is None and self._tick >= LONGEST:
-            self._sums *= 0.5
-        return found
-
-    def _read(self) -> Detection | None:
-        """Search and decode what was gathered, as it is and mirrored."""
-        self._fresh = False
-        if min(self._sums.shape[1:]) < SMALLEST:
-            return None
+    def _read(self) -> Iterator[Reading | None]:
         weighted = self._sums * _weights(self._sums)
+        search = Search(weighted, self._key)
+        yield None
         for mirrored in (False, True):
             view = np.ascontiguousarray(weighted[:, :, ::-1]) if mirrored else weighted
-            for place in Search(view, self._key).places():
-                self._tries += 1
+            for place in search.places(mirrored):
+                yield None
+                self.tries += 1
                 found = _decode_at(view, place, self._key)
                 if found is not None:
                     payload, signal = found
-                    odds = self._tries / 2.0**MAC_BITS
-                    return Detection(payload, odds, self._frames, place.scale, mirrored, signal)
-        return None
+                    yield Reading(payload, place.scale, mirrored, signal)
+                    return
 
 
 def _middle(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -183,12 +177,20 @@ class Search:
         self._plan = layout(key)
         self._side = max(sums.shape[1:])
         self._size = 1 << int(np.ceil(np.log2(1.5 * self._side)))
-        self._spectra = _spectra(sums, self._size)
+        turned = np.tensordot(_turns()[::EVERY_PHASE], sums, 1)
+        self._spectra = _spectra(turned, self._size)
+        self._every = np.concatenate([self._plan.pilot, self._plan.data])
+        self._flip = np.ones(2)
+        power = np.sum(self._spectra.real**2 + self._spectra.imag**2, axis=0)
+        power /= np.asarray(cv2.blur(power, (SURROUNDINGS, SURROUNDINGS))) + 1e-12
+        self._power = cv2.blur(np.minimum(power, PEAK), (3, 3))
 
-    def places(self) -> list[Place]:
+    def places(self, mirrored: bool) -> list[Place]:
         """The CANDIDATES likeliest places, best first."""
-        phases = range(0, PHASES, 2)
-        found = [self._best((scale, scale), phases) for scale in self._scales()]
+        self._flip = np.array([-1 if mirrored else 1, 1])
+        phases = range(len(self._spectra))
+        scales = sorted(self._scales(), key=self._promise, reverse=True)[:PROMISING]
+        found = [self._best((scale, scale), phases) for scale in scales]
         found.sort(key=lambda place: place.score, reverse=True)
         picked: list[Place] = []
         for place in found:
@@ -197,6 +199,12 @@ class Search:
             if len(picked) == CANDIDATES:
                 break
         return [self._refine(place) for place in picked]
+
+    def _promise(self, scale: float) -> float:
+        """Power at all waves for a scale, whatever their phases: quickly looked up."""
+        waves = self._flip * self._every / (TILE * scale) * self._size
+        x, y = np.rint(np.where(waves[:, :1] < 0, -waves, waves)).astype(np.intp).T
+        return float(self._power[y % self._size, np.minimum(x, self._size // 2)].sum())
 
     def _step(self, scale: float) -> float:
         """Distance of scales at which the finest wave slips by 0.4 of a turn across the frame."""
@@ -220,8 +228,8 @@ class Search:
 
     def _best(self, scale: tuple[float, float], phases: Sequence[int]) -> Place:
         """The pilot's best agreement at a scale, over the phases and all shifts."""
-        waves = self._plan.pilot / (TILE * np.array(scale)) * self._size
-        found = _turns()[phases] @ (_sample(self._spectra, waves) * self._plan.pilot_symbols.conj())
+        waves = self._flip * self._plan.pilot / (TILE * np.array(scale)) * self._size
+        found = _sample(self._spectra[phases], waves) * self._plan.pilot_symbols.conj()
         found /= _smooth(np.abs(found)) + 1e-12
         peaks = np.abs(_shifts(found, self._plan.pilot, GRID)).max(axis=(1, 2))
         scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1) + 1e-12)
@@ -271,9 +279,9 @@ def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None
     """The id read at a place and its signal, or None."""
     plan = layout(key)
     parts = _equalised(plan, *_aligned(plan, sums, place.scale))
-    soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODED_BITS)
-    payload = decode(soft.astype(np.float32), key)
-    return None if payload is None else (payload, _signal(plan, parts, encode(payload, key)))
+    soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODE.bits)
+    payload = CODE.decode(soft.astype(np.float32), key)
+    return None if payload is None else (payload, _signal(plan, parts, CODE.encode(payload, key)))
 
 
 def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Complex, Complex]:
@@ -303,11 +311,12 @@ def _measure(sums: Real, scale: tuple[float, float], offset: float) -> Complex:
     across = (np.arange(-HIGH, HIGH + 1) + offset) / (TILE * scale[0])
     down = (np.arange(HIGH + 1) + offset) / (TILE * scale[1])
     x, y = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
-    to_x = np.exp(-2j * np.pi * np.outer(x, across)).astype(np.complex64)
+    # Real and imaginary part side by side: BLAS takes whole arrays only.
+    turns = (2 * np.pi * np.outer(x, across)).astype(np.float32)
+    rows = sums.reshape(-1, width) @ np.hstack([np.cos(turns), -np.sin(turns)])
+    half = rows[:, : across.size] + 1j * rows[:, across.size :]
     to_y = np.exp(-2j * np.pi * np.outer(down, y)).astype(np.complex64)
-    rows = sums.reshape(-1, width)
-    half = (rows @ to_x.real + 1j * (rows @ to_x.imag)).astype(np.complex64).reshape(len(sums), height, -1)
-    return np.asarray(to_y @ half, dtype=np.complex64)
+    return np.asarray(to_y @ half.reshape(len(sums), height, -1), dtype=np.complex64)
 
 
 def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
@@ -344,4 +353,4 @@ def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -
     power = 0.0
     for ring in np.array_split(known, RINGS):
         power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
-    return float(np.sqrt(power / CODED_BITS))
+    return float(np.sqrt(power / CODE.bits))

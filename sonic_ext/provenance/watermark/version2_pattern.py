@@ -1,0 +1,108 @@
+"""What the second watermark looks like: a keyed tile of waves, one tile per id, the same in luma and chroma.
+
+The tile is TILE x TILE pixels of the picture and repeats over the frame. It is a sum of plane waves whose
+frequencies sit on the tile's lattice (whole cycles per tile), with periods of 20 to 64 pixels: coarse enough
+for chroma at half resolution, a third of the size and a coarse quantiser. Each wave's phase is a QPSK symbol.
+PILOTS waves, stronger than the others, have phases that the key alone fixes: a reader finds them by their
+power, whatever scale, stretch, turn and shift a picture has been through, and measures by them what became of
+the others, which carry two coded bits each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codec import Code, stream
+
+ALGORITHM = "local.sonic.watermark.2"
+CODE = Code(11, (0o4767, 0o5723, 0o6265))
+"""Rate 1/3, constraint length 12, free distance 24: 369 coded bits."""
+TILE = 256
+LOW, HIGH = 4, 13
+BLOCK = 16
+"""Waves that repeat every so many pixels look like a codec's blocks: not used."""
+PILOTS = 48
+PILOT_GAIN = 1.5
+"""Amplitude of a pilot's wave over that of the others of its radius."""
+SLOPE = 0.5
+"""Amplitude falls as radius ** -SLOPE: coarse waves survive quantisers better, fine ones are seen less."""
+CREST = 2.5
+"""Peaks are cut at this many standard deviations."""
+HALF_PERIOD = 2.5
+"""Seconds between two turns of the sign of the part that turns."""
+DOMAIN = b"sonic watermark 2\0"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a key puts what. K pilot waves, M data waves."""
+
+    pilots: NDArray[np.int64]
+    """[K, 2] cycles per tile of each pilot's wave, (x, y), in the upper half plane."""
+    pilot_symbols: NDArray[np.complex128]
+    """[K] unit phasors."""
+    data: NDArray[np.int64]
+    """[M, 2] cycles per tile of each data wave."""
+    bits: NDArray[np.int64]
+    """[M, 2] which coded bit rides on the real and on the imaginary part."""
+    signs: NDArray[np.float64]
+    """[M, 2] of +-1, the key's scrambling of those bits."""
+
+    def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
+        """Unit phasors [M] for coded signs [CODE.bits]."""
+        parts = coded[self.bits] * self.signs
+        return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
+
+
+@lru_cache(maxsize=8)
+def layout(key: bytes) -> Layout:
+    """The key's layout; the same for ever, whatever the machine."""
+    slots = CODE.bits + CODE.bits % 2  # an odd one over is another copy of the first
+    every = _waves()[: PILOTS + slots // 2]
+    steps = np.arange(len(every) + 1) * PILOTS // len(every)
+    is_pilot = steps[1:] > steps[:-1]
+    rides = np.resize(np.argsort(stream(key, "bits", CODE.bits, DOMAIN), kind="stable"), slots)
+    signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
+    quadrant = (stream(key, "pilots", PILOTS, DOMAIN) & np.uint64(3)).astype(np.float64)
+    return Layout(
+        pilots=every[is_pilot],
+        pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
+        data=every[~is_pilot],
+        bits=rides.astype(np.int64).reshape(-1, 2),
+        signs=signs.reshape(-1, 2),
+    )
+
+
+def _waves() -> NDArray[np.int64]:
+    """Frequencies that may be used, [N, 2] cycles per tile (x, y), by rising radius; one of each pair +-f."""
+    y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
+    square = x * x + y * y
+    half = (y > 0) | (x > 0)
+    blocks = (x % (TILE // BLOCK) == 0) & (y % (TILE // BLOCK) == 0)
+    keep = half & ~blocks & (square >= LOW * LOW) & (square <= HIGH * HIGH)
+    found = np.stack([x[keep], y[keep]], axis=1)
+    return np.asarray(found[np.lexsort((found[:, 0], found[:, 1], square[keep]))], dtype=np.int64)
+
+
+def amplitudes(waves: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Relative amplitude [N] of data waves [N, 2]."""
+    return np.asarray(np.hypot(waves[:, 0], waves[:, 1]) ** -SLOPE, dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def tile(payload: int, key: bytes) -> NDArray[np.float32]:
+    """The pattern of one id: float32 [TILE, TILE], standard deviation about 1, peaks within CREST."""
+    plan = layout(key)
+    spectrum = np.zeros((TILE, TILE), dtype=np.complex128)
+    for waves, symbols in (
+        (plan.pilots, PILOT_GAIN * plan.pilot_symbols),
+        (plan.data, plan.symbols(CODE.encode(payload, key))),
+    ):
+        spectrum[waves[:, 1], waves[:, 0] % TILE] = symbols * amplitudes(waves)
+    pattern = np.fft.ifft2(spectrum).real
+    pattern /= pattern.std()
+    return np.clip(pattern, -CREST, CREST).astype(np.float32)

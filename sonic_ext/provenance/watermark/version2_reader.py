@@ -1,0 +1,482 @@
+"""Reads the second watermark: averages the frames, finds how the pattern lies in them, decodes.
+
+1. Frames are summed: chroma (U and V together) and luma as they are, and luma once more times a wave in time
+   as fast as the part of the pattern that turns: there everything that stands still is gone. Each sum is
+   levelled by its local mean and size. These are the views.
+2. The views' power spectra are added up. For each trial of scale, stretch, turn and mirroring the power at
+   the pilot's waves is the score; the best trials are made finer by small steps of the map's four numbers.
+3. At the best trials the views are drawn in the pattern's own measure and every wave is measured exactly. The
+   pilot's phases tell the shift and how much each view is worth. Only a message whose 48-bit MAC agrees is
+   reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .seam import Planes, Reading, chroma_of, luma_of
+from .version2_pattern import CODE, HALF_PERIOD, HIGH, PILOT_GAIN, TILE, Layout, amplitudes, layout
+from .version2_strength import smaller, strengths
+
+WINDOW = 1024
+"""Longest side that is looked at; of larger frames the middle."""
+SMALLEST = 64
+"""Below this side nothing can be read."""
+RATE = 12.5
+"""Frames a second that are summed: neighbours hardly differ."""
+CUT = 6.0
+"""Changes of luma are cut at this many grey levels, after their local mean is taken off."""
+FIRST_LOOK, LOOK_EVERY = 1.0, 5.0
+"""Seconds of video before the first look, and between later ones."""
+STILL_KEPT, TURNING_KEPT = 0.8, 0.6
+"""What is left of the sums after a look at LOOK_EVERY or later: a cut in the video is forgotten, and what
+turned too long ago to keep time with, since a video may have been made slower or faster."""
+
+SCALES = (0.3, 2.3)
+STRETCH = 0.36
+"""Largest difference of the scales across and down, as a logarithm."""
+TURN = np.radians(6.5)
+STEP = 0.9
+"""Bins of the spectrum between neighbouring trials at the finest wave."""
+PROMISING = 800
+"""Trials whose phases are looked at: those with the most power."""
+CANDIDATES = 6
+WORTH = 70.0
+"""Score from which a place is worth decoding: of 60 clips without a mark six had one."""
+SHIFTS = 32
+"""Shifts tried per side of the tile while searching."""
+REFINED = (0.5, 0.25, 0.12, 0.06)
+"""Steps of the finer search, each a share of the one between trials."""
+MOVES = np.array(
+    [
+        sign * np.array(move, dtype=np.float64)
+        for move in (
+            [[1, 0], [0, 0]], [[0, 1], [0, 0]], [[0, 0], [1, 0]], [[0, 0], [0, 1]],
+            [[1, 0], [0, 1]], [[0, -1], [1, 0]], [[1, 0], [0, -1]], [[0, 1], [1, 0]],
+        )
+        for sign in (-1, 1)
+    ]
+)  # fmt: skip
+PEAK = 8.0
+"""Power above this many times its surroundings counts as this: pictures have lines of their own."""
+SURROUNDINGS = 31
+RINGS = 4
+
+_EVERY = np.arange(-HIGH, HIGH + 1)
+DAMPING = 0.1
+"""Against amplifying noise where less than a tile is left."""
+
+Complex: TypeAlias = NDArray[np.complexfloating]
+Real: TypeAlias = NDArray[np.float32]
+Matrix: TypeAlias = NDArray[np.float64]
+"""[2, 2]: takes the pattern's pixels, from the middle of the frame, to the frame's."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One levelled picture in which the pattern may be."""
+
+    image: Real
+    pixel: int
+    """Size of its pixels, in the frame's."""
+    turns: bool
+    """Whether the pattern may be in it with its sign turned."""
+
+
+class Reader:
+    """Reads the second watermark; see `seam.Reader`."""
+
+    STEPS = 2 + CANDIDATES
+
+    def __init__(self, fps: float, key: bytes) -> None:
+        self._fps, self._key = fps, key
+        self.tries = 0
+        self._frames = 0
+        self._next_sample = 0.0
+        self._next_look = FIRST_LOOK
+        self._fresh = False
+        self._sums: _Sums | None = None
+
+    def take(self, planes: Planes) -> None:
+        """Gather one more frame."""
+        seconds = self._frames / self._fps
+        self._frames += 1
+        if min(luma_of(planes).shape) < SMALLEST or seconds + 1e-6 < self._next_sample:
+            return
+        self._next_sample = max(self._next_sample + 1 / RATE, seconds)
+        if self._sums is None:
+            self._sums = _Sums(*luma_of(planes).shape)
+        self._sums.add(planes, seconds)
+        self._fresh = True
+
+    def due(self) -> bool:
+        """Whether enough is new for another look."""
+        return self._frames / self._fps + 1e-6 >= self._next_look
+
+    @staticmethod
+    def looks(seconds: float) -> int:
+        """How often a video of this length is looked at, the last time at its end."""
+        return 1 + (seconds >= FIRST_LOOK) + int(seconds / LOOK_EVERY)
+
+    def look(self) -> Iterator[Reading | None]:
+        """Search what was gathered, in small steps: None after each, what was read last."""
+        seconds = self._frames / self._fps
+        late = self._next_look >= LOOK_EVERY
+        self._next_look = max(self._next_look, seconds) // LOOK_EVERY * LOOK_EVERY + LOOK_EVERY
+        if self._sums is None or not self._fresh:
+            return
+        self._fresh = False
+        views = self._sums.views()
+        if views:
+            yield from self._search(views)
+        if late:
+            self._sums.forget()
+
+    def _search(self, views: Sequence[View]) -> Iterator[Reading | None]:
+        yield None
+        plan = layout(self._key)
+        search = Search(views, plan)
+        yield None
+        for place in search.places():
+            yield None
+            for payload, signal, turned in _readings(views, place, plan, self._key):
+                self.tries += 1
+                if payload is not None:
+                    across, down = np.hypot(*turned[:, 0]), np.hypot(*turned[:, 1])
+                    mirrored = bool(np.linalg.det(turned) < 0)
+                    yield Reading(payload, (float(across), float(down)), mirrored, signal)
+                    return
+
+
+class _Sums:
+    """What is kept of the frames."""
+
+    def __init__(self, height: int, width: int) -> None:
+        tall, wide = min(height, WINDOW), min(width, WINDOW)
+        top, left = (height - tall) // 4 * 2, (width - wide) // 4 * 2
+        self._part = np.s_[top : top + tall, left : left + wide]
+        self._half = np.s_[top // 2 : (top + tall) // 2, left // 2 : (left + wide) // 2]
+        self.shape = (tall, wide)
+        self._luma = np.zeros(self.shape, dtype=np.float32)
+        self._chroma = np.zeros((tall // 2, wide // 2), dtype=np.float32)
+        self._count = 0.0
+        self._turning = np.zeros((2, *self.shape), dtype=np.float32)
+        self._changes = np.zeros(self.shape, dtype=np.float32)
+        self._waves = np.zeros(2)
+        self._turns = 0.0
+
+    def add(self, planes: Planes, seconds: float) -> None:
+        first, second = chroma_of(planes)
+        self._chroma += np.add(first[self._half], second[self._half], dtype=np.float32)
+        luma = luma_of(planes)[self._part].astype(np.float32)
+        self._luma += luma
+        self._count += 1
+        change = luma - self._luma * np.float32(1 / self._count)
+        change -= cv2.blur(change, (LUMA_MEAN, LUMA_MEAN))
+        np.clip(change, -CUT, CUT, out=change)
+        angle = np.pi * seconds / HALF_PERIOD
+        wave = np.array([np.cos(angle), np.sin(angle)])
+        for total, share in zip(self._turning, wave, strict=True):
+            cv2.scaleAdd(change, float(share), total, dst=total)
+        self._changes += change
+        self._waves += wave
+        self._turns += 1
+
+    def forget(self) -> None:
+        for total in (self._luma, self._chroma):
+            total *= np.float32(STILL_KEPT)
+        self._count *= STILL_KEPT
+        for total in (self._turning, self._changes, self._waves):
+            total *= TURNING_KEPT
+        self._turns *= TURNING_KEPT
+
+    def views(self) -> list[View]:
+        """Chroma, luma, and luma's two parts that turn; what is empty is left out."""
+        luma = self._luma / np.float32(self._count)
+        own = strengths(smaller(luma))
+        worth_still, worth_turning = (cv2.resize(part, luma.shape[::-1]) for part in (own.still, own.turning))
+        chroma = _levelled(self._chroma / self._count, CHROMA_MEAN, CHROMA_SIZE, 1.0)
+        still = _levelled(luma, LUMA_MEAN, LUMA_SIZE, 1.5) * worth_still
+        mean = self._changes / self._turns
+        turning = (self._turning - self._waves.astype(np.float32)[:, None, None] * mean) / self._turns
+        power = cv2.blur(np.sum(turning * turning, axis=0), (LUMA_SIZE, LUMA_SIZE))
+        weight = worth_turning / np.sqrt(power + 0.1 * np.median(power) + 1e-4)
+        found = [View(chroma, 2, turns=False), View(still, 1, turns=False)]
+        found += [View(part * weight, 1, turns=True) for part in turning]
+        return [view for view in found if float(np.std(view.image)) > 1e-3]
+
+
+LUMA_MEAN, LUMA_SIZE = 41, 25
+CHROMA_MEAN, CHROMA_SIZE = 25, 25
+
+
+def _levelled(image: Real, mean: int, size: int, power: float) -> Real:
+    """The image less its local mean, over its local size to this power."""
+    flat = image - cv2.blur(image, (mean, mean))
+    local = cv2.blur(flat * flat, (size, size)) + 0.03
+    return np.asarray(flat / local ** (power / 2), dtype=np.float32)
+
+
+class Search:
+    """Looks for the pilot's waves in the views' spectra."""
+
+    def __init__(self, views: Sequence[View], plan: Layout) -> None:
+        self._plan = plan
+        side = max(max(view.image.shape) * view.pixel for view in views)
+        self._size = 1 << int(np.ceil(np.log2(1.5 * side)))
+        self._step = STEP * TILE / (HIGH * self._size)
+        self._views = views
+        self._spectra = [_spectrum(view, self._size // view.pixel) for view in views]
+        self._power = np.zeros((self._size, self._size // 2 + 1), dtype=np.float32)
+        for spectrum in self._spectra:
+            half = len(spectrum) // 2
+            power = spectrum.real**2 + spectrum.imag**2
+            self._power[:half, :half] += power[:half, :half]
+            self._power[-half:, :half] += power[-half:, :half]
+        weight = amplitudes(plan.pilots)
+        self._symbols = plan.pilot_symbols.conj() * weight / np.sqrt(np.sum(weight**2) / 2)
+
+    def places(self) -> list[Matrix]:
+        """The likeliest places, best first, made finer."""
+        trials = self._trials()
+        power = np.concatenate([self._powers(part) for part in _chunks(trials, 4096)])
+        trials = trials[np.argsort(-power, kind="stable")[:PROMISING]]
+        scores = np.concatenate([self.scores(part) for part in _chunks(trials, 100)])
+        started = self._distinct(trials[np.argsort(-scores, kind="stable")], CANDIDATES)
+        refined = np.stack([self._refined(place) for place in started])
+        scores = self.scores(refined)
+        order = np.argsort(-scores, kind="stable")
+        return self._distinct(refined[order[scores[order] > WORTH]], CANDIDATES)
+
+    def scores(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How well the pilot's phases agree at the best shift, for places [N, 2, 2]: [N]."""
+        found = self._sampled(*self._waves(places))
+        waves = self._plan.pilots
+        best = np.zeros(len(places))
+        for one in (found, found.conj()):  # as it is, and upside down
+            plane = np.zeros((*one.shape[:2], SHIFTS, SHIFTS), dtype=np.complex64)
+            plane[..., waves[:, 1], waves[:, 0] % SHIFTS] = one * self._symbols
+            agreement = np.fft.ifft2(plane).real * SHIFTS**2
+            for view, part in zip(self._views, agreement, strict=True):
+                if not view.turns:
+                    np.maximum(part, 0, out=part)
+            best = np.maximum(best, np.sum(agreement**2, axis=0).max(axis=(1, 2)))
+        return best
+
+    def _trials(self) -> NDArray[np.float64]:
+        """Maps to try, [N, 2, 2]."""
+        trials = []
+        scale = SCALES[0]
+        while scale < SCALES[1]:
+            step = self._step * scale
+            trials.append(scale * _turned(np.arange(-TURN, TURN + step, step)))
+            uneven = np.exp(np.arange(-STRETCH, STRETCH + step, step) / 2)
+            trials.append(scale * np.stack([uneven, 1 / uneven], axis=1)[:, :, None] * np.eye(2))
+            scale *= 1 + step
+        plain = np.concatenate(trials)
+        return np.concatenate([plain, plain * np.array([-1.0, 1.0])])
+
+    def _distinct(self, places: NDArray[np.float64], count: int) -> list[Matrix]:
+        """The first `count` places that lie a step or more apart."""
+        picked: list[Matrix] = []
+        for place in places:
+            apart = [np.abs(np.linalg.inv(place) - np.linalg.inv(other)).max() for other in picked]
+            if min(apart, default=np.inf) > self._step:
+                picked.append(place)
+            if len(picked) == count:
+                break
+        return picked
+
+    def _refined(self, place: Matrix) -> Matrix:
+        """A better place nearby: along and across each axis, in steps that get smaller."""
+        best = float(self.scores(place[None])[0])
+        size = abs(float(np.linalg.det(place)))
+        for finer in REFINED:
+            while True:
+                trials = place + finer * self._step * size * MOVES
+                scores = self.scores(trials)
+                if scores.max() <= best + 1e-9:
+                    break
+                best, place = float(scores.max()), trials[int(scores.argmax())]
+        return place
+
+    def _waves(self, places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the pilot's waves are in the spectra, in bins: x and y, [N, K] each."""
+        x, y = np.moveaxis(self._plan.pilots @ np.linalg.inv(places), 2, 0) * (self._size / TILE)
+        return x, y
+
+    def _powers(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Power at the pilot's waves, whatever their phases: quickly looked up. [N]."""
+        x, y = self._waves(places)
+        return np.asarray(_nearest(self._power, x, y).sum(axis=1), dtype=np.float64)
+
+    def _sampled(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """The views' spectra between bins, bilinear: [views, N, K]."""
+        left, top = np.floor(x), np.floor(y)
+        right, low = x - left, y - top
+        return np.stack(
+            [
+                (_nearest(each, left, top) * (1 - right) + _nearest(each, left + 1, top) * right) * (1 - low)
+                + (_nearest(each, left, top + 1) * (1 - right) + _nearest(each, left + 1, top + 1) * right)
+                * low
+                for each in self._spectra
+            ]
+        ).astype(np.complex64)
+
+
+def _chunks(places: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def _nearest(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[Any]:
+    """Values of a real picture's spectrum [size, size // 2 + 1] at the nearest bins; 0 beyond it."""
+    half = len(spectrum) // 2
+    flip = np.where(x < 0, -1, 1)
+    column, row = (np.rint(each * flip).astype(np.intp) for each in (x, y))
+    inside = (column < half) & (np.abs(row) < half)
+    found = spectrum[row * inside, column * inside] * inside
+    return np.where(flip < 0, found.conj(), found)
+
+
+def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotations, [N, 2, 2]."""
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([cos, -sin, sin, cos], axis=-1).reshape(-1, 2, 2)
+
+
+def _spectrum(view: View, size: int) -> NDArray[np.complex64]:
+    """A view's spectrum about its middle over the level around, large values cut: [size, size // 2 + 1]."""
+    height, width = view.image.shape
+    spectrum = np.fft.rfft2(view.image, (size, size))
+    spectrum *= np.exp(1j * np.pi * np.fft.fftfreq(size) * (height - 1))[:, None]
+    spectrum *= np.exp(1j * np.pi * np.fft.rfftfreq(size) * (width - 1))
+    found = spectrum.astype(np.complex64)
+    power = found.real**2 + found.imag**2
+    level = cv2.blur(power, (SURROUNDINGS, SURROUNDINGS)) + 1e-9
+    return found / np.sqrt(np.maximum(level, power / PEAK))
+
+
+def _readings(
+    views: Sequence[View], place: Matrix, plan: Layout, key: bytes
+) -> Iterator[tuple[int | None, float, Matrix]]:
+    """What the views say at a place and at the same place upside down."""
+    measured = [_measured(view, place) for view in views]
+    for turned in (1, -1):
+        parts = _combined(plan, [(on.conj() if turned < 0 else on, off) for on, off in measured])
+        soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODE.bits)
+        payload = CODE.decode(soft.astype(np.float32), key)
+        signal = 0.0 if payload is None else _signal(plan, parts, CODE.encode(payload, key))
+        yield payload, signal, turned * place
+
+
+def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
+    """The view's amplitudes on the lattice and half a step beside it, [HIGH + 1, 2 * HIGH + 1] of (y, x)."""
+    height, width = view.image.shape
+    corners = np.array([[x, y] for x in (-width, width) for y in (-height, height)]) / 2 * view.pixel
+    reach = np.abs(corners @ np.linalg.inv(place).T).max(axis=0)
+    wide, tall = (int(np.clip(2 * np.ceil(side), 8, 4 * WINDOW)) // view.pixel for side in reach)
+    # Pixel centres: the frame's point p is at p / pixel - 0.5 of the view, from its corner.
+    to_view = place.copy()
+    shift = np.array([width, height]) / 2 - 0.5 - to_view @ (np.array([wide, tall]) / 2 - 0.5)
+    drawn = cv2.warpAffine(
+        view.image,
+        np.hstack([to_view, shift[:, None]]),
+        (wide, tall),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    x = (np.arange(wide) - (wide - 1) / 2) * view.pixel / TILE
+    y = (np.arange(tall) - (tall - 1) / 2) * view.pixel / TILE
+    # Both lattices at once; real and imaginary part side by side, since BLAS takes whole arrays only.
+    turns = np.outer(x, np.concatenate([_EVERY, _EVERY + 0.5])).astype(np.float32) * np.float32(2 * np.pi)
+    rows = drawn @ np.hstack([np.cos(turns), -np.sin(turns)])
+    half = rows[:, : turns.shape[1]] + 1j * rows[:, turns.shape[1] :]
+    found = []
+    for offset, part in ((0.0, half[:, : _EVERY.size]), (0.5, half[:, _EVERY.size :])):
+        down = np.exp(-2j * np.pi * np.outer(_EVERY + offset, y)).astype(np.complex64)
+        found.append((_apart(y) @ (down @ part) @ _apart(x))[HIGH:])
+    return found[0], found[1]
+
+
+def _apart(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Takes apart neighbouring waves, which no whole number of tiles mixes: [2 * HIGH + 1, 2 * HIGH + 1].
+
+    places: the pixels along one side, in tiles.
+    """
+    overlap = np.cos(2 * np.pi * np.outer(np.arange(_EVERY.size), places)).mean(axis=1)
+    apart = np.abs(_EVERY[:, None] - _EVERY)
+    return np.asarray(np.linalg.inv(overlap[apart] + DAMPING * np.eye(_EVERY.size)))
+
+
+def _combined(plan: Layout, measured: Sequence[tuple[Complex, Complex]]) -> NDArray[np.float64]:
+    """Soft values of every copy of every coded bit, [M, 2], all views together, by what each is worth."""
+    ring = _rings(plan.data)
+    pilot_ring = _rings(plan.pilots)
+    scale = PILOT_GAIN * amplitudes(plan.pilots)
+    pilots, noises = [], []
+    for on, off in measured:
+        power = np.abs(off) ** 2
+        noise = np.array([_ring_mean(power, each) for each in range(RINGS)]) + 1e-12
+        pilots.append(_pick(on, plan.pilots) * plan.pilot_symbols.conj() / scale)
+        noises.append(noise)
+    turn = _shift(plan, pilots, [noise[pilot_ring] for noise in noises])
+    total = np.zeros(len(plan.data), dtype=np.complex128)
+    moved = np.exp(2j * np.pi * (plan.data @ turn) / TILE)
+    for (on, _off), pilot, noise in zip(measured, pilots, noises, strict=True):
+        known = (pilot * np.exp(2j * np.pi * (plan.pilots @ turn) / TILE)).real
+        counts = np.bincount(pilot_ring, minlength=RINGS)
+        gain = (np.bincount(pilot_ring, known, RINGS) + 3 * known.mean()) / (counts + 3)
+        total += gain[ring] * amplitudes(plan.data) * _pick(on, plan.data) * moved / noise[ring]
+    return np.asarray(np.stack([total.real, total.imag], axis=1) * plan.signs, dtype=np.float64)
+
+
+def _shift(
+    plan: Layout, pilots: Sequence[Complex], noises: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The shift in the tile, pixels (x, y), at which the pilot's phases agree best."""
+    grid = TILE
+    scale = PILOT_GAIN * amplitudes(plan.pilots)
+    total = np.zeros((grid, grid))
+    for pilot, noise in zip(pilots, noises, strict=True):
+        plane = np.zeros((grid, grid), dtype=np.complex128)
+        plane[plan.pilots[:, 1], plan.pilots[:, 0] % grid] = pilot * scale**2 / noise
+        worth = float(np.sqrt(np.sum(np.abs(pilot * scale**2 / noise) ** 2))) + 1e-12
+        total += (np.fft.ifft2(plane).real / worth) ** 2
+    down, across = np.unravel_index(int(total.argmax()), total.shape)
+    return np.array([across, down], dtype=np.float64)
+
+
+def _rings(waves: NDArray[np.int64]) -> NDArray[np.intp]:
+    radius = np.hypot(waves[:, 0], waves[:, 1])
+    return np.digitize(radius, np.linspace(4, HIGH, RINGS + 1)[1:-1])
+
+
+_Y, _X = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
+_LATTICE_RING = np.where(
+    (np.hypot(_X, _Y) >= 4) & (np.hypot(_X, _Y) <= HIGH),
+    np.digitize(np.hypot(_X, _Y), np.linspace(4, HIGH, RINGS + 1)[1:-1]),
+    -1,
+)
+
+
+def _ring_mean(power: NDArray[np.float64], ring: int) -> float:
+    return float(power[ring == _LATTICE_RING].mean())
+
+
+def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
+    return lattice[waves[:, 1], waves[:, 0] + HIGH]
+
+
+def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -> float:
+    """Amplitude over noise of a coded bit, all its copies together, knowing what was sent."""
+    known = parts * coded[plan.bits]
+    power = 0.0
+    for ring in np.array_split(known, RINGS):
+        power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
+    return float(np.sqrt(power / CODE.bits))
