@@ -25,8 +25,9 @@ __all__ = ["ALGORITHM", "SHIPPED", "Marker", "Reader", "Strength"]
 
 OTHER_PICTURE = 16.0
 """Mean change of the picture, in grey levels, after which the strengths are fixed anew."""
-MOVING = 1.0
-"""Mean change from frame to frame, in grey levels, from which on the whole picture counts as moving."""
+MOVING, QUIET = 0.5, 0.2
+"""The whole picture counts as moving while its mean change from frame to frame, in grey levels, is more than
+this share of its mean detail and QUIET levels more."""
 STARTED, STOPPED = 3, 25
 """Frames on end after which that is believed."""
 
@@ -37,6 +38,8 @@ class _Fixed:
 
     small: Real
     """The picture it was made for, SHRINK times smaller."""
+    detail: float
+    """The mean of its detail, grey levels."""
     luma: tuple[NDArray[np.int16], NDArray[np.int16]]
     """While the sign is +1 and while it is -1."""
     chroma: NDArray[np.int16]
@@ -70,9 +73,10 @@ class Marker:
     def _fixed_for(self, luma: NDArray[np.uint8]) -> _Fixed:
         small = smaller(luma)
         change = 0.0 if self._last is None else float(cv2.absdiff(small, self._last).mean())
+        limit = MOVING * (self._fixed.detail + QUIET) if self._fixed else 0.0
         self._last = small
         # For how many frames on end the picture has been moving (> 0) or not (< 0) as a whole.
-        self._since = max(self._since, 0) + 1 if change > MOVING else min(self._since, 0) - 1
+        self._since = max(self._since, 0) + 1 if change > limit else min(self._since, 0) - 1
         moving = self._moving
         if self._since in (STARTED, -STOPPED):
             moving = self._since > 0
@@ -96,6 +100,7 @@ class Marker:
         )
         return _Fixed(
             small,
+            own.detail,
             (np.rint(still + turning).astype(np.int16), np.rint(still - turning).astype(np.int16)),
             np.rint(chroma).astype(np.int16),
         )
