@@ -152,16 +152,16 @@ def test_ids_and_keys_look_different() -> None:
 
 
 def test_strengths_are_fixed_by_the_first_frame(clean: list[Frame]) -> None:
-    """Whatever moves: what is added stays the same for two seconds, in chroma for ever."""
+    """Whatever moves: what is added stays the same until it turns, in chroma for ever."""
     held = [np.clip(frame, 10, 245) for frame in clean]
     changes = np.stack([added(*pair) for pair in zip(held, marked(held), strict=True)])
-    assert np.all(changes[:50] == changes[0])
-    assert np.all(changes[50:] == changes[50])
-    assert np.array_equal(chroma(changes[50]), chroma(changes[0]))
+    assert np.all(changes[:63] == changes[0])
+    assert np.all(changes[63:] == changes[63])
+    assert np.array_equal(chroma(changes[63]), chroma(changes[0]))
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 50, 12.5])
-def test_the_sign_turns_every_two_seconds_where_it_is_busy(fps: float) -> None:
+def test_the_sign_turns_where_it_is_busy(fps: float) -> None:
     """Half of the picture is smooth, half is noise; on a clock of seconds, not of frames."""
     still = flat(256, 256, 120)
     still[:256, 128:] = np.random.default_rng(0).integers(60, 180, (256, 128), dtype=np.uint8)
@@ -172,12 +172,22 @@ def test_the_sign_turns_every_two_seconds_where_it_is_busy(fps: float) -> None:
         mark.embed(frame, index)
         changes.append(added(still, frame))
     times = np.arange(len(changes)) / fps
-    for change, turned in zip(changes, times // 2 % 2, strict=True):
+    for change, turned in zip(changes, times // 2.5 % 2, strict=True):
         assert np.array_equal(change[:256, :100], changes[0][:256, :100])
         assert np.array_equal(change[256:], changes[0][256:])
         assert np.array_equal(change[:256, 160:], changes[0][:256, 160:] * (-1 if turned else 1))
     assert np.any(changes[0][:256, :100])
     assert np.any(changes[0][:256, 160:])
+
+
+def test_a_picture_that_moves_as_a_whole_gets_less(clean: list[Frame]) -> None:
+    """After three frames; and all of it again once it has stood still for a second."""
+    wide = np.clip(clean[0][:384], 10, 245)
+    moves = [*range(0, 40, 4), *[40] * 40]
+    frames = [np.vstack([np.roll(wide, move, axis=1), clean[0][384:]]) for move in moves]
+    power = [float(np.mean(added(*pair)[384:] ** 2)) for pair in zip(frames, marked(frames), strict=True)]
+    assert power[0] == power[2] == pytest.approx(power[-1], rel=0.1)
+    assert 0 < max(power[4:30]) < 0.5 * power[0]
 
 
 def test_another_picture_fixes_the_strengths_anew(clean: list[Frame]) -> None:
@@ -360,7 +370,6 @@ def filmed(rgb: Picture) -> Picture:
 
 ATTACKS: dict[str, tuple[Callable[[Picture], Picture], tuple[float, float], bool]] = {
     "half size": (sized(192, 192), (0.5, 0.5), False),
-    "a third": (sized(128, 128), (1 / 3, 1 / 3), False),
     "larger": (sized(576, 576), (1.5, 1.5), False),
     "cropped": (cropped, (1, 1), False),
     "cropped and back": (cropped_and_back, (384 / 346, 384 / 346), False),
@@ -379,8 +388,7 @@ ATTACKS: dict[str, tuple[Callable[[Picture], Picture], tuple[float, float], bool
 @pytest.mark.parametrize("name", ATTACKS)
 def test_it_is_read_after(name: str, export: list[Frame]) -> None:
     attack, scale, flipped = ATTACKS[name]
-    crf = 20 if name == "a third" else 23
-    attacked = through_h264((i420(attack(rgb_of(frame))) for frame in export[:30]), crf=crf)
+    attacked = through_h264((i420(attack(rgb_of(frame))) for frame in export[:30]), crf=23)
     found = assert_read(detect(attacked))
     assert found.mirrored == flipped
     assert found.scale == pytest.approx(scale, rel=0.02)
