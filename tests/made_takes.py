@@ -47,9 +47,10 @@ def some_speech() -> Speech:
 
 
 def drawn_frames(count: int, side: int = SIDE) -> Iterator[np.ndarray]:
-    """Smooth texture that moves a little, uint8 RGB."""
+    """Smooth texture, about as colourful as a photograph, that moves a little, uint8 RGB."""
     noise = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
-    texture = cv2.GaussianBlur(noise, (0, 0), 3)
+    grey = np.repeat(noise.mean(axis=2, keepdims=True), 3, axis=2)
+    texture = cv2.GaussianBlur((0.8 * grey + 0.2 * noise).astype(np.uint8), (0, 0), 3)
     for index in range(count):
         yield np.roll(texture, index // 5, axis=1)
 

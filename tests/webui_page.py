@@ -28,8 +28,8 @@ from sonic_ext.provenance.ledger import Ledger
 MEDIA = Path(__file__).parent / "data" / "media"
 SAMPLERS = ("Euler a", "Euler", "DPM++ 2M")
 BUSY = 3000
-"""Steps of a portrait that the prompt "slow" asks for: five minutes, until somebody stops it. A stream that was
-lost is made up for after seconds."""
+"""Steps of a portrait that the prompt "slow" asks for: five minutes, until somebody stops it. A stream that
+was lost is made up for after seconds."""
 
 
 class Painter:

@@ -47,7 +47,7 @@ class Strength:
 SHIPPED = Strength()
 DETAIL_CAP = 6.0
 """Detail above this counts as this."""
-SIZES = (0.7, 1.4)
+SIZES = (0.7, 1.6)
 """Range of the strengths' factor for the frame's size; 1 at 512 x 512."""
 SHRINK = 4
 """Detail is measured on a copy this many times smaller."""
