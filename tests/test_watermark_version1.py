@@ -61,7 +61,7 @@ def test_the_coder_is_the_one_of_old_videos() -> None:
 
 def test_the_layout_is_the_one_of_old_videos() -> None:
     plan = version1_pattern.layout(PROJECT_KEY)
-    places = np.concatenate([plan.pilot, plan.data, plan.bits]).astype("<i8")
+    places = np.concatenate([plan.pilots, plan.data, plan.bits]).astype("<i8")
     signs = np.concatenate(
         [np.sign(plan.pilot_symbols.real), np.sign(plan.pilot_symbols.imag), plan.signs.ravel()]
     )

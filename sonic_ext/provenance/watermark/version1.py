@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .detail import detail_in, smaller
 from .seam import Planes, checked, luma_of
 from .version1_pattern import ALGORITHM, TILE, UNIT, sign_of, tick_of, tile
 from .version1_reader import Reader
@@ -23,8 +24,6 @@ Small frames hold fewer tiles to average and get a little more, large ones less.
 FLAT_RANGE = (0.5, 0.8)
 BUSY_GAIN = 0.5
 """Grey levels more per grey level of local detail."""
-DETAIL_CAP = 6.0
-"""Detail above this counts as this."""
 MOTION_GAIN = 0.15
 """Grey levels more per grey level of change between frames: motion hides the mark, and encoders spoil it."""
 MOTION_CAP = 4.0
@@ -36,8 +35,6 @@ PEAK = 2.4
 """Largest standard deviation of the pattern anywhere."""
 POWER_CAP = 2.6
 """Largest mean square over a frame, in squared grey levels: with rounding 43.8 dB."""
-SHRINK = 4
-"""Detail is measured on a copy this many times smaller."""
 LEVELS = 32
 """Strengths are whole numbers of 1/32 grey level."""
 
@@ -67,11 +64,10 @@ class Marker:
     def _strength(self, luma: NDArray[np.uint8], index: int) -> NDArray[np.int16]:
         """How strong the pattern may be, int16 [h, w] in 1/LEVELS grey levels: detail and motion hide it."""
         width, height = self._size
-        small_size = (-(-width // SHRINK), -(-height // SHRINK))
-        small = cv2.resize(luma, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = smaller(luma)
         motion = self._motion_in(small, index)
         lift = PAN_LIFT * min(1.0, float(motion.mean()) / PAN)
-        sigma = np.minimum(self._flat + lift + BUSY_GAIN * _detail(small) + MOTION_GAIN * motion, PEAK)
+        sigma = np.minimum(self._flat + lift + BUSY_GAIN * detail_in(small) + MOTION_GAIN * motion, PEAK)
         sigma *= min(1.0, float(np.sqrt(POWER_CAP / np.mean(sigma * sigma))))
         levels = np.round(sigma * LEVELS).astype(np.int16)
         return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.int16)
@@ -85,10 +81,3 @@ class Marker:
             self._motion = np.maximum(change, MOTION_KEPT * self._motion)
         self._last, self._last_index = small, index
         return self._motion
-
-
-def _detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local detail present all around, grey levels [h, w]: a hard edge alone hides nothing beside it."""
-    detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
-    inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((7, 7), dtype=np.uint8))
-    return np.asarray(cv2.blur(inner, (3, 3)), dtype=np.float32)

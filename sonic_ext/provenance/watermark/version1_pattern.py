@@ -9,13 +9,13 @@ bit on two waves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .codec import Code, stream
+from .lattice import Layout, spread
 
 ALGORITHM = "local.sonic.watermark.1"
 CODE = Code(6, (0o133, 0o171, 0o165))
@@ -49,27 +49,6 @@ def sign_of(tick: int) -> int:
     return 1 - 2 * (tick // HALF_PERIOD % 2)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where a key puts what. K pilot waves, M symbols of coded bits."""
-
-    pilot: NDArray[np.int64]
-    """[K, 2] cycles per tile of each pilot wave, (x, y), in the upper half plane."""
-    pilot_symbols: NDArray[np.complex128]
-    """[K] unit phasors."""
-    data: NDArray[np.int64]
-    """[M, 2] cycles per tile of each data wave."""
-    bits: NDArray[np.int64]
-    """[M, 2] which coded bit rides on the real and on the imaginary part."""
-    signs: NDArray[np.float64]
-    """[M, 2] of +-1, the key's scrambling of those bits."""
-
-    def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
-        """Unit phasors [M] for coded signs [CODE.bits]."""
-        parts = coded[self.bits] * self.signs
-        return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
-
-
 def waves() -> NDArray[np.int64]:
     """All frequencies in use, [N, 2] of (x, y) cycles per tile, by rising radius; one of each pair +-f."""
     y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
@@ -86,24 +65,18 @@ def layout(key: bytes) -> Layout:
     """The key's layout; the same for ever, whatever the machine."""
     every = waves()
     slots = COPIES * CODE.bits
-    is_pilot = _spread(len(every), len(every) - slots // 2)
+    is_pilot = spread(len(every), len(every) - slots // 2)
     pilot, data = every[is_pilot], every[~is_pilot]
     rides = np.concatenate([_shuffle(key, ring) for ring in range(COPIES)])
     signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
     quadrant = (stream(key, "pilot", len(pilot), DOMAIN) & np.uint64(3)).astype(np.float64)
     return Layout(
-        pilot=pilot,
+        pilots=pilot,
         pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
         data=data,
         bits=rides.reshape(-1, 2),
         signs=signs.reshape(-1, 2),
     )
-
-
-def _spread(length: int, chosen: int) -> NDArray[np.bool_]:
-    """`chosen` of `length` places at even distances: bool [length]."""
-    steps = np.arange(length + 1) * chosen // length
-    return np.asarray(steps[1:] > steps[:-1], dtype=np.bool_)
 
 
 def _shuffle(key: bytes, ring: int) -> NDArray[np.int64]:
@@ -117,7 +90,7 @@ def tile(payload: int, key: bytes) -> NDArray[np.int8]:
     plan = layout(key)
     spectrum = np.zeros((TILE, TILE), dtype=np.complex128)
     for places, symbols in (
-        (plan.pilot, plan.pilot_symbols),
+        (plan.pilots, plan.pilot_symbols),
         (plan.data, plan.symbols(CODE.encode(payload, key))),
     ):
         spectrum[places[:, 1], places[:, 0] % TILE] = symbols * weight(places)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .lattice import Layout, signal_of
 from .seam import Reading, luma_of
 from .version1_pattern import (
     CODE,
@@ -26,7 +27,6 @@ from .version1_pattern import (
     LOW,
     TICKS_PER_SECOND,
     TILE,
-    Layout,
     layout,
     sign_of,
     tick_of,
@@ -179,7 +179,7 @@ class Search:
         self._size = 1 << int(np.ceil(np.log2(1.5 * self._side)))
         turned = np.tensordot(_turns()[::EVERY_PHASE], sums, 1)
         self._spectra = _spectra(turned, self._size)
-        self._every = np.concatenate([self._plan.pilot, self._plan.data])
+        self._every = np.concatenate([self._plan.pilots, self._plan.data])
         self._flip = np.ones(2)
         power = np.sum(self._spectra.real**2 + self._spectra.imag**2, axis=0)
         power /= np.asarray(cv2.blur(power, (SURROUNDINGS, SURROUNDINGS))) + 1e-12
@@ -228,10 +228,10 @@ class Search:
 
     def _best(self, scale: tuple[float, float], phases: Sequence[int]) -> Place:
         """The pilot's best agreement at a scale, over the phases and all shifts."""
-        waves = self._flip * self._plan.pilot / (TILE * np.array(scale)) * self._size
+        waves = self._flip * self._plan.pilots / (TILE * np.array(scale)) * self._size
         found = _sample(self._spectra[phases], waves) * self._plan.pilot_symbols.conj()
         found /= _smooth(np.abs(found)) + 1e-12
-        peaks = np.abs(_shifts(found, self._plan.pilot, GRID)).max(axis=(1, 2))
+        peaks = np.abs(_shifts(found, self._plan.pilots, GRID)).max(axis=(1, 2))
         scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1) + 1e-12)
         best = int(scores.argmax())
         return Place(float(scores[best]), phases[best], scale)
@@ -281,7 +281,7 @@ def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None
     parts = _equalised(plan, *_aligned(plan, sums, place.scale))
     soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODE.bits)
     payload = CODE.decode(soft.astype(np.float32), key)
-    return None if payload is None else (payload, _signal(plan, parts, CODE.encode(payload, key)))
+    return None if payload is None else (payload, signal_of(plan, parts, CODE.encode(payload, key), RINGS))
 
 
 def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Complex, Complex]:
@@ -289,8 +289,8 @@ def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Comp
     on, off = (np.tensordot(_turns(), _measure(sums, scale, offset), 1) for offset in (0.0, 0.5))
     noise = np.sqrt(np.mean(np.abs(off) ** 2, axis=(1, 2), keepdims=True)) + 1e-12
     on, off = on / noise, off / noise
-    pilot = _pick(on, plan.pilot) * plan.pilot_symbols.conj()
-    agreement = _shifts(pilot / (np.abs(pilot) + 1e-12) ** 0.5, plan.pilot, 2 * TILE)
+    pilot = _pick(on, plan.pilots) * plan.pilot_symbols.conj()
+    agreement = _shifts(pilot / (np.abs(pilot) + 1e-12) ** 0.5, plan.pilots, 2 * TILE)
     phase, down, across = np.unravel_index(int(np.abs(agreement).argmax()), agreement.shape)
     y, x = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
     turn = np.exp(1j * np.pi / TILE * (x * across + y * down)) * np.sign(agreement[phase, down, across])
@@ -299,7 +299,7 @@ def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Comp
 
 def _equalised(plan: Layout, on: Complex, off: Complex) -> NDArray[np.float64]:
     """Soft values of every copy of every coded bit, [M, 2], weighted by signal over noise."""
-    answer = _channel(plan, _pick(on, plan.pilot) * plan.pilot_symbols.conj())
+    answer = _channel(plan, _pick(on, plan.pilots) * plan.pilot_symbols.conj())
     power = _ring_means(plan.data, plan.data, np.abs(_pick(off, plan.data)) ** 2)
     waves = _pick(on, plan.data) * answer.conj() / (power + 1e-12)
     return np.asarray(np.stack([waves.real, waves.imag], axis=1) * plan.signs, dtype=np.float64)
@@ -329,11 +329,11 @@ def _channel(plan: Layout, pilot: NDArray[np.complex128]) -> NDArray[np.complex1
 
     An encoder that follows a moving picture drags the pattern along: a filter, different for each wave.
     """
-    places = np.concatenate([plan.pilot, -plan.pilot])
+    places = np.concatenate([plan.pilots, -plan.pilots])
     values = np.concatenate([pilot, pilot.conj()])
     distance = np.sum((plan.data[:, None] - places[None]) ** 2, axis=2)
     near = np.exp(-0.5 * distance / REACH**2)
-    ring = _ring_means(plan.data, plan.pilot, pilot.real)
+    ring = _ring_means(plan.data, plan.pilots, pilot.real)
     return np.asarray((near @ values + PRIOR * ring) / (near.sum(axis=1) + PRIOR), dtype=np.complex128)
 
 
@@ -345,12 +345,3 @@ def _ring_means(
     ring = np.digitize(np.hypot(known[:, 0], known[:, 1]), edges)
     means = np.bincount(ring, values, RINGS) / np.bincount(ring, minlength=RINGS)
     return np.asarray(means[np.digitize(np.hypot(waves[:, 0], waves[:, 1]), edges)], dtype=np.float64)
-
-
-def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -> float:
-    """Amplitude over noise of a coded bit, all its copies together, knowing what was sent."""
-    known = parts * coded[plan.bits]
-    power = 0.0
-    for ring in np.array_split(known, RINGS):
-        power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
-    return float(np.sqrt(power / CODE.bits))

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .detail import Real, smaller
 from .seam import Planes, checked, chroma_of, luma_of
 from .version2_pattern import ALGORITHM, HALF_PERIOD, TILE, tile
 from .version2_reader import Reader
-from .version2_strength import SHIPPED, Real, Strength, smaller, strengths
+from .version2_strength import SHIPPED, Strength, strengths
 
 __all__ = ["ALGORITHM", "SHIPPED", "Marker", "Reader", "Strength"]
 

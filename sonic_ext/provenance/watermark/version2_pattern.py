@@ -10,13 +10,13 @@ the others, which carry two coded bits each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .codec import Code, stream
+from .lattice import Layout, spread
 
 ALGORITHM = "local.sonic.watermark.2"
 CODE = Code(11, (0o4767, 0o5723, 0o6265))
@@ -37,34 +37,12 @@ HALF_PERIOD = 2.5
 DOMAIN = b"sonic watermark 2\0"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where a key puts what. K pilot waves, M data waves."""
-
-    pilots: NDArray[np.int64]
-    """[K, 2] cycles per tile of each pilot's wave, (x, y), in the upper half plane."""
-    pilot_symbols: NDArray[np.complex128]
-    """[K] unit phasors."""
-    data: NDArray[np.int64]
-    """[M, 2] cycles per tile of each data wave."""
-    bits: NDArray[np.int64]
-    """[M, 2] which coded bit rides on the real and on the imaginary part."""
-    signs: NDArray[np.float64]
-    """[M, 2] of +-1, the key's scrambling of those bits."""
-
-    def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
-        """Unit phasors [M] for coded signs [CODE.bits]."""
-        parts = coded[self.bits] * self.signs
-        return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
-
-
 @lru_cache(maxsize=8)
 def layout(key: bytes) -> Layout:
     """The key's layout; the same for ever, whatever the machine."""
     slots = CODE.bits + CODE.bits % 2  # an odd one over is another copy of the first
     every = _waves()[: PILOTS + slots // 2]
-    steps = np.arange(len(every) + 1) * PILOTS // len(every)
-    is_pilot = steps[1:] > steps[:-1]
+    is_pilot = spread(len(every), PILOTS)
     rides = np.resize(np.argsort(stream(key, "bits", CODE.bits, DOMAIN), kind="stable"), slots)
     signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
     quadrant = (stream(key, "pilots", PILOTS, DOMAIN) & np.uint64(3)).astype(np.float64)

@@ -3,8 +3,9 @@
 1. Frames are summed: chroma (U and V together) and luma as they are, and luma once more times a wave in time
    as fast as the part of the pattern that turns: there everything that stands still is gone. Each sum is
    levelled by its local mean and size. These are the views.
-2. The views' power spectra are added up. For each trial of scale, stretch, turn and mirroring the power at
-   the pilot's waves is the score; the best trials are made finer by small steps of the map's four numbers.
+2. The views' power spectra are added up. Of all trials of scale, stretch, turn and mirroring those with most
+   power at the pilot's waves are looked at in earnest: how well the waves' phases agree at the best shift is
+   the score. The best trials are made finer by small steps of the map's four numbers.
 3. At the best trials the views are drawn in the pattern's own measure and every wave is measured exactly. The
    pilot's phases tell the shift and how much each view is worth. Only a message whose 48-bit MAC agrees is
    reported.
@@ -20,9 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .detail import Real, smaller
+from .lattice import Layout, signal_of
 from .seam import Planes, Reading, chroma_of, luma_of
-from .version2_pattern import CODE, HALF_PERIOD, HIGH, PILOT_GAIN, TILE, Layout, amplitudes, layout
-from .version2_strength import smaller, strengths
+from .version2_pattern import CODE, HALF_PERIOD, HIGH, LOW, PILOT_GAIN, TILE, amplitudes, layout
+from .version2_strength import strengths
 
 WINDOW = 1024
 """Longest side that is looked at; of larger frames the middle."""
@@ -73,7 +76,6 @@ DAMPING = 0.1
 """Against amplifying noise where less than a tile is left."""
 
 Complex: TypeAlias = NDArray[np.complexfloating]
-Real: TypeAlias = NDArray[np.float32]
 Matrix: TypeAlias = NDArray[np.float64]
 """[2, 2]: takes the pattern's pixels, from the middle of the frame, to the frame's."""
 
@@ -372,7 +374,7 @@ def _readings(
         parts = _combined(plan, [(on.conj() if turned < 0 else on, off) for on, off in measured])
         soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODE.bits)
         payload = CODE.decode(soft.astype(np.float32), key)
-        signal = 0.0 if payload is None else _signal(plan, parts, CODE.encode(payload, key))
+        signal = 0.0 if payload is None else signal_of(plan, parts, CODE.encode(payload, key), RINGS)
         yield payload, signal, turned * place
 
 
@@ -453,16 +455,13 @@ def _shift(
 
 
 def _rings(waves: NDArray[np.int64]) -> NDArray[np.intp]:
-    radius = np.hypot(waves[:, 0], waves[:, 1])
-    return np.digitize(radius, np.linspace(4, HIGH, RINGS + 1)[1:-1])
+    """Which of RINGS ranges of radii each of `waves` [..., 2] is in."""
+    return np.digitize(np.hypot(waves[..., 0], waves[..., 1]), np.linspace(LOW, HIGH, RINGS + 1)[1:-1])
 
 
-_Y, _X = np.mgrid[0 : HIGH + 1, -HIGH : HIGH + 1]
-_LATTICE_RING = np.where(
-    (np.hypot(_X, _Y) >= 4) & (np.hypot(_X, _Y) <= HIGH),
-    np.digitize(np.hypot(_X, _Y), np.linspace(4, HIGH, RINGS + 1)[1:-1]),
-    -1,
-)
+_LATTICE = np.stack(np.meshgrid(_EVERY, _EVERY[HIGH:]), axis=-1)
+_RADIUS = np.hypot(_LATTICE[..., 0], _LATTICE[..., 1])
+_LATTICE_RING = np.where((_RADIUS >= LOW) & (_RADIUS <= HIGH), _rings(_LATTICE), -1)
 
 
 def _ring_mean(power: NDArray[np.float64], ring: int) -> float:
@@ -471,12 +470,3 @@ def _ring_mean(power: NDArray[np.float64], ring: int) -> float:
 
 def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
     return lattice[waves[:, 1], waves[:, 0] + HIGH]
-
-
-def _signal(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8]) -> float:
-    """Amplitude over noise of a coded bit, all its copies together, knowing what was sent."""
-    known = parts * coded[plan.bits]
-    power = 0.0
-    for ring in np.array_split(known, RINGS):
-        power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
-    return float(np.sqrt(power / CODE.bits))

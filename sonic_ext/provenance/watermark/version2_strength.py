@@ -6,13 +6,10 @@ The marker asks for a video's first frame, the reader for the mean of what it sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Real: TypeAlias = NDArray[np.float32]
+from .detail import SHRINK, Real, detail_in
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,8 @@ class Strength:
 
 
 SHIPPED = Strength()
-DETAIL_CAP = 6.0
-"""Detail above this counts as this."""
 SIZES = (0.7, 1.6)
 """Range of the strengths' factor for the frame's size; 1 at 512 x 512."""
-SHRINK = 4
-"""Detail is measured on a copy this many times smaller."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +60,9 @@ class Strengths:
     """The picture's mean detail, grey levels."""
 
 
-def smaller(luma: NDArray[np.uint8] | Real) -> Real:
-    """A picture SHRINK times smaller, float32."""
-    height, width = luma.shape
-    size = (-(-width // SHRINK), -(-height // SHRINK))
-    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-
-
 def strengths(small: Real, own: Strength = SHIPPED) -> Strengths:
     """For a picture as `smaller` gives it."""
-    detail = _detail(small)
+    detail = detail_in(small)
     # Fewer pixels carry the same message: small frames get more, large ones less.
     more = float(np.clip(512 / SHRINK / np.sqrt(small.size), *SIZES))
     mean = float(detail.mean())
@@ -88,10 +74,3 @@ def strengths(small: Real, own: Strength = SHIPPED) -> Strengths:
     turning = luma * np.clip(2.5 * (detail - own.busy) + 0.5, 0, 1)
     chroma = own.chroma * (1 - own.chroma_spared * plain) + own.chroma_gain * detail
     return Strengths(luma - turning, turning, more * np.minimum(chroma, own.chroma_most), mean)
-
-
-def _detail(small: Real) -> Real:
-    """Local detail present all around, grey levels [h, w]: a hard edge alone hides nothing beside it."""
-    detail = np.minimum(cv2.absdiff(small, cv2.blur(small, (5, 5))), DETAIL_CAP)
-    inner = cv2.erode(cv2.blur(detail, (3, 3)), np.ones((7, 7), dtype=np.uint8))
-    return np.asarray(cv2.blur(inner, (3, 3)), dtype=np.float32)

@@ -1,0 +1,48 @@
+"""Waves on a tile's lattice: what both watermarks' patterns are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a key puts what. K pilot waves, M data waves."""
+
+    pilots: NDArray[np.int64]
+    """[K, 2] cycles per tile of each pilot's wave, (x, y), in the upper half plane."""
+    pilot_symbols: NDArray[np.complex128]
+    """[K] unit phasors."""
+    data: NDArray[np.int64]
+    """[M, 2] cycles per tile of each data wave."""
+    bits: NDArray[np.int64]
+    """[M, 2] which coded bit rides on the real and on the imaginary part."""
+    signs: NDArray[np.float64]
+    """[M, 2] of +-1, the key's scrambling of those bits."""
+
+    def symbols(self, coded: NDArray[np.int8]) -> NDArray[np.complex128]:
+        """Unit phasors [M] for coded signs [bits]."""
+        parts = coded[self.bits] * self.signs
+        return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
+
+
+def spread(length: int, chosen: int) -> NDArray[np.bool_]:
+    """`chosen` of `length` places at even distances: bool [length]."""
+    steps = np.arange(length + 1) * chosen // length
+    return np.asarray(steps[1:] > steps[:-1], dtype=np.bool_)
+
+
+def signal_of(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8], rings: int) -> float:
+    """Amplitude over noise of a coded bit, all its copies together, knowing what was sent.
+
+    parts: soft values [M, 2] in the order of `plan.data`; coded: signs; rings: how many ranges of radii are
+    weighted apart.
+    """
+    known = parts * coded[plan.bits]
+    power = 0.0
+    for ring in np.array_split(known, rings):
+        power += ring.size * max(0.0, float(ring.mean())) ** 2 / (float(ring.var()) + 1e-12)
+    return float(np.sqrt(power / coded.size))
