@@ -126,51 +126,37 @@ class TestChecks:
                     raise Cancelled
             return {"facts": " ".join(sources + settings)}
 
-        return Checks(Jobs(), look, lambda step: {"facts": step.stage}, {}, "turn")
+        return Checks(Jobs(), look, lambda step: {"facts": step.stage})
 
     def test_a_short_one_is_told_at_once_and_not_again(self, checks: Checks) -> None:
         tab = TabKey()
-        assert checks.begin(tab, 1.0, ["face"], ["256"]) == {"facts": "face 256", "turn": 1}
-        assert checks.again(tab, 1, ["256"]) == {}
-        assert list(checks.follow(tab, 1)) == []
+        assert checks.begin(tab, 1.0, ["face"], ["256"]) == {"facts": "face 256"}
+        assert list(checks.follow(tab)) == []
 
     def test_a_long_one_is_followed(self, checks: Checks, gate: threading.Event) -> None:
         tab = TabKey()
-        assert checks.begin(tab, 1.0, ["face"], ["long"]) == {"facts": "looking", "turn": 1}
-        followed = checks.follow(tab, 1)
+        assert checks.begin(tab, 1.0, ["face"], ["long"]) == {"facts": "looking"}
+        followed = checks.follow(tab)
         assert next(followed) == {"facts": "looking"}
         gate.set()
         assert list(followed)[-1:] == [{"facts": "face long"}]
 
-    def test_settings_that_were_missed_are_checked(self, checks: Checks) -> None:
-        tab = TabKey()
-        checks.begin(tab, 1.0, ["face"], ["256"])
-        assert checks.again(tab, 1, ["512"]) == {"facts": "face 512", "turn": 2}
-
-    def test_what_was_sent_before_a_newer_check_does_not_take_it_back(self, checks: Checks) -> None:
-        tab = TabKey()
-        checks.begin(tab, 1.0, ["face"], ["256"])
-        assert checks.begin(tab, 1.0, ["face"], ["512"]) == {"facts": "face 512", "turn": 2}
-        assert checks.again(tab, 1, ["256"]) == {}
-        assert checks.again(tab, 2, ["512"]) == {}
-
     def test_the_older_says_nothing_once_there_is_a_newer(self, checks: Checks) -> None:
         tab = TabKey()
         checks.begin(tab, 1.0, ["face"], ["long"])
-        older = checks.follow(tab, 1)
+        older = checks.follow(tab)
         next(older)
-        assert checks.begin(tab, 1.0, ["face"], ["256"]) == {"facts": "face 256", "turn": 2}
+        assert checks.begin(tab, 1.0, ["face"], ["256"]) == {"facts": "face 256"}
         assert list(older) == []
 
-    def test_an_older_one_tells_the_newer_ones_turn(self, checks: Checks, began: threading.Event) -> None:
-        """The answers may reach the page in either order."""
-        tab, older = TabKey(), list[dict[str, str]]()
+    def test_an_older_one_does_not_answer(self, checks: Checks, began: threading.Event) -> None:
+        tab, older = TabKey(), list[Any]()
         thread = threading.Thread(target=lambda: older.append(checks.begin(tab, 1.0, ["face"], ["long"])))
         thread.start()
         assert began.wait(PATIENCE)
         checks.begin(tab, 1.0, ["face"], ["256"])
         thread.join(PATIENCE)
-        assert older == [{"turn": 2}]
+        assert older == [None]
 
     def test_an_older_one_waits_until_the_newer_one_has_taken_over(
         self, checks: Checks, began: threading.Event, monkeypatch: pytest.MonkeyPatch
@@ -183,22 +169,18 @@ class TestChecks:
             return running
 
         monkeypatch.setattr(Jobs, "begin", slowly)
-        self.test_an_older_one_tells_the_newer_ones_turn(checks, began)
+        self.test_an_older_one_does_not_answer(checks, began)
 
     def test_what_was_asked_for_later_stays_whichever_arrives_first(self, checks: Checks) -> None:
         tab = TabKey()
-        assert checks.begin(tab, 2.0, ["face"], ["256"]) == {"facts": "face 256", "turn": 1}
-        assert checks.begin(tab, 1.0, ["none"], ["256"]) == {}
-        assert checks.begin(tab, 3.0, ["face"], ["512"]) == {"facts": "face 512", "turn": 2}
-        assert checks.again(tab, 2, ["384"]) == {"facts": "face 384", "turn": 3}
+        assert checks.begin(tab, 2.0, ["face"], ["256"]) == {"facts": "face 256"}
+        assert checks.begin(tab, 1.0, ["none"], ["256"]) is None
+        assert checks.begin(tab, 3.0, ["face"], ["512"]) == {"facts": "face 512"}
 
     def test_tabs_do_not_cross(self, checks: Checks) -> None:
         one, two = TabKey(), TabKey()
-        checks.begin(one, 1.0, ["face"], ["256"])
-        checks.begin(two, 1.0, ["other"], ["512"])
-        assert checks.again(one, 1, ["384"]) == {"facts": "face 384", "turn": 3}
-        assert checks.again(two, 2, ["512"]) == {}
+        assert checks.begin(one, 2.0, ["face"], ["256"]) == {"facts": "face 256"}
+        assert checks.begin(two, 1.0, ["other"], ["512"]) == {"facts": "other 512"}
 
     def test_nothing_was_asked(self, checks: Checks) -> None:
-        assert checks.again(TabKey(), 0, ["256"]) == {}
-        assert list(checks.follow(TabKey(), 0)) == []
+        assert list(checks.follow(TabKey())) == []

@@ -30,6 +30,7 @@ from own_page import (
     unfold,
     windows,
 )
+from PIL import Image
 
 KEEPING = """(() => {
     window.kept = [];
@@ -81,12 +82,16 @@ class Line:
         """From now on nothing gets through."""
         self._held = True
 
-    def free(self) -> None:
-        """What was held goes on its way, in its order."""
+    def free(self, *, last_first: bool = False) -> None:
+        """What was held goes on its way; last first, each once the one sent after it is answered."""
         self._held = False
         waiting, self._waiting = self._waiting, []
-        for route in waiting:
-            route.continue_()
+        if last_first:
+            for route in waiting[::-1]:
+                route.fulfill(response=route.fetch())
+        else:
+            for route in waiting:
+                route.continue_()
 
     def _route(self, route: Any) -> None:
         if not self._held:
@@ -94,6 +99,9 @@ class Line:
             return
         self.sent.append((route.request.post_data_buffer or b"").decode("utf-8", "replace"))
         self._waiting.append(route)
+
+
+LAST_FIRST = pytest.mark.parametrize("last_first", [False, True], ids=["in order", "last first"])
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +248,24 @@ def test_evidence_on_its_way_is_not_left_out(page: Page, speech: Path, tmp_path:
     expect(area(page, "record_details")).to_contain_text(digest)
 
 
+@LAST_FIRST
+def test_a_portrait_given_before_the_check_of_none_is_answered_is_checked(
+    page: Page, speech: Path, tmp_path: Path, last_first: bool
+) -> None:
+    with Image.open(OTHER_PORTRAIT) as picture:
+        width, height = picture.size
+        picture.crop((width // 8, 0, width - width // 8, height)).save(tmp_path / "upright.png")
+    give(page, PORTRAIT, speech)
+    line = Line(page, "**/run/predict*")
+    line.hold()
+    page.locator("#sonic_portrait").get_by_label(re.compile("clear|remove", re.I)).first.click()
+    page.set_input_files("#sonic_portrait input[type=file]", tmp_path / "upright.png")
+    expect(page.locator("#sonic_portrait img")).to_be_visible()
+    _until(page, line, '"data"')
+    line.free(last_first=last_first)
+    expect(page.locator("#sonic_facts .sonic-facts")).to_contain_text("256 × 342")
+
+
 def test_the_last_of_quick_presets_counts(page: Page) -> None:
     unfold(page, "Video")
     presets, line = page.locator("#sonic_preset"), Line(page)
@@ -252,7 +278,8 @@ def test_the_last_of_quick_presets_counts(page: Page) -> None:
     expect(presets.get_by_label("quick")).to_be_checked()
 
 
-def test_the_last_of_quick_parts_counts(page: Page) -> None:
+@LAST_FIRST
+def test_the_last_of_quick_parts_counts(page: Page, last_first: bool) -> None:
     show(page, "Weights")
     chosen, line = page.locator("#sonic_weights_chosen"), Line(page)
     expect(chosen.locator("input:checked")).to_have_count(6)
@@ -260,5 +287,5 @@ def test_the_last_of_quick_parts_counts(page: Page) -> None:
     for _ in range(6):
         chosen.locator("input:checked").first.uncheck()
     _until(page, line, '"data"')
-    line.free()
+    line.free(last_first=last_first)
     expect(area(page, "weights_total")).to_contain_text("Nothing is chosen")

@@ -135,10 +135,10 @@ def test_every_state_is_told(view: WeightsView, models: Path) -> None:
 
 
 def test_choosing_changes_total_and_licences(view: WeightsView) -> None:
-    told = view.choose(TabKey(), ["image_vae"])
+    told = view.choose(["image_vae"])
     assert visible(view, told) == ["MIT"] and "about 335 MB" in told[view.total]
     assert "are free there" in told[view.total]
-    assert "Nothing is chosen" in view.choose(TabKey(), [])[view.total]
+    assert "Nothing is chosen" in view.choose([])[view.total]
 
 
 def test_a_missing_library_is_named(view: WeightsView, monkeypatch: pytest.MonkeyPatch) -> None:

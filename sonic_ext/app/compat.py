@@ -175,26 +175,6 @@ def prompt() -> dict[str, Any]:
     return {"queue": False, "show_progress": "hidden"}
 
 
-def heard(event: Any, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> Any:
-    """Call `fn`, which returns a mapping of updates, at an event; again if the inputs have changed by then.
-
-    For what shows a choice: version 3 drops the event of a choice made while the one before is answered.
-
-    Returns:
-        The last event, which comes with or without a change.
-    """
-    known = gr.State(None)
-
-    def first(*values: Any) -> dict[Any, Any]:
-        return {**fn(*values), known: values}
-
-    def again(before: tuple[Any, ...] | None, *values: Any) -> dict[Any, Any]:
-        return {known: before} if values == before else first(*values)
-
-    told = [*outputs, known]
-    return event(first, inputs, told, **prompt()).then(again, [known, *inputs], told, **prompt())
-
-
 def red(problem: SonicError) -> Exception:
     """gradio's own error, to be raised: a red note in a corner of the page, on whatever tab."""
     error: Exception = gr.Error(str(problem))

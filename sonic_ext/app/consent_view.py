@@ -9,6 +9,7 @@ from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
 from . import compat, html
 from .compat import gr
+from .latest import on_choice
 from .work import Updates
 
 
@@ -47,7 +48,7 @@ class ConsentView:
         folded = [self.acting, self.asking]
         soon = compat.prompt()
         self.renew.click(self.refresh, None, self.shown_at_refresh, **soon)
-        compat.heard(self.chosen.input, self.show, [self.chosen], [self.details, *folded])
+        on_choice(self.chosen.input, self.show, [self.chosen], [self.details, *folded])
         self.revoke.click(lambda: (_hidden(True), _hidden(False)), None, folded, **soon)
         self.keep.click(lambda: (_hidden(False), _hidden(True)), None, folded, **soon)
         self.sure.click(self.take_back, [self.chosen, self.reason], self.shown_at_refresh, **soon)

@@ -15,6 +15,7 @@ from .checking import Checks
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .exporting import export_told
+from .latest import on_latest
 from .portrait_panel import PortraitPanel
 from .relay import Relay
 from .send import Doors, Letterbox, Outbox
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from ..provenance.store import Take
     from ..provenance.verify import Verification
 
-ASKED = "(asked, ...known) => [performance.now(), ...known.slice(0, {count})]"
-"""JavaScript that puts the page's time before `count` inputs; what an event changes follows them."""
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
 
 
@@ -58,15 +57,7 @@ class MakeView:
                 self._lay_out_check()
                 self._lay_out_making()
                 self._lay_out_export()
-        self.turn = gr.Number(0, precision=0, visible=False)
-        self.asked = gr.Number(0, visible=False)
-        self._checks = Checks(
-            jobs,
-            self._look,
-            show=lambda step: {self.facts: html.progress(step)},
-            same={self.facts: gr.update()},
-            turn=self.turn,
-        )
+        self._checks = Checks(jobs, self._look, show=lambda step: {self.facts: html.progress(step)})
         self._wire()
 
     def _lay_out_sources(self) -> None:
@@ -121,17 +112,14 @@ class MakeView:
     def _wire(self) -> None:
         sources = [self.portrait, *self.audios]
         inputs = [*sources, *self.settings.components]
-        self._following = Relay(self.follow, self.tab, self._checked_parts)
-        for event in [source.change for source in sources] + self.settings.settled:
-            self._check_at(event, inputs)
-        self._check_at(self.settings.preset_applied.then, inputs)
         placed = self.picture.select(
             self.place,
             [self.scale, self.settings.clicking, self.settings.points],
             [self.settings.points, self.settings.hint, *self.settings.placed],
             queue=False,
         )
-        self._check_at(placed.then, inputs)
+        changes = [source.change for source in sources] + self.settings.settled
+        self._check_at([*changes, *self.settings.preset_applied, placed.then], inputs)
         for one, other in zip(self.audios, self.audios[::-1], strict=True):
             if one is not other:  # a new recording takes the place of a file, and the other way round
                 one.change(lambda value: gr.update() if value is None else None, one, other, queue=False)
@@ -145,34 +133,20 @@ class MakeView:
         stated = [self.take, *self.consent.components]
         Relay(self.let_out, self.tab, told).at(self.export.click, stated, self.consent.script)
 
-    def _check_at(self, event: Any, inputs: list[Any]) -> None:
+    def _check_at(self, events: list[Any], inputs: list[Any]) -> None:
         """Not in the queue, which may lose events; then in the queue, for what takes long."""
-        known = [self.tab, *inputs]
-        stamp = compat.script(ASKED.format(count=len(known)))
-        begun = event(self.check, [self.asked, *known], self._checked_parts, **compat.prompt(), **stamp)
-        again = [self.tab, self.turn, *self.settings.components]
-        caught_up = begun.then(self.check_again, again, self._checked_parts, **compat.prompt())
-        self._following.at(caught_up.then, [self.turn])
-
-    @property
-    def _checked_parts(self) -> list[Any]:
-        return [self.picture, self.facts, self.scale, self.turn]
+        shown = [self.picture, self.facts, self.scale]
+        following = Relay(self._checks.follow, self.tab, shown)
+        for answered in on_latest(events, self.check, [self.tab, *inputs], shown):
+            following.at(answered, [])
 
     @property
     def _sendable(self) -> list[Any]:
         return [self.frame] if self._outbox else []
 
-    def check(self, asked: float, tab: TabKey, *values: Any) -> Updates:
+    def check(self, asked: float, tab: TabKey, *values: Any) -> Updates | None:
         """Begin to find out what the video will be; `asked` is the page's time."""
         return self._checks.begin(tab, asked, *self._split(values))
-
-    def check_again(self, tab: TabKey, turn: int, *settings: Any) -> Updates:
-        """The same, if settings changed that gradio did not tell."""
-        return self._checks.again(tab, turn, settings)
-
-    def follow(self, tab: TabKey, turn: int) -> Generator[Updates, None, None]:
-        """Show what `check` had no time for."""
-        yield from self._checks.follow(tab, turn)
 
     def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """What the video will be, as soon as both sources are there."""

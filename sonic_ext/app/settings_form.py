@@ -9,6 +9,7 @@ from typing import Any
 from . import compat, form
 from .compat import gr
 from .form import Control
+from .latest import on_choice
 
 CLICKS = {"face box": "face_box", "mouth corners": "mouth", "eye centres": "eyes"}
 """What clicks on the picture may set → the setting."""
@@ -40,7 +41,7 @@ class SettingsForm:
                     control = replace(control, value=(defaults or {}).get(control.name, control.value))
                     self._made[control.name] = component(control)
         touched = [self._made[name] for name in form.preset_values(form.preset_names()[0])]
-        self.preset_applied = compat.heard(self.preset.change, self._apply, [self.preset], touched)
+        self.preset_applied = on_choice(self.preset.change, self._apply, [self.preset], touched)
         self.clicking.change(self._told, self.clicking, [self.points, self.hint], **compat.prompt())
 
     def _lay_out_clicking(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import threading
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from .. import weights
 from ..errors import BadInput, Cancelled
@@ -21,6 +19,7 @@ from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
 from .console import bytes_text
+from .latest import on_choice
 from .relay import Relay
 from .work import Job, Jobs, TabKey, Updates, shown
 
@@ -45,8 +44,6 @@ class WeightsView:
         self._place = place
         self._search = search
         self._busy = threading.Lock()
-        self._count = itertools.count()
-        self._turns: WeakKeyDictionary[TabKey, int] = WeakKeyDictionary()
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
         self.tab = gr.State(TabKey())
         self.summary = gr.HTML(elem_id="sonic_weights_summary")
@@ -99,7 +96,7 @@ class WeightsView:
     def _wire(self) -> None:
         working = [*self.shown_at_refresh, self.cancel, self.progress, self.renew]
         self.renew.click(self.refresh, None, self.shown_at_refresh, **compat.prompt())
-        compat.heard(self.chosen.change, self.choose, [self.tab, self.chosen], self._shown_at_choice)
+        on_choice(self.chosen.change, self.choose, [self.chosen], self._shown_at_choice)
         Relay(self.bring, self.tab, working).at(self.fetch.click, [self.chosen, *self.accepted])
         Relay(self.turn, self.tab, working).at(self.convert.click, [])
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
@@ -128,12 +125,9 @@ class WeightsView:
         vae = self._place.vae().vae
         return vae.title if vae else ""
 
-    def choose(self, tab: TabKey, names: Sequence[str]) -> Updates:
+    def choose(self, names: Sequence[str]) -> Updates:
         """Show the licences and the size of what is chosen."""
-        turn = self._turns[tab] = next(self._count)
-        told = self._choice(names, self._search())
-        # of quick clicks an earlier one may end later
-        return told if self._turns[tab] == turn else {self.total: gr.update()}
+        return self._choice(names, self._search())
 
     def _choice(self, names: Sequence[str], search: Search) -> Updates:
         parts = weights.named(names)
