@@ -121,6 +121,8 @@ class Attacker:
                         return heard
             except ConnectionClosed:
                 return heard
+            except TimeoutError as error:
+                raise AssertionError(f"silence after {[said['msg'] for said in heard]}") from error
 
 
 def file_value(name: str, major: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from launching import launched
 from patience import PATIENCE
 
 from sonic_ext.app.leaving import let_go_of_closed_windows
@@ -48,7 +49,7 @@ def main() -> None:
         text = gr.Textbox()
         gr.Button().click(slowly, None, text)
     page.queue()
-    app, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    app, url = launched(page, server_name="127.0.0.1")
     let_go_of_closed_windows(app)
     asyncio.run(watched(url, int(sys.argv[1])))
     time.sleep(3)  # by then the queue has found nobody there

@@ -17,6 +17,7 @@ from typing import Any
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import gradio as gr
+    from launching import launched
 
     from sonic_ext.app import compat
     from sonic_ext.app.file_guard import guard_gradio
@@ -50,7 +51,7 @@ def main() -> None:
         }
         for name, part in inputs.items():
             gr.Button(name).click(told, part, answer, api_name=name)
-    app, _, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, allowed_paths=[], show_error=True)
+    app, url = launched(page.queue(), allowed_paths=[], show_error=True)
     compat.let_go_of_closed_windows(app)
     # as WebUIs do
     from starlette.middleware.gzip import GZipMiddleware
@@ -61,7 +62,7 @@ def main() -> None:
     app.build_middleware_stack()
     picture = Path(SHOWN).resolve()
     page.temp_file_sets[0] = page.temp_file_sets[0] | {picture if compat.MAJOR > 3 else str(picture)}
-    print(page.local_url, flush=True)
+    print(url, flush=True)
     threading.Event().wait()
 
 
