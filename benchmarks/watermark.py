@@ -580,33 +580,29 @@ CURVE_ATTACKS = ("CRF 28", "CRF 28, half CRF 28", "grey", "x0.33", "CRF 35", "in
 
 
 def curve(clips: list[Clip], jobs: int) -> None:
-    """Cost and robustness over strength, carrier and turns: mean growth, how many of the clips are read."""
+    """Cost and robustness over strength and carrier: mean growth, how many of the clips are read."""
     attacks = [attack for attack in ATTACKS if attack.name in CURVE_ATTACKS]
-    never = 99.0
     print("growth at CRF 18, 23, 28 | " + ", ".join(attack.name for attack in attacks))
     for carrier in ("both", "chroma", "luma"):
         for factor in (0.5, 0.7, 1.0, 1.4):
-            for turns in (True, False):
-                if carrier == "chroma" and not turns:
-                    continue  # chroma never turns
-                luma, chroma = factor * (carrier != "chroma"), factor * (carrier != "luma")
-                strength = dataclasses.replace(
-                    SHIPPED,
-                    luma=SHIPPED.luma * luma,
-                    luma_gain=SHIPPED.luma_gain * luma,
-                    chroma=SHIPPED.chroma * chroma,
-                    chroma_gain=SHIPPED.chroma_gain * chroma,
-                    busy=SHIPPED.busy if turns else never,
-                )
-                with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-                    work = partial(measured, attacks=attacks, strength=strength)
-                    rows = list(pool.map(_by_number(work), map(CLIPS.index, clips)))
-                more = ", ".join(
-                    f"{np.mean(each):+.1%}" for each in zip(*(row.equal_crf for row in rows), strict=True)
-                )
-                read = [sum(row.cells[attack.name] != "no" for row in rows) for attack in attacks]
-                named = f"{carrier} x{factor}{'' if turns else ', no turns'}"
-                print(f"{named:22s} {more} | {', '.join(map(str, read))} of {len(rows)}", flush=True)
+            luma, chroma = factor * (carrier != "chroma"), factor * (carrier != "luma")
+            strength = dataclasses.replace(
+                SHIPPED,
+                luma=SHIPPED.luma * luma,
+                luma_gain=SHIPPED.luma_gain * luma,
+                luma_read=SHIPPED.luma_read * luma,
+                chroma=SHIPPED.chroma * chroma,
+                chroma_gain=SHIPPED.chroma_gain * chroma,
+                chroma_most=SHIPPED.chroma_most * chroma,
+            )
+            with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+                work = partial(measured, attacks=attacks, strength=strength)
+                rows = list(pool.map(_by_number(work), map(CLIPS.index, clips)))
+            more = ", ".join(
+                f"{np.mean(each):+.1%}" for each in zip(*(row.equal_crf for row in rows), strict=True)
+            )
+            read = [sum(row.cells[attack.name] != "no" for row in rows) for attack in attacks]
+            print(f"{carrier} x{factor}: {more} | {', '.join(map(str, read))} of {len(rows)}", flush=True)
 
 
 @dataclass(frozen=True)

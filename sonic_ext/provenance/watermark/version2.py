@@ -1,10 +1,9 @@
 """The second watermark: a pattern that stands still, in chroma all over and in luma.
 
 Chroma carries it green against magenta (U and V together), where portraits have least of their own; it is
-read from one frame. For grey copies luma carries the same pattern: still where the picture is smooth, and
-turning its sign every 2.5 s where it is busy, because what is busy drowns a pattern that never changes. All
-strengths are fixed by the first frame, until the picture becomes another one: what does not change costs an
-encoder nothing after the first frame.
+read from one frame. For grey copies luma carries the same pattern, half as large, where the reader looks for
+it. All of it is fitted to the first frame, until the picture becomes another one: what does not change costs
+an encoder nothing after the first frame.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ from numpy.typing import NDArray
 
 from .detail import Real, smaller
 from .seam import Planes, checked, chroma_of, luma_of
-from .version2_pattern import ALGORITHM, HALF_PERIOD, TILE, tile
+from .version2_carriers import CHROMA, LUMA
+from .version2_informed import fitted, plain
+from .version2_pattern import ALGORITHM, written
 from .version2_reader import Reader
-from .version2_strength import SHIPPED, Strength, strengths
+from .version2_strength import MOST, SHIPPED, Strength, strengths, where_read
 
 __all__ = ["ALGORITHM", "SHIPPED", "Marker", "Reader", "Strength"]
 
@@ -41,8 +42,7 @@ class _Fixed:
     """The picture it was made for, SHRINK times smaller."""
     detail: float
     """The mean of its detail, grey levels."""
-    luma: tuple[NDArray[np.int16], NDArray[np.int16]]
-    """While the sign is +1 and while it is -1."""
+    luma: NDArray[np.int16]
     chroma: NDArray[np.int16]
     """For U and V alike."""
 
@@ -54,7 +54,7 @@ class Marker:
         self, payload: int, width: int, height: int, fps: float, key: bytes, strength: Strength = SHIPPED
     ) -> None:
         self._payload, self._key = payload, key
-        self._size, self._fps, self._strength = (width, height), fps, strength
+        self._size, self._strength = (width, height), strength
         self._fixed: _Fixed | None = None
         self._last: Real | None = None
         self._since, self._moving = 0, False
@@ -63,16 +63,15 @@ class Marker:
         """Mark frame `index` in place."""
         whole = checked(planes, *self._size)
         luma = luma_of(whole)
-        fixed = self._fixed_for(luma)
-        turned = int(index / self._fps / HALF_PERIOD + 1e-6) % 2
-        cv2.add(luma, fixed.luma[turned], dst=luma, dtype=cv2.CV_8U)
+        fixed = self._fixed_for(whole)
+        cv2.add(luma, fixed.luma, dst=luma, dtype=cv2.CV_8U)
         for plane in chroma_of(whole):
             cv2.add(plane, fixed.chroma, dst=plane, dtype=cv2.CV_8U)
         if whole is not planes:
             planes[...] = whole
 
-    def _fixed_for(self, luma: NDArray[np.uint8]) -> _Fixed:
-        small = smaller(luma)
+    def _fixed_for(self, planes: Planes) -> _Fixed:
+        small = smaller(luma_of(planes))
         change = 0.0 if self._last is None else float(cv2.absdiff(small, self._last).mean())
         limit = MOVING * (self._fixed.detail + QUIET) if self._fixed else 0.0
         self._last = small
@@ -84,24 +83,35 @@ class Marker:
         other = self._fixed and float(cv2.absdiff(small, self._fixed.small).mean()) > OTHER_PICTURE
         if self._fixed is None or moving != self._moving or (other and not moving):
             self._moving = moving
-            self._fixed = self._fix(small)
+            self._fixed = self._fix(planes, small)
         return self._fixed
 
-    def _fix(self, small: Real) -> _Fixed:
-        width, height = self._size
-        half = (width // 2, height // 2)
-        repeats = (-(-height // TILE), -(-width // TILE))
-        pattern = np.tile(tile(self._payload, self._key), repeats)[:height, :width]
+    def _fix(self, planes: Planes, small: Real) -> _Fixed:
         own = strengths(small, self._strength)
+        waves, wanted = written(self._payload, self._key)
         share = self._strength.moving if self._moving else 1.0
-        still, turning = (cv2.resize(share * part, self._size) * pattern for part in (own.still, own.turning))
-        still = np.clip(still, -1, 1)  # not more than a level where the picture is smooth
-        chroma = cv2.resize(share * own.chroma, half) * cv2.resize(
-            pattern, half, interpolation=cv2.INTER_AREA
-        )
-        return _Fixed(
-            small,
-            own.detail,
-            (np.rint(still + turning).astype(np.int16), np.rint(still - turning).astype(np.int16)),
-            np.rint(chroma).astype(np.int16),
-        )
+        luma = luma_of(planes).astype(np.float32)
+        chroma = np.add(*chroma_of(planes), dtype=np.float32)
+        worth, most = (_as_large_as(luma, part) for part in (own.luma, own.most))
+        weights = worth * LUMA.weights(LUMA.flat(luma))
+        marks = []
+        for image, seen, strength, limit, carrier in (
+            (luma, worth, where_read(share * worth, weights, self._strength), most, LUMA),
+            (chroma, 1.0, _as_large_as(chroma, share * own.chroma), MOST, CHROMA),
+        ):
+            if self._moving:  # what is there now is elsewhere in a moment
+                mark = plain(wanted, waves, strength, limit, carrier)
+            else:
+                mark = fitted(image, seen, wanted, waves, strength, limit, carrier, carrier.pixel)
+            marks.append(_limited(mark, self._strength.power).astype(np.int16))
+        return _Fixed(small, own.detail, *marks)
+
+
+def _limited(mark: Real, power: float) -> Real:
+    """A mark of at most this mean square."""
+    found = float(np.mean(mark * mark))
+    return mark if found <= power else np.asarray(np.rint(mark * np.sqrt(power / found)), dtype=np.float32)
+
+
+def _as_large_as(image: Real, small: Real) -> Real:
+    return np.asarray(cv2.resize(small, image.shape[::-1]), dtype=np.float32)

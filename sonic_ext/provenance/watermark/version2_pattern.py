@@ -1,11 +1,11 @@
-"""What the second watermark looks like: a keyed tile of waves, one tile per id, the same in luma and chroma.
+"""What the second watermark looks like: a keyed tile of waves for each id, in luma half as large.
 
-The tile is TILE x TILE pixels of the picture and repeats over the frame. It is a sum of plane waves whose
-frequencies sit on the tile's lattice (whole cycles per tile), with periods of 20 to 64 pixels: coarse enough
-for chroma at half resolution, a third of the size and a coarse quantiser. Each wave's phase is a QPSK symbol.
-PILOTS waves, stronger than the others, have phases that the key alone fixes: a reader finds them by their
-power, whatever scale, stretch, turn and shift a picture has been through, and measures by them what became of
-the others, which carry two coded bits each.
+In chroma the tile is TILE x TILE pixels of the picture and repeats over the frame. It is a sum of plane waves
+whose frequencies sit on the tile's lattice (whole cycles per tile), with periods of 20 to 64 pixels: coarse
+enough for chroma at half resolution, a third of the size and a coarse quantiser. Each wave's phase is a QPSK
+symbol. PILOTS waves, stronger than the others, have phases that the key alone fixes: a reader finds them by
+their power, whatever scale, stretch, turn and shift a picture has been through, and measures by them what
+became of the others, which carry two coded bits each.
 """
 
 from __future__ import annotations
@@ -28,12 +28,8 @@ BLOCK = 16
 PILOTS = 48
 PILOT_GAIN = 1.5
 """Amplitude of a pilot's wave over that of the others of its radius."""
-SLOPE = 0.5
+SLOPE = 1.0
 """Amplitude falls as radius ** -SLOPE: coarse waves survive quantisers better, fine ones are seen less."""
-CREST = 2.5
-"""Peaks are cut at this many standard deviations."""
-HALF_PERIOD = 2.5
-"""Seconds between two turns of the sign of the part that turns."""
 DOMAIN = b"sonic watermark 2\0"
 
 
@@ -72,15 +68,10 @@ def amplitudes(waves: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=8)
-def tile(payload: int, key: bytes) -> NDArray[np.float32]:
-    """The pattern of one id: float32 [TILE, TILE], standard deviation about 1, peaks within CREST."""
+def written(payload: int, key: bytes) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
+    """One id's waves, [N, 2] cycles per tile, and their amplitudes [N]: standard deviation 1 together."""
     plan = layout(key)
-    spectrum = np.zeros((TILE, TILE), dtype=np.complex128)
-    for waves, symbols in (
-        (plan.pilots, PILOT_GAIN * plan.pilot_symbols),
-        (plan.data, plan.symbols(CODE.encode(payload, key))),
-    ):
-        spectrum[waves[:, 1], waves[:, 0] % TILE] = symbols * amplitudes(waves)
-    pattern = np.fft.ifft2(spectrum).real
-    pattern /= pattern.std()
-    return np.clip(pattern, -CREST, CREST).astype(np.float32)
+    waves = np.concatenate([plan.pilots, plan.data])
+    symbols = np.concatenate([PILOT_GAIN * plan.pilot_symbols, plan.symbols(CODE.encode(payload, key))])
+    found = symbols * amplitudes(waves)
+    return waves, found / np.sqrt(np.sum(np.abs(found) ** 2) / 2)

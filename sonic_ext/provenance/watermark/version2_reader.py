@@ -1,11 +1,10 @@
 """Reads the second watermark: averages the frames, finds how the pattern lies in them, decodes.
 
-1. Frames are summed: chroma (U and V together) and luma as they are, and luma once more times a wave in time
-   as fast as the part of the pattern that turns: there everything that stands still is gone. Each sum is
-   levelled by its local mean and size. These are the views.
-2. The views' power spectra are added up. Of all trials of scale, stretch, turn and mirroring those with most
-   power at the pilot's waves are looked at in earnest: how well the waves' phases agree at the best shift is
-   the score. The best trials are made finer by small steps of the map's four numbers.
+1. Frames are summed, chroma (U and V together) and luma. Each sum is levelled by its local mean and size.
+   These are the views.
+2. Of all trials of scale, stretch, turn and mirroring those with most power at the pilot's waves in the
+   views' spectra are looked at in earnest: how well the waves' phases agree at the best shift is the score.
+   The best trials are made finer by small steps of the map's four numbers.
 3. At the best trials the views are drawn in the pattern's own measure and every wave is measured exactly. The
    pilot's phases tell the shift and how much each view is worth. Only a message whose 48-bit MAC agrees is
    reported.
@@ -24,7 +23,8 @@ from numpy.typing import NDArray
 from .detail import Real, smaller
 from .lattice import Layout, signal_of
 from .seam import Planes, Reading, chroma_of, luma_of
-from .version2_pattern import CODE, HALF_PERIOD, HIGH, LOW, PILOT_GAIN, TILE, amplitudes, layout
+from .version2_carriers import CHROMA, LUMA, Carrier
+from .version2_pattern import CODE, HIGH, LOW, PILOT_GAIN, TILE, amplitudes, layout
 from .version2_strength import strengths
 
 WINDOW = 1024
@@ -33,13 +33,10 @@ SMALLEST = 64
 """Below this side nothing can be read."""
 RATE = 12.5
 """Frames a second that are summed: neighbours hardly differ."""
-CUT = 6.0
-"""Changes of luma are cut at this many grey levels, after their local mean is taken off."""
 FIRST_LOOK, LOOK_EVERY = 1.0, 5.0
 """Seconds of video before the first look, and between later ones."""
-STILL_KEPT, TURNING_KEPT = 0.8, 0.6
-"""What is left of the sums after a look at LOOK_EVERY or later: a cut in the video is forgotten, and what
-turned too long ago to keep time with, since a video may have been made slower or faster."""
+KEPT = 0.8
+"""What is left of the sums after a look at LOOK_EVERY or later: a cut in the video is forgotten."""
 
 SCALES = (0.3, 2.3)
 STRETCH = 0.36
@@ -85,10 +82,7 @@ class View:
     """One levelled picture in which the pattern may be."""
 
     image: Real
-    pixel: int
-    """Size of its pixels, in the frame's."""
-    turns: bool
-    """Whether the pattern may be in it with its sign turned."""
+    carrier: Carrier
 
 
 class Reader:
@@ -114,7 +108,7 @@ class Reader:
         self._next_sample = max(self._next_sample + 1 / RATE, seconds)
         if self._sums is None:
             self._sums = _Sums(*luma_of(planes).shape)
-        self._sums.add(planes, seconds)
+        self._sums.add(planes)
         self._fresh = True
 
     def due(self) -> bool:
@@ -168,61 +162,27 @@ class _Sums:
         self._luma = np.zeros(self.shape, dtype=np.float32)
         self._chroma = np.zeros((tall // 2, wide // 2), dtype=np.float32)
         self._count = 0.0
-        self._turning = np.zeros((2, *self.shape), dtype=np.float32)
-        self._changes = np.zeros(self.shape, dtype=np.float32)
-        self._waves = np.zeros(2)
-        self._turns = 0.0
 
-    def add(self, planes: Planes, seconds: float) -> None:
+    def add(self, planes: Planes) -> None:
         first, second = chroma_of(planes)
         self._chroma += np.add(first[self._half], second[self._half], dtype=np.float32)
-        luma = luma_of(planes)[self._part].astype(np.float32)
-        self._luma += luma
+        self._luma += luma_of(planes)[self._part]
         self._count += 1
-        change = luma - self._luma * np.float32(1 / self._count)
-        change -= cv2.blur(change, (LUMA_MEAN, LUMA_MEAN))
-        np.clip(change, -CUT, CUT, out=change)
-        angle = np.pi * seconds / HALF_PERIOD
-        wave = np.array([np.cos(angle), np.sin(angle)])
-        for total, share in zip(self._turning, wave, strict=True):
-            cv2.scaleAdd(change, float(share), total, dst=total)
-        self._changes += change
-        self._waves += wave
-        self._turns += 1
 
     def forget(self) -> None:
         for total in (self._luma, self._chroma):
-            total *= np.float32(STILL_KEPT)
-        self._count *= STILL_KEPT
-        for total in (self._turning, self._changes, self._waves):
-            total *= TURNING_KEPT
-        self._turns *= TURNING_KEPT
+            total *= np.float32(KEPT)
+        self._count *= KEPT
 
     def views(self) -> list[View]:
-        """Chroma, luma, and luma's two parts that turn; what is empty is left out."""
+        """Chroma and luma; what is empty is left out."""
         luma = self._luma / np.float32(self._count)
-        own = strengths(smaller(luma))
-        worth_still, worth_turning = (cv2.resize(part, luma.shape[::-1]) for part in (own.still, own.turning))
-        chroma = _levelled(self._chroma / self._count, CHROMA_MEAN, CHROMA_SIZE, 1.0)
-        still = _levelled(luma, LUMA_MEAN, LUMA_SIZE, 1.5) * worth_still
-        mean = self._changes / self._turns
-        turning = (self._turning - self._waves.astype(np.float32)[:, None, None] * mean) / self._turns
-        power = cv2.blur(np.sum(turning * turning, axis=0), (LUMA_SIZE, LUMA_SIZE))
-        weight = worth_turning / np.sqrt(power + 0.1 * np.median(power) + 1e-4)
-        found = [View(chroma, 2, turns=False), View(still, 1, turns=False)]
-        found += [View(part * weight, 1, turns=True) for part in turning]
+        worth = cv2.resize(strengths(smaller(luma)).luma, luma.shape[::-1])
+        found = [
+            View(CHROMA.levelled(self._chroma / np.float32(self._count)), CHROMA),
+            View(worth * LUMA.levelled(luma), LUMA),
+        ]
         return [view for view in found if float(np.std(view.image)) > 1e-3]
-
-
-LUMA_MEAN, LUMA_SIZE = 41, 25
-CHROMA_MEAN, CHROMA_SIZE = 25, 25
-
-
-def _levelled(image: Real, mean: int, size: int, power: float) -> Real:
-    """The image less its local mean, over its local size to this power."""
-    flat = image - cv2.blur(image, (mean, mean))
-    local = cv2.blur(flat * flat, (size, size)) + 0.03
-    return np.asarray(flat / local ** (power / 2), dtype=np.float32)
 
 
 class Search:
@@ -230,24 +190,20 @@ class Search:
 
     def __init__(self, views: Sequence[View], plan: Layout) -> None:
         self._plan = plan
-        side = max(max(view.image.shape) * view.pixel for view in views)
+        side = max(max(view.image.shape) * view.carrier.pixel for view in views)
         self._size = 1 << int(np.ceil(np.log2(1.5 * side)))
         self._step = STEP * TILE / (HIGH * self._size)
         self._views = views
-        self._spectra = [_spectrum(view, self._size // view.pixel) for view in views]
-        self._power = np.zeros((self._size, self._size // 2 + 1), dtype=np.float32)
-        for spectrum in self._spectra:
-            half = len(spectrum) // 2
-            power = spectrum.real**2 + spectrum.imag**2
-            self._power[:half, :half] += power[:half, :half]
-            self._power[-half:, :half] += power[-half:, :half]
+        self._finer = [view.carrier.finer for view in views]
+        self._spectra = [_spectrum(view, self._size // view.carrier.pixel) for view in views]
+        self._powers = [each.real**2 + each.imag**2 for each in self._spectra]
         weight = amplitudes(plan.pilots)
         self._symbols = plan.pilot_symbols.conj() * weight / np.sqrt(np.sum(weight**2) / 2)
 
     def places(self) -> list[Matrix]:
         """The likeliest places, best first, made finer."""
         trials = self._trials()
-        power = np.concatenate([self._powers(part) for part in _chunks(trials, 4096)])
+        power = np.concatenate([self._power(part) for part in _chunks(trials, 4096)])
         trials = trials[np.argsort(-power, kind="stable")[:PROMISING]]
         scores = np.concatenate([self.scores(part) for part in _chunks(trials, 100)])
         started = self._distinct(trials[np.argsort(-scores, kind="stable")], CANDIDATES)
@@ -264,11 +220,8 @@ class Search:
         for one in (found, found.conj()):  # as it is, and upside down
             plane = np.zeros((*one.shape[:2], SHIFTS, SHIFTS), dtype=np.complex64)
             plane[..., waves[:, 1], waves[:, 0] % SHIFTS] = one * self._symbols
-            agreement = np.fft.ifft2(plane).real * SHIFTS**2
-            for view, part in zip(self._views, agreement, strict=True):
-                if not view.turns:
-                    np.maximum(part, 0, out=part)
-            best = np.maximum(best, np.sum(agreement**2, axis=0).max(axis=(1, 2)))
+            agreement = np.fft.ifft2(plane).real.max(axis=(2, 3)) * SHIFTS**2
+            best = np.maximum(best, np.sum(np.maximum(agreement, 0) ** 2, axis=0))
         return best
 
     def _trials(self) -> NDArray[np.float64]:
@@ -313,23 +266,22 @@ class Search:
         x, y = np.moveaxis(self._plan.pilots @ np.linalg.inv(places), 2, 0) * (self._size / TILE)
         return x, y
 
-    def _powers(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _power(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Power at the pilot's waves, whatever their phases: quickly looked up. [N]."""
         x, y = self._waves(places)
-        return np.asarray(_nearest(self._power, x, y).sum(axis=1), dtype=np.float64)
+        found = [
+            _nearest(power, x * finer, y * finer).sum(axis=1)
+            for power, finer in zip(self._powers, self._finer, strict=True)
+        ]
+        return np.asarray(np.sum(found, axis=0), dtype=np.float64)
 
     def _sampled(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.complex64]:
-        """The views' spectra between bins, bilinear: [views, N, K]."""
-        left, top = np.floor(x), np.floor(y)
-        right, low = x - left, y - top
-        return np.stack(
-            [
-                (_nearest(each, left, top) * (1 - right) + _nearest(each, left + 1, top) * right) * (1 - low)
-                + (_nearest(each, left, top + 1) * (1 - right) + _nearest(each, left + 1, top + 1) * right)
-                * low
-                for each in self._spectra
-            ]
-        ).astype(np.complex64)
+        """The views' spectra at these waves, between bins, bilinear: [views, N, K]."""
+        found = [
+            _between(each, x * finer, y * finer)
+            for each, finer in zip(self._spectra, self._finer, strict=True)
+        ]
+        return np.stack(found).astype(np.complex64)
 
 
 def _chunks(places: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:
@@ -345,6 +297,15 @@ def _nearest(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float
     inside = (column < half) & (np.abs(row) < half)
     found = spectrum[row * inside, column * inside] * inside
     return np.where(flip < 0, found.conj(), found)
+
+
+def _between(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[Any]:
+    """`_nearest`, bilinear."""
+    left, top = np.floor(x), np.floor(y)
+    right, low = x - left, y - top
+    upper = _nearest(spectrum, left, top) * (1 - right) + _nearest(spectrum, left + 1, top) * right
+    lower = _nearest(spectrum, left, top + 1) * (1 - right) + _nearest(spectrum, left + 1, top + 1) * right
+    return upper * (1 - low) + lower * low
 
 
 def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -370,8 +331,9 @@ def _readings(
 ) -> Iterator[tuple[int | None, float, Matrix]]:
     """What the views say at a place and at the same place upside down."""
     measured = [_measured(view, place) for view in views]
+    finer = [view.carrier.finer for view in views]
     for turned in (1, -1):
-        parts = _combined(plan, [(on.conj() if turned < 0 else on, off) for on, off in measured])
+        parts = _combined(plan, finer, [(on.conj() if turned < 0 else on, off) for on, off in measured])
         soft = np.bincount(plan.bits.ravel(), parts.ravel(), CODE.bits)
         payload = CODE.decode(soft.astype(np.float32), key)
         signal = 0.0 if payload is None else signal_of(plan, parts, CODE.encode(payload, key), RINGS)
@@ -381,9 +343,9 @@ def _readings(
 def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
     """The view's amplitudes on the lattice and half a step beside it, [HIGH + 1, 2 * HIGH + 1] of (y, x)."""
     height, width = view.image.shape
-    corners = np.array([[x, y] for x in (-width, width) for y in (-height, height)]) / 2 * view.pixel
+    corners = np.array([[x, y] for x in (-width, width) for y in (-height, height)]) / 2 * view.carrier.pixel
     reach = np.abs(corners @ np.linalg.inv(place).T).max(axis=0)
-    wide, tall = (int(np.clip(2 * np.ceil(side), 8, 4 * WINDOW)) // view.pixel for side in reach)
+    wide, tall = (int(np.clip(2 * np.ceil(side), 8, 4 * WINDOW)) // view.carrier.pixel for side in reach)
     # Pixel centres: the frame's point p is at p / pixel - 0.5 of the view, from its corner.
     to_view = place.copy()
     shift = np.array([width, height]) / 2 - 0.5 - to_view @ (np.array([wide, tall]) / 2 - 0.5)
@@ -393,8 +355,9 @@ def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
         (wide, tall),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
-    x = (np.arange(wide) - (wide - 1) / 2) * view.pixel / TILE
-    y = (np.arange(tall) - (tall - 1) / 2) * view.pixel / TILE
+    tiles = view.carrier.pixel * view.carrier.finer / TILE
+    x = (np.arange(wide) - (wide - 1) / 2) * tiles
+    y = (np.arange(tall) - (tall - 1) / 2) * tiles
     # Both lattices at once; real and imaginary part side by side, since BLAS takes whole arrays only.
     turns = np.outer(x, np.concatenate([_EVERY, _EVERY + 0.5])).astype(np.float32) * np.float32(2 * np.pi)
     rows = drawn @ np.hstack([np.cos(turns), -np.sin(turns)])
@@ -416,7 +379,9 @@ def _apart(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(overlap[apart] + DAMPING * np.eye(_EVERY.size)))
 
 
-def _combined(plan: Layout, measured: Sequence[tuple[Complex, Complex]]) -> NDArray[np.float64]:
+def _combined(
+    plan: Layout, finer: Sequence[int], measured: Sequence[tuple[Complex, Complex]]
+) -> NDArray[np.float64]:
     """Soft values of every copy of every coded bit, [M, 2], all views together, by what each is worth."""
     ring = _rings(plan.data)
     pilot_ring = _rings(plan.pilots)
@@ -427,11 +392,13 @@ def _combined(plan: Layout, measured: Sequence[tuple[Complex, Complex]]) -> NDAr
         noise = np.array([_ring_mean(power, each) for each in range(RINGS)]) + 1e-12
         pilots.append(_pick(on, plan.pilots) * plan.pilot_symbols.conj() / scale)
         noises.append(noise)
-    turn = _shift(plan, pilots, [noise[pilot_ring] for noise in noises])
+    shift = _shift(plan, finer, pilots, [noise[pilot_ring] for noise in noises])
     total = np.zeros(len(plan.data), dtype=np.complex128)
-    moved = np.exp(2j * np.pi * (plan.data @ turn) / TILE)
-    for (on, _off), pilot, noise in zip(measured, pilots, noises, strict=True):
-        known = (pilot * np.exp(2j * np.pi * (plan.pilots @ turn) / TILE)).real
+    for (on, _off), pilot, noise, times in zip(measured, pilots, noises, finer, strict=True):
+        moved, known_moved = (
+            np.exp(2j * np.pi * (waves @ shift) * times / TILE) for waves in (plan.data, plan.pilots)
+        )
+        known = (pilot * known_moved).real
         counts = np.bincount(pilot_ring, minlength=RINGS)
         gain = (np.bincount(pilot_ring, known, RINGS) + 3 * known.mean()) / (counts + 3)
         total += gain[ring] * amplitudes(plan.data) * _pick(on, plan.data) * moved / noise[ring]
@@ -439,17 +406,21 @@ def _combined(plan: Layout, measured: Sequence[tuple[Complex, Complex]]) -> NDAr
 
 
 def _shift(
-    plan: Layout, pilots: Sequence[Complex], noises: Sequence[NDArray[np.float64]]
+    plan: Layout,
+    finer: Sequence[int],
+    pilots: Sequence[Complex],
+    noises: Sequence[NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """The shift in the tile, pixels (x, y), at which the pilot's phases agree best."""
     grid = TILE
     scale = PILOT_GAIN * amplitudes(plan.pilots)
     total = np.zeros((grid, grid))
-    for pilot, noise in zip(pilots, noises, strict=True):
+    for times, pilot, noise in zip(finer, pilots, noises, strict=True):
         plane = np.zeros((grid, grid), dtype=np.complex128)
         plane[plan.pilots[:, 1], plan.pilots[:, 0] % grid] = pilot * scale**2 / noise
         worth = float(np.sqrt(np.sum(np.abs(pilot * scale**2 / noise) ** 2))) + 1e-12
-        total += (np.fft.ifft2(plane).real / worth) ** 2
+        agreement = np.maximum(np.fft.ifft2(plane).real / worth, 0) ** 2
+        total += np.tile(agreement[::times, ::times], (times, times))
     down, across = np.unravel_index(int(total.argmax()), total.shape)
     return np.array([across, down], dtype=np.float64)
 

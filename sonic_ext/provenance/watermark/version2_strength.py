@@ -21,16 +21,18 @@ class Strength:
     luma_gain: float = 0.3
     """More per level of detail where there is little: `luma_gain` * d * exp(-d / `luma_peak`)."""
     luma_peak: float = 1.5
-    """Where the picture is busier than this, encoders pay more for luma, and it is read by its turns."""
-    luma_power: float = 1.5
-    """Largest mean square over a frame, in squared grey levels: 46.3 dB."""
-    busy: float = 0.9
-    """Detail from which on luma turns its sign."""
-    chroma: float = 0.65
+    """Where the picture is busier than this, encoders pay more for luma."""
+    luma_read: float = 75.0
+    """Signal at which luma is strong enough: amplitude over the noise of one level, as the reader sums it."""
+    power: float = 1.5
+    """Largest mean square of a plane's mark, in squared grey levels: 46.3 dB."""
+    smooth: float = 0.9
+    """Detail up to which luma changes by one level at most, MOST elsewhere."""
+    chroma: float = 0.55
     """On smooth ground, in U and in V."""
-    chroma_gain: float = 0.2
+    chroma_gain: float = 0.17
     """More per level of detail."""
-    chroma_most: float = 1.3
+    chroma_most: float = 1.1
     moving: float = 0.4
     """Share of all this that is left while the whole picture moves: no encoder can take from the frame before
     a pattern that stands still in front of it, and less is enough, since the picture averages out."""
@@ -46,14 +48,21 @@ SIZES = (0.7, 1.6)
 """Range of the strengths' factor for the frame's size; 1 at 512 x 512."""
 
 
+MOST = 3.0
+"""Most that any pixel is changed by, grey levels."""
+LISTENED = 90.0
+"""Percentile of the reader's weights up to which luma is weaker where they are smaller."""
+RAISED = 2.0
+"""Most that luma is raised by to reach `Strength.luma_read`."""
+
+
 @dataclass(frozen=True)
 class Strengths:
     """Standard deviation of the pattern, grey levels [h, w], SHRINK times smaller than the picture."""
 
-    still: Real
-    """In luma, the part that never changes."""
-    turning: Real
-    """In luma, the part that turns its sign."""
+    luma: Real
+    most: Real
+    """Most that a pixel of luma is changed by."""
     chroma: Real
     """In U and in V."""
     detail: float
@@ -70,7 +79,13 @@ def strengths(small: Real, own: Strength = SHIPPED) -> Strengths:
     luma = own.luma * (1 - own.luma_spared * plain) + more * own.luma_gain * detail * np.exp(
         -detail / own.luma_peak
     )
-    luma *= min(1.0, float(np.sqrt(own.luma_power / np.mean(luma * luma))))
-    turning = luma * np.clip(2.5 * (detail - own.busy) + 0.5, 0, 1)
+    most = np.where(detail < own.smooth, np.float32(1), np.float32(MOST))
     chroma = own.chroma * (1 - own.chroma_spared * plain) + own.chroma_gain * detail
-    return Strengths(luma - turning, turning, more * np.minimum(chroma, own.chroma_most), mean)
+    return Strengths(luma, most, more * np.minimum(chroma, own.chroma_most), mean)
+
+
+def where_read(luma: Real, weights: Real, own: Strength) -> Real:
+    """Luma's strength [h, w] without what the reader, by its weights [h, w], makes nothing of."""
+    luma = luma * np.minimum(1, weights / np.percentile(weights, LISTENED))
+    signal = float(np.sum(luma * weights) / np.sqrt(np.sum(weights * weights)))
+    return np.asarray(luma * min(RAISED, own.luma_read / max(signal, 1e-6)), dtype=np.float32)
