@@ -1,7 +1,7 @@
 """Figures of the invisible watermark: what it costs, what it survives, what it takes to embed and to read.
 
     python benchmarks/watermark.py                   the table, about 15 minutes on two cores
-    python benchmarks/watermark.py --curve           cost against robustness, over strength, carrier and turns
+    python benchmarks/watermark.py --curve           cost against robustness, over strength and carrier
 
 Makes its own clips from the test pictures and from noise, always the same ones; none of them served to choose
 the watermark's constants. Every attack starts from an export, H.264 CRF 18; most end in another, CRF 23. A

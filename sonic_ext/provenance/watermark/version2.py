@@ -20,7 +20,7 @@ from .version2_carriers import CHROMA, LUMA
 from .version2_informed import fitted, plain
 from .version2_pattern import ALGORITHM, written
 from .version2_reader import Reader
-from .version2_strength import MOST, SHIPPED, Strength, strengths, where_read
+from .version2_strength import MOST_CHROMA, SHIPPED, Strength, strengths, where_read
 
 __all__ = ["ALGORITHM", "SHIPPED", "Marker", "Reader", "Strength"]
 
@@ -97,7 +97,7 @@ class Marker:
         marks = []
         for image, seen, strength, limit, carrier in (
             (luma, worth, where_read(share * worth, weights, self._strength), most, LUMA),
-            (chroma, 1.0, _as_large_as(chroma, share * own.chroma), MOST, CHROMA),
+            (chroma, 1.0, _as_large_as(chroma, share * own.chroma), MOST_CHROMA, CHROMA),
         ):
             if self._moving:  # what is there now is elsewhere in a moment
                 mark = plain(wanted, waves, strength, limit, carrier)

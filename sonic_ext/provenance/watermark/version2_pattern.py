@@ -28,7 +28,7 @@ BLOCK = 16
 PILOTS = 48
 PILOT_GAIN = 1.5
 """Amplitude of a pilot's wave over that of the others of its radius."""
-SLOPE = 1.0
+SLOPE = 0.75
 """Amplitude falls as radius ** -SLOPE: coarse waves survive quantisers better, fine ones are seen less."""
 DOMAIN = b"sonic watermark 2\0"
 

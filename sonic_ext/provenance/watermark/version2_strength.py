@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .detail import SHRINK, Real, detail_in
@@ -27,20 +28,22 @@ class Strength:
     power: float = 1.5
     """Largest mean square of a plane's mark, in squared grey levels: 46.3 dB."""
     smooth: float = 0.9
-    """Detail up to which luma changes by one level at most, MOST elsewhere."""
+    """Detail up to which luma changes by one level at most, MOST_LUMA elsewhere."""
     chroma: float = 0.55
     """On smooth ground, in U and in V."""
     chroma_gain: float = 0.17
     """More per level of detail."""
     chroma_most: float = 1.1
+    dark: float = 64.0
+    """Grey level under which chroma gets less, down to half: a tint is seen first in dark hair."""
     moving: float = 0.4
     """Share of all this that is left while the whole picture moves: no encoder can take from the frame before
     a pattern that stands still in front of it, and less is enough, since the picture averages out."""
-    rich: float = 0.6
+    rich: float = 0.8
     """Mean detail below which a picture gets less: it has nothing of its own to drown the pattern."""
-    luma_spared: float = 0.25
+    luma_spared: float = 0.4
     """Share that a picture without any detail is spared."""
-    chroma_spared: float = 0.5
+    chroma_spared: float = 0.6
 
 
 SHIPPED = Strength()
@@ -48,8 +51,8 @@ SIZES = (0.7, 1.6)
 """Range of the strengths' factor for the frame's size; 1 at 512 x 512."""
 
 
-MOST = 3.0
-"""Most that any pixel is changed by, grey levels."""
+MOST_LUMA, MOST_CHROMA = 3.0, 2.0
+"""Most that a pixel is changed by, grey levels."""
 LISTENED = 90.0
 """Percentile of the reader's weights up to which luma is weaker where they are smaller."""
 RAISED = 2.0
@@ -79,9 +82,10 @@ def strengths(small: Real, own: Strength = SHIPPED) -> Strengths:
     luma = own.luma * (1 - own.luma_spared * plain) + more * own.luma_gain * detail * np.exp(
         -detail / own.luma_peak
     )
-    most = np.where(detail < own.smooth, np.float32(1), np.float32(MOST))
+    most = np.where(detail < own.smooth, np.float32(1), np.float32(MOST_LUMA))
     chroma = own.chroma * (1 - own.chroma_spared * plain) + own.chroma_gain * detail
-    return Strengths(luma, most, more * np.minimum(chroma, own.chroma_most), mean)
+    seen = 0.5 + 0.5 * np.clip(cv2.blur(small, (9, 9)) / own.dark, 0, 1)
+    return Strengths(luma, most, more * seen * np.minimum(chroma, own.chroma_most), mean)
 
 
 def where_read(luma: Real, weights: Real, own: Strength) -> Real:
