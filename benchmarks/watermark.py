@@ -1,12 +1,13 @@
 """Figures of the invisible watermark: what it costs, what it survives, what it takes to embed and to read.
 
-    python benchmarks/watermark.py                   the table, about 15 minutes on two cores
+    python benchmarks/watermark.py                   the table, about 10 minutes on two cores
     python benchmarks/watermark.py --curve           cost against robustness, over strength and carrier
 
-Makes its own clips from the test pictures and from noise, always the same ones; none of them served to choose
-the watermark's constants. Every attack starts from an export, H.264 CRF 18; most end in another, CRF 23. A
-cell holds the signal (amplitude over noise of a coded bit) where the exact id was read, "no" where none was,
-and WRONG where another one was. False alarms have a script of their own, `watermark_alarms.py`.
+Makes its own clips from the test pictures and from noise, always the same ones; the pattern was chosen on
+others, the last of the strengths on these. Every attack starts from an export, H.264 CRF 18; most end in
+another, CRF 23. A cell holds the signal (amplitude over noise of a coded bit) where the exact id was read,
+"no" where none was, and WRONG where another one was. False alarms have a script of their own,
+`watermark_alarms.py`.
 """
 
 from __future__ import annotations
