@@ -102,7 +102,7 @@ class Marker:
             if self._moving:  # what is there now is elsewhere in a moment
                 mark = plain(wanted, waves, strength, limit, carrier)
             else:
-                mark = fitted(image, seen, wanted, waves, strength, limit, carrier, carrier.pixel)
+                mark = fitted(image, seen, wanted, waves, strength, limit, carrier)
             marks.append(_limited(mark, self._strength.power).astype(np.int16))
         return _Fixed(small, own.detail, *marks)
 

@@ -21,6 +21,8 @@ class Carrier:
 
     pixel: int
     """Size of its pixels, in the picture's."""
+    planes: int
+    """How many planes it is the sum of; all get the same."""
     finer: int
     """How many times smaller than TILE the pattern is in it."""
     mean: int
@@ -29,6 +31,8 @@ class Carrier:
     """Side of the square over which its local power is measured."""
     power: float
     """It is divided by its local size to this power: 2 where a picture's own noise were all there is."""
+    thrift: float
+    """Weight of the mark's amplitudes against what is left of the picture in them."""
 
     def flat(self, image: Real) -> Real:
         """The image less its local mean."""
@@ -54,8 +58,8 @@ class Carrier:
         return np.asarray(1 - np.sinc(cycles).prod(axis=1), dtype=np.float64)
 
 
-CHROMA = Carrier(pixel=2, finer=1, mean=25, size=25, power=1.0)
+CHROMA = Carrier(pixel=2, planes=2, finer=1, mean=25, size=25, power=1.0, thrift=0.15)
 """U and V together."""
-LUMA = Carrier(pixel=1, finer=2, mean=41, size=25, power=1.25)
+LUMA = Carrier(pixel=1, planes=1, finer=2, mean=41, size=25, power=1.25, thrift=0.2)
 """Half as large as in chroma: at periods of 10 to 32 pixels portraits have less of their own, and under a
 pattern that repeats more often more of the picture averages out."""

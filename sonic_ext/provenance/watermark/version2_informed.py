@@ -17,8 +17,6 @@ from .detail import Real
 from .version2_carriers import Carrier
 from .version2_pattern import HIGH
 
-THRIFT = {1: 0.2, 2: 0.15}
-"""Weight of the amplitudes against what is left of the picture, by the size of the carrier's pixels."""
 ROUNDS = 2
 """Solutions on end: the later ones take rounding and the reader's weights into account."""
 
@@ -48,26 +46,24 @@ def fitted(
     strength: Real,
     most: Real | float,
     carrier: Carrier,
-    planes: int,
 ) -> Real:
     """`plain`, with the amplitudes at which the reader measures the wanted ones in this image.
 
     Args:
-        image: what the reader levels, [h, w], without a mark: one plane, or a sum of planes that all get it.
+        image: what the reader levels, [h, w], without a mark.
         worth: what the reader multiplies the levelled image with.
         wanted: amplitudes [N] of the waves [N, 2].
-        planes: how many planes `image` is the sum of.
     """
     weights = worth * carrier.weights(carrier.flat(image))
-    system = _system(weights * strength * planes, waves, carrier)
+    system = _system(weights * strength * carrier.planes, waves, carrier)
     target = np.linalg.norm(system @ _parts(wanted)) / np.linalg.norm(_parts(wanted)) * wanted
     normal = system.T @ system
-    thrift = THRIFT[carrier.pixel] * float(np.trace(normal)) / len(normal)
+    thrift = carrier.thrift * float(np.trace(normal)) / len(normal)
     inverse = np.linalg.inv(normal + thrift * np.eye(len(normal)))
     found = np.zeros(len(normal))
     added = np.zeros_like(image)
     for _ in range(ROUNDS):
-        seen = _lattice(worth * carrier.levelled(image + planes * added), HIGH, carrier)
+        seen = _lattice(worth * carrier.levelled(image + carrier.planes * added), HIGH, carrier)
         lacking = target - seen[waves[:, 1] + HIGH, waves[:, 0] + HIGH]
         found += inverse @ (system.T @ _parts(lacking) - thrift * found)
         added = plain(_complex(found), waves, strength, most, carrier)
