@@ -23,17 +23,17 @@ class Strength:
     """More per level of detail where there is little: `luma_gain` * d * exp(-d / `luma_peak`)."""
     luma_peak: float = 1.5
     """Where the picture is busier than this, encoders pay more for luma."""
-    luma_read: float = 82.0
+    luma_read: float = 75.0
     """Signal at which luma is strong enough: amplitude over the noise of one level, as the reader sums it."""
     power: float = 1.5
     """Largest mean square of a plane's mark, in squared grey levels: 46.3 dB."""
     smooth: float = 0.9
     """Detail up to which luma changes by one level at most, MOST_LUMA elsewhere."""
-    chroma: float = 0.64
+    chroma: float = 0.55
     """On smooth ground, in U and in V."""
-    chroma_gain: float = 0.2
+    chroma_gain: float = 0.17
     """More per level of detail."""
-    chroma_most: float = 1.25
+    chroma_most: float = 1.1
     dark: float = 64.0
     """Grey level under which chroma gets less, down to half: a tint is seen first in dark hair."""
     moving: float = 0.4
@@ -43,7 +43,7 @@ class Strength:
     """Mean detail below which a picture gets less: it has nothing of its own to drown the pattern."""
     luma_spared: float = 0.4
     """Share that a picture without any detail is spared."""
-    chroma_spared: float = 0.55
+    chroma_spared: float = 0.6
 
 
 SHIPPED = Strength()
