@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -177,6 +178,18 @@ def test_the_reader_measures_the_message_and_not_the_picture(carrier: Carrier, c
     ]
     assert noise[1] < 0.6 * noise[0]
     assert np.sqrt(np.mean(informed**2)) < 2.5 * np.sqrt(np.mean(blind**2))
+
+
+@pytest.mark.parametrize("carrier", ["luma", "chroma"])
+def test_a_carrier_can_be_left_out(carrier: str, clean: list[Frame]) -> None:
+    """As the benchmark of strengths does."""
+    none = {f"{carrier}{part}": 0.0 for part in ("", "_gain")}
+    strength = replace(version2.SHIPPED, **none)
+    frame = clean[0].copy()
+    version2.Marker(ID, 384, 384, 25, PROJECT_KEY, strength).embed(frame, 0)
+    change = added(clean[0], frame)
+    assert np.any(luma(change)) == (carrier == "chroma")
+    assert np.any(chroma(change)) == (carrier == "luma")
 
 
 def read_plane(frame: Frame, carrier: Carrier) -> NDArray[np.float32]:

@@ -29,6 +29,24 @@ class Layout:
         return np.asarray((parts[:, 0] + 1j * parts[:, 1]) / np.sqrt(2), dtype=np.complex128)
 
 
+def sums_at(
+    images: NDArray[np.float32],
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    waves: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> NDArray[np.complex64]:
+    """Sums of images [..., h, w] times exp(-2 pi i (fx x + fy y)) for every pair of waves: [..., FY, FX].
+
+    places: of the pixels, x [w] and y [h]; waves: frequencies across [FX] and down [FY], in cycles per unit.
+    """
+    (x, y), (across, down) = places, waves
+    # Real and imaginary part side by side: BLAS takes whole arrays only.
+    turns = (2 * np.pi * np.outer(x, across)).astype(np.float32)
+    rows = images.reshape(-1, len(x)) @ np.hstack([np.cos(turns), -np.sin(turns)])
+    half = (rows[:, : len(across)] + 1j * rows[:, len(across) :]).astype(np.complex64)
+    to_y = np.exp(-2j * np.pi * np.outer(down, y)).astype(np.complex64)
+    return np.asarray(to_y @ half.reshape(*images.shape[:-1], -1), dtype=np.complex64)
+
+
 def spread(length: int, chosen: int) -> NDArray[np.bool_]:
     """`chosen` of `length` places at even distances: bool [length]."""
     steps = np.arange(length + 1) * chosen // length

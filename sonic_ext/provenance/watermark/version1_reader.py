@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .lattice import Layout, signal_of
+from .lattice import Layout, signal_of, sums_at
 from .seam import Reading, luma_of
 from .version1_pattern import (
     CODE,
@@ -311,12 +311,7 @@ def _measure(sums: Real, scale: tuple[float, float], offset: float) -> Complex:
     across = (np.arange(-HIGH, HIGH + 1) + offset) / (TILE * scale[0])
     down = (np.arange(HIGH + 1) + offset) / (TILE * scale[1])
     x, y = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
-    # Real and imaginary part side by side: BLAS takes whole arrays only.
-    turns = (2 * np.pi * np.outer(x, across)).astype(np.float32)
-    rows = sums.reshape(-1, width) @ np.hstack([np.cos(turns), -np.sin(turns)])
-    half = rows[:, : across.size] + 1j * rows[:, across.size :]
-    to_y = np.exp(-2j * np.pi * np.outer(down, y)).astype(np.complex64)
-    return np.asarray(to_y @ half.reshape(len(sums), height, -1), dtype=np.complex64)
+    return sums_at(sums, (x, y), (across, down))
 
 
 def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detail import Real
+from .lattice import sums_at
 from .version2_carriers import Carrier
 from .version2_pattern import HIGH
 
@@ -54,6 +55,9 @@ def fitted(
         worth: what the reader multiplies the levelled image with.
         wanted: amplitudes [N] of the waves [N, 2].
     """
+    added = np.zeros_like(image)
+    if not strength.any():
+        return added
     weights = worth * carrier.weights(carrier.flat(image))
     system = _system(weights * strength * carrier.planes, waves, carrier)
     target = np.linalg.norm(system @ _parts(wanted)) / np.linalg.norm(_parts(wanted)) * wanted
@@ -61,7 +65,6 @@ def fitted(
     thrift = carrier.thrift * float(np.trace(normal)) / len(normal)
     inverse = np.linalg.inv(normal + thrift * np.eye(len(normal)))
     found = np.zeros(len(normal))
-    added = np.zeros_like(image)
     for _ in range(ROUNDS):
         seen = _lattice(worth * carrier.levelled(image + carrier.planes * added), HIGH, carrier)
         lacking = target - seen[waves[:, 1] + HIGH, waves[:, 0] + HIGH]
@@ -87,10 +90,9 @@ def _system(weights: Real, waves: NDArray[np.int64], carrier: Carrier) -> NDArra
 
 def _lattice(image: Real, reach: int, carrier: Carrier) -> NDArray[np.complex128]:
     """Sums of the image times exp(-i k x) for the waves k up to `reach`, [2 * reach + 1, 2 * reach + 1]."""
-    height, width = image.shape
-    every = -np.arange(-reach, reach + 1)
-    down, across = (_turns(carrier.places(side), every) for side in (height, width))
-    return np.asarray(down.T @ (image @ across), dtype=np.complex128)
+    every = np.arange(-reach, reach + 1)
+    places = carrier.places(image.shape[1]), carrier.places(image.shape[0])
+    return np.asarray(sums_at(image, places, (every, every)), dtype=np.complex128)
 
 
 def _turns(places: NDArray[np.float64], waves: NDArray[np.int64]) -> NDArray[np.complex64]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detail import Real, smaller
-from .lattice import Layout, signal_of
+from .lattice import Layout, signal_of, sums_at
 from .seam import Planes, Reading, chroma_of, luma_of
 from .version2_carriers import CHROMA, LUMA, Carrier
 from .version2_pattern import CODE, HIGH, LOW, PILOT_GAIN, TILE, amplitudes, layout
@@ -358,15 +358,11 @@ def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
     tiles = view.carrier.pixel * view.carrier.finer / TILE
     x = (np.arange(wide) - (wide - 1) / 2) * tiles
     y = (np.arange(tall) - (tall - 1) / 2) * tiles
-    # Both lattices at once; real and imaginary part side by side, since BLAS takes whole arrays only.
-    turns = np.outer(x, np.concatenate([_EVERY, _EVERY + 0.5])).astype(np.float32) * np.float32(2 * np.pi)
-    rows = drawn @ np.hstack([np.cos(turns), -np.sin(turns)])
-    half = rows[:, : turns.shape[1]] + 1j * rows[:, turns.shape[1] :]
-    found = []
-    for offset, part in ((0.0, half[:, : _EVERY.size]), (0.5, half[:, _EVERY.size :])):
-        down = np.exp(-2j * np.pi * np.outer(_EVERY + offset, y)).astype(np.complex64)
-        found.append((_apart(y) @ (down @ part) @ _apart(x))[HIGH:])
-    return found[0], found[1]
+    on, off = (
+        _apart(y) @ sums_at(drawn, (x, y), (_EVERY + offset, _EVERY + offset)) @ _apart(x)
+        for offset in (0.0, 0.5)
+    )
+    return on[HIGH:], off[HIGH:]
 
 
 def _apart(places: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,8 +49,6 @@ class Strength:
 SHIPPED = Strength()
 SIZES = (0.7, 1.6)
 """Range of the strengths' factor for the frame's size; 1 at 512 x 512."""
-
-
 MOST_LUMA, MOST_CHROMA = 3.0, 2.0
 """Most that a pixel is changed by, grey levels."""
 LISTENED = 90.0
@@ -90,6 +88,8 @@ def strengths(small: Real, own: Strength = SHIPPED) -> Strengths:
 
 def where_read(luma: Real, weights: Real, own: Strength) -> Real:
     """Luma's strength [h, w] without what the reader, by its weights [h, w], makes nothing of."""
+    if not luma.any():
+        return luma
     luma = luma * np.minimum(1, weights / np.percentile(weights, LISTENED))
     signal = float(np.sum(luma * weights) / np.sqrt(np.sum(weights * weights)))
-    return np.asarray(luma * min(RAISED, own.luma_read / max(signal, 1e-6)), dtype=np.float32)
+    return np.asarray(luma * min(RAISED, own.luma_read / signal), dtype=np.float32)
