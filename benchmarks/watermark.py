@@ -16,7 +16,7 @@ import argparse
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -597,8 +597,8 @@ def curve(clips: list[Clip], jobs: int) -> None:
                 chroma_most=SHIPPED.chroma_most * chroma,
             )
             with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-                work = partial(measured, attacks=attacks, strength=strength)
-                rows = list(pool.map(_by_number(work), map(CLIPS.index, clips)))
+                work = partial(_measured, names=CURVE_ATTACKS, strength=strength)
+                rows = list(pool.map(work, map(CLIPS.index, clips)))
             more = ", ".join(
                 f"{np.mean(each):+.1%}" for each in zip(*(row.equal_crf for row in rows), strict=True)
             )
@@ -606,12 +606,10 @@ def curve(clips: list[Clip], jobs: int) -> None:
             print(f"{carrier} x{factor}: {more} | {', '.join(map(str, read))} of {len(rows)}", flush=True)
 
 
-@dataclass(frozen=True)
-class _by_number:  # noqa: N801 - a function that can be sent to another process
-    work: Callable[[Clip], Row]
-
-    def __call__(self, number: int) -> Row:
-        return self.work(CLIPS[number])
+def _measured(number: int, names: Sequence[str], strength: Strength = SHIPPED) -> Row:
+    """`measured`, asked for by what can be sent to another process."""
+    attacks = [attack for attack in ATTACKS if attack.name in names]
+    return measured(CLIPS[number], attacks, strength)
 
 
 def main() -> None:
@@ -630,7 +628,8 @@ def main() -> None:
         print("embed, ms a frame:", ", ".join(f"{side}: {embed_time(side):.2f}" for side in (384, 512, 768)))
         print(f"unmarked 10 s of 512x512: {unmarked_time():.1f} s of processor time")
         with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
-            table(pool.map(_by_number(measured), map(CLIPS.index, clips)))
+            work = partial(_measured, names=[attack.name for attack in ATTACKS])
+            table(pool.map(work, map(CLIPS.index, clips)))
     print(f"{(time.monotonic() - began) / 60:.1f} min")
 
 
