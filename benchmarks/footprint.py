@@ -12,7 +12,7 @@ import argparse
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,9 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sonic_ext.engines.sonic import footprint
 from sonic_ext.engines.sonic.denoise import Call
-from sonic_ext.nn import audio, clip, feedforward, unet, vae, whisper
-from sonic_ext.nn.attention import Level, Tokens, Window
+from sonic_ext.nn import audio, clip, layers, unet, vae, whisper
 from sonic_ext.nn.build import fill
+from sonic_ext.nn.offload import Offload
+from sonic_ext.nn.unet import Branch, Level
 
 SIZES = ((256, 256), (320, 320), (384, 576), (512, 512), (512, 896), (768, 768), (1024, 1024))
 """Width and height of pictures."""
@@ -99,11 +100,11 @@ def counted(run: Callable[[], Any]) -> Count:
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
     """Within, pieces are as large as on a GPU, though the tensors say that they lie on a CPU."""
-    before, feedforward.CACHE = feedforward.CACHE, feedforward.BOUND
+    before, layers.CACHE = layers.CACHE, layers.BOUND
     try:
         yield
     finally:
-        feedforward.CACHE = before
+        layers.CACHE = before
 
 
 def made(build: Callable[[], Any], itemsize: int) -> Any:
@@ -115,36 +116,37 @@ def made(build: Callable[[], Any], itemsize: int) -> Any:
     return fill(network, weights)
 
 
-def count_unet(width: int, height: int, frames: int, together: int, itemsize: int) -> Count:
-    """A guided call, three branches at once or one by one; the face is everywhere."""
+def branches(width: int, height: int, frames: int, dtype: torch.dtype) -> tuple[Branch, ...]:
+    """The three of guidance; the face is everywhere."""
+    rows, columns, levels = height // 8, width // 8, {}
+    for _ in range(4):
+        levels[rows * columns] = Level(torch.ones(rows * columns, 1))
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    portrait, silence, speech = (
+        torch.ones(n, m, 1024, dtype=dtype) for n, m in ((1, 1), (1, 32), (frames, 32))
+    )
+    nothing = Branch(portrait, silence, levels)
+    return nothing, replace(nothing, input=1), Branch(portrait, speech, levels, input=1)
+
+
+def count_unet(width: int, height: int, frames: int, rung: str, itemsize: int) -> Count:
+    """A guided call on a rung of the engine; weights that visit are not counted."""
     with FakeTensorMode(), as_on_gpu():
         network, dtype = made(unet.build_unet, itemsize), DTYPES[itemsize]
-        rows, columns = height // 8, width // 8
-        levels = {}
-        for _ in range(4):
-            levels[rows * columns] = Level(torch.ones(rows * columns, 1))
-            rows, columns = -(-rows // 2), -(-columns // 2)
-        tokens = [Tokens(torch.ones(n, m, 1024, dtype=dtype)) for n, m in ((1, 1), (1, 32), (frames, 32))]
-        pairs = [(tokens[0], tokens[1]), (tokens[0], tokens[1]), (tokens[0], tokens[2])]
-        window = Window.of(pairs, torch.arange(frames), levels)
-        call = Call(network, window, torch.tensor(1.0), torch.ones(1, 3))
-        x = torch.ones(frames, 8, height // 8, width // 8, dtype=dtype)
-        return counted(lambda: (call.together if together == 3 else call.in_turn_shared)([x, x]))
+        visit = Offload(network, "cpu") if rung == "offload" else None
+        conditioned = branches(width, height, frames, dtype)
+        call = Call(network, conditioned, torch.tensor(1.0), torch.ones(1, 3), rung == "together", visit)
+        x = torch.ones(2, frames, 8, height // 8, width // 8, dtype=dtype)
+        return counted(lambda: call(x))
 
 
 def count_one_branch(width: int, height: int, frames: int) -> int:
     """Operations of one branch by itself."""
     with FakeTensorMode(), as_on_gpu():
         network = made(unet.build_unet, 2)
-        rows, columns, levels = height // 8, width // 8, {}
-        for _ in range(4):
-            levels[rows * columns] = Level(torch.ones(rows * columns, 1))
-            rows, columns = -(-rows // 2), -(-columns // 2)
-        tokens = [Tokens(torch.ones(n, m, 1024, dtype=DTYPES[2])) for n, m in ((1, 1), (frames, 32))]
-        window = Window.of([(tokens[0], tokens[1])], torch.arange(frames), levels)
+        branch = replace(branches(width, height, frames, DTYPES[2])[2], input=0)
         x = torch.ones(1, frames, 8, height // 8, width // 8, dtype=DTYPES[2])
-        run = unet.predict
-        return counted(lambda: run(network, window, x, torch.tensor(1.0), torch.ones(1, 3))).operations
+        return counted(lambda: network(x, torch.tensor(1.0), torch.ones(1, 3), [branch])).operations
 
 
 def count_decode(width: int, height: int, chunk: int, itemsize: int) -> Count:
@@ -197,10 +199,10 @@ def show(what: str, count: float, forecast: float, unit: float, name: str) -> No
 def show_unet(frames: int) -> None:
     """Every size, both ways and both widths of numbers."""
     for width, height in SIZES:
-        for together, itemsize in ((1, 2), (3, 2), (1, 4)):
-            count = count_unet(width, height, frames, together, itemsize)
-            forecast = footprint.unet_activations(width, height, frames, together, itemsize)
-            words = f"unet {width}x{height} {frames} frames {together} x {itemsize} bytes"
+        for rung, itemsize in (("branches", 2), ("together", 2), ("offload", 2), ("branches", 4)):
+            count = count_unet(width, height, frames, rung, itemsize)
+            forecast = footprint.unet_activations(width, height, frames, rung, itemsize)
+            words = f"unet {width}x{height} {frames} frames {rung} {itemsize} bytes"
             show(words, count.bytes, forecast, 1e9, "GB")
         operations = footprint.unet_operations(width, height, frames)
         one = count_one_branch(width, height, frames)

@@ -3,21 +3,24 @@
 `--size full --device cuda --dtype bf16` measures the published size, 512 × 512 pixels, on a GPU.
 Random weights: time and memory do not depend on their values. Prints for every rung seconds per guided call
 (three branches), their share of the plain path's, peak memory above the weights, and the largest difference
-from the plain path, relative to its largest value. Every rung is a process of its own.
+from the plain path, relative to its largest value. Every rung is a process of its own; `--rounds` goes round
+them, and medians are printed.
 
-The plain path projects the temporal context once per pixel and puts all branches in one batch, as the
-published inference does. `--shortcuts` measures the inexact savings instead.
+The plain path is diffusers' network; it projects the temporal context once per pixel and puts all branches in
+one batch, as the published inference does. `--shortcuts` measures the inexact savings instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +32,18 @@ from sonic_ext.engines.sonic.heap import kept_heap
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
-from sonic_ext.nn.attention import (
-    AudioProcessor,
-    SpatialProcessor,
-    Tokens,
-    attention,
-)
-from sonic_ext.nn.blocks import blocks_in_pieces
-from sonic_ext.nn.feedforward import in_pieces
-from sonic_ext.nn.layers import blend_in_place, double_in_convolutions, flatten_convolutions
-from sonic_ext.nn.residual import residuals_in_place
 from sonic_ext.nn.storage import store_fp8
-from sonic_ext.nn.unet import CONFIG, build_unet, made_lean
+from sonic_ext.nn.unet import UNet, UNetConfig, build_unet
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 SIZES: dict[str, dict[str, Any]] = {
     "mid": {
-        "unet": {**CONFIG, "block_out_channels": [64, 128, 256, 256], "num_attention_heads": [1, 2, 4, 4]},
+        "unet": UNetConfig(channels=(64, 128, 256, 256), heads=(1, 2, 4, 4)),
         "frames": 16,
         "latents": (32, 32),
     },
-    "full": {"unet": CONFIG, "frames": 25, "latents": (64, 64)},
+    "full": {"unet": UNetConfig(), "frames": 25, "latents": (64, 64)},
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUDIO_TOKENS = 32
@@ -56,61 +51,12 @@ FACE = (0.2, 0.7, 0.25, 0.75)
 """Top, bottom, left, right of the face mask as shares of the picture."""
 
 
-class PlainSpatial(AudioProcessor):
-    """Everything for every pixel, all branches in one batch."""
-
-    def forward(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """[branches · frames, pixels, hidden]."""
-        window = self.slot.current()
-        frames = len(hidden_states) // len(window.branches)
-        clip, audio = (
-            torch.cat([view(branch).tokens.values.expand(frames, -1, -1) for branch in window.branches])
-            for view in (lambda branch: branch.clip, lambda branch: branch.audio)
-        )
-        query = attn.to_q(hidden_states)
-        seen = attention(query, attn.to_k(clip), attn.to_v(clip), attn.heads)
-        heard = attention(query, self.to_k_ip[0](audio), self.to_v_ip[0](audio), attn.heads)
-        mask = window.levels[hidden_states.shape[1]].weights.to(hidden_states)
-        return attn.to_out[0](seen + heard * mask)
-
-
-class PlainTemporal(AudioProcessor):
-    """The context is repeated for every pixel of every branch and projected there."""
-
-    def forward(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """All branches in one batch, [branches · pixels, frames, hidden]."""
-        branches = self.slot.current().branches
-        pixels = len(hidden_states) // len(branches)
-        clip = torch.cat([self._repeated(branch.clip.tokens, pixels) for branch in branches])
-        audio = torch.cat([self._repeated(branch.audio.tokens, pixels) for branch in branches])
-        query = attn.to_q(hidden_states)
-        seen = attention(query, attn.to_k(clip), attn.to_v(clip), attn.heads)
-        heard = attention(query, self.to_k_ip[0](audio), self.to_v_ip[0](audio), attn.heads)
-        return attn.to_out[0](seen + heard)
-
-    def _repeated(self, tokens: Tokens, pixels: int) -> torch.Tensor:
-        return tokens.averaged(None).repeat(pixels, 1, 1)
-
-
-def made_plain(unet: Any) -> None:
-    """Replace the processors, keeping their weights."""
-    for module in unet.modules():
-        old = getattr(module, "processor", None)
-        if isinstance(old, AudioProcessor):
-            kind = PlainSpatial if isinstance(old, SpatialProcessor) else PlainTemporal
-            width, context = old.to_k_ip[0].weight.shape
-            with torch.device("meta"):
-                new = kind(width, context, old.slot)
-            new.load_state_dict(old.state_dict(), assign=True)
-            module.set_processor(new)
-
-
-def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
+def random_weights(unet: torch.nn.Module, dtype: torch.dtype, device: str) -> Any:
     """Weights that keep activations near 1, drawn in place."""
     # Not diffusers' own `to`, which warns of layers that this network does not have.
-    unet = torch.nn.Module.to(build_unet(config, lean=False), dtype).to_empty(device=device)
+    unet = torch.nn.Module.to(unet, dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(1)
-    for key, weight in unet.state_dict().items():
+    for key, weight in sorted(unet.state_dict().items()):
         if weight.ndim >= 2:
             weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
         elif key.endswith("weight"):
@@ -120,7 +66,17 @@ def random_unet(config: dict[str, Any], dtype: torch.dtype, device: str) -> Any:
     return unet
 
 
-def conditioning(size: dict[str, Any], rung: dict[str, int], dtype: torch.dtype, device: str) -> Conditioning:
+def plain_unet(config: UNetConfig, dtype: torch.dtype, device: str) -> Any:
+    """The published way: diffusers' network, called as ours is."""
+    from oracle_unet import Oracle
+
+    with torch.device("meta"):
+        made = Oracle(config)
+    random_weights(made.unet, dtype, device)
+    return made.requires_grad_(False)
+
+
+def conditioning(size: dict[str, Any], dtype: torch.dtype, device: str, sparse: bool = True) -> Conditioning:
     """Of a window of the video, one face in the picture."""
     generator = torch.Generator().manual_seed(2)
 
@@ -131,73 +87,55 @@ def conditioning(size: dict[str, Any], rung: dict[str, int], dtype: torch.dtype,
     mask = torch.zeros(8 * rows, 8 * columns)
     top, bottom, left, right = FACE
     mask[int(top * 8 * rows) : int(bottom * 8 * rows), int(left * 8 * columns) : int(right * 8 * columns)] = 1
-    width = size["unet"]["cross_attention_dim"]
+    width = size["unet"].context
+    levels = mask_levels(mask, size["latents"], sparse=sparse)
     return Conditioning(
         noise(1, 4, rows, columns),
-        Tokens(noise(1, 1, width)),
-        Tokens(noise(size["frames"], AUDIO_TOKENS, width), bool(rung.get("keep"))),
-        Tokens(noise(1, AUDIO_TOKENS, width)),
-        torch.full((size["frames"], 2), 16.0, device=device),
-        mask_levels(mask.to(device), size["latents"], sparse=bool(rung["sparse"])),
+        noise(1, 1, width),
+        noise(size["frames"], AUDIO_TOKENS, width).cpu(),
+        noise(1, AUDIO_TOKENS, width),
+        torch.full((size["frames"], 2), 16.0),
+        {count: level.to(device) for count, level in levels.items()},
     )
 
 
-RUNGS: dict[str, dict[str, int]] = {
-    "plain": {"plain": True, "sparse": False, "together": True},
-    "context once per branch": {"sparse": False, "together": True},
-    "face pixels only": {"sparse": True, "together": True},
-    "one branch at a time": {"sparse": True, "together": False, "share": False},
-    "shared first layers": {"sparse": True, "together": False, "share": True},
-    "temporal convolution in 2-D": {"sparse": True, "together": False, "share": True, "layers": 1},
-    "doubling inside convolutions": {"sparse": True, "together": False, "share": True, "layers": 2},
-    "blending in one operation": {"sparse": True, "together": False, "share": True, "layers": 3},
-    "feed-forward in pieces": {"sparse": True, "together": False, "share": True, "layers": 4},
-    "transformers in pieces": {"sparse": True, "together": False, "share": True, "layers": 5},
-    "speech projected once": {"sparse": True, "together": False, "share": True, "layers": 5, "keep": True},
-    "residual blocks in place": {"sparse": True, "together": False, "share": True, "layers": 6, "keep": True},
-    "memory kept": {
-        "sparse": True,
-        "together": False,
-        "share": True,
-        "layers": 6,
-        "keep": True,
-        "heap": True,
-    },
+@dataclass(frozen=True)
+class Rung:
+    """A way to make a guided call."""
+
+    plain: bool = False
+    """diffusers' network, which shares nothing."""
+    sparse: bool = True
+    """Only the face's pixels listen."""
+    together: bool = False
+    """All branches in one batch."""
+    heap: bool = False
+    """Memory that was used stays with the process (`engines.sonic.heap`)."""
+
+
+RUNGS = {
+    "plain": Rung(plain=True, sparse=False, together=True),
+    "all branches at once, all pixels": Rung(sparse=False, together=True),
+    "face pixels only": Rung(together=True),
+    "one branch at a time": Rung(),
+    "memory kept": Rung(heap=True),
 }
-"""Each keeps what the one before it brought."""
+"""Each keeps what the one before it brought; the last is the engine's way on a processor."""
 
 
-LAYERS = (
-    flatten_convolutions,
-    double_in_convolutions,
-    blend_in_place,
-    in_pieces,
-    blocks_in_pieces,
-    residuals_in_place,
-)
-"""What `build_unet` does for the engine, in its order."""
-
-
-def prepared(
-    rung: dict[str, int], size: dict[str, Any], dtype: torch.dtype, device: str
-) -> Callable[[], Any]:
+def prepared(rung: Rung, size: dict[str, Any], dtype: torch.dtype, device: str) -> Callable[[], Any]:
     """One guided call."""
-    unet = random_unet(size["unet"], dtype, device)
-    if rung.get("plain"):
-        made_plain(unet)
-    for replace in LAYERS[: rung.get("layers", 0)]:
-        replace(unet)
-    told = conditioning(size, rung, dtype, device)
-    window = told.window(torch.arange(size["frames"], device=device))
+    if rung.plain:
+        unet = plain_unet(size["unet"], dtype, device)
+    else:
+        unet = random_weights(build_unet(size["unet"]), dtype, device)
+    told = conditioning(size, dtype, device, rung.sparse)
     timestep, ids = torch.tensor(1.2).to(device), torch.tensor([[12.5, 16.0, 16.0]]).to(device)
-    call = Call(unet, window, timestep, ids)
+    call = Call(unet, told.branches(torch.arange(size["frames"])), timestep, ids, rung.together)
     x = torch.randn(size["frames"], 8, *size["latents"], generator=torch.Generator().manual_seed(3))
     x = x.to(device, dtype)
     nothing = torch.cat([x[:, :4], torch.zeros_like(x[:, 4:])], dim=1)
-    if rung["together"]:
-        return lambda: torch.stack(call.together([nothing, x]))
-    in_turn = call.in_turn_shared if rung["share"] else call.in_turn
-    return lambda: torch.stack(in_turn([nothing, x]))
+    return lambda: torch.stack(call(torch.stack([nothing, x])))
 
 
 class Peak:
@@ -239,11 +177,12 @@ def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
     rung = RUNGS[options.rung]
-    with torch.inference_mode(), kept_heap(options.device if rung.get("heap") else "no processor"):
+    with torch.inference_mode(), kept_heap(options.device if rung.heap else "no processor"):
         run = prepared(rung, size, DTYPES[options.dtype], options.device)
         peak = Peak(options.device)
-        out, operations = counted(run)
+        out = run().float().cpu()
         used = peak()
+        operations = counted(run)
         seconds = timed(run, options.device, options.repeats)
         if options.profile:
             profiled(run, options.device)
@@ -254,13 +193,14 @@ def measure(options: argparse.Namespace) -> None:
     print(seconds, used, operations, float((out - want).abs().max() / want.abs().max()))
 
 
-def counted(run: Callable[[], Any]) -> tuple[torch.Tensor, int]:
-    """The result of one call, and its floating-point operations: matrix products, convolutions, attention."""
+def counted(run: Callable[[], Any]) -> int:
+    """Floating-point operations of one call: matrix products, convolutions, attention."""
     from footprint import operation_counter
 
     with operation_counter() as counter:
-        out = run().float().cpu()
-    return out, counter.get_total_flops()
+        run()
+    found: int = counter.get_total_flops()
+    return found
 
 
 def profiled(run: Callable[[], Any], device: str) -> None:
@@ -278,19 +218,18 @@ def table(options: argparse.Namespace) -> None:
     """Every rung in a process of its own, in turn: what else the machine does meets all of them."""
     print(f"{options.size}, {options.device}, {options.dtype}, {options.threads} threads")
     rungs = options.rungs or list(RUNGS)
-    fastest: dict[str, list[float]] = {}
+    rounds: dict[str, list[list[float]]] = {rung: [] for rung in rungs}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
             for rung in rungs:
                 own = ["--rung", rung, "--reference", f"{folder}/plain.pt"]
                 words = [sys.executable, __file__, *sys.argv[1:], *own]
                 done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-                found = [float(word) for word in done.stdout.split()[-4:]]
-                fastest[rung] = min(found, fastest.get(rung, found))
-                print(f"{rung}: {found[0]:.2f} s", file=sys.stderr, flush=True)
+                rounds[rung].append([float(word) for word in done.stdout.split()[-4:]])
+                print(f"{rung}: {rounds[rung][-1][0]:.2f} s", file=sys.stderr, flush=True)
     print(HEADS)
     for rung in rungs:
-        print(row(rung, fastest[rung], fastest[rungs[0]]))
+        print(row(rung, rounds[rung], rounds[rungs[0]]))
 
 
 SHORTCUTS = ("exact", "null_branch", "deep_features", "both")
@@ -302,9 +241,8 @@ def shortcuts(options: argparse.Namespace) -> None:
     """What the named shortcuts cost and change, in a short loop."""
     torch.set_num_threads(options.threads)
     size, dtype = SIZES[options.size], DTYPES[options.dtype]
-    unet = random_unet(size["unet"], dtype, options.device)
-    made_lean(unet)
-    told = conditioning(size, {"sparse": True, "keep": True}, dtype, options.device)
+    unet = random_weights(build_unet(size["unet"]), dtype, options.device)
+    told = conditioning(size, dtype, options.device)
     print(f"{STEPS} steps; random weights show cost and size of the change, not what it looks like")
     print(f"{'shortcut':16}{'s per step of a group':>22}{'of exact':>9}{'difference of latents':>23}")
     want, usual = looped(Denoiser(unet, told), size, options)
@@ -315,12 +253,12 @@ def shortcuts(options: argparse.Namespace) -> None:
 
 
 def saving(
-    unet: Any, told: Conditioning, size: dict[str, Any], options: argparse.Namespace
+    unet: UNet, told: Conditioning, size: dict[str, Any], options: argparse.Namespace
 ) -> Iterator[tuple[str, Denoiser]]:
     """Every named saving, one network after the other."""
     for name in SHORTCUTS:
         yield name, Denoiser(unet, told, shortcuts=Shortcuts.named(name))
-    half = conditioning(size, {"sparse": True, "keep": True}, torch.bfloat16, options.device)
+    half = conditioning(size, torch.bfloat16, options.device)
     yield "bf16", Denoiser(copy.deepcopy(unet).to(torch.bfloat16), half)
     eight = copy.deepcopy(unet)
     store_fp8(eight)
@@ -345,17 +283,21 @@ def looped(
 
 
 HEADS = (
-    f"{'rung':28}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
+    f"{'rung':34}{'seconds':>9}{'of plain':>9}{'TFLOP/s':>9}{'peak MB':>9}{'of plain':>9}{'difference':>11}"
 )
 
 
-def row(rung: str, found: list[float], first: list[float]) -> str:
-    """Of the table; `found` is what `measure` prints, `first` that of the first rung."""
-    seconds, used, operations, difference = found
-    of_time, of_memory = seconds / first[0], used / first[1]
+def row(rung: str, rounds: list[list[float]], first: list[list[float]]) -> str:
+    """Of the table; a round is what `measure` prints, `first` those of the first rung. Shares are of the same
+    round; medians of all."""
+    seconds, used, operations, difference = (statistics.median(each) for each in zip(*rounds, strict=True))
+    of_time, of_memory = (
+        statistics.median(own[place] / plain[place] for own, plain in zip(rounds, first, strict=True))
+        for place in (0, 1)
+    )
     speed, peak = operations / seconds / 1e12, used / 1e6
     numbers = f"{seconds:9.3f}{of_time:9.2f}{speed:9.3f}{peak:9.0f}{of_memory:9.2f}{difference:11.1e}"
-    return f"{rung:28}{numbers}"
+    return f"{rung:34}{numbers}"
 
 
 def main() -> None:

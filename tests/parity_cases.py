@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,8 @@ from sonic_ext.engines.sonic.guidance import Guidance
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
 from sonic_ext.engines.sonic.schedule import Moment, schedule
 from sonic_ext.engines.sonic.windows import Plan
-from sonic_ext.nn.attention import Level, Tokens, Window, conditioned
 from sonic_ext.nn.clip import embed
-from sonic_ext.nn.unet import predict
+from sonic_ext.nn.unet import Branch, Level
 from sonic_ext.nn.vae import decode, encode_mean
 
 CLOSE = 1e-5
@@ -113,20 +111,12 @@ def _attention(
         if name == "mask_down":
             yield Check(f"{tag} mask", mask, want[f"{tag}.{name}"])
             continue
-        levels = {height * width: numbers.level(Level.of(mask, sparse))} if "out_mask" in name else {}
         scale = re.search(r"_scale([\d.]+)", name)
-        window = Window.of([(Tokens(clip), Tokens(audio))], levels=levels)
-        with _scaled(attn.processor, float(scale[1]) if scale else 1.0), conditioned(attn, window):
-            yield Check(f"{tag} {name}", attn(x, encoder_hidden_states=clip), want[f"{tag}.{name}"])
-
-
-@contextmanager
-def _scaled(processor: Any, scale: float) -> Iterator[None]:
-    before, processor.scale = processor.scale, scale
-    try:
-        yield
-    finally:
-        processor.scale = before
+        loud = (mask if "out_mask" in name else torch.ones_like(mask)) * (float(scale[1]) if scale else 1.0)
+        branch = Branch(clip, audio, {height * width: numbers.level(Level.of(loud, sparse))})
+        # A layer adds to what it is given, after a norm; the recorded one does neither.
+        got = attn.in_space(x.clone(), torch.nn.Identity(), branch) - x
+        yield Check(f"{tag} {name}", got, want[f"{tag}.{name}"])
 
 
 def _attention_inputs(text: str, tag: str, height: int, width: int) -> list[torch.Tensor]:
@@ -150,15 +140,13 @@ def blocks(numbers: Numbers, meta: Path) -> Iterator[Check]:
     branches, frames, size = told["B"], told["F"], tuple(told["hw"])
     ones = block_mask(tuple(told["mask_hw"]), tuple(told["mask_ones_y0x0y1x1"]))
     level = numbers.level(Level.of(mask_on_grid(ones, size)))
-    tokens = [[Tokens(part) for part in inputs[name].split(frames)] for name in ("clip", "ip")]
-    window = Window.of(list(zip(*tokens, strict=True)), levels={math.prod(size): level})
-    still = torch.zeros(branches, frames, device=numbers.device)
-    with conditioned(numbers.unet, window):
-        transformer = numbers.unet.get_submodule(_place(told["module"]))
-        out = transformer(inputs["x"], inputs["clip"], image_only_indicator=still, return_dict=False)[0]
-    yield Check("transformer", out, want["out"])
+    pairs = zip(*(inputs[name].split(frames) for name in ("clip", "ip")), strict=True)
+    conditioned = [Branch(*pair, {math.prod(size): level}) for pair in pairs]
+    transformer = numbers.unet.get_submodule(_place(told["module"]))
+    yield Check("transformer", transformer(inputs["x"], conditioned), want["out"])
     residual = numbers.unet.get_submodule(_place(told["res_module"]))
-    yield Check("residual block", residual(inputs["rx"], inputs["temb"], still), want["res_out"])
+    embedding = inputs["temb"].unflatten(0, (branches, frames))
+    yield Check("residual block", residual(inputs["rx"], embedding), want["res_out"])
 
 
 def unet(numbers: Numbers, meta: Path, together: bool = False) -> Iterator[Check]:
@@ -169,15 +157,16 @@ def unet(numbers: Numbers, meta: Path, together: bool = False) -> Iterator[Check
     branches, frames = x.shape[:2]
     levels = numbers.levels(mask_levels(fractional_mask(told["mask"]), tuple(x.shape[-2:])))
     pairs = zip(clip.split(frames), audio.split(frames), strict=True)
-    window = Window.of([(Tokens(one), Tokens(other)) for one, other in pairs], levels=levels)
+    conditioned = [Branch(*pair, levels, input=number) for number, pair in enumerate(pairs)]
     for tag, case in told["cases"].items():
         time = torch.tensor(case["t"]).to(numbers.device)
         ids = torch.tensor([case["ids"]] * branches).to(numbers.device)
         if together:
-            got = predict(numbers.unet, window, x, time, ids)
+            got = numbers.unet(x, time, ids, conditioned)
         else:
-            each = [(window.only(n), x[n : n + 1], time, ids[:1]) for n in range(branches)]
-            got = torch.cat([predict(numbers.unet, *arguments) for arguments in each])
+            apart = zip(x, conditioned, strict=True)
+            parts = [(one[None], time, ids[:1], [replace(branch, input=0)]) for one, branch in apart]
+            got = torch.cat([numbers.unet(*arguments) for arguments in parts])
         yield Check(tag, got, want[f"out_{tag}"], UNET)
 
 
@@ -203,8 +192,8 @@ def loop(numbers: Numbers, file: Path) -> Iterator[Check]:
     denoiser = _denoiser(numbers, told["inputs"], case, portrait, want["motion_buckets"])
 
     def predicted(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
-        ids.append(denoiser.ids(frames.to(numbers.device)))
-        return denoiser(x.to(numbers.device), moment, frames.to(numbers.device), first).to(x)
+        ids.append(denoiser.ids(frames))
+        return denoiser(x, moment, frames, first).to(x)
 
     noise = described(told["inputs"]["noise"], n=case["num_frames"])
     start = starting_latents(portrait.float().cpu(), noise[0], levels)
@@ -235,10 +224,10 @@ def _denoiser(
     speech_tokens = [described(inputs["cond_tokens"], i=frame) for frame in range(case["num_frames"])]
     conditioning = Conditioning(
         portrait,
-        Tokens(embed(numbers.clip, numbers.placed(described(inputs["clip"])))[:, None]),
-        Tokens(numbers.placed(torch.stack(speech_tokens))),
-        Tokens(numbers.placed(described(inputs["uncond"])[None])),
-        buckets.to(numbers.device),
+        embed(numbers.clip, numbers.placed(described(inputs["clip"])))[:, None],
+        torch.stack(speech_tokens).to(numbers.dtype),
+        numbers.placed(described(inputs["uncond"])[None]),
+        buckets,
         numbers.levels(levels),
     )
     image, audio = ((case[f"min_guidance_scale{n}"], case[f"max_guidance_scale{n}"]) for n in (1, 2))

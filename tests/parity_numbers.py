@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from oracle_unet import config_of
 from safetensors.torch import load_file
 
 from sonic_ext.nn import audio, clip, interpolate, unet, vae, whisper
-from sonic_ext.nn.attention import Level
 from sonic_ext.nn.build import fill
+from sonic_ext.nn.unet import Level
 
 PLACES = r"(?:down_blocks|up_blocks|mid_block)[\w.]*"
 """A module of the UNet, in words about a case."""
@@ -138,7 +139,7 @@ class Numbers:
 
     @cached_property
     def unet(self) -> Any:
-        return self._large(filled(unet.build_unet(self.tiny["unet"])))
+        return self._large(filled(unet.build_unet(config_of(self.tiny["unet"]))))
 
     @cached_property
     def vae(self) -> Any:

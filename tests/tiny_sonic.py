@@ -16,15 +16,7 @@ from sonic_ext.nn import audio, clip, interpolate, unet, vae, whisper
 
 WIDTH = 32
 """Of tokens and embeddings."""
-UNET = {
-    **unet.CONFIG,
-    "block_out_channels": [32, 32, 32, 32],
-    "num_attention_heads": [1, 1, 1, 1],
-    "cross_attention_dim": WIDTH,
-    "addition_time_embed_dim": 32,
-    "projection_class_embeddings_input_dim": 96,
-    "layers_per_block": 1,
-}
+UNET = unet.UNetConfig(channels=(32, 32, 32, 32), heads=(1, 1, 1, 1), layers=1, context=WIDTH, ids=32)
 VAE = {**vae.CONFIG, "block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
 CLIP = {
     **clip.CONFIG,
@@ -64,7 +56,7 @@ BUCKET = {
 def write(
     folder: Path,
     rife: bool = False,
-    unet_config: Mapping[str, Any] = UNET,
+    unet_config: unet.UNetConfig = UNET,
     vae_config: Mapping[str, Any] = VAE,
     width: int = WIDTH,
 ) -> Path:
@@ -73,7 +65,7 @@ def write(
     Args:
         folder: a models folder.
         rife: write frame interpolation too, which has one size only: 12 MB.
-        unet_config: its `cross_attention_dim` is `width`.
+        unet_config: its `context` is `width`.
         vae_config: of the temporal VAE.
         width: of tokens and embeddings.
     """

@@ -8,16 +8,10 @@ import torch
 
 from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Conditioning
-from sonic_ext.nn import attention, build
-from sonic_ext.nn.unet import CONFIG, build_unet
+from sonic_ext.nn import build
+from sonic_ext.nn.unet import UNet, UNetConfig, build_unet
 
-TOY = {
-    **CONFIG,
-    "block_out_channels": [32, 32, 32, 32],
-    "num_attention_heads": [1, 1, 2, 2],
-    "cross_attention_dim": 24,
-    "layers_per_block": 1,
-}
+TOY = UNetConfig(channels=(32, 32, 32, 32), heads=(1, 1, 2, 2), context=24, layers=1)
 FRAMES, SIZE = 3, (8, 8)
 
 
@@ -25,12 +19,13 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def toy_unet(lean: bool = True) -> Any:
-    network = build_unet(TOY, lean)
-    shapes = {key: tuple(value.shape) for key, value in sorted(network.state_dict().items())}
-    return build.fill(
-        network, {key: 0.2 * drawn(*shape, seed=n) for n, (key, shape) in enumerate(shapes.items())}
-    )
+def toy_weights(config: UNetConfig = TOY) -> dict[str, torch.Tensor]:
+    shapes = {key: tuple(value.shape) for key, value in sorted(build_unet(config).state_dict().items())}
+    return {key: 0.2 * drawn(*shape, seed=n) for n, (key, shape) in enumerate(shapes.items())}
+
+
+def toy_unet(config: UNetConfig = TOY) -> UNet:
+    return build.fill(build_unet(config), toy_weights(config))
 
 
 def toy_conditioning() -> Conditioning:
@@ -39,9 +34,9 @@ def toy_conditioning() -> Conditioning:
     mask[16:40, 20:44] = 1
     return Conditioning(
         drawn(1, 4, *SIZE, seed=1),
-        attention.Tokens(drawn(1, 1, 24, seed=2)),
-        attention.Tokens(drawn(5, 7, 24, seed=3)),
-        attention.Tokens(drawn(1, 7, 24, seed=4)),
+        drawn(1, 1, 24, seed=2),
+        drawn(5, 7, 24, seed=3),
+        drawn(1, 7, 24, seed=4),
         16 + drawn(5, 2, seed=5),
         mask_levels(mask, SIZE),
     )

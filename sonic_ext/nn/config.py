@@ -35,28 +35,24 @@ def beside(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def of_unet(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-    """Arguments of `UNetSpatioTemporalConditionModel`."""
-    blocks = _count(shapes, "down_blocks.{}.resnets.0.spatial_res_block.conv1.weight")
-    names = [f"down_blocks.{number}" for number in range(blocks)]
-    channels = [shapes[f"{name}.resnets.0.spatial_res_block.conv1.weight"][0] for name in names]
-    crossed = [any(key.startswith(f"{name}.attentions.") for key in shapes) for name in names]
-    attention = names[crossed.index(True)] + ".attentions.0"
-    kinds = ["CrossAttnDownBlockSpatioTemporal" if cross else "DownBlockSpatioTemporal" for cross in crossed]
-    return {
-        **unet.CONFIG,
-        "in_channels": shapes["conv_in.weight"][1],
-        "out_channels": shapes["conv_out.weight"][0],
-        "down_block_types": kinds,
-        "up_block_types": [kind.replace("Down", "Up") for kind in reversed(kinds)],
-        "block_out_channels": channels,
-        "layers_per_block": _count(shapes, "down_blocks.0.resnets.{}.spatial_res_block.conv1.weight"),
-        "addition_time_embed_dim": shapes["add_embedding.linear_1.weight"][1] // 3,
-        "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
-        "cross_attention_dim": shapes[f"{attention}.transformer_blocks.0.attn2.to_k.weight"][1],
-        "transformer_layers_per_block": _count(shapes, attention + ".transformer_blocks.{}.norm1.weight"),
-        "num_attention_heads": told.get("num_attention_heads") or [max(1, side // HEAD) for side in channels],
-    }
+def of_unet(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> unet.UNetConfig:
+    """The size of the UNet."""
+    blocks = range(_count(shapes, "down_blocks.{}.resnets.0.spatial_res_block.conv1.weight"))
+    channels = [shapes[f"down_blocks.{n}.resnets.0.spatial_res_block.conv1.weight"][0] for n in blocks]
+    attended = [any(key.startswith(f"down_blocks.{n}.attentions.") for key in shapes) for n in blocks]
+    attention = f"down_blocks.{attended.index(True)}.attentions.0"
+    heads = told.get("num_attention_heads") or [max(1, side // HEAD) for side in channels]
+    return unet.UNetConfig(
+        channels=tuple(channels),
+        heads=tuple(heads) if isinstance(heads, list) else (int(heads),) * len(channels),
+        attended=tuple(attended),
+        layers=_count(shapes, "down_blocks.0.resnets.{}.spatial_res_block.conv1.weight"),
+        depth=_count(shapes, attention + ".transformer_blocks.{}.norm1.weight"),
+        context=shapes[f"{attention}.transformer_blocks.0.attn2.to_k.weight"][1],
+        ids=shapes["add_embedding.linear_1.weight"][1] // 3,
+        in_channels=shapes["conv_in.weight"][1],
+        out_channels=shapes["conv_out.weight"][0],
+    )
 
 
 def of_vae(shapes: Shapes) -> dict[str, Any]:

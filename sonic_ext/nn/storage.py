@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from .feedforward import PiecewiseFeedForward
+from .layers import FeedForward
+from .unet import SpatioTemporalResidual, UNet
 
 KEPT = ("norm", "time_embed", "add_embedding", "time_pos_embed", "conv_in", "conv_out", "processor", "mixer")
 """Parts of names of what stays as it is: small, and sensitive to rounding."""
@@ -22,7 +23,7 @@ Backend: TypeAlias = str | Callable[..., Any]
 """Of torch.compile."""
 
 
-def store_fp8(unet: nn.Module) -> None:
+def store_fp8(unet: UNet) -> None:
     """Keep the weights of matrices and convolutions as float8_e4m3fn; each is widened while its layer works.
 
     Half the memory of 16 bits. Not exact: a scale for each row (output channel) brings it into the range of
@@ -30,7 +31,7 @@ def store_fp8(unet: nn.Module) -> None:
     convolutions and the audio adapters stay as they are.
 
     Args:
-        unet: from `build_unet`, filled, in the numbers that its layers compute in.
+        unet: filled, in the numbers that its layers compute in.
     """
     for name, module in unet.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)) and not any(part in name for part in KEPT):
@@ -111,12 +112,10 @@ def _first_line(error: Exception) -> str:
 
 def _compilable(unet: Any) -> Iterator[tuple[nn.Module, str]]:
     """Modules and which of their methods."""
-    from diffusers.models.resnet import SpatioTemporalResBlock
-
     for module in unet.modules():
-        if isinstance(module, PiecewiseFeedForward):
+        if isinstance(module, FeedForward):
             yield module, "piece"
-        elif isinstance(module, SpatioTemporalResBlock):
+        elif isinstance(module, SpatioTemporalResidual):
             yield module, "forward"
 
 

@@ -1,82 +1,614 @@
-"""The denoising network: diffusers' UNet of Stable Video Diffusion with audio in its cross-attentions."""
+"""The denoising network: the spatio-temporal UNet of Stable Video Diffusion that also hears.
+
+Blattmann et al., arXiv 2311.15127; each cross-attention has a second key and value projection for speech
+(decoupled as in IP-Adapter, arXiv 2308.06721; masked by the face as in Sonic, arXiv 2411.16331). Modules are
+named as the published keys are. A call keeps nothing: what is known of portrait, speech and face, what
+earlier calls left and where the weights rest are arguments.
+
+What makes it cheap is exact: the portrait is one token, and attention over one key is its value; temporal
+layers hear the window's mean, projected once and not for every pixel; outside of the face the spatial layers
+add the same to every pixel; branches of guidance with the same input share all up to the first
+cross-attention. `layers` has the rest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from .attention import Window, conditioned, install
-from .blocks import blocks_in_pieces
-from .build import arguments, on_meta
-from .feedforward import in_pieces
-from .layers import blend_in_place, double_in_convolutions, flatten_convolutions
-from .residual import residuals_in_place
+from .build import on_meta
+from .layers import (
+    LEAST,
+    Blend,
+    DoublingConvolution,
+    FeedForward,
+    ResidualBlock,
+    SelfAttention,
+    TemporalConvolution,
+    attention,
+    in_pieces,
+    in_place,
+    pieces,
+    room,
+    summed,
+)
 
-CONFIG: dict[str, Any] = {
-    "sample_size": 96,
-    "in_channels": 8,
-    "out_channels": 4,
-    "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
-    "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
-    "block_out_channels": [320, 640, 1280, 1280],
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 768,
-    "layers_per_block": 2,
-    "cross_attention_dim": 1024,
-    "transformer_layers_per_block": 1,
-    "num_attention_heads": [5, 10, 20, 20],
-    "num_frames": 25,
-}
-"""Stable Video Diffusion XT."""
-
-
-def build_unet(config: Mapping[str, Any] = CONFIG, lean: bool = True) -> Any:
-    """A `UNetSpatioTemporalConditionModel` with audio processors, on the meta device.
-
-    Args:
-        config: as in `config.json`.
-        lean: some layers are replaced by cheaper ones with the same weights and the same result.
-    """
-    from diffusers import UNetSpatioTemporalConditionModel
-
-    def build() -> Any:
-        unet = UNetSpatioTemporalConditionModel(**arguments(config))
-        install(unet)
-        if lean:
-            made_lean(unet)
-        return unet
-
-    return on_meta(build)
+DENSE = 0.9
+"""From this share of face pixels on, the spatial attention takes all: picking costs more than it saves."""
+COPIES = 4
+"""Tensors as large as its input that a layer has at once; a piece of each has to find room."""
+SMALLEST = 2**24
+"""Bytes that they may have together in any case: cutting finer saves no time, even on a CPU."""
 
 
-def made_lean(unet: Any) -> None:
-    """Everything that is exact and pays; weights may be filled before or after."""
-    flatten_convolutions(unet)
-    double_in_convolutions(unet)
-    blend_in_place(unet)
-    in_pieces(unet)
-    blocks_in_pieces(unet)
-    residuals_in_place(unet)
+@dataclass(frozen=True)
+class UNetConfig:
+    """The network's size; the default is the published one's."""
+
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    """Of each level, from the finest grid to the coarsest."""
+    heads: tuple[int, ...] = (5, 10, 20, 20)
+    attended: tuple[bool, ...] = (True, True, True, False)
+    """Levels with transformers."""
+    layers: int = 2
+    """Residual blocks of a level on the way down; one more on the way up."""
+    depth: int = 1
+    """Blocks of each kind in a transformer."""
+    context: int = 1024
+    """Width of the tokens of portrait and speech."""
+    ids: int = 256
+    """Width of the embedding of each of the three numbers that say how fast and how lively."""
+    in_channels: int = 8
+    out_channels: int = 4
 
 
-def predict(
-    unet: Any, window: Window, x: torch.Tensor, timestep: torch.Tensor, ids: torch.Tensor
-) -> torch.Tensor:
-    """One call of the network.
+@dataclass(frozen=True)
+class Level:
+    """The face mask on one grid."""
 
-    Args:
-        unet: from `build_unet`.
-        window: the conditioning, of as many branches as `x`.
-        x: [branches, frames, 8, height, width]: scaled latents and the portrait's latent.
-        timestep: scalar, the continuous time.
-        ids: [branches, 3]: frames per second, head bucket, expression bucket.
+    weights: torch.Tensor
+    """[pixels, 1]; of the face's pixels only when `face` is given."""
+    face: torch.Tensor | None = None
+    """Indices of the pixels where the mask is not zero; None means all."""
 
-    Returns:
-        [branches, frames, 4, height, width], the predicted velocity.
-    """
-    # The processors have the real context; this one only passes through diffusers' reshaping.
-    nothing = x.new_zeros(len(x), 1, 1)
-    with conditioned(unet, window):
-        return unet(x, timestep, nothing, ids, return_dict=False)[0]
+    def to(self, device: torch.device | str) -> Level:
+        """The same on another device."""
+        return Level(self.weights.to(device), None if self.face is None else self.face.to(device))
+
+    @classmethod
+    def of(cls, mask: torch.Tensor, sparse: bool = True) -> Level:
+        """From a mask [height, width] of that grid."""
+        weights = mask.reshape(-1, 1)
+        face = weights[:, 0].nonzero()[:, 0]
+        if not sparse or len(face) >= DENSE * len(weights):
+            return cls(weights)
+        return cls(weights.index_select(0, face), face)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What one branch of guidance (or one video of a batch) is conditioned on, in one window."""
+
+    portrait: torch.Tensor
+    """The image embedding, [frames or 1, 1, width]; one frame means: the same for every frame."""
+    speech: torch.Tensor
+    """Audio tokens, [frames or 1, tokens, width]."""
+    face: Mapping[int, Level] = field(default_factory=dict)
+    """The face mask by count of pixels of a grid; empty means no mask."""
+    input: int = 0
+    """Which of a call's inputs is its own. Branches with the same input share their first layers."""
+
+    def __post_init__(self) -> None:
+        if self.portrait.ndim != 3 or self.portrait.shape[1] != 1 or self.speech.ndim != 3:
+            raise ValueError(
+                f"portrait and speech are [frames, 1, width] and [frames, tokens, width], "
+                f"not {list(self.portrait.shape)} and {list(self.speech.shape)}"
+            )
+
+    def part(self, frames: slice) -> Branch:
+        """Some of the window's frames: for layers that see one frame at a time."""
+        portrait, speech = (x if len(x) == 1 else x[frames] for x in (self.portrait, self.speech))
+        return replace(self, portrait=portrait, speech=speech)
+
+
+@dataclass(frozen=True)
+class First:
+    """What the layers before the first cross-attention gave."""
+
+    entered: torch.Tensor
+    """After the first convolution, [frames, channels, height, width]."""
+    residual: torch.Tensor
+    """After the first residual block."""
+    attended: torch.Tensor | None
+    """After the first attention of pixels to each other, [frames, pixels, channels]."""
+
+
+@dataclass
+class Cache:
+    """What a call leaves to later ones; whoever calls holds it. What is there is taken, not computed."""
+
+    first: First | None = None
+    """Exact for a call with the same input, time and ids."""
+    deep: torch.Tensor | None = None
+    """What the inner layers gave to the last block, [branches · frames, channels, height, width]. Between
+    steps close to each other it hardly changes (DeepCache, arXiv 2312.00858): not exact."""
+    leaves_first: bool = False
+    leaves_deep: bool = False
+    """Whether a call leaves them here."""
+
+
+Visit = Callable[[nn.Module], AbstractContextManager[object]]
+"""Within, a module's weights are on the device."""
+
+
+class CrossAttention(nn.Module):
+    """To portrait and speech. `to_k` is there because files hold it: with one key it changes nothing."""
+
+    def __init__(self, hidden: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(hidden, hidden, bias=False)
+        self.to_k, self.to_v = (nn.Linear(context, hidden, bias=False) for _ in range(2))
+        self.to_out = nn.ModuleList([nn.Linear(hidden, hidden)])
+        self.processor = SpeechProjections(hidden, context)
+
+    def in_space(self, x: torch.Tensor, norm: nn.Module, branch: Branch) -> torch.Tensor:
+        """`x` [frames, pixels, hidden] and what each pixel attends to, in place of `x` where that may be: its
+        frame's portrait token, and in the face its frame's speech."""
+        portrait = self.to_v(branch.portrait)
+        level = branch.face[x.shape[1]] if branch.face else None
+        face = None if level is None else level.face
+        rows = x if face is None else x.index_select(1, face)
+        heard = self._heard(norm(rows), branch.speech)
+        if level is not None:
+            heard = heard * level.weights.to(heard.dtype)
+        if face is None:
+            return summed(x, self.to_out[0](heard + portrait))
+        x = summed(x, self.to_out[0](portrait))
+        heard = functional.linear(heard, self.to_out[0].weight).to(x.dtype)
+        return x.index_add_(1, face, heard) if in_place() else x.index_add(1, face, heard)
+
+    def in_time(self, x: torch.Tensor, norm: nn.Module, branch: Branch) -> torch.Tensor:
+        """`x` [pixels, frames, hidden] and what each frame attends to: the window's mean tokens."""
+        portrait, speech = (tokens.mean(dim=0, keepdim=True) for tokens in (branch.portrait, branch.speech))
+        return summed(x, self.to_out[0](self._heard(norm(x), speech) + self.to_v(portrait)))
+
+    def _heard(self, x: torch.Tensor, speech: torch.Tensor) -> torch.Tensor:
+        keys, values = self.processor.to_k_ip[0](speech), self.processor.to_v_ip[0](speech)
+        return attention(self.to_q(x), keys, values, self.heads)
+
+
+class SpeechProjections(nn.Module):
+    """Keys and values of the audio tokens."""
+
+    def __init__(self, hidden: int, context: int) -> None:
+        super().__init__()
+        self.to_k_ip, self.to_v_ip = (
+            nn.ModuleList([nn.Linear(context, hidden, bias=False)]) for _ in range(2)
+        )
+
+
+class SpatialBlock(nn.Module):
+    """Pixels of a frame attend to each other and to the context; frames do not know each other."""
+
+    def __init__(self, hidden: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(hidden) for _ in range(3))
+        self.attn1 = SelfAttention(hidden, heads)
+        self.attn2 = CrossAttention(hidden, heads, context)
+        self.ff = FeedForward(hidden)
+
+    def forward(self, x: torch.Tensor, branches: Sequence[Branch], attended: bool = False) -> torch.Tensor:
+        """[branches · frames, pixels, hidden], into a new tensor; `attended`: `attend` gave `x`."""
+        parts = x.unflatten(0, (len(branches), -1))
+        frames = parts.shape[1]
+        begin = torch.clone if attended else self.attend
+        if not in_place():
+            done = [self._informed(begin(part), each) for part, each in zip(parts, branches, strict=True)]
+            return torch.cat(done)
+        step = max(1, rows_together(x) // x.shape[1])
+        if len(parts) == 1 and step >= frames:
+            return self._informed(begin(x), branches[0])
+        out = torch.empty_like(parts)
+        for part, end, branch in zip(parts, out, branches, strict=True):
+            for piece in pieces(frames, step):
+                end[piece] = self._informed(begin(part[piece]), branch.part(piece))
+        return out.flatten(0, 1)
+
+    def attend(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` and what its pixels attend to in each other, into a new tensor."""
+        return x + self.attn1(self.norm1(x))
+
+    def _informed(self, x: torch.Tensor, branch: Branch) -> torch.Tensor:
+        return self.ff.added(self.attn2.in_space(x, self.norm2, branch), self.norm3)
+
+
+class TemporalBlock(nn.Module):
+    """Frames of a pixel attend to each other and to the context; pixels do not know each other."""
+
+    def __init__(self, hidden: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.norm_in, self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(hidden) for _ in range(4))
+        self.ff_in, self.ff = FeedForward(hidden), FeedForward(hidden)
+        self.attn1 = SelfAttention(hidden, heads)
+        self.attn2 = CrossAttention(hidden, heads, context)
+
+    def forward(self, x: torch.Tensor, places: torch.Tensor, branches: Sequence[Branch]) -> torch.Tensor:
+        """[branches · frames, pixels, hidden] and the places in time [frames, hidden], into a new tensor."""
+        parts = x.unflatten(0, (len(branches), -1)).transpose(1, 2)
+        if not in_place():
+            done = [self._piece(part + places, branch) for part, branch in zip(parts, branches, strict=True)]
+            return torch.stack(done).transpose(1, 2).flatten(0, 1)
+        out = torch.empty_like(x)
+        target = out.unflatten(0, (len(branches), -1)).transpose(1, 2)
+        step = max(1, rows_together(x) // len(places))
+        for part, end, branch in zip(parts, target, branches, strict=True):
+            for piece in pieces(len(part), step):
+                begun = torch.add(part[piece], places, out=x.new_empty(part[piece].shape))
+                end[piece] = self._piece(begun, branch)
+        return out
+
+    def _piece(self, x: torch.Tensor, branch: Branch) -> torch.Tensor:
+        """[pixels, frames, hidden]."""
+        x = self.ff_in.added(x, self.norm_in)
+        x = x + self.attn1(self.norm1(x))
+        return self.ff.added(self.attn2.in_time(x, self.norm2, branch), self.norm3)
+
+
+def rows_together(x: torch.Tensor) -> int:
+    """Rows of [..., hidden] in a piece."""
+    return max(LEAST, max(SMALLEST, room(x)) // (COPIES * x.shape[-1] * x.element_size()))
+
+
+class Transformer(nn.Module):
+    """Blocks in space and in time by turns, around which pictures are rows of pixels."""
+
+    def __init__(self, channels: int, heads: int, config: UNetConfig) -> None:
+        super().__init__()
+        size = channels, heads, config.context
+        self.norm = nn.GroupNorm(32, channels, 1e-6)
+        self.proj_in, self.proj_out = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(SpatialBlock(*size) for _ in range(config.depth))
+        self.temporal_transformer_blocks = nn.ModuleList(TemporalBlock(*size) for _ in range(config.depth))
+        self.time_pos_embed = Embedding(channels, 4 * channels, channels)
+        self.time_mixer = Blend()
+
+    def forward(
+        self, x: torch.Tensor, branches: Sequence[Branch], attended: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[branches · frames, channels, height, width]; `attended` is what `attend` made of `x`."""
+        frames = len(x) // len(branches)
+        places = self.time_pos_embed(torch.arange(frames, device=x.device), x.dtype)
+        rows = self._entered(x) if attended is None else attended
+        known = attended is not None
+        for space, time in zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True):
+            rows = space(rows, branches, known)
+            rows, known = self.time_mixer(rows, time(rows, places, branches)), False
+        rows = self.proj_out(rows).unflatten(1, x.shape[-2:]).movedim(-1, 1).contiguous()
+        return summed(rows, x)
+
+    def attend(self, x: torch.Tensor) -> torch.Tensor:
+        """What comes before the first cross-attention, [branches · frames, pixels, channels]."""
+        rows = self._entered(x)
+        step = max(1, rows_together(rows) // rows.shape[1]) if in_place() else len(rows)
+        return in_pieces(self.transformer_blocks[0].attend, rows, step)
+
+    def _entered(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
+
+
+class Embedding(nn.Module):
+    """Numbers as sines and cosines, and two layers on them."""
+
+    def __init__(self, width: int, inner: int, out: int, count: int = 1) -> None:
+        super().__init__()
+        self.width = width
+        self.linear_1, self.linear_2 = nn.Linear(count * width, inner), nn.Linear(inner, out)
+
+    def forward(self, numbers: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """[n, out] of [n] or [n, count]."""
+        waves = sinusoids(numbers.flatten(), self.width).reshape(len(numbers), -1).to(dtype)
+        return self.linear_2(functional.silu(self.linear_1(waves)))
+
+
+def sinusoids(numbers: torch.Tensor, width: int) -> torch.Tensor:
+    """[n, width], float32: cosines, then sines, with periods up to 10,000 · 2 pi."""
+    half = torch.arange(width // 2, dtype=torch.float32, device=numbers.device)
+    angles = numbers.float()[:, None] * torch.exp(-math.log(10_000) * half / (width // 2))
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class SpatioTemporalResidual(nn.Module):
+    """A residual block in space and one in time, blended."""
+
+    def __init__(self, channels: int, out: int, embedded: int, eps: float) -> None:
+        super().__init__()
+        self.spatial_res_block = ResidualBlock(
+            channels, out, embedded, partial(nn.Conv2d, kernel_size=3, padding=1), eps
+        )
+        self.temporal_res_block = ResidualBlock(out, out, embedded, TemporalConvolution, eps)
+        self.time_mixer = Blend()
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """[branches · frames, channels, height, width]; embedding [branches, frames or 1, width]."""
+        x = self.spatial_res_block(x, embedding.flatten(0, 1))
+        x = x.unflatten(0, (len(embedding), -1)).transpose(1, 2)
+        return self.time_mixer(x, self.temporal_res_block(x, embedding)).transpose(1, 2).flatten(0, 1)
+
+
+class Resampling(nn.Module):
+    """A convolution that halves or doubles the grid."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, channels, height, width]."""
+        return self.conv(x)
+
+
+Run = Callable[..., torch.Tensor]
+"""Calls a layer, with its activations kept or made again in the backward pass."""
+
+
+def _kept(layer: Run, *args: object) -> torch.Tensor:
+    return layer(*args)
+
+
+class Block(nn.Module):
+    """Residual blocks on one grid, each with a transformer after it where the grid has them."""
+
+    def __init__(
+        self, widths: Sequence[tuple[int, int]], heads: int | None, eps: float, config: UNetConfig
+    ) -> None:
+        super().__init__()
+        embedded = 4 * config.channels[0]
+        self.resnets = nn.ModuleList(
+            SpatioTemporalResidual(channels, out, embedded, eps) for channels, out in widths
+        )
+        if heads is not None:
+            self.attentions = nn.ModuleList(Transformer(out, heads, config) for _, out in widths)
+
+    def layer(
+        self, number: int, x: torch.Tensor, embedding: torch.Tensor, branches: Sequence[Branch], run: Run
+    ) -> torch.Tensor:
+        """One residual block and its transformer."""
+        x = run(self.resnets[number], x, embedding)
+        return run(self.attentions[number], x, branches) if hasattr(self, "attentions") else x
+
+
+class DownBlock(Block):
+    """A level on the way to coarser grids."""
+
+    def __init__(self, level: int, config: UNetConfig) -> None:
+        own, before = config.channels[level], config.channels[max(level - 1, 0)]
+        widths = [(before, own)] + [(own, own)] * (config.layers - 1)
+        heads, eps = (config.heads[level], 1e-6) if config.attended[level] else (None, 1e-5)
+        super().__init__(widths, heads, eps, config)
+        if level + 1 < len(config.channels):
+            halving = nn.Conv2d(own, own, 3, stride=2, padding=1)
+            self.downsamplers = nn.ModuleList([Resampling(halving)])
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        embedding: torch.Tensor,
+        branches: Sequence[Branch],
+        first: First | None = None,
+        run: Run = _kept,
+    ) -> list[torch.Tensor]:
+        """What the way up takes: after every layer. The last goes on to `down`."""
+        found = []
+        for number in range(len(self.resnets)):
+            if first is not None and number == 0:
+                x = first.residual
+                if first.attended is not None:
+                    x = run(self.attentions[0], x, branches, first.attended)
+            else:
+                x = self.layer(number, x, embedding, branches, run)
+            found.append(x)
+        return found
+
+    def down(self, x: torch.Tensor) -> torch.Tensor | None:
+        """To the next grid; None on the coarsest."""
+        return self.downsamplers[0](x) if hasattr(self, "downsamplers") else None
+
+
+class MidBlock(Block):
+    """The coarsest grid: a residual block, a transformer, a residual block."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__([(config.channels[-1],) * 2] * 2, None, 1e-5, config)
+        self.attentions = nn.ModuleList([Transformer(config.channels[-1], config.heads[-1], config)])
+
+    def forward(
+        self, x: torch.Tensor, embedding: torch.Tensor, branches: Sequence[Branch], run: Run = _kept
+    ) -> torch.Tensor:
+        """[branches · frames, channels, height, width]."""
+        x = run(self.attentions[0], run(self.resnets[0], x, embedding), branches)
+        return run(self.resnets[1], x, embedding)
+
+
+class UpBlock(Block):
+    """A level on the way back; each residual block also takes what the way down left."""
+
+    def __init__(self, level: int, config: UNetConfig) -> None:
+        own, last = config.channels[level], len(config.channels) - 1
+        coarser, finer = config.channels[min(level + 1, last)], config.channels[max(level - 1, 0)]
+        entering = [coarser] + [own] * config.layers
+        skipped = [own] * config.layers + [finer]
+        widths = [(one + other, own) for one, other in zip(entering, skipped, strict=True)]
+        super().__init__(widths, config.heads[level] if config.attended[level] else None, 1e-6, config)
+        if level > 0:
+            self.upsamplers = nn.ModuleList([Resampling(DoublingConvolution(own))])
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        skipped: list[torch.Tensor],
+        embedding: torch.Tensor,
+        branches: Sequence[Branch],
+        run: Run = _kept,
+    ) -> torch.Tensor:
+        """[branches · frames, channels, height, width]; each layer takes one more off `skipped`."""
+        for number in range(len(self.resnets)):
+            x = self.layer(number, torch.cat([x, skipped.pop()], dim=1), embedding, branches, run)
+        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
+
+
+class UNet(nn.Module):
+    """Predicts the velocity of latents. See the module's text."""
+
+    def __init__(self, config: UNetConfig = UNetConfig()) -> None:
+        super().__init__()
+        self.config = config
+        channels, levels = config.channels, range(len(config.channels))
+        self.conv_in = nn.Conv2d(config.in_channels, channels[0], 3, padding=1)
+        self.time_embedding = Embedding(channels[0], 4 * channels[0], 4 * channels[0])
+        self.add_embedding = Embedding(config.ids, 4 * channels[0], 4 * channels[0], count=3)
+        self.down_blocks = nn.ModuleList(DownBlock(level, config) for level in levels)
+        self.mid_block = MidBlock(config)
+        self.up_blocks = nn.ModuleList(UpBlock(level, config) for level in reversed(levels))
+        self.conv_norm_out = nn.GroupNorm(32, channels[0], 1e-5)
+        self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        ids: torch.Tensor,
+        branches: Sequence[Branch],
+        cache: Cache | None = None,
+        visit: Visit | None = None,
+        checkpointed: bool = False,
+    ) -> torch.Tensor:
+        """One call.
+
+        Args:
+            x: [inputs, frames, 8, height, width]: scaled latents and the portrait's latent.
+            timestep: scalar or [inputs], the continuous time.
+            ids: [inputs, 3]: frames per second, head bucket, expression bucket.
+            branches: the conditioning; each names its input.
+            cache: what an earlier call left, or room for what this one leaves.
+            visit: brings the weights of one block after another; branches then go through each block one by
+                one, so that weights cross once.
+            checkpointed: activations are made again in the backward pass instead of kept.
+
+        Returns:
+            [branches, frames, 4, height, width], the predicted velocity.
+        """
+        run = partial(checkpoint, use_reentrant=False) if checkpointed else _kept
+        at = visit or _resting
+        cache = cache or Cache()
+        parts = [[branch] for branch in branches] if visit else [list(branches)]
+        with at(self.time_embedding):
+            embedding = self.time_embedding(timestep.expand(len(x)), x.dtype)
+        with at(self.add_embedding):
+            embedding = (embedding + self.add_embedding(ids, x.dtype))[:, None]  # the same for every frame
+        embeddings = [torch.stack([embedding[branch.input] for branch in part]) for part in parts]
+        with at(self.conv_in):
+            entered = cache.first.entered if cache.first else self.conv_in(x.flatten(0, 1))
+        with at(self.down_blocks[0]):
+            skips = self._outer(entered, cache, embedding, embeddings, parts, run)
+            if cache.deep is None:
+                states = [self.down_blocks[0].down(skipped[-1]) for skipped in skips]
+        if cache.deep is None:
+            states = self._inner(states, skips, embeddings, parts, at, run)
+            if cache.leaves_deep:
+                cache.deep = torch.cat(states)
+        else:
+            states = list(cache.deep.chunk(len(parts)))
+        with at(self.up_blocks[-1]):
+            for number, part in enumerate(parts):
+                states[number] = self.up_blocks[-1](
+                    states[number], skips[number], embeddings[number], part, run
+                )
+        with at(self.conv_norm_out), at(self.conv_out):
+            done = [self.conv_out(functional.silu(self.conv_norm_out(state))) for state in states]
+        return torch.cat(done).unflatten(0, (len(branches), -1))
+
+    def _outer(
+        self,
+        entered: torch.Tensor,
+        cache: Cache,
+        embedding: torch.Tensor,
+        embeddings: list[torch.Tensor],
+        parts: list[list[Branch]],
+        run: Run,
+    ) -> list[list[torch.Tensor]]:
+        """What the first convolution and the first block leave to the way up, for every part of the batch."""
+        first = cache.first or self._first(entered, embedding, run)
+        cache.first = first if cache.leaves_first else None
+        own = [_own(first, len(embedding), part) for part in parts]
+        return [
+            [each.entered, *self.down_blocks[0](each.entered, emb, part, each, run)]
+            for each, emb, part in zip(own, embeddings, parts, strict=True)
+        ]
+
+    def _first(self, entered: torch.Tensor, embedding: torch.Tensor, run: Run) -> First:
+        """Of every input."""
+        block = self.down_blocks[0]
+        residual = run(block.resnets[0], entered, embedding)
+        attended = run(block.attentions[0].attend, residual) if hasattr(block, "attentions") else None
+        return First(entered, residual, attended)
+
+    def _inner(
+        self,
+        states: list[torch.Tensor],
+        skips: list[list[torch.Tensor]],
+        embeddings: list[torch.Tensor],
+        parts: list[list[Branch]],
+        at: Visit,
+        run: Run,
+    ) -> list[torch.Tensor]:
+        """All between the first block and the last: a tensor for every part of the batch."""
+        for block in self.down_blocks[1:]:
+            with at(block):
+                for number, part in enumerate(parts):
+                    skips[number].append(states[number])
+                    skips[number] += block(states[number], embeddings[number], part, None, run)
+                    below = block.down(skips[number][-1])
+                    states[number] = skips[number][-1] if below is None else below
+        with at(self.mid_block):
+            for number, part in enumerate(parts):
+                states[number] = self.mid_block(states[number], embeddings[number], part, run)
+        for block in self.up_blocks[:-1]:
+            with at(block):
+                for number, part in enumerate(parts):
+                    states[number] = block(states[number], skips[number], embeddings[number], part, run)
+        return states
+
+
+def _resting(_: nn.Module) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def _own(first: First, inputs: int, part: Sequence[Branch]) -> First:
+    """Of every branch, its input's."""
+    if [branch.input for branch in part] == list(range(inputs)):
+        return first
+    return First(
+        *(
+            None if each is None else _chosen(each.unflatten(0, (inputs, -1)), part)
+            for each in (first.entered, first.residual, first.attended)
+        )
+    )
+
+
+def _chosen(tensor: torch.Tensor, part: Sequence[Branch]) -> torch.Tensor:
+    found = [tensor[branch.input] for branch in part]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def build_unet(config: UNetConfig = UNetConfig()) -> UNet:
+    """On the meta device."""
+    return on_meta(lambda: UNet(config))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .build import arguments, on_meta
-from .layers import flatten_convolutions
+from .layers import TemporalConvolution
 
 CONFIG: dict[str, Any] = {
     "in_channels": 3,
@@ -49,10 +49,18 @@ def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
 
     def build() -> Any:
         vae = AutoencoderKLTemporalDecoder(**arguments(config))
-        flatten_convolutions(vae)  # exact, and not every device knows the other kind
+        _flatten_convolutions(vae)
         return vae
 
     return on_meta(build)
+
+
+def _flatten_convolutions(network: torch.nn.Module) -> None:
+    """Convolutions over time alone in two dimensions: exact, and not every device knows the other kind."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Conv3d) and child.kernel_size == (3, 1, 1):
+                setattr(parent, name, TemporalConvolution(child.in_channels, child.out_channels))
 
 
 def encode_mean(vae: Any, pictures: torch.Tensor) -> torch.Tensor:

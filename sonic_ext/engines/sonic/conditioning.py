@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from ...nn.attention import Level
+from ...nn.unet import Level
 from .windows import BASE_FPS
 
 STATES_PER_FRAME = 4

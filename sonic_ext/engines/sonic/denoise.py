@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from ...nn.attention import Level, Tokens, Window
-from ...nn.deep import DeepFeatures
-from ...nn.prefix import Prefix
-from ...nn.unet import predict
+from ...nn.unet import Branch, Cache, Level, UNet, Visit
 from .conditioning import added_time_ids
 from .guidance import Guidance
 from .schedule import Moment
 
 NOTHING, IMAGE, BOTH = BRANCHES = (0, 1, 2)
 """The branches of guidance: without portrait and speech; with the portrait; with both."""
-Around: TypeAlias = Callable[[tuple[int, ...]], AbstractContextManager[None]]
-"""What is done to the network while it computes these branches."""
 
 
 @dataclass(frozen=True)
@@ -29,32 +22,27 @@ class Conditioning:
 
     portrait: torch.Tensor
     """[1, 4, height, width]: the VAE's unscaled mean."""
-    clip: Tokens
+    clip: torch.Tensor
     """The portrait's CLIP embedding, [1, 1, width]."""
-    speech: Tokens
-    """Audio tokens, [frames, tokens, width]; they may wait in main memory."""
-    silence: Tokens
+    speech: torch.Tensor
+    """Audio tokens, [frames, tokens, width], in main memory: they grow with the video."""
+    silence: torch.Tensor
     """Audio tokens of zero states, [1, tokens, width]."""
     buckets: torch.Tensor
-    """float32 [frames, 2]."""
+    """float32 [frames, 2], in main memory."""
     levels: Mapping[int, Level] = field(default_factory=dict)
     """The face mask; empty for none."""
-    no_portrait: Tokens = field(init=False)
-    """A zero embedding."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "no_portrait", Tokens(torch.zeros_like(self.clip.values[:1])))
+    def branches(self, frames: torch.Tensor) -> tuple[Branch, ...]:
+        """Nothing; portrait; portrait and speech. The first has an input of its own, the others share one.
 
-    def window(self, frames: torch.Tensor) -> Window:
-        """Three branches: nothing; portrait; portrait and speech."""
-        kept = self.speech.keep
-        speech = self.speech if kept else self.speech.of(frames, self.portrait.device)
-        branches = [
-            (self.no_portrait, self.silence),
-            (self.clip, self.silence),
-            (self.clip, speech),
-        ]
-        return Window.of(branches, frames if kept else None, self.levels)
+        Args:
+            frames: int64 [window], in main memory.
+        """
+        speech = self.speech.index_select(0, frames).to(self.portrait.device)
+        nothing = Branch(torch.zeros_like(self.clip), self.silence, self.levels)
+        image = Branch(self.clip, self.silence, self.levels, input=1)
+        return nothing, image, replace(image, speech=speech)
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,8 @@ class Memory:
 
     towards_nothing: torch.Tensor | None = None
     """Prediction without the portrait less that with it."""
-    deep: DeepFeatures = field(default_factory=DeepFeatures)
+    deep: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Of every branch, `Cache.deep`."""
 
     def clear(self) -> None:
         """Forget everything."""
@@ -98,8 +87,8 @@ class Memory:
 class Denoiser:
     """Predicts v with guidance; a `sampling.Predict`."""
 
-    unet: Any
-    """From `nn.unet.build_unet`, filled."""
+    unet: UNet
+    """Filled."""
     conditioning: Conditioning
     guidance: Guidance = field(default_factory=Guidance)
     head: float = 1.0
@@ -107,9 +96,9 @@ class Denoiser:
     expression: float = 1.0
     """Strength of mouth and expression."""
     together: bool = False
-    """All branches in one call; one after the other takes a third of the activations, and shares layers."""
-    share: bool = True
-    """Branches with the same latents share their first layers when they come one after the other."""
+    """All branches in one call; one after the other takes a third of the activations."""
+    visit: Visit | None = None
+    """Brings the weights of one block after another, where they rest elsewhere: one call for all branches."""
     shortcuts: Shortcuts = field(default_factory=Shortcuts)
     """The sampler's groups must be as long as these say."""
     memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
@@ -117,7 +106,9 @@ class Denoiser:
     def __call__(
         self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool = True
     ) -> torch.Tensor:
-        """v, [window, 4, height, width], for scaled latents of the same shape.
+        """v, [window, 4, height, width], on the network's device, for scaled latents of the same shape.
+
+        Latents and frames may wait in main memory: all that has to cross to the device does so here.
 
         Raises:
             RuntimeError: not the first step of its group, and there was none before.
@@ -125,12 +116,25 @@ class Denoiser:
         if first:
             self.memory.clear()
         portrait = self.conditioning.portrait
-        x = x.to(portrait)
+        call = Call(
+            self.unet,
+            self.conditioning.branches(frames.cpu()),
+            moment.timestep.to(portrait.device),
+            self.ids(frames.cpu()).to(portrait.device),
+            self.together,
+            self.visit,
+        )
+        return self.guided(call, x.to(portrait), moment, first)
+
+    def guided(self, call: Call, x: torch.Tensor, moment: Moment, first: bool = True) -> torch.Tensor:
+        """The same with everything on the device; the processor never waits for it."""
+        portrait = self.conditioning.portrait
         inputs = [torch.cat([x, part.expand_as(x)], dim=1) for part in (torch.zeros_like(portrait), portrait)]
         branches = BRANCHES if first or not self.shortcuts.null_branch else (IMAGE, BOTH)
-        call = self._call(moment, frames, first)
-        run = call.together if self.together else call.in_turn_shared if self.share else call.in_turn
-        predictions = self._complete(run(inputs, branches), first)
+        deep = self.memory.deep if self.shortcuts.deep_features else None
+        if deep is not None and not (first or deep):
+            raise RuntimeError("no first step of this group was computed")
+        predictions = self._complete(call(torch.stack(inputs), branches, deep), first)
         return self.guidance.combined(predictions, moment.step, moment.steps)
 
     def forget(self) -> None:
@@ -138,18 +142,8 @@ class Denoiser:
         self.memory.clear()
 
     def ids(self, frames: torch.Tensor) -> torch.Tensor:
-        """What the network is told of motion in a window, float32 [1, 3]."""
+        """What the network is told of motion in a window, float32 [1, 3]; all in main memory."""
         return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
-
-    def _call(self, moment: Moment, frames: torch.Tensor, first: bool) -> Call:
-        window, timestep = self.conditioning.window(frames), moment.timestep.to(frames.device)
-        return Call(self.unet, window, timestep, self.ids(frames), self._around(first))
-
-    def _around(self, first: bool) -> Around:
-        if not self.shortcuts.deep_features:
-            return _nothing
-        use = self.memory.deep.recorded if first else self.memory.deep.replayed
-        return lambda branches: use(self.unet, branches)
 
     def _complete(self, predictions: list[torch.Tensor], first: bool) -> list[torch.Tensor]:
         """All three branches; the first is remembered or made up."""
@@ -163,54 +157,62 @@ class Denoiser:
         return [predictions[0] + self.memory.towards_nothing, *predictions]
 
 
-def _nothing(_: tuple[int, ...]) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True)
 class Call:
     """The branches of one window at one step."""
 
-    unet: Any
-    window: Window
+    unet: UNet
+    branches: tuple[Branch, ...]
+    """All, of `Conditioning.branches`."""
     timestep: torch.Tensor
     ids: torch.Tensor
     """float32 [1, 3]."""
-    around: Around = _nothing
+    together: bool = False
+    visit: Visit | None = None
 
-    def together(
-        self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        branches: tuple[int, ...] = BRANCHES,
+        deep: dict[int, torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
-        """Predictions [frames, 4, height, width] of inputs [frames, 8, height, width], in one batch.
+        """Predictions [frames, 4, height, width] of these branches.
 
-        `inputs` are those without and with the portrait.
+        Args:
+            inputs: [2, frames, 8, height, width], without the portrait and with it.
+            branches: whose.
+            deep: what the inner layers gave, by branch: taken where it is there, else left; None for neither.
         """
-        stacked = torch.stack([_input(inputs, branch) for branch in branches])
-        return list(self._predicted(stacked, branches))
+        if self.together or self.visit:
+            return self._predicted(inputs, branches, Cache(), deep)
+        found: list[torch.Tensor] = []
+        first = None
+        for number, branch in enumerate(branches):
+            # What comes before the first cross-attention is the same for two with the same input, to the bit.
+            alike = {self.branches[each].input for each in branches[number : number + 2]}
+            again = number + 1 < len(branches) and len(alike) == 1
+            cache = Cache(first, leaves_first=again)
+            found += self._predicted(inputs, (branch,), cache, deep)
+            first = cache.first
+        return found
 
-    def in_turn(self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES) -> list[torch.Tensor]:
-        """The same, one branch after the other."""
-        return [self._one(inputs, branch) for branch in branches]
-
-    def in_turn_shared(
-        self, inputs: list[torch.Tensor], branches: tuple[int, ...] = BRANCHES
+    def _predicted(
+        self,
+        inputs: torch.Tensor,
+        branches: tuple[int, ...],
+        cache: Cache,
+        deep: dict[int, torch.Tensor] | None,
     ) -> list[torch.Tensor]:
-        """The same; the two branches with the portrait, which come last, share their first layers."""
-        before = self.in_turn(inputs, branches[:-2])
-        prefix = Prefix(self.unet)
-        with prefix.recorded():
-            image = self._one(inputs, IMAGE)
-        with prefix.replayed():
-            return [*before, image, self._one(inputs, BOTH)]
-
-    def _one(self, inputs: list[torch.Tensor], branch: int) -> torch.Tensor:
-        return self._predicted(_input(inputs, branch)[None], (branch,))[0]
-
-    def _predicted(self, x: torch.Tensor, branches: tuple[int, ...]) -> torch.Tensor:
-        ids = self.ids.repeat(len(branches), 1)
-        with self.around(branches):
-            return predict(self.unet, self.window.only(*branches), x, self.timestep, ids)
-
-
-def _input(inputs: list[torch.Tensor], branch: int) -> torch.Tensor:
-    return inputs[0 if branch == NOTHING else 1]
+        """Of branches whose inputs are on end, in one call."""
+        used = [self.branches[branch] for branch in branches]
+        start = used[0].input
+        x = inputs[start : used[-1].input + 1]
+        known = deep is not None and all(branch in deep for branch in branches)
+        if deep is not None and known:
+            cache.deep = torch.cat([deep[branch] for branch in branches])
+        cache.leaves_deep = deep is not None
+        own = [replace(branch, input=branch.input - start) for branch in used]
+        out = self.unet(x, self.timestep, self.ids.expand(len(x), -1), own, cache, self.visit)
+        if deep is not None and cache.deep is not None and not known:
+            deep.update(zip(branches, cache.deep.chunk(len(branches)), strict=True))
+        return list(out)

@@ -16,8 +16,9 @@ import torch
 
 from ... import weights
 from ...errors import BadWeights
-from ...nn import audio, clip, config, interpolate, unet, vae, whisper
+from ...nn import audio, clip, config, interpolate, vae, whisper
 from ...nn.config import beside
+from ...nn.unet import UNet, UNetConfig, build_unet
 from ...ports import Place, Tick
 from ...weights import Part
 from . import footprint
@@ -93,12 +94,12 @@ class Networks:
         settings = self._read(weights.IMAGE_VAE, lambda: config.of_image_vae(self._shapes(weights.IMAGE_VAE)))
         return self._brought(vae.build_image_vae(settings), weights.IMAGE_VAE, working=working)
 
-    def unet(self, device: str | None = None) -> Any:
+    def unet(self, device: str | None = None) -> UNet:
         """The UNet with its audio adapters; `device` is where it rests, and nobody has brought it yet."""
-        return self._filled(unet.build_unet(self.unet_config()), weights.UNET, device=device)
+        return self._filled(build_unet(self.unet_config()), weights.UNET, device=device)
 
-    def unet_config(self) -> dict[str, Any]:
-        """Arguments of the UNet, from its file's header."""
+    def unet_config(self) -> UNetConfig:
+        """The UNet's size, from its file's header."""
         part = weights.UNET
         return self._read(part, lambda: config.of_unet(self._shapes(part), beside(self.paths[part.name])))
 

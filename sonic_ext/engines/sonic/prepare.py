@@ -10,7 +10,6 @@ import torch
 
 from ...errors import BrokenNumbers
 from ...media.geometry import mask_box
-from ...nn.attention import Tokens
 from ...nn.clip import embed
 from ...nn.vae import encode_mean
 from ...ports import Tick, Vae
@@ -52,7 +51,7 @@ def prepared(
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
     """
-    with torch.inference_mode():
+    with torch.no_grad():  # tensors of inference mode could not be trained with
         return _prepared(networks, view, speech, frames, tick, lent)
 
 
@@ -74,10 +73,10 @@ def _prepared(
     levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
         latent.to(hardware.device, hardware.dtype),
-        Tokens(portrait[:, None].to(hardware.dtype)),
-        Tokens(heard.tokens.to("cpu", hardware.dtype)),  # grows with the video: waits in main memory
-        Tokens(heard.silence.to(hardware.dtype)),
-        heard.buckets,
+        portrait[:, None].to(hardware.dtype),
+        heard.tokens.to("cpu", hardware.dtype),
+        heard.silence.to(hardware.dtype),
+        heard.buckets.cpu(),
         {size: level.to(hardware.device) for size, level in levels.items()},
     )
     return Prepared(conditioning, notes)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
 from ...errors import BadOutput, BrokenNumbers
+from ...nn.offload import Offload
 from ...nn.storage import compiled, store_fp8
-from ...nn.streamed import streamed
+from ...nn.unet import UNet
 from ...ports import Tick
 from ...settings import Settings
 from .budget import RUNGS, SAID, Budget
@@ -72,18 +71,17 @@ class Run:
         with self.networks.room.stage(), torch.inference_mode(), kept_heap(device):
             self._stepped(self._unet(), levels)
 
-    def _stepped(self, unet: Any, levels: Schedule) -> None:
+    def _stepped(self, unet: UNet, levels: Schedule) -> None:
         draft = self._newest
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
         group = Shortcuts.named(self.settings.shortcuts).group
         steps = sample(predict, draft.latents, levels, self.budget.plan, draft.done, group)
-        with self._placed(unet):
-            for done, latents in steps:
-                self._check(latents, done)
-                self._newest = replace(draft, latents=latents, done=done, rung=self.rung)
-                self._save(self._newest)
+        for done, latents in steps:
+            self._check(latents, done)
+            self._newest = replace(draft, latents=latents, done=done, rung=self.rung)
+            self._save(self._newest)
 
-    def _unet(self) -> Any:
+    def _unet(self) -> UNet:
         hardware, waits = self.networks.hardware, self.rung == "offload"
         unet = self.networks.unet("cpu" if waits or hardware.stored_in_8_bits else None)
         if hardware.stored_in_8_bits:
@@ -98,10 +96,7 @@ class Run:
             self.notes.extend([problem] if problem else [])
         return unet
 
-    def _placed(self, unet: Any) -> AbstractContextManager[Any]:
-        return streamed(unet, self.networks.hardware.device) if self.rung == "offload" else nullcontext()
-
-    def _denoiser(self, unet: Any) -> Denoiser:
+    def _denoiser(self, unet: UNet) -> Denoiser:
         settings = self.settings
         return Denoiser(
             unet,
@@ -110,6 +105,7 @@ class Run:
             head=settings.motion_scale,
             expression=settings.dynamic_scale,
             together=self.rung == "together",
+            visit=Offload(unet, self.networks.hardware.device) if self.rung == "offload" else None,
             shortcuts=Shortcuts.named(settings.shortcuts),
         )
 
@@ -117,12 +113,10 @@ class Run:
         total, finished = levels.steps * self.budget.plan.count, done * self.budget.plan.count
         self.tick("denoising", finished, total)
 
-        device = self.networks.hardware.device
-
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
             nonlocal finished
-            v = predict(x.to(device), moment, frames.to(device), first).to(x)
+            v = predict(x, moment, frames, first).to(x)
             finished += 1
             self.tick("denoising", finished, total)
             return v
