@@ -259,13 +259,12 @@ def test_a_hundred_thousand_frames_are_searched_as_long_as_a_video(tmp_path: Pat
     assert verify(tmp_path / "a.gif").watermark.frames == 10 * SEARCHED_SECONDS
 
 
-def test_frames_that_outgrow_the_first_end_the_search(tmp_path: Path) -> None:
-    """A GIF's canvas grows with what is drawn beyond it."""
+def test_frames_that_outgrow_the_first_do_no_harm(tmp_path: Path) -> None:
+    """With newer versions of Pillow a GIF's canvas grows with what is drawn beyond it."""
     first, last = gif(3), gif(1, 60_000)
     (tmp_path / "a.gif").write_bytes(first[:-1] + last[19:])
     found = verify(tmp_path / "a.gif")
     assert (found.verdict, found.watermark.frames) == ("unmarked", 4)
-    assert found.watermark.note == "The frames change their size."
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measured as Linux tells it")
