@@ -73,7 +73,7 @@ class BadAudio(BadInput):
 
 
 class BadVideo(BadInput):
-    """A video file that cannot be read."""
+    """A video file, or a picture that is to be verified, that cannot be read."""
 
 
 class BadOutput(BadInput):

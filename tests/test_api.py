@@ -632,6 +632,11 @@ class TestQuestions:
         settings = QUICK | {"duration_policy": "exact"}
         assert client.post("/preflight", SOURCE | {"settings": settings}).refusal() == (422, "BadSetting")
 
+    def test_verify_takes_a_picture(self, client: Client) -> None:
+        found = client.post("/verify", {"video": SOURCE["portrait"]}).json
+        assert (found["verdict"], found["watermark"]["frames"]) == ("unmarked", 1)
+        assert found["labels"]["sought"] is False
+
     def test_video_without_marks_and_no_video(self, client: Client) -> None:
         assert client.post("/verify", {"video": TEXT}).refusal() == (422, "BadVideo")
         assert client.post("/verify", {"video": SOURCE["audio"]}).refusal() == (422, "BadVideo")

@@ -286,12 +286,12 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     altered.write_bytes(data)
     # gradio takes a file field away once it is filled
     page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
-    expect(verdict).to_contain_text("Add a video.")
+    expect(verdict).to_contain_text("Add a video or a picture of one.")
     page.set_input_files("#sonic_verify_file input[type=file]", altered)
     expect(verdict.locator(".sonic-error").first).to_contain_text("altered")
 
     page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
-    expect(verdict).to_contain_text("Add a video.")
+    expect(verdict).to_contain_text("Add a video or a picture of one.")
     page.set_input_files("#sonic_verify_file input[type=file]", SIGNED / "stamped.mp4")
     said = verdict.locator(".sonic-warning").first
     expect(said).to_contain_text("its certificate ended on 2024-04-01")

@@ -222,7 +222,7 @@ def test_another_video_is_verified_while_the_queue_still_ends_the_one_before(
         page.set_input_files("#sonic_verify_file input[type=file]", file)
         expect(verdict.locator(".sonic-error").first).to_contain_text(f"{name}.mp4")
         page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
-        expect(verdict).to_contain_text("Add a video.")
+        expect(verdict).to_contain_text("Add a video or a picture of one.")
 
 
 def test_evidence_on_its_way_is_not_left_out(page: Page, speech: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _add_questions(made: APIRouter, questions: Questions) -> None:
     sent = _refusals(413, 415, 422, 503)
     for method, name, answer, model, summary in (
         ("POST", "preflight", questions.preflight, schemas.SonicPreflight, "What a video will be"),
-        ("POST", "verify", questions.verify, schemas.SonicVerification, "Which marks a video carries"),
+        ("POST", "verify", questions.verify, schemas.SonicVerification, "Which marks a file carries"),
         ("GET", "engines", questions.engines, schemas.SonicEngines, "Engines, and why one is not ready"),
         ("GET", "weights", questions.weights, schemas.SonicWeights, "The sonic engine's model files"),
         ("GET", "settings", questions.settings, schemas.SonicSettings, "Settings, presets, consent notice"),
@@ -249,7 +249,7 @@ class Questions:
         from ..provenance.verify import verify
 
         with uploads.folder() as folder:
-            found = verify(uploads.kept(folder, "video.mp4", uploads.decoded(body.video, "video")))
+            found = verify(uploads.kept(folder, "file", uploads.decoded(body.video, "video")))
         return {name: value for name, value in found.to_dict().items() if name != "path"}
 
     def engines(self) -> dict[str, Any]:

@@ -149,11 +149,13 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "Say where a video comes from and whether it was altered.",
+        "FILE is a video, or a picture of one: a screenshot, a GIF. In a picture the watermark and a\n"
+        "signature are looked for; crop a screenshot to the video.\n\n"
         "exit codes: 0 intact; 3 altered or contradictory; 5 no change shows, but the signature is gone\n"
         "or there are no marks; 6 signed by somebody nobody here vouches for; 7 the certificate is not\n"
-        "valid at this time; 2 not a video. --json says more under `verdict` and `hint`.",
+        "valid at this time; 2 neither video nor picture. --json says more under `verdict` and `hint`.",
     )
-    made.add_argument("file", metavar="FILE", help="a video")
+    made.add_argument("file", metavar="FILE", help="a video, or a PNG, JPEG, WebP, GIF or BMP picture")
 
 
 def _consent(commands: Any) -> None:

@@ -156,9 +156,9 @@ class PreflightRequest(SonicRequest):
 
 
 class VerifyRequest(SonicRequest):
-    """A video to look for marks in."""
+    """A video or a picture to look for marks in."""
 
-    video: StrictStr = _file("Any video", ...)
+    video: StrictStr = _file("Any video, or a PNG, JPEG, WebP, GIF or BMP picture", ...)
 
 
 class SonicProblem(BaseModel):
@@ -258,7 +258,7 @@ class SonicPreflight(BaseModel):
 
 
 class SonicVerification(BaseModel):
-    """Which marks a video carries, and what they amount to."""
+    """Which marks a video or a picture carries, and what they amount to."""
 
     sha256: str
     verdict: Verdict
@@ -267,7 +267,7 @@ class SonicVerification(BaseModel):
     id: str = Field(description="Id of the take; empty without a mark that tells it.")
     signature: dict[str, Any] = Field(description="C2PA.")
     watermark: dict[str, Any]
-    labels: dict[str, Any]
+    labels: dict[str, Any] = Field(description="Of a video's container; `sought` is false for a picture.")
     record: dict[str, Any] = Field(description="What this computer's consent ledger knows.")
     contradictions: list[str] = Field(description="Sentences on marks that deny each other.")
     notes: list[str] = Field(description="Sentences that have no part in the verdict.")

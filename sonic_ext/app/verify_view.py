@@ -1,4 +1,4 @@
-"""A video in, and where it comes from, readable."""
+"""A video or a picture in, and where it comes from, readable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from .compat import gr
 from .relay import Relay
 from .work import Jobs, TabKey, Updates, shown
 
-_ASK = html.banner("note", "Add a video.", "Marks, signature and consent record are read on this computer.")
+_ASK = html.banner(
+    "note",
+    "Add a video or a picture of one.",
+    "Marks, signature and consent record are read on this computer.",
+)
 
 
 class VerifyView:
@@ -24,17 +28,20 @@ class VerifyView:
         self.tab = gr.State(TabKey())
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
-                self.video = compat.file_input(
-                    label="Video", file_types=["video"], elem_id="sonic_verify_file", height=160
+                self.file = compat.file_input(
+                    label="Video or picture",
+                    file_types=["video", "image"],
+                    elem_id="sonic_verify_file",
+                    height=160,
                 )
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
         # two events: gradio 3 drops one that comes while it answers the same for what was there before
-        Relay(self.read, self.tab, [self.verdict]).at(self.video.upload, [self.video])
-        self.video.clear(self.forget, self.tab, [self.verdict], **compat.prompt())
+        Relay(self.read, self.tab, [self.verdict]).at(self.file.upload, [self.file])
+        self.file.clear(self.forget, self.tab, [self.verdict], **compat.prompt())
 
     def forget(self, tab: TabKey) -> Updates:
-        """Without a video there is nothing to say."""
+        """Without a file there is nothing to say."""
         self._jobs.cancel(tab, "verify")
         return {self.verdict: _ASK}
 
@@ -54,7 +61,7 @@ class VerifyView:
             )
             told = html.verdict(found)
         except Cancelled:
-            told = gr.update()  # the video is another one, or gone
+            told = gr.update()  # the file is another one, or gone
         except Exception as problem:
             told = html.error(as_error(problem))
         yield {self.verdict: told}

@@ -24,6 +24,8 @@ XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
 """Type of the box that holds XMP in an MP4 (XMP specification part 3)."""
 
 
+SHOWN = "a video or a picture"
+"""Kind of file that can be verified."""
 PATIENCE = 60.0
 """Seconds that a file may keep ffmpeg searching, for its beginning or for one packet: there may be none."""
 BROKEN = (
@@ -50,7 +52,7 @@ def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.containe
     Args:
         path: local file.
         error: class to raise.
-        kind: what the file should be, "sound" or "video".
+        kind: what the file should be: "sound", "video" or `SHOWN`.
     """
     check_file(path, error, kind)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -106,4 +108,6 @@ def advice(kind: str) -> str:
     """What to use instead."""
     if kind == "sound":
         return "Use WAV, MP3, M4A, FLAC, OGG or Opus."
+    if kind == SHOWN:
+        return "Use an MP4, MOV, WebM or MKV file, or a PNG, JPEG, WebP, GIF or BMP picture."
     return "Use an MP4, MOV, WebM or MKV file."

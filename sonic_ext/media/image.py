@@ -1,4 +1,4 @@
-"""Portraits: any common picture file → 8-bit RGB, the right way up, with its hashes.
+"""Portraits and animations: any common picture file → 8-bit RGB, the right way up.
 
 Files are decoded from bytes, so that any path that Python can open works. The header is judged before
 a pixel is decoded: pictures of more than `MAX_PIXELS` are refused without the memory ever being asked for.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +37,29 @@ SHOWN_SIDE = 900
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")
 """Pillow's names of what is read; formats that start other programs (EPS) are left out."""
+ANIMATED = ("GIF", "PNG", "WEBP")
+"""Formats whose further pictures follow the first in time; those of others are pages or other sizes."""
+UNTIMED = 10.0
+"""Frames a second of an animation that does not say how long one is shown; browsers show it so."""
 
+_BEGINNINGS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP|GIF8[79]a|BM", re.DOTALL)
+"""Of the formats that `is_picture` knows."""
 _OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError, AttributeError),
     *(MemoryError, NotImplementedError, RecursionError, struct.error, zlib.error),
 )
 """What Pillow raises for damaged files, depending on the format."""
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A picture file as it is shown in time: one frame, or a sequence."""
+
+    frames: Iterator[np.ndarray]
+    """uint8 RGB [height, width, 3] each, decoded when asked for; all but the first may be of another size."""
+    fps: float
+    """Frames a second, as the first one tells; 0 where there is one only."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +100,39 @@ def read_portrait(path: str | os.PathLike[str]) -> Portrait:
     """
     path = Path(path)
     data = _file_bytes(path)
-    with warnings.catch_warnings():
-        # Pillow warns about odd metadata and large pictures; both are judged here.
-        warnings.simplefilter("ignore")
+    with _quiet():
         picture = _opened(data, path.name)
+        _check_side(*picture.size, path.name)
         media_type = Image.MIME.get(picture.format or "", "application/octet-stream")
-        rgb, notes = _decoded(picture, path.name)
+        rgb, notes = _first(picture, path.name)
     return _portrait(rgb, path, data, media_type, notes)
+
+
+def read_animation(path: str | os.PathLike[str]) -> Animation:
+    """Read a picture file, still or animated, up to `MAX_PIXELS`; the first frame is decoded at once.
+
+    A file that is cut short after its first frame gives the frames that it has.
+
+    Raises:
+        BadPortrait: missing, not a picture, its first frame damaged, or over `MAX_PIXELS`.
+    """
+    path = Path(path)
+    data = _file_bytes(path)
+    with _quiet():
+        picture = _opened(data, path.name)
+        first, _ = _decoded(picture, path.name)
+        fps = _fps(picture)
+    return Animation(itertools.chain([first], _following(picture, path.name)), fps)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as PNG, JPEG, WebP, GIF and BMP do, whatever its name.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _BEGINNINGS.match(file.read(12)) is not None
 
 
 def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
@@ -106,6 +152,7 @@ def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
             f"The picture is {rgb.dtype} {list(rgb.shape)}.", "Give uint8 [height, width, 3] in RGB order."
         )
     _check_size(rgb.shape[1], rgb.shape[0], name)
+    _check_side(rgb.shape[1], rgb.shape[0], name)
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
     return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
@@ -128,6 +175,14 @@ def pixel_digest(rgb: np.ndarray) -> str:
 def _portrait(rgb: np.ndarray, path: Path, data: bytes, media_type: str, notes: tuple[str, ...]) -> Portrait:
     rgb.setflags(write=False)
     return Portrait(rgb, path, data, hashlib.sha256(data).hexdigest(), pixel_digest(rgb), media_type, notes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow warns about odd metadata and large pictures; both are judged here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -168,6 +223,9 @@ def _opened(data: bytes, name: str) -> Image.Image:
 def _check_size(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise BadPortrait(*_too_large(name, f"{width} × {height} pixels"))
+
+
+def _check_side(width: int, height: int, name: str) -> None:
     if min(width, height) < MIN_SIDE:
         raise BadPortrait(
             f"{name} has only {width} × {height} pixels.",
@@ -194,19 +252,56 @@ def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
     return f"{name} is not a picture in a format that can be read.", _OTHER_FORMAT
 
 
-def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    notes = []
+def _first(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The picture that a portrait is, and sentences for the user."""
     try:
-        if picture.format != "MPO" and _has_second(picture):
-            notes.append(f"{name} is animated: its first frame is used.")
-        picture.load()
-        upright = ImageOps.exif_transpose(picture) or picture
-        rgb, more = _to_rgb(upright, picture.info.get("icc_profile"))
+        animated = picture.format != "MPO" and _has_second(picture)
     except Image.DecompressionBombError:
         raise BadPortrait(*_too_large(name)) from None
     except _BROKEN as error:
-        raise BadPortrait(f"{name} is damaged or cut short.", "Save or download it again.") from error
-    return rgb, (*notes, *more)
+        raise BadPortrait(*_damaged(name)) from error
+    rgb, notes = _decoded(picture, name)
+    return rgb, ((f"{name} is animated: its first frame is used.",) if animated else ()) + notes
+
+
+def _following(picture: Image.Image, name: str) -> Iterator[np.ndarray]:
+    """The frames after the first, as far as they can be decoded."""
+    for number in itertools.count(1) if picture.format in ANIMATED else ():
+        try:
+            with _quiet():
+                picture.seek(number)
+                frame, _ = _decoded(picture, name)
+        except (BadPortrait, Image.DecompressionBombError, *_BROKEN):  # EOFError where there are no more
+            return
+        yield frame
+
+
+def _fps(picture: Image.Image) -> float:
+    """By how long the frame that was decoded is shown; 0 where no other one follows."""
+    milliseconds = picture.info.get("duration") or 0
+    try:
+        animated = picture.format in ANIMATED and getattr(picture, "is_animated", False)
+    except _BROKEN:
+        return 0.0
+    return (1000 / milliseconds if milliseconds > 0 else UNTIMED) if animated else 0.0
+
+
+def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The frame that the picture stands at, and sentences for the user."""
+    _check_size(*picture.size, name)  # frames of a GIF may be larger than the first
+    try:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture) or picture
+        rgb, notes = _to_rgb(upright, picture.info.get("icc_profile"))
+    except Image.DecompressionBombError:
+        raise BadPortrait(*_too_large(name)) from None
+    except _BROKEN as error:
+        raise BadPortrait(*_damaged(name)) from error
+    return rgb, notes
+
+
+def _damaged(name: str) -> tuple[str, str]:
+    return f"{name} is damaged or cut short.", "Save or download it again."
 
 
 def _has_second(picture: Image.Image) -> bool:

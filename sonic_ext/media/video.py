@@ -362,14 +362,18 @@ def _raise_as_bad_output(error: BaseException, path: Path) -> NoReturn:
 # Reading
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(path: str | os.PathLike[str], kind: str = "video") -> VideoInfo:
     """Sizes, lengths, codecs and tags of a video file.
+
+    Args:
+        path: local file.
+        kind: what the file should be, in the words of an error; see `container.opened`.
 
     Raises:
         BadVideo: missing, not a video, damaged.
     """
     path = Path(path)
-    with opened(path, BadVideo, "video") as container:
+    with opened(path, BadVideo, kind) as container:
         stream = _picture_of(container, path)
         sound = next((each for each in container.streams.audio if each.codec_context is not None), None)
         context, heard = stream.codec_context, sound.codec_context if sound is not None else None

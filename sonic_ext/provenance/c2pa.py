@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import mmap
 import os
 import re
 import uuid
@@ -72,6 +73,8 @@ _TIME = re.compile(r"signingCredential\.expired|claimSignature\.outsideValidity|
 """Codes (C2PA 2.2 §15.2.2) on clocks and the validity of certificates: they accuse no file."""
 _CREDENTIAL = re.compile(r"signingCredential\..*|cawg\..*")
 """Codes on who signed. `expired` also stands for a certificate that has not begun."""
+_STORE = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
+"""Type of the box that a manifest store is (C2PA 2.2 §11.1.4.2), as it stands in every kind of file."""
 _UNREAD = re.compile(r"algorithm\..*|general\.error")
 """Codes of a signature that this version of C2PA's library cannot check."""
 
@@ -410,7 +413,10 @@ class _Report:
 
 
 def _report(sdk: Any, path: Path, anchors: str) -> _Report | str | None:
-    """The reader's report; None without a manifest; what is wrong where the manifest cannot be parsed."""
+    """The reader's report; None without a manifest; what is wrong where the manifest cannot be parsed.
+
+    Files that are cut short cannot be parsed either: of those without a manifest nothing is said.
+    """
     settings = _OFFLINE | ({"trust": {"user_anchors": anchors}} if anchors else {})
     try:
         with path.open("rb") as file, sdk.Context.from_dict(settings) as context:
@@ -422,7 +428,15 @@ def _report(sdk: Any, path: Path, anchors: str) -> _Report | str | None:
     except sdk.C2paError.NotSupported:
         return None
     except sdk.C2paError as error:
-        return str(error)
+        return str(error) if _holds_store(path) else None
+
+
+def _holds_store(path: Path) -> bool:
+    """Whether a manifest store begins anywhere in a file."""
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(_STORE) >= 0
 
 
 def _signature(report: _Report, who: str, trust: Trust) -> Signature:

@@ -1,4 +1,4 @@
-"""What a video's marks say: signature, watermark, labels and the consent record, each with its evidence."""
+"""What the marks in a file say: signature, watermark, labels and consent record, each with its evidence."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from ..errors import BadVideo, SonicError
+from ..errors import BadPortrait, BadVideo, SonicError
 from ..media.boxes import check_bounds
-from ..media.container import check_file
-from ..media.video import VideoInfo, probe, read_planes
+from ..media.container import SHOWN, check_file
+from ..media.image import is_picture, read_animation
+from ..media.video import probe, read_planes
 from ..ports import Tick
 from ..text import visible
 from . import c2pa, isolated
@@ -36,7 +39,7 @@ from .verdict import Verdict
 from .watermark import detect
 
 SEARCHED_SECONDS = 120.0
-"""How much of a video is searched for the watermark."""
+"""How much of a video or an animation is searched for the watermark."""
 
 SPEEDS = (1.0, 240.0)
 """Frames a second that are believed; a file that says less would have one frame searched for hours."""
@@ -49,7 +52,7 @@ SECONDS, LEAST_SPEED = 600.0, 10e6
 machines: it can be stopped at any time."""
 
 READABLE_SECONDS = 2.0
-"""Shortest video in which the watermark is promised to be readable."""
+"""Shortest video in which version 0.1's watermark is promised to be readable; the newest needs one frame."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Mark:
     algorithm: str = ""
     """Which watermark was found."""
     odds: float = 1.0
-    """Upper bound on the probability that a video without the mark would have given an id."""
+    """Upper bound on the probability that frames without the mark would have given an id."""
     frames: int = 0
     """Frames that were looked at."""
     note: str = ""
@@ -76,8 +79,12 @@ class Mark:
     def text(self) -> str:
         """As a clause."""
         if self.id:
-            return f"id {self.id} (odds of a false alarm below {self.odds:.0e}, {self.frames} frames)"
-        return f"none found in {self.frames} frames" + (f" ({self.note})" if self.note else "")
+            return f"id {self.id} (odds of a false alarm below {self.odds:.0e}, {self._searched})"
+        return f"none found in {self._searched}" + (f" ({self.note})" if self.note else "")
+
+    @property
+    def _searched(self) -> str:
+        return "1 frame" if self.frames == 1 else f"{self.frames} frames"
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Labels:
     """Digital source type in the XMP, "" where there is none."""
     comment: str = ""
     """The comment tag."""
+    sought: bool = True
+    """False where nobody looked: for those of a picture."""
 
     @property
     def ours(self) -> bool:
@@ -105,6 +114,16 @@ class Labels:
     def preview(self) -> bool:
         """Whether it says that it is a stamped preview."""
         return self.ours and PREVIEW_NOTE in self.comment
+
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Name and value of each."""
+        none = "none" if self.sought else "not looked for in pictures"
+        return (
+            ("AIGC label", _aigc_text(self.aigc) if self.aigc else none),
+            ("XMP source", self.source_type or none),
+            ("Comment", self.comment or none),
+        )
 
 
 @dataclass(frozen=True)
@@ -269,14 +288,11 @@ class Verification:
     @property
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Label and value of each piece of evidence; values may hold any text that the file holds."""
-        aigc = self.labels.aigc
         return (
             ("Signature", self._signature_text()),
             ("Time stamp", self._time_stamp_text()),
             ("Watermark", self.watermark.text),
-            ("AIGC label", _aigc_text(aigc) if aigc else "none"),
-            ("XMP source", self.labels.source_type or "none"),
-            ("Comment", self.labels.comment or "none"),
+            *self.labels.rows,
             ("Consent record", self.home.text),
             ("SHA-256", self.sha256),
             *(("Note", note) for note in self.notes),
@@ -366,14 +382,14 @@ class Verification:
         """What helps against a time problem."""
         signature, stamp = self.signature, self.signature.time_stamp
         if stamp and stamp.trusted:
-            return "Ask whoever published the video for a file that was signed with a valid certificate."
+            return "Ask whoever published it for a file that was signed with a valid certificate."
         if stamp and _moment(signature.begins) <= _moment(stamp.time) <= _moment(signature.ends):
             return (
                 f"Its time stamp would settle it: where you trust the authority {stamp.authority}, name the "
                 f"file of its root certificate in {ANCHORS_VARIABLE}."
             )
         return (
-            "Set this computer's clock where it is wrong; where it is right, ask whoever published the video "
+            "Set this computer's clock where it is wrong; where it is right, ask whoever published it "
             "for a file with a time stamp."
         )
 
@@ -392,15 +408,15 @@ class Verification:
 def verify(
     path: str | os.PathLike[str], *, ledger: Ledger | None = None, tick: Tick | None = None
 ) -> Verification:
-    """Look for every mark in a video file, in a process of its own that is ended when it takes too long.
+    """Look for every mark in a file, in a process of its own that is ended when it takes too long.
 
     Args:
-        path: any video.
+        path: any video, or a picture: a screenshot, an animation.
         ledger: where to look for the record; the user's own by default. None is made where there is none.
         tick: told of the search for the watermark; may stop it.
 
     Raises:
-        BadVideo: not a video, or it cannot be read, or not within the bounds of time, memory and boxes.
+        BadVideo: neither, or it cannot be read, or not within the bounds of time, memory and boxes.
         MissingPart: c2pa-python is not installed.
     """
     path = Path(path)
@@ -431,32 +447,72 @@ def bound(path: Path) -> float:
 
 
 def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
-    """`Marks` of a video as JSON values; what `verify` runs elsewhere."""
-    video = Path(path)
-    check_file(video, BadVideo, "video")
+    """`Marks` of a file as JSON values; what `verify` runs elsewhere."""
+    file = Path(path)
+    check_file(file, BadVideo, SHOWN)
     try:
-        check_bounds(video)  # first: even ffmpeg takes its time over millions of boxes
-        info = probe(video)
-        digest = sha256_of(video)
-        source_type = read_source_type(video)
+        check_bounds(file)  # first: even ffmpeg takes its time over millions of boxes
+        shown = _picture(file) if is_picture(file) else _video(file)
+        digest = sha256_of(file)
     except OSError as error:
-        raise BadVideo(f"{video} cannot be read: {error.strerror or error}.", "Check the file.") from error
-    tag, comment = info.metadata.get(AIGC_KEY), info.metadata.get(COMMENT_KEY, "")
-    labels = Labels(read_aigc(tag) if tag else None, source_type, read_comment(comment))
-    return dataclasses.asdict(Marks(digest, c2pa.read(video, Path(home)), _mark(video, info, tick), labels))
+        raise BadVideo(f"{file} cannot be read: {error.strerror or error}.", "Check the file.") from error
+    signature = c2pa.read(file, Path(home))
+    return dataclasses.asdict(Marks(digest, signature, _mark(shown, tick), shown.labels))
 
 
-def _mark(path: Path, info: VideoInfo, tick: Tick) -> Mark:
-    """Search for the watermark; a picture that cannot be decoded to the end is searched as far as it goes."""
-    fps = info.fps if SPEEDS[0] <= info.fps <= SPEEDS[1] else 25.0
+@dataclass(frozen=True)
+class _Shown:
+    """What of a file is searched for the watermark, and what its container says."""
+
+    frames: Iterator[np.ndarray]
+    """I420, as `detect` takes them; decoded when asked for."""
+    fps: float
+    count: int
+    """How many there are at most."""
+    labels: Labels
+
+
+def _video(path: Path) -> _Shown:
+    info = probe(path, SHOWN)
+    fps = _believed(info.fps)
     count = max(1, min(info.frames, round(SEARCHED_SECONDS * fps)))
+    tag, comment = info.metadata.get(AIGC_KEY), info.metadata.get(COMMENT_KEY, "")
+    labels = Labels(read_aigc(tag) if tag else None, read_source_type(path), read_comment(comment))
+    return _Shown(read_planes(path, count), fps, count, labels)
+
+
+def _picture(path: Path) -> _Shown:
+    try:
+        animation = read_animation(path)
+    except BadPortrait as error:
+        raise BadVideo(error.message, error.hint) from error
+    fps = _believed(animation.fps)
+    count = round(SEARCHED_SECONDS * fps) if animation.fps else 1
+    return _Shown(map(_planes, islice(animation.frames, count)), fps, count, Labels(sought=False))
+
+
+def _believed(fps: float) -> float:
+    return fps if SPEEDS[0] <= fps <= SPEEDS[1] else 25.0
+
+
+def _planes(rgb: np.ndarray) -> np.ndarray:
+    """RGB as I420; like `read_planes` without the last row or column of an odd side."""
+    height, width = (side // 2 * 2 for side in rgb.shape[:2])
+    if not height or not width:
+        return np.zeros((height * 3 // 2, width), np.uint8)
+    planes: np.ndarray = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)
+    return planes
+
+
+def _mark(shown: _Shown, tick: Tick) -> Mark:
+    """Search for the watermark; what cannot be decoded to the end is searched as far as it goes."""
     seen = _Seen()
     try:
-        found = detect(seen.counted(read_planes(path, count)), fps, count=count, tick=tick)
+        found = detect(seen.counted(shown.frames), shown.fps, count=shown.count, tick=tick)
     except BadVideo as error:
         return Mark(frames=seen.frames, note=error.message)
     if found is None:
-        return Mark(frames=seen.frames, note=seen.note or _too_short(seen.frames / fps))
+        return Mark(frames=seen.frames, note=seen.note or _too_short(seen.frames / shown.fps))
     return Mark(f"{found.payload:016x}", found.algorithm, found.odds, found.frames)
 
 
@@ -478,7 +534,8 @@ class _Seen:
 
 
 def _too_short(seconds: float) -> str:
-    return "too short for the watermark to be read" if seconds < READABLE_SECONDS else ""
+    needed = f"a watermark of version 0.1 could be read only in {READABLE_SECONDS:.0f} s of video or more"
+    return needed if seconds < READABLE_SECONDS else ""
 
 
 def _ask(ledger: Ledger, found: Verification) -> Home:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +483,30 @@ def _portrait(data: bytes, folder: Path) -> object:
     return found
 
 
+def _animation_seeds(folder: Path) -> list[bytes]:
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    first, *others = map(Image.fromarray, noise)
+    made = []
+    for kind, more in (("GIF", {"disposal": 2}), ("GIF", {"duration": 0}), ("PNG", {}), ("WEBP", {})):
+        file = io.BytesIO()
+        first.save(file, kind, save_all=True, append_images=others, **more)
+        made.append(file.getvalue())
+    return [*made, *_portrait_seeds(folder)]
+
+
+def _animation(data: bytes, folder: Path) -> object:
+    from sonic_ext.media.image import is_picture, read_animation
+
+    path = kept(folder, data, "case.png")
+    is_picture(path)
+    found = read_animation(path)
+    assert 0 <= found.fps <= 1000
+    return [frame.shape for frame in islice(found.frames, 50)], found.fps
+
+
 def _sound_seeds(folder: Path) -> list[bytes]:
     from sounds import tone, write
 
@@ -607,7 +632,8 @@ TARGETS = {
         Target("request", _request_seeds, _request, 0.06, (b"http://", b"[::1]", b"Basic ", b":65536", b"%")),
         Target("weights", _safetensors_seeds, _safetensors, 0.11, _TABLE),
         Target("pickles", _pickle_seeds, _pickles, 0.0105, _STACK),
-        Target("portrait", _portrait_seeds, _portrait, 0.025, _CHUNKS),
+        Target("portrait", _portrait_seeds, _portrait, 0.0125, _CHUNKS),
+        Target("animation", _animation_seeds, _animation, 0.0125, _CHUNKS),
         Target("sound", _sound_seeds, _sound, 0.0105, _SOUNDS, seconds=8),
         Target("video", _video_seeds, _video, 0.0105, _KINDS, seconds=8),
         Target("signature", _signature_seeds, _signature, 0.0105, (*_KINDS, b"jumb", b"c2pa"), seconds=8),
