@@ -254,7 +254,7 @@ def test_every_section_runs_once_on_the_processor(tmp_path: Path) -> None:
     calls = {row["rung"]: row for row in sections["unet"]["rows"]}
     assert list(calls) == ["together", "branches", "offload"]
     assert all(row["s"] > 0 and row["TFLOP"] > 0 and row["forecast GB"] > 0 for row in calls.values())
-    assert [row["rung"] for row in sections["ladder"]["rows"]] == ["plain", "residual blocks in place"]
+    assert [row["rung"] for row in sections["ladder"]["rows"]] == ["plain", "one branch at a time"]
     (path,) = sections["path"]["rows"]
     assert path["frames"] == 11 and path["passed"] and path["UNet s"] > 0 and path["decoder s"] > 0
     wide, eight = (row for row in sections["fp8"]["rows"] if "weights" in row)

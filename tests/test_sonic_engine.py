@@ -299,14 +299,15 @@ def _latents(animation: SonicAnimation) -> Any:
 
 
 @pytest.mark.usefixtures("short_windows")
-def test_moving_the_network_in_block_by_block_changes_nothing(
+def test_moving_the_network_in_layer_by_layer_changes_nothing(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:
     latents = []
     for memory in ("branches", "offload"):
         settings = replace(SMALL, memory=memory)
         latents.append(_latents(made(models, scene, spoken, settings, home=tmp_path / memory)))
-    assert torch.equal(*latents)
+    # To rounding, of which guidance and random weights make much.
+    assert float((latents[0] - latents[1]).norm() / latents[0].norm()) < 1e-4
 
 
 # Drafts

@@ -29,15 +29,16 @@ def test_a_call_is_what_is_known_of_it() -> None:
     assert footprint.vae_decode_operations(512, 512) == pytest.approx(3.0e12, rel=0.1)
 
 
-@pytest.mark.parametrize("together", [1, 3])
-def test_more_of_anything_needs_more(together: int) -> None:
-    usual = footprint.unet_activations(512, 512, 25, together, 2)
-    assert footprint.unet_activations(512, 576, 25, together, 2) > usual
-    assert footprint.unet_activations(512, 512, 26, together, 2) > usual
-    assert footprint.unet_activations(512, 512, 25, together, 4) > usual
-    assert footprint.unet_activations(512, 512, 25, 3, 2) >= usual
-    assert footprint.unet_activations(512, 896, 25, together, 2) == footprint.unet_activations(
-        896, 512, 25, together, 2
+@pytest.mark.parametrize("rung", ["together", "branches", "offload"])
+def test_more_of_anything_needs_more(rung: str) -> None:
+    usual = footprint.unet_activations(512, 512, 25, rung, 2)
+    assert footprint.unet_activations(512, 576, 25, rung, 2) > usual
+    assert footprint.unet_activations(512, 512, 26, rung, 2) > usual
+    assert footprint.unet_activations(512, 512, 25, rung, 4) > usual
+    assert footprint.unet_activations(512, 512, 25, "together", 2) >= usual
+    assert footprint.unet_activations(512, 512, 25, "branches", 2) <= usual
+    assert footprint.unet_activations(512, 896, 25, rung, 2) == footprint.unet_activations(
+        896, 512, 25, rung, 2
     )
 
 
@@ -71,3 +72,12 @@ def test_the_speech_networks_are_counted_as_forecast(counter: Any) -> None:
     count = counter.count_audio(50)
     assert footprint.audio_activations(50) == pytest.approx(count.bytes, rel=0.1)
     assert footprint.audio_operations(50) == pytest.approx(count.operations, rel=0.1)
+
+
+@pytest.mark.parametrize("rung", ["together", "branches", "offload"])
+def test_the_unet_is_counted_as_forecast(counter: Any, rung: str) -> None:
+    count = counter.count_unet(384, 384, 25, rung, 2)
+    assert footprint.unet_activations(384, 384, 25, rung, 2) == pytest.approx(count.bytes, rel=0.1)
+    if rung == "branches":
+        operations = 3 * footprint.unet_operations(384, 384, 25)
+        assert 0.9 * operations < count.operations < operations  # first layers are shared

@@ -13,127 +13,17 @@ torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and
 pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
-from toy_unet import FRAMES, SIZE, drawn, near, toy_conditioning, toy_unet  # noqa: E402
+from toy_unet import SIZE, drawn  # noqa: E402
 
 from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, speech  # noqa: E402
-from sonic_ext.engines.sonic.denoise import Call, Conditioning  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import MissingPart  # noqa: E402
-from sonic_ext.nn import attention, build, interpolate  # noqa: E402
-from sonic_ext.nn.prefix import Prefix  # noqa: E402
-from sonic_ext.nn.unet import predict  # noqa: E402
+from sonic_ext.nn import build, interpolate  # noqa: E402
 from sonic_ext.nn.yoloface import YoloFace  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
-
-
-@pytest.fixture(scope="module")
-def unet() -> Any:
-    return toy_unet()
-
-
-@pytest.fixture
-def told() -> Conditioning:
-    return toy_conditioning()
-
-
-@pytest.fixture
-def call(unet: Any, told: Conditioning) -> Call:
-    return Call(unet, told.window(torch.tensor([4, 0, 1])), torch.tensor(0.7), torch.tensor([[12.5, 16, 17]]))
-
-
-def test_branches_in_turn_are_branches_together(call: Call) -> None:
-    inputs = [drawn(FRAMES, 8, *SIZE, seed=6), drawn(FRAMES, 8, *SIZE, seed=7)]
-    with torch.inference_mode():
-        together, apart, sharing = (
-            call.together(inputs),
-            call.in_turn(inputs),
-            call.in_turn_shared(inputs),
-        )
-    assert all(near(one, other) for one, other in zip(together, apart, strict=True))
-    assert all(torch.equal(one, other) for one, other in zip(apart, sharing, strict=True))
-
-
-def test_sharing_leaves_the_network_as_it_was(unet: Any, call: Call) -> None:
-    with torch.inference_mode():
-        call.in_turn_shared([drawn(FRAMES, 8, *SIZE), drawn(FRAMES, 8, *SIZE)])
-    assert all("forward" not in vars(module) for module in unet.modules())
-
-
-def test_shared_layers_run_once(unet: Any, call: Call) -> None:
-    seen = []
-    inside = unet.down_blocks[0].resnets[0].spatial_res_block
-    hook = inside.register_forward_hook(lambda *_: seen.append(1))
-    prefix, x = Prefix(unet), drawn(1, FRAMES, 8, *SIZE)
-    with torch.inference_mode(), prefix.recorded():
-        predict(unet, call.window.only(1), x, call.timestep, call.ids)
-    with torch.inference_mode(), prefix.replayed():
-        predict(unet, call.window.only(2), x, call.timestep, call.ids)
-    hook.remove()
-    assert len(seen) == 1
-
-
-@pytest.mark.parametrize("keep", [False, True])
-def test_kept_projections_are_projections(keep: bool) -> None:
-    linear = torch.nn.Linear(24, 16, bias=False)
-    values, frames = drawn(6, 7, 24), torch.tensor([5, 0, 0, 1])
-    view = attention.View(attention.Tokens(values, keep), frames)
-    with torch.no_grad():
-        assert near(view.per_frame(linear), linear(values[frames]))
-        assert near(view.mean(linear), linear(values[frames].mean(0, keepdim=True)))
-
-
-def test_constant_tokens_are_projected_once() -> None:
-    calls = []
-    linear = torch.nn.Linear(24, 16, bias=False)
-    linear.register_forward_hook(lambda *_: calls.append(1))
-    tokens = attention.Tokens(drawn(1, 7, 24))
-    for frames in (torch.tensor([0, 1]), torch.tensor([7, 3])):
-        view = attention.View(tokens, frames)
-        assert torch.equal(view.per_frame(linear), view.mean(linear))
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize("ones", [0, 3, 64])
-def test_face_pixels_are_enough(unet: Any, ones: int) -> None:
-    mask = torch.zeros(8, 8)
-    mask.view(-1)[:ones] = torch.linspace(-0.1, 1.1, ones)
-    attn = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
-    x = drawn(FRAMES, 64, 32)
-    results = []
-    for sparse in (True, False):
-        pair = attention.Tokens(drawn(1, 1, 24)), attention.Tokens(drawn(FRAMES, 7, 24))
-        window = attention.Window.of([pair], levels={64: attention.Level.of(mask, sparse)})
-        with torch.inference_mode(), attention.conditioned(attn, window):
-            results.append(attn(x))
-    assert near(*results)
-
-
-def test_conditions_end_with_their_block(unet: Any, told: Conditioning) -> None:
-    window = told.window(torch.tensor([0]))
-    with pytest.raises(KeyError), attention.conditioned(unet, window):
-        raise KeyError
-    with pytest.raises(RuntimeError, match="outside"):
-        unet(drawn(1, 1, 8, *SIZE), 0.5, drawn(1, 1, 1), drawn(1, 3))
-
-
-def test_conditions_need_processors() -> None:
-    window = attention.Window(())
-    with (
-        pytest.raises(ValueError, match="no audio processors"),
-        attention.conditioned(torch.nn.Linear(1, 1), window),
-    ):
-        pass
-
-
-def test_a_batch_must_hold_whole_branches(unet: Any, told: Conditioning) -> None:
-    attn = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
-    window = told.window(torch.tensor([0]))
-    wrong = pytest.raises(ValueError, match="a batch of 4 for 3 branches")
-    with wrong, attention.conditioned(unet, window):
-        attn(drawn(4, 64, 32))
 
 
 def test_filling_copies_nothing() -> None:
@@ -160,6 +50,17 @@ def test_the_schedule_is_karras_with_continuous_times() -> None:
     assert got.timesteps.numpy() == pytest.approx(0.25 * np.log(sigmas), rel=1e-5, abs=1e-6)
     with pytest.raises(ValueError, match="epsilon"):
         schedule.schedule(10, {**schedule.CONFIG, "prediction_type": "epsilon"})
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 25, 50])
+def test_the_schedule_is_that_of_diffusers_to_the_bit(steps: int) -> None:
+    from diffusers import EulerDiscreteScheduler
+
+    scheduler = EulerDiscreteScheduler(**schedule.CONFIG)
+    scheduler.set_timesteps(steps)
+    got = schedule.schedule(steps)
+    assert torch.equal(got.sigmas, scheduler.sigmas.float())
+    assert torch.equal(got.timesteps, scheduler.timesteps.float())
 
 
 def test_a_perfect_prediction_ends_at_the_clean_latents() -> None:

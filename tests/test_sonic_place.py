@@ -149,7 +149,7 @@ def test_without_its_own_vae_the_webuis_encodes_and_decodes(
     animation = made(without_vae, scene, spoken, tmp_path, place)
     assert vae.encoded == 1
     assert not place.there
-    assert "UNetSpatioTemporalConditionModel" in place.loaded
+    assert "UNet" in place.loaded
     assert not any("Autoencoder" in name for name in place.loaded)
     assert len(list(animation.frames())) == 4
     assert vae.decoded >= 2
@@ -247,6 +247,16 @@ def test_libraries_that_do_not_fit_each_other(models: Path, monkeypatch: pytest.
         engines.choose("sonic")
     assert "uninstall diffusers" in caught.value.hint
     assert engines.choose("auto").name == "preview"
+
+
+def test_with_the_webuis_vae_it_does_without_diffusers(
+    without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SONIC_MODELS", str(without_vae))
+    monkeypatch.setitem(sys.modules, "diffusers", None)  # not even to be imported
+    place = Toy(Lent(ToyVae()))
+    assert engines.choose("sonic", place=place, decoder="host").name == "sonic"
+    assert len(list(made(without_vae, scene, spoken, tmp_path, place).frames())) == 4
 
 
 def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -22,7 +21,7 @@ from sonic_ext.engines.sonic.device import Hardware
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn import storage, unet
-from sonic_ext.nn.streamed import streamed
+from sonic_ext.nn.offload import Offload
 
 from .bench import Bench, Timing, checked, difference, gigabytes, named
 from .networks import filled
@@ -49,7 +48,7 @@ class Setup:
     def size(self) -> dict[str, Any]:
         """In the words of `benchmarks/unet.py`."""
         latents = (self.side // 8, self.side // 8)
-        return {"unet": dict(self.bench.sizes.unet), "frames": self.bench.sizes.frames, "latents": latents}
+        return {"unet": self.bench.sizes.unet, "frames": self.bench.sizes.frames, "latents": latents}
 
     @property
     def budget(self) -> Budget:
@@ -73,28 +72,25 @@ class Setup:
             storage.store_fp8(network)
         return network
 
-    def placed(self, network: Any) -> AbstractContextManager[Any]:
-        """As the engine runs it."""
-        return streamed(network, self.bench.device) if self.rung == "offload" else nullcontext()
-
     def call(self, network: Any) -> Callable[[], torch.Tensor]:
-        """One guided call as `Run` makes it, to be made within `placed`: latents wait in main memory."""
+        """One guided call as `Run` makes it: latents wait in main memory."""
         device, frames = self.bench.device, self.bench.sizes.frames
-        conditioning = ladder.conditioning(self.size, {"sparse": True}, self.dtype, device)
-        denoiser = Denoiser(network, conditioning, together=self.rung == "together")
+        conditioning = ladder.conditioning(self.size, self.dtype, device)
+        visit = Offload(network, device) if self.rung == "offload" else None
+        denoiser = Denoiser(network, conditioning, together=self.rung == "together", visit=visit)
         generator = torch.Generator().manual_seed(3)
         x = torch.randn(frames, 4, *self.size["latents"], generator=generator)
         moment, window = schedule(25).moment(12), torch.arange(frames)
-        return lambda: denoiser(x.to(device), moment, window.to(device)).to(x)
+        return lambda: denoiser(x, moment, window).to(x)
 
     def timed(self, network: Any) -> Timing:
         """Several calls."""
-        with torch.inference_mode(), self.placed(network):
+        with torch.inference_mode():
             return self.bench.timed(self.call(network))
 
     def operations(self, network: Any) -> int:
         """Of products, convolutions and attention, counted."""
-        with torch.inference_mode(), self.placed(network), operation_counter() as counter:
+        with torch.inference_mode(), operation_counter() as counter:
             self.call(network)()
         found: int = counter.get_total_flops()
         return found
@@ -152,13 +148,13 @@ def steps_of_the_ladder(bench: Bench) -> Iterator[Row]:
     dtype = bench.dtypes[0]
     setup = sized(bench, dtype, "branches")
     peak, first = bench.peak(dtype), []
-    names = [name for name, rung in ladder.RUNGS.items() if not rung.get("heap")]  # that one is a processor's
+    names = [name for name, rung in ladder.RUNGS.items() if not rung.heap]  # that one is a processor's
     for name in (names[0], names[-1]) if bench.is_cpu else names:
         own = {"rung": name, "side": setup.side}
         yield bench.tried(own, partial(_step, setup, ladder.RUNGS[name], peak, first))
 
 
-def _step(setup: Setup, rung: dict[str, int], peak: float, first: list[Timing]) -> Row:
+def _step(setup: Setup, rung: ladder.Rung, peak: float, first: list[Timing]) -> Row:
     with torch.inference_mode():
         run = ladder.prepared(rung, setup.size, setup.dtype, setup.bench.device)
         timing = setup.bench.timed(run)
@@ -190,23 +186,17 @@ def offload(bench: Bench) -> Iterator[Row]:
             "note": f"The engine picks {way.rung} with {cap / 1e9:.0f} GB, and decodes {way.chunk} at once."
         }
         for rung in dict.fromkeys((way.rung, "offload")):
-            names = {"rung": rung, "weights": "as the engine has them", "cap GB": cap / 1e9}
-            yield bench.tried(names, partial(_offloaded, replace(usual, rung=rung), cap, False))
-        if not bench.is_cpu:
-            names = {"rung": "offload", "weights": "pinned", "cap GB": cap / 1e9}
-            yield bench.tried(names, partial(_offloaded, replace(usual, rung="offload"), cap, True))
+            names = {"rung": rung, "cap GB": cap / 1e9}
+            yield bench.tried(names, partial(_offloaded, replace(usual, rung=rung), cap))
     finally:
         bench.allow(None)
 
 
-def _offloaded(setup: Setup, cap: int, pinned: bool) -> Row:
+def _offloaded(setup: Setup, cap: int) -> Row:
     network = setup.network()
-    if pinned:
-        for tensor in (*network.parameters(), *network.buffers()):
-            tensor.data = tensor.data.pin_memory()
     timing = setup.timed(network)
     size = sum(tensor.nbytes for tensor in network.parameters())
-    moved = 3 * size if setup.rung == "offload" else 0  # once a branch
+    moved = size if setup.rung == "offload" else 0
     return {
         "side": setup.side,
         **timing.row(),

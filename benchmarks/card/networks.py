@@ -28,7 +28,7 @@ import tiny_sonic
 class Sizes:
     """How large everything is."""
 
-    unet: Mapping[str, Any]
+    unet: unet.UNetConfig
     vae: Mapping[str, Any]
     clip: Mapping[str, Any]
     whisper: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    unet.CONFIG,
+    unet.UNetConfig(),
     vae.CONFIG,
     clip.CONFIG,
     whisper.CONFIG,
@@ -147,9 +147,9 @@ class RandomNetworks(Networks):
         """See `Networks.unet`."""
         return self._made(unet.build_unet(self.sizes.unet), rest=device)
 
-    def unet_config(self) -> dict[str, Any]:
+    def unet_config(self) -> unet.UNetConfig:
         """See `Networks.unet_config`."""
-        return dict(self.sizes.unet)
+        return self.sizes.unet
 
     def interpolator(self) -> Any:
         """See `Networks.interpolator`."""

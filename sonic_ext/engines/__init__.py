@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .sonic.vaes import Chosen
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
-"""What the sonic engine cannot do without."""
+"""What the sonic engine cannot do without; with the WebUI's VAE it can do without diffusers."""
 INSTALL = 'python -m pip install ".[sonic]" in the extension\'s folder'
 REPAIR = (
     "In a WebUI that came without diffusers, remove it (python -m pip uninstall diffusers) and restart: "
@@ -50,10 +50,11 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
     found = weights.survey(parts=vae.parts)
     if name == "auto" and not found.ready:
         return PreviewEngine()
-    missing = missing_libraries()
-    if name == "auto" and (why_not := _why_not_sonic(found, missing, place)):
+    own_vae = vae.lent is None
+    missing = missing_libraries(own_vae)
+    if name == "auto" and (why_not := _why_not_sonic(found, missing, place, own_vae)):
         return PreviewEngine(notes=(why_not,))
-    return _sonic(found, missing, home, place, vae.why_not)
+    return _sonic(found, missing, home, place, vae)
 
 
 def _vae(name: str, decoder: str, place: Place | None) -> Chosen:
@@ -68,16 +69,19 @@ def _vae(name: str, decoder: str, place: Place | None) -> Chosen:
         return vaes.choose("temporal", None)
 
 
-def missing_libraries() -> tuple[str, ...]:
-    """Libraries of the sonic engine that are not installed."""
-    return tuple(name for name in LIBRARIES if find_spec(name) is None)
+def missing_libraries(own_vae: bool = True) -> tuple[str, ...]:
+    """Libraries of the sonic engine that are not installed; `own_vae`: it encodes and decodes itself."""
+    needed = (name for name in LIBRARIES if own_vae or name != "diffusers")
+    return tuple(name for name in needed if find_spec(name) is None)
 
 
-def _why_not_sonic(found: weights.Survey, missing: tuple[str, ...], place: Place | None) -> str:
+def _why_not_sonic(
+    found: weights.Survey, missing: tuple[str, ...], place: Place | None, own_vae: bool
+) -> str:
     """Why auto leaves weights that are here alone; nothing where it takes them."""
     if missing:
         return f"The sonic engine's weights are here, but not {_listed(missing)}."
-    return HOPELESS if _hopeless(found, place) else libraries.broken()
+    return HOPELESS if _hopeless(found, place) else libraries.broken(own_vae)
 
 
 def _hopeless(found: weights.Survey, place: Place | None) -> bool:
@@ -91,18 +95,18 @@ def _hopeless(found: weights.Survey, place: Place | None) -> bool:
 
 
 def _sonic(
-    found: weights.Survey, missing: tuple[str, ...], home: Path | None, place: Place | None, why_not: str
+    found: weights.Survey, missing: tuple[str, ...], home: Path | None, place: Place | None, vae: Chosen
 ) -> Engine:
     needed = f"The sonic engine needs {_listed(missing)}." if missing else ""
     try:
         found.require()
     except MissingPart as error:
-        borrowed = why_not if any(each.part is weights.VAE for each in found.lacking()) else ""
+        borrowed = vae.why_not if any(each.part is weights.VAE for each in found.lacking()) else ""
         message = " ".join(filter(None, (error.message, borrowed, needed)))
         raise MissingPart(message, f"{error.hint} (after {INSTALL})" if missing else error.hint) from error
     if missing:
         raise MissingPart(needed, f"Install it with: {INSTALL}")
-    if broken := libraries.broken():
+    if broken := libraries.broken(own_vae=vae.lent is None):
         raise MissingPart(broken, REPAIR)
     from .sonic.engine import SonicEngine
 

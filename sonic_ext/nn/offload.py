@@ -1,7 +1,7 @@
-"""A UNet whose weights rest in main memory and visit the device, one block after another.
+"""A UNet whose weights rest in main memory and visit the device, one layer after another.
 
 For cards that cannot hold all weights at once. Every weight crosses once a call, all branches of guidance
-together, and while one block works the next one is on its way.
+together, and while one layer works the next one is on its way.
 """
 
 from __future__ import annotations
@@ -65,9 +65,17 @@ class Offload:
 
 
 def in_order(unet: UNet) -> Iterator[nn.Module]:
-    """Everything that a call of the network visits, in the order in which it does."""
-    yield from (unet.time_embedding, unet.add_embedding, unet.conv_in, *unet.down_blocks, unet.mid_block)
-    yield from (*unet.up_blocks, unet.conv_norm_out, unet.conv_out)
+    """Every layer that a call of the network visits, in the order in which it does."""
+    yield from (unet.time_embedding, unet.add_embedding, unet.conv_in)
+    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        attentions = list(getattr(block, "attentions", ()))
+        for resnet in block.resnets:
+            yield resnet
+            yield from attentions[:1]
+            del attentions[:1]
+        for name in ("downsamplers", "upsamplers"):
+            yield from getattr(block, name, ())
+    yield from (unet.conv_norm_out, unet.conv_out)
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -146,7 +146,7 @@ class Cache:
 
 
 Visit = Callable[[nn.Module], AbstractContextManager[object]]
-"""Within, a module's weights are on the device."""
+"""Within, a layer's weights are on the device."""
 
 
 class CrossAttention(nn.Module):
@@ -170,11 +170,11 @@ class CrossAttention(nn.Module):
         heard = self._heard(norm(rows), branch.speech)
         if level is not None:
             heard = heard * level.weights.to(heard.dtype)
+        own = self.to_out[0](heard + portrait)
         if face is None:
-            return summed(x, self.to_out[0](heard + portrait))
-        x = summed(x, self.to_out[0](portrait))
-        heard = functional.linear(heard, self.to_out[0].weight).to(x.dtype)
-        return x.index_add_(1, face, heard) if in_place() else x.index_add(1, face, heard)
+            return summed(x, own)
+        x, rows = summed(x, self.to_out[0](portrait)), summed(rows, own)
+        return x.index_copy_(1, face, rows) if in_place() else x.index_copy(1, face, rows)
 
     def in_time(self, x: torch.Tensor, norm: nn.Module, branch: Branch) -> torch.Tensor:
         """`x` [pixels, frames, hidden] and what each frame attends to: the window's mean tokens."""
@@ -356,12 +356,36 @@ class Resampling(nn.Module):
         return self.conv(x)
 
 
-Run = Callable[..., torch.Tensor]
-"""Calls a layer, with its activations kept or made again in the backward pass."""
+@dataclass(frozen=True)
+class Pass:
+    """What the layers of one call are told, for every part of its batch.
 
+    Lists of a tensor for each part in, new lists out; the old ones are emptied, so that no caller keeps what
+    nobody needs any more.
+    """
 
-def _kept(layer: Run, *args: object) -> torch.Tensor:
-    return layer(*args)
+    parts: Sequence[Sequence[Branch]]
+    """The batch, or its branches one by one."""
+    embeddings: Sequence[torch.Tensor]
+    """Of time and motion, [branches of the part, 1, width]."""
+    visit: Visit
+    run: Callable[..., torch.Tensor]
+    """Calls a layer; its activations are kept for the backward pass or made again there."""
+
+    def residual(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Through a residual block."""
+        with self.visit(layer):
+            return [self.run(layer, xs.pop(0), each) for each in self.embeddings]
+
+    def transformed(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Through a transformer."""
+        with self.visit(layer):
+            return [self.run(layer, xs.pop(0), part) for part in self.parts]
+
+    def resampled(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Through a convolution."""
+        with self.visit(layer):
+            return [layer(xs.pop(0)) for _ in self.parts]
 
 
 class Block(nn.Module):
@@ -378,12 +402,10 @@ class Block(nn.Module):
         if heads is not None:
             self.attentions = nn.ModuleList(Transformer(out, heads, config) for _, out in widths)
 
-    def layer(
-        self, number: int, x: torch.Tensor, embedding: torch.Tensor, branches: Sequence[Branch], run: Run
-    ) -> torch.Tensor:
+    def layer(self, number: int, xs: list[torch.Tensor], told: Pass) -> list[torch.Tensor]:
         """One residual block and its transformer."""
-        x = run(self.resnets[number], x, embedding)
-        return run(self.attentions[number], x, branches) if hasattr(self, "attentions") else x
+        xs = told.residual(self.resnets[number], xs)
+        return told.transformed(self.attentions[number], xs) if hasattr(self, "attentions") else xs
 
 
 class DownBlock(Block):
@@ -399,28 +421,22 @@ class DownBlock(Block):
             self.downsamplers = nn.ModuleList([Resampling(halving)])
 
     def forward(
-        self,
-        x: torch.Tensor,
-        embedding: torch.Tensor,
-        branches: Sequence[Branch],
-        first: First | None = None,
-        run: Run = _kept,
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass, start: int = 0
     ) -> list[torch.Tensor]:
-        """What the way up takes: after every layer. The last goes on to `down`."""
-        found = []
-        for number in range(len(self.resnets)):
-            if first is not None and number == 0:
-                x = first.residual
-                if first.attended is not None:
-                    x = run(self.attentions[0], x, branches, first.attended)
-            else:
-                x = self.layer(number, x, embedding, branches, run)
-            found.append(x)
-        return found
+        """Layers from `start` on; leaves in `skipped` what the way up takes, of every layer."""
+        for number in range(start, len(self.resnets)):
+            xs = self.layer(number, xs, told)
+            skipped.append(list(xs))
+        return xs
 
-    def down(self, x: torch.Tensor) -> torch.Tensor | None:
-        """To the next grid; None on the coarsest."""
-        return self.downsamplers[0](x) if hasattr(self, "downsamplers") else None
+    def down(
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass
+    ) -> list[torch.Tensor]:
+        """To the next grid, where there is one; the way up takes that, too."""
+        if hasattr(self, "downsamplers"):
+            xs = told.resampled(self.downsamplers[0], xs)
+            skipped.append(list(xs))
+        return xs
 
 
 class MidBlock(Block):
@@ -430,12 +446,10 @@ class MidBlock(Block):
         super().__init__([(config.channels[-1],) * 2] * 2, None, 1e-5, config)
         self.attentions = nn.ModuleList([Transformer(config.channels[-1], config.heads[-1], config)])
 
-    def forward(
-        self, x: torch.Tensor, embedding: torch.Tensor, branches: Sequence[Branch], run: Run = _kept
-    ) -> torch.Tensor:
+    def forward(self, xs: list[torch.Tensor], told: Pass) -> list[torch.Tensor]:
         """[branches · frames, channels, height, width]."""
-        x = run(self.attentions[0], run(self.resnets[0], x, embedding), branches)
-        return run(self.resnets[1], x, embedding)
+        xs = told.transformed(self.attentions[0], told.residual(self.resnets[0], xs))
+        return told.residual(self.resnets[1], xs)
 
 
 class UpBlock(Block):
@@ -452,17 +466,13 @@ class UpBlock(Block):
             self.upsamplers = nn.ModuleList([Resampling(DoublingConvolution(own))])
 
     def forward(
-        self,
-        x: torch.Tensor,
-        skipped: list[torch.Tensor],
-        embedding: torch.Tensor,
-        branches: Sequence[Branch],
-        run: Run = _kept,
-    ) -> torch.Tensor:
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass
+    ) -> list[torch.Tensor]:
         """[branches · frames, channels, height, width]; each layer takes one more off `skipped`."""
         for number in range(len(self.resnets)):
-            x = self.layer(number, torch.cat([x, skipped.pop()], dim=1), embedding, branches, run)
-        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
+            xs = [torch.cat([xs.pop(0), each], dim=1) for each in skipped.pop()]
+            xs = self.layer(number, xs, told)
+        return told.resampled(self.upsamplers[0], xs) if hasattr(self, "upsamplers") else xs
 
 
 class UNet(nn.Module):
@@ -499,114 +509,95 @@ class UNet(nn.Module):
             ids: [inputs, 3]: frames per second, head bucket, expression bucket.
             branches: the conditioning; each names its input.
             cache: what an earlier call left, or room for what this one leaves.
-            visit: brings the weights of one block after another; branches then go through each block one by
+            visit: brings the weights of one layer after another; branches then go through each layer one by
                 one, so that weights cross once.
             checkpointed: activations are made again in the backward pass instead of kept.
 
         Returns:
             [branches, frames, 4, height, width], the predicted velocity.
         """
-        run = partial(checkpoint, use_reentrant=False) if checkpointed else _kept
-        at = visit or _resting
-        cache = cache or Cache()
+        at, cache = visit or _resting, cache or Cache()
         parts = [[branch] for branch in branches] if visit else [list(branches)]
         with at(self.time_embedding):
             embedding = self.time_embedding(timestep.expand(len(x)), x.dtype)
         with at(self.add_embedding):
             embedding = (embedding + self.add_embedding(ids, x.dtype))[:, None]  # the same for every frame
-        embeddings = [torch.stack([embedding[branch.input] for branch in part]) for part in parts]
-        with at(self.conv_in):
-            entered = cache.first.entered if cache.first else self.conv_in(x.flatten(0, 1))
-        with at(self.down_blocks[0]):
-            skips = self._outer(entered, cache, embedding, embeddings, parts, run)
-            if cache.deep is None:
-                states = [self.down_blocks[0].down(skipped[-1]) for skipped in skips]
+        told = Pass(
+            parts,
+            [_chosen(embedding, part) for part in parts],
+            at,
+            partial(checkpoint, use_reentrant=False) if checkpointed else _kept,
+        )
+        skipped: list[list[torch.Tensor]] = []
+        xs = self._entered(x, embedding, cache, skipped, told)
+        xs = self.down_blocks[0](xs, skipped, told, start=1)
         if cache.deep is None:
-            states = self._inner(states, skips, embeddings, parts, at, run)
+            xs = self.down_blocks[0].down(xs, skipped, told)
+            for block in self.down_blocks[1:]:
+                xs = block.down(block(xs, skipped, told), skipped, told)
+            xs = self.mid_block(xs, told)
+            for block in self.up_blocks[:-1]:
+                xs = block(xs, skipped, told)
             if cache.leaves_deep:
-                cache.deep = torch.cat(states)
+                cache.deep = torch.cat(xs)
         else:
-            states = list(cache.deep.chunk(len(parts)))
-        with at(self.up_blocks[-1]):
-            for number, part in enumerate(parts):
-                states[number] = self.up_blocks[-1](
-                    states[number], skips[number], embeddings[number], part, run
-                )
+            xs = list(cache.deep.chunk(len(parts)))
+        xs = self.up_blocks[-1](xs, skipped, told)
         with at(self.conv_norm_out), at(self.conv_out):
-            done = [self.conv_out(functional.silu(self.conv_norm_out(state))) for state in states]
+            done = [self.conv_out(functional.silu(self.conv_norm_out(each))) for each in xs]
         return torch.cat(done).unflatten(0, (len(branches), -1))
 
-    def _outer(
+    def _entered(
         self,
-        entered: torch.Tensor,
-        cache: Cache,
+        x: torch.Tensor,
         embedding: torch.Tensor,
-        embeddings: list[torch.Tensor],
-        parts: list[list[Branch]],
-        run: Run,
-    ) -> list[list[torch.Tensor]]:
-        """What the first convolution and the first block leave to the way up, for every part of the batch."""
-        first = cache.first or self._first(entered, embedding, run)
-        cache.first = first if cache.leaves_first else None
-        own = [_own(first, len(embedding), part) for part in parts]
-        return [
-            [each.entered, *self.down_blocks[0](each.entered, emb, part, each, run)]
-            for each, emb, part in zip(own, embeddings, parts, strict=True)
-        ]
-
-    def _first(self, entered: torch.Tensor, embedding: torch.Tensor, run: Run) -> First:
-        """Of every input."""
-        block = self.down_blocks[0]
-        residual = run(block.resnets[0], entered, embedding)
-        attended = run(block.attentions[0].attend, residual) if hasattr(block, "attentions") else None
-        return First(entered, residual, attended)
-
-    def _inner(
-        self,
-        states: list[torch.Tensor],
-        skips: list[list[torch.Tensor]],
-        embeddings: list[torch.Tensor],
-        parts: list[list[Branch]],
-        at: Visit,
-        run: Run,
+        cache: Cache,
+        skipped: list[list[torch.Tensor]],
+        told: Pass,
     ) -> list[torch.Tensor]:
-        """All between the first block and the last: a tensor for every part of the batch."""
-        for block in self.down_blocks[1:]:
-            with at(block):
-                for number, part in enumerate(parts):
-                    skips[number].append(states[number])
-                    skips[number] += block(states[number], embeddings[number], part, None, run)
-                    below = block.down(skips[number][-1])
-                    states[number] = skips[number][-1] if below is None else below
-        with at(self.mid_block):
-            for number, part in enumerate(parts):
-                states[number] = self.mid_block(states[number], embeddings[number], part, run)
-        for block in self.up_blocks[:-1]:
-            with at(block):
-                for number, part in enumerate(parts):
-                    states[number] = block(states[number], skips[number], embeddings[number], part, run)
-        return states
+        """Through the first convolution and layer; once for each input what knows nothing of the branches."""
+        block, known = self.down_blocks[0], cache.first
+        if known is None:
+            with told.visit(self.conv_in):
+                entered = self.conv_in(x.flatten(0, 1))
+            with told.visit(block.resnets[0]):
+                known = First(entered, told.run(block.resnets[0], entered, embedding), None)
+        cache.first = known if cache.leaves_first else None
+        skipped.append(self._of_parts(known.entered, len(x), told))
+        xs = self._of_parts(known.residual, len(x), told)
+        if hasattr(block, "attentions"):
+            layer = block.attentions[0]
+            with told.visit(layer):
+                if known.attended is None:
+                    known = replace(known, attended=told.run(layer.attend, known.residual))
+                    cache.first = known if cache.leaves_first else None
+                begun = self._of_parts(known.attended, len(x), told)
+                del known
+                xs = [told.run(layer, xs.pop(0), part, begun.pop(0)) for part in told.parts]
+        skipped.append(list(xs))
+        return xs
+
+    @staticmethod
+    def _of_parts(tensor: torch.Tensor, inputs: int, told: Pass) -> list[torch.Tensor]:
+        """For every part of the batch, its branches' inputs."""
+        each = tensor.unflatten(0, (inputs, -1))
+        return [_chosen(each, part).flatten(0, 1) for part in told.parts]
+
+
+def _kept(layer: Callable[..., torch.Tensor], *args: object) -> torch.Tensor:
+    return layer(*args)
 
 
 def _resting(_: nn.Module) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _own(first: First, inputs: int, part: Sequence[Branch]) -> First:
-    """Of every branch, its input's."""
-    if [branch.input for branch in part] == list(range(inputs)):
-        return first
-    return First(
-        *(
-            None if each is None else _chosen(each.unflatten(0, (inputs, -1)), part)
-            for each in (first.entered, first.residual, first.attended)
-        )
-    )
-
-
 def _chosen(tensor: torch.Tensor, part: Sequence[Branch]) -> torch.Tensor:
-    found = [tensor[branch.input] for branch in part]
-    return found[0] if len(found) == 1 else torch.cat(found)
+    """Items of the inputs that the branches have: the tensor itself where that is all, in order."""
+    wanted = [branch.input for branch in part]
+    if wanted == list(range(wanted[0], wanted[-1] + 1)):
+        return tensor[wanted[0] : wanted[-1] + 1]
+    return torch.stack([tensor[each] for each in wanted])
 
 
 def build_unet(config: UNetConfig = UNetConfig()) -> UNet:

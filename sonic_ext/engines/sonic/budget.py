@@ -24,13 +24,11 @@ RUNGS = ("together", "branches", "offload")
 SAID = {
     "together": "all branches in one batch",
     "branches": "one branch at a time",
-    "offload": "one branch at a time, the network moved in block by block",
+    "offload": "the network moved in layer by layer",
 }
 CHUNKS = (CHUNK, 4, 2, 1)
 """Frames decoded at once. The first is the published number; fewer of them are decoded a little differently,
 because the temporal layers see each piece by itself."""
-BRANCHES = {"together": 3, "branches": 1, "offload": 1}
-"""In one batch."""
 RESERVE = 700_000_000
 """Bytes for the device's libraries and what they work in."""
 MARGIN = 0.92
@@ -86,7 +84,7 @@ class Budget:
 
     def working(self, rung: str) -> int:
         """Bytes of the device that the UNet needs on a rung beside weights that stay there."""
-        visiting = self._largest_block * self.hardware.stored if rung == "offload" else 0
+        visiting = self._visiting * self.hardware.stored if rung == "offload" else 0
         return RESERVE + visiting + self._unet_working(rung, self.side)
 
     def decoding(self, chunk: int) -> int:
@@ -94,20 +92,22 @@ class Budget:
         return RESERVE + self._decoder_working(chunk, self.side)
 
     def _unet_bytes(self, rung: str, side: int) -> int:
-        resting = self._largest_block if rung == "offload" else self._elements
+        resting = self._visiting if rung == "offload" else self._elements
         return resting * self.hardware.stored + self._unet_working(rung, side)
 
     def _unet_working(self, rung: str, side: int) -> int:
         window, item = self.plan.window, self.hardware.itemsize
-        return round(footprint.unet_activations(side, side, window, BRANCHES[rung], item) * self._width)
+        return round(footprint.unet_activations(side, side, window, rung, item) * self._width)
 
     @property
-    def _largest_block(self) -> int:
+    def _visiting(self) -> int:
+        """Numbers of the layers that are on the device at once: one works while the next one comes."""
         sizes: Counter[str] = Counter()
         for key, shape in self.shapes.items():
-            parts = key.split(".")
-            sizes[".".join(parts[:2]) if parts[0].endswith("_blocks") else parts[0]] += prod(shape)
-        return max(sizes.values())
+            place = key.split(".")
+            depth = 4 if place[0].endswith("_blocks") else 3 if place[0] == "mid_block" else 1
+            sizes[".".join(place[:depth])] += prod(shape)
+        return sum(size for _, size in sizes.most_common(2))
 
     def _decoder_bytes(self, chunk: int, side: int) -> int:
         return footprint.VAE * self.hardware.itemsize + self._decoder_working(chunk, side)

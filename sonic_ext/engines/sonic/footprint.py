@@ -20,6 +20,13 @@ WIDTHS = (320, 640, 1280)
 LAYERS = 5
 """Transformers of each of these levels; one more lies in the middle, on a grid half as fine again."""
 
+ACTIVATIONS = {
+    "together": (11200, 270_000_000, 9514),
+    "branches": (4168, 380_000_000, 2886),
+    "offload": (6400, 380_000_000, 5120),
+}
+"""Numbers a pixel of the latents in the one place; bytes of a piece and numbers a pixel in the other."""
+
 
 def unet_weights(itemsize: int) -> int:
     """Bytes of the UNet with its audio adapters."""
@@ -31,22 +38,20 @@ def small_weights(itemsize: int, speech_itemsize: int = 4) -> int:
     return (VAE + CLIP) * itemsize + SPEECH * speech_itemsize
 
 
-def unet_activations(width: int, height: int, frames: int, together: int, itemsize: int) -> int:
+def unet_activations(width: int, height: int, frames: int, rung: str, itemsize: int) -> int:
     """Bytes of a guided call.
 
     Args:
         width: of the picture, in pixels.
         height: the same.
         frames: of the window.
-        together: branches of guidance in one batch: 3, or 1 for one after the other.
+        rung: together, branches or offload (see `budget.RUNGS`).
         itemsize: bytes per number.
     """
-    rows = frames * width * height // 64
-    if together > 1:
-        return itemsize * 4500 * together * rows
     # Two places compete: one grows with the picture, one also holds a piece of bounded size.
-    # Both hold what the second branch leaves to the third.
-    return itemsize * max(5130 * rows, 139_500_000 + 3786 * rows)
+    large, piece, small = ACTIVATIONS[rung]
+    rows = frames * width * height // 64
+    return max(itemsize * large * rows, piece + itemsize * small * rows)
 
 
 def unet_operations(width: int, height: int, frames: int) -> int:

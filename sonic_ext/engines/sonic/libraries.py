@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 
-def broken() -> str:
-    """Why diffusers and transformers do not load; nothing where they do."""
+def broken(own_vae: bool = True) -> str:
+    """Why transformers and, for a VAE of the engine's own, diffusers do not load; nothing where they do."""
     try:
-        from diffusers import AutoencoderKL, UNetSpatioTemporalConditionModel  # noqa: F401
         from transformers import CLIPVisionModelWithProjection, WhisperFeatureExtractor  # noqa: F401
+
+        if own_vae:
+            from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder  # noqa: F401
     except (ImportError, RuntimeError) as error:
         return f"The sonic engine's libraries do not load together ({_reason(error)})."
     return ""

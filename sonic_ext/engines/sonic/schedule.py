@@ -6,14 +6,17 @@ the network predicts v (Salimans & Ho, arXiv 2202.00512) at continuous times.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...weights import SCHEDULER_VALUES as CONFIG
+
+RHO = 7.0
+"""How much closer the small sigmas are to each other."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,21 @@ class Schedule:
 
 
 def schedule(steps: int, config: Mapping[str, Any] = CONFIG) -> Schedule:
-    """The schedule of diffusers' `EulerDiscreteScheduler`, on the CPU.
+    """Sigmas by equation 5 of Karras et al., as diffusers' `EulerDiscreteScheduler` makes them; on the CPU.
 
     Args:
         steps: at least 1.
-        config: as in `scheduler_config.json`; keys this diffusers does not know are left out.
+        config: as in `scheduler_config.json`: `sigma_max` and `sigma_min` count.
 
     Raises:
-        ValueError: the scheduler does not predict v.
+        ValueError: the scheduler does not predict v in continuous time.
     """
-    from diffusers import EulerDiscreteScheduler
-
-    known = inspect.signature(EulerDiscreteScheduler.__init__).parameters
-    scheduler = EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
-    if scheduler.config.prediction_type != "v_prediction":
-        raise ValueError(f"the scheduler predicts {scheduler.config.prediction_type}, not v")
-    scheduler.set_timesteps(steps)
-    return Schedule(scheduler.sigmas.float().cpu(), scheduler.timesteps.float().cpu())
+    for key in ("prediction_type", "timestep_type", "use_karras_sigmas"):
+        if config[key] != CONFIG[key]:
+            raise ValueError(f"the scheduler's {key} is {config[key]}, not {CONFIG[key]}")
+    first, last = (float(config[key]) ** (1 / RHO) for key in ("sigma_max", "sigma_min"))
+    sigmas = torch.from_numpy(((first + np.linspace(0, 1, steps) * (last - first)) ** RHO).astype(np.float32))
+    return Schedule(torch.cat([sigmas, torch.zeros(1)]), 0.25 * sigmas.log())
 
 
 def scaled(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

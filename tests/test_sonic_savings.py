@@ -1,0 +1,352 @@
+"""Named shortcuts do what they say, and nothing else; so do weights elsewhere, in 8 bits, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
+pytest.importorskip("diffusers", reason="diffusers is an optional part, and not installed")
+
+from toy_unet import FRAMES, SIZE, drawn, near, toy_conditioning, toy_unet  # noqa: E402
+
+from sonic_ext.engines.sonic import sampling, schedule  # noqa: E402
+from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
+from sonic_ext.nn import offload, storage  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    return toy_unet()
+
+
+@pytest.fixture
+def told() -> Conditioning:
+    return toy_conditioning()
+
+
+@pytest.fixture(autouse=True)
+def _quietly() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # toys; more threads only wait for each other
+    with torch.inference_mode():
+        yield
+    torch.set_num_threads(threads)
+
+
+def alike(got: Any, want: Any) -> bool:
+    """Guidance multiplies rounding."""
+    return float((got - want).abs().max()) <= 1e-3 * float(want.abs().max())
+
+
+INPUTS = torch.stack([drawn(FRAMES, 8, *SIZE, seed=6), drawn(FRAMES, 8, *SIZE, seed=7)])
+
+
+def called(unet: Any, told: Conditioning, visit: Any = None) -> list[Any]:
+    """Predictions of all branches."""
+    frames, ids = torch.tensor([4, 0, 1]), torch.tensor([[12.5, 16, 17]])
+    return Call(unet, told.branches(frames), torch.tensor(0.7), ids, visit=visit)(INPUTS)
+
+
+# shortcuts
+
+
+@pytest.mark.parametrize(
+    ("steps", "group", "want"),
+    [
+        (0, 1, [[]]),
+        (1, 2, [[0]]),
+        (3, 1, [[0], [1], [2]]),
+        (6, 2, [[0], [1, 2], [3, 4], [5]]),
+        (5, 3, [[0], [1, 2, 3], [4]]),
+    ],
+)
+def test_groups(steps: int, group: int, want: list[list[int]]) -> None:
+    assert [list(part) for part in sampling.groups(steps, group)] == want
+
+
+def test_shortcuts_by_name() -> None:
+    assert [Shortcuts.named(name).group for name in ("exact", "null_branch", "deep_features", "both")] == [
+        1,
+        2,
+        2,
+        2,
+    ]
+    assert Shortcuts.named("both") == Shortcuts(True, True)
+    assert Shortcuts.named("exact") == Shortcuts()
+    with pytest.raises(ValueError, match="half"):
+        Shortcuts.named("half")
+
+
+def start_of(told: Conditioning, levels: Any) -> Any:
+    return sampling.starting_latents(told.portrait, drawn(5, 4, *SIZE), levels)
+
+
+def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
+    seen: list[tuple[int, list[int], bool]] = []
+
+    def note(x: Any, moment: Any, frames: Any, first: bool) -> Any:
+        seen.append((moment.step, frames.tolist(), first))
+        return torch.zeros_like(x)
+
+    levels = schedule.schedule(3)
+    done = [n for n, _ in sampling.sample(note, start_of(told, levels), levels, Plan(5, 3, 2), group=2)]
+    assert done == [1, 3]
+    assert seen == [
+        (0, [0, 1, 2], True),
+        (0, [3, 4, 0], True),
+        (1, [3, 4, 0], True),
+        (2, [3, 4, 0], False),
+        (1, [1, 2, 3], True),
+        (2, [1, 2, 3], False),
+    ]
+
+
+def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
+    levels = schedule.schedule(4)
+    with pytest.raises(ValueError, match="2 steps are done"):
+        next(sampling.sample(lambda *_: None, start_of(told, levels), levels, Plan(5, 3, 2), 2, 2))
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("name", ["exact", "null_branch", "deep_features", "both"])
+def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, together: bool) -> None:
+    levels, plan, shortcuts = schedule.schedule(4), Plan(3, 3, 2), Shortcuts.named(name)
+
+    def run(latents: Any, start: int = 0) -> list[tuple[int, Any]]:
+        denoiser = Denoiser(unet, told, together=together, shortcuts=shortcuts)
+        return list(sampling.sample(denoiser, latents, levels, plan, start, shortcuts.group))
+
+    whole = run(start_of(told, levels)[:3])
+    for place, (done, latents) in enumerate(whole[:-1]):
+        rest = run(latents, done)
+        assert [n for n, _ in rest] == [n for n, _ in whole[place + 1 :]]
+        assert all(
+            torch.equal(one, other) for (_, one), (_, other) in zip(whole[place + 1 :], rest, strict=True)
+        )
+
+
+def both_steps(denoiser: Denoiser) -> list[Any]:
+    """Predictions for the same latents at the first and at a later step of a group."""
+    moment, frames = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1])
+    return [denoiser(drawn(FRAMES, 4, *SIZE), moment, frames, first) for first in (True, False)]
+
+
+@pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
+@pytest.mark.parametrize("name", ["null_branch", "deep_features", "both"])
+def test_shortcuts_are_exact_when_nothing_changed(unet: Any, told: Conditioning, name: str, way: str) -> None:
+    visit = offload.Offload(unet, "cpu") if way == "visiting" else None
+    denoiser = Denoiser(unet, told, together=way == "together", visit=visit, shortcuts=Shortcuts.named(name))
+    first, later = both_steps(denoiser)
+    assert alike(later, first)
+    assert alike(first, both_steps(Denoiser(unet, told))[0])
+
+
+def counting(unet: Any, layer: Any, run: Callable[[], object]) -> int:
+    calls: list[int] = []
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    run()
+    hook.remove()
+    return len(calls)
+
+
+def test_the_null_branch_is_left_out(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts(null_branch=True))
+    assert counting(unet, unet.mid_block.resnets[0], lambda: both_steps(denoiser)) == 3 + 2
+
+
+def test_inner_layers_are_left_out(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts(deep_features=True))
+    for inner in (unet.mid_block, unet.down_blocks[1], unet.up_blocks[0], unet.up_blocks[-2]):
+        assert counting(unet, inner.resnets[0], lambda: both_steps(denoiser)) == 3
+    # On the way down the two branches with the portrait share it.
+    for outer, calls in ((unet.down_blocks[0], 4), (unet.up_blocks[-1], 6)):
+        assert counting(unet, outer.resnets[0].spatial_res_block, lambda: both_steps(denoiser)) == calls
+
+
+def test_a_later_step_needs_a_first(unet: Any, told: Conditioning) -> None:
+    moment, frames, x = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
+    with pytest.raises(RuntimeError, match="no first step"):
+        Denoiser(unet, told, shortcuts=Shortcuts(null_branch=True))(x, moment, frames, False)
+    with pytest.raises(RuntimeError, match="no first step"):
+        Denoiser(unet, told, shortcuts=Shortcuts(deep_features=True))(x, moment, frames, False)
+
+
+def test_a_new_window_forgets_the_last(unet: Any, told: Conditioning) -> None:
+    denoiser = Denoiser(unet, told, shortcuts=Shortcuts.named("both"))
+    both_steps(denoiser)
+    denoiser.forget()
+    assert denoiser.memory.towards_nothing is None and not denoiser.memory.deep
+
+
+# weights elsewhere, in 8 bits, compiled
+
+
+def test_each_weight_visits_once_a_call(
+    unet: Any, told: Conditioning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = called(unet, told)
+    weights = list(unet.parameters())
+    homes = [weight.data_ptr() for weight in weights]
+    away: list[int] = []
+
+    def copied(tensor: Any, device: Any) -> Any:
+        away.append(sum(now.data_ptr() != home for now, home in zip(weights, homes, strict=True)))
+        return tensor.clone()
+
+    monkeypatch.setattr(offload, "moved", copied)
+    got = called(unet, told, offload.Offload(unet, "cpu"))
+    assert all(near(one, other) for one, other in zip(got, want, strict=True))
+    assert len(away) == len(homes)
+    largest = max(len(list(block.parameters())) for block in offload.in_order(unet))
+    assert 0 < max(away) <= largest < len(homes) / 3
+    assert homes == [weight.data_ptr() for weight in weights]
+
+
+def test_weights_come_home_after_an_error(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = unet.conv_in.weight.data_ptr()
+    monkeypatch.setattr(offload, "moved", lambda tensor, device: tensor.clone())
+    with pytest.raises(RuntimeError), offload.Offload(unet, "cpu")(unet.conv_in):
+        unet.conv_in(drawn(1, 3, 4, 4))
+    assert unet.conv_in.weight.data_ptr() == before
+
+
+def test_the_next_block_is_on_its_way(unet: Any, told: Conditioning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card, where the copies have a stream of their own; shortcuts leave blocks out."""
+    made = offload.Offload(unet, "cpu")
+    made._stream = "a stream"
+    monkeypatch.setattr(offload.Offload, "_arrived", lambda self, tensors: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: memoryview(b""))
+    sent: list[int] = []
+    monkeypatch.setattr(offload, "moved", lambda tensor, device: sent.append(id(tensor)) or tensor.clone())
+    want, own = called(unet, told), called(unet, told, made)
+    assert all(near(one, other) for one, other in zip(own, want, strict=True))
+    assert len(sent) == len(list(unet.parameters()))
+    frames, moment = torch.tensor([4, 0, 1]), schedule.schedule(3).moment(1)
+    shortcut = Denoiser(unet, told, visit=made, shortcuts=Shortcuts(deep_features=True))
+    first, later = (shortcut(drawn(FRAMES, 4, *SIZE), moment, frames, each) for each in (True, False))
+    assert alike(later, first)
+
+
+def test_every_weight_visits(unet: Any) -> None:
+    held = [id(tensor) for block in offload.in_order(unet) for tensor in block.parameters()]
+    assert len(held) == len(set(held)) and set(held) == {id(tensor) for tensor in unet.parameters()}
+
+
+def test_weights_in_8_bits(told: Conditioning) -> None:
+    network = toy_unet()
+    want = called(network, told)[2]
+    storage.store_fp8(network)
+    got = called(network, told)[2]
+    assert got.dtype == torch.float32
+    assert got.isfinite().all()
+    assert 0 < float((got - want).norm() / want.norm()) < 0.2
+    narrow = {name for name, weight in network.named_parameters() if weight.dtype == torch.float8_e4m3fn}
+    assert {"mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"} <= narrow
+    assert not any("norm" in name or "processor" in name or "time_embedding" in name for name in narrow)
+    bytes_of = sum(weight.nbytes for name, weight in network.named_parameters() if name in narrow)
+    assert bytes_of > 0.5 * sum(weight.numel() for weight in network.parameters())
+    assert not any("scale" in key for key in network.state_dict())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("loud", [10.0, 0.0093, 1e-3])
+def test_a_scale_per_row_keeps_weights_of_any_size_in_8_bits(dtype: str, loud: float) -> None:
+    rows = loud * torch.tensor([1.0, 1 / 7, 0.02])  # layers have loud rows and quiet ones
+    weight = (drawn(3, 400, 3, 3) * rows[:, None, None, None]).to(getattr(torch, dtype))
+    narrow, scale = storage.narrowed(weight)
+    assert (narrow.dtype, narrow.shape, scale.shape) == (torch.float8_e4m3fn, weight.shape, (3, 1, 1, 1))
+    error = (storage.widened(narrow, scale).double() - weight.double()).flatten(1).norm(dim=1)
+    assert (error / weight.double().flatten(1).norm(dim=1)).max() < 0.028
+    zeros = torch.zeros(2, 4, dtype=weight.dtype)
+    assert torch.equal(storage.widened(*storage.narrowed(zeros)), zeros)
+
+
+def test_a_layer_in_8_bits_rests_so_after_an_error_too() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 2))
+    storage.store_fp8(layer)
+    resting = layer[0].weight.data_ptr()
+    with pytest.raises(RuntimeError):
+        layer(drawn(1, 3))
+    assert (layer[0].weight.dtype, layer[0].weight.data_ptr()) == (torch.float8_e4m3fn, resting)
+    assert layer(drawn(1, 4)).shape == (1, 2)
+    assert (layer[0].weight.dtype, layer[0].weight.data_ptr()) == (torch.float8_e4m3fn, resting)
+
+
+def test_visiting_weights_in_8_bits(told: Conditioning, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = toy_unet()
+    storage.store_fp8(network)
+    want = called(network, told)
+    homes = [weight.data_ptr() for weight in network.parameters()]
+    monkeypatch.setattr(offload, "moved", lambda tensor, device: tensor.clone())
+    got = called(network, told, offload.Offload(network, "cpu"))
+    assert all(near(one, other) for one, other in zip(got, want, strict=True))
+    assert homes == [weight.data_ptr() for weight in network.parameters()]
+
+
+def test_compiling_without_a_compiler_is_said(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler\nhere")
+
+    monkeypatch.setattr(torch, "compile", lambda _, backend: fails)
+    assert storage.compiled(unet) == ("Compiling does not work here (no compiler); networks run as they are.")
+    assert all("forward" not in vars(module) and "piece" not in vars(module) for module in unet.modules())
+    monkeypatch.delattr(torch, "compile")
+    assert "cannot compile" in str(storage.compiled(unet))
+
+
+def test_a_layer_that_fails_to_compile_runs_as_it_is(
+    told: Conditioning,
+) -> None:
+    """For real: torch's own machinery with a backend that gives up."""
+    dynamo = pytest.importorskip("torch._dynamo")
+    network, calls = toy_unet(), []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise NotImplementedError("gave up")
+        return graph.forward
+
+    want = called(network, told)
+    before = dynamo.config.get_config_copy() if hasattr(dynamo.config, "get_config_copy") else {}
+    dynamo.reset()
+    assert storage.compiled(network, backend) is None
+    with pytest.warns(RuntimeWarning, match="runs as it is"):
+        got = called(network, told)
+    assert all(near(one, other) for one, other in zip(got, want, strict=True))
+    assert all("piece" not in vars(module) for module in network.modules())
+    assert before == (dynamo.config.get_config_copy() if before else {})
+    dynamo.reset()
+
+
+class Halved(torch.nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) / 2
+
+
+def test_however_many_layers_there_are_all_are_compiled() -> None:
+    """torch compiles one code for eight modules and leaves the others as they are."""
+    dynamo = pytest.importorskip("torch._dynamo")
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    dynamo.reset()
+    every: list[storage.Guarded] = []
+    many = [Halved(width, 2) for width in range(3, 15)]
+    every.extend(storage.Guarded(layer, "forward", every, backend) for layer in many)
+    with torch.inference_mode():
+        for layer in many:
+            assert near(layer(x := drawn(4, layer.in_features)), Halved.forward(layer, x))
+    assert len(compiled) == len(many)
+    dynamo.reset()
