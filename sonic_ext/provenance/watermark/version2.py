@@ -30,6 +30,8 @@ OTHER_PICTURE = 16.0
 MOVING, QUIET = 0.5, 0.2
 """The whole picture counts as moving while its mean change from frame to frame, in grey levels, is more than
 this share of its mean detail and QUIET levels more."""
+SLOWED = 0.5
+"""Once it moves, it has stopped when it is slower than this share of that: a pan that slows down goes on."""
 STARTED, STOPPED = 3, 25
 """Frames on end after which that is believed."""
 
@@ -74,6 +76,8 @@ class Marker:
         small = smaller(luma_of(planes))
         change = 0.0 if self._last is None else float(cv2.absdiff(small, self._last).mean())
         limit = MOVING * (self._fixed.detail + QUIET) if self._fixed else 0.0
+        if self._moving:
+            limit *= SLOWED
         self._last = small
         # For how many frames on end the picture has been moving (> 0) or not (< 0) as a whole.
         self._since = max(self._since, 0) + 1 if change > limit else min(self._since, 0) - 1
@@ -89,15 +93,17 @@ class Marker:
     def _fix(self, planes: Planes, small: Real) -> _Fixed:
         own = strengths(small, self._strength)
         waves, wanted = written(self._payload, self._key)
-        share = self._strength.moving if self._moving else 1.0
+        # A camera that moves: no encoder can take from the frame before a pattern that stands still in front of
+        # it, and luma, which is dearest then, would not be read from a grey copy all the same.
+        luma_share, chroma_share = (0.0, self._strength.moving) if self._moving else (1.0, 1.0)
         luma = luma_of(planes).astype(np.float32)
         chroma = np.add(*chroma_of(planes), dtype=np.float32)
         worth, most = (_as_large_as(luma, part) for part in (own.luma, own.most))
         weights = worth * LUMA.weights(LUMA.flat(luma))
         marks = []
         for image, seen, strength, limit, carrier in (
-            (luma, worth, where_read(share * worth, weights, self._strength), most, LUMA),
-            (chroma, 1.0, _as_large_as(chroma, share * own.chroma), MOST_CHROMA, CHROMA),
+            (luma, worth, where_read(luma_share * worth, weights, self._strength), most, LUMA),
+            (chroma, 1.0, _as_large_as(chroma, chroma_share * own.chroma), MOST_CHROMA, CHROMA),
         ):
             if self._moving:  # what is there now is elsewhere in a moment
                 mark = plain(wanted, waves, strength, limit, carrier)

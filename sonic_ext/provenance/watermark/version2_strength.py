@@ -23,7 +23,7 @@ class Strength:
     """More per level of detail where there is little: `luma_gain` * d * exp(-d / `luma_peak`)."""
     luma_peak: float = 1.5
     """Where the picture is busier than this, encoders pay more for luma."""
-    luma_read: float = 75.0
+    luma_read: float = 60.0
     """Signal at which luma is strong enough: amplitude over the noise of one level, as the reader sums it."""
     power: float = 1.5
     """Largest mean square of a plane's mark, in squared grey levels: 46.3 dB."""
@@ -36,9 +36,9 @@ class Strength:
     chroma_most: float = 1.1
     dark: float = 64.0
     """Grey level under which chroma gets less, down to half: a tint is seen first in dark hair."""
-    moving: float = 0.4
-    """Share of all this that is left while the whole picture moves: no encoder can take from the frame before
-    a pattern that stands still in front of it, and less is enough, since the picture averages out."""
+    moving: float = 0.45
+    """Share of chroma that is left while the whole picture moves (of luma, none): less is enough, since the
+    picture averages out."""
     rich: float = 0.8
     """Mean detail below which a picture gets less: it has nothing of its own to drown the pattern."""
     luma_spared: float = 0.4
