@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from parity_numbers import (
     PLACES,
     Numbers,
     block_mask,
+    chirp,
+    cut,
     described,
     fractional_mask,
     normal,
     sized,
+    whole_numbers,
 )
 
-from sonic_ext.engines.sonic import speech
-from sonic_ext.engines.sonic.conditioning import mask_levels, mask_on_grid
+from sonic_ext.engines.sonic import speech, stream
+from sonic_ext.engines.sonic.conditioning import mask_levels, mask_on_grid, token_windows
 from sonic_ext.engines.sonic.denoise import Conditioning, Denoiser
 from sonic_ext.engines.sonic.guidance import Guidance
-from sonic_ext.engines.sonic.sampling import sample, starting_latents
+from sonic_ext.engines.sonic.picture import clip_pixels, draw_mask, mask_values, reference, resized
+from sonic_ext.engines.sonic.sampling import draw_noise, sample, starting_latents
 from sonic_ext.engines.sonic.schedule import Moment, schedule
-from sonic_ext.engines.sonic.windows import Plan
+from sonic_ext.engines.sonic.windows import Counts, Plan
+from sonic_ext.media.geometry import Box, mask_box, video_size
 from sonic_ext.nn.clip import embed
 from sonic_ext.nn.unet import Branch, Level
 from sonic_ext.nn.vae import decode, encode_mean
@@ -41,6 +46,10 @@ UNET = 5e-5
 """Of a UNet call."""
 LOOP = 1e-5
 """Of a loop's latents, relative to the largest value."""
+BUCKETS = 16 * CLOSE
+"""Of motion buckets: 16 times the network's output, and so is their error."""
+LEVEL = 1
+"""Of pictures in 8 bits."""
 HALF = 2**-11
 """Relative error of what was recorded in half precision."""
 
@@ -72,7 +81,10 @@ def beside(meta: Path) -> str:
     """The tensors that a `…_meta.json` belongs to."""
     stem = meta.stem.removesuffix("_meta")
     names = (f"{stem}.safetensors", f"{stem}_tensors.safetensors")
-    return next(name for name in names if (meta.parent / name).exists())
+    found = [name for name in names if (meta.parent / name).exists()]
+    if not found:
+        raise LookupError(f"no tensors beside {meta.name}")
+    return found[0]
 
 
 def listening(numbers: Numbers, meta: Path) -> Iterator[Check]:
@@ -81,12 +93,36 @@ def listening(numbers: Numbers, meta: Path) -> Iterator[Check]:
     samples = numbers.wav(told["wav"])[: told["samples"]]
     portrait = embed(numbers.clip, numbers.placed(described(told["clip_images"])[None]))
     yield Check("portrait", portrait, want["clip_images_embeds"])
-    networks = speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
-    heard = speech.hear(networks, samples, portrait)
+    heard = speech.hear(_listeners(numbers), samples, portrait)
     yield Check("tokens", heard.tokens, want["cond_tokens"])
     yield Check("tokens of silence", heard.silence[0], want["uncond_tokens"])
-    # Buckets are 16 times the network's output: so is their error.
-    yield Check("buckets", heard.buckets, want["motion_buckets"], 16 * CLOSE)
+    yield Check("buckets", heard.buckets, want["motion_buckets"], BUCKETS)
+
+
+def long_speech(numbers: Numbers, file: Path) -> Iterator[Check]:
+    """c_audio_NAME: sound of several chunks; windows and tokens of some frames, buckets of all."""
+    told, want = numbers.json("c_audio_meta.json"), numbers.tensors(file.name)
+    _known("tensor", want, ("sel", "windows_sel", "cond_tokens_sel", "motion_buckets"))
+    samples, frames = chirp(told["long_wav"]), want["sel"].long()
+    counts = Counts.of(len(samples))
+    if not len(frames) or not 0 <= int(frames.min()) <= int(frames.max()) < counts.base:
+        raise LookupError(f"sel: {frames.tolist()} of {counts.base} frames")
+    states = speech.whisper_states(numbers.whisper, speech.chunked([samples]), 2 * counts.audio)
+    yield Check("windows", token_windows(states, counts.base).cpu()[frames], want["windows_sel"])
+    portrait = embed(numbers.clip, numbers.placed(described(told["clip_images"])[None]))
+    heard = speech.hear(_listeners(numbers), samples, portrait)
+    yield Check("tokens", heard.tokens.cpu()[frames], want["cond_tokens_sel"])
+    yield Check("buckets", heard.buckets, want["motion_buckets"], BUCKETS)
+
+
+def _listeners(numbers: Numbers) -> speech.SpeechNetworks:
+    return speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
+
+
+def _known(what: str, found: Iterable[str], names: Iterable[str]) -> None:
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise LookupError(f"{what} that nothing here can read: {', '.join(unknown)}")
 
 
 def attention(numbers: Numbers, meta: Path, sparse: bool = True) -> Iterator[Check]:
@@ -230,6 +266,10 @@ def _denoiser(
         buckets,
         numbers.levels(levels),
     )
+    return _guided(numbers, conditioning, case)
+
+
+def _guided(numbers: Numbers, conditioning: Conditioning, case: Mapping[str, Any]) -> Denoiser:
     image, audio = ((case[f"min_guidance_scale{n}"], case[f"max_guidance_scale{n}"]) for n in (1, 2))
     scale = case["motion_bucket_scale"]
     return Denoiser(numbers.unet, conditioning, Guidance(image, audio), scale, scale)
@@ -258,6 +298,111 @@ def rife(numbers: Numbers, file: Path) -> Iterator[Check]:
         yield Check(f"flow {tag}", middle.flow, want[f"flow_{tag}"])
         yield Check(f"mask {tag}", middle.mask, want[f"mask_{tag}"])
         yield Check(f"frame {tag}", middle.frame, want[f"out_{tag}"])
+
+
+TOLD = {
+    *("image", "det_xywh", "audio", "min_resolution", "steps", "frames_per_batch", "shift_offset", "seed"),
+    *("frames_shape", "frames_sel"),
+}
+"""What a whole run always tells."""
+RECORDED = {"latents_init", "frames_sel", "frame_means", "frame_stds"}
+"""Its tensors."""
+DEFAULTS: dict[str, Any] = {
+    "mask_area": 1.1,
+    "overlap": 0,
+    "motion_bucket_scale": 1.0,
+    "min_guidance_scale1": 2.0,
+    "max_guidance_scale1": 2.0,
+    "min_guidance_scale2": 7.5,
+    "max_guidance_scale2": 7.5,
+    "decode_chunk_size": stream.CHUNK,
+}
+"""What it may tell."""
+FIXED = {"fps": 12.5, "noise_aug_strength": 0.0, "i2i_noise_strength": 1.0}
+"""What it may tell, but nothing here can change."""
+
+
+def whole(numbers: Numbers, meta: Path) -> Iterator[Check]:
+    """k_: from a picture and a sound to the frames of the interpolated video."""
+    told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
+    if TOLD - set(told) or RECORDED - set(want):
+        raise LookupError(f"lacks {', '.join(sorted((TOLD - set(told)) | (RECORDED - set(want))))}")
+    _known("tensor", want, RECORDED)
+    case = {**DEFAULTS, **told}
+    levels = schedule(case["steps"], numbers.tiny["scheduler"])
+    conditioning, facts = _conditioning(numbers, case)
+    plan = Plan(facts["num_frames"], case["frames_per_batch"], case["shift_offset"], case["overlap"])
+    _agreeing(told, {**FIXED, **facts, "unet_calls": plan.count * levels.steps})
+    if plan.frames != want["latents_init"].shape[1]:
+        raise LookupError(f"audio: {plan.frames} frames, {want['latents_init'].shape[1]} were recorded")
+    portrait = conditioning.portrait.float().cpu()
+    generator = torch.Generator().manual_seed(case["seed"])
+    start = starting_latents(portrait, draw_noise(generator, plan.frames, portrait.shape[-2:]), levels)
+    yield _relative("start", start, want["latents_init"][0])
+    *_, (_, latents) = sample(_guided(numbers, conditioning, case), start, levels, plan)
+    drawn = stream.decoded(stream.VaeDecoder(numbers.vae), latents, case["decode_chunk_size"])
+    video = torch.cat(list(stream.interpolated(drawn, stream.Rife(numbers.rife), 2))).cpu()
+    yield from _pictures(case, video, want)
+
+
+def _agreeing(told: dict[str, Any], facts: dict[str, Any]) -> None:
+    """What is told besides settings follows from them, or is words."""
+    _known("key", (key for key in told if not isinstance(told[key], str)), {*TOLD, *DEFAULTS, *facts})
+    for key in set(told) & set(facts):
+        if told[key] != facts[key]:
+            raise LookupError(f"{key}: {told[key]} was recorded, {facts[key]} is known")
+
+
+def _conditioning(numbers: Numbers, case: dict[str, Any]) -> tuple[Conditioning, dict[str, Any]]:
+    """What the UNet is told, and what else may have been recorded on the way there."""
+    picture, (name, part) = numbers.picture(case["image"]), cut(case["audio"])
+    samples = numbers.wav(name)[part]
+    height, width = picture.shape[:2]
+    columns, rows = size = video_size(width, height, case["min_resolution"], 64)
+    left, top, across, down = case["det_xywh"]
+    box = mask_box(Box(left, top, left + across, top + down), width, height, case["mask_area"])
+    mask = mask_values(draw_mask(box, (width, height), size))
+    small = resized(picture, *size)
+    clip = embed(numbers.clip, numbers.placed(clip_pixels(small)))
+    heard = speech.hear(_listeners(numbers), samples, clip)
+    conditioning = Conditioning(
+        encode_mean(numbers.vae, numbers.placed(reference(small))),
+        clip[:, None],
+        heard.tokens.to("cpu", numbers.dtype),
+        heard.silence.to(numbers.dtype),
+        heard.buckets.cpu(),
+        numbers.levels(mask_levels(mask, (rows // 8, columns // 8))),
+    )
+    facts = {"height": rows, "width": columns, "ref_shape": [3, rows, columns]}
+    facts |= {"mask_box_xyxy": list(box) if box else None, "samples": len(samples)}
+    counts = Counts.of(len(samples))
+    facts |= {"audio_len": counts.audio, "num_frames": counts.base, "rife_frames": counts.full}
+    whose = counts.full if case.get("frames") == counts.full else counts.base
+    return conditioning, {**facts, "frames": whose}
+
+
+def _pictures(case: dict[str, Any], video: torch.Tensor, want: dict[str, torch.Tensor]) -> Iterator[Check]:
+    """The video [frames, 3, height, width] of 0 to 1."""
+    frames, channels, rows, columns = video.shape
+    shape = whole_numbers("frames_shape", case["frames_shape"])
+    shape = shape[1:] if len(shape) == 5 and shape[0] == 1 else shape
+    if shape not in (
+        [frames, rows, columns, channels],
+        [frames, channels, rows, columns],
+        [channels, frames, rows, columns],
+        [frames, rows, columns],
+    ):
+        raise LookupError(f"frames_shape: {shape} was recorded of a video {list(video.shape)}")
+    chosen = whole_numbers("frames_sel", case["frames_sel"])
+    if len(chosen) != len(want["frames_sel"]) or not all(-frames <= each < frames for each in chosen):
+        raise LookupError(f"frames_sel: {chosen} of {frames}, but {len(want['frames_sel'])} were recorded")
+    values = video.flatten(1).double()
+    yield Check("means", values.mean(1), want["frame_means"])
+    # It is not told whether squares are divided by the count of values or by one less.
+    room = float(want["frame_stds"].max()) / (2 * values.shape[1])
+    yield Check("deviations", values.std(1), want["frame_stds"], CLOSE + room)
+    whole_levels = (video[chosen] * 255).to(torch.uint8)
+    yield Check("frames", whole_levels.permute(0, 2, 3, 1), want["frames_sel"], LEVEL)
 
 
 def _place(text: str) -> str:

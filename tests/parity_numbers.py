@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from oracle_unet import config_of
+from PIL import Image
 from safetensors.torch import load_file
 
 from sonic_ext.nn import audio, clip, interpolate, unet, vae, whisper
@@ -93,6 +94,65 @@ def fractional_mask(text: str, size: tuple[int, int] | None = None) -> torch.Ten
     return block_mask((height, width), ones)
 
 
+CHIRP = (
+    r"int16 round\(([\d.]+)\*32767\*sin\(2pi\(([\d.]+)t\+([\d.]+)t\^2\)\)"
+    r"\*\(([\d.]+)\+([\d.]+) sin\(2pi ([\d.]+) t\)\)\), t=n/16000, n<(\d+)"
+)
+"""Words for a rising tone that swells, and how many samples it has."""
+
+
+def chirp(text: str) -> np.ndarray:
+    """The sound that such words stand for."""
+    found = re.fullmatch(CHIRP, text)
+    if not found:
+        raise LookupError(f"no sound in {text!r}")
+    loud, start, rise, mean, swell, beat, count = map(float, found.groups())
+    t = np.arange(int(count)) / 16000
+    tone = np.sin(2 * np.pi * (start * t + rise * t**2)) * (mean + swell * np.sin(2 * np.pi * beat * t))
+    return (np.round(loud * 32767 * tone) / 32768).astype(np.float32)
+
+
+SPAN = r"(?:(?P<start>\d*) ?(?::|\.\.|, |-|–|to) ?(?P<stop>\d*)|(?:n ?< ?)?(?P<count>\d+))?"
+"""From where to where, or how many from the beginning; nothing is all."""
+
+
+def cut(told: Any) -> tuple[str, slice]:
+    """A sound's file and which of its samples are meant.
+
+    Args:
+        told: `[start, stop]`, a count, or words such as `speech.wav[0:16000]` or `first 16000 samples`.
+
+    Raises:
+        LookupError: it says something else.
+    """
+    text = str(told) if isinstance(told, (int, list)) and not isinstance(told, bool) else told
+    if not isinstance(text, str):
+        raise LookupError(f"audio: no samples in {told!r}")
+    name = re.search(r"[\w.-]+\.wav\b", text)
+    rest = text.replace(name[0], "") if name else text
+    span = " ".join(re.sub(r"\b(first|samples?|of|from|all)\b|[\[\]()]", " ", rest).split())
+    found = re.fullmatch(SPAN, span)
+    if not found or not (name or span):
+        raise LookupError(f"audio: no samples in {told!r}")
+    start, stop = (int(text) if text else None for text in (found["start"], found["stop"] or found["count"]))
+    if stop is not None and stop <= (start or 0):
+        raise LookupError(f"audio: no samples in {told!r}")
+    return name[0] if name else "speech.wav", slice(start, stop)
+
+
+def whole_numbers(key: str, told: Any) -> list[int]:
+    """A list of whole numbers, also in words such as `(1, 3, 17)`.
+
+    Raises:
+        LookupError: the key says something else.
+    """
+    if isinstance(told, str) and re.fullmatch(r"[\[(]?\s*-?\d+(,\s*-?\d+)*,?\s*[\])]?", told):
+        return [int(number) for number in re.findall(r"-?\d+", told)]
+    if isinstance(told, list) and all(type(number) is int for number in told):
+        return told
+    raise LookupError(f"{key}: no whole numbers in {told!r}")
+
+
 @dataclass(frozen=True)
 class Numbers:
     """A folder of recorded cases; networks are built when first asked for."""
@@ -105,10 +165,16 @@ class Numbers:
     dtype: torch.dtype = torch.float32
     """Of UNet, VAE and CLIP; the others compute in float32, as in the engine."""
 
+    def path(self, name: str, key: str = "file") -> Path:
+        """A file of the folder, or of the usual one, that a key names."""
+        found = [path for path in (self.folder / name, self.usual / name) if path.exists()]
+        if not found:
+            raise LookupError(f"{key}: no {name} in {self.folder}")
+        return found[0]
+
     def json(self, name: str) -> Any:
-        """A file of the folder, or of the usual one."""
-        path = self.folder / name
-        return json.loads((path if path.exists() else self.usual / name).read_text(encoding="utf-8"))
+        """What a JSON file says."""
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of a safetensors file."""
@@ -116,9 +182,13 @@ class Numbers:
 
     def wav(self, name: str) -> np.ndarray:
         """16-bit mono sound as float32."""
-        with wave.open(str(self.folder / name), "rb") as sound:
+        with wave.open(str(self.path(name, "audio")), "rb") as sound:
             assert (sound.getframerate(), sound.getnchannels(), sound.getsampwidth()) == (16_000, 1, 2)
             return np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(np.float32) / 32768
+
+    def picture(self, name: str) -> np.ndarray:
+        """uint8 RGB [height, width, 3] of an image file."""
+        return np.asarray(Image.open(self.path(name, "image")).convert("RGB"))
 
     def placed(self, tensor: torch.Tensor) -> torch.Tensor:
         """An input of UNet, VAE or CLIP."""

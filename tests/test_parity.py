@@ -50,6 +50,7 @@ LISTS = {
 FILES = {
     "preprocess_meta": "b_*_meta.json",
     "audio_meta": "c_*_meta.json",
+    "long_file": "c_audio_*.safetensors",
     "attention_meta": "d_*_meta.json",
     "block_meta": "e_*_meta.json",
     "unet_meta": "f_*_meta.json",
@@ -58,9 +59,19 @@ FILES = {
     "reference_file": "g_ref*.safetensors",
     "vae_meta": "h_*_meta.json",
     "rife_file": "i_*.safetensors",
+    "whole_meta": "k_*_meta.json",
     "manifest": "manifest_*.json",
 }
 """Argument of a test → files, one test each."""
+
+
+def _paths(folder: Path, name: str) -> list[Path]:
+    """The files for an argument of a test."""
+    found = [path for path in _files(folder, FILES[name]) if path.stem != "manifest_summary"]
+    if name == "long_file":  # the other kind has words of its own
+        stems = ((path, path.stem.removesuffix("_tensors")) for path in found)
+        found = [path for path, stem in stems if not path.with_name(f"{stem}_meta.json").exists()]
+    return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -71,7 +82,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             found = list(_cases(folder, LISTS[name]))
             metafunc.parametrize(name, [case for _, case in found], ids=[title for title, _ in found])
         elif name in FILES:
-            paths = [path for path in _files(folder, FILES[name]) if path.stem != "manifest_summary"]
+            paths = _paths(folder, name)
             metafunc.parametrize(name, paths, ids=[path.stem for path in paths])
 
 
@@ -218,6 +229,8 @@ def test_speech(
 
     from sonic_ext.engines.sonic import speech
 
+    if _only_long(audio_meta):
+        pytest.skip("no speech recorded but long sound")
     meta, want = _meta(audio_meta), numbers.tensors(beside(audio_meta))
     samples = numbers.wav(meta["wav"])[: meta["samples"]]
     counts = Counts.of(len(samples))
@@ -228,6 +241,12 @@ def test_speech(
     states = speech.whisper_states(numbers.whisper, speech.chunked([samples]), 2 * counts.audio)
     _windows(states, counts.base, want, near)
     agree(listening(numbers, audio_meta))
+
+
+def _only_long(meta: Path) -> bool:
+    """Whether the words are there for the sound of `test_long_windows` alone."""
+    tensors = meta.with_name(meta.name.replace("_meta.json", ".safetensors"))
+    return not tensors.exists() and bool(_paths(meta.parent, "long_file"))
 
 
 def _spectrogram(mel: Any, want: dict[str, Any], near: Callable[..., None]) -> None:
@@ -255,12 +274,14 @@ def _windows(states: Any, frames: int, want: dict[str, Any], near: Callable[...,
 
 
 def test_long_speech(audio_meta: Path, numbers: Any) -> None:
+    from parity_numbers import chirp
+
     from sonic_ext.engines.sonic import speech
 
     meta = _meta(audio_meta)
     if "long_wav" not in meta:
         pytest.skip("no long speech recorded")
-    samples = _chirp(meta["long_wav"])
+    samples = chirp(meta["long_wav"])
     counts = Counts.of(len(samples))
     assert (counts.audio, counts.base) == (meta["long_audio_len"], meta["long_frames"])
     assert [1, 80, counts.mels] == meta["long_mel_shape"]
@@ -268,26 +289,16 @@ def test_long_speech(audio_meta: Path, numbers: Any) -> None:
     assert len(states) == 2 * counts.audio
 
 
-CHIRP = (
-    r"int16 round\(([\d.]+)\*32767\*sin\(2pi\(([\d.]+)t\+([\d.]+)t\^2\)\)"
-    r"\*\(([\d.]+)\+([\d.]+) sin\(2pi ([\d.]+) t\)\)\), t=n/16000, n<(\d+)"
-)
-"""Words for a rising tone that swells, and how many samples it has."""
+def test_long_windows(long_file: Path, numbers: Any, agree: Callable[..., None]) -> None:
+    from parity_cases import long_speech
 
-
-def _chirp(text: str) -> np.ndarray:
-    found = re.fullmatch(CHIRP, text)
-    assert found, f"no sound in {text!r}"
-    loud, start, rise, mean, swell, beat, count = map(float, found.groups())
-    t = np.arange(int(count)) / 16000
-    tone = np.sin(2 * np.pi * (start * t + rise * t**2)) * (mean + swell * np.sin(2 * np.pi * beat * t))
-    return (np.round(loud * 32767 * tone) / 32768).astype(np.float32)
+    agree(long_speech(numbers, long_file))
 
 
 def test_short_speech(audio_meta: Path, numbers: Any, near: Callable[..., None]) -> None:
     import torch
     from parity_cases import CLOSE
-    from parity_numbers import described
+    from parity_numbers import chirp, described
 
     from sonic_ext.engines.sonic import speech
     from sonic_ext.nn.clip import embed
@@ -295,7 +306,7 @@ def test_short_speech(audio_meta: Path, numbers: Any, near: Callable[..., None])
     meta = _meta(audio_meta)
     if "short_audio" not in meta:
         pytest.skip("no short speech recorded")
-    whole = _chirp(meta["long_wav"])  # the numbers tell: not the recording
+    whole = chirp(meta["long_wav"])  # the numbers tell: not the recording
     networks = speech.SpeechNetworks(numbers.whisper, numbers.audio2token, numbers.audio2bucket)
     portrait = embed(numbers.clip, described(meta["clip_images"])[None])
     for case in meta["short_audio"]:
@@ -377,6 +388,15 @@ def test_rife(rife_file: Path, numbers: Any, agree: Callable[..., None]) -> None
     agree(rife(numbers, rife_file))
 
 
+# k_: whole runs
+
+
+def test_whole_run(whole_meta: Path, numbers: Any, agree: Callable[..., None]) -> None:
+    from parity_cases import whole
+
+    agree(whole(numbers, whole_meta))
+
+
 # manifests
 
 
@@ -398,3 +418,109 @@ def test_keys_and_shapes(manifest: Path, numbers: Any, folder: Path) -> None:
         if key.startswith(prefix) and not key.startswith(f"{prefix}{UNUSED}")
     }
     assert dict(keys_of(build(), prefix)) == used
+
+
+# what reads the kinds that do not ship
+
+
+@pytest.fixture(scope="module")
+def made(numbers: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A folder with a case of each, made with our own networks."""
+    from made_numbers import long_speech, whole_run
+    from parity_numbers import Numbers
+
+    made = Numbers(tmp_path_factory.mktemp("made"), USUAL)
+    long_speech(made)
+    whole_run(made)
+    return made
+
+
+def test_made_cases_are_found_and_agree(made: Any, agree: Callable[..., None]) -> None:
+    long_file, whole_meta = (_paths(made.folder, name)[0] for name in ("long_file", "whole_meta"))
+    assert (long_file.stem, whole_meta.stem) == ("c_audio_made", "k_made_meta")
+    test_long_windows(long_file, made, agree)
+    test_whole_run(whole_meta, made, agree)
+
+
+def test_a_whole_run_in_other_words(made: Any, agree: Callable[..., None]) -> None:
+    told = {
+        "audio": "samples 4000:16000 of speech.wav",
+        "frames_shape": [1, 3, 17, 64, 64],
+        "frames_sel": "[0, 7, 15, -1]",
+        "mask_area": 1.1,
+        "frames": 9,
+        "unet_calls": 4,
+        "inputs": "a portrait and its voice",
+    }
+    test_whole_run(_retold(made, told), made, agree)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 8), ("shift_offset", 3), ("decode_chunk_size", 4), ("frames_sel", [0, 7, 14, 16])],
+)
+def test_a_whole_run_with_another_setting_is_off(
+    key: str, value: object, made: Any, agree: Callable[..., None]
+) -> None:
+    with pytest.raises(AssertionError, match="off by"):
+        test_whole_run(_retold(made, {key: value}), made, agree)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", None),
+        ("audio", "some of it"),
+        ("audio", [4000, 999_999]),
+        ("audio", [4000, 14_000]),
+        ("image", "another.png"),
+        ("frames_shape", [9, 64, 64, 3]),
+        ("frames_sel", [0, 7]),
+        ("fps", 25),
+        ("frames", 10),
+        ("strength", 0.5),
+    ],
+)
+def test_what_is_not_understood_is_named(
+    key: str, value: object, made: Any, agree: Callable[..., None]
+) -> None:
+    with pytest.raises(LookupError, match=key):
+        test_whole_run(_retold(made, {key: value}), made, agree)
+
+
+def _retold(made: Any, told: dict[str, object]) -> Path:
+    from made_numbers import retold
+
+    return retold(made.folder / "k_made.safetensors", told, "k_retold")
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "span"),
+    [
+        ([4000, 16_000], "speech.wav", (4000, 16_000)),
+        (12_000, "speech.wav", (None, 12_000)),
+        ("other.wav", "other.wav", (None, None)),
+        ("speech.wav[0:16000]", "speech.wav", (0, 16_000)),
+        ("speech.wav[:16000]", "speech.wav", (None, 16_000)),
+        ("first 16000 samples", "speech.wav", (None, 16_000)),
+        ("first 16000 samples of speech.wav", "speech.wav", (None, 16_000)),
+        ("samples 4000 to 16000", "speech.wav", (4000, 16_000)),
+        ("4000..16000", "speech.wav", (4000, 16_000)),
+        ("(4000, 16000)", "speech.wav", (4000, 16_000)),
+        ("n<16000", "speech.wav", (None, 16_000)),
+    ],
+)
+def test_samples_in_words(told: object, name: str, span: tuple[int | None, int | None], numbers: Any) -> None:
+    from parity_numbers import cut
+
+    assert cut(told) == (name, slice(*span))
+
+
+@pytest.mark.parametrize(
+    "told", ["", "the last 16000", "16000 s", [1, 2, 3], [9, 5], [0.5, 2], True, None, {"samples": 5}]
+)
+def test_other_words_are_no_samples(told: object, numbers: Any) -> None:
+    from parity_numbers import cut
+
+    with pytest.raises(LookupError, match="audio"):
+        cut(told)

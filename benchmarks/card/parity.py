@@ -36,6 +36,7 @@ def _allowed(fp32: float, tf32: float, fp16: float, bf16: float) -> dict[str, fl
 
 KINDS = (
     Kind("speech", "c_*_meta.json", cases.listening, _allowed(5e-5, 5e-3, 1e-2, 6e-2)),
+    Kind("long speech", "c_audio_*.safetensors", cases.long_speech, _allowed(5e-5, 5e-3, 1e-2, 6e-2)),
     Kind("attention", "d_*_meta.json", cases.attention, _allowed(5e-5, 5e-3, 5e-3, 4e-2)),
     Kind("blocks", "e_*_meta.json", cases.blocks, _allowed(5e-5, 5e-3, 5e-3, 4e-2)),
     Kind("UNet", "f_*_meta.json", cases.unet, _allowed(1e-4, 1e-2, 1e-2, 8e-2)),
@@ -43,6 +44,8 @@ KINDS = (
     Kind("loop", "g_loop_*.safetensors", cases.loop, _allowed(1e-4, 1e-2, 2e-2, 1.5e-1)),
     Kind("VAE", "h_*_meta.json", cases.vae, _allowed(1e-4, 1e-2, 1e-2, 8e-2)),
     Kind("RIFE", "i_*.safetensors", cases.rife, _allowed(5e-4, 5e-2, 0, 0)),
+    # One level of 256 is rounding, in any numbers.
+    Kind("whole run", "k_*_meta.json", cases.whole, _allowed(5e-3, 5e-2, 5e-2, 4e-1)),
 )
 SINGLE = {"RIFE"}
 """Kinds whose networks compute in float32 whatever the precision."""
@@ -58,7 +61,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             skipped = {each.name for each in KINDS} - DRY if bench.is_cpu else SINGLE
             files = sorted(FOLDER.glob(kind.files), key=lambda file: file.stat().st_size)
             files = files[:1] if bench.is_cpu else files
-            if dtype == torch.float32 or kind.name not in skipped:
+            if files and (dtype == torch.float32 or kind.name not in skipped):
                 with torch.inference_mode(), short_products(short):
                     yield _row(kind, name, numbers, files)
     if not bench.is_cpu:
