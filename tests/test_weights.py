@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
@@ -695,9 +696,59 @@ def test_rife_loses_its_prefix_and_its_teacher(new_format: bool, torch: Any, tmp
     assert all(torch.equal(found[key], held[f"module.{key}"]) for key in found)
 
 
-def test_weights_among_other_things_are_found(torch: Any, tmp_path: Path) -> None:
-    source = saved(torch, tmp_path / "a.pth", {"epoch": 4, "state_dict": tiny_tensors(torch)})
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize(
+    "wrappings", [("state_dict",), ("module",), ("state_dict", "module"), ("model", "state_dict", "params")]
+)
+def test_weights_among_other_things_are_found(
+    wrappings: tuple[str, ...], new_format: bool, torch: Any, tmp_path: Path
+) -> None:
+    held: dict[str, Any] = tiny_tensors(torch)
+    for wrapping in reversed(wrappings):
+        held = {"epoch": 4, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, wrapping: held}
+    source = saved(torch, tmp_path / "a.pth", held, _use_new_zipfile_serialization=new_format)
     assert weights.check(TINY, source).problem is None
+
+
+PREFIXES = ("module.", "model.", "unet.", "model.diffusion_model.", "_orig_mod.module.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("part", [*weights.REQUIRED, RIFE, IMAGE_VAE], ids=lambda part: part.name)
+def test_a_prefix_before_the_keys_is_recognised_for_every_part(
+    part: Part, prefix: str, tmp_path: Path
+) -> None:
+    path = header_only(tmp_path / "a.safetensors", {prefix + key: each for key, each in part.shapes.items()})
+    assert weights.check(part, path).problem is None
+    assert weights.shapes(part, path) == part.shapes
+
+
+def test_a_part_is_taken_out_of_a_file_with_others_beside(torch: Any, tmp_path: Path) -> None:
+    held = tiny_tensors(torch)
+    more = {f"audio2token.{key}": torch.zeros(3, 3) for key in held}
+    source = saved(torch, tmp_path / "a.pth", more | {f"audio2bucket.{key}": held[key] for key in held})
+    found = dict(weights.tensors(TINY, weights.convert(TINY, source, tmp_path / "a.safetensors")))
+    assert found.keys() == held.keys() and all(torch.equal(found[key], held[key]) for key in held)
+
+
+def test_a_unet_under_stabilitys_names_is_called_one(tmp_path: Path) -> None:
+    keys = ("input_blocks.0.0.weight", "input_blocks.1.1.time_stack.0.attn2.to_k.weight", "out.2.bias")
+    path = header_only(tmp_path / "a.safetensors", {f"model.diffusion_model.{key}": (2, 2) for key in keys})
+    problem = weights.check(UNET, path).problem
+    assert problem is not None
+    assert "is a UNet under the names of Stability's training code, not under diffusers'" in problem.message
+
+
+def test_many_prefixes_take_no_time(tmp_path: Path) -> None:
+    """A hostile header has every chain of wrappers; only the shortest are tried."""
+    words = ("module", "model", "unet", "vae", "diffusion_model", "_orig_mod")
+    chains = [f"{a}.{b}.{c}.{d}." for a in words for b in words for c in words for d in words]
+    path = header_only(
+        tmp_path / "a.safetensors", {f"{chain}{n}": (1,) for chain in chains for n in range(9)}
+    )
+    began = time.process_time()
+    assert weights.check(UNET, path).problem is not None
+    assert time.process_time() - began < 5
 
 
 class _Evil:
@@ -862,6 +913,62 @@ def test_the_webuis_folders_are_looked_into(tmp_path: Path) -> None:
     found = weights.survey(search(tmp_path / "own", webui=tmp_path / "models"), [TINY, VAE])
     assert (found["audio2bucket"].path, found["vae"].path) == (tiny, svd)
     assert found["vae"].place == "the WebUI"
+
+
+SONIC_UNET = {"conv_in.weight": (8, 8, 3, 3), "mid_block.attn2.processor.to_k_ip.0.weight": (8, 8)}
+"""What tells Sonic's UNet from others."""
+
+
+@pytest.mark.parametrize("folder", ["unet", "diffusion_models", "diffusion_models/sonic"])
+@pytest.mark.parametrize(
+    "name", ["unet.safetensors", "unet_fp16.safetensors", "Sonic talks.fp16.safetensors"]
+)
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_the_unet_is_found_where_unets_are_kept(prefix: str, name: str, folder: str, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shapes = {prefix + key: shape for key, shape in SONIC_UNET.items()}
+    path = header_only(models / folder / name, shapes)
+    header_only(models / folder / "flux.safetensors", {"double_blocks.0.weight": (2, 2)})
+    header_only(models / folder / "another.safetensors", {"down_blocks.0.attn2.to_k.weight": (2, 2)})
+    for where in (
+        search(tmp_path / "own", webui=models),
+        search(tmp_path / "own", comfyui=(tmp_path,)),
+        search(tmp_path / "own", configured=(models,)),
+    ):
+        found = weights.survey(where, [UNET])["unet"]
+        assert (found.state, found.path, found.others, found.detail) == (State.READY, path, (), "")
+
+
+@pytest.mark.parametrize("part", [UNET, WHISPER, AUDIO2BUCKET], ids=lambda part: part.name)
+def test_exact_names_come_before_those_of_half_precision(part: Part, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    exact = own / part.converted
+    names = [exact.with_name(f"{exact.stem}{half}.safetensors") for half in ("_fp16", ".fp16", "")]
+    for count, path in enumerate(names, 1):
+        header_only(path, part.shapes if part is not UNET else SONIC_UNET)
+        found = weights.survey(search(own), [part])[part.name]
+        assert (found.path, found.state, len(found.others)) == (path, State.READY, count - 1)
+
+
+def test_of_files_with_any_name_those_of_half_precision_come_last(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for name in ("a_fp16", "b-bf16", "c", "d.fp16"):
+        header_only(own / "unet" / f"{name}.safetensors", SONIC_UNET)
+    found = weights.survey(search(own), [UNET])["unet"]
+    assert [each.stem for each in (found.path, *(other.path for other in found.others)) if each] == [
+        *("c", "a_fp16", "b-bf16", "d.fp16")
+    ]
+
+
+def test_a_pickle_among_other_unets_is_taken_only_if_it_is_sonics(torch: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    saved(torch, own / "unet" / "a_unet.pth", {"down_blocks.0.attn2.to_k.weight": torch.ones(2)})
+    assert weights.survey(search(own), [UNET])["unet"].state is State.MISSING
+    sonic = {key: torch.zeros(shape) for key, shape in SONIC_UNET.items()}
+    path = saved(torch, own / "unet" / "unet.pth", {"state_dict": {"module": sonic}, "epoch": 3})
+    found = weights.survey(search(own), [UNET])["unet"]
+    assert (found.state, found.path) == (State.CONVERT, path)
+    assert weights.prepare(search(own), [UNET]) == {"unet": own / UNET.converted}
 
 
 def test_ready_beats_a_pickle_and_own_beats_configured(tmp_path: Path) -> None:
