@@ -21,11 +21,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sonic_ext import weights
 from sonic_ext.errors import BadWeights, MissingPart
-from sonic_ext.weights import pickles
+from sonic_ext.weights import conversion, pickles
+from sonic_ext.weights.record import read_record
 from sonic_ext.weights.unpickle import FAULTS, FOREIGN, MAX_STEPS, StoredTensor, unpickle
 
 torch = pytest.importorskip("torch")
+
+from toy_unet import TOY, toy_weights  # noqa: E402
+
+from sonic_ext.nn.unet import build_unet  # noqa: E402
 
 NAMES = st.text("abcdefg._0", min_size=1, max_size=8).filter(lambda name: name not in pickles.WRAPPINGS)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
@@ -141,7 +147,7 @@ def test_plain_values_are_those_of_pickle_itself(held: Any, protocol: int) -> No
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(each) for key, each in value.items() if isinstance(key, str)}
-        return [plain(each) for each in value] if isinstance(value, list) else value
+        return type(value)(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
     said = unpickle(pickle.dumps(held, protocol))
     if not said.foreign and not has_foreign(said.value):
@@ -461,13 +467,25 @@ def test_an_old_file_whose_storages_say_otherwise_is_refused(tmp_path: Path) -> 
             pickles.look(path)
 
 
+@pytest.mark.parametrize(
+    "keys", [b"])" + b"2\x86" * 60 + b"a.", b"\x8c\x010.", b"cos\nsystem\n.", b"]K\x00a."]
+)
+def test_an_old_file_whose_storages_have_no_names_is_refused(keys: bytes, tmp_path: Path) -> None:
+    """Among them a key that would be hashed for years."""
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(2)}, new=False)
+    whole, start = path.read_bytes(), 0
+    for _ in range(4):
+        start = unpickle(whole, start).stop
+    path.write_bytes(whole[:start] + b"\x80\x02" + keys + whole[unpickle(whole, start).stop :])
+    with pytest.raises(BadWeights, match="storages have no names"):
+        pickles.look(path)
+
+
 # ---- conversion
 
 
 def test_a_conversion_reads_its_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte after byte for the hash, each tensor right after its own bytes; the source is mapped, not read."""
-    from sonic_ext.weights import AUDIO2BUCKET, conversion, convert
-
     shapes = {"proj1.weight": (1000, 1000), "proj1.bias": (1000,), "proj3.weight": (500, 1000)}
     held = {key: torch.randn(shape) for key, shape in reversed(shapes.items())}
     source = saved(tmp_path / "a.pth", held)
@@ -482,13 +500,32 @@ def test_a_conversion_reads_its_source_once(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(conversion._Digest, "to", to)
     before = _read_so_far()
-    target = convert(AUDIO2BUCKET, source, tmp_path / "a.safetensors", strict=False)
+    target = weights.convert(weights.AUDIO2BUCKET, source, tmp_path / "a.safetensors", strict=False)
     assert _read_so_far() - before < 200_000
     size = source.stat().st_size
     assert [start for start, _ in order] == [0, *(stop for _, stop in order[:-1])]
     assert order[-1][1] == size and len(order) == 4
-    record = conversion.write_record.__globals__["read_record"](target)
-    assert record["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert read_record(target)["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize("prefix", ["", "module.unet."])
+def test_a_unet_from_a_training_run_computes_with_its_own_numbers(
+    prefix: str, new: bool, tmp_path: Path
+) -> None:
+    """Wrapped twice, its keys behind a prefix, objects of the trainer beside it, in ComfyUI's folder."""
+    held = toy_weights()
+    beside = {"epoch": np.int64(3), "args": argparse.Namespace(rate=1e-5), "loss": np.float32(0.1)}
+    state = {"module": {prefix + key: torch.nn.Parameter(tensor) for key, tensor in held.items()}}
+    source = tmp_path / "ComfyUI" / "models" / "diffusion_models" / "my unet.pth"
+    source.parent.mkdir(parents=True)
+    saved(source, {**beside, "state_dict": {**beside, **state}, "optimizer": {0: torch.ones(3)}}, new)
+    (tmp_path / "own").mkdir()
+    where = weights.Search(tmp_path / "own", comfyui=(tmp_path / "ComfyUI",))
+    path = weights.prepare(where, [weights.UNET])["unet"]
+    network = build_unet(TOY)
+    weights.fill(network, weights.UNET, path, dtype=torch.float32)
+    assert same({key: tensor for key, tensor in network.state_dict().items() if key in held}, held)
 
 
 def _read_so_far() -> int:

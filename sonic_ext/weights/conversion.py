@@ -29,7 +29,7 @@ from .contents import Contents, read_contents
 from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
 from .mapping import Origin, origins
-from .pickles import MappedTensors, Pickle, look, mapped
+from .pickles import MappedTensors, Pickle, look
 from .record import BLOCK, write_record
 
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path,
     _sweep(target)
     _need_room(target.parent, _bytes(plan))
     stamp = source.path.stat()
+    tensors = MappedTensors(source)
+    read = _Digest(tensors.data, f"converting {part.name}", tick)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with mapped(source.path) as data:
-            read = _Digest(data, f"converting {part.name}", tick)
-            sha256 = _stream(temporary, _blocks(plan, source, read))
-            source_sha256 = read.to(len(data))
+        sha256 = _stream(temporary, _blocks(plan, tensors, read))
+        source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
         temporary.replace(target)
     finally:
@@ -181,14 +181,13 @@ def _stream(path: Path, blocks: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _blocks(plan: Mapping[str, Origin], source: Pickle, read: _Digest) -> Iterator[bytes]:
+def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
     """A safetensors file piece by piece: length of the header, header, every tensor's bytes."""
-    tensors = MappedTensors(source)
     header = _header(plan)
     yield len(header).to_bytes(8, "little") + header
     for origin in plan.values():
         if origin.source:
-            read.to(source.span(origin.source)[1])
+            read.to(tensors.source.span(origin.source)[1])
         yield _little_endian(origin, tensors)
 
 

@@ -42,7 +42,16 @@ class Format(Enum):
 
 
 BROKEN_ZIP = (
-    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, MemoryError, struct.error),
+    *(
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+    ),
 )
 """What zipfile raises over damaged archives."""
 PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)

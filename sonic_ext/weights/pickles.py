@@ -7,12 +7,12 @@ storages) and then the storages in the order of the keys, each behind its count 
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def look(path: Path) -> Pickle:
     if found not in PICKLES:
         raise not_weights(path, found)
     try:
-        with mapped(path) as data:
+        with _mapped(path) as data:
             said, places = _of_zip(path, data) if found is Format.ZIP_PICKLE else _of_old(data)
     except (*FAULTS, *BROKEN_ZIP) as error:
         why = str(error) or type(error).__name__
@@ -88,13 +88,15 @@ def look(path: Path) -> Pickle:
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[mmap]:
-    """A file's bytes, none of them read yet."""
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    """A file's bytes, read here and there: the system is told not to read megabytes around each."""
     try:
         file = path.open("rb")
     except OSError as error:
         raise unreadable(path, error) from error
-    with file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+    with file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if hasattr(mmap, "MADV_RANDOM"):  # not on Windows
+            data.madvise(mmap.MADV_RANDOM)
         yield data
 
 
@@ -114,11 +116,12 @@ class MappedTensors:
                 "A pickle can be converted only with PyTorch, which is not installed.",
                 'Bring it with: python -m pip install "sonic-ext[sonic]"',
             ) from error
-        self._source = source
+        self.source = source
         try:
             with source.path.open("rb") as file:
                 # private pages that nobody writes to: torch warns of memory that it may not write
-                self._data = mmap(file.fileno(), 0, access=ACCESS_COPY)
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                """The whole file."""
         except OSError as error:
             raise unreadable(source.path, error) from error
 
@@ -126,17 +129,17 @@ class MappedTensors:
         """A tensor on the file's own pages; copied where they are not aligned."""
         import torch
 
-        stored = self._source.stored[key]
+        stored = self.source.stored[key]
         dtype = getattr(torch, TORCH_NAMES[stored.dtype])
-        start, stop = self._source.span(key)
+        start, stop = self.source.span(key)
         if start == stop:
             return torch.empty(stored.shape, dtype=dtype)
-        raw = torch.frombuffer(self._data, dtype=torch.uint8, count=stop - start, offset=start)
+        raw = torch.frombuffer(self.data, dtype=torch.uint8, count=stop - start, offset=start)
         raw = raw.clone() if raw.data_ptr() % ITEM_BYTES[stored.dtype] else raw
         return raw.view(dtype).as_strided(stored.shape, stored.stride)
 
 
-def _of_zip(path: Path, data: mmap) -> tuple[Unpickled, dict[str, int]]:
+def _of_zip(path: Path, data: mmap.mmap) -> tuple[Unpickled, dict[str, int]]:
     with zipfile.ZipFile(path) as archive:
         files = {info.filename: info for info in archive.infolist()}
         root = next((name.partition("/")[0] for name in files if name.partition("/")[2] == "data.pkl"), "")
@@ -155,7 +158,7 @@ def _of_zip(path: Path, data: mmap) -> tuple[Unpickled, dict[str, int]]:
     return said, places
 
 
-def _place_in_zip(info: zipfile.ZipInfo, data: mmap) -> tuple[int, int]:
+def _place_in_zip(info: zipfile.ZipInfo, data: mmap.mmap) -> tuple[int, int]:
     """First byte and count of bytes of a file in a zip, from the header before it."""
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise ValueError("another program has compressed or encrypted it")
@@ -165,7 +168,7 @@ def _place_in_zip(info: zipfile.ZipInfo, data: mmap) -> tuple[int, int]:
     return info.header_offset + 30 + name + extra, info.file_size
 
 
-def _of_old(data: mmap) -> tuple[Unpickled, dict[str, int]]:
+def _of_old(data: mmap.mmap) -> tuple[Unpickled, dict[str, int]]:
     magic = unpickle(data)
     version = unpickle(data, magic.stop)
     system = unpickle(data, version.stop)
@@ -175,6 +178,8 @@ def _of_old(data: mmap) -> tuple[Unpickled, dict[str, int]]:
         raise ValueError("its numbers are in the order of another processor")
     said = unpickle(data, system.stop)
     keys = unpickle(data, said.stop)
+    if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
+        raise TypeError("its storages have no names")
     places: dict[str, int] = {}
     place = keys.stop
     for key in keys.value:
