@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
@@ -673,19 +674,14 @@ def test_safetensors_itself_reads_what_was_written(torch: Any, tmp_path: Path) -
     assert all(torch.equal(tensor, held[key]) for key, tensor in load(target).items())
 
 
-def test_half_precision_only_where_it_loses_nothing_that_the_engine_keeps(torch: Any, tmp_path: Path) -> None:
-    """A tensor beyond its range keeps single precision instead of becoming infinite."""
-    part = replace(TINY, half=True)
-    held = tiny_tensors(torch) | {"proj1.bias": torch.tensor([1.0, -1e5, 2.0, 3.0])}
-    target = weights.convert(part, saved(torch, tmp_path / "a.pth", held), tmp_path / "a.safetensors")
-    entries = read_contents(target).entries
-    assert {key: entry.dtype for key, entry in entries.items()} == {
-        **{"proj1.weight": "F16", "proj1.bias": "F32", "proj3.weight": "F16"}
-    }
-    found = dict(weights.tensors(part, target))
-    assert torch.equal(found["proj1.weight"], held["proj1.weight"].half())
-    assert torch.equal(found["proj1.bias"], held["proj1.bias"])
-    assert not weights.WHISPER.half and not weights.AUDIO2TOKEN.half and weights.UNET.half
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_numbers_keep_their_precision(dtype: str, torch: Any, tmp_path: Path) -> None:
+    """So that `precision=fp32` computes with those that were published; only double precision is cut."""
+    held = {key: tensor.to(getattr(torch, dtype)) for key, tensor in tiny_tensors(torch).items()}
+    target = weights.convert(TINY, saved(torch, tmp_path / "a.pth", held), tmp_path / "a.safetensors")
+    wanted = torch.float32 if dtype == "float64" else getattr(torch, dtype)
+    for key, tensor in weights.tensors(TINY, target):
+        assert tensor.dtype == wanted and torch.equal(tensor, held[key].to(wanted))
 
 
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "old"])
@@ -700,9 +696,59 @@ def test_rife_loses_its_prefix_and_its_teacher(new_format: bool, torch: Any, tmp
     assert all(torch.equal(found[key], held[f"module.{key}"]) for key in found)
 
 
-def test_weights_among_other_things_are_found(torch: Any, tmp_path: Path) -> None:
-    source = saved(torch, tmp_path / "a.pth", {"epoch": 4, "state_dict": tiny_tensors(torch)})
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize(
+    "wrappings", [("state_dict",), ("module",), ("state_dict", "module"), ("model", "state_dict", "params")]
+)
+def test_weights_among_other_things_are_found(
+    wrappings: tuple[str, ...], new_format: bool, torch: Any, tmp_path: Path
+) -> None:
+    held: dict[str, Any] = tiny_tensors(torch)
+    for wrapping in reversed(wrappings):
+        held = {"epoch": 4, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, wrapping: held}
+    source = saved(torch, tmp_path / "a.pth", held, _use_new_zipfile_serialization=new_format)
     assert weights.check(TINY, source).problem is None
+
+
+PREFIXES = ("module.", "model.", "unet.", "model.diffusion_model.", "_orig_mod.module.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("part", [*weights.REQUIRED, RIFE, IMAGE_VAE], ids=lambda part: part.name)
+def test_a_prefix_before_the_keys_is_recognised_for_every_part(
+    part: Part, prefix: str, tmp_path: Path
+) -> None:
+    path = header_only(tmp_path / "a.safetensors", {prefix + key: each for key, each in part.shapes.items()})
+    assert weights.check(part, path).problem is None
+    assert weights.shapes(part, path) == part.shapes
+
+
+def test_a_part_is_taken_out_of_a_file_with_others_beside(torch: Any, tmp_path: Path) -> None:
+    held = tiny_tensors(torch)
+    more = {f"audio2token.{key}": torch.zeros(3, 3) for key in held}
+    source = saved(torch, tmp_path / "a.pth", more | {f"audio2bucket.{key}": held[key] for key in held})
+    found = dict(weights.tensors(TINY, weights.convert(TINY, source, tmp_path / "a.safetensors")))
+    assert found.keys() == held.keys() and all(torch.equal(found[key], held[key]) for key in held)
+
+
+def test_a_unet_under_stabilitys_names_is_called_one(tmp_path: Path) -> None:
+    keys = ("input_blocks.0.0.weight", "input_blocks.1.1.time_stack.0.attn2.to_k.weight", "out.2.bias")
+    path = header_only(tmp_path / "a.safetensors", {f"model.diffusion_model.{key}": (2, 2) for key in keys})
+    problem = weights.check(UNET, path).problem
+    assert problem is not None
+    assert "is a UNet under the names of Stability's training code, not under diffusers'" in problem.message
+
+
+def test_many_prefixes_take_no_time(tmp_path: Path) -> None:
+    """A hostile header has every chain of wrappers; only the shortest are tried."""
+    words = ("module", "model", "unet", "vae", "diffusion_model", "_orig_mod")
+    chains = [f"{a}.{b}.{c}.{d}." for a in words for b in words for c in words for d in words]
+    path = header_only(
+        tmp_path / "a.safetensors", {f"{chain}{n}": (1,) for chain in chains for n in range(9)}
+    )
+    began = time.process_time()
+    assert weights.check(UNET, path).problem is not None
+    assert time.process_time() - began < 5
 
 
 class _Evil:
@@ -716,16 +762,15 @@ class _Evil:
 
 
 @pytest.mark.parametrize("way", ["zip", "old", "bare"])
-def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(
+def test_a_pickle_of_nothing_but_code_is_refused_and_does_not_run(
     way: str, torch: Any, tmp_path: Path
 ) -> None:
     marker = tmp_path / "owned"
-    held = tiny_tensors(torch) | {"more": _Evil(marker)}
     source = tmp_path / "audio2bucket.pth"
     if way == "bare":
         source.write_bytes(pickle.dumps(_Evil(marker)))
     else:
-        saved(torch, source, held, _use_new_zipfile_serialization=way == "zip")
+        saved(torch, source, {"more": _Evil(marker)}, _use_new_zipfile_serialization=way == "zip")
     with pytest.raises(BadWeights) as caught:
         weights.convert(TINY, source, tmp_path / "made.safetensors")
     assert not marker.exists()
@@ -734,13 +779,28 @@ def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(
         assert "could run code" in caught.value.message and "mkdir" in caught.value.message
 
 
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "old"])
+def test_code_beside_tensors_is_left_out_and_does_not_run(
+    new_format: bool, torch: Any, tmp_path: Path
+) -> None:
+    marker = tmp_path / "owned"
+    held = tiny_tensors(torch)
+    source = saved(
+        torch, tmp_path / "a.pth", held | {"x": _Evil(marker)}, _use_new_zipfile_serialization=new_format
+    )
+    found = dict(weights.tensors(TINY, weights.convert(TINY, source, tmp_path / "made.safetensors")))
+    assert found.keys() == held.keys() and all(torch.equal(found[key], held[key]) for key in held)
+    assert not marker.exists()
+    assert read_record(tmp_path / "made.safetensors")["left_out"] == [f"{os.mkdir.__module__}.mkdir"]
+
+
 def test_no_environment_variable_makes_it_unsafe(
     torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     marker = tmp_path / "owned"
-    source = saved(torch, tmp_path / "a.pth", {"x": _Evil(marker)})
-    assert weights.check(TINY, source).problem is not None
+    source = saved(torch, tmp_path / "a.pth", tiny_tensors(torch) | {"x": _Evil(marker)})
+    assert weights.check(TINY, source).problem is None
     assert not marker.exists()
 
 
@@ -756,19 +816,17 @@ def test_a_host_that_replaces_torch_load_does_not_matter(
 ) -> None:
     """A1111 puts a loader there that gives None for a file it does not know."""
     source = saved(torch, tmp_path / "a.pth", tiny_tensors(torch))
-    monkeypatch.setattr(torch, "load", lambda *args, **named: None)
-    assert weights.check(TINY, source).problem is None
-    monkeypatch.setattr(torch.serialization, "load", lambda *args, **named: None)
-    problem = weights.check(TINY, source).problem
-    assert problem is not None and "host's own loader" in problem.message
+    for module in (torch, torch.serialization):
+        monkeypatch.setattr(module, "load", lambda *args, **named: None)
+    weights.convert(TINY, source, tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("stage", ["reading", "converting"])
-def test_a_stopped_conversion_leaves_nothing(stage: str, torch: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["first", "last"])
+def test_a_stopped_conversion_leaves_nothing(share: float, torch: Any, tmp_path: Path) -> None:
     source = saved(torch, tmp_path / "a.pth", tiny_tensors(torch))
 
     def tick(name: str, done: int, total: int) -> None:
-        if name.startswith(stage):
+        if done >= share * total:
             raise Cancelled
 
     target = tmp_path / "models" / "a.safetensors"
@@ -855,6 +913,62 @@ def test_the_webuis_folders_are_looked_into(tmp_path: Path) -> None:
     found = weights.survey(search(tmp_path / "own", webui=tmp_path / "models"), [TINY, VAE])
     assert (found["audio2bucket"].path, found["vae"].path) == (tiny, svd)
     assert found["vae"].place == "the WebUI"
+
+
+SONIC_UNET = {"conv_in.weight": (8, 8, 3, 3), "mid_block.attn2.processor.to_k_ip.0.weight": (8, 8)}
+"""What tells Sonic's UNet from others."""
+
+
+@pytest.mark.parametrize("folder", ["unet", "diffusion_models", "diffusion_models/sonic"])
+@pytest.mark.parametrize(
+    "name", ["unet.safetensors", "unet_fp16.safetensors", "Sonic talks.fp16.safetensors"]
+)
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_the_unet_is_found_where_unets_are_kept(prefix: str, name: str, folder: str, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shapes = {prefix + key: shape for key, shape in SONIC_UNET.items()}
+    path = header_only(models / folder / name, shapes)
+    header_only(models / folder / "flux.safetensors", {"double_blocks.0.weight": (2, 2)})
+    header_only(models / folder / "another.safetensors", {"down_blocks.0.attn2.to_k.weight": (2, 2)})
+    for where in (
+        search(tmp_path / "own", webui=models),
+        search(tmp_path / "own", comfyui=(tmp_path,)),
+        search(tmp_path / "own", configured=(models,)),
+    ):
+        found = weights.survey(where, [UNET])["unet"]
+        assert (found.state, found.path, found.others, found.detail) == (State.READY, path, (), "")
+
+
+@pytest.mark.parametrize("part", [UNET, WHISPER, AUDIO2BUCKET], ids=lambda part: part.name)
+def test_exact_names_come_before_those_of_half_precision(part: Part, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    exact = own / part.converted
+    names = [exact.with_name(f"{exact.stem}{half}.safetensors") for half in ("_fp16", ".fp16", "")]
+    for count, path in enumerate(names, 1):
+        header_only(path, part.shapes if part is not UNET else SONIC_UNET)
+        found = weights.survey(search(own), [part])[part.name]
+        assert (found.path, found.state, len(found.others)) == (path, State.READY, count - 1)
+
+
+def test_of_files_with_any_name_those_of_half_precision_come_last(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for name in ("a_fp16", "b-bf16", "c", "d.fp16"):
+        header_only(own / "unet" / f"{name}.safetensors", SONIC_UNET)
+    found = weights.survey(search(own), [UNET])["unet"]
+    assert [each.stem for each in (found.path, *(other.path for other in found.others)) if each] == [
+        *("c", "a_fp16", "b-bf16", "d.fp16")
+    ]
+
+
+def test_a_pickle_among_other_unets_is_taken_only_if_it_is_sonics(torch: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    saved(torch, own / "unet" / "a_unet.pth", {"down_blocks.0.attn2.to_k.weight": torch.ones(2)})
+    assert weights.survey(search(own), [UNET])["unet"].state is State.MISSING
+    sonic = {key: torch.zeros(shape) for key, shape in SONIC_UNET.items()}
+    path = saved(torch, own / "unet" / "unet.pth", {"state_dict": {"module": sonic}, "epoch": 3})
+    found = weights.survey(search(own), [UNET])["unet"]
+    assert (found.state, found.path) == (State.CONVERT, path)
+    assert weights.prepare(search(own), [UNET]) == {"unet": own / UNET.converted}
 
 
 def test_ready_beats_a_pickle_and_own_beats_configured(tmp_path: Path) -> None:
@@ -1027,11 +1141,14 @@ def test_a_folder_that_the_system_refuses_to_look_into_is_no_accident(tmp_path: 
 @pytest.mark.parametrize("what", ["namespace", "number"])
 def test_more_than_tensors_is_said_with_its_name(what: str, torch: Any, tmp_path: Path) -> None:
     more = argparse.Namespace(rate=1) if what == "namespace" else Fraction(1, 3)
-    source = saved(torch, tmp_path / "a.pth", {"state_dict": tiny_tensors(torch), "more": more})
-    problem = weights.check(TINY, source).problem
-    assert problem is not None
     kind = type(more)
-    assert f"holds more than tensors ({kind.__module__}.{kind.__name__})" in problem.message
+    source = saved(torch, tmp_path / "a.pth", {"state_dict": tiny_tensors(torch), "more": more})
+    report = weights.check(TINY, source)
+    assert report.problem is None
+    assert f"Holds more than tensors ({kind.__module__}.{kind.__name__})" in report.notes[-1]
+    problem = weights.check(TINY, saved(torch, tmp_path / "b.pth", {"more": more})).problem
+    assert problem is not None
+    assert f"only objects that could run code ({kind.__module__}.{kind.__name__})" in problem.message
     assert problem.hint.endswith("sonic weights fetch audio2bucket --accept-licences")
 
 

@@ -17,6 +17,9 @@ from math import prod
 
 from ..errors import BadSetting
 
+SUFFIX = ".safetensors"
+HALVES = (".fp16", "_fp16")
+"""What people add to the name of a file in half precision, before its suffix."""
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
@@ -63,15 +66,15 @@ class Part:
     other_names: tuple[str, ...] = ()
     """More places below a models folder where people keep the file."""
     patterns: tuple[str, ...] = ()
-    """Where files of any name may be it, as patterns below a models folder; taken only if they fit."""
+    """Where files of any name may be it, as patterns below a models folder; taken only if they fit, those in
+    half precision by their names last."""
     not_named: str = ""
-    """Regular expression of file names that `patterns` pass over: same keys and shapes, another model."""
+    """Regular expression of file names that `patterns` pass over: same keys and shapes, another model. Empty
+    for none."""
     converted: str = ""
     """Where its safetensors goes when the published file is a pickle, below our models folder."""
     required: bool = True
     """Whether the sonic engine cannot run without it."""
-    half: bool = False
-    """Whether the engine runs it in half precision, so that storing it so loses nothing."""
     single_file: bool = False
     """Whether a checkpoint of Stable Video Diffusion in one file holds it, too."""
     signs: tuple[str, ...] = ()
@@ -98,10 +101,14 @@ class Part:
 
     @property
     def local_names(self) -> tuple[str, ...]:
-        """Where to look below a models folder, best first."""
+        """Where to look below a models folder, best first: the exact names, then those of half precision."""
         copies = (f"{folder}/{name}".lstrip("/") for folder in self.folders for name in self.hub_names)
         first = (self.converted,) if self.converted else ()
-        return tuple(dict.fromkeys((*first, *copies, *self.other_names)))
+        exact = (*first, *copies, *self.other_names)
+        stems = (name.removesuffix(SUFFIX) for name in exact if name.endswith(SUFFIX))
+        full = [stem for stem in stems if not stem.endswith(HALVES)]
+        halves = (f"{stem}{half}{SUFFIX}" for stem in full for half in HALVES)
+        return tuple(dict.fromkeys((*exact, *halves)))
 
     @property
     def fetched(self) -> tuple[str, ...]:
@@ -150,8 +157,14 @@ UNET = Part(
     (SONIC_REPO,),
     ("Sonic/unet.pth",),
     other_names=("unet.safetensors", "unet.pth"),
+    # the folders of the WebUI's extensions and of ComfyUI
+    patterns=tuple(
+        f"{folder}/{below}{name}"
+        for folder in ("unet", "diffusion_models")
+        for below in ("", "*/")
+        for name in ("*.safetensors", "*unet*.pth")
+    ),
     converted="Sonic/unet.safetensors",
-    half=True,
     signs=(r"^conv_in\.weight$", r"\.attn2\.processor\.to_k_ip\.0\.weight$"),
     about=6_300_000_000,
 )
@@ -202,7 +215,6 @@ VAE = Part(
     ("vae/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.safetensors"),
     folders=SVD_FOLDERS,
     more=("vae/config.json",),
-    half=True,
     single_file=True,
     signs=(r"^encoder\.conv_in\.weight$", r"^decoder\.time_conv_out\.weight$"),
     about=196_000_000,
@@ -216,7 +228,6 @@ IMAGE_ENCODER = Part(
     ("image_encoder/model.fp16.safetensors", "image_encoder/model.safetensors"),
     folders=SVD_FOLDERS,
     more=("image_encoder/config.json",),
-    half=True,
     single_file=True,
     signs=(r"^vision_model\.pre_layrnorm\.weight$", r"^visual_projection\.weight$"),
     about=1_264_000_000,
@@ -260,7 +271,6 @@ IMAGE_VAE = Part(
     # SDXL's and later VAEs speak other latents
     not_named=r"(?i)xl|sd3|flux|(^|[-_])ae\.",
     required=False,
-    half=True,
     signs=(r"^decoder\.up_blocks\.0\.resnets\.0\.conv1\.weight$", r"^post_quant_conv\.weight$"),
     channels=(("decoder.conv_in.weight", 4),),
     unused=("encoder.", "quant_conv."),

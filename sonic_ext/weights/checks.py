@@ -13,13 +13,10 @@ from ..errors import BadWeights
 from ..ports import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
 from .contents import Contents, read_contents
-from .formats import FETCH, Format, format_of, not_weights, unreadable
+from .formats import FETCH, Format, first_few, format_of, not_weights, unreadable
 from .identify import SVD, has_image_decoder, identify, svd_version
 from .mapping import has_channels, has_signs, is_single_file, origins
 from .record import known_sha256, sha256_of
-
-SHOWN = 3
-"""Keys named in an error, of each kind."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Misfit:
         """The first few of each kind."""
         shapes = [f"{key} is {_shape(found)}, not {_shape(wanted)}" for key, found, wanted in self.shapes]
         kinds = (("missing", self.missing), ("shape", shapes), ("foreign", self.foreign))
-        return "; ".join(_first(name, rows) for name, rows in kinds if rows)
+        return "; ".join(f"{name}: {first_few(rows)}" for name, rows in kinds if rows)
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,6 @@ def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = N
 
     Args:
         hashes: also read the whole file and compare its SHA-256 with what was recorded when it came.
-
-    Raises:
-        MissingPart: a pickle, and torch is not installed.
     """
     try:
         report = _CHECKS[part.kind](part, path)
@@ -108,7 +102,6 @@ def fitting_contents(part: Part, path: Path) -> Contents:
 
     Raises:
         BadWeights: it does not; the first keys and shapes are named.
-        MissingPart: a pickle, and torch is not installed.
     """
     contents = read_contents(path)
     refuse_misfit(part, contents, part.shapes)
@@ -160,6 +153,11 @@ def _notes(part: Part, contents: Contents) -> tuple[str, ...]:
         notes.append("Taken out of a one-file checkpoint.")
     if contents.format is not Format.SAFETENSORS:
         notes.append("A pickle: converted to safetensors before use (sonic weights convert).")
+    if contents.foreign:
+        notes.append(
+            f"Holds more than tensors ({first_few(contents.foreign)}): left out and never run; "
+            "programs that are less careful might run it."
+        )
     return tuple(notes)
 
 
@@ -185,10 +183,10 @@ def _check_settings(part: Part, path: Path) -> Report:
     values: Mapping[str, Any] = held if isinstance(held, dict) else {}
     wrong = [key for key, value in SCHEDULER_VALUES.items() if values.get(key) != value]
     if wrong:
-        first = ", ".join(
-            f"{key} is {values.get(key)!r}, not {SCHEDULER_VALUES[key]!r}" for key in wrong[:SHOWN]
+        differing = [f"{key} is {values.get(key)!r}, not {SCHEDULER_VALUES[key]!r}" for key in wrong]
+        raise BadWeights(
+            f"{path} is not the scheduler of Stable Video Diffusion XT: {first_few(differing)}.", _hint(part)
         )
-        raise BadWeights(f"{path} is not the scheduler of Stable Video Diffusion XT: {first}.", _hint(part))
     return Report(part, path, None, ("The same numbers that are built in.",))
 
 
@@ -214,8 +212,3 @@ def _hint(part: Part) -> str:
 
 def _shape(shape: Shape) -> str:
     return "×".join(map(str, shape)) or "a number"
-
-
-def _first(name: str, rows: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"{name}: {', '.join(rows[:SHOWN])}{more}"

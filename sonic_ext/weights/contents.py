@@ -24,6 +24,7 @@ from .formats import (
     not_weights,
     unreadable,
 )
+from .pickles import look
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,22 @@ class Contents:
     format: Format
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    """Names of what a pickle holds beside the tensors."""
 
 
 def read_contents(path: Path) -> Contents:
-    """Names, shapes and types of all tensors; pickles take torch, safetensors only the file's head.
+    """Names, shapes and types of all tensors, none of which is read; no torch is needed.
 
     Raises:
-        BadWeights: unreadable, cut short, not a model file, or a pickle that is not safe to open.
-        MissingPart: a pickle, and torch is not installed.
+        BadWeights: unreadable, cut short, or not a model file.
     """
     found = format_of(path)
     if found is Format.SAFETENSORS:
         return _safetensors(path)
     if found in PICKLES:
-        from .pickles import entries
-
-        return Contents(path, found, entries(path))
+        held = look(path)
+        return Contents(path, found, held.entries, foreign=held.foreign)
     raise not_weights(path, found)
 
 

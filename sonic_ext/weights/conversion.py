@@ -1,7 +1,8 @@
 """Turns a pickle into safetensors, once: streamed tensor by tensor, so that memory holds one at a time.
 
-Half precision where the engine runs the part in half precision; the others keep their type, because a
-rounded weight would change the numbers of a model that runs in single precision.
+Tensors keep their type (double precision becomes single), so that `precision=fp32` computes with the
+published numbers; half precision would take half the disk. The source is read once, from its beginning to its
+end: its SHA-256 is taken up to the end of each tensor just before that tensor is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from math import prod
 from pathlib import Path
@@ -22,15 +24,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadOutput, BadSetting, BadWeights
 from ..ports import Tick
 from .catalogue import Part
-from .checks import fitting_contents, refuse_foreign
+from .checks import refuse_foreign, refuse_misfit
 from .contents import Contents, read_contents
 from .find import make_folder
-from .formats import ITEM_BYTES, PICKLES
+from .formats import ITEM_BYTES, Format, format_of
 from .mapping import Origin, origins
-from .record import sha256_of, write_record
+from .pickles import MappedTensors, Pickle, look
+from .record import BLOCK, write_record
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from mmap import mmap
 
 MARGIN = 64_000_000
 """Bytes that are left free on the disk."""
@@ -58,7 +61,7 @@ def convert(
         `target`.
 
     Raises:
-        BadWeights: the source is damaged, of another model, or wants to run code.
+        BadWeights: the source is damaged, of another model, or holds no tensors.
         BadOutput: no room, `target` exists, or it cannot be written.
         MissingPart: torch is not installed.
         Cancelled: `tick` said so; nothing is left behind.
@@ -72,10 +75,9 @@ def convert(
         raise BadOutput(
             f"{target} exists already.", "Use it, or convert again: sonic weights convert --again"
         )
-    contents = _convertible(part, source, strict)
-    plan = {key: _stored(part, origin) for key, origin in origins(part, contents.entries).items()}
+    held = _fitting(part, source, strict)
     try:
-        _write(part, contents, plan, target, tick)
+        _write(part, held, _plan(part, held), target, tick)
     except OSError as error:
         raise BadOutput(
             f"{target} cannot be written: {error.strerror or error}.",
@@ -95,112 +97,97 @@ def target_of(part: Part, folder: Path) -> Path:
     return folder / part.converted
 
 
-def _convertible(part: Part, source: Path, strict: bool) -> Contents:
+def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
+    found = format_of(source)
+    if found is Format.SAFETENSORS:
+        raise BadSetting(f"{source} is safetensors already.", "It can be used as it is.")
+    held = look(source)
+    contents = Contents(source, found, held.entries, foreign=held.foreign)
     if strict:
-        contents = fitting_contents(part, source)
+        refuse_misfit(part, contents, part.shapes)
     else:
-        contents = read_contents(source)
         refuse_foreign(part, contents)
-    if contents.format not in PICKLES:
-        raise BadSetting(f"{source} is {contents.format.value} already.", "It can be used as it is.")
-    return contents
+    return held
 
 
-def _stored(part: Part, origin: Origin) -> Origin:
-    """The origin with the type that is written."""
-    wide = origin.dtype in ("F64", "F32", "BF16")
-    dtype = "F16" if part.half and wide else "F32" if origin.dtype == "F64" else origin.dtype
-    return Origin(origin.source, origin.shape, dtype, origin.cut, origin.transposed)
+def _plan(part: Part, source: Pickle) -> dict[str, Origin]:
+    """The part's keys → what is written, in the order in which the source holds it."""
+
+    def place(pair: tuple[str, Origin]) -> int:
+        return source.span(pair[1].source)[0] if pair[1].source else 0
+
+    found = sorted(origins(part, source.entries).items(), key=place)
+    return {key: replace(each, dtype="F32") if each.dtype == "F64" else each for key, each in found}
 
 
-def _write(
-    part: Part, contents: Contents, plan: Mapping[str, Origin], target: Path, tick: Tick | None
-) -> None:
-    from .pickles import read
-
-    source = contents.path
+def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path, tick: Tick | None) -> None:
     make_folder(target.parent)
     _sweep(target)
     _need_room(target.parent, _bytes(plan))
-    stamp = source.stat()
-    source_sha256 = sha256_of(source, tick)
-    tensors = read(source)
-    plan = _without_overflow(plan, tensors, tick)
+    stamp = source.path.stat()
+    tensors = MappedTensors(source)
+    read = _Digest(tensors.data, f"converting {part.name}", tick)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        sha256 = _stream(temporary, plan, tensors, tick, f"converting {part.name}")
+        sha256 = _stream(temporary, _blocks(plan, tensors, read))
+        source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    values = _record(source, stamp, source_sha256, sha256, plan)
-    write_record(target, values | {"part": part.name, "licence": part.licence.name})
-
-
-def _record(
-    source: Path, stamp: os.stat_result, source_sha256: str, sha256: str, plan: Mapping[str, Origin]
-) -> dict[str, Any]:
-    return {
-        "source": str(source.absolute()),
+    record = {
+        "source": str(source.path.absolute()),
         "source_bytes": stamp.st_size,
         "source_mtime_ns": stamp.st_mtime_ns,
         "source_sha256": source_sha256,
+        "left_out": list(source.foreign),
         "sha256": sha256,
         "dtypes": sorted({origin.dtype for origin in plan.values()}),
         "tensors": len(plan),
         "converted": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "part": part.name,
+        "licence": part.licence.name,
     }
+    write_record(target, record)
 
 
-def _without_overflow(
-    plan: Mapping[str, Origin], tensors: Mapping[str, Tensor], tick: Tick | None
-) -> dict[str, Origin]:
-    """Tensors with numbers beyond half precision's range keep single precision."""
-    import torch
+class _Digest:
+    """SHA-256 of a mapped file, taken piece by piece; `tick` is told of each."""
 
-    most = torch.finfo(torch.float16).max
+    def __init__(self, data: mmap, stage: str, tick: Tick | None) -> None:
+        self._data, self._stage, self._tick = data, stage, tick
+        self._done, self._digest = 0, hashlib.sha256()
 
-    def kept(origin: Origin) -> Origin:
-        tensor = tensors[origin.source] if origin.source else None
-        if origin.dtype != "F16" or tensor is None or tensor.dtype == torch.float16 or not tensor.numel():
-            return origin
-        low, high = (float(edge) for edge in tensor.aminmax())
-        if max(-low, high) <= most:
-            return origin
-        return Origin(origin.source, origin.shape, "F32", origin.cut, origin.transposed)
-
-    fitted = {}
-    for done, (key, origin) in enumerate(plan.items()):
-        fitted[key] = kept(origin)
-        if tick is not None:
-            tick("looking for numbers beyond half precision", done + 1, len(plan))
-    return fitted
+    def to(self, stop: int) -> str:
+        """In hex, of all bytes before `stop` or, where it went further already, of those."""
+        while self._done < stop:
+            block = self._data[self._done : min(stop, self._done + BLOCK)]
+            self._digest.update(block)
+            self._done += len(block)
+            if self._tick is not None:
+                self._tick(self._stage, self._done, len(self._data))
+        return self._digest.hexdigest()
 
 
-def _stream(
-    path: Path, plan: Mapping[str, Origin], tensors: Mapping[str, Tensor], tick: Tick | None, stage: str
-) -> str:
-    """Write header and data; SHA-256 of the file, known to be on the disk when this returns."""
+def _stream(path: Path, blocks: Iterator[bytes]) -> str:
+    """Write a file; its SHA-256, and it is known to be on the disk when this returns."""
     digest = hashlib.sha256()
-    total = max(1, _bytes(plan))
-    done = 0
     with path.open("xb") as file:
-        for block in _blocks(plan, tensors):
+        for block in blocks:
             file.write(block)
             digest.update(block)
-            done += len(block)
-            if tick is not None:
-                tick(stage, min(done, total), total)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
 
 
-def _blocks(plan: Mapping[str, Origin], tensors: Mapping[str, Tensor]) -> Iterator[bytes]:
+def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
     """A safetensors file piece by piece: length of the header, header, every tensor's bytes."""
     header = _header(plan)
     yield len(header).to_bytes(8, "little") + header
     for origin in plan.values():
+        if origin.source:
+            read.to(tensors.source.span(origin.source)[1])
         yield _little_endian(origin, tensors)
 
 
@@ -215,12 +202,11 @@ def _header(plan: Mapping[str, Origin]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def _little_endian(origin: Origin, tensors: Mapping[str, Tensor]) -> bytes:
+def _little_endian(origin: Origin, tensors: MappedTensors) -> bytes:
     import torch
 
-    wanted = {"F16": torch.float16, "F32": torch.float32}.get(origin.dtype)
     tensor = origin.take(tensors.__getitem__)
-    tensor = tensor if wanted is None else tensor.to(wanted)
+    tensor = tensor.float() if tensor.dtype == torch.float64 else tensor
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 

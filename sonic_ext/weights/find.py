@@ -40,6 +40,10 @@ _BRANCHES = (
 """What may lie below a folder that the user names: a models folder of ours or a whole program."""
 
 
+_HALF = re.compile(r"(?i)(^|[-_.])(fp16|bf16|half)$")
+"""How the name ends of a file in half precision."""
+
+
 class State(Enum):
     """How a part stands, best first."""
 
@@ -304,10 +308,11 @@ def _fitting(part: Part, root: Path, place: str) -> Iterator[Candidate]:
     """Files of any name that fit. What does not is no fault: such folders hold other models, too."""
     if not (part.patterns and _is_dir(root)):
         return
-    for path in sorted(path for pattern in part.patterns for path in root.glob(pattern)):
-        if not re.search(part.not_named, path.name):
-            seen = _look(part, path, place)
-            if seen.state is State.READY:
+    found = {path for pattern in part.patterns for path in root.glob(pattern)}
+    for path in sorted(found, key=lambda path: (bool(_HALF.search(path.stem)), path)):
+        if not (part.not_named and re.search(part.not_named, path.name)):
+            seen = _look(part, path, place, inside=True)
+            if seen.state in (State.READY, State.CONVERT):
                 yield seen
 
 
@@ -349,21 +354,23 @@ def _snapshots(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.name != main, -path.stat().st_mtime, path.name))
 
 
-def _look(part: Part, path: Path, place: str) -> Candidate:
-    """Judge a file by its first bytes and, for safetensors, its header."""
+def _look(part: Part, path: Path, place: str, inside: bool = False) -> Candidate:
+    """Judge a file by its first bytes and, for safetensors, its header; a pickle's own only with `inside`."""
     try:
-        return Candidate(path, place, _state(part, path))
+        return Candidate(path, place, _state(part, path, inside))
     except BadWeights as problem:
         return Candidate(path, place, State.WRONG, problem.message)
 
 
-def _state(part: Part, path: Path) -> State:
+def _state(part: Part, path: Path, inside: bool) -> State:
     if part.kind is Kind.SETTINGS:
         return State.READY
     found = format_of(path)
     if part.kind is Kind.TORCHSCRIPT and found is Format.TORCHSCRIPT:
         return State.READY
     if part.kind is Kind.TENSORS and found in PICKLES:
+        if inside:
+            refuse_foreign(part, read_contents(path))
         return State.CONVERT
     if part.kind is not Kind.TENSORS or found is not Format.SAFETENSORS:
         raise not_weights(path, found) if found not in PICKLES else BadWeights(f"{path} is no TorchScript.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -40,8 +41,17 @@ class Format(Enum):
     UNKNOWN = "unknown"
 
 
-_BROKEN_ZIP = (
-    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, MemoryError, struct.error),
+BROKEN_ZIP = (
+    *(
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+    ),
 )
 """What zipfile raises over damaged archives."""
 PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)
@@ -87,11 +97,17 @@ def _zip_format(path: Path) -> Format:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
-    except _BROKEN_ZIP:
+    except BROKEN_ZIP:
         return Format.CUT_ZIP
     if "constants.pkl" in names:
         return Format.TORCHSCRIPT
     return Format.ZIP_PICKLE if "data.pkl" in names else Format.UNKNOWN
+
+
+def first_few(words: Sequence[str], shown: int = 3) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(words) - shown} more" if len(words) > shown else ""
+    return f"{', '.join(words[:shown])}{more}"
 
 
 def not_weights(path: Path, found: Format) -> BadWeights:

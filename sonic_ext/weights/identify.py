@@ -20,10 +20,14 @@ _SIGNS = (
     (r"(^|\.)double_blocks\.\d+\.", "a Flux checkpoint"),
     (r"^lora_(unet|te)|\.lora_(up|down|A|B)\.", "a LoRA"),
     (
-        r"^(unet\.)?down_blocks\..*\.temporal_transformer_blocks\.",
+        r"(^|\.)down_blocks\..*\.temporal_transformer_blocks\.",
         "Stable Video Diffusion's own UNet, not Sonic's",
     ),
-    (r"^down_blocks\..*\.attn2\.to_k\.", "the UNet of an image model"),
+    (r"(^|\.)down_blocks\..*\.attn2\.to_k\.", "the UNet of an image model"),
+    (
+        r"(^|\.)input_blocks\.\d+\.",
+        "a UNet under the names of Stability's training code, not under diffusers'",
+    ),
     (r"^decoder\.time_conv_out\.", "Stable Video Diffusion's VAE"),
     (r"^decoder\.up_blocks\.0\.resnets\.0\.conv1\.", "the VAE of an image model"),
     (r"^decoder\.up\.0\.block\.0\.conv1\.", "the VAE of an image model"),

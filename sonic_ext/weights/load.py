@@ -36,7 +36,7 @@ def prepare(
 
     Raises:
         MissingPart: a required part is not there; the message says what brings it.
-        BadWeights: a pickle is damaged, of another model, or wants to run code.
+        BadWeights: a pickle is damaged, of another model, or holds no tensors.
         BadOutput: no room for a converted file.
         Cancelled: `tick` said so.
     """

@@ -1,15 +1,15 @@
 """Which tensors of a file make up a part, whatever the file calls them.
 
-Plain files carry the part's own keys, perhaps behind `module.` or `model.`. A one-file checkpoint of Stable
-Video Diffusion has the names of Stability's training code; they are turned into those of diffusers' temporal
-VAE and transformers' CLIP: renamed, 1×1 convolutions flattened to matrices, joint query-key-value matrices
-cut into three, the projection transposed.
+Plain files carry the part's own keys, perhaps behind `module.`, `unet.` or the like. A one-file checkpoint of
+Stable Video Diffusion has the names of Stability's training code; they are turned into those of diffusers'
+temporal VAE and transformers' CLIP: renamed, 1×1 convolutions flattened to matrices, joint query-key-value
+matrices cut into three, the projection transposed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from .formats import Entry
 if TYPE_CHECKING:
     from torch import Tensor
 
-PREFIXES = ("", "module.", "model.", "model.module.")
+_WRAPPERS = ("module", "model", "unet", "vae", "diffusion_model", "_orig_mod")
+"""Names under which programs hold the network whose weights they save, besides the part's own name."""
 LATENT = "first_stage_model."
 CONDITION = "conditioner.embedders.3.encoder."
 """A second copy of the VAE's encoder, for conditioning latents; it alone has a `quant_conv`."""
@@ -90,9 +91,24 @@ def has_channels(part: Part, shapes: Mapping[str, Shape]) -> bool:
 
 
 def _plain(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
-    prefix = next((each for each in PREFIXES if has_signs(part, _below(each, entries))), "")
+    prefix = next((each for each in _prefixes(part, entries) if has_signs(part, _below(each, entries))), "")
     for key, entry in _below(prefix, entries).items():
         yield key, Origin(prefix + key, entry.shape, entry.dtype)
+
+
+def _prefixes(part: Part, keys: Iterable[str]) -> list[str]:
+    """What may stand before the part's own keys: up to four names of wrappers; the eight shortest."""
+    wrappers = re.compile(rf"(?:{'|'.join((*_WRAPPERS, part.name))})\.")
+    found = {""}
+    for key in keys:
+        end = 0
+        for _ in range(4):
+            wrapper = wrappers.match(key, end)
+            if wrapper is None:
+                break
+            end = wrapper.end()
+            found.add(key[:end])
+    return sorted(found, key=lambda prefix: (len(prefix), prefix))[:8]
 
 
 def _below(prefix: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -128,7 +144,8 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 def _image_vae(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
     """The frame-wise decoder, from diffusers' files, from WebUI VAEs and out of whole checkpoints."""
-    prefix = LATENT if any(key.startswith(LATENT) for key in entries) else ""
+    prefixes = (LATENT, *_prefixes(part, entries))
+    prefix = next((each for each in prefixes if f"{each}decoder.conv_in.weight" in entries), "")
     inside = _below(prefix, entries)
     levels = _levels(inside)
     if not levels or any(".time_stack." in key for key in inside):
