@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -416,6 +417,8 @@ def encode(
             container.mux(stream.encode(shown))
         assert stream is not None
         container.mux(stream.encode())
+    if hasattr(os, "sched_setscheduler"):  # SVT-AV1 leaves its caller with real-time priority
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return target.getvalue()
 
 

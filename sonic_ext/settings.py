@@ -170,7 +170,7 @@ class Settings:
         "auto",
         "Memory",
         "together is fastest, branches takes a third of the working memory, offload also moves the network "
-        "in block by block; auto picks by the memory that is free. Same video.",
+        "in layer by layer; auto picks by the memory that is free. Same video.",
         group="sonic",
         choices=("auto", "together", "branches", "offload"),
     )

@@ -478,7 +478,6 @@ def test_a_whole_run_with_another_setting_is_off(
         ("frames_sel", [0, 7]),
         ("fps", 25),
         ("frames", 10),
-        ("strength", 0.5),
     ],
 )
 def test_what_is_not_understood_is_named(

@@ -280,10 +280,11 @@ def card_of(gigabytes: float) -> Any:
         (24, {"together": 512, "branches": 512, "offload": 512}),
         (12, {"together": 512, "branches": 512, "offload": 512}),
         (8, {"together": 512, "branches": 512, "offload": 512}),
-        (7, {"together": 384, "branches": 512, "offload": 512}),
+        (6, {"together": 384, "branches": 512, "offload": 512}),
         (5, {"together": 256, "branches": 384, "offload": 512}),
-        (4, {"offload": 512}),
-        (3, {"offload": 384}),
+        (3, {"offload": 512}),
+        (2.5, {"offload": 384}),
+        (1.8, {}),
     ],
 )
 def test_sections_shrink_with_the_card(gigabytes: float, sides: dict[str, int]) -> None:
@@ -307,7 +308,7 @@ def test_a_smaller_picture_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.Bench, "dtypes", (torch.float16,))
     monkeypatch.setattr(bench.Bench, "peak", lambda *_: 1e12)
     monkeypatch.setattr(calls, "_rung", lambda setup, *_: {"s": 1.0})
-    rows = list(calls.rungs(card_of(7)))
+    rows = list(calls.rungs(card_of(6)))
     assert rows[0] == {"note": "together in fp16 at 384²: more does not fit."}
     assert [(row["rung"], row["side"]) for row in rows[1:]] == [
         ("together", 384),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -149,6 +150,9 @@ def steps_of_the_ladder(bench: Bench) -> Iterator[Row]:
     setup = sized(bench, dtype, "branches")
     peak, first = bench.peak(dtype), []
     names = [name for name, rung in ladder.RUNGS.items() if not rung.heap]  # that one is a processor's
+    if find_spec("diffusers") is None:
+        yield {"note": "The plain path is left out: it is diffusers' network, which is not installed."}
+        names = [name for name in names if not ladder.RUNGS[name].plain]
     for name in (names[0], names[-1]) if bench.is_cpu else names:
         own = {"rung": name, "side": setup.side}
         yield bench.tried(own, partial(_step, setup, ladder.RUNGS[name], peak, first))

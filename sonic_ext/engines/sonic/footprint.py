@@ -21,9 +21,9 @@ LAYERS = 5
 """Transformers of each of these levels; one more lies in the middle, on a grid half as fine again."""
 
 ACTIVATIONS = {
-    "together": (11200, 270_000_000, 9514),
-    "branches": (4168, 380_000_000, 2886),
-    "offload": (6400, 380_000_000, 5120),
+    "together": (8640, 270_000_000, 6306),
+    "branches": (3528, 350_000_000, 2449),
+    "offload": (6080, 350_000_000, 4539),
 }
 """Numbers a pixel of the latents in the one place; bytes of a piece and numbers a pixel in the other."""
 

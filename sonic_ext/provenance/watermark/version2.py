@@ -93,8 +93,8 @@ class Marker:
     def _fix(self, planes: Planes, small: Real) -> _Fixed:
         own = strengths(small, self._strength)
         waves, wanted = written(self._payload, self._key)
-        # A camera that moves: no encoder can take from the frame before a pattern that stands still in front of
-        # it, and luma, which is dearest then, would not be read from a grey copy all the same.
+        # From the frame before no encoder can take a pattern that stands still in front of a moving picture;
+        # luma is dearest then, and would not be read from a grey copy all the same.
         luma_share, chroma_share = (0.0, self._strength.moving) if self._moving else (1.0, 1.0)
         luma = luma_of(planes).astype(np.float32)
         chroma = np.add(*chroma_of(planes), dtype=np.float32)
