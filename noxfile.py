@@ -27,7 +27,10 @@ nox.needs_version = ">=2024.4.15"
 CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "preload.py", "noxfile.py"]
 SONIC_TESTS = [
     *sorted(str(path) for path in Path("tests").glob("test_sonic_*.py")),
-    *(f"tests/test_{name}.py" for name in ("parity", "weights", "detectors", "preview_speech", "strangers")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("parity", "weights", "weights_pickles", "detectors", "preview_speech", "strangers")
+    ),
 ]
 """What needs torch, which the other sessions do without."""
 HOST_TESTS = [
