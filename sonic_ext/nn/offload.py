@@ -7,7 +7,7 @@ together, and while one layer works the next one is on its way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -51,7 +51,7 @@ class Offload:
                 tensor.data = rest
 
     def _sent(self, module: nn.Module) -> list[torch.Tensor]:
-        with torch.cuda.stream(self._stream):  # nothing where there is none
+        with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             return [moved(tensor.data, self._device) for tensor in _tensors(module)]
 
     def _arrived(self, tensors: list[torch.Tensor]) -> None:
