@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,16 @@ settings.load_profile("patient")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--parity-dir DIR`: other recorded numbers of the published inference than those that ship."""
     parser.addoption("--parity-dir", type=Path, default=ROOT / "tests" / "data" / "parity", metavar="DIR")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_event_loop() -> Iterator[None]:
+    """gradio asks for the main thread's loop when a page is built, and nobody closes what asyncio makes then:
+    the warning would meet whatever test runs when it is collected."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
