@@ -235,6 +235,15 @@ def test_the_next_block_is_on_its_way(unet: Any, told: Conditioning, monkeypatch
     assert alike(later, first)
 
 
+def test_weights_that_cannot_be_pinned_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Any) -> Any:
+        raise RuntimeError("CUDA error: out of memory")
+
+    weight = torch.ones(3)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", full)
+    assert offload.pinned(weight) is weight
+
+
 def test_every_weight_visits(unet: Any) -> None:
     held = [id(tensor) for block in offload.in_order(unet) for tensor in block.parameters()]
     assert len(held) == len(set(held)) and set(held) == {id(tensor) for tensor in unet.parameters()}

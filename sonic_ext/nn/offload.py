@@ -29,7 +29,7 @@ class Offload:
         if self._device.type == "cuda":
             self._stream = torch.cuda.Stream(self._device)
             for tensor in _tensors(unet):
-                tensor.data = tensor.data.pin_memory()
+                tensor.data = pinned(tensor.data)
 
     @contextmanager
     def __call__(self, module: nn.Module) -> Iterator[None]:
@@ -76,6 +76,15 @@ def in_order(unet: UNet) -> Iterator[nn.Module]:
         for name in ("downsamplers", "upsamplers"):
             yield from getattr(block, name, ())
     yield from (unet.conv_norm_out, unet.conv_out)
+
+
+def pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in memory that the system may not move, or the tensor itself where it has no more of that:
+    then it crosses more slowly."""
+    try:
+        return tensor.pin_memory()
+    except RuntimeError:
+        return tensor
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
