@@ -64,8 +64,8 @@ class Oracle(nn.Module):  # type: ignore[misc]
         self.processors = []
         for name, module in list(self.unet.named_modules()):
             if name.endswith(".attn2"):
-                kind = Temporal if "temporal_transformer_blocks" in name else Spatial
-                module.set_processor(kind(module.to_q.out_features, config.context))
+                temporal = "temporal_transformer_blocks" in name
+                module.set_processor(Processor(module.to_q.out_features, config.context, temporal))
                 self.processors.append(module.processor)
 
     def forward(
@@ -84,60 +84,39 @@ class Processor(nn.Module):  # type: ignore[misc]
 
     branches: Sequence[Branch]
 
-    def __init__(self, hidden: int, context: int) -> None:
+    def __init__(self, hidden: int, context: int, temporal: bool) -> None:
         super().__init__()
         self.to_k_ip = nn.ModuleList([nn.Linear(context, hidden, bias=False)])
         self.to_v_ip = nn.ModuleList([nn.Linear(context, hidden, bias=False)])
+        self.temporal = temporal
+        """Frames attend to the window's mean tokens, for every pixel anew; else pixels to their frame's."""
 
     def forward(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """[branches · n, length, hidden]."""
         rows = hidden_states.unflatten(0, (len(self.branches), -1))
-        portrait, speech = self.tokens(rows.shape[1], rows.shape[2])
+        portrait, speech = (
+            torch.cat([self.repeated(getattr(branch, name), rows.shape[1]) for branch in self.branches])
+            for name in ("portrait", "speech")
+        )
         query = attn.to_q(hidden_states)
         seen = heads(query, attn.to_k(portrait), attn.to_v(portrait), attn.heads)
         heard = heads(query, self.to_k_ip[0](speech), self.to_v_ip[0](speech), attn.heads)
-        return attn.to_out[0](seen + self.masked(heard))
+        return attn.to_out[0](seen + (heard if self.temporal else self.masked(heard)))
 
-    def tokens(self, count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Portrait and speech, [branches · count, tokens, width]."""
-        raise NotImplementedError
-
-    def masked(self, heard: torch.Tensor) -> torch.Tensor:
-        """With the face mask, where it counts."""
-        raise NotImplementedError
-
-
-class Spatial(Processor):
-    """Pixels attend to their frame's tokens."""
-
-    def tokens(self, count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return tuple(  # type: ignore[return-value]
-            torch.cat([getattr(branch, name).expand(count, -1, -1) for branch in self.branches])
-            for name in ("portrait", "speech")
-        )
+    def repeated(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
+        """[count, tokens, width]."""
+        if self.temporal:
+            return tokens.mean(0, keepdim=True).repeat(count, 1, 1)
+        return tokens.expand(count, -1, -1)
 
     def masked(self, heard: torch.Tensor) -> torch.Tensor:
+        """With the face mask, where there is one."""
         parts = heard.unflatten(0, (len(self.branches), -1))
         found = [
             part * whole(branch.face[heard.shape[1]], heard) if branch.face else part
             for part, branch in zip(parts, self.branches, strict=True)
         ]
         return torch.cat(found)
-
-
-class Temporal(Processor):
-    """Frames attend to the window's mean tokens, repeated for every pixel."""
-
-    def tokens(self, count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return tuple(  # type: ignore[return-value]
-            torch.cat(
-                [getattr(each, name).mean(0, keepdim=True).repeat(count, 1, 1) for each in self.branches]
-            )
-            for name in ("portrait", "speech")
-        )
-
-    def masked(self, heard: torch.Tensor) -> torch.Tensor:
-        return heard
 
 
 def whole(level: Any, like: torch.Tensor) -> torch.Tensor:

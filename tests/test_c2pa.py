@@ -525,15 +525,7 @@ def _foreign(source: Path, target: Path, who: Certified, label: str, data: Any) 
             {"label": label, "data": data},
         ],
     }
-    info = sdk.C2paSignerInfo("es256", who.chain_pem.encode(), who.identity().key.encode(), None)
-    with (
-        sdk.Signer.from_info(info) as signer,
-        sdk.Builder(manifest) as builder,
-        source.open("rb") as reading,
-        target.open("w+b") as writing,
-    ):
-        builder.sign(signer, "video/mp4", reading, writing)
-    return target
+    return who.sign(manifest, source, target)
 
 
 # Hashes

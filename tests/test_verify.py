@@ -397,8 +397,6 @@ def test_a_short_video_of_a_stranger_is_judged_by_its_signer(
 
 def signed_as_0_1(who: Certified, source: Path, target: Path) -> Path:
     """As version 0.1 did: the watermark as a soft binding."""
-    import c2pa as sdk
-
     made = {"action": "c2pa.created", "digitalSourceType": metadata.COMPOSITE}
     binding = {"alg": store.FIRST_WATERMARK, "blocks": [{"scope": {}, "value": TAKE_ID}]}
     manifest = {
@@ -408,15 +406,7 @@ def signed_as_0_1(who: Certified, source: Path, target: Path) -> Path:
             {"label": "c2pa.soft-binding", "data": binding},
         ],
     }
-    info = sdk.C2paSignerInfo("es256", who.chain_pem.encode(), who.identity().key.encode(), None)
-    with (
-        sdk.Signer.from_info(info) as signer,
-        sdk.Builder(manifest) as builder,
-        source.open("rb") as reading,
-        target.open("w+b") as writing,
-    ):
-        builder.sign(signer, "video/mp4", reading, writing)
-    return target
+    return who.sign(manifest, source, target)
 
 
 # Time

@@ -179,20 +179,9 @@ def test_a_changed_picture_is_altered(shot: Image.Image, tmp_path: Path) -> None
 
 def sign(source: Path, target: Path) -> Path:
     """What a camera or an editor makes."""
-    import c2pa as sdk
-
-    who = certified("Camera")
     created = {"action": "c2pa.created", "digitalSourceType": "http://example.org/x"}
     manifest = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}]}
-    info = sdk.C2paSignerInfo("es256", who.chain_pem.encode(), who.identity().key.encode(), None)
-    with (
-        sdk.Signer.from_info(info) as signer,
-        sdk.Builder(manifest) as builder,
-        source.open("rb") as reading,
-        target.open("w+b") as writing,
-    ):
-        builder.sign(signer, c2pa.ingredient_type(source), reading, writing)
-    return target
+    return certified("Camera").sign(manifest, source, target, c2pa.ingredient_type(source))
 
 
 # Made to do harm

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import unet as ladder  # benchmarks/unet.py
-from footprint import operation_counter
 
 from sonic_ext.engines.sonic.budget import RESERVE, RUNGS, Budget
 from sonic_ext.engines.sonic.denoise import Denoiser
@@ -91,10 +90,8 @@ class Setup:
 
     def operations(self, network: Any) -> int:
         """Of products, convolutions and attention, counted."""
-        with torch.inference_mode(), operation_counter() as counter:
-            self.call(network)()
-        found: int = counter.get_total_flops()
-        return found
+        with torch.inference_mode():
+            return ladder.counted(self.call(network))
 
 
 def sized(bench: Bench, dtype: torch.dtype, rung: str, eight: bool = False) -> Setup:
@@ -162,9 +159,7 @@ def _step(setup: Setup, rung: ladder.Rung, peak: float, first: list[Timing]) -> 
     with torch.inference_mode():
         run = ladder.prepared(rung, setup.size, setup.dtype, setup.bench.device)
         timing = setup.bench.timed(run)
-        with operation_counter() as counter:
-            run()
-    operations = counter.get_total_flops()
+        operations = ladder.counted(run)
     first.append(replace(timing, out=timing.out.cpu()))
     del first[1:]
     return {

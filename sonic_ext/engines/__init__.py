@@ -50,9 +50,8 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
     found = weights.survey(parts=vae.parts)
     if name == "auto" and not found.ready:
         return PreviewEngine()
-    own_vae = vae.lent is None
-    missing = missing_libraries(own_vae)
-    if name == "auto" and (why_not := _why_not_sonic(found, missing, place, own_vae)):
+    missing = missing_libraries(vae.own)
+    if name == "auto" and (why_not := _why_not_sonic(found, missing, place, vae.own)):
         return PreviewEngine(notes=(why_not,))
     return _sonic(found, missing, home, place, vae)
 
@@ -106,7 +105,7 @@ def _sonic(
         raise MissingPart(message, f"{error.hint} (after {INSTALL})" if missing else error.hint) from error
     if missing:
         raise MissingPart(needed, f"Install it with: {INSTALL}")
-    if broken := libraries.broken(own_vae=vae.lent is None):
+    if broken := libraries.broken(vae.own):
         raise MissingPart(broken, REPAIR)
     from .sonic.engine import SonicEngine
 

@@ -214,7 +214,7 @@ class SpatialBlock(nn.Module):
         if not in_place():
             done = [self._informed(begin(part), each) for part, each in zip(parts, branches, strict=True)]
             return torch.cat(done)
-        step = max(1, rows_together(x) // x.shape[1])
+        step = frames_together(x)
         if len(parts) == 1 and step >= frames:
             return self._informed(begin(x), branches[0])
         out = torch.empty_like(parts)
@@ -268,6 +268,11 @@ def rows_together(x: torch.Tensor) -> int:
     return max(LEAST, max(SMALLEST, room(x)) // (COPIES * x.shape[-1] * x.element_size()))
 
 
+def frames_together(x: torch.Tensor) -> int:
+    """Frames of [frames, pixels, hidden] in a piece."""
+    return max(1, rows_together(x) // x.shape[1])
+
+
 class Transformer(nn.Module):
     """Blocks in space and in time by turns, around which pictures are rows of pixels."""
 
@@ -298,7 +303,7 @@ class Transformer(nn.Module):
     def attend(self, x: torch.Tensor) -> torch.Tensor:
         """What comes before the first cross-attention, [branches · frames, pixels, channels]."""
         rows = self._entered(x)
-        step = max(1, rows_together(rows) // rows.shape[1]) if in_place() else len(rows)
+        step = frames_together(rows) if in_place() else len(rows)
         return in_pieces(self.transformer_blocks[0].attend, rows, step)
 
     def _entered(self, x: torch.Tensor) -> torch.Tensor:

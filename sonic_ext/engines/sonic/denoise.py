@@ -98,7 +98,7 @@ class Denoiser:
     together: bool = False
     """All branches in one call; one after the other takes a third of the activations."""
     visit: Visit | None = None
-    """Brings the weights of one block after another, where they rest elsewhere: one call for all branches."""
+    """Brings the weights of one layer after another, where they rest elsewhere: one call for all branches."""
     shortcuts: Shortcuts = field(default_factory=Shortcuts)
     """The sampler's groups must be as long as these say."""
     memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)

@@ -33,9 +33,14 @@ class Chosen:
     """Why the WebUI's cannot be had."""
 
     @property
+    def own(self) -> bool:
+        """Whether the engine encodes and decodes itself."""
+        return self.lent is None
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """Parts that must be installed."""
-        return OTHERS if self.lent else (*REQUIRED, *((IMAGE_VAE,) if self.decoder == "image" else ()))
+        return (*REQUIRED, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.own else OTHERS
 
     @property
     def temporal(self) -> bool:
