@@ -15,4 +15,4 @@ if "modules.script_callbacks" in sys.modules:
     if "modules.scripts" in sys.modules:
         from sonic_ext.hosts import script
 
-        Sonic = script.script_class(webui.held_host, webui.host_jobs)
+        Sonic = script.script_class(webui.held_host, webui.worker)

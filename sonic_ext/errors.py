@@ -30,6 +30,11 @@ Each carries one sentence on what happened (`message`) and one on what to do (`h
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping
+
+_log = logging.getLogger(__name__)
+
 
 class SonicError(Exception):
     """Root of the tree; `str(error)` is message and hint together."""
@@ -166,3 +171,34 @@ class Cancelled(SonicError):
 
     def __init__(self, message: str = "Stopped as asked.", hint: str = "Nothing was exported.") -> None:
         super().__init__(message, hint)
+
+
+def as_error(problem: BaseException) -> SonicError:
+    """The problem in this package's own terms, without the frames that it came through and what they hold.
+
+    What nobody foresaw goes to the log with its traceback.
+    """
+    if isinstance(problem, SonicError):
+        return type(problem)(problem.message, problem.hint)
+    _log.error("an error that nobody foresaw", exc_info=problem)
+    return Failed(
+        f"Something went wrong inside ({type(problem).__name__}).",
+        "The window that it was started from shows the details; please report them.",
+    )
+
+
+def error_values(error: SonicError) -> dict[str, str]:
+    """An error as plain JSON: its class, what happened, what to do."""
+    return {"error": type(error).__name__, "detail": error.message, "hint": error.hint}
+
+
+def error_from(values: Mapping[str, str]) -> SonicError:
+    """The error that `error_values` came from; the root of the tree for a class that is no longer known."""
+    known = {each.__name__: each for each in _tree(SonicError)}
+    return known.get(values["error"], SonicError)(values["detail"], values["hint"])
+
+
+def _tree(root: type[SonicError]) -> Iterator[type[SonicError]]:
+    yield root
+    for each in root.__subclasses__():
+        yield from _tree(each)

@@ -132,6 +132,9 @@ def animate(
     progress: Progress | None = None,
     store: Store | None = None,
     place: Place | None = None,
+    engine: str = "",
+    seed: int | None = None,
+    take_id: str = "",
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -142,6 +145,9 @@ def animate(
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
         place: the WebUI's VAE and memory, where there is a WebUI.
+        engine: the one that engine=auto is to mean; the settings decide by default.
+        seed: 0 to 2**32 - 1, the one that seed=-1 is to mean; drawn by default.
+        take_id: of the take; a new one by default.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -158,20 +164,23 @@ def animate(
     home = store or Store()
     clear_up(home.home)
     home.check()
-    engine = engines.choose(settings.engine, home.home, place, settings.decoder)
+    drawer = engines.choose(settings.engine, home.home, place, settings.decoder)
+    if engine and drawer.name != engine:
+        drawer = engines.choose(engine, home.home, place, settings.decoder)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
-    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(picture, settings, drawer.size_multiple, tick, detector(settings.face_detector))
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
-    face_range = scene.face_range(settings.motion_scale * engine.head_motion)
+    face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
     count = frame_count(speech.length, settings.fps)
-    seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
+    drawn = secrets.randbelow(2**32) if seed is None else seed
+    seed = drawn if settings.seed == -1 else settings.seed
     with (
-        closing(engine.prepare(scene, speech, settings, count, seed, tick)) as animation,
-        home.making() as (take_id, folder),
+        closing(drawer.prepare(scene, speech, settings, count, seed, tick)) as animation,
+        home.making(take_id) as (take_id, folder),
     ):
-        origin = Origin(take_id, engine.name, __version__, settings, animation.seed)
+        origin = Origin(take_id, drawer.name, __version__, settings, animation.seed)
         offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
@@ -180,7 +189,7 @@ def animate(
             scene.portrait,
             speech,
             settings=settings,
-            engine=engine.name,
+            engine=drawer.name,
             engine_version=__version__,
             seed=animation.seed,
             frames=count,

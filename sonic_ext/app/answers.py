@@ -7,8 +7,8 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..jobs import Job, Register, State, Status
-from .door import error_values
+from ..jobs import Job, Queue, State
+from .door import failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,64 +18,63 @@ if TYPE_CHECKING:
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
 
 
-def animation(job: Job, register: Register, base: str) -> dict[str, Any]:
+def animation(job: Job, queue: Queue, base: str) -> dict[str, Any]:
     """`SonicAnimation`.
 
     Args:
-        job: of the register.
-        register: knows its position.
+        job: of the queue.
+        queue: knows its position.
         base: where the API is, as seen from outside.
     """
-    position, status = register.position(job), job.status
     address = f"{base}/animations/{job.id}"
     return {
         "id": job.id,
-        "origin": job.origin,
-        "position": position if status.state is State.QUEUED else 0,
+        "origin": str(job.origin),
+        "position": queue.position(job) if job.state is State.QUEUED else 0,
         "created": job.created.isoformat(),
-        **_progress(status),
-        **_outcome(status, address),
-        "export": export(status, address),
+        **_progress(job),
+        **_outcome(job, address),
+        "export": export(job, address),
     }
 
 
-def _progress(status: Status) -> dict[str, Any]:
-    step = status.step
+def _progress(job: Job) -> dict[str, Any]:
+    step = job.step
     return {
-        "state": str(status.state),
-        "progress": round(status.progress, 4),
+        "state": str(job.state),
+        "progress": round(job.progress, 4),
         "stage": step.stage,
         "stage_done": step.done,
         "stage_total": step.total,
-        "seconds_left": None if status.state.ended else step.seconds_left,
-        "began": status.began.isoformat() if status.began else None,
-        "ended": status.ended.isoformat() if status.ended else None,
+        "seconds_left": None if job.state.ended else step.seconds_left,
+        "began": job.began.isoformat() if job.began else None,
+        "ended": job.ended.isoformat() if job.ended else None,
     }
 
 
-def _outcome(status: Status, address: str) -> dict[str, Any]:
-    take, error = status.take, status.error
+def _outcome(job: Job, address: str) -> dict[str, Any]:
+    take, error = job.take, job.error
     return {
         "warnings": list(take.warnings) if take else [],
         "portrait_sha256": take.portrait_sha256 if take else None,
-        "portrait_synthetic": status.synthetic,
-        "infotext": status.infotext,
+        "portrait_synthetic": job.synthetic,
+        "infotext": job.infotext,
         "take": {name: getattr(take, name) for name in _TAKE} if take else None,
         "preview": f"{address}/preview" if take else None,
-        "error": error_values(error) if error else None,
+        "error": failure(error) if error else None,
     }
 
 
-def export(status: Status, address: str) -> dict[str, Any] | None:
+def export(job: Job, address: str) -> dict[str, Any] | None:
     """`SonicExport`; None before there is one."""
-    exported = status.exported
+    exported = job.exported
     if exported is None:
         return None
     return {
         "video": f"{address}/video",
         "name": exported.path.name,
         "sha256": exported.sha256,
-        "record": exported.record.id,
+        "record": exported.record,
         "warnings": list(exported.warnings),
     }
 

@@ -1,16 +1,13 @@
 """The HTTP API under /sonic/v1: the same routes and answers in every host, beside the host's own.
 
-    mount(app, host, register)
+    mount(app, worker)
 
-Heavy work runs in the register's thread or in the web framework's pool, never on the event loop. Files come
+Heavy work runs in the worker's threads or in the web framework's pool, never on the event loop. Files come
 as base64 and lie in private folders while they are needed; no path is ever read from a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +17,10 @@ from fastapi.responses import JSONResponse, Response
 
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
-from ..jobs import Job, Register
+from ..jobs import Job, Worker
+from ..jobs.exporting import export
+from ..jobs.inputs import staging
+from ..provenance.private import private_home
 from ..settings import PRESETS
 from . import answers, orders, schemas, uploads
 from .door import MAX_BODY, Answer, Password, nothing_here, route_class
@@ -28,8 +28,6 @@ from .ranged import ranged
 
 if TYPE_CHECKING:
     from ..hosts import Host
-    from ..provenance.gate import Exported
-    from ..provenance.store import Take
 
 PREFIX = "/sonic/v1"
 
@@ -47,20 +45,21 @@ _REFUSALS = {
 }
 
 
-def mount(app: FastAPI, host: Host, register: Register | None = None, *, limit: int = MAX_BODY) -> None:
+def mount(app: FastAPI, worker: Worker, *, limit: int = MAX_BODY) -> None:
     """Add the API to an application; before whatever takes every path there.
 
     Args:
         app: FastAPI's.
-        host: where the videos are made; its credentials, if any, are asked for on every route.
-        register: shared with the page and the script; the API's own by default.
+        worker: carries the jobs out, those of the page and the script, too; the credentials of its host, if
+            any, are asked for on every route.
         limit: bytes of a request's body.
     """
-    app.include_router(router(host, register or Register(), limit))
+    app.include_router(router(worker, limit))
 
 
-def router(host: Host, register: Register, limit: int = MAX_BODY) -> APIRouter:
+def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     """All routes of the API."""
+    host = worker.host
     made = APIRouter(
         prefix=PREFIX,
         tags=["Sonic"],
@@ -68,7 +67,7 @@ def router(host: Host, register: Register, limit: int = MAX_BODY) -> APIRouter:
         default_response_class=Answer,
         dependencies=[Depends(Password())],
     )
-    animations = Animations(host, register)
+    animations = Animations(worker)
     _add_animations(made, animations)
     _add_files(made, animations)
     _add_questions(made, Questions(host, made))
@@ -151,79 +150,63 @@ def _refusals(*more: int) -> dict[int | str, Any]:
 class Animations:
     """The routes below /animations."""
 
-    def __init__(self, host: Host, register: Register) -> None:
-        self._host = host
-        self._register = register
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._host = worker.host
+        self._queue = worker.queue
 
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
-        closing = ExitStack()
-        try:
-            job = self._submit(body, closing)
-        except BaseException:
-            closing.close()
-            raise
+        with staging(self._queue.home) as staged:
+            job = self._worker.submit(orders.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self._told(job, request)
 
-    def _submit(self, body: schemas.AnimationRequest, closing: ExitStack) -> Job:
-        """Check what can be checked at once, then put the job in line; `closing` removes the uploads."""
-        settings = orders.settings_of(self._host, body.settings)
-        folder = closing.enter_context(uploads.folder())
-        speech = orders.kept_speech(folder, body.audio)
-        job = Job("api")
-        task = orders.task_of(body, orders.Order(self._host, folder, speech, settings), job)
-        export = self._export(body.consent, folder) if body.consent else None
-        return self._register.submit(self._host.work, task, let_out=export, tidy=closing.close, prepared=job)
-
     def every(self, request: Request) -> dict[str, Any]:
         """Those of the page and of the script, too."""
-        return {"animations": [self._told(job, request) for job in self._register.jobs()]}
+        jobs = self._queue.jobs(lane=self._host.lane)
+        return {"animations": [self._told(job, request) for job in jobs]}
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """Its state, what it waits for or does, what came of it."""
-        return self._told(self._register.find(id), request)
+        return self._told(self._queue.find(id), request)
 
     def end(self, id: str, request: Request) -> dict[str, Any]:
         """One that waits is cancelled at once, one that is being made within about a second."""
         from ..provenance.store import Store
 
-        job = self._register.find(id)
-        if not job.status.state.ended:
-            self._register.cancel(job)
-            return self._told(job, request)
-        self._register.forget(job)
-        if job.status.take is not None:
-            Store().discard(job.status.take.id)
-        return {"id": job.id, "forgotten": True}
+        job = self._queue.find(id)
+        if not job.state.ended:
+            return self._told(self._queue.cancel(id), request)
+        self._queue.forget(id)
+        if job.take is not None:
+            Store(self._queue.home).discard(job.take_id)
+        return {"id": id, "forgotten": True}
 
     def preview(self, id: str, request: Request) -> Response:
         """Small, and stamped on every frame: it may be shown before anybody consents."""
-        take = self._register.find(id).status.take
+        take = self._queue.find(id).take
         if take is None:
             raise WrongTime("There is no preview yet.", "Wait until its state is done.")
         return _served(take.preview, request)
 
     def export(self, id: str, request: Request, body: schemas.ExportRequest | None = None) -> dict[str, Any]:
         """Consent is checked and recorded, then the video is signed and moved to the outputs folder."""
-        job = self._register.find(id)
+        self._queue.find(id)
         given = (body and body.consent) or schemas.SonicConsent()
-        with uploads.folder() as folder:
-            job.export(self._export(given, folder))
-        return answers.export(job.status, f"{_base(request)}/animations/{job.id}") or {}
+        with staging(self._queue.home) as staged:
+            export(self._queue, id, orders.destination(self._host, given, staged), staged.path)
+        return answers.export(self._queue.find(id), f"{_base(request)}/animations/{id}") or {}
 
     def video(self, id: str, request: Request) -> Response:
         """After its export only."""
-        exported = self._register.find(id).status.exported
+        exported = self._queue.find(id).exported
         if exported is None:
             raise WrongTime("The video was not exported.", "Export it first: POST …/export, with consent.")
         return _served(exported.path, request)
 
-    def _export(self, given: schemas.SonicConsent, folder: Path) -> Callable[[Take], Exported]:
-        return partial(orders.let_out, self._host, orders.consent_of(given, folder), given.portrait_sha256)
-
     def _told(self, job: Job, request: Request) -> dict[str, Any]:
-        return answers.animation(job, self._register, _base(request))
+        return answers.animation(job, self._queue, _base(request))
 
 
 class Questions:
@@ -238,9 +221,9 @@ class Questions:
         from .. import pipeline
 
         settings = orders.settings_of(self._host, body.settings)
-        with uploads.folder() as folder:
-            portrait = orders.kept_portrait(folder, body.portrait)[1]
-            speech = orders.kept_speech(folder, body.audio)
+        with staging(private_home()) as staged:
+            portrait = staged.path(orders.staged_portrait(staged, body.portrait))
+            speech = staged.path(orders.staged_speech(staged, body.audio))
             found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
         return answers.preflight(found)
 
@@ -248,8 +231,8 @@ class Questions:
         """Signature, watermark, labels and this computer's consent record, and what they amount to."""
         from ..provenance.verify import verify
 
-        with uploads.folder() as folder:
-            found = verify(uploads.kept(folder, "file", uploads.decoded(body.video, "video")))
+        with staging(private_home()) as staged:
+            found = verify(staged.path(staged.write("file", uploads.decoded(body.video, "video"))))
         return {name: value for name, value in found.to_dict().items() if name != "path"}
 
     def engines(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,15 @@ from .interrupt import Interrupts
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..jobs import ExportedFile, Job, Worker
+    from ..jobs.inputs import Staging
     from ..pipeline import Preflight
     from ..provenance.consent import Consent
-    from ..provenance.gate import Exported
     from ..provenance.ledger import Record
     from ..provenance.store import Take
+
+LANE = "cli"
+"""See `hosts.Host.lane`."""
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -30,30 +35,84 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
 
 
 def _animate(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    settings = _settings(options)
-    consent = _consent(options)
-    output = _checked_output(options)
-    portrait = _unrevoked_portrait(options.portrait)
-    from .. import pipeline
+    settings, consent = _settings(options), _consent(options)
+    from ..hosts.standalone import Standalone
+    from ..jobs import Worker
+    from ..jobs.inputs import staging
 
     signals.unwind()
-    with signals.polite():
-        take = _with_progress(
-            signals,
-            lambda progress: pipeline.animate(portrait, options.audio, settings, progress=progress),
+    output = Path(options.output).absolute()
+    with (
+        Worker(Standalone(output.parent, lane=LANE)) as worker,
+        staging(worker.queue.home) as staged,
+        signals.polite(),
+    ):
+        job = _with_progress(
+            signals, lambda progress: _made(options, settings, consent, worker, staged, progress)
         )
+    return _ended(job, console)
+
+
+def _made(
+    options: argparse.Namespace,
+    settings: Settings,
+    consent: Consent,
+    worker: Worker,
+    staged: Staging,
+    progress: ProgressLine,
+) -> Job:
+    """The job, over; one of the same command that was killed before is gone on with."""
+    from ..jobs import Destination, Origin
+    from ..jobs.submission import specified
+
+    evidence = staged.copy(consent.evidence) if consent.evidence else None
+    spec = specified(
+        worker.host,
+        staged,
+        origin=Origin.CLI,
+        portrait=staged.copy(Path(options.portrait)),
+        audio=staged.copy(Path(options.audio)),
+        settings=settings,
+        export=Destination(
+            replace(consent, evidence=None),
+            evidence,
+            path=str(Path(options.output).absolute()),
+            overwrite=options.overwrite,
+        ),
+        look=False,
+    )
+    for earlier in worker.queue.asked(spec.digest):
+        if not earlier.state.ended and (job := worker.adopt(earlier.id, progress)):
+            return job
+    _checked_output(options)
+    return worker.run(spec, staged, along=progress)
+
+
+def _ended(job: Job, console: Console) -> int:
+    """Say what came of a job; a take that did not pass the gate stays in the private store, and its id is
+    said."""
+    take = job.result()
     console.warnings(take.warnings)
-    return _let_out(take, output, consent, options, console, signals)
+    if job.exported is None:
+        return _kept(take, job.error or Cancelled(), console)
+    return _said(take, job.exported, console)
 
 
 def _export(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..jobs import Destination, Queue
+    from ..jobs.exporting import export_take
     from ..provenance.store import Store
 
     consent = _consent(options)
     output = _checked_output(options)
     signals.unwind()
     take = Store().load(options.take)
-    return _let_out(take, output, consent, options, console, signals)
+    to = Destination(consent, path=str(output.absolute()), overwrite=options.overwrite)
+    try:
+        exported = export_take(Queue(), take, to)
+    except (SonicError, KeyboardInterrupt) as problem:
+        return _kept(take, problem if isinstance(problem, SonicError) else Cancelled(), console)
+    return _said(take, exported, console)
 
 
 def _preflight(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -205,52 +264,25 @@ def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> 
         line.close()
 
 
-def _unrevoked_portrait(path: str) -> Any:
-    """The portrait, read; refused here, before any work, if its consent was taken back."""
-    from ..media.image import read_portrait
-    from ..provenance.ledger import Ledger
-
-    portrait = read_portrait(path)
-    Ledger().refuse_revoked(portrait.sha256, portrait.pixel_sha256)
-    return portrait
-
-
-def _let_out(
-    take: Take,
-    output: Path,
-    consent: Consent,
-    options: argparse.Namespace,
-    console: Console,
-    signals: Interrupts,
-) -> int:
-    """Through the gate; a take that does not pass stays in the private store, and its id is said."""
-    from .. import pipeline
+def _kept(take: Take, error: SonicError, console: Console) -> int:
     from ..provenance.store import retention_text
 
-    try:
-        if signals.asked:
-            raise Cancelled
-        exported = pipeline.export(take, output, consent, overwrite=options.overwrite)
-        if signals.asked:  # a library's callback swallowed the interrupt
-            output.unlink(missing_ok=True)
-            raise Cancelled
-    except (SonicError, KeyboardInterrupt) as problem:
-        error = problem if isinstance(problem, SonicError) else Cancelled()
-        code = console.error(error, {"take": take.id})
-        console.note(
-            f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …"
-        )
-        return code
+    code = console.error(error, {"take": take.id})
+    console.note(f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …")
+    return code
+
+
+def _said(take: Take, exported: ExportedFile, console: Console) -> int:
     console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), *exported_lines(take, exported))
     return 0
 
 
-def _exported_values(take: Take, exported: Exported) -> dict[str, Any]:
+def _exported_values(take: Take, exported: ExportedFile) -> dict[str, Any]:
     names = ("engine", "seed", "width", "height", "fps", "frames", "seconds", "framing", "sync_offset")
     return {
         "path": str(exported.path),
-        "record": exported.record.id,
+        "record": exported.record,
         "take": take.id,
         **{name: getattr(take, name) for name in names},
         "sha256": exported.sha256,
@@ -258,13 +290,13 @@ def _exported_values(take: Take, exported: Exported) -> dict[str, Any]:
     }
 
 
-def exported_lines(take: Take, exported: Exported) -> tuple[str, ...]:
+def exported_lines(take: Take, exported: ExportedFile) -> tuple[str, ...]:
     """Where the video is and what it is."""
     return (
         str(exported.path),
         f"{take.width}×{take.height}, {duration_text(take.seconds)}, {take.fps} frames/s, "
         f"{take.engine} engine, seed {take.seed}",
-        f"Consent record {exported.record.id}. Check it with: sonic verify",
+        f"Consent record {exported.record}. Check it with: sonic verify",
     )
 
 

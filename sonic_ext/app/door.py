@@ -17,8 +17,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic
 from starlette.requests import ClientDisconnect
 
-from ..errors import BadInput, NotFound, SonicError, TooLarge
-from ..jobs import as_error
+from ..errors import BadInput, NotFound, SonicError, TooLarge, as_error, error_values
 from ..text import whole
 from .credentials import known
 
@@ -177,11 +176,9 @@ def answer_of(error: Exception) -> Response:
     return answer_of(as_error(error))
 
 
-def error_values(error: SonicError) -> dict[str, Any]:
+def failure(error: SonicError) -> dict[str, Any]:
     """An error as part of an answer that is none itself; `status` is what it would have had."""
-    kind = type(error)
-    values = {"error": kind.__name__, "detail": error.message, "hint": error.hint}
-    return {name: whole(text) for name, text in values.items()} | {"status": kind.http_status}
+    return {name: whole(text) for name, text in error_values(error).items()} | {"status": error.http_status}
 
 
 def in_words(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, BadVideo
-from ..jobs import Register, as_error
+from ..errors import BadInput, BadVideo, as_error
+from ..jobs import Destination, Worker
+from ..jobs.exporting import export_take
 from ..ports import Step
 from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
-from .exporting import export_told
 from .relay import Relay
 from .showing import preview_of
 from .work import TabKey, Updates
@@ -64,13 +64,12 @@ class HistoryView:
     """The *History* tab.
 
     Args:
-        host: says where exports go.
-        register: the animations of this process, which the API tells of.
+        worker: its host says where exports go; its queue is told of them.
     """
 
-    def __init__(self, host: Host, register: Register) -> None:
-        self._host = host
-        self._register = register
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._host = worker.host
         self._since = datetime.now(timezone.utc)
         self.tab = gr.State(TabKey())
         self.ids = gr.State([])
@@ -208,10 +207,14 @@ class HistoryView:
         yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
         try:
             entry = self._entry(take_id)
-            exported = export_told(self._register, self._host, entry.take, self.consent.read(stated))
+            exported = export_take(
+                self._worker.queue,
+                entry.take,
+                Destination(self.consent.read(stated), folder=str(self._host.outputs())),
+            )
             said = f"Exported as {exported.path.name}."
             told = html.banner("good", said, f"Folder: {html.place(exported.path.parent)}")
-            done = self._told_of(Entry(entry.take, exported.record))
+            done = self._told_of(self._entry(take_id))
             done |= {self.outcome: told + html.warnings(exported.warnings)}
         except Exception as problem:
             done = {self.outcome: html.error(as_error(problem))}

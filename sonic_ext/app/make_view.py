@@ -2,46 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from functools import partial
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from ..errors import BadInput, Cancelled, SonicError
-from ..jobs import Register, as_error
+from ..errors import BadInput, Cancelled, NotFound, SonicError, as_error
+from ..jobs import Destination, ExportedFile, Origin, Worker
+from ..jobs.exporting import export_take
+from ..jobs.inputs import staging
+from ..jobs.submission import specified
 from ..ports import Step
 from ..settings import Settings
 from . import compat, form, html
 from .checking import Checks
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
-from .exporting import export_told
 from .latest import on_latest
 from .portrait_panel import PortraitPanel
 from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
 from .showing import preview_of
-from .work import Job, Jobs, TabKey, Updates, new_task, shown
+from .work import POLL, Job, Jobs, TabKey, Updates, shown
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..hosts import Host
     from ..pipeline import Preflight
-    from ..provenance.gate import Exported
     from ..provenance.store import Take
     from ..provenance.verify import Verification
 
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
 
 
+RESUMED = "() => [localStorage.getItem('sonicJob') || '']"
+"""JavaScript that names the video that this browser asked for last and has not exported."""
+REMEMBER = """(id) => {
+    if (id === "-") localStorage.removeItem("sonicJob");
+    else if (id) localStorage.setItem("sonicJob", id);
+    return [];
+}"""
+"""JavaScript that remembers it, so that a page that is closed or loaded anew finds it again."""
+FRESH = "(_, ...inputs) => ['', ...inputs]"
+"""JavaScript that names no video: a new one is asked for."""
+
+
+@dataclass
+class Asked:
+    """What a browser tab asked for last."""
+
+    job: str = ""
+    """Its id; "" until it is submitted."""
+    stop: bool = False
+    """The user wants no video of it."""
+
+
 class MakeView:
     """The *Animate* tab."""
 
-    def __init__(self, host: Host, jobs: Jobs, register: Register, doors: Doors | None = None) -> None:
-        self._host = host
+    def __init__(self, worker: Worker, jobs: Jobs, doors: Doors | None = None) -> None:
+        self._worker = worker
+        self._queue = worker.queue
+        self._host = worker.host
         self._jobs = jobs
-        self._register = register
+        self._asked: WeakKeyDictionary[TabKey, Asked] = WeakKeyDictionary()
+        self._lock = threading.Lock()
         self._outbox = Outbox(doors) if doors else None
         self.tab = gr.State(TabKey())
         self.take = gr.State("")
@@ -90,6 +119,13 @@ class MakeView:
 
     def _lay_out_making(self) -> None:
         _step(3, "Make")
+        with gr.Row(elem_classes="sonic-unseen"):
+            self.job = gr.Textbox("", label="")
+        with gr.Column(visible=False, elem_id="sonic_interrupted") as self.interrupted:
+            self.waiting = gr.HTML("")
+            with gr.Row():
+                self.go_on = gr.Button("Continue", variant="primary", size="sm", elem_id="sonic_go_on")
+                self.drop = gr.Button("Discard", size="sm", elem_id="sonic_drop")
         with gr.Row():
             self.generate = gr.Button("Generate", variant="primary", elem_id="sonic_generate")
             self.cancel = gr.Button("Cancel", interactive=False, elem_id="sonic_cancel")
@@ -127,9 +163,15 @@ class MakeView:
             self.take, self.generate, self.cancel, self.progress, self.preview, self.gate,
             self.outcome, self.result, self.evidence, self.exported, *self._sendable,
         ]  # fmt: skip
-        Relay(self.make, self.tab, making).at(self.generate.click, inputs)
+        self._following = Relay(self.make, self.tab, [*making, self.job])
+        self._following.at(self.generate.click, [self.job, *inputs], FRESH)
+        self.job.change(None, self.job, None, **compat.script(REMEMBER))
+        for button, decide in ((self.go_on, self._queue.resume), (self.drop, self._queue.cancel)):
+            button.click(self._deciding(decide), None, [self.interrupted, self.waiting], **compat.prompt())
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
-        told = [self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported]
+        told = [
+            self.outcome, self.result, self.evidence, self.shelf, self.export, self.exported, self.job,
+        ]  # fmt: skip
         stated = [self.take, *self.consent.components]
         Relay(self.let_out, self.tab, told).at(self.export.click, stated, self.consent.script)
 
@@ -190,37 +232,75 @@ class MakeView:
         """Take a click on the picture as one of two points."""
         return self.settings.clicked(what, points, [round(part * scale) for part in event.index])
 
-    def make(self, tab: TabKey, *values: Any) -> Generator[Updates, None, None]:
-        """Animate; show progress, then the stamped preview and the consent form."""
-        sources, rest = self._split(values)
-        portrait, audio = _given(sources)
-        yield self._begun()
+    def at_load(self, load: Any) -> None:
+        """Bind what happens when the page is loaded, be it anew: a video that it asked for is found again."""
+        self._following.at(load, [self.job], RESUMED)
+        load(self.look_for_interrupted, None, [self.interrupted, self.waiting], **compat.prompt())
+
+    def make(self, tab: TabKey, job_id: str, *values: Any) -> Generator[Updates, None, None]:
+        """Animate, or go on showing a job of before; show progress, then the preview and the consent form.
+
+        Whoever stops iterating stops nothing: the job is the queue's.
+        """
+        asked = self._asked[tab] = Asked(job_id)
         try:
-            if not (portrait and audio):
-                raise BadInput("A portrait and speech are needed.", "Add both on the left.")
-            settings = form.settings_from(rest)
-            task = new_task()
-            make = partial(self._animate, portrait=portrait, audio=audio, settings=settings)
-            take = yield from shown(
-                self._jobs.follow(tab, "make", make, task),
-                lambda step: {self.progress: html.progress(step, task)},
-            )
-            yield self._finished(take)
+            if not job_id:
+                yield self._begun()
+                self._submit(asked, *self._split(values))
+            yield from self._followed(asked.job)
+        except NotFound:
+            yield {self.job: "-"}  # the browser asks for what is remembered no longer
         except Exception as problem:
-            yield self._idle() | {self.progress: html.error(as_error(problem))}
+            yield self._idle() | {self.progress: html.error(as_error(problem)), self.job: "-"}
 
-    def _animate(self, job: Job, portrait: str, audio: str, settings: Settings) -> Take:
-        from .. import pipeline
+    def _submit(self, asked: Asked, sources: Sequence[Any], settings: Sequence[Any]) -> None:
+        portrait, audio = _given(sources)
+        if not (portrait and audio):
+            raise BadInput("A portrait and speech are needed.", "Add both on the left.")
+        with staging(self._queue.home) as staged:
+            spec = specified(
+                self._host,
+                staged,
+                origin=Origin.PAGE,
+                portrait=staged.copy(Path(portrait)),
+                audio=staged.copy(Path(audio)),
+                settings=form.settings_from(settings),
+            )
+            with self._lock:
+                if asked.stop:
+                    raise Cancelled
+                asked.job = self._worker.submit(spec, staged).id
 
-        job.report(Step("waiting for another video", 0, 1))
-        return self._register.run(
-            self._host.work,
-            lambda progress: pipeline.animate(
-                portrait, audio, settings, progress=progress, place=self._host.place
-            ),
-            origin="page",
-            along=job,
-        )
+    def _followed(self, job_id: str) -> Generator[Updates, None, None]:
+        """What the queue says of a job, until it is over."""
+        job = self._queue.find(job_id)
+        if not job.state.ended:
+            yield self._begun() | {self.job: job_id}
+        while not job.state.ended:
+            yield {self.progress: html.progress(job.step, job.task_id)}
+            time.sleep(POLL)
+            job = self._queue.find(job_id)
+        if job.exported is not None:
+            yield {self.job: "-"}
+        else:
+            yield self._finished(job.result()) | {self.job: job_id}
+
+    def look_for_interrupted(self) -> Updates:
+        """What a restart of the WebUI interrupted, and the question what is to become of it."""
+        held = [job for job in self._queue.jobs(lane=self._host.lane, ended=False) if job.held]
+        said = f"{len(held)} interrupted video" + ("s wait." if len(held) > 1 else " waits.")
+        told = html.banner("note", said, "It goes on where it stopped, if you want it.") if held else ""
+        return {self.interrupted: gr.update(visible=bool(held)), self.waiting: told}
+
+    def _deciding(self, decide: Callable[[str], Any]) -> Callable[[], Updates]:
+        def decided() -> Updates:
+            for job in self._queue.jobs(lane=self._host.lane, ended=False)[::-1]:
+                if job.held:
+                    decide(job.id)
+            self._worker.wake()
+            return self.look_for_interrupted()
+
+        return decided
 
     def _begun(self) -> Updates:
         return {
@@ -255,7 +335,11 @@ class MakeView:
 
     def stop(self, tab: TabKey) -> Updates:
         """Ask this browser tab's job to stop."""
-        self._jobs.cancel(tab, "make")
+        with self._lock:
+            asked = self._asked.get(tab, Asked())
+            asked.stop = True
+        if asked.job:
+            self._queue.cancel(asked.job)
         return {self.cancel: gr.update(interactive=False)}
 
     def let_out(self, tab: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
@@ -273,14 +357,15 @@ class MakeView:
             told = {self.outcome: html.error(as_error(problem))}
         yield told | {self.export: gr.update(interactive=True)}
 
-    def _export(self, take_id: str, consent: Any) -> Exported:
+    def _export(self, take_id: str, consent: Any) -> ExportedFile:
         from ..provenance.store import Store
 
         if not take_id:
             raise BadInput("There is no finished video on this page.", "Generate one first.")
-        return export_told(self._register, self._host, Store().load(take_id), consent)
+        to = Destination(consent, folder=str(self._host.outputs()))
+        return export_take(self._queue, Store().load(take_id), to)
 
-    def _exported(self, exported: Exported) -> Updates:
+    def _exported(self, exported: ExportedFile) -> Updates:
         told = html.banner(
             "good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}"
         )
@@ -289,6 +374,7 @@ class MakeView:
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
             self.shelf: self._shelf(),
             self.exported: str(exported.path),
+            self.job: "-",
         }
 
     def _shelf(self) -> str:
@@ -306,7 +392,7 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
     return portrait, next(filter(None, audios), None)
 
 
-def _proof(exported: Exported, job: Job) -> Verification:
+def _proof(exported: ExportedFile, job: Job) -> Verification:
     """What anyone who receives the file will find."""
     from ..pipeline import Ticker
     from ..provenance.verify import verify

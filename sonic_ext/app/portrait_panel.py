@@ -6,8 +6,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, Failed
-from ..jobs import as_error
+from ..errors import BadInput, Failed, as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr

@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, SonicError
-from ..jobs import as_error
+from ..errors import BadInput, SonicError, as_error
 from . import compat
 from .compat import gr
 

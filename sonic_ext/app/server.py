@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BadSetting, MissingPart
-from ..jobs import Register
+from ..jobs import Worker
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
 from ..provenance.recovery import clear_up
@@ -77,15 +77,16 @@ def serve(
     known = Names.of(address, names)
     refuse_served(private_home(), [host.outputs()])
     clear_up()
-    jobs, register = Jobs(), Register()
+    jobs, worker = Jobs(), Worker(host)
     with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
-        app = page_app(host, jobs, register) if page else _api(host, register, "api")
+        app = page_app(worker, jobs) if page else _api(worker, "api")
         visited = Access(FrontPage(app), known, credentials, lambda: queue_token(app))
+        worker.start()
         try:
             _run(visited, listener, opened, browser and page)
         finally:
             jobs.stop_all()
-            register.stop_all()
+            worker.close()
 
 
 def require_password(address: str, credentials: Mapping[str, str] | None) -> None:
@@ -101,16 +102,16 @@ def require_password(address: str, credentials: Mapping[str, str] | None) -> Non
         )
 
 
-def page_app(host: Host, jobs: Jobs, register: Register) -> Any:
+def page_app(worker: Worker, jobs: Jobs) -> Any:
     """Page and API as a FastAPI application."""
     with _hub_left_alone():
         from . import compat, tab
     guard_gradio()
 
-    app = _api(host, register, "standalone")
-    blocks = tab.build(host, jobs, register=register)
+    app = _api(worker, "standalone")
+    blocks = tab.build(worker, jobs)
     compat.queue(blocks, tab.AT_ONCE)
-    compat.mount(app, blocks, allowed=[host.outputs()], blocked=[private_home()])
+    compat.mount(app, blocks, allowed=[worker.host.outputs()], blocked=[private_home()])
     return app
 
 
@@ -120,7 +121,7 @@ def queue_token(app: Any) -> str | None:
     return next(filter(None, tokens), None)
 
 
-def _api(host: Host, register: Register, extra: str) -> Any:
+def _api(worker: Worker, extra: str) -> Any:
     """A FastAPI application with the API on it; `extra` brings what it needs."""
     try:
         fastapi = importlib.import_module("fastapi")
@@ -134,7 +135,7 @@ def _api(host: Host, register: Register, extra: str) -> Any:
     from . import api
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    api.mount(app, host, register)
+    api.mount(app, worker)
     return app
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..jobs import Register
+from ..jobs import Worker
 from . import compat, html
 from .compat import AT_ONCE as AT_ONCE
 from .compat import gr
@@ -17,30 +17,24 @@ from .verify_view import VerifyView
 from .weights_view import WeightsView
 from .work import Jobs
 
-if TYPE_CHECKING:
-    from ..hosts import Host
-
 _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 """Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
 
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 
 
-def build(
-    host: Host, jobs: Jobs | None = None, doors: Doors | None = None, register: Register | None = None
-) -> Any:
+def build(worker: Worker, jobs: Jobs | None = None, doors: Doors | None = None) -> Any:
     """Lay out the page.
 
     Args:
-        host: where it runs.
+        worker: carries the jobs out, those of the API, too; its host says where the page runs.
         jobs: the register of running jobs; whoever wants to stop them keeps it.
         doors: where pictures can be sent to, in a WebUI.
-        register: the animations of this process, which the API tells of.
 
     Returns:
         `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
     """
-    jobs, register = jobs or Jobs(), register or Register()
+    jobs = jobs or Jobs()
     options = {"title": "Sonic", "analytics_enabled": False, "theme": compat.theme(), "css": _OWN_PAGE}
     with gr.Blocks(**options) as blocks:
         gr.HTML(html.style(), elem_classes="sonic-style")
@@ -48,19 +42,20 @@ def build(
             gr.HTML(_HEAD, elem_classes="sonic-head")
             with gr.Tabs(elem_id="sonic_tabs"):
                 with gr.TabItem("Animate", id="animate"):
-                    make = MakeView(host, jobs, register, doors)
+                    make = MakeView(worker, jobs, doors)
                 with gr.TabItem("History", id="history") as past:
-                    history = HistoryView(host, register)
+                    history = HistoryView(worker)
                 with gr.TabItem("Verify", id="verify"):
                     VerifyView(jobs)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(jobs, place=host.place)
+                    parts = WeightsView(jobs, place=worker.host.place)
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)
                 stock.select(parts.refresh, None, parts.shown_at_refresh, **soon)
         blocks.load(None, None, None, **compat.script(WATCH))
+        make.at_load(blocks.load)
         compat.keep_from_defaults(blocks, make.saved)
     return blocks

@@ -1,21 +1,11 @@
-"""What callers send: base64 in JSON, written to private files that go away with the job."""
+"""What callers send: base64 in JSON."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 from ..errors import BadInput
-from ..provenance.locks import held
-from ..provenance.private import home_errors, private_home, working_folder
-
-FOLDER = "uploads"
-"""Below the private home."""
 
 _KINDS = (
     (0, b"RIFF", ".wav"),
@@ -51,39 +41,3 @@ def sound_name(data: bytes) -> str:
     """`speech` with the suffix of its kind, where its first bytes tell it."""
     kinds = (suffix for at, mark, suffix in _KINDS if data[at : at + len(mark)] == mark)
     return "speech" + next(kinds, "")
-
-
-@contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    """A new private folder that is gone afterwards.
-
-    Raises:
-        BadOutput: the file system keeps it from being made.
-    """
-    home = private_home()
-    with home_errors(home):
-        _remove_left(home / FOLDER)
-    with working_folder(home, FOLDER) as made:
-        yield made
-
-
-def kept(place: Path, name: str, data: bytes) -> Path:
-    """The bytes as a file in a private folder, 0600.
-
-    Raises:
-        BadOutput: no room.
-    """
-    path = place / name
-    with home_errors(place):
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-    return path
-
-
-def _remove_left(parent: Path) -> None:
-    """What processes left here that were killed."""
-    for folder in {path.with_suffix("") for path in parent.glob("*")}:
-        with held(folder) as gone:
-            if gone:
-                shutil.rmtree(folder, ignore_errors=True)

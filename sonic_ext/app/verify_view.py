@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ..errors import Cancelled
-from ..jobs import as_error
+from ..errors import Cancelled, as_error
 from ..ports import Step
 from . import compat, html
 from .compat import gr

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import weights
-from ..errors import BadInput, Cancelled
-from ..jobs import as_error
+from ..errors import BadInput, Cancelled, as_error
 from ..ports import Place, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html

@@ -32,6 +32,14 @@ class Portraits(Protocol):
     def samplers(self) -> Sequence[str]:
         """Names of samplers, in the WebUI's order."""
 
+    def check(self, parameters: Mapping[str, Any], source: bytes | None) -> None:
+        """Say at once what `make` would refuse.
+
+        Raises:
+            BadInput: as `make`.
+            MissingPart: a checkpoint that there is not.
+        """
+
     def make(
         self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
     ) -> Sequence[MadePortrait]:
@@ -55,6 +63,10 @@ class Host(Protocol):
 
     name: str
     """standalone, a1111 or forge; shown to nobody, written to logs."""
+    lane: str
+    """Whose jobs it carries out: those that were submitted here, before a restart as well."""
+    slots: int
+    """Videos that are made at the same time, at least 1."""
     place: Place | None
     """The WebUI's VAE and memory for `pipeline.animate`; None where there is no WebUI."""
     portraits: Portraits | None

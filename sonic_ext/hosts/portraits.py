@@ -66,6 +66,12 @@ class WebUIPortraits:
         hidden = getattr(module, "samplers_hidden", ())
         return [sampler.name for sampler in module.samplers if sampler.name not in hidden]
 
+    def check(self, parameters: Mapping[str, Any], source: bytes | None) -> None:
+        """See `Portraits.check`."""
+        self._checked("txt2img" if source is None else "img2img", parameters)
+        if source is not None:
+            read(source)
+
     def make(
         self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
     ) -> Sequence[MadePortrait]:

@@ -8,6 +8,7 @@ the API (`Sonic error`), and the pictures, which are fine, stay.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,18 +17,14 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, SonicError
-from ..jobs import Job, as_error
-from ..ports import Progress
+from ..errors import Cancelled, SonicError, as_error
+from ..jobs import Destination, Job, Origin, Worker
+from ..jobs.inputs import staging
+from ..jobs.submission import specified
 
 if TYPE_CHECKING:
     from ..app.one_click import Order
     from ..app.send import Doors
-    from ..jobs import Register
-    from ..media.audio import Speech
-    from ..media.image import Portrait
-    from ..provenance.gate import Exported
-    from ..provenance.store import Take
     from . import Host
 
 TITLE = "Sonic"
@@ -111,12 +108,12 @@ class Buttons:
         keep_from_defaults(button(SEND, elem_id=name, tooltip=SEND_TOOLTIP))
 
 
-def script_class(held_host: Callable[[], Host], register: Callable[[], Register]) -> type:
+def script_class(held_host: Callable[[], Host], worker: Callable[[], Worker]) -> type:
     """The class that the WebUI looks for in `scripts/`; its base exists only in a WebUI.
 
     Args:
         held_host: the host as it is inside hooks, where the queue lock is held already.
-        register: the jobs of this process; ours are among them, so that the API knows them.
+        worker: of this process; our jobs are in its queue, so that the API knows them.
     """
     scripts = importlib.import_module("modules.scripts")
 
@@ -155,7 +152,7 @@ def script_class(held_host: Callable[[], Host], register: Callable[[], Register]
 
         def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
             """After all of them are made: remember the synthetic ones, animate what was asked for."""
-            after_generation(held_host(), register(), p, processed, values)
+            after_generation(held_host(), worker(), p, processed, values)
 
     return Sonic
 
@@ -176,7 +173,7 @@ def _is_ours(key: str) -> bool:
     return key.startswith(f"{TITLE} ")
 
 
-def after_generation(host: Host, register: Register, p: Any, processed: Any, values: Sequence[Any]) -> None:
+def after_generation(host: Host, worker: Worker, p: Any, processed: Any, values: Sequence[Any]) -> None:
     """Remember what is synthetic, animate what was asked for, say what came of it."""
     told = Told(processed, p)
     try:
@@ -188,7 +185,7 @@ def after_generation(host: Host, register: Register, p: Any, processed: Any, val
         told.problem(refusal)
     if order is not None:
         try:
-            _animate(Maker(host, register, order), p, processed, told)
+            _animate(Maker(host, worker, order), p, processed, told)
         except Exception as error:
             told.problem(as_error(error))
     told.write()
@@ -219,15 +216,14 @@ class Told:
         self._errors.append(f"{where}{error}")
         self._sentences.append(f"Sonic error{self._cell}: {where}{error}")
 
-    def finished(self, picture: int, job: Job, exported: Exported | None) -> None:
+    def finished(self, picture: int, job: Job) -> None:
         """A video of the picture, counted from 0."""
-        take = job.result()
-        self._jobs[picture], self._takes[picture] = job.id, take.id
-        if exported is None:
+        self._jobs[picture], self._takes[picture] = job.id, job.take_id
+        if job.exported is None:
             said = "it waits in the tab Sonic under History for consent."
         else:
-            self._videos[picture] = exported.path.name
-            said = f"exported as {exported.path.name}."
+            self._videos[picture] = job.exported.path.name
+            said = f"exported as {job.exported.path.name}."
         self._sentences.append(f"Sonic video of picture {picture + 1}{self._cell}: {said}")
 
     def write(self) -> None:
@@ -282,20 +278,17 @@ def _ordered(host: Host, p: Any, values: Sequence[Any]) -> tuple[Order | None, S
 
 
 def _animate(maker: Maker, p: Any, processed: Any, told: Told) -> None:
-    from ..media.audio import read_speech
-
     with maker.order.voice_file() as voice:
-        speech = read_speech(voice)
         for number, picture in enumerate(_pictures(p, processed, maker.order.each)):
             try:
-                job, exported = maker.make(speech, picture, number)
+                job = maker.make(voice, picture, number)
             except Cancelled as stopped:
                 told.problem(stopped)
                 return
             except Exception as problem:
                 told.problem(as_error(problem), number)
             else:
-                told.finished(number, job, exported)
+                told.finished(number, job)
 
 
 @dataclass(frozen=True)
@@ -303,31 +296,35 @@ class Maker:
     """Makes the videos of one order."""
 
     host: Host
-    register: Register
+    """With the queue's lock held."""
+    worker: Worker
     order: Order
 
-    def make(self, speech: Speech, picture: Any, number: int) -> tuple[Job, Exported | None]:
+    def make(self, voice: Path, picture: Any, number: int) -> Job:
         """Animate one picture, counted from 0; export the video where there is consent.
+
+        It is done in this thread, past what waits: the WebUI's lock, which the others need, is held here.
 
         Raises:
             SonicError: there is no video, or it was not let out.
         """
-        from .. import pipeline
-
-        portrait, job = _portrait(picture, f"picture-{number + 1}.png"), Job("script")
-
-        def task(progress: Progress) -> Take:
-            settings, place = self.order.settings, self.host.place
-            return pipeline.animate(portrait, speech, settings, progress=progress, place=place)
-
-        self.register.run(self.host.work, task, prepared=job)
-        return job, job.export(self._let_out) if self.order.consent else None
-
-    def _let_out(self, take: Take) -> Exported:
-        from ..app.exporting import export_from
-
-        assert self.order.consent is not None, "whoever calls this looks first"
-        return export_from(self.host, take, self.order.consent)
+        consent = self.order.consent
+        with staging(self.worker.queue.home) as staged:
+            spec = specified(
+                self.host,
+                staged,
+                origin=Origin.SCRIPT,
+                portrait=staged.write(f"picture-{number + 1}.png", _png(picture)),
+                audio=staged.copy(voice),
+                settings=self.order.settings,
+                export=Destination(consent, folder=str(self.host.outputs())) if consent else None,
+                look=False,
+            )
+            job = self.worker.run(spec, staged, host=self.host)
+        job.result()
+        if job.error is not None:
+            raise job.error
+        return job
 
 
 def _pictures(p: Any, processed: Any, each: bool) -> list[Any]:
@@ -381,12 +378,11 @@ def _pixels(picture: Any) -> str:
     return pixel_digest(np.asarray(picture.convert("RGB")))
 
 
-def _portrait(picture: Any, name: str) -> Portrait:
-    import numpy as np
-
-    from ..media.image import from_array
-
-    return from_array(np.asarray(picture.convert("RGB")), name)
+def _png(picture: Any) -> bytes:
+    """A picture of the WebUI as a file with the same pixels."""
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def holds_a_picture(value: Any, depth: int = DEPTH) -> bool:

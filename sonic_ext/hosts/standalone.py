@@ -17,15 +17,19 @@ class Standalone:
 
     Args:
         outputs: folder for exported videos.
+        slots: videos that are made at the same time.
+        lane: see `Host.lane`.
     """
 
     name = "standalone"
     place: Place | None = None
     portraits: Portraits | None = None
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, slots: int = 1, lane: str = "standalone") -> None:
+        self.slots = slots
+        self.lane = lane
         self._outputs = outputs.expanduser().resolve()
-        self._busy = threading.Lock()
+        self._free = threading.BoundedSemaphore(slots)
 
     def outputs(self) -> Path:
         """The folder for exported videos, made if it is not there."""
@@ -39,14 +43,14 @@ class Standalone:
         return self._outputs
 
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
-        """One video at a time: two at once would each take twice as long. See `Host.work`."""
-        while not self._busy.acquire(timeout=POLL):
+        """As many videos at a time as there are slots. See `Host.work`."""
+        while not self._free.acquire(timeout=POLL):
             if progress.cancelled():
                 raise Cancelled
         try:
             return task(progress)
         finally:
-            self._busy.release()
+            self._free.release()
 
     def defaults(self) -> Mapping[str, Any]:
         """None: the settings' own."""

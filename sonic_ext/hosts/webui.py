@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, SonicError
 from ..ports import Place, Progress
@@ -21,6 +21,9 @@ from ..provenance.private import private_home
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken
+
+if TYPE_CHECKING:
+    from ..jobs import Worker
 
 JOB = "sonic"
 """Name of our jobs in the WebUI's state."""
@@ -43,6 +46,8 @@ class WebUI:
 
     def __init__(self, name: str, place: WebUIPlace, portraits: Portraits, held: bool = False) -> None:
         self.name = name
+        self.lane = f"webui {importlib.import_module('modules.paths_internal').data_path}"
+        self.slots = 1
         self.place: Place | None = place
         self._place = place
         self.portraits: Portraits | None = portraits
@@ -127,9 +132,15 @@ def held_host() -> Host:
 
 
 @cache
-def host_jobs() -> Any:
-    """The one `jobs.Register` of this process, for page, API and script."""
-    return importlib.import_module("sonic_ext.jobs").Register()
+def worker() -> Worker:
+    """The one of this process, for page, API and script.
+
+    What an earlier process of the WebUI left of the page's and the script's jobs waits for its user's word;
+    an API's goes on.
+    """
+    from ..jobs import Origin, Worker
+
+    return Worker(host(), ask=(Origin.PAGE, Origin.SCRIPT))
 
 
 def _made(held: bool) -> WebUI:
@@ -189,7 +200,7 @@ def tabs() -> list[tuple[Any, str, str]]:
         from ..app import tab
 
         doors = importlib.import_module("sonic_ext.hosts.script").doors()
-        blocks = tab.build(host(), doors=doors, register=host_jobs())
+        blocks = tab.build(worker(), doors=doors)
     except (SonicError, ImportError) as problem:
         _log.error("the tab Sonic cannot be built", exc_info=problem)
         from ..app import missing
@@ -206,10 +217,14 @@ def started(page: Any, app: Any) -> None:
     options.apply()  # without a page the WebUI never asks for the settings page
     if page is not None:
         importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
+    try:
+        worker().start()
+    except SonicError as problem:
+        _log.error("Sonic's jobs cannot be worked off", exc_info=problem)
     command_line = importlib.import_module("modules.shared").cmd_opts
     if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
         return
     try:
-        importlib.import_module("sonic_ext.app.api").mount(app, host(), host_jobs())
+        importlib.import_module("sonic_ext.app.api").mount(app, worker())
     except (SonicError, ImportError) as problem:
         _log.error("the API of Sonic cannot be added", exc_info=problem)

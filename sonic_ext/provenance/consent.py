@@ -91,6 +91,11 @@ class Consent:
                 raise BadSetting(f"Consent has no field {name!r}.", f"Fields: {', '.join(known)}.")
         return cls(**values)
 
+    def to_dict(self) -> dict[str, str]:
+        """Text for every field, as `from_mapping` takes it."""
+        values = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
+        return {name: "" if value is None else str(value) for name, value in values.items()}
+
     def check(self, today: date | None = None) -> None:
         """Check the day and the evidence.
 

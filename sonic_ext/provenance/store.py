@@ -29,7 +29,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadAudio, BadInput, Refused, SonicError
+from ..errors import BadAudio, BadInput, Refused, SonicError, WrongTime
 from ..settings import Settings
 from .ledger import Head, Ledger
 from .locks import held, sweep
@@ -216,15 +216,24 @@ class Store:
         self.ledger.require_reached((take.ledger, f"take {take.id}") for take in self.takes())
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[tuple[str, Path]]:
-        """A new id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
+    def making(self, take_id: str = "") -> Iterator[tuple[str, Path]]:
+        """An id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
 
         The folder goes away if the block fails, and at the next `expire` if its process is killed.
+
+        Args:
+            take_id: given to the take before, as a job does; a new one by default.
+
+        Raises:
+            WrongTime: there is a take of this id, or one is being made.
         """
         with contextlib.ExitStack() as stack:
             with home_errors(self.home):
                 private_folder(self.folder)
-                take_id = self._new_folder(stack)
+                if take_id:
+                    self._given_folder(take_id, stack)
+                else:
+                    take_id = self._new_folder(stack)
             try:
                 yield take_id, self.folder / take_id
             except BaseException:
@@ -239,6 +248,18 @@ class Store:
                 with contextlib.suppress(FileExistsError):
                     (self.folder / take_id).mkdir(mode=0o700)
                     return take_id
+
+    def _given_folder(self, take_id: str, stack: contextlib.ExitStack) -> None:
+        """Lock the folder of an id until `stack` ends, and make it, without what a killed process left."""
+        folder = self._place(take_id)
+        if not stack.enter_context(held(folder)) or self.holds(take_id):
+            raise WrongTime(f"Take {take_id} is there already, or being made.", "Export it, or wait.")
+        self.discard(take_id)
+        folder.mkdir(mode=0o700)
+
+    def holds(self, take_id: str) -> bool:
+        """Whether there is a finished take of this id."""
+        return (self._place(take_id) / _TAKE_NAME).is_file()
 
     def adopt(
         self,
@@ -330,7 +351,7 @@ class Store:
             Refused: it was altered, belongs elsewhere, or was made by version 0.1, which sealed nothing.
         """
         folder = self._place(take_id)
-        if not (folder / _TAKE_NAME).is_file():
+        if not self.holds(take_id):
             if self.ledger.folder.is_dir():
                 self.ledger.refuse_revoked(take_id)
             raise BadInput(f"There is no take {take_id}.", "It has expired or was discarded: make it again.")

@@ -44,3 +44,4 @@ from .load import fill as fill
 from .load import prepare as prepare
 from .load import shapes as shapes
 from .load import tensors as tensors
+from .record import identity as identity

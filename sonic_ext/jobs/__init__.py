@@ -1,0 +1,31 @@
+"""Jobs as data: what is to be made is written to a durable queue, and workers carry it out.
+
+spec         JobSpec: one video, as JSON
+inputs       the files that jobs need, by their SHA-256
+submission   from a request to a spec: says at once what is wrong
+database     the queue's tables
+queue        Queue: states, order, leases, what came of it
+making       one job, from top to bottom
+exporting    its video through the gate, once
+worker       Worker: threads that carry out what waits
+"""
+
+from __future__ import annotations
+
+from .job import ExportedFile, Job, State
+from .queue import Queue
+from .spec import Destination, Generation, Input, JobSpec, Origin
+from .worker import Worker
+
+__all__ = [
+    "Destination",
+    "ExportedFile",
+    "Generation",
+    "Input",
+    "Job",
+    "JobSpec",
+    "Origin",
+    "Queue",
+    "State",
+    "Worker",
+]

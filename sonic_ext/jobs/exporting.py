@@ -1,0 +1,154 @@
+"""A job's video through the gate: once, also where the process that lets it out is killed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConsentMissing, WrongTime
+from ..provenance.locks import held
+from ..provenance.private import home_errors
+from .database import FOLDER
+from .job import ExportedFile, Job, State
+from .spec import Destination, Input
+
+if TYPE_CHECKING:
+    from ..provenance.consent import Consent
+    from ..provenance.gate import Exported
+    from ..provenance.store import Take
+    from .queue import Queue
+
+
+def export(
+    queue: Queue, job_id: str, destination: Destination, where: Callable[[Input], Path] | None = None
+) -> ExportedFile:
+    """Let the video of a job out and write down that it is.
+
+    The place is written to the queue before the gate opens, and a take belongs to one job. So whoever finds
+    the job after a kill asks the ledger whether the video got there, and does not let it out again.
+
+    Args:
+        job_id: of a job with a take: one that is done, or one that the caller carries out.
+        where: tells where the evidence lies; by default in the store of inputs.
+
+    Raises:
+        WrongTime: it was exported already, is being exported, or there is nothing to export yet.
+        ConsentMissing: the consent names another portrait.
+        SonicError: as `provenance.gate.export`.
+    """
+    from ..provenance import gate
+
+    with _alone(queue, job_id):
+        job = queue.find(job_id)
+        if job.exported is not None:
+            raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
+        if job.take is None:
+            raise WrongTime("There is no finished video to export.", "Wait until its state is done.")
+        if file := _arrived(queue, job):
+            queue.exported(job, file)
+            return file
+        take, consent = job.take, consent_of(destination, where or queue.input)
+        require_meant(destination.portrait_sha256, take.portrait_sha256, take.portrait_pixel_sha256)
+        output = output_of(destination, take)
+        queue.exporting(job, output)
+        done = gate.export(_loaded(queue, take), output, consent, overwrite=destination.overwrite)
+        file = exported_file(done)
+        queue.exported(job, file)
+        return file
+
+
+def export_take(queue: Queue, take: Take, destination: Destination) -> ExportedFile:
+    """Let a take out, be it once more; the job that made it, if it is remembered, is told.
+
+    Raises:
+        SonicError: as `export`.
+    """
+    from ..provenance import gate
+
+    job = queue.of_take(take.id)
+    if job is None or job.exported is not None:
+        consent = consent_of(destination, queue.input)
+        output = output_of(destination, take)
+        return exported_file(gate.export(take, output, consent, overwrite=destination.overwrite))
+    return export(queue, job.id, destination)
+
+
+def settle(queue: Queue) -> None:
+    """Finish what was killed between the gate and the queue, for jobs that are done already."""
+    for job in queue.jobs():
+        if job.state is State.DONE and job.output is not None and job.exported is None:
+            with _alone(queue, job.id):
+                if file := _arrived(queue, job):
+                    queue.exported(job, file)
+
+
+def consent_of(destination: Destination, where: Callable[[Input], Path]) -> Consent:
+    """The consent of a destination, with its evidence where that lies now."""
+    if destination.evidence is None:
+        return destination.consent
+    return replace(destination.consent, evidence=where(destination.evidence))
+
+
+def require_meant(named: str, *hashes: str) -> None:
+    """Refuse a consent that names another portrait.
+
+    Args:
+        named: SHA-256 of a portrait; "" where none is named.
+        hashes: of the portrait, its file's first.
+
+    Raises:
+        ConsentMissing: it is not one of them.
+    """
+    if named and named.strip().lower() not in hashes:
+        raise ConsentMissing(
+            "The consent is for another portrait.", f"The file of this one has SHA-256 {hashes[0]}."
+        )
+
+
+def output_of(destination: Destination, take: Take) -> Path:
+    """The file that is named, or one in the folder that is not there yet: the same video may be let out
+    twice in a second."""
+    if destination.path:
+        return Path(destination.path)
+    folder = Path(destination.folder)
+    stem = f"sonic-{datetime.now():%Y%m%d-%H%M%S}-{take.id[:6]}"
+    names = (f"{stem}{number}.mp4" for number in chain([""], (f"-{n}" for n in count(2))))
+    return next(path for path in map(folder.joinpath, names) if not path.exists())
+
+
+def exported_file(done: Exported) -> ExportedFile:
+    """What the queue remembers of an export."""
+    return ExportedFile(done.path, done.record.id, done.sha256, done.warnings)
+
+
+def _arrived(queue: Queue, job: Job) -> ExportedFile | None:
+    """What an export of this job put where it said it would, before its process ended."""
+    from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
+
+    if job.output is None:
+        return None
+    recover(queue.home)
+    for record in Ledger(queue.home).records(take=job.take_id):
+        if record.exported_at and record.output_name == job.output.name:
+            return ExportedFile(job.output, record.id, record.output_sha256)
+    return None
+
+
+def _loaded(queue: Queue, take: Take) -> Take:
+    from ..provenance.store import Store
+
+    return Store(queue.home).load(take.id)
+
+
+@contextmanager
+def _alone(queue: Queue, job_id: str) -> Iterator[None]:
+    with home_errors(queue.home), held(queue.home / FOLDER / f"export-{job_id}") as mine:
+        if not mine:
+            raise WrongTime("The video is being exported already.", "Look again in a moment.")
+        yield

@@ -1,0 +1,132 @@
+"""Files that jobs need: brought into the private home under their SHA-256, deleted when no job needs them.
+
+inputs/<sha256><suffix>     in the store; each is needed by a row of the queue
+uploads/<id>/               on their way there, gone with the process that brings them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import BadInput, Failed
+from ..provenance.locks import held
+from ..provenance.private import home_errors, open_new, private_folder, sync_folder, working_folder
+from .spec import Input
+
+FOLDER = "inputs"
+"""Below the private home: what jobs need."""
+STAGING = "uploads"
+"""Below the private home: what is being brought."""
+BLOCK = 1 << 20
+
+
+class Staging:
+    """Files on their way into the store, in a private folder that goes away with the block that made it.
+
+    Raises (every method):
+        BadOutput: the file system keeps it from being written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._staged: dict[str, Path] = {}
+
+    def copy(self, source: Path, name: str = "") -> Input:
+        """Copy a file.
+
+        Args:
+            name: as it is to be called; its own by default.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
+        try:
+            reading = source.open("rb")
+        except OSError as error:
+            raise BadInput(
+                f"{source} cannot be read: {error.strerror or error}.", "Give a file that is there."
+            ) from error
+        with reading:
+            return self._staged_as(name or source.name, reading)
+
+    def write(self, name: str, data: bytes) -> Input:
+        """Write a file's bytes."""
+        import io
+
+        return self._staged_as(name, io.BytesIO(data))
+
+    def path(self, staged: Input) -> Path:
+        """Where a file lies until it is submitted, under its own name."""
+        return self._staged[staged.stored_name]
+
+    def move(self, into: Path) -> None:
+        """Bring every file into the store; one that is there already is left as it is."""
+        private_folder(into)
+        for name, path in self._staged.items():
+            if not (into / name).is_file():
+                path.replace(into / name)
+        sync_folder(into)
+
+    def _staged_as(self, name: str, reading: BinaryIO) -> Input:
+        name = Path(name).name or "file"
+        folder = self.folder / str(len(self._staged))
+        digest, size = hashlib.sha256(), 0
+        with home_errors(self.folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / name).unlink(missing_ok=True)
+            with open_new(folder / name) as file:
+                while block := reading.read(BLOCK):
+                    digest.update(block)
+                    size += file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+        staged = Input(digest.hexdigest(), name, size)
+        self._staged.setdefault(staged.stored_name, folder / name)
+        return staged
+
+
+@contextlib.contextmanager
+def staging(home: Path) -> Iterator[Staging]:
+    """For the block that submits a job.
+
+    Raises:
+        BadOutput: the folder cannot be made.
+    """
+    with home_errors(home):
+        _remove_left(home / STAGING)
+    with working_folder(home, STAGING) as folder:
+        yield Staging(folder)
+
+
+def stored(home: Path, needed: Input) -> Path:
+    """Where a file lies in the store.
+
+    Raises:
+        Failed: it is gone.
+    """
+    path = home / FOLDER / needed.stored_name
+    if not path.is_file():
+        raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
+    return path
+
+
+def collect(home: Path, needed: set[str]) -> None:
+    """Delete what no job needs; call it while nobody can submit one."""
+    with home_errors(home):
+        for path in (home / FOLDER).glob("*"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+
+def _remove_left(parent: Path) -> None:
+    """What processes left here that were killed."""
+    for folder in {path.with_suffix("") for path in parent.glob("*")}:
+        with held(folder) as gone:
+            if gone:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,107 @@
+"""One job from its spec to its video, read from top to bottom.
+
+Whatever was done before its process ended is found and not done again: the portrait that a WebUI made, the
+steps of the sonic engine, the take, the export.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Cancelled, Failed, SonicError, as_error
+from ..ports import Progress, Step
+from .exporting import consent_of, export, require_meant
+from .inputs import staging
+from .job import Job
+from .queue import Queue
+from .spec import Generation
+from .submission import portraits_of, require_same_weights
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+    from ..provenance.store import Store, Take
+
+
+def carry_out(queue: Queue, job: Job, host: Host, progress: Progress) -> None:
+    """Make the job's video and, where it says so, export it.
+
+    Args:
+        job: that this worker has claimed.
+        progress: told of the steps, and asked whether to stop.
+
+    Raises:
+        SonicError: what ended the job. A refusal at the gate does not: the video is made, and waits.
+    """
+    from ..provenance.store import Store
+
+    store = Store(queue.home)
+    if store.holds(job.take_id):
+        queue.begin(job)
+        take = store.load(job.take_id)
+    else:
+        take = host.work(progress, lambda shown: _made(queue, job, host, shown))
+    queue.made(job, take, _known_synthetic(take, store))
+    refusal = None
+    if job.spec.export is not None and job.exported is None:
+        progress.report(Step("signing", 0, 1))
+        if progress.cancelled():
+            raise Cancelled
+        try:
+            export(queue, job.id, job.spec.export)
+        except SonicError as error:
+            refusal = as_error(error)
+    queue.finish(job, refusal)
+
+
+def _made(queue: Queue, job: Job, host: Host, progress: Progress) -> Take:
+    """The take, when the host's turn has come."""
+    from .. import pipeline
+    from ..media.image import read_portrait
+    from ..provenance.store import Store
+
+    queue.begin(job)
+    spec, store = job.spec, Store(queue.home)
+    require_same_weights(spec)
+    if spec.export is not None:
+        consent_of(spec.export, queue.input).check()
+    portrait = read_portrait(_portrait(queue, job, host, progress))
+    if spec.export is not None:
+        require_meant(spec.export.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
+    store.ledger.refuse_revoked(portrait.sha256, portrait.pixel_sha256)
+    return pipeline.animate(
+        portrait,
+        queue.input(spec.audio),
+        spec.settings,
+        progress=progress,
+        store=store,
+        place=host.place,
+        engine=spec.engine,
+        seed=spec.seed,
+        take_id=job.take_id,
+    )
+
+
+def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Path:
+    """The picture that was sent, or what the WebUI makes of the job's words, once."""
+    wanted = job.spec.portrait
+    if not isinstance(wanted, Generation):
+        return queue.input(wanted)
+    if job.portrait is not None:
+        return queue.input(job.portrait)
+    start = queue.input(wanted.start).read_bytes() if wanted.start else None
+    pictures = portraits_of(host, wanted.source).make(wanted.parameters, start, progress)
+    if not pictures:
+        raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
+    with staging(queue.home) as staged:
+        return queue.input(queue.keep_portrait(job, pictures[0].png, staged, pictures[0].infotext))
+
+
+def _known_synthetic(take: Take, store: Store) -> bool | None:
+    """Whether the ledger knows the take's portrait as generated; None if it cannot be asked."""
+    if not store.ledger.folder.is_dir():
+        return False
+    try:
+        return store.ledger.is_synthetic(take.portrait_pixel_sha256)
+    except SonicError:
+        return None

@@ -1,0 +1,575 @@
+"""The queue: what waits, what is being made and what came of it, in one SQLite database of the private home.
+
+Jobs begin in the order in which they were submitted, one lane of them beside another (`hosts.Host.lane`).
+A worker that has a job holds a lock that the system gives back when its process ends, however it ends: that
+is its lease. `recover` finds the jobs of workers that are gone and puts them back in their place.
+
+    queued ── claim, begin ── running ── made ── exporting ── finish ── done
+       │                         │ └──────────── release ── queued
+       └───────── cancel ────────┴──── cancel, fail ── cancelled, failed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import (
+    Busy,
+    Cancelled,
+    Failed,
+    NotFound,
+    SonicError,
+    WrongTime,
+    as_error,
+    error_from,
+    error_values,
+)
+from ..ports import Step
+from ..provenance.locks import held, sweep
+from ..provenance.private import home_errors, private_home
+from .database import FOLDER, Database
+from .inputs import FOLDER as INPUTS
+from .inputs import Staging, collect, stored
+from .job import ExportedFile, Job, State
+from .spec import Input, JobSpec, Origin
+
+if TYPE_CHECKING:
+    from ..provenance.store import Take
+
+KEPT = 200
+"""Ended jobs of a lane that are remembered, besides those of batches."""
+KEPT_DAYS = 90
+"""Days that the jobs of a batch are remembered: what was made is not made again meanwhile."""
+MOST_ATTEMPTS = 3
+"""A job whose process died so often, and each time no further than before, is the likely cause of it."""
+WAITING = Step("waiting for another video", 0, 1)
+"""What a job says before its turn comes."""
+INTERRUPTED = Step("interrupted; waiting to be continued", 0, 1)
+"""What one says that a restart found and that somebody has to let go on."""
+STARTING = Step("starting", 0, 1)
+POLL = 0.1
+"""Seconds between two looks of `wait`."""
+
+_COLUMNS = "jobs.*, stage, done, total, seconds_left, share"
+_FROM = "FROM jobs LEFT JOIN progress USING (id)"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Whether a running job is to stop."""
+
+    wanted: bool
+    """Somebody asked for it, or the job is another worker's by now."""
+
+
+class Queue:
+    """All jobs of a private home. Safe to use from several threads and processes.
+
+    Args:
+        root: the private home; see `private.private_home`.
+
+    Raises (every method):
+        BadOutput: the file system keeps it from being used.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.home = private_home(root)
+        self._database = Database(self.home)
+
+    # submitting
+
+    def submit(
+        self,
+        spec: JobSpec,
+        staged: Staging | None = None,
+        *,
+        lane: str,
+        most: int | None = None,
+        worker: str = "",
+        batch: str = "",
+        label: str = "",
+    ) -> Job:
+        """Put a job at the end of its lane. When this returns, the job and its files outlive any crash.
+
+        Args:
+            staged: where the files lie that the spec names; None where they are in the store already.
+            lane: whose workers carry it out.
+            most: jobs that may wait in the lane.
+            worker: one that takes it at once, past the others.
+            batch, label: see `Job`.
+
+        Raises:
+            Busy: too many wait.
+        """
+        values = {
+            "id": secrets.token_hex(16),
+            "lane": lane,
+            "batch": batch,
+            "label": label,
+            "digest": spec.digest,
+            "spec": json.dumps(spec.to_dict(), ensure_ascii=False),
+            "state": str(State.QUEUED),
+            "worker": worker,
+            "created": _now(),
+            "take_id": f"{secrets.randbits(64) or 1:016x}",
+        }
+        with self._database.writing() as db:
+            waiting = _waiting(db, lane)
+            if most is not None and waiting >= most:
+                raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+            # With the write lock held nobody collects what has no row yet.
+            if staged is not None:
+                with home_errors(self.home):
+                    staged.move(self.home / INPUTS)
+            db.execute(
+                f"INSERT INTO jobs({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
+            )
+            names = {each.stored_name for each in spec.inputs}
+            db.executemany("INSERT INTO inputs VALUES (?, ?)", [(values["id"], name) for name in names])
+            self._forget_oldest(db, lane)
+            return self._found(db, values["id"])
+
+    # carrying out: for the worker that has the job
+
+    def claim(self, worker: str, lane: str, batch: str = "", job_id: str = "") -> Job | None:
+        """Take the oldest job that waits; None where none does.
+
+        Args:
+            worker: who takes it; it must hold its lock (`Worker`).
+            batch: only jobs of this batch.
+            job_id: this very job.
+        """
+        wanted = "state = 'queued' AND worker = '' AND held = 0 AND lane = ?"
+        narrower = {"batch": batch, "id": job_id}
+        wanted += "".join(f" AND {name} = ?" for name, value in narrower.items() if value)
+        chosen = (lane, *filter(None, narrower.values()))
+        if not self._any(wanted, chosen):
+            return None  # without the write lock
+        while True:
+            with self._database.writing() as db:
+                row = db.execute(f"SELECT id FROM jobs WHERE {wanted} ORDER BY number LIMIT 1", chosen)
+                found = row.fetchone()
+                if found is None:
+                    return None
+                db.execute("UPDATE jobs SET worker = ? WHERE id = ?", (worker, found["id"]))
+                try:
+                    return self._found(db, found["id"])
+                except SonicError as error:  # a later version's
+                    _end(db, found["id"], State.FAILED, error=error)
+
+    def begin(self, job: Job) -> None:
+        """Its turn has come.
+
+        Raises:
+            Cancelled: but nobody wants it any more.
+        """
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET state = 'running', attempts = attempts + 1, began = ? "
+                "WHERE id = ? AND worker = ? AND state = 'queued' AND stop = 0",
+                (_now(), job.id, job.worker),
+            )
+            if not changed.rowcount:
+                raise Cancelled
+            _report(db, job.id, STARTING, 0.0)
+
+    def report(self, job: Job, step: Step, share: float) -> Stopped:
+        """Write down where the work stands, and hear whether it is to go on.
+
+        Args:
+            share: of all work that is done, 0 to 1.
+        """
+        with self._database.writing(lasting=False) as db:
+            _report(db, job.id, step, share)
+            row = db.execute("SELECT stop, worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+        return Stopped(row is None or bool(row["stop"]) or row["worker"] != job.worker)
+
+    def keep_portrait(self, job: Job, png: bytes, staged: Staging, infotext: str) -> Input:
+        """Keep the portrait that the WebUI made, so that the job goes on with the same after a crash."""
+        portrait = staged.write("generated.png", png)
+        with self._database.writing() as db:
+            self._require_own(db, job)
+            with home_errors(self.home):
+                staged.move(self.home / INPUTS)
+            db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (job.id, portrait.stored_name))
+            values = json.dumps(portrait.__dict__)
+            db.execute("UPDATE jobs SET portrait = ?, infotext = ? WHERE id = ?", (values, infotext, job.id))
+        return portrait
+
+    def made(self, job: Job, take: Take, synthetic: bool | None) -> None:
+        """The take is safe in the private store."""
+        with self._database.writing() as db:
+            self._require_own(db, job)
+            facts = json.dumps(take.to_dict(), ensure_ascii=False)
+            db.execute("UPDATE jobs SET take = ?, synthetic = ? WHERE id = ?", (facts, synthetic, job.id))
+
+    def exporting(self, job: Job, output: Path) -> None:
+        """The next thing that happens is an export to this place.
+
+        Raises:
+            WrongTime: the job has been exported, or is another worker's.
+        """
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET output = ? WHERE id = ? AND exported IS NULL AND worker = ?",
+                (str(output), job.id, job.worker),
+            )
+            if not changed.rowcount:
+                raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
+
+    def exported(self, job: Job, file: ExportedFile) -> None:
+        """The video passed the gate."""
+        facts = {"path": str(file.path), "record": file.record, "sha256": file.sha256}
+        with self._database.writing() as db:
+            db.execute(
+                "UPDATE jobs SET exported = ?, error = NULL WHERE id = ?",
+                (json.dumps(facts | {"warnings": file.warnings}), job.id),
+            )
+
+    def finish(self, job: Job, error: SonicError | None = None) -> None:
+        """The video is made; `error` says why it was not exported, where it was to be."""
+        with self._database.writing() as db:
+            self._require_own(db, job)
+            _end(db, job.id, State.DONE, error=error, share=1.0)
+            self._collect(db)
+
+    def fail(self, job: Job, problem: BaseException) -> None:
+        """The work raised this. A job that somebody else ended, or has, stays as it is."""
+        error = as_error(problem)
+        state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
+        with self._database.writing() as db, contextlib.suppress(WrongTime):
+            self._require_own(db, job)
+            _end(db, job.id, state, error=error)
+            self._collect(db)
+
+    def release(self, job: Job) -> None:
+        """Let another worker, or this one at another time, go on with it: nobody asked for its end."""
+        with self._database.writing() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', worker = '', attempts = max(0, attempts - 1) "
+                "WHERE id = ? AND worker = ? AND state IN ('queued', 'running')",
+                (job.id, job.worker),
+            )
+            _report(db, job.id, WAITING, 0.0)
+
+    def _require_own(self, db: sqlite3.Connection, job: Job) -> None:
+        """Refuse a worker that has lost the job: another one may be at it.
+
+        Raises:
+            WrongTime: it has.
+        """
+        row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+        if row is None or row["worker"] != job.worker or State(row["state"]).ended:
+            raise WrongTime("The job is no longer this worker's.", "List the jobs to see how it stands.")
+
+    # asking
+
+    def find(self, job_id: str) -> Job:
+        """The job with this id, as it stands now.
+
+        Raises:
+            NotFound: there is none, or not any more.
+        """
+        with self._database.reading() as db:
+            return self._found(db, job_id)
+
+    def jobs(self, lane: str = "", batch: str = "", ended: bool = True) -> tuple[Job, ...]:
+        """Newest first.
+
+        Args:
+            lane, batch: only of these; "" for all.
+            ended: also those of which nothing more will come.
+        """
+        wanted = {"lane = ?": lane, "batch = ?": batch}
+        words = [words for words, value in wanted.items() if value]
+        words += [] if ended else ["state IN ('queued', 'running')"]
+        where = f"WHERE {' AND '.join(words)}" if words else ""
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY number DESC",
+                tuple(filter(None, wanted.values())),
+            ).fetchall()
+        return tuple(_readable(self.home, rows))
+
+    def asked(self, digest: str, batch: str | None = None) -> tuple[Job, ...]:
+        """Jobs of the same request (`JobSpec.digest`), newest first."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE digest = ? AND (? IS NULL OR batch = ?) "
+                "ORDER BY number DESC",
+                (digest, batch, batch),
+            ).fetchall()
+        return tuple(_readable(self.home, rows))
+
+    def of_take(self, take_id: str) -> Job | None:
+        """The job that made a take, if it is remembered."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE take_id = ? AND take IS NOT NULL", (take_id,)
+            ).fetchall()
+        return next(iter(_readable(self.home, rows)), None)
+
+    def position(self, job: Job) -> int:
+        """1 for the job whose turn comes next, 0 for one that does not wait."""
+        with self._database.reading() as db:
+            count: int = db.execute(
+                "SELECT count(*) FROM jobs AS mine JOIN jobs AS before ON before.lane = mine.lane "
+                "AND before.number <= mine.number AND before.state = 'queued' AND before.held = 0 "
+                "WHERE mine.id = ? AND mine.state = 'queued' AND mine.held = 0",
+                (job.id,),
+            ).fetchone()[0]
+        return count
+
+    def input(self, needed: Input) -> Path:
+        """Where a job's file lies.
+
+        Raises:
+            Failed: it is gone.
+        """
+        return stored(self.home, needed)
+
+    def wait(self, job_id: str, seconds: float | None = None) -> Job:
+        """The job when nothing more will come of it, or as it stands after so many seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            job = self.find(job_id)
+            if job.state.ended or (end is not None and time.monotonic() >= end):
+                return job
+            time.sleep(POLL)
+
+    # deciding
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop. One that waits is cancelled at once; one that ended stays as it is."""
+        with self._database.writing() as db:
+            job = self._found(db, job_id)
+            if job.state is State.QUEUED:
+                _end(db, job_id, State.CANCELLED, error=Cancelled())
+                self._collect(db)
+            elif job.state is State.RUNNING:
+                db.execute("UPDATE jobs SET stop = 1 WHERE id = ?", (job_id,))
+            return self._found(db, job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Let a job go on that a restart found and held."""
+        with self._database.writing() as db:
+            db.execute("UPDATE jobs SET held = 0 WHERE id = ?", (job_id,))
+            _report(db, job_id, WAITING, 0.0)
+            return self._found(db, job_id)
+
+    def adopt(self, job_id: str, worker: str) -> Job | None:
+        """Take over a job that waits and that no worker has; None where one has it by now."""
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET worker = ?, held = 0 WHERE id = ? AND state = 'queued' AND worker = ''",
+                (worker, job_id),
+            )
+            return self._found(db, job_id) if changed.rowcount else None
+
+    def forget(self, job_id: str) -> None:
+        """Remember an ended job no longer. Its take stays in the private store.
+
+        Raises:
+            WrongTime: it has not ended.
+        """
+        with self._database.writing() as db:
+            if not self._found(db, job_id).state.ended:
+                raise WrongTime("The animation has not ended.", "Cancel it first.")
+            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+    def recover(self) -> None:
+        """Put the jobs of workers that are gone back in their place, and delete what no job needs."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT worker FROM jobs WHERE worker != '' AND state IN ('queued', 'running')"
+            ).fetchall()
+        for worker in [row["worker"] for row in rows]:
+            with home_errors(self.home), held(lock_of(self.home, worker)) as gone:
+                if gone:
+                    self._take_back(worker)
+        with home_errors(self.home):
+            sweep(self.home / FOLDER)
+        with self._database.writing() as db:
+            limit = datetime.fromtimestamp(time.time() - KEPT_DAYS * 86400, timezone.utc).isoformat()
+            db.execute("DELETE FROM jobs WHERE batch != '' AND ended < ?", (limit,))
+            db.execute(
+                "DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs) AND created < ?", (limit,)
+            )
+            self._collect(db)
+
+    def hold(self, lane: str, origins: Collection[Origin]) -> None:
+        """Let the jobs of a lane that no worker has wait until somebody says `resume`."""
+        asked = {str(origin) for origin in origins}
+        with self._database.writing() as db:
+            rows = db.execute(
+                "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = ''", (lane,)
+            ).fetchall()
+            for row in rows:
+                if json.loads(row["spec"]).get("origin") in asked:
+                    db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
+                    _report(db, row["id"], INTERRUPTED, 0.0)
+
+    def _take_back(self, worker: str) -> None:
+        with self._database.writing() as db:
+            rows = db.execute(
+                f"SELECT jobs.id, attempts, stop, reached, share {_FROM} "
+                "WHERE worker = ? AND state IN ('queued', 'running')",
+                (worker,),
+            ).fetchall()
+            for row in rows:
+                share = row["share"] or 0.0
+                attempts = 1 if share > row["reached"] else row["attempts"]
+                if row["stop"]:
+                    _end(db, row["id"], State.CANCELLED, error=Cancelled())
+                elif attempts >= MOST_ATTEMPTS:
+                    _end(db, row["id"], State.FAILED, error=_deadly(attempts))
+                else:
+                    db.execute(
+                        "UPDATE jobs SET state = 'queued', worker = '', attempts = ?, reached = ? "
+                        "WHERE id = ?",
+                        (attempts, max(share, row["reached"]), row["id"]),
+                    )
+                    _report(db, row["id"], WAITING, 0.0)
+
+    def _found(self, db: sqlite3.Connection, job_id: str) -> Job:
+        row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise NotFound(
+                "There is no animation with this id.", f"The newest {KEPT} are remembered; list them."
+            )
+        return _job(self.home, row)
+
+    def _collect(self, db: sqlite3.Connection) -> None:
+        """Inside a transaction, so that nobody submits a job meanwhile that needs what is deleted."""
+        needed = {row["name"] for row in db.execute("SELECT name FROM inputs")}
+        collect(self.home, needed)
+
+    def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
+        with self._database.reading() as db:
+            return db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is not None
+
+    def _forget_oldest(self, db: sqlite3.Connection, lane: str) -> None:
+        db.execute(
+            "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE lane = ? AND batch = '' "
+            "AND state NOT IN ('queued', 'running') ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            (lane, KEPT),
+        )
+
+
+def lock_of(home: Path, worker: str) -> Path:
+    """What a worker holds the lock of while it lives (`locks.held`)."""
+    return home / FOLDER / f"worker-{worker}"
+
+
+def _waiting(db: sqlite3.Connection, lane: str) -> int:
+    count: int = db.execute(
+        "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
+    ).fetchone()[0]
+    return count
+
+
+def _end(
+    db: sqlite3.Connection,
+    job_id: str,
+    state: State,
+    error: SonicError | None = None,
+    share: float | None = None,
+) -> None:
+    """Nothing more will come of a job, and it needs no files any more."""
+    told = json.dumps(error_values(error)) if error else None
+    db.execute(
+        "UPDATE jobs SET state = ?, worker = '', held = 0, ended = ?, error = ? WHERE id = ?",
+        (str(state), _now(), told, job_id),
+    )
+    if share is not None:
+        db.execute("UPDATE progress SET share = ? WHERE id = ?", (share, job_id))
+    db.execute("DELETE FROM inputs WHERE id = ?", (job_id,))
+
+
+def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?)",
+        (job_id, step.stage, step.done, step.total, step.seconds_left, share),
+    )
+
+
+def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
+    """All but those of a later version, which the log names."""
+    jobs = []
+    for row in rows:
+        try:
+            jobs.append(_job(home, row))
+        except SonicError as error:
+            _log.warning("job %s is left out: %s", row["id"], error)
+    return jobs
+
+
+def _job(home: Path, row: sqlite3.Row) -> Job:
+    """The job of a row.
+
+    Raises:
+        BadInput: a later version wrote it.
+    """
+    from ..provenance.store import Take
+
+    spec = JobSpec.from_dict(json.loads(row["spec"]))
+    exported = row["exported"] and json.loads(row["exported"])
+    step = (
+        WAITING
+        if row["stage"] is None
+        else Step(row["stage"], row["done"], row["total"], row["seconds_left"])
+    )
+    return Job(
+        id=row["id"],
+        lane=row["lane"],
+        spec=spec,
+        state=State(row["state"]),
+        held=bool(row["held"]),
+        worker=row["worker"],
+        attempts=row["attempts"],
+        step=step,
+        progress=row["share"] or 0.0,
+        created=datetime.fromisoformat(row["created"]),
+        began=row["began"] and datetime.fromisoformat(row["began"]),
+        ended=row["ended"] and datetime.fromisoformat(row["ended"]),
+        take_id=row["take_id"],
+        portrait=Input(**json.loads(row["portrait"])) if row["portrait"] else None,
+        infotext=row["infotext"],
+        take=Take.from_dict(json.loads(row["take"]), home / "takes" / row["take_id"])
+        if row["take"]
+        else None,
+        synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
+        output=Path(row["output"]) if row["output"] else None,
+        exported=_exported_file(exported) if exported else None,
+        error=error_from(json.loads(row["error"])) if row["error"] else None,
+        batch=row["batch"],
+        label=row["label"],
+    )
+
+
+def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
+    return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
+
+
+def _deadly(attempts: int) -> Failed:
+    return Failed(
+        f"The process that made this video ended {attempts} times at the same point.",
+        "Look at the memory that is free and try a smaller resolution; a crash is worth a report.",
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat()

@@ -1,0 +1,105 @@
+"""From what somebody asks for to a job: whatever is wrong with it is said here, not at its turn."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .. import engines, weights
+from ..errors import BadInput, MissingPart
+from ..settings import Settings
+from .exporting import consent_of, require_meant
+from .inputs import Staging
+from .spec import Destination, Generation, Input, JobSpec, Origin
+
+if TYPE_CHECKING:
+    from ..hosts import Host, Portraits
+    from ..media.audio import Speech
+    from ..media.image import Portrait
+
+
+def specified(
+    host: Host,
+    staged: Staging,
+    *,
+    origin: Origin,
+    portrait: Input | Generation,
+    audio: Input,
+    settings: Settings,
+    export: Destination | None = None,
+    look: bool = True,
+) -> JobSpec:
+    """A job that can be done as far as can be told, its files staged.
+
+    Args:
+        host: where it will be carried out.
+        look: also find the face and fit the picture, which takes a second.
+
+    Raises:
+        BadInput: picture or sound that cannot be used, a duration that does not fit, a parameter that the
+            WebUI does not know.
+        Refused: the consent has ended, was taken back or is for another portrait.
+        MissingPart: engine, weights, or the WebUI that is to make the portrait.
+    """
+    from ..media.audio import read_speech
+    from ..media.image import read_portrait
+    from ..provenance.ledger import Ledger
+
+    speech = read_speech(staged.path(audio)).fitted(settings)
+    if export is not None:
+        consent_of(export, staged.path).check()
+    picture = None
+    if isinstance(portrait, Input):
+        picture = read_portrait(staged.path(portrait))
+        if export is not None:
+            require_meant(export.portrait_sha256, picture.sha256, picture.pixel_sha256)
+        Ledger().refuse_revoked(picture.sha256, picture.pixel_sha256)
+    else:
+        start = staged.path(portrait.start).read_bytes() if portrait.start else None
+        portraits_of(host, portrait.source).check(portrait.parameters, start)
+    engine = _engine(host, picture if look else None, speech, settings)
+    seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
+    return JobSpec(origin, portrait, audio, settings, seed, engine, identities(engine), export)
+
+
+def portraits_of(host: Host, source: str) -> Portraits:
+    """The WebUI's txt2img and img2img.
+
+    Raises:
+        MissingPart: there is no WebUI.
+    """
+    if host.portraits is None:
+        raise MissingPart(f"{source} needs a WebUI, and none is around here.", "Send a portrait instead.")
+    return host.portraits
+
+
+def identities(engine: str) -> Mapping[str, str]:
+    """Part of an engine → what tells its file from others; empty for an engine without weights."""
+    if engine != "sonic":
+        return {}
+    found = weights.survey()
+    return {part.name: weights.identity(path) for part in weights.REQUIRED if (path := found[part.name].path)}
+
+
+def require_same_weights(spec: JobSpec) -> None:
+    """Refuse to make with other weights what was submitted with these.
+
+    Raises:
+        BadInput: a file was exchanged since.
+    """
+    now = identities(spec.engine)
+    changed = [part for part, identity in spec.weights.items() if now.get(part) != identity]
+    if changed:
+        raise BadInput(
+            f"Weights were exchanged since the job was submitted: {', '.join(changed)}.", "Submit it again."
+        )
+
+
+def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Settings) -> str:
+    """The engine that will draw; with a picture, everything about it is looked at."""
+    from .. import pipeline
+
+    if picture is not None:
+        return pipeline.preflight(picture, speech, settings, place=host.place).engine
+    return engines.choose(settings.engine, place=host.place, decoder=settings.decoder).name

@@ -1,0 +1,251 @@
+"""Works the jobs of a host off: in threads of this process, or in the caller's own.
+
+with Worker(host) as worker:
+    job = worker.submit(spec, staged)
+    job = worker.queue.wait(job.id)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..errors import Cancelled, Failed, SonicError
+from ..ports import Progress, Step
+from ..provenance.locks import held
+from ..provenance.private import home_errors, private_folder
+from .exporting import settle
+from .job import Job
+from .making import carry_out
+from .queue import Queue, lock_of
+from .spec import JobSpec, Origin
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..hosts import Host
+    from .inputs import Staging
+
+WAITING = 64
+"""Jobs that may wait at the same time in a lane, those of batches aside."""
+STOP_SECONDS = 5.0
+"""How long `close` waits for jobs to leave nothing half-written."""
+REPORT_EVERY = 0.25
+"""Seconds between two reports to the queue of the same stage."""
+SHARES = {"denoising": 0.8, "drawing frames": 0.98}
+"""Long stages → the share of all work that is done at their end; what comes before takes seconds."""
+
+
+class Worker:
+    """Carries out what waits in a host's lane, in its order. Safe to use from several threads.
+
+    Args:
+        host: where videos are made; its `slots` say how many at a time.
+        queue: that of the private home by default.
+        ask: jobs of these origins that an earlier process left wait for `Queue.resume`.
+        most: jobs that may wait.
+    """
+
+    def __init__(
+        self, host: Host, queue: Queue | None = None, *, ask: tuple[Origin, ...] = (), most: int = WAITING
+    ) -> None:
+        self.host = host
+        self.queue = queue or Queue()
+        self.id = secrets.token_hex(8)
+        self._most = most
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._stopping = threading.Event()
+        self._lease = ExitStack()
+        self._ask = ask
+        self._begun = False
+
+    def __enter__(self) -> Worker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Go on with what earlier processes left, and be ready for more. Called once or often.
+
+        Raises:
+            BadOutput: the file system keeps the queue from being used.
+        """
+        with self._lock:
+            if not self._begun:
+                self._begin()
+        self.wake()
+
+    def _begin(self) -> None:
+        path = lock_of(self.queue.home, self.id)
+        self.queue.recover()
+        settle(self.queue)
+        if self._ask:
+            self.queue.hold(self.host.lane, self._ask)
+        with home_errors(self.queue.home):
+            private_folder(path.parent)
+            if not self._lease.enter_context(held(path)):
+                raise Failed("The worker's lock is taken.", "Start again.")
+        self._begun = True
+
+    def submit(self, spec: JobSpec, staged: Staging | None = None) -> Job:
+        """Put a job at the end of the line and return at once.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        self.start()
+        job = self.queue.submit(spec, staged, lane=self.host.lane, most=self._most)
+        self.wake()
+        return job
+
+    def run(
+        self,
+        spec: JobSpec,
+        staged: Staging | None = None,
+        *,
+        host: Host | None = None,
+        along: Progress | None = None,
+    ) -> Job:
+        """Submit a job and carry it out in this thread, past the line: for those who hold the turn already.
+
+        Args:
+            host: in place of the worker's own, such as one that takes no lock.
+            along: told of the steps, too, and may stop the work.
+
+        Returns:
+            The job, over.
+        """
+        self.start()
+        job = self.queue.submit(spec, staged, lane=self.host.lane, worker=self.id)
+        return self.carry_out(job, host or self.host, along)
+
+    def adopt(self, job_id: str, along: Progress | None = None) -> Job | None:
+        """Go on, in this thread, with a job that an earlier process left; None where another one has it."""
+        self.start()
+        job = self.queue.adopt(job_id, self.id)
+        return None if job is None else self.carry_out(job, self.host, along)
+
+    def carry_out(self, job: Job, host: Host, along: Progress | None = None) -> Job:
+        """All of a claimed job; however it ends, the queue says so.
+
+        Returns:
+            The job as it stands then: over, or waiting again where the worker is being closed.
+        """
+        report = Report(self.queue, job, self._stopping, along)
+        try:
+            carry_out(self.queue, job, host, report)
+        except BaseException as problem:
+            released = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
+            if released and not report.stopped:
+                self.queue.release(job)
+            else:
+                self.queue.fail(job, problem)
+            if not isinstance(problem, Exception):
+                raise
+        return self.queue.find(job.id)
+
+    def wake(self) -> None:
+        """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
+        with self._lock:
+            while self._begun and not self._stopping.is_set() and len(self._threads) < self.host.slots:
+                # no daemon: a thread cut off inside OpenCV takes the whole process down with it
+                thread = threading.Thread(target=self._work_off, name="sonic-jobs")
+                self._threads.add(thread)
+                thread.start()
+
+    def close(self, seconds: float = STOP_SECONDS) -> None:
+        """Let what is being made wait for the next process, and take no more.
+
+        Args:
+            seconds: how long to wait for it to leave nothing half-written.
+        """
+        self._stopping.set()
+        end = time.monotonic() + seconds
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            with contextlib.suppress(OSError):
+                self._lease.close()
+
+    def _work_off(self) -> None:
+        while (job := self._next()) is not None:
+            with contextlib.suppress(BaseException):  # the queue has it
+                self.carry_out(job, self.host)
+
+    def _next(self) -> Job | None:
+        """The next job; without one, the thread is no longer counted: `wake` starts another."""
+        with self._lock:
+            job = None
+            try:
+                if not self._stopping.is_set():
+                    job = self.queue.claim(self.id, self.host.lane)
+            finally:
+                if job is None:
+                    self._threads.discard(threading.current_thread())
+            return job
+
+
+class Report:
+    """The `Progress` of a job that is carried out: the queue's, and somebody else's who looks on.
+
+    Args:
+        stopping: set when the worker is being closed.
+        along: told of every step, too.
+    """
+
+    def __init__(
+        self, queue: Queue, job: Job, stopping: threading.Event, along: Progress | None = None
+    ) -> None:
+        self.stopped = False
+        """Somebody asked for the job's end."""
+        self._queue = queue
+        self._job = job
+        self._stopping = stopping
+        self._along = along
+        self._step = Step("", 0, 1)
+        self._share = self._floor = 0.0  # the floor: progress when the stage began
+        self._written = float("-inf")
+        self.task_id = getattr(along, "task_id", None) or job.task_id
+
+    def report(self, step: Step) -> None:
+        """Remember the step; the queue is told of each stage, and four times a second."""
+        if self._along is not None:
+            self._along.report(step)
+        if step.stage != self._step.stage:
+            self._floor, self._written = self._share, float("-inf")
+        end = max(SHARES.get(step.stage, 0.0), self._floor)
+        share = self._floor + (end - self._floor) * min(step.done / max(step.total, 1), 1.0)
+        self._share, self._step = max(self._share, share), step
+        self._write()
+
+    def show(self, picture: np.ndarray) -> None:
+        """Hand a frame of the stamped preview on to whoever looks on."""
+        show = getattr(self._along, "show", None)
+        if show is not None:
+            show(picture)
+
+    def cancelled(self) -> bool:
+        """By whoever may end the job, or because the worker is being closed."""
+        self._write()
+        self.stopped = self.stopped or (self._along is not None and self._along.cancelled())
+        return self.stopped or self._stopping.is_set()
+
+    def _write(self) -> None:
+        now = time.monotonic()
+        if now - self._written < REPORT_EVERY:
+            return
+        self._written = now
+        with contextlib.suppress(SonicError):  # a full disk is found out where something must be kept
+            self.stopped = self.stopped or self._queue.report(self._job, self._step, self._share).wanted
