@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_jobs import finished
 from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
@@ -30,12 +31,13 @@ pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: instal
 from patience import PATIENCE
 from web import Answer, Client, b64, fastapi, serving
 
-from sonic_ext.app.exporting import export_told
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
 from sonic_ext.hosts import MadePortrait, webui
 from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Destination, Queue, Worker
+from sonic_ext.jobs.exporting import export_take
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
@@ -64,18 +66,6 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "out puts"
 
 
-class Moving(Standalone):
-    """A host whose outputs folder is another one in every test."""
-
-    def __init__(self) -> None:
-        super().__init__(Path())
-        self.folder = Path()
-
-    def outputs(self) -> Path:
-        """This test's."""
-        return Standalone(self.folder).outputs()
-
-
 class Locked(Standalone):
     """A host that has the API ask for a password, as a WebUI with --api-auth does."""
 
@@ -87,35 +77,17 @@ class Locked(Standalone):
         return self._users
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Client, Moving]]:
-    """An API that serves many tests, one after the other."""
-    host = Moving()
-    with serving(host) as opened:
-        yield opened, host
-
-
 @pytest.fixture
-def client(running: tuple[Client, Moving], outputs: Path) -> Iterator[Client]:
+def client(outputs: Path) -> Iterator[Client]:
     """An open API, without a job; none of its threads outlives the test."""
-    opened, host = running
-    host.folder = outputs
-    yield opened
-    opened.register.stop_all(PATIENCE)
-    for job in opened.register.jobs():
-        opened.register.forget(job)
-    for thread in threading.enumerate():
-        if thread.name == "sonic-jobs":
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    with serving(Standalone(outputs)) as opened:
+        yield opened
 
 
 @pytest.fixture
 def made(client: Client, take: Take) -> str:
     """Id of an animation that is done, as if the page had made it."""
-    job = client.register.submit(lambda progress, task: task(progress), lambda _: take, origin="page")
-    assert job.over.wait(PATIENCE)
-    return job.id
+    return finished(client.worker.queue, take).id
 
 
 @pytest.fixture
@@ -130,8 +102,9 @@ def sha256(data: bytes) -> str:
 
 
 def uploads(home: Path) -> list[Path]:
-    """What lies about of what callers sent: folders, with their locks."""
-    return list({path.with_suffix("") for path in (home / "uploads").glob("*")})
+    """What lies about of what callers sent: folders on their way, with their locks, and what jobs need."""
+    folders = {path.with_suffix("") for path in (home / "uploads").glob("*")}
+    return [*folders, *(home / "inputs").glob("*")]
 
 
 class TestTheWholeWay:
@@ -216,9 +189,7 @@ class TestTheWholeWay:
         grey = io.BytesIO()
         Image.new("RGB", (300, 300), "grey").save(grey, "PNG")
         body = SOURCE | {"portrait": base64.b64encode(grey.getvalue()).decode()}
-        found = client.ended(client.begin(**body))
-        assert (found["state"], found["error"]["error"]) == ("failed", "NoFace")
-        assert (found["error"]["status"], bool(found["error"]["hint"])) == (422, True)
+        assert client.post("/animations", body).refusal() == (422, "NoFace")
         assert client.post("/preflight", body).refusal() == (422, "NoFace")
         assert uploads(sonic_home) == []
 
@@ -234,7 +205,7 @@ class TestStopping:
         assert client.get(f"/animations/{second}").json["position"] == 1
         cancelled = client.ask("DELETE", f"/animations/{second}")
         assert (cancelled.status, cancelled.json["state"]) == (200, "cancelled")
-        assert len(uploads(sonic_home)) == 1
+        assert len(uploads(sonic_home)) == 2  # the other one needs the same files
         assert client.ask("DELETE", f"/animations/{first}").status == 200
         assert client.ended(first)["error"]["error"] == "Cancelled"
         assert client.get(f"/animations/{first}/preview").refusal() == (409, "WrongTime")
@@ -247,10 +218,18 @@ class TestStopping:
         assert client.get("/animations").json == {"animations": []}
         assert not take.folder.exists()
 
-    def test_all_stop_with_the_server(self, outputs: Path, minute: str, sonic_home: Path) -> None:
+    def test_a_server_that_ends_loses_nothing(self, outputs: Path, minute: str, sonic_home: Path) -> None:
+        long = SOURCE | {"audio": minute, "settings": {"engine": "preview", "min_resolution": 256}}
         with serving(Standalone(outputs)) as client:
-            for _ in range(2):
-                client.begin(**SOURCE | {"audio": minute})
+            first, second = client.begin(**long), client.begin(**SOURCE)
+            client.until(first, "running")
+        waiting = {job.id: str(job.state) for job in Queue().jobs()}
+        assert waiting == {first: "queued", second: "queued"}
+        with serving(Standalone(outputs)) as client:
+            client.worker.start()
+            client.until(first, "running")
+            client.ask("DELETE", f"/animations/{first}")
+            assert client.ended(second)["state"] == "done"
         assert uploads(sonic_home) == []
 
 
@@ -400,13 +379,12 @@ class TestSize:
             assert client.get("/animations").status == 200
 
     def test_the_line_has_an_end(self, outputs: Path, minute: str, sonic_home: Path) -> None:
-        from sonic_ext.jobs import Register
-
-        with serving(Standalone(outputs), register=Register(waiting=1)) as client:
+        host = Standalone(outputs)
+        with serving(host, worker=Worker(host, most=1)) as client:
             client.until(client.begin(**SOURCE | {"audio": minute}), "running")
             client.begin(**SOURCE)
             assert client.post("/animations", SOURCE).refusal() == (503, "Busy")
-            assert len(uploads(sonic_home)) == 2
+            assert len(uploads(sonic_home)) == 3  # a minute, a second, and one portrait
 
 
 class TestExport:
@@ -432,7 +410,7 @@ class TestExport:
     ) -> None:
         assert client.post(f"/animations/{made}/export", body).refusal() == (status, kind)
         assert client.get(f"/animations/{made}/video").refusal() == (409, "WrongTime")
-        assert not outputs.exists()
+        assert not list(outputs.glob("*"))
 
     @pytest.mark.parametrize("name", ["portrait_sha256", "portrait_pixel_sha256"])
     def test_consent_may_name_the_portrait(self, client: Client, made: str, take: Take, name: str) -> None:
@@ -463,16 +441,16 @@ class TestExport:
             assert client.get(f"/animations/{made}/{kind}").refusal() == (404, "NotFound")
 
     def test_uploads_are_private(self, client: Client, made: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        from sonic_ext.app import orders
+        from sonic_ext.app import api
 
         seen: list[tuple[int, int]] = []
 
-        def look(host: Any, consent: Any, portrait: str, take: Take) -> Any:
-            path = consent.evidence
+        def look(queue: Any, job_id: str, destination: Any, where: Any) -> Any:
+            path = where(destination.evidence)
             seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)))
             raise BadInput("Seen.", "Go on.")
 
-        monkeypatch.setattr(orders, "let_out", look)
+        monkeypatch.setattr(api, "export", look)
         body = {"consent": CONSENT | {"evidence": TEXT}}
         assert client.post(f"/animations/{made}/export", body).refusal() == (422, "BadInput")
         assert seen == [(0o600, 0o700)]
@@ -543,13 +521,16 @@ class Painter:
         """One."""
         return ["Euler"]
 
+    def check(self, parameters: Mapping[str, Any], source: bytes | None) -> None:
+        """Refuses what a WebUI would."""
+        if "colour" in parameters:
+            raise BadInput("There is no parameter 'colour'.", "See the WebUI's own API.")
+
     def make(
         self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
     ) -> Sequence[MadePortrait]:
-        """The shipped portrait as PNG; refuses what a WebUI would."""
+        """The shipped portrait as PNG."""
         self.asked.append((dict(parameters), source))
-        if "colour" in parameters:
-            raise BadInput("There is no parameter 'colour'.", "See the WebUI's own API.")
         progress.report(Step("painting", 1, 1))
         encoded = io.BytesIO()
         Image.open(PORTRAIT).save(encoded, "PNG")
@@ -593,8 +574,8 @@ class TestInsideAWebUI:
 
     def test_what_the_webui_refuses(self, outputs: Path) -> None:
         with serving(WithPainter(outputs)) as client:
-            found = client.ended(client.begin(txt2img={"colour": 1}, audio=SOURCE["audio"]))
-        assert (found["state"], found["error"]["detail"]) == ("failed", "There is no parameter 'colour'.")
+            answer = client.post("/animations", {"txt2img": {"colour": 1}, "audio": SOURCE["audio"]})
+        assert refusal(answer) == (422, "BadInput", "There is no parameter 'colour'.")
 
     @pytest.mark.parametrize("words", ["a face", [], 5])
     def test_parameters_are_an_object(self, outputs: Path, words: Any) -> None:
@@ -687,13 +668,14 @@ class TestQuestions:
         assert found["warnings"] == list(take.warnings)
 
     def test_what_the_page_lets_out_is_handed_out(
-        self, client: Client, made: str, take: Take, running: tuple[Client, Moving]
+        self, client: Client, made: str, take: Take, outputs: Path
     ) -> None:
-        consent = Consent(face="synthetic", voice="synthetic")
-        exported = export_told(client.register, running[1], take, consent)
+        outputs.mkdir()
+        to = Destination(Consent(face="synthetic", voice="synthetic"), folder=str(outputs))
+        exported = export_take(client.worker.queue, take, to)
         answer = client.get(f"/animations/{made}/video")
         assert (answer.status, answer.body) == (200, exported.path.read_bytes())
-        again = export_told(client.register, running[1], take, consent)  # the page may as often as it likes
+        again = export_take(client.worker.queue, take, to)  # the page may as often as it likes
         assert again.path.is_file() and again.path != exported.path
 
 
@@ -745,7 +727,7 @@ class TestPassword:
         assert len(asked) >= 13
         for method, path in asked:
             for auth in (None, "me:wrong", "nobody:ge:heim é", ":"):
-                answer = Client(locked.port, locked.app, locked.register, auth).ask(method, path)
+                answer = Client(locked.port, locked.app, locked.worker, auth).ask(method, path)
                 assert answer.status == 401, (method, path)
                 if method != "HEAD":
                     assert answer.refusal() == (401, "Unauthorised")
@@ -753,16 +735,16 @@ class TestPassword:
             assert locked.ask(method, path).status != 401, (method, path)
 
     def test_nobody_else_sends_half_a_gigabyte(self, locked: Client) -> None:
-        stranger = Client(locked.port, locked.app, locked.register)
+        stranger = Client(locked.port, locked.app, locked.worker)
         assert stranger.post("/animations", b"{").refusal() == (401, "Unauthorised")
 
     @pytest.mark.parametrize("header", ["Basic", "Basic !", "Bearer bWU6Z2VoZWlt", "basic bWU=", "x"])
     def test_odd_headers(self, locked: Client, header: str) -> None:
-        stranger = Client(locked.port, locked.app, locked.register)
+        stranger = Client(locked.port, locked.app, locked.worker)
         assert stranger.get("/weights", Authorization=header).refusal() == (401, "Unauthorised")
 
     def test_every_user_gets_in(self, locked: Client) -> None:
-        you = Client(locked.port, locked.app, locked.register, "you:other")
+        you = Client(locked.port, locked.app, locked.worker, "you:other")
         assert you.get("/weights").status == 200
 
 
@@ -770,15 +752,14 @@ def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
     """WebUIs look into every answer and catch what is raised; ours must pass unchanged."""
     with serving(Locked(outputs, {"me": "secret"}), around=webuis_middleware) as client:
         made = adopt_clip(Store(), clip, frames=2)
-        job = client.register.submit(lambda progress, task: task(progress), lambda _: made)
-        assert job.over.wait(PATIENCE)
+        job = finished(client.worker.queue, made)
         packed = {"Range": "bytes=1-2000", "Accept-Encoding": "gzip"}
         part = client.get(f"/animations/{job.id}/preview", **packed)
         assert (part.status, part.body) == (206, made.preview.read_bytes()[1:2001])
         assert client.post("/animations", {}).refusal() == (422, "BadInput")
         big = {"video": base64.b64encode(bytes(3_000_000)).decode()}
         assert client.post("/verify", big).refusal() == (422, "BadVideo")
-        assert Client(client.port, client.app, client.register).get("/settings").status == 401
+        assert Client(client.port, client.app, client.worker).get("/settings").status == 401
 
 
 def webuis_middleware(app: Any) -> None:
@@ -805,9 +786,10 @@ def test_a_webui_has_it_where_it_has_its_own(
     monkeypatch.setattr(shared, "opts", SimpleNamespace(), raising=False)
     for module in (ModuleType("modules"), shared):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(webui, "host", lambda: Standalone(outputs))
+    monkeypatch.setattr(webui, "worker", lambda: worker)
     app = fastapi.FastAPI()
-    webui.started(None, app)
+    with Worker(Standalone(outputs)) as worker:
+        webui.started(None, app)
     assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
 
 

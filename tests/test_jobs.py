@@ -1,362 +1,741 @@
-"""The register of animations: order, states, stopping, what is left."""
+"""Jobs as data: specs, the queue, workers, and what is left when a process ends in the middle."""
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import stat
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE
+from made_jobs import LANE, finished, some_spec, stored_names, submitted
+from patience import PATIENCE, until
+from spoken import one_minute
 
-from sonic_ext import jobs
-from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
-from sonic_ext.jobs import Job, Register, State
+from sonic_ext.errors import (
+    BadAudio,
+    BadInput,
+    BadPortrait,
+    BadSetting,
+    Busy,
+    Cancelled,
+    ConsentExpired,
+    ConsentMissing,
+    ConsentRevoked,
+    Failed,
+    MissingPart,
+    NoFace,
+    NotFound,
+    SonicError,
+    WrongTime,
+    error_from,
+    error_values,
+)
+from sonic_ext.hosts import MadePortrait
+from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import (
+    Destination,
+    ExportedFile,
+    Generation,
+    Job,
+    JobSpec,
+    Origin,
+    Queue,
+    State,
+    Worker,
+    exporting,
+    making,
+)
+from sonic_ext.jobs import queue as queues
+from sonic_ext.jobs.database import MIGRATIONS, NAME
+from sonic_ext.jobs.inputs import Staging, staging
+from sonic_ext.jobs.submission import specified
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.consent import Consent
-from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
+from sonic_ext.settings import Settings
+
+EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"
+QUICK = Settings(
+    engine="preview",
+    min_resolution=256,
+    framing="crop",
+    duration=0.4,
+    duration_policy="trim",
+    lip_sync_calibration=False,
+)
+AGREED = Consent(face="synthetic", voice="synthetic", purpose="a test")
 
 
 @pytest.fixture
-def register() -> Iterator[Register]:
-    """Whose thread is gone at the end."""
-    made = Register()
-    yield made
-    made.stop_all(PATIENCE)
-    for thread in threading.enumerate():
-        if thread.name == "sonic-jobs":
+def queue(sonic_home: Path) -> Queue:
+    """Without a job."""
+    return Queue()
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """An empty folder for exports."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def host(outputs: Path) -> Standalone:
+    """One that makes one video at a time."""
+    return Standalone(outputs)
+
+
+@pytest.fixture
+def worker(host: Standalone, sonic_home: Path) -> Iterator[Worker]:
+    """Whose threads are gone at the end."""
+    with Worker(host) as made:
+        yield made
+        made.close(PATIENCE)
+
+
+def asked(
+    host: Standalone,
+    staged: Staging,
+    *,
+    audio: Path | None = None,
+    export: Destination | None = None,
+    **more: Any,
+) -> JobSpec:
+    """A job of ten frames."""
+    return specified(
+        host,
+        staged,
+        origin=Origin.API,
+        portrait=more.pop("portrait", None) or staged.copy(EXAMPLE / "portrait.jpg"),
+        audio=staged.copy(audio or EXAMPLE / "speech.wav"),
+        settings=more.pop("settings", QUICK),
+        export=export,
+        **more,
+    )
+
+
+def begun(worker: Worker, **more: Any) -> Job:
+    """Such a job, in the queue."""
+    with staging(worker.queue.home) as staged:
+        return worker.submit(asked(worker.host, staged, **more), staged)
+
+
+def killed(queue: Queue, job: Job) -> Job:
+    """The job as a process leaves it that claims it, begins and is killed: nobody holds that worker's lock."""
+    claimed = queue.claim("gone", job.lane, job_id=job.id)
+    assert claimed is not None
+    queue.begin(claimed)
+    return claimed
+
+
+class TestSpec:
+    """What is asked for, as JSON."""
+
+    def test_there_and_back(self, queue: Queue) -> None:
+        consent = Consent(face="authorised", voice="self", expires=date(2030, 1, 2), contact="a@b.example")
+        with staging(queue.home) as staged:
+            evidence = staged.write("form.pdf", b"signed")
+            to = Destination(consent, evidence, "ab" * 32, path="/somewhere/out.mp4", overwrite=True)
+            one = some_spec(staged, export=to)
+            words = Generation("img2img", {"prompt": "a face", "steps": 5}, staged.write("source", b"start"))
+            two = replace(one, origin=Origin.SCRIPT, portrait=words, weights={"unet": "ab"}, export=None)
+        for spec in (one, two):
+            text = json.dumps(spec.to_dict(), allow_nan=False)
+            assert JobSpec.from_dict(json.loads(text)) == spec
+        assert {each.name for each in one.inputs} == {"face.png", "voice.wav", "form.pdf"}
+        assert {each.name for each in two.inputs} == {"source", "voice.wav"}
+
+    @pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"audio": None}, {"origin": "?"}])
+    def test_what_cannot_be_read_is_said(self, queue: Queue, change: dict[str, Any]) -> None:
+        with staging(queue.home) as staged:
+            values = some_spec(staged).to_dict()
+        with pytest.raises(BadInput, match="job"):
+            JobSpec.from_dict(values | change)
+
+    def test_the_digest_is_of_what_decides(self, queue: Queue) -> None:
+        with staging(queue.home) as staged:
+            spec = some_spec(staged)
+            renamed = staged.write("other.wav", b"0")
+            same = [
+                replace(spec, origin=Origin.CLI),
+                replace(spec, seed=8),
+                replace(spec, audio=replace(renamed, name="other.wav")),
+            ]
+            other = [
+                some_spec(staged, 1),
+                replace(spec, settings=Settings(fps=50)),
+                replace(spec, engine="sonic"),
+                replace(spec, weights={"unet": "1:2"}),
+                replace(spec, export=Destination(AGREED, folder="/out")),
+                replace(spec, portrait=Generation("txt2img", {"prompt": "a face"})),
+            ]
+        assert {each.digest for each in same} == {spec.digest}
+        assert len({each.digest for each in (spec, *other)}) == 1 + len(other)
+
+
+class TestSubmission:
+    """What is wrong is said at once."""
+
+    def test_the_engine_and_the_seed_are_decided(self, host: Standalone, sonic_home: Path) -> None:
+        with staging(sonic_home) as staged:
+            spec = asked(host, staged, settings=replace(QUICK, engine="auto"))
+            again = asked(host, staged, settings=replace(QUICK, engine="auto"))
+        assert (spec.engine, spec.settings.engine, spec.settings.seed) == ("preview", "auto", -1)
+        assert 0 <= spec.seed < 2**32
+        assert spec.seed != again.seed
+        assert spec.digest == again.digest
+
+    @pytest.mark.parametrize(
+        ("portrait", "audio", "settings", "error"),
+        [
+            (b"no picture", None, QUICK, BadPortrait),
+            (None, b"no sound", QUICK, BadAudio),
+            (None, None, replace(QUICK, duration=9.0, duration_policy="exact"), BadSetting),
+            (None, None, replace(QUICK, engine="sonic"), MissingPart),
+        ],
+    )
+    def test_refused(
+        self,
+        host: Standalone,
+        sonic_home: Path,
+        portrait: bytes | None,
+        audio: bytes | None,
+        settings: Settings,
+        error: type[SonicError],
+    ) -> None:
+        with staging(sonic_home) as staged, pytest.raises(error):
+            specified(
+                host,
+                staged,
+                origin=Origin.API,
+                portrait=staged.write("p.png", portrait)
+                if portrait
+                else staged.copy(EXAMPLE / "portrait.jpg"),
+                audio=staged.write("a.wav", audio) if audio else staged.copy(EXAMPLE / "speech.wav"),
+                settings=settings,
+            )
+
+    def test_a_picture_without_a_face(self, host: Standalone, sonic_home: Path) -> None:
+        import io
+
+        from PIL import Image
+
+        grey = io.BytesIO()
+        Image.new("RGB", (300, 300), "grey").save(grey, "PNG")
+        with staging(sonic_home) as staged, pytest.raises(NoFace):
+            asked(host, staged, portrait=staged.write("grey.png", grey.getvalue()))
+
+    def test_consent(self, host: Standalone, sonic_home: Path) -> None:
+        with staging(sonic_home) as staged:
+            with pytest.raises(ConsentExpired):
+                asked(
+                    host, staged, export=Destination(replace(AGREED, expires=date(2020, 1, 1)), folder="/o")
+                )
+            with pytest.raises(ConsentMissing):
+                asked(host, staged, export=Destination(AGREED, portrait_sha256="ab" * 32, folder="/o"))
+            Ledger().revoke(staged.copy(EXAMPLE / "portrait.jpg").sha256)
+            with pytest.raises(ConsentRevoked):
+                asked(host, staged)
+
+    def test_words_need_a_webui(self, host: Standalone, sonic_home: Path) -> None:
+        with staging(sonic_home) as staged, pytest.raises(MissingPart, match="txt2img"):
+            asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+
+
+class TestOrder:
+    """First in, first out."""
+
+    def test_as_submitted(self, queue: Queue) -> None:
+        jobs = [submitted(queue, number) for number in range(4)]
+        other = submitted(queue, 9, lane="another")
+        assert [queue.position(job) for job in (*jobs, other)] == [1, 2, 3, 4, 1]
+        assert queue.jobs(lane=LANE) == tuple(reversed(jobs))
+        queue.cancel(jobs[1].id)
+        assert [queue.position(job) for job in jobs] == [1, 0, 2, 3]
+        claimed = [queue.claim("w", LANE) for _ in range(4)]
+        assert [job and job.id for job in claimed] == [jobs[0].id, jobs[2].id, jobs[3].id, None]
+
+    def test_nothing_is_claimed_twice(self, queue: Queue) -> None:
+        jobs = [submitted(queue, number) for number in range(24)]
+        got: list[list[str]] = [[] for _ in range(6)]
+
+        def claim(number: int) -> None:
+            while (job := Queue().claim(f"w{number}", LANE)) is not None:
+                got[number].append(job.id)
+
+        threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
             thread.join(PATIENCE)
-            assert not thread.is_alive()
+        assert sorted(sum(got, [])) == sorted(job.id for job in jobs)
+        numbers = {job.id: number for number, job in enumerate(jobs)}
+        for each in got:  # and each of them in its order
+            assert [numbers[job_id] for job_id in each] == sorted(numbers[job_id] for job_id in each)
+
+    def test_a_script_goes_past_the_line(self, queue: Queue) -> None:
+        first, ours = submitted(queue), submitted(queue, 1, worker="script")
+        assert queue.position(first) == 1
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == first.id
+        assert queue.claim("w", LANE) is None
+        assert queue.find(ours.id).worker == "script"
+
+    def test_the_line_has_an_end(self, queue: Queue) -> None:
+        with staging(queue.home) as staged:
+            queue.submit(some_spec(staged), staged, lane=LANE, most=1)
+            with pytest.raises(Busy):
+                queue.submit(some_spec(staged, 1), staged, lane=LANE, most=1)
+            queue.submit(some_spec(staged, 1), staged, lane="another", most=1)
+
+    def test_the_oldest_are_forgotten(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(queues, "KEPT", 2)
+        jobs = [submitted(queue, number) for number in range(4)]
+        for job in jobs:
+            queue.cancel(job.id)
+        newest = submitted(queue, 5)
+        assert [job.id for job in queue.jobs()] == [newest.id, jobs[3].id, jobs[2].id]
 
 
-def at_once(progress: Progress, task: jobs.Task) -> Take:
-    """A `Turn` for which nobody waits."""
-    return task(progress)
+class TestFiles:
+    """What jobs need lies in the private home, and no longer than it is needed."""
+
+    def test_stored_by_their_hash(self, queue: Queue) -> None:
+        job = submitted(queue)
+        path = queue.input(job.spec.audio)
+        assert (path.name, path.read_bytes()) == (f"{job.spec.audio.sha256}.wav", b"0")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert list((queue.home / "uploads").iterdir()) == []
+
+    def test_gone_with_the_last_job_that_needs_them(self, queue: Queue) -> None:
+        one, same, other = submitted(queue), submitted(queue), submitted(queue, 1)
+        assert len(stored_names(queue.home)) == 3
+        queue.cancel(other.id)
+        assert len(stored_names(queue.home)) == 2
+        queue.cancel(one.id)
+        assert len(stored_names(queue.home)) == 2
+        queue.cancel(same.id)
+        assert stored_names(queue.home) == set()
+
+    def test_nothing_is_left_of_a_refused_one(self, queue: Queue) -> None:
+        with pytest.raises(Busy), staging(queue.home) as staged:
+            queue.submit(some_spec(staged), staged, lane=LANE, most=0)
+        assert stored_names(queue.home) == set()
+        assert list((queue.home / "uploads").iterdir()) == []
+
+    def test_left_by_a_kill_is_swept(self, queue: Queue) -> None:
+        kept = submitted(queue)
+        (queue.home / "inputs" / ("ab" * 32)).write_bytes(b"moved, and killed before the row")
+        (queue.home / "uploads" / "0123456789abcdef").mkdir()
+        queue.recover()
+        assert stored_names(queue.home) == {each.stored_name for each in kept.spec.inputs}
+        submitted(queue, 2)
+        assert list((queue.home / "uploads").iterdir()) == []
+
+    def test_a_name_leads_nowhere(self, queue: Queue) -> None:
+        with staging(queue.home) as staged:
+            odd = staged.write("../../etc/passwd", b"x")
+            assert staged.path(odd).parent.parent == staged.folder
+        assert odd.name == "passwd"
 
 
-@dataclass
-class Work:
-    """A task that reports, then goes on when told or stops when asked."""
+class TestStates:
+    """From waiting to what came of it."""
 
-    take: Take
-    begun: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
+    def test_done(self, queue: Queue, take: Take) -> None:
+        job = finished(queue, take)
+        assert (job.state, job.progress, job.take, job.error) == (State.DONE, 1.0, take, None)
+        assert job.result() == take
+        assert job.created <= (job.began or job.created) <= (job.ended or job.created)
+        assert queue.of_take(take.id) == job
+        assert stored_names(queue.home) == set()
 
-    def __call__(self, progress: Progress) -> Take:
-        """Make it."""
-        progress.report(Step("drawing frames", 1, 2, 3.0))
-        self.begun.set()
-        while not self.go_on.wait(0.01):
-            if progress.cancelled():
-                raise Cancelled
-        return self.take
+    def test_failed(self, queue: Queue) -> None:
+        job = killed(queue, submitted(queue))
+        queue.fail(job, ConsentMissing("No consent.", "Give one."))
+        found = queue.find(job.id)
+        assert (found.state, str(found.error)) == (State.FAILED, "No consent. Give one.")
+        with pytest.raises(ConsentMissing):
+            found.result()
+
+    def test_what_nobody_foresaw(self, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+        job = killed(queue, submitted(queue))
+        queue.fail(job, ZeroDivisionError("private matters"))
+        assert "private" not in str(queue.find(job.id).error)
+        assert "private matters" in caplog.text
+
+    def test_cancelled_while_it_waits(self, queue: Queue) -> None:
+        job = submitted(queue)
+        assert queue.cancel(job.id).state is State.CANCELLED
+        assert queue.claim("w", LANE) is None
+        assert queue.cancel(job.id).state is State.CANCELLED
+
+    def test_cancelled_between_claim_and_turn(self, queue: Queue) -> None:
+        submitted(queue)
+        job = queue.claim("w", LANE)
+        assert job is not None
+        queue.cancel(job.id)
+        with pytest.raises(Cancelled):
+            queue.begin(job)
+
+    def test_a_running_one_hears_of_it(self, queue: Queue) -> None:
+        job = killed(queue, submitted(queue))
+        assert not queue.report(job, Step("drawing frames", 1, 2, 3.0), 0.5).wanted
+        running = queue.find(job.id)
+        assert (running.state, running.step, running.progress) == (
+            State.RUNNING,
+            Step("drawing frames", 1, 2, 3.0),
+            0.5,
+        )
+        assert queue.cancel(job.id).state is State.RUNNING
+        assert queue.report(job, Step("drawing frames", 2, 2), 0.6).wanted
+
+    def test_forgotten(self, queue: Queue, take: Take) -> None:
+        waiting, done = submitted(queue), finished(queue, take)
+        with pytest.raises(WrongTime):
+            queue.forget(waiting.id)
+        queue.forget(done.id)
+        with pytest.raises(NotFound):
+            queue.find(done.id)
+
+    @pytest.mark.parametrize("kind", [NoFace, ConsentRevoked, Busy, SonicError])
+    def test_errors_there_and_back(self, kind: type[SonicError]) -> None:
+        error = error_from(error_values(kind("What.", "Do.")))
+        assert (type(error), error.message, error.hint) == (kind, "What.", "Do.")
+        assert type(error_from({"error": "Unknown", "detail": "a", "hint": "b"})) is SonicError
 
 
-class Tidied:
-    """Counts how often it was asked to tidy."""
+class TestAfterAKill:
+    """What a process leaves that is gone."""
+
+    def test_a_job_goes_back_to_its_place(self, queue: Queue) -> None:
+        first, second = submitted(queue), submitted(queue, 1)
+        killed(queue, first)
+        queue.recover()
+        assert [queue.position(job) for job in (first, second)] == [1, 2]
+        found = queue.find(first.id)
+        assert (found.state, found.worker, found.take_id) == (State.QUEUED, "", first.take_id)
+        assert len(stored_names(queue.home)) == 3
+
+    def test_a_living_worker_keeps_its_job(self, worker: Worker) -> None:
+        submitted(worker.queue, worker=worker.id)
+        worker.queue.recover()
+        assert worker.queue.jobs()[0].worker == worker.id
+
+    def test_who_lost_a_job_cannot_end_it(self, queue: Queue, take: Take) -> None:
+        lost = killed(queue, submitted(queue))
+        queue.recover()
+        again = queue.claim("other", LANE)
+        assert again is not None
+        queue.begin(again)
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.1).wanted
+        with pytest.raises(WrongTime):
+            queue.made(lost, take, None)
+        with pytest.raises(WrongTime):
+            queue.finish(lost)
+        queue.fail(lost, Failed("Too late.", "Never mind."))
+        assert queue.find(lost.id).state is State.RUNNING
+
+    def test_a_job_that_kills_is_given_up(self, queue: Queue) -> None:
+        job = submitted(queue)
+        for _ in range(queues.MOST_ATTEMPTS):
+            assert queue.find(job.id).state is State.QUEUED
+            killed(queue, job)
+            queue.recover()
+        found = queue.find(job.id)
+        assert (found.state, type(found.error)) == (State.FAILED, Failed)
+        assert stored_names(queue.home) == set()
+
+    def test_one_that_gets_further_each_time_is_not(self, queue: Queue) -> None:
+        job = submitted(queue)
+        for attempt in range(2 * queues.MOST_ATTEMPTS):
+            queue.report(killed(queue, job), Step("denoising", attempt, 9), 0.1 * (attempt + 1))
+            queue.recover()
+        assert queue.find(job.id).state is State.QUEUED
+
+    def test_stopped_before_the_kill(self, queue: Queue) -> None:
+        job = killed(queue, submitted(queue))
+        queue.cancel(job.id)
+        queue.recover()
+        assert queue.find(job.id).state is State.CANCELLED
+
+    def test_a_webui_asks(self, queue: Queue, outputs: Path) -> None:
+        with staging(queue.home) as staged:
+            page = replace(some_spec(staged), origin=Origin.PAGE)
+            by_page = queue.submit(page, staged, lane=LANE)
+        by_api = submitted(queue, 1)
+        queue.recover()
+        queue.hold(LANE, [Origin.PAGE, Origin.SCRIPT])
+        assert [queue.position(queue.find(job.id)) for job in (by_page, by_api)] == [0, 1]
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == by_api.id
+        assert queue.claim("w", LANE) is None
+        assert queue.find(by_page.id).held
+        queue.resume(by_page.id)
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == by_page.id
+
+    def test_the_same_command_goes_on_with_it(self, queue: Queue) -> None:
+        job = submitted(queue)
+        killed(queue, job)
+        queue.recover()
+        (found,) = queue.asked(job.spec.digest)
+        taken = queue.adopt(found.id, "again")
+        assert taken and (taken.id, taken.worker) == (job.id, "again")
+        assert queue.adopt(found.id, "a third") is None
+
+
+class TestDatabase:
+    """The file."""
+
+    def test_private(self, queue: Queue) -> None:
+        submitted(queue)
+        for path in (queue.home / "jobs").iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_of_a_later_version(self, queue: Queue) -> None:
+        submitted(queue)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        db.close()
+        with pytest.raises(BadInput, match="later version"):
+            Queue().jobs()
+
+    def test_damaged(self, queue: Queue) -> None:
+        submitted(queue)
+        (queue.home / "jobs" / NAME).write_bytes(b"this is no database" * 1000)
+        for left in (queue.home / "jobs").glob("*-*"):
+            left.unlink()
+        with pytest.raises(Failed, match="cannot be read"):
+            Queue().jobs()
+
+    def test_a_job_of_a_later_version_is_in_nobodys_way(self, queue: Queue) -> None:
+        newer, ours = submitted(queue), submitted(queue, 1)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute("UPDATE jobs SET spec = json_set(spec, '$.version', 99) WHERE id = ?", (newer.id,))
+        db.close()
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == ours.id
+        assert [job.id for job in queue.jobs()] == [ours.id]
+
+
+class Painter:
+    """Stands in for a WebUI's txt2img: paints the shipped portrait, and counts."""
 
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self) -> None:
-        """Count."""
+    def samplers(self) -> Sequence[str]:
+        """One."""
+        return ["Euler"]
+
+    def check(self, parameters: Mapping[str, Any], source: bytes | None) -> None:
+        """Everything goes."""
+
+    def make(
+        self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
+    ) -> Sequence[MadePortrait]:
+        """The shipped portrait."""
         self.times += 1
+        return [MadePortrait((EXAMPLE / "portrait.jpg").read_bytes(), "a portrait", True)]
 
 
-def over(job: Job) -> Job:
-    """The job at its end."""
-    assert job.over.wait(PATIENCE)
-    return job
+class TestWorker:
+    """Real videos, of ten frames."""
+
+    def test_made_and_exported(self, worker: Worker, outputs: Path) -> None:
+        job = begun(worker, export=Destination(AGREED, folder=str(outputs)))
+        done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, done.error) == (State.DONE, None)
+        assert done.exported is not None
+        assert [path.name for path in outputs.iterdir()] == [done.exported.path.name]
+        (record,) = Ledger().records(take=job.take_id)
+        assert (record.id, record.purpose) == (done.exported.record, "a test")
+        assert stored_names(worker.queue.home) == set()
+        assert Store().load(job.take_id).seed == job.spec.seed
+
+    def test_one_after_the_other(self, worker: Worker) -> None:
+        jobs = [begun(worker, settings=replace(QUICK, seed=number)) for number in range(3)]
+        done = [worker.queue.wait(job.id, PATIENCE) for job in jobs]
+        assert [job.state for job in done] == [State.DONE] * 3
+        spans = [(job.began, job.ended) for job in done]
+        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))  # type: ignore[operator]
+
+    def test_as_many_at_a_time_as_there_are_slots(self, outputs: Path, sonic_home: Path) -> None:
+        both = threading.Barrier(2, timeout=PATIENCE)
+
+        class Meeting(Standalone):
+            def work(self, progress: Progress, task: Callable[[Progress], Any]) -> Any:
+                return super().work(progress, lambda shown: (both.wait(), task(shown))[1])
+
+        with Worker(Meeting(outputs, slots=2)) as worker:
+            jobs = [begun(worker, settings=replace(QUICK, seed=number)) for number in range(2)]
+            assert [worker.queue.wait(job.id, PATIENCE).state for job in jobs] == [State.DONE] * 2
+
+    def test_refused_at_the_gate_is_done_all_the_same(self, worker: Worker, outputs: Path) -> None:
+        (outputs / "there.mp4").write_bytes(b"somebody's")
+        job = begun(worker, export=Destination(AGREED, path=str(outputs / "there.mp4")))
+        done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, done.exported) == (State.DONE, None)
+        assert done.error is not None and "exists already" in done.error.message
+        assert (outputs / "there.mp4").read_bytes() == b"somebody's"
+
+    def test_closed_and_opened_again(self, host: Standalone, sonic_home: Path, tmp_path: Path) -> None:
+        minute = one_minute(tmp_path / "minute.wav")
+        with Worker(host) as worker:
+            job = begun(worker, audio=minute, settings=replace(QUICK, duration=None))
+            until(lambda: worker.queue.find(job.id).state is State.RUNNING)
+            worker.close(PATIENCE)
+        left = Queue().find(job.id)
+        assert (left.state, left.worker, left.attempts) == (State.QUEUED, "", 0)
+        with Worker(host) as worker:
+            until(lambda: worker.queue.find(job.id).state is State.RUNNING)
+            worker.queue.cancel(job.id)
+            assert worker.queue.wait(job.id, PATIENCE).state is State.CANCELLED
+            assert worker.carry_out is not None
+            worker.close(PATIENCE)
+        assert Store().takes() == ()
+        assert stored_names(sonic_home) == set()
+
+    def test_revoked_while_it_waits(self, host: Standalone, sonic_home: Path) -> None:
+        with staging(sonic_home) as staged:
+            spec = asked(host, staged)
+            job = Queue().submit(spec, staged, lane=host.lane)
+        Ledger().revoke(spec.portrait.sha256)  # type: ignore[union-attr]
+        with Worker(host) as worker:
+            done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, type(done.error)) == (State.FAILED, ConsentRevoked)
+        assert Store().takes() == ()
+
+    def test_consent_that_ends_while_it_waits(
+        self, host: Standalone, outputs: Path, sonic_home: Path
+    ) -> None:
+        with staging(sonic_home) as staged:
+            spec = asked(host, staged)
+            ended = Destination(replace(AGREED, expires=date(2020, 1, 1)), folder=str(outputs))
+            job = Queue().submit(replace(spec, export=ended), staged, lane=host.lane)
+        with Worker(host) as worker:
+            done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, type(done.error)) == (State.FAILED, ConsentExpired)
+
+    def test_other_weights_than_it_was_submitted_with(self, host: Standalone, sonic_home: Path) -> None:
+        with staging(sonic_home) as staged:
+            spec = replace(asked(host, staged), weights={"unet": "another"})
+            job = Queue().submit(spec, staged, lane=host.lane)
+        with Worker(host) as worker:
+            done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, type(done.error)) == (State.FAILED, BadInput)
+        assert "unet" in str(done.error)
+
+    def test_a_portrait_is_generated_once(self, host: Standalone, sonic_home: Path) -> None:
+        painter = host.portraits = Painter()
+        with Worker(host) as worker:
+            with staging(sonic_home) as staged:
+                spec = asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+                job = worker.queue.submit(spec, staged, lane="elsewhere")
+            claimed = killed(worker.queue, job)
+            kept = making._portrait(worker.queue, claimed, host, Report())
+            worker.queue.recover()
+            assert kept.is_file()
+            again = worker.adopt(job.id)
+        assert again is not None
+        assert (again.state, again.infotext, painter.times) == (State.DONE, "a portrait", 1)
+        assert stored_names(sonic_home) == set()
+
+    def test_a_finished_take_is_not_made_again(
+        self, worker: Worker, outputs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed between the take and the queue's row."""
+        with staging(worker.queue.home) as staged:
+            spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
+            job = worker.queue.submit(spec, staged, lane="elsewhere")
+        making._made(worker.queue, worker.queue.claim("gone", "elsewhere"), worker.host, Report())  # type: ignore[arg-type]
+        made = Store().load(job.take_id)
+        worker.queue.recover()
+        again = worker.adopt(job.id)
+        assert again is not None
+        assert (again.state, again.take) == (State.DONE, made)
+        assert Store().takes() == (made,)
+        assert len(list(outputs.iterdir())) == 1
+
+    def test_an_export_is_not_done_again(
+        self, worker: Worker, outputs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed between the gate and the queue's row."""
+
+        def dies(self: Queue, job: Job, file: ExportedFile) -> None:
+            raise SystemExit
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "exported", dies)
+            patch.setattr(Queue, "fail", lambda self, job, problem: None)
+            with staging(worker.queue.home) as staged, pytest.raises(SystemExit):
+                spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
+                worker.run(spec, staged)
+        (job,) = worker.queue.jobs()
+        assert (job.state, job.exported) == (State.RUNNING, None)
+        worker.queue._take_back(worker.id)
+        again = worker.adopt(job.id)
+        assert again is not None and again.exported is not None
+        (record,) = Ledger().records(take=job.take_id)
+        assert (again.state, again.exported.record) == (State.DONE, record.id)
+        assert [path.name for path in outputs.iterdir()] == [record.output_name]
 
 
-def test_from_waiting_to_done(register: Register, take: Take) -> None:
-    work, tidied = Work(take), Tidied()
-    job = register.submit(at_once, work, tidy=tidied)
-    assert work.begun.wait(PATIENCE)
-    running = job.status
-    assert (running.state, running.take, register.position(job)) == (State.RUNNING, None, 0)
-    assert (running.step, running.progress) == (Step("drawing frames", 1, 2, 3.0), 0.49)
-    assert tidied.times == 0
-    work.go_on.set()
-    done = over(job).status
-    assert (done.state, done.progress, done.take, done.error) == (State.DONE, 1.0, take, None)
-    assert (tidied.times, done.synthetic, job.result()) == (1, False, take)
-    assert job.created <= (done.began or job.created) <= (done.ended or job.created)
-
-
-def test_one_after_the_other_in_their_order(register: Register, take: Take) -> None:
-    first, order = Work(take), []
-    one = register.submit(at_once, first)
-    assert first.begun.wait(PATIENCE)
-    rest = [register.submit(at_once, lambda _, n=number: order.append(n) or take) for number in range(3)]
-    assert [register.position(job) for job in (one, *rest)] == [0, 1, 2, 3]
-    assert {job.status.step for job in rest} == {jobs.IN_LINE}
-    assert register.jobs() == (*reversed(rest), one)
-    first.go_on.set()
-    assert [over(job).status.state for job in rest] == [State.DONE] * 3
-    assert order == [0, 1, 2]
-
-
-def test_a_waiting_job_is_cancelled_at_once(register: Register, take: Take) -> None:
-    first, tidied = Work(take), Tidied()
-    running = register.submit(at_once, first)
-    waiting = register.submit(at_once, lambda _: pytest.fail("it was cancelled"), tidy=tidied)
-    register.cancel(waiting)
-    assert (waiting.status.state, tidied.times, waiting.over.is_set()) == (State.CANCELLED, 1, True)
-    assert register.position(waiting) == 0
-    first.go_on.set()
-    assert over(running).status.state is State.DONE
-    with pytest.raises(Cancelled):
-        waiting.result()
-
-
-def test_one_that_waits_for_the_host_is_cancelled_at_once(register: Register, take: Take) -> None:
-    busy, asked = threading.Event(), threading.Event()
-
-    def turn(progress: Progress, task: jobs.Task) -> Take:
-        asked.set()
-        assert busy.wait(PATIENCE)
-        return task(progress)
-
-    tidied = Tidied()
-    job = register.submit(turn, lambda _: pytest.fail("it was cancelled"), tidy=tidied)
-    assert asked.wait(PATIENCE)
-    assert (job.status.state, register.position(job)) == (State.QUEUED, 1)
-    register.cancel(job)
-    assert (job.status.state, job.over.is_set(), tidied.times) == (State.CANCELLED, False, 0)
-    busy.set()
-    assert (over(job).status.state, tidied.times) == (State.CANCELLED, 1)
-
-
-def test_a_running_job_is_asked_to_stop(register: Register, take: Take) -> None:
-    work = Work(take)
-    job = register.submit(at_once, work)
-    assert work.begun.wait(PATIENCE)
-    register.cancel(job)
-    found = over(job).status
-    assert (found.state, found.take) == (State.CANCELLED, None)
-    assert isinstance(found.error, Cancelled)
-    assert over(register.submit(at_once, lambda _: take)).status.state is State.DONE
-
-
-def test_one_that_ended_stays_as_it_is(register: Register, take: Take) -> None:
-    job = over(register.submit(at_once, lambda _: take))
-    register.cancel(job)
-    assert job.status.state is State.DONE
-
-
-def test_errors_are_kept_without_what_they_came_through(register: Register, take: Take) -> None:
-    def work(_: Progress) -> Take:
-        raise BadInput("No.", "Yes.")
-
-    job = over(register.submit(at_once, work))
-    error = job.status.error
-    assert (job.status.state, type(error), str(error)) == (State.FAILED, BadInput, "No. Yes.")
-    assert error is not None and error.__traceback__ is None
-    with pytest.raises(BadInput, match="No"):
-        job.result()
-    assert over(register.submit(at_once, lambda _: take)).status.state is State.DONE
-
-
-def test_what_nobody_foresaw_is_an_error_too(register: Register, caplog: pytest.LogCaptureFixture) -> None:
-    def work(_: Progress) -> Take:
-        raise ZeroDivisionError("private matters")
-
-    error = over(register.submit(at_once, work)).status.error
-    assert error is not None and "ZeroDivisionError" in error.message
-    assert "private matters" not in str(error)
-    assert "private matters" in caplog.text
-
-
-def test_progress_never_falls_and_heeds_the_long_stages() -> None:
-    job = Job()
-    told = [("reading", 1, 1), ("denoising", 0, 4), ("denoising", 2, 4), ("denoising", 4, 4)]
-    told += [("drawing frames", 0, 2), ("drawing frames", 1, 2), ("reading", 0, 1), ("drawing frames", 2, 2)]
-    seen = []
-    for stage, done, total in told:
-        job.report(Step(stage, done, total))
-        seen.append(round(job.status.progress, 3))
-    assert seen == [0, 0, 0.4, 0.8, 0.8, 0.89, 0.89, 0.98]
-
-
-def test_export_once(register: Register, take: Take, tmp_path: Path) -> None:
-    job = over(register.submit(at_once, lambda _: take))
-    consent = Consent(face="synthetic", voice="synthetic")
-    let_out: Callable[[Take], Exported] = lambda made: export(made, tmp_path / "out.mp4", consent)  # noqa: E731
-    exported = job.export(let_out)
-    assert job.status.exported is exported
-    with pytest.raises(WrongTime, match="already"):
-        job.export(let_out)
-
-
-def test_no_export_before_the_end(register: Register, take: Take) -> None:
-    work = Work(take)
-    job = register.submit(at_once, work)
-    with pytest.raises(WrongTime, match="no finished video"):
-        job.export(lambda _: pytest.fail("there is nothing to let out"))
-    with pytest.raises(WrongTime):
-        job.result()
-    with pytest.raises(WrongTime, match="Cancel"):
-        register.forget(job)
-
-
-def test_let_out_as_soon_as_it_is_made(register: Register, take: Take, tmp_path: Path) -> None:
-    consent = Consent(face="synthetic", voice="synthetic")
-    job = register.submit(
-        at_once, lambda _: take, let_out=lambda made: export(made, tmp_path / "out.mp4", consent)
-    )
-    exported = over(job).status.exported
-    assert exported is not None and exported.path.is_file()
-
-
-def test_one_that_the_gate_refuses_is_done_all_the_same(register: Register, take: Take) -> None:
-    def refuse(_: Take) -> Any:
-        raise ConsentMissing("No.", "Ask.")
-
-    status = over(register.submit(at_once, lambda _: take, let_out=refuse)).status
-    assert (status.state, status.take, status.exported) == (State.DONE, take, None)
-    assert isinstance(status.error, ConsentMissing)
-
-
-def test_a_known_portrait_is_said_to_be_synthetic(register: Register, take: Take) -> None:
-    Ledger().remember_synthetic(take.portrait_pixel_sha256, "txt2img")
-    assert over(register.submit(at_once, lambda _: take)).status.synthetic is True
-
-
-def test_a_damaged_ledger_tells_nothing_and_stops_nothing(register: Register, take: Take) -> None:
-    ledger = Ledger()
-    assert not ledger.is_synthetic(take.portrait_pixel_sha256)
-    (ledger.folder / "key").unlink()
-    status = over(register.submit(at_once, lambda _: take)).status
-    assert (status.state, status.synthetic) == (State.DONE, None)
-
-
-def test_only_the_newest_are_remembered(take: Take) -> None:
-    register = Register(kept=2)
-    made = [over(register.submit(at_once, lambda _: take)) for _ in range(4)]
-    over(register.submit(at_once, lambda _: take))
-    assert register.jobs()[1:] == (made[3], made[2])
-    with pytest.raises(NotFound):
-        register.find(made[0].id)
-
-
-def test_a_running_job_is_never_dropped(take: Take) -> None:
-    register, work = Register(kept=1), Work(take)
-    running = register.submit(at_once, work)
-    for _ in range(3):
-        register.run(at_once, lambda _: take)
-    assert register.find(running.id) is running
-    register.stop_all(PATIENCE)
-
-
-def test_the_line_has_an_end(take: Take) -> None:
-    register, work, tidied = Register(waiting=1), Work(take), Tidied()
-    register.submit(at_once, work)
-    assert work.begun.wait(PATIENCE)
-    register.submit(at_once, work)
-    with pytest.raises(Busy, match="Too many"):
-        register.submit(at_once, work, tidy=tidied)
-    assert (tidied.times, len(register.jobs())) == (0, 2)
-    register.stop_all(PATIENCE)
-
-
-def test_forgotten_is_gone_but_its_take_stays(register: Register, take: Take) -> None:
-    job = over(register.submit(at_once, lambda _: take))
-    register.forget(job)
-    assert register.jobs() == ()
-    assert Store().load(take.id) == take
-
-
-def test_those_whose_turn_it_is_go_past_the_line(register: Register, take: Take) -> None:
-    work = Work(take)
-    register.submit(at_once, work)
-    assert register.run(at_once, lambda _: take) is take
-    job = register.jobs()[0]
-    assert (job.origin, job.status.state) == ("script", State.DONE)
-    with pytest.raises(BadInput):
-        register.run(at_once, _refuse)
-    assert register.jobs()[0].status.state is State.FAILED
-
-
-@dataclass
-class Watcher:
-    """A progress of somebody else, such as a browser tab."""
-
-    stop: bool = False
-    task_id: str = "task(1)"
-    steps: list[Step] = field(default_factory=list)
+class Report:
+    """A `Progress` for nobody."""
 
     def report(self, step: Step) -> None:
-        """Remember it."""
-        self.steps.append(step)
+        """Ignored."""
 
     def cancelled(self) -> bool:
-        """As told."""
-        return self.stop
+        """Never."""
+        return False
 
 
-def test_another_progress_is_told_and_may_stop(register: Register, take: Take) -> None:
-    def turn(progress: Progress, task: jobs.Task) -> Take:
-        seen.append(getattr(progress, "task_id", None))
-        return task(progress)
+class TestExport:
+    """Later, by hand."""
 
-    def work(progress: Progress) -> Take:
-        progress.report(Step("drawing frames", 1, 2))
-        if progress.cancelled():
-            raise Cancelled
-        return take
+    def test_once(self, queue: Queue, take: Take, outputs: Path) -> None:
+        job = finished(queue, take)
+        to = Destination(AGREED, folder=str(outputs))
+        file = exporting.export(queue, job.id, to)
+        assert queue.find(job.id).exported == file
+        with pytest.raises(WrongTime):
+            exporting.export(queue, job.id, to)
+        assert len(list(outputs.iterdir())) == 1
 
-    seen: list[object] = []
-    watcher = Watcher()
-    assert register.run(turn, work, origin="page", along=watcher) is take
-    assert watcher.steps == [Step("drawing frames", 1, 2)] == [register.jobs()[0].status.step]
-    assert seen == ["task(1)"]
-    with pytest.raises(Cancelled):
-        register.run(turn, work, along=Watcher(stop=True))
-    assert register.jobs()[0].status.state is State.CANCELLED
+    def test_not_before_it_is_done(self, queue: Queue, outputs: Path) -> None:
+        job = submitted(queue)
+        with pytest.raises(WrongTime):
+            exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
 
+    def test_a_refusal_leaves_it_as_it_was(self, queue: Queue, take: Take, outputs: Path) -> None:
+        job = finished(queue, take)
+        with pytest.raises(ConsentMissing):
+            exporting.export(
+                queue, job.id, Destination(AGREED, portrait_sha256="ab" * 32, folder=str(outputs))
+            )
+        assert queue.find(job.id) == job
+        assert exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs))).path.is_file()
 
-def test_one_past_the_line_is_cancelled_from_outside(register: Register, take: Take) -> None:
-    def turn(progress: Progress, task: jobs.Task) -> Take:
-        register.cancel(register.jobs()[0])
-        return task(progress)
-
-    with pytest.raises(Cancelled):
-        register.run(turn, lambda _: pytest.fail("it was cancelled"), along=Watcher())
-
-
-def test_a_take_leads_to_its_job(register: Register, take: Take) -> None:
-    job = over(register.submit(at_once, lambda _: take))
-    over(register.submit(at_once, _refuse))
-    assert register.of_take(take.id) is job
-    assert register.of_take("0" * 16) is None
-
-
-def _refuse(_: Progress) -> Take:
-    raise BadInput("No.", "Yes.")
-
-
-def test_all_are_stopped(take: Take) -> None:
-    register = Register()
-    made = [register.submit(at_once, Work(take)) for _ in range(3)]
-    register.stop_all(PATIENCE)
-    assert [job.status.state for job in made] == [State.CANCELLED] * 3
-    assert all(job.over.is_set() for job in made)
-
-
-def test_many_callers_at_once(register: Register, take: Take) -> None:
-    def call() -> None:
-        made.extend(register.submit(at_once, lambda _: take) for _ in range(5))
-
-    made: list[Job] = []
-    callers = [threading.Thread(target=call) for _ in range(8)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(PATIENCE)
-    assert len({job.id for job in made}) == 40
-    assert {over(job).status.state for job in made} == {State.DONE}
+    def test_killed_before_the_queue_knew(
+        self, queue: Queue, take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = finished(queue, take)
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
+        assert queue.find(job.id).exported is None
+        exporting.settle(queue)
+        found = queue.find(job.id).exported
+        assert found is not None
+        assert (found.path, found.record, found.sha256) == (file.path, file.record, file.sha256)

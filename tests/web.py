@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from sonic_ext.app import api
     from sonic_ext.app.door import MAX_BODY
 from sonic_ext.hosts import Host
-from sonic_ext.jobs import Register
+from sonic_ext.jobs import Worker
 
 ENDED = ("done", "failed", "cancelled")
 
@@ -56,7 +56,7 @@ class Client:
 
     port: int
     app: fastapi.FastAPI
-    register: Register
+    worker: Worker
     auth: str | None = None
     """user:password."""
 
@@ -106,14 +106,14 @@ def serving(
     host: Host,
     *,
     limit: int = MAX_BODY,
-    register: Register | None = None,
+    worker: Worker | None = None,
     around: Callable[[fastapi.FastAPI], None] = lambda app: None,
 ) -> Iterator[Client]:
-    """The API of a host; at the end every job is stopped and every thread gone."""
-    before, register = set(threading.enumerate()), register or Register()
+    """The API of a host; at the end no job is carried out and every thread gone."""
+    before, worker = set(threading.enumerate()), worker or Worker(host)
     app = fastapi.FastAPI()
     around(app)
-    api.mount(app, host, register, limit=limit)
+    api.mount(app, worker, limit=limit)
     config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
@@ -125,9 +125,9 @@ def serving(
                 assert thread.is_alive()
                 threading.Event().wait(0.01)
             auth = next((f"{user}:{word}" for user, word in host.credentials().items()), None)
-            yield Client(listener.getsockname()[1], app, register, auth)
+            yield Client(listener.getsockname()[1], app, worker, auth)
         finally:
-            register.stop_all(PATIENCE)
+            worker.close(PATIENCE)
             server.should_exit = True
             thread.join(PATIENCE)
     for left in set(threading.enumerate()) - before:

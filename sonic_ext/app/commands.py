@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadOutput, BadSetting, Cancelled, SonicError
+from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
 from . import weights_command
 from .console import Console, ProgressLine, bytes_text, duration_text
@@ -64,14 +64,16 @@ def _made(
     """The job, over; one of the same command that was killed before is gone on with."""
     from ..jobs import Destination, Origin
     from ..jobs.submission import specified
+    from ..media.image import read_portrait
 
     evidence = staged.copy(consent.evidence) if consent.evidence else None
+    portrait = read_portrait(options.portrait)
     spec = specified(
         worker.host,
         staged,
         origin=Origin.CLI,
-        portrait=staged.copy(Path(options.portrait)),
-        audio=staged.copy(Path(options.audio)),
+        portrait=staged.write(portrait.path.name, portrait.data),
+        audio=staged.copy(Path(options.audio), BadAudio),
         settings=settings,
         export=Destination(
             replace(consent, evidence=None),

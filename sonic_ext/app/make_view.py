@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ..errors import BadInput, Cancelled, NotFound, SonicError, as_error
+from ..errors import BadAudio, BadInput, BadPortrait, Cancelled, NotFound, SonicError, as_error
 from ..jobs import Destination, ExportedFile, Origin, Worker
 from ..jobs.exporting import export_take
 from ..jobs.inputs import staging
@@ -262,8 +262,8 @@ class MakeView:
                 self._host,
                 staged,
                 origin=Origin.PAGE,
-                portrait=staged.copy(Path(portrait)),
-                audio=staged.copy(Path(audio)),
+                portrait=staged.copy(Path(portrait), BadPortrait),
+                audio=staged.copy(Path(audio), BadAudio),
                 settings=form.settings_from(settings),
             )
             with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ FOLDER = "inputs"
 STAGING = "uploads"
 """Below the private home: what is being brought."""
 BLOCK = 1 << 20
+MOST_BYTES = 8 << 30
+"""Of one file: two hours of sound in the largest format are less."""
 
 
 class Staging:
@@ -37,28 +40,25 @@ class Staging:
         self.folder = folder
         self._staged: dict[str, Path] = {}
 
-    def copy(self, source: Path, name: str = "") -> Input:
+    def copy(self, source: Path, problem: type[BadInput] = BadInput) -> Input:
         """Copy a file.
 
         Args:
-            name: as it is to be called; its own by default.
-
-        Raises:
-            BadInput: it cannot be read.
+            problem: what is raised where it cannot be read, or is no file of a size that anybody needs.
         """
         try:
-            reading = source.open("rb")
+            if not source.is_file() or source.stat().st_size > MOST_BYTES:
+                there = "is no file" if not source.is_file() else f"is larger than {MOST_BYTES >> 30} GB"
+                raise problem(f"{source} {there}.", "Give the file itself.")
+            with source.open("rb") as reading:
+                return self._staged_as(source.name, reading)
         except OSError as error:
-            raise BadInput(
-                f"{source} cannot be read: {error.strerror or error}.", "Give a file that is there."
+            raise problem(
+                f"{source} cannot be read: {error.strerror or error}.", "Look at its rights."
             ) from error
-        with reading:
-            return self._staged_as(name or source.name, reading)
 
     def write(self, name: str, data: bytes) -> Input:
         """Write a file's bytes."""
-        import io
-
         return self._staged_as(name, io.BytesIO(data))
 
     def path(self, staged: Input) -> Path:

@@ -214,7 +214,10 @@ class Queue:
         with self._database.writing() as db:
             self._require_own(db, job)
             facts = json.dumps(take.to_dict(), ensure_ascii=False)
-            db.execute("UPDATE jobs SET take = ?, synthetic = ? WHERE id = ?", (facts, synthetic, job.id))
+            db.execute(
+                "UPDATE jobs SET take = ?, take_id = ?, synthetic = ? WHERE id = ?",
+                (facts, take.id, synthetic, job.id),
+            )
 
     def exporting(self, job: Job, output: Path) -> None:
         """The next thing that happens is an export to this place.
