@@ -25,6 +25,7 @@ from .work import Job, Jobs, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..hosts import Host
     from ..pipeline import Preflight
@@ -177,7 +178,7 @@ class MakeView:
         except SonicError:
             return told | {self.picture: gr.update(visible=False, value=None)}
 
-    def _pictured(self, rgb: np.ndarray) -> Updates:
+    def _pictured(self, rgb: NDArray[np.uint8]) -> Updates:
         from ..media.image import thumbnail
 
         picture = thumbnail(rgb)
