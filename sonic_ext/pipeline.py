@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from . import __version__, engines
 from .engines.detectors import detector
@@ -85,7 +86,7 @@ class Preflight:
     """Forecast of the graphics card's peak memory in bytes; 0 where none is used."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
-    picture: np.ndarray
+    picture: NDArray[np.uint8]
     """The portrait with the face box drawn on it, uint8 RGB [height, width, 3]."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Ticker:
         if self._progress.cancelled():
             raise Cancelled
 
-    def show(self, stamped: np.ndarray) -> None:
+    def show(self, stamped: NDArray[np.uint8]) -> None:
         """Hand a stamped frame to a progress that has a picture beside its bar."""
         show = getattr(self._progress, "show", None)
         if show is not None:
@@ -282,7 +283,7 @@ def _record(
         VideoWriter(preview, stamp.width, stamp.height, fps, speech, told[preview], xmp=packet) as small,
     ):
 
-        def write(frame: np.ndarray, index: int) -> None:
+        def write(frame: NDArray[np.uint8], index: int) -> None:
             stamped = _marked(stamp.frame(frame, index), small_mark, index)
             small.write(stamped)
             tick.show(cv2.cvtColor(stamped, cv2.COLOR_YUV2RGB_I420))
@@ -311,9 +312,9 @@ def _record(
     return offset
 
 
-def _marked(rgb: np.ndarray, mark: Marker, index: int) -> np.ndarray:
+def _marked(rgb: NDArray[np.uint8], mark: Marker, index: int) -> NDArray[np.uint8]:
     """A frame as it is encoded, planes Y, U, V below each other, with the watermark in it."""
-    planes: np.ndarray = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    planes: NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
     mark.embed(planes, index)
     return planes
 

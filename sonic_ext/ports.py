@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from .media.audio import Speech
     from .media.scene import Scene
@@ -135,7 +136,7 @@ class Animation(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user; drawing may add some."""
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Draw the frames in order, uint8 RGB [height, width, 3], as many as `prepare` was asked for.
 
         The array may be reused for the next frame: whoever keeps one copies it.

@@ -12,6 +12,7 @@ from .door import failure
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..pipeline import Preflight
 
@@ -85,7 +86,7 @@ def preflight(found: Preflight) -> dict[str, Any]:
     return found.to_dict() | {"loudness": loudness, "picture": _data_url(found.picture)}
 
 
-def _data_url(rgb: np.ndarray) -> str:
+def _data_url(rgb: NDArray[np.uint8]) -> str:
     from ..media.image import thumbnail
 
     encoded = io.BytesIO()

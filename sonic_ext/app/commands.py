@@ -16,6 +16,7 @@ from .interrupt import Interrupts
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..jobs import ExportedFile, Job, Worker
     from ..jobs.inputs import Staging
@@ -344,7 +345,7 @@ def _check_picture(path: Path, overwrite: bool) -> None:
     check_target(path, overwrite)
 
 
-def _write_png(path: Path, rgb: np.ndarray, overwrite: bool) -> None:
+def _write_png(path: Path, rgb: NDArray[np.uint8], overwrite: bool) -> None:
     """Whole or not at all."""
     import secrets
 

@@ -31,6 +31,7 @@ from .work import POLL, Job, Jobs, TabKey, Updates, shown
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..pipeline import Preflight
     from ..provenance.store import Take
@@ -219,7 +220,7 @@ class MakeView:
         except SonicError:
             return told | {self.picture: gr.update(visible=False, value=None)}
 
-    def _pictured(self, rgb: np.ndarray) -> Updates:
+    def _pictured(self, rgb: NDArray[np.uint8]) -> Updates:
         from ..media.image import thumbnail
 
         picture = thumbnail(rgb)

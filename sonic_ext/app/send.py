@@ -19,6 +19,7 @@ from .compat import gr
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..provenance.store import Take
 
@@ -131,7 +132,7 @@ class Outbox:
             raise compat.red(as_error(problem)) from problem
 
 
-def frame_at(video: Path, take: Take, seconds: float) -> np.ndarray:
+def frame_at(video: Path, take: Take, seconds: float) -> NDArray[np.uint8]:
     """The frame shown `seconds` after the start, uint8 RGB [height, width, 3]; the last one after the end.
 
     Raises:
@@ -147,7 +148,7 @@ def frame_at(video: Path, take: Take, seconds: float) -> np.ndarray:
     return found
 
 
-def _pil(rgb: np.ndarray) -> Any:
+def _pil(rgb: NDArray[np.uint8]) -> Any:
     from PIL import Image
 
     return Image.fromarray(rgb)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import weights
 from ..errors import BadSetting, MissingPart
@@ -68,7 +69,7 @@ def _yoloface(search: weights.Search) -> Detect:
         ) from error
     network = YoloFace(path)
 
-    def detect(rgb: np.ndarray) -> list[Detection]:
+    def detect(rgb: NDArray[np.uint8]) -> list[Detection]:
         try:
             found = network.find(rgb)
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:

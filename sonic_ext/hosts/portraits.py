@@ -20,6 +20,7 @@ from .turn import Mirror
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..media.image import Portrait
 
@@ -178,7 +179,7 @@ def known(portrait: Portrait) -> bool:
     return Ledger().is_synthetic(portrait.pixel_sha256)
 
 
-def remember(rgb: np.ndarray, kind: str) -> None:
+def remember(rgb: NDArray[np.uint8], kind: str) -> None:
     """Let the ledger know that pixels were generated here, from words or from pictures that were.
 
     Args:
@@ -191,7 +192,7 @@ def remember(rgb: np.ndarray, kind: str) -> None:
     Ledger().remember_synthetic(pixel_digest(rgb), kind)
 
 
-def remember_made_from(rgb: np.ndarray, parent: str, kind: str) -> None:
+def remember_made_from(rgb: NDArray[np.uint8], parent: str, kind: str) -> None:
     """Let the ledger know that pixels were made from a picture.
 
     Args:
@@ -220,7 +221,7 @@ def _made(picture: Any, infotext: str, kind: str, synthetic: bool, parent: str) 
     return MadePortrait(file.getvalue(), infotext, synthetic)
 
 
-def _picture(rgb: np.ndarray) -> Any:
+def _picture(rgb: NDArray[np.uint8]) -> Any:
     from PIL import Image
 
     return Image.fromarray(rgb)

@@ -14,6 +14,7 @@ from . import POLL
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 SHOWN_EVERY = 1.0
 """Seconds between two live preview pictures."""
@@ -110,7 +111,7 @@ class Mirror:
         )
         return self._stopped
 
-    def show(self, picture: np.ndarray) -> None:
+    def show(self, picture: NDArray[np.uint8]) -> None:
         """Put a stamped frame beside the bar, at most one in `SHOWN_EVERY` seconds."""
         now = self._clock()
         if now - self._shown < SHOWN_EVERY:

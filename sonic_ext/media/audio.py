@@ -20,6 +20,7 @@ import av
 import av.error
 import av.filter
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadAudio, BadSetting
 from ..ports import Tick
@@ -96,7 +97,7 @@ class Speech:
             f"Set duration_policy={policy} to {verb} the audio, or leave duration empty.",
         )
 
-    def blocks(self, rate: int, seconds: float = 5.0) -> Iterator[np.ndarray]:
+    def blocks(self, rate: int, seconds: float = 5.0) -> Iterator[NDArray[np.float32]]:
         """Mono float32 blocks [samples] of `seconds` each, the last one shorter; decoded afresh.
 
         In all they hold `round(length * rate)` samples, silence after the end of the file.
@@ -107,7 +108,7 @@ class Speech:
         for block in self.sound(rate, 1, seconds):
             yield block[0]
 
-    def sound(self, rate: int, channels: int, seconds: float = 5.0) -> Iterator[np.ndarray]:
+    def sound(self, rate: int, channels: int, seconds: float = 5.0) -> Iterator[NDArray[np.float32]]:
         """Like `blocks`, float32 [channels, samples] with 1 or 2 channels."""
         total, size = round(self.length * rate), max(1, round(seconds * rate))
         return _rechunked(_resampled(self.path, rate, channels), channels, total, size)
@@ -273,7 +274,7 @@ class _Filters:
         self._source: tuple[Any, ...] = ()
         self._graph: Any = None
 
-    def __call__(self, frame: Any) -> Iterator[np.ndarray]:
+    def __call__(self, frame: Any) -> Iterator[NDArray[np.float32]]:
         """float32 [channels, samples], as much as is ready."""
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if source != self._source:
@@ -282,7 +283,7 @@ class _Filters:
         self._graph.push(frame)
         yield from self._ready()
 
-    def flush(self) -> Iterator[np.ndarray]:
+    def flush(self) -> Iterator[NDArray[np.float32]]:
         """What is left inside."""
         if self._graph is not None:
             self._graph.push(None)
@@ -303,14 +304,14 @@ class _Filters:
         graph.configure()
         return graph
 
-    def _ready(self) -> Iterator[np.ndarray]:
+    def _ready(self) -> Iterator[NDArray[np.float32]]:
         # The graph says by these errors that it wants more, or has no more.
         with suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 yield self._graph.pull().to_ndarray()
 
 
-def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
+def _resampled(path: Path, rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
     """float32 [channels, samples] in pieces of any length."""
     filters = _Filters(rate, channels)
     with decoding(path, BadAudio):
@@ -319,7 +320,9 @@ def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
         yield from filters.flush()
 
 
-def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
+def _rechunked(
+    pieces: Iterator[NDArray[np.float32]], channels: int, total: int, size: int
+) -> Iterator[NDArray[np.float32]]:
     """Blocks of `size` samples, `total` in all: cut there, or filled with silence."""
     block = np.zeros((channels, min(size, total)), np.float32)
     filled, left = 0, total
@@ -334,7 +337,9 @@ def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: in
                 block, filled = np.zeros((channels, min(size, left)), np.float32), 0
 
 
-def _padded(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
+def _padded(
+    pieces: Iterator[NDArray[np.float32]], channels: int, total: int, size: int
+) -> Iterator[NDArray[np.float32]]:
     """The pieces up to `total` samples, then silence up to there."""
     left = total
     for piece in pieces:
@@ -424,7 +429,7 @@ class _Meter:
             notes.append("The sound is very quiet; the mouth may hardly move.")
         return tuple(notes)
 
-    def _measured(self, step: np.ndarray) -> None:
+    def _measured(self, step: NDArray[np.float32]) -> None:
         self.peak = max(self.peak, float(np.abs(step).max(initial=0.0)))
         if step.shape[1] == K_STEP or not self._powers:
             self._powers.append(float(np.vdot(step, step)) / step.shape[1])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ports import Tick
 from .geometry import Box
@@ -37,12 +38,12 @@ class Detection:
     """Forehead to chin, ear to ear, in pixels of the picture."""
     score: float
     """0 to 1."""
-    points: np.ndarray | None
+    points: NDArray[np.float32] | None
     """float32 [5, 2]: eye, eye, nose tip, mouth corner, mouth corner; left in the picture first. None from
     a detector that gives boxes only."""
 
 
-def detect(rgb: np.ndarray, tick: Tick | None = None) -> list[Detection]:
+def detect(rgb: NDArray[np.uint8], tick: Tick | None = None) -> list[Detection]:
     """Faces in a uint8 [height, width, 3] picture, largest first. `tick` is called before each attempt."""
     for number, side in enumerate(SIDES):
         if side > SIDES[0] and max(rgb.shape[:2]) <= SIDES[0]:
@@ -55,7 +56,7 @@ def detect(rgb: np.ndarray, tick: Tick | None = None) -> list[Detection]:
     return []
 
 
-def _detect_at(rgb: np.ndarray, side: int) -> list[Detection]:
+def _detect_at(rgb: NDArray[np.uint8], side: int) -> list[Detection]:
     # A fresh network each time: one that has seen another size answers wrongly under OpenCV 4.
     canvas, scale = _fitted(rgb, side)
     net = open_onnx("centerface.onnx")
@@ -63,7 +64,7 @@ def _detect_at(rgb: np.ndarray, side: int) -> list[Detection]:
     return _decoded([np.asarray(output)[0] for output in net.forward(OUTPUTS)], scale)
 
 
-def _fitted(rgb: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+def _fitted(rgb: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
     """The picture in the top left of a grey square, and pixels of the square per pixel of the picture."""
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
@@ -74,7 +75,7 @@ def _fitted(rgb: np.ndarray, side: int) -> tuple[np.ndarray, float]:
     return canvas, scale
 
 
-def _decoded(outputs: list[np.ndarray], scale: float) -> list[Detection]:
+def _decoded(outputs: list[NDArray[np.float32]], scale: float) -> list[Detection]:
     heat, size, offset, points = outputs
     rows, columns = np.nonzero(heat[0] > THRESHOLD)
     found = []

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadPortrait, BadSetting, NoFace
 from ..ports import Tick
@@ -31,7 +33,7 @@ from .mesh import (
 
 __all__ = ["Detect", "Face", "LandmarkTracker", "box_of", "find_boxes", "find_face", "mouth_opening"]
 
-Detect = Callable[[np.ndarray], list[Detection]]
+Detect = Callable[[NDArray[np.uint8]], list[Detection]]
 """Faces in a uint8 [height, width, 3] picture, in any order."""
 MIN_FACE = 48
 """Smallest usable face: the longer side of its box, in pixels."""
@@ -56,7 +58,7 @@ class Face:
 
     box: Box
     """Hairline to chin, ear to ear; as given when it was given."""
-    landmarks: np.ndarray
+    landmarks: NDArray[np.float32]
     """float32 [468, 3], MediaPipe Face Mesh numbering; z negative towards the viewer."""
     confidence: float
     """0 to 1: the network's own "this is a face" (`mesh.face_score`); 1.0 when mouth or eyes were
@@ -85,7 +87,9 @@ class LandmarkTracker:
     def __init__(self) -> None:
         self._network = MeshNetwork()
 
-    def track(self, rgb: np.ndarray, near: Face | Box | np.ndarray) -> tuple[np.ndarray, float]:
+    def track(
+        self, rgb: NDArray[np.uint8], near: Face | Box | NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float]:
         """Points float32 [468, 3] in pixels of the frame, and the face score 0..1.
 
         Args:
@@ -103,20 +107,20 @@ class LandmarkTracker:
 class Placed:
     """Mouth corners and eye centres given by hand: float64 [2, 2] each, left in the picture first."""
 
-    mouth: np.ndarray | None
-    eyes: np.ndarray | None
+    mouth: NDArray[np.float64] | None
+    eyes: NDArray[np.float64] | None
 
     def __bool__(self) -> bool:
         return self.mouth is not None or self.eyes is not None
 
 
-def find_boxes(rgb: np.ndarray) -> list[tuple[Box, float]]:
+def find_boxes(rgb: NDArray[np.uint8]) -> list[tuple[Box, float]]:
     """Faces in a uint8 [height, width, 3] picture as (box in pixels, score 0..1), largest first."""
     return [(found.box, found.score) for found in centerface.detect(rgb)]
 
 
 def find_face(
-    rgb: np.ndarray,
+    rgb: NDArray[np.uint8],
     box: Sequence[float] | None = None,
     mouth: Sequence[float] | None = None,
     eyes: Sequence[float] | None = None,
@@ -156,7 +160,7 @@ def find_face(
     return face, (*notes, *more)
 
 
-def _detected(rgb: np.ndarray, detect: Detect, tick: Tick | None) -> list[Detection]:
+def _detected(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[Detection]:
     """Boxes inside the picture, largest first; what has no area there is no face."""
     if tick is not None:
         tick("finding the face", 0, len(centerface.SIDES) + 1)
@@ -168,7 +172,7 @@ def _detected(rgb: np.ndarray, detect: Detect, tick: Tick | None) -> list[Detect
 # What was given by hand
 
 
-def _checked_box(box: Sequence[float] | None, rgb: np.ndarray) -> Box | None:
+def _checked_box(box: Sequence[float] | None, rgb: NDArray[np.uint8]) -> Box | None:
     if box is None:
         return None
     height, width = rgb.shape[:2]
@@ -182,7 +186,9 @@ def _checked_box(box: Sequence[float] | None, rgb: np.ndarray) -> Box | None:
     return inside
 
 
-def _checked_pair(name: str, values: Sequence[float] | None, rgb: np.ndarray) -> np.ndarray | None:
+def _checked_pair(
+    name: str, values: Sequence[float] | None, rgb: NDArray[np.uint8]
+) -> NDArray[np.float64] | None:
     if values is None:
         return None
     height, width = rgb.shape[:2]
@@ -226,7 +232,7 @@ def _choice(
     )
 
 
-def _holds(box: Box, points: np.ndarray) -> bool:
+def _holds(box: Box, points: NDArray[np.float64]) -> bool:
     low, high = points.min(axis=0), points.max(axis=0)
     return bool(box.left <= low[0] and high[0] <= box.right and box.top <= low[1] and high[1] <= box.bottom)
 
@@ -235,7 +241,7 @@ def _holds(box: Box, points: np.ndarray) -> bool:
 
 
 def _by_network(
-    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
+    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None
 ) -> tuple[Face, list[str]]:
     near = found.box if found is not None else given
     assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
@@ -254,8 +260,8 @@ def _by_network(
 
 
 def _points(
-    network: MeshNetwork, rgb: np.ndarray, near: Box, found: Detection | None
-) -> tuple[np.ndarray, float]:
+    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, found: Detection | None
+) -> tuple[NDArray[np.float32], float]:
     """Points in pixels of the picture and the face score.
 
     Where the face is not seen upright, quarter turns are tried, but have to convince: a picture may lie
@@ -270,8 +276,8 @@ def _points(
 
 
 def _look(
-    network: MeshNetwork, rgb: np.ndarray, centre: tuple[float, float], size: float, roll: float
-) -> tuple[np.ndarray, float]:
+    network: MeshNetwork, rgb: NDArray[np.uint8], centre: tuple[float, float], size: float, roll: float
+) -> tuple[NDArray[np.float32], float]:
     """Two looks, a rough one and one at what it found, where scores can be compared."""
     rough, _ = network.find(rgb, centre, size, roll)
     return network.refine(rgb, rough)
@@ -285,7 +291,9 @@ def _roll(found: Detection | None) -> float:
     return math.degrees(math.atan2(float(across[1]), float(across[0])))
 
 
-def _face(landmarks: np.ndarray, given: Box | None, score: float, by_hand: bool = False) -> Face:
+def _face(
+    landmarks: NDArray[np.floating[Any]], given: Box | None, score: float, by_hand: bool = False
+) -> Face:
     box = given if given is not None else box_of(landmarks)
     yaw, pitch, roll = pose(landmarks)
     return Face(box, landmarks.astype(np.float32), score, yaw, pitch, roll, by_hand)
@@ -295,13 +303,13 @@ HAIRLINE = 0.1
 """The topmost points lie on the forehead, this part of the points' height below the hairline."""
 
 
-def box_of(landmarks: np.ndarray) -> Box:
+def box_of(landmarks: NDArray[np.floating[Any]]) -> Box:
     """Hairline to chin, ear to ear of points [468, 3]."""
     box = bounds(landmarks)
     return box._replace(top=box.top - HAIRLINE * box.height)
 
 
-def _in_box(box: Box) -> np.ndarray:
+def _in_box(box: Box) -> NDArray[np.float64]:
     """The mean face, float64 [468, 3], filling a box from hairline to chin."""
     face = mean_face().astype(np.float64)
     own = box_of(face)
@@ -381,7 +389,7 @@ def _profile_turn(found: Detection | None) -> float:
 
 
 def _by_hand(
-    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None, placed: Placed
+    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None, placed: Placed
 ) -> tuple[Face, list[str]]:
     _check_upright(placed)
     base, stand_ins = _base(network, rgb, found, given), _stand_ins(found, given)
@@ -407,8 +415,8 @@ def _check_upright(placed: Placed) -> None:
 
 
 def _base(
-    network: MeshNetwork, rgb: np.ndarray, found: Detection | None, given: Box | None
-) -> np.ndarray | None:
+    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None
+) -> NDArray[np.float32] | None:
     """The points that the network is sure of, to be bent by hand; None when it is not."""
     near = found.box if found is not None else given
     if near is None:
@@ -429,7 +437,7 @@ def _stand_ins(found: Detection | None, given: Box | None) -> Placed:
     return Placed(None, None)
 
 
-def fit_to(placed: Placed, base: np.ndarray | None, stand_ins: Placed) -> np.ndarray:
+def fit_to(placed: Placed, base: NDArray[np.float32] | None, stand_ins: Placed) -> NDArray[np.float32]:
     """float32 [468, 3]: a face whose mouth corners and eye centres lie exactly where they were placed.
 
     Without `base` the mean face is laid on the points first: by an affine map when eyes and mouth are
@@ -439,11 +447,11 @@ def fit_to(placed: Placed, base: np.ndarray | None, stand_ins: Placed) -> np.nda
     if base is None:
         eyes = stand_ins.eyes if placed.eyes is None else placed.eyes
         mouth = stand_ins.mouth if placed.mouth is None else placed.mouth
-        base = _laid(eyes, mouth)
+        return _bent(_laid(eyes, mouth), placed)
     return _bent(base, placed)
 
 
-def _laid(eyes: np.ndarray | None, mouth: np.ndarray | None) -> np.ndarray:
+def _laid(eyes: NDArray[np.float64] | None, mouth: NDArray[np.float64] | None) -> NDArray[np.float64]:
     face = mean_face().astype(np.float64)
     known = [(_eyes_of(face), eyes), (_mouth_of(face), mouth)]
     source = np.concatenate([own for own, target in known if target is not None])
@@ -460,17 +468,17 @@ def _laid(eyes: np.ndarray | None, mouth: np.ndarray | None) -> np.ndarray:
     return placed
 
 
-def _eyes_of(face: np.ndarray) -> np.ndarray:
+def _eyes_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(eye_centres(face))
 
 
-def _mouth_of(face: np.ndarray) -> np.ndarray:
+def _mouth_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(face[list(MOUTH), :2])
 
 
-def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
+def _bent(face: NDArray[np.floating[Any]], placed: Placed) -> NDArray[np.float32]:
     """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
-    bent: np.ndarray = face.astype(np.float64)
+    bent = face.astype(np.float64)
     reach = 0.5 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
     # An eye's centre is the mean of several points that move by slightly different amounts:
     # a few rounds bring the rest to nothing.
@@ -483,8 +491,7 @@ def _bent(face: np.ndarray, placed: Placed) -> np.ndarray:
     return np.asarray(bent, dtype=np.float32)
 
 
-def _kernel(a: np.ndarray, b: np.ndarray, reach: float) -> np.ndarray:
+def _kernel(a: NDArray[np.float64], b: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Gaussian bell of the distances, float64 [len(a), len(b)]."""
     square = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
-    bell: np.ndarray = np.asarray(np.exp(-square / (2 * reach**2)))
-    return bell
+    return np.asarray(np.exp(-square / (2 * reach**2)))

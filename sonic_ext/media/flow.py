@@ -9,10 +9,11 @@ under none, a surface shows in only one of them, and that one is believed.
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 FINEST = 1
 """Halvings of the half-size pictures at which the search ends."""
@@ -38,9 +39,9 @@ ROOM = 48
 class _Way(NamedTuple):
     """One explanation of the middle frame."""
 
-    picture: np.ndarray
+    picture: NDArray[np.uint8]
     """uint8 [height, width, 3]."""
-    doubt: np.ndarray
+    doubt: NDArray[np.float32]
     """float32 [height, width], levels."""
 
 
@@ -51,7 +52,7 @@ class FlowInterpolator:
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._search.setFinestScale(FINEST)
 
-    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def middle(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The frame half-way between two.
 
         Where the frames are equal, so is the result, bit for bit.
@@ -78,7 +79,7 @@ class FlowInterpolator:
         cv2.copyTo(made, differs[part], result[part])
         return result
 
-    def _moved(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _moved(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = first.shape[:2]
         before, after = _half(first), _half(second)
         ahead, back = self._search.calc(before, after, None), self._search.calc(after, before, None)
@@ -86,7 +87,7 @@ class FlowInterpolator:
         scale = width / before.shape[1], height / before.shape[0]
         strays = [cv2.resize(_stray(*pair), (width, height)) for pair in ((ahead, back), (back, ahead))]
         ways = [
-            _along(first, second, cv2.resize(flow, (width, height)) * np.float32(scale)),
+            _along(first, second, cv2.resize(flow, (width, height)) * np.array(scale, np.float32)),
             _judged(first, second),
             _Way(first, _lone(*strays)),
             _Way(second, _lone(*reversed(strays))),
@@ -94,7 +95,7 @@ class FlowInterpolator:
         return _blended(ways)
 
 
-def _half(picture: np.ndarray) -> np.ndarray:
+def _half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Luma at half the size, uint8."""
     height, width = picture.shape[:2]
     size = max(16, (width + 1) // 2), max(16, (height + 1) // 2)
@@ -107,13 +108,13 @@ def _grown(left: int, top: int, width: int, height: int, shape: tuple[int, ...])
     return rows, slice(max(0, left - ROOM), min(shape[1], left + width + ROOM))
 
 
-def _brightest(picture: np.ndarray) -> np.ndarray:
+def _brightest(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The largest of the three channels, uint8 [height, width]."""
     red, green, blue = cv2.split(picture)
     return cv2.max(cv2.max(red, green), blue)
 
 
-def _at_middle(flow: np.ndarray) -> np.ndarray:
+def _at_middle(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     """A flow, given at its first frame, at the pixels of the middle frame that it passes through."""
     passing, here = flow, _pixels(*flow.shape[:2])
     for _ in range(ROUNDS):
@@ -121,7 +122,9 @@ def _at_middle(flow: np.ndarray) -> np.ndarray:
     return passing
 
 
-def _agreed(before: np.ndarray, after: np.ndarray, flows: list[np.ndarray]) -> np.ndarray:
+def _agreed(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], flows: list[NDArray[np.float32]]
+) -> NDArray[np.float32]:
     """The flow at the middle frame, float32 [height, width, 2], under which both frames agree best."""
     here = _pixels(*before.shape)
     best, least = np.zeros_like(here), _around(cv2.absdiff(before, after))
@@ -134,12 +137,12 @@ def _agreed(before: np.ndarray, after: np.ndarray, flows: list[np.ndarray]) -> n
 
 
 def _better(
-    before: np.ndarray,
-    after: np.ndarray,
-    here: np.ndarray,
-    held: tuple[np.ndarray, np.ndarray],
-    flow: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    here: NDArray[np.float32],
+    held: tuple[NDArray[np.float32], NDArray[np.float32]],
+    flow: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Flow and doubt, each taken from `held` or from `flow`, whichever is doubted less."""
     half = flow * np.float32(0.5)
     doubt = _around(cv2.absdiff(_looked_up(before, here - half), _looked_up(after, here + half)))
@@ -149,7 +152,7 @@ def _better(
     return best, cv2.min(doubt, least)
 
 
-def _shifted(values: np.ndarray, x: int, y: int) -> np.ndarray:
+def _shifted(values: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
     """Moved by whole pixels; the border goes on."""
     height, width = values.shape[:2]
     grown = cv2.copyMakeBorder(values, max(y, 0), max(-y, 0), max(x, 0), max(-x, 0), cv2.BORDER_REPLICATE)
@@ -157,29 +160,29 @@ def _shifted(values: np.ndarray, x: int, y: int) -> np.ndarray:
     return grown[top : top + height, left : left + width]
 
 
-def _along(first: np.ndarray, second: np.ndarray, flow: np.ndarray) -> _Way:
+def _along(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Way:
     """Both frames moved half-way along a flow [height, width, 2] that is given at the middle frame."""
     here, half = _pixels(*flow.shape[:2]), flow * np.float32(0.5)
     return _judged(_looked_up(first, here - half), _looked_up(second, here + half))
 
 
-def _judged(first: np.ndarray, second: np.ndarray) -> _Way:
+def _judged(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> _Way:
     """The mean of two pictures, and how much they disagree around each pixel."""
     apart = _brightest(cv2.absdiff(first, second))
     return _Way(cv2.addWeighted(first, 0.5, second, 0.5, 0), _around(apart))
 
 
-def _around(values: np.ndarray) -> np.ndarray:
+def _around(values: NDArray[Any]) -> NDArray[np.float32]:
     return cv2.boxFilter(values, cv2.CV_32F, (REACH, REACH))
 
 
-def _stray(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _stray(own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far from itself a pixel comes back along both flows, pixels, float32 [height, width]."""
     returned = own + _looked_up(other, _pixels(*own.shape[:2]) + own)
     return _around(cv2.magnitude(*cv2.split(returned)))
 
 
-def _lone(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _lone(own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """Doubt, float32 [height, width], that a frame alone shows what belongs here.
 
     Args:
@@ -190,7 +193,7 @@ def _lone(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where((own > STRAY) & (own > other), np.float32(HIDDEN * STRAY) / surer, np.float32(NEVER))
 
 
-def _blended(ways: list[_Way]) -> np.ndarray:
+def _blended(ways: list[_Way]) -> NDArray[np.uint8]:
     """Explanations by how little they are doubted, uint8 [height, width, 3]."""
     least = ways[0].doubt
     for way in ways[1:]:
@@ -204,16 +207,16 @@ def _blended(ways: list[_Way]) -> np.ndarray:
     return picture
 
 
-def _weight(way: _Way, least: np.ndarray) -> np.ndarray:
+def _weight(way: _Way, least: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 where a way is the least doubted, 0 where it is doubted by `SOFTNESS` levels more."""
     return cv2.max(cv2.addWeighted(least, 1 / SOFTNESS, way.doubt, -1 / SOFTNESS, 1.0), 0.0)
 
 
-def _pixels(height: int, width: int) -> np.ndarray:
+def _pixels(height: int, width: int) -> NDArray[np.float32]:
     """x, y of every pixel, float32 [height, width, 2]."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.merge([x, y])
 
 
-def _looked_up(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _looked_up(values: NDArray[Any], places: NDArray[np.float32]) -> NDArray[Any]:
     return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

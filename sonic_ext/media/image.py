@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from ..errors import BadPortrait
@@ -56,7 +58,7 @@ _BROKEN = (
 class Animation:
     """A picture file as it is shown in time: one frame, or a sequence."""
 
-    frames: Iterator[np.ndarray]
+    frames: Iterator[NDArray[np.uint8]]
     """uint8 RGB [height, width, 3] each, decoded when asked for; all but the first may be of another size."""
     fps: float
     """Frames a second, as the first one tells; 0 where there is one only."""
@@ -66,7 +68,7 @@ class Animation:
 class Portrait:
     """A picture as pixels, with what is needed to recognise it again."""
 
-    rgb: np.ndarray
+    rgb: NDArray[np.uint8]
     """uint8 [height, width, 3], read-only; EXIF rotation applied, transparency laid on mid grey."""
     path: Path
     """As given."""
@@ -135,7 +137,7 @@ def is_picture(path: Path) -> bool:
         return _BEGINNINGS.match(file.read(12)) is not None
 
 
-def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
+def from_array(rgb: NDArray[Any], name: str = "portrait.png") -> Portrait:
     """A portrait from pixels that are in memory already.
 
     Args:
@@ -158,21 +160,23 @@ def from_array(rgb: np.ndarray, name: str = "portrait.png") -> Portrait:
     return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
 
 
-def thumbnail(rgb: np.ndarray, side: int = SHOWN_SIDE) -> Image.Image:
+def thumbnail(rgb: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image.Image:
     """The picture, uint8 RGB [height, width, 3], made smaller where its longest side is over `side`."""
     picture = Image.fromarray(rgb)
     picture.thumbnail((side, side))
     return picture
 
 
-def pixel_digest(rgb: np.ndarray) -> str:
+def pixel_digest(rgb: NDArray[np.uint8]) -> str:
     """SHA-256 of "height×width×channels" and the pixels of a uint8 array; the same for any file format."""
     digest = hashlib.sha256("x".join(map(str, rgb.shape)).encode())
     digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
 
 
-def _portrait(rgb: np.ndarray, path: Path, data: bytes, media_type: str, notes: tuple[str, ...]) -> Portrait:
+def _portrait(
+    rgb: NDArray[np.uint8], path: Path, data: bytes, media_type: str, notes: tuple[str, ...]
+) -> Portrait:
     rgb.setflags(write=False)
     return Portrait(rgb, path, data, hashlib.sha256(data).hexdigest(), pixel_digest(rgb), media_type, notes)
 
@@ -252,7 +256,7 @@ def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
     return f"{name} is not a picture in a format that can be read.", _OTHER_FORMAT
 
 
-def _first(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _first(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The picture that a portrait is, and sentences for the user."""
     try:
         animated = picture.format != "MPO" and _has_second(picture)
@@ -264,7 +268,7 @@ def _first(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]
     return rgb, ((f"{name} is animated: its first frame is used.",) if animated else ()) + notes
 
 
-def _following(picture: Image.Image, name: str) -> Iterator[np.ndarray]:
+def _following(picture: Image.Image, name: str) -> Iterator[NDArray[np.uint8]]:
     """The frames after the first, as far as they can be decoded."""
     for number in itertools.count(1) if picture.format in ANIMATED else ():
         try:
@@ -286,7 +290,7 @@ def _fps(picture: Image.Image) -> float:
     return (1000 / milliseconds if milliseconds > 0 else UNTIMED) if animated else 0.0
 
 
-def _decoded(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _decoded(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The frame that the picture stands at, and sentences for the user."""
     _check_size(*picture.size, name)  # frames of a GIF may be larger than the first
     try:
@@ -315,7 +319,7 @@ def _has_second(picture: Image.Image) -> bool:
     return True
 
 
-def _to_rgb(picture: Image.Image, profile: bytes | None) -> tuple[np.ndarray, tuple[str, ...]]:
+def _to_rgb(picture: Image.Image, profile: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """uint8 [height, width, 3] in sRGB, and sentences for the user."""
     notes: list[str] = []
     if picture.mode.startswith("I") or picture.mode == "F":

@@ -13,9 +13,11 @@ from __future__ import annotations
 import io
 import math
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import Box
 from .models import model_bytes, open_tflite
@@ -52,7 +54,7 @@ class MeshNetwork:
     def __init__(self) -> None:
         self._net, self._together = open_tflite("face_landmark.tflite")
 
-    def __call__(self, crop: np.ndarray) -> tuple[np.ndarray, float]:
+    def __call__(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Points float32 [468, 3] in pixels of the crop and the face score, for uint8 [192, 192, 3]."""
         self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
         names = ["conv2d_20", "conv2d_30"]
@@ -62,8 +64,8 @@ class MeshNetwork:
         return points, face_score(logit)
 
     def find(
-        self, rgb: np.ndarray, centre: tuple[float, float], side: float, roll: float
-    ) -> tuple[np.ndarray, float]:
+        self, rgb: NDArray[np.uint8], centre: tuple[float, float], side: float, roll: float
+    ) -> tuple[NDArray[np.float32], float]:
         """Points in pixels of the picture, looked for in a tilted square.
 
         Args:
@@ -78,11 +80,13 @@ class MeshNetwork:
         points[:, 2] *= side / SIDE
         return points, score
 
-    def refine(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:
+    def refine(
+        self, rgb: NDArray[np.uint8], points: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float]:
         """Points once more, looked for in the square that rough points suggest."""
         return self.find(rgb, *square_around(points))
 
-    def lip_spread(self, rgb: np.ndarray, points: np.ndarray) -> float:
+    def lip_spread(self, rgb: NDArray[np.uint8], points: NDArray[np.float32]) -> float:
         """How far the lips wander when the face is looked at through slightly different squares.
 
         Standard deviation over `NUDGES`, mean of eight lip points, in eye distances. Lips that show keep
@@ -108,7 +112,7 @@ def face_score(logit: float) -> float:
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, (logit - 12) / 6))))
 
 
-def square_around(points: np.ndarray) -> tuple[tuple[float, float], float, float]:
+def square_around(points: NDArray[np.float32]) -> tuple[tuple[float, float], float, float]:
     """Centre, side and roll of the network's square for a face with these points."""
     left, right = eye_centres(points)
     roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
@@ -119,19 +123,21 @@ def square_around(points: np.ndarray) -> tuple[tuple[float, float], float, float
     return (float(x), float(y)), ROOM * float((high - low).max()), roll
 
 
-def eye_centres(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def eye_centres(
+    points: NDArray[np.floating[Any]],
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """x, y of the eye to the left and of the eye to the right in the picture."""
     left, right = (points[list(eye), :2].mean(axis=0) for eye in EYES)
     return left, right
 
 
-def bounds(points: np.ndarray) -> Box:
+def bounds(points: NDArray[np.floating[Any]]) -> Box:
     """The box around the points: hairline to chin, ear to ear."""
     (left, top), (right, bottom) = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     return Box(float(left), float(top), float(right), float(bottom))
 
 
-def mouth_opening(points: np.ndarray) -> float:
+def mouth_opening(points: NDArray[np.floating[Any]]) -> float:
     """Gap between the inner lips over the distance between the eyes, 0 or more.
 
     Measured across the three middle pairs of points, at right angles to the line between the eyes.
@@ -145,15 +151,15 @@ def mouth_opening(points: np.ndarray) -> float:
 
 
 @cache
-def mean_face() -> np.ndarray:
+def mean_face() -> NDArray[np.float32]:
     """float32 [468, 3], read-only: a face looking at the viewer, mirror-symmetric, unit the distance between
     the eyes, origin midway between them."""
-    face: np.ndarray = np.load(io.BytesIO(model_bytes("mean_face.npy")))
+    face: NDArray[np.float32] = np.load(io.BytesIO(model_bytes("mean_face.npy")))
     face.setflags(write=False)
     return face
 
 
-def pose(points: np.ndarray) -> tuple[float, float, float]:
+def pose(points: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees.
 
     The rotation that carries the mean face's rigid points best onto these (Kabsch, with one scale).
@@ -168,7 +174,9 @@ def pose(points: np.ndarray) -> tuple[float, float, float]:
     return yaw, pitch, roll
 
 
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def fit_similarity(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Scale, rotation [d, d] and shift [d] with least squared error of scale · rotation @ source + shift.
 
     Umeyama: "Least-squares estimation of transformation parameters between two point patterns", 1991.
@@ -184,15 +192,15 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.nd
     return scale, rotation, middle_target - scale * rotation @ middle_source
 
 
-def _rotation(degrees: float) -> np.ndarray:
+def _rotation(degrees: float) -> NDArray[np.float64]:
     """[2, 2], turns clockwise on the screen (y runs down)."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s], [s, c]])
 
 
 def _upright(
-    rgb: np.ndarray, centre: tuple[float, float], side: float, roll: float
-) -> tuple[np.ndarray, np.ndarray]:
+    rgb: NDArray[np.uint8], centre: tuple[float, float], side: float, roll: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The tilted square as an upright uint8 [192, 192, 3], and the [2, 3] map from it back to the picture."""
     to_picture = np.empty((2, 3))
     to_picture[:, :2] = _rotation(roll) * (side / SIDE)
@@ -208,7 +216,9 @@ def _upright(
     return crop, to_picture
 
 
-def _reduced(rgb: np.ndarray, centre: tuple[float, float], side: float) -> tuple[np.ndarray, np.ndarray]:
+def _reduced(
+    rgb: NDArray[np.uint8], centre: tuple[float, float], side: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of a picture around a square, shrunk where sampling it would skip pixels.
 
     Returns it with the [2, 3] map from the picture's coordinates to its own.

@@ -6,8 +6,11 @@ drawn to the picture's where both can be seen: networks shift colours a little.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import Box
 
@@ -38,7 +41,7 @@ class Paste:
         ValueError: the box is empty or reaches outside.
     """
 
-    def __init__(self, picture: np.ndarray, box: Box, feather: float = FEATHER) -> None:
+    def __init__(self, picture: NDArray[np.uint8], box: Box, feather: float = FEATHER) -> None:
         height, width = picture.shape[:2]
         left, top, right, bottom = box.rounded()
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
@@ -54,7 +57,7 @@ class Paste:
         self._colours = _Colours(self._behind, share)
         self._drawn = np.empty_like(self._behind)
 
-    def into(self, frame: np.ndarray) -> np.ndarray:
+    def into(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The picture with the frame in its place.
 
         Args:
@@ -74,7 +77,7 @@ class Paste:
         self._place[:] = np.clip(drawn, 0, 255, out=drawn)
         return self._frame
 
-    def _fitted(self, frame: np.ndarray) -> np.ndarray:
+    def _fitted(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if frame.shape[1::-1] == self._size:
             return frame
         shrinks = frame.shape[1] >= self._size[0] and frame.shape[0] >= self._size[1]
@@ -84,16 +87,16 @@ class Paste:
 class _Colours:
     """What frames lack to the picture's colours, found where both show; smooth over space and time."""
 
-    def __init__(self, behind: np.ndarray, share: np.ndarray) -> None:
+    def __init__(self, behind: NDArray[np.float32], share: NDArray[np.float32]) -> None:
         self._behind = behind
         self._size = share.shape[::-1]
         self._cells = min(CELLS, self._size[0]), min(CELLS, self._size[1])
         rim = 4 * share * (1 - share)
         self._rim = cv2.merge([rim] * 3)
         self._sample = rim > 0.5
-        self._held: np.ndarray | None = None
+        self._held: NDArray[Any] | None = None
 
-    def missing(self, drawn: np.ndarray) -> np.ndarray:
+    def missing(self, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
         """Levels to add to a frame, float32 [height, width, 3]."""
         if not self._sample.any():
             return np.zeros_like(drawn)
@@ -103,7 +106,7 @@ class _Colours:
         self._held = found if self._held is None else self._held + EASE * (found - self._held)
         return cv2.resize(self._held, self._size, interpolation=cv2.INTER_LINEAR)
 
-    def _smoothed(self, apart: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    def _smoothed(self, apart: NDArray[np.float32], usual: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean differences, float32 [cells, cells, 3]; what is far from the usual is left out."""
         off = cv2.absdiff(apart, (*map(float, usual), 0.0))
         weights = np.where(off < STRAY, self._rim, np.float32(0))
@@ -121,7 +124,7 @@ class _Colours:
         return (sums + pinch * usual.astype(np.float32)) / (counts + pinch)
 
 
-def _ramp(length: int, feather: float, low: bool, high: bool) -> np.ndarray:
+def _ramp(length: int, feather: float, low: bool, high: bool) -> NDArray[np.float32]:
     """How much of the frame shows along a side, float32 [length]: 0 at fading ends, 1 inside, smooth."""
     wide = max(1.0, feather * length)
     place = np.arange(length, dtype=np.float32)

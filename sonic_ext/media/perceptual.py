@@ -8,8 +8,11 @@ of every second frequency. It tells a picture again, not a person.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .mesh import MOUTH, eye_centres
 
@@ -26,7 +29,7 @@ ALIKE = 0.85
 (`benchmarks/perceptual.py`): changed copies 0.88 and more, different portraits 0.77 and less."""
 
 
-def perceptual_hash(rgb: np.ndarray, landmarks: np.ndarray) -> bytes:
+def perceptual_hash(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> bytes:
     """The hash of a portrait, `BYTES` long.
 
     Args:
@@ -50,17 +53,17 @@ def similarity(one: bytes, other: bytes) -> float:
     return max(float((a * b).sum()), float((a * _mirrored(b)).sum())) / max(norm, 1e-6)
 
 
-def _spectrum(data: bytes) -> np.ndarray:
+def _spectrum(data: bytes) -> NDArray[np.float32]:
     if len(data) != BYTES:
         raise ValueError(f"a perceptual hash has {BYTES} bytes, not {len(data)}")
     return np.frombuffer(b"\0" + data, np.int8).astype(np.float32).reshape(KEPT, KEPT)
 
 
-def _mirrored(spectrum: np.ndarray) -> np.ndarray:
+def _mirrored(spectrum: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     return spectrum * np.where(np.arange(KEPT) % 2, -1.0, 1.0)
 
 
-def _aligned(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def _aligned(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Brightness of the face, float32 [SIDE, SIDE], upright and in the middle."""
     left, right = (np.asarray(eye[:2], np.float64) for eye in eye_centres(landmarks))
     eyes = (left + right) / 2

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadPortrait
@@ -42,7 +43,7 @@ class FaceRange:
 class Scene:
     """A picture and its face, ready for an engine."""
 
-    picture: np.ndarray
+    picture: NDArray[np.uint8]
     """uint8 RGB [height, width, 3], read-only, at the size of the video."""
     face: Face
     """In the picture's pixels."""
@@ -130,10 +131,10 @@ def _size(width: int, height: int, settings: Settings, multiple: int, whole: boo
     return video_size(width, height, settings.min_resolution, multiple)
 
 
-def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Lanczos resize to (width, height); the pixels themselves when the size is right already."""
     picture = Image.fromarray(np.ascontiguousarray(rgb))
-    resized: np.ndarray = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    resized = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
     resized.setflags(write=False)
     return resized
 
@@ -142,7 +143,7 @@ def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class HeadView:
     """The square that a network draws, and where it belongs."""
 
-    picture: np.ndarray
+    picture: NDArray[np.uint8]
     """uint8 RGB [side, side, 3], read-only, of the portrait's own pixels."""
     face: Face
     """In its pixels."""
@@ -171,7 +172,7 @@ def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
     box = _head_box(scene, settings)
     source = _in_portrait(scene, box)
     picture = Image.fromarray(np.ascontiguousarray(scene.portrait.rgb))
-    pixels: np.ndarray = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=source), dtype=np.uint8)
+    pixels = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=source), dtype=np.uint8)
     pixels.setflags(write=False)
     sx, sy = size[0] / box.width, size[1] / box.height
     return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box, source)
@@ -213,7 +214,7 @@ SMALLEST_DRAWING = 512
 """Short side in pixels below which the preflight picture is enlarged, so that its words can be read."""
 
 
-def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> np.ndarray:
+def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> NDArray[np.uint8]:
     """The portrait with face box, lips, eyes and the video's frame drawn on it.
 
     Returns:
@@ -235,13 +236,13 @@ def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> n
     return canvas
 
 
-def _framed(canvas: np.ndarray, box: Box, colour: tuple[int, int, int], thick: int) -> None:
+def _framed(canvas: NDArray[np.uint8], box: Box, colour: tuple[int, int, int], thick: int) -> None:
     height, width = canvas.shape[:2]
     left, top, right, bottom = box.clipped(width - 1, height - 1).rounded()
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
 
 
-def _labelled(canvas: np.ndarray, face: Face, thick: int) -> None:
+def _labelled(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
     """A plate with a few words above the face box, or below it where there is no room above."""
     height, width = canvas.shape[:2]
     lines, font, scale = _words(face), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400

@@ -11,9 +11,11 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import MissingPart
 from .centerface import Detection
@@ -32,7 +34,7 @@ OVERLAP = 0.4
 """Intersection over union from which two boxes are one face."""
 _ELSE = "Use face_detector=builtin, which needs no file."
 
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+Run = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
 """float32 [1, 3, SIDE, SIDE] → the network's outputs in any order."""
 
 
@@ -47,7 +49,7 @@ class Scrfd:
         self._path = path
         self._run = _opened(path)
 
-    def __call__(self, rgb: np.ndarray) -> list[Detection]:
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[Detection]:
         """Faces in a uint8 [height, width, 3] picture, most certain first, boxes in its pixels.
 
         Raises:
@@ -60,7 +62,7 @@ class Scrfd:
                 return [_scaled(face, 1 / scale) for face in found]
         return []
 
-    def _decoded(self, canvas: np.ndarray) -> list[Detection]:
+    def _decoded(self, canvas: NDArray[Any]) -> list[Detection]:
         blob = ((canvas.astype(np.float32) - MEAN) / SPREAD).transpose(2, 0, 1)[None]
         try:
             return decoded(self._run(blob), SIDE)
@@ -71,7 +73,7 @@ class Scrfd:
             ) from problem
 
 
-def decoded(outputs: Sequence[np.ndarray], side: int) -> list[Detection]:
+def decoded(outputs: Sequence[NDArray[Any]], side: int) -> list[Detection]:
     """Faces out of the network's answer, most certain first, boxes in pixels of its input.
 
     Args:
@@ -96,14 +98,14 @@ def decoded(outputs: Sequence[np.ndarray], side: int) -> list[Detection]:
     return _distinct(found)
 
 
-def _of_width(outputs: Sequence[np.ndarray], width: int) -> list[np.ndarray]:
+def _of_width(outputs: Sequence[NDArray[Any]], width: int) -> list[NDArray[Any]]:
     """Outputs with rows of that length as [n, width], the finest grid first."""
     rows = [each.reshape(-1, width) for each in outputs if each.ndim >= 2 and each.shape[-1] == width]
     return sorted(rows, key=len, reverse=True)
 
 
 def _level(
-    score: np.ndarray, distances: np.ndarray, points: np.ndarray | None, stride: int, side: int
+    score: NDArray[Any], distances: NDArray[Any], points: NDArray[Any] | None, stride: int, side: int
 ) -> list[Detection]:
     across = side // stride
     anchors = len(score) // across**2
@@ -134,7 +136,7 @@ def _shared(one: Box, other: Box) -> float:
     return both / (one.area + other.area - both) if both else 0.0
 
 
-def _fitted(rgb: np.ndarray, filled: float) -> tuple[np.ndarray, float]:
+def _fitted(rgb: NDArray[np.uint8], filled: float) -> tuple[NDArray[Any], float]:
     """The picture in the top left of a black square, and pixels of the square per pixel of the picture."""
     height, width = rgb.shape[:2]
     scale = SIDE * filled / max(height, width)
@@ -171,7 +173,7 @@ def _opened(path: Path) -> Run:
 
 
 def _by_opencv(path: Path, data: bytes) -> Run:
-    def run(blob: np.ndarray) -> Sequence[np.ndarray]:
+    def run(blob: NDArray[Any]) -> Sequence[NDArray[Any]]:
         # a fresh network each time: cv2.dnn.Net keeps state
         try:
             network = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import Box
 
@@ -48,11 +49,11 @@ class _Level(NamedTuple):
 
     scale: float
     """Of the frame's pixels."""
-    weights: np.ndarray
+    weights: NDArray[np.float32]
     """float32 [height, width]: what counts."""
-    arms: np.ndarray
+    arms: NDArray[np.float32]
     """float32 [height, width, 2]: x, y from the head's centre in the frame's pixels."""
-    grid: np.ndarray
+    grid: NDArray[np.float32]
     """float32 [height, width, 2]: x, y of the small picture's own pixels."""
 
 
@@ -76,7 +77,8 @@ class _View:
         size = max(8, round((right - left) * scale)), max(8, round((bottom - top) * scale))
         grid = _grid(*size)
         shares = (grid + np.float32(0.5)) / np.array(size, np.float32)
-        places = shares * np.float32((right - left, bottom - top)) + np.float32((left, top))
+        sides, corner = np.array([(right - left, bottom - top), (left, top)], np.float32)
+        places = np.asarray(shares * sides + corner, np.float32)
         weights = np.ones(size[::-1], np.float32)
         if hole is not None:
             inside = (places > (hole.left, hole.top)) & (places < (hole.right, hole.bottom))
@@ -88,21 +90,29 @@ class _View:
         """Share of the part that counts."""
         return float(self._levels[-1].weights.mean())
 
-    def pictures(self, frame: np.ndarray) -> list[np.ndarray]:
+    def pictures(self, frame: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The part's luma at all sizes, float32, coarse to fine, of a frame uint8 [height, width, 3]."""
         left, top, right, bottom = self._part
         luma = cv2.cvtColor(np.ascontiguousarray(frame[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
         fine = [_resized(luma, level) for level in self._levels]
         return [cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 0.8) for picture in fine]
 
-    def motion(self, before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
+    def motion(
+        self, before: list[NDArray[np.float32]], after: list[NDArray[np.float32]]
+    ) -> NDArray[np.float64]:
         """float64 [3]: x, y in pixels of the frame, and the turn in pixels at `radius`, clockwise."""
-        found = np.zeros(3)
+        found: NDArray[np.float64] = np.zeros(3)
         for level, first, second in zip(self._levels, before, after, strict=True):
             found = self._refined(level, first, second, found)
         return found
 
-    def _refined(self, level: _Level, before: np.ndarray, after: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def _refined(
+        self,
+        level: _Level,
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        found: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
         for _ in range(ROUNDS):
             moved = _moved(level.arms, found, self.radius)
             seen = cv2.remap(
@@ -118,7 +128,13 @@ class _View:
                 break
         return found
 
-    def _step(self, level: _Level, before: np.ndarray, seen: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def _step(
+        self,
+        level: _Level,
+        before: NDArray[np.float32],
+        seen: NDArray[np.float32],
+        found: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
         """How much too far a motion goes, from what is seen along it."""
         mean = (before + seen) * np.float32(0.5)
         across = cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=0.125 * level.scale)
@@ -149,7 +165,7 @@ class Steady:
         self._box = box
         self._reach = reach
 
-    def frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def frames(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         """The same frames, each at its steadied place; as many, in order.
 
         Args:
@@ -158,8 +174,8 @@ class Steady:
         Yields:
             New arrays. Frames that need no correction are equal to what came.
         """
-        waiting: deque[np.ndarray] = deque()
-        path: deque[np.ndarray] = deque(maxlen=2 * self._reach + 1)
+        waiting: deque[NDArray[Any]] = deque()
+        path: deque[NDArray[Any]] = deque(maxlen=2 * self._reach + 1)
         body: _Body | None = None
         for frame in frames:
             body = body or _Body(self._box, frame.shape[0], frame.shape[1])
@@ -187,10 +203,10 @@ class _Body:
         self._grid = _grid(width, height)
         self._arms = self._grid - np.array(face.centre, np.float32) + np.float32(0.5)
         self._share = _belonging(self._arms, face)[..., None]
-        self._before: list[list[np.ndarray]] = []
-        self._path = np.zeros((len(self._views), 3))
+        self._before: list[list[NDArray[Any]]] = []
+        self._path: NDArray[np.float64] = np.zeros((len(self._views), 3))
 
-    def followed(self, frame: np.ndarray) -> np.ndarray:
+    def followed(self, frame: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Where each view is now, float64 [views, 3]: x, y, turn since the first frame, pixels."""
         seen = [view.pictures(frame) for view in self._views]
         if self._before:
@@ -200,7 +216,7 @@ class _Body:
         self._before = seen
         return self._path
 
-    def corrected(self, frame: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    def corrected(self, frame: NDArray[np.uint8], missing: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The frame with each view moved by float64 [views, 3]; itself when that is next to nothing."""
         missing = np.clip(missing, -self._limit, self._limit)
         missing[np.abs(missing).max(axis=1) < UNTOUCHED] = 0
@@ -213,7 +229,7 @@ class _Body:
         return cv2.remap(frame, self._grid - shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _missing(path: deque[np.ndarray], index: int) -> np.ndarray:
+def _missing(path: deque[NDArray[Any]], index: int) -> NDArray[np.float64]:
     """How far the smooth path lies from the path itself at `index`, float64 [views, 3]."""
     places = np.stack(path)
     offsets = np.arange(len(places)) - index
@@ -223,20 +239,20 @@ def _missing(path: deque[np.ndarray], index: int) -> np.ndarray:
     return np.tensordot(mix, places - places[index], axes=1)
 
 
-def _moved(arms: np.ndarray, motion: np.ndarray, radius: float) -> np.ndarray:
+def _moved(arms: NDArray[np.float32], motion: NDArray[np.float64], radius: float) -> NDArray[np.float32]:
     """Displacement, float32 [height, width, 2], at places around the centre."""
     x, y, turn = (np.float32(value) for value in motion)
     turn /= np.float32(radius)
     return cv2.merge([x - turn * arms[..., 1], y + turn * arms[..., 0]])
 
 
-def _grid(width: int, height: int) -> np.ndarray:
+def _grid(width: int, height: int) -> NDArray[np.float32]:
     """x, y of every pixel, float32 [height, width, 2]."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.merge([x, y])
 
 
-def _resized(luma: np.ndarray, level: _Level) -> np.ndarray:
+def _resized(luma: NDArray[np.uint8], level: _Level) -> NDArray[np.uint8]:
     return cv2.resize(luma, level.weights.shape[::-1], interpolation=cv2.INTER_AREA)
 
 
@@ -253,7 +269,7 @@ def _rim(width: int, height: int) -> Box:
     return Box(edge, edge, width - edge, height - edge)
 
 
-def _belonging(arms: np.ndarray, face: Box) -> np.ndarray:
+def _belonging(arms: NDArray[np.float32], face: Box) -> NDArray[np.float32]:
     """How much each place moves with the head, float32 [height, width]: 1 near the face, 0 far off."""
     away = np.maximum(np.abs(arms[..., 0]) / face.width, np.abs(arms[..., 1]) / face.height) - 0.5
     ramp = np.clip((AROUND - away) / (AROUND - HEAD), 0, 1)

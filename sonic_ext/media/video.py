@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import av
 import av.error
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadOutput, BadVideo
 from .audio import Speech, read_speech
@@ -140,7 +141,7 @@ class VideoWriter:
             _raise_as_bad_output(error, self.path)
         return self
 
-    def write(self, i420: np.ndarray) -> None:
+    def write(self, i420: NDArray[np.uint8]) -> None:
         """Encode the next frame, and the sound that goes with it.
 
         Args:
@@ -235,7 +236,7 @@ class _SoundTrack:
         self._stream.bit_rate = SOUND_BITS
         self._stream.time_base = Fraction(1, SOUND_RATE)
         self._blocks = shifted(speech, SOUND_RATE, channels, shift)
-        self._open = np.zeros((channels, 0), np.float32)
+        self._open: NDArray[np.float32] = np.zeros((channels, 0), np.float32)
         self._done = 0
 
     def advance(self, seconds: float) -> None:
@@ -273,7 +274,7 @@ class _SoundTrack:
             self._container.mux(packet)
 
 
-def shifted(speech: Speech, rate: int, channels: int, shift: float) -> Iterator[np.ndarray]:
+def shifted(speech: Speech, rate: int, channels: int, shift: float) -> Iterator[NDArray[np.float32]]:
     """The sound moved by `shift` seconds (> 0: later), as long as before.
 
     Blocks of float32 [channels, samples].
@@ -422,7 +423,7 @@ def _count(container: Any, stream: Any) -> int:
     return sum(1 for packet in container.demux(stream) if packet.size)
 
 
-def read_planes(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
+def read_planes(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[NDArray[np.uint8]]:
     """Frames as I420, planes Y, U, V below each other: uint8 [height * 3 // 2, width]; at most `limit`.
 
     The last row or column of an odd side is left out.
@@ -437,7 +438,7 @@ def read_planes(path: str | os.PathLike[str], limit: int | None = None) -> Itera
         yield planes
 
 
-def _planes(frame: Any) -> np.ndarray:
+def _planes(frame: Any) -> NDArray[np.uint8]:
     if frame.format.name not in I420:
         frame = frame.reformat(format="yuv420p")
     height, width = frame.height // 2 * 2, frame.width // 2 * 2
@@ -449,7 +450,7 @@ def _planes(frame: Any) -> np.ndarray:
     return found
 
 
-def read_frames(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[np.ndarray]:
+def read_frames(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[NDArray[np.uint8]]:
     """Frames, uint8 RGB [height, width, 3]; otherwise like `read_planes`."""
     for frame in _pictures(path, limit):
         with decoding(Path(path), BadVideo):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import Box
 
@@ -31,7 +33,7 @@ def _up(side: float) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
 
 
-def grids(height: int, width: int) -> list[np.ndarray]:
+def grids(height: int, width: int) -> list[NDArray[Any]]:
     """The x, y of every cell for an input of that size: float32 [1, 1, rows, columns, 2] per stride."""
     found = []
     for stride in STRIDES:
@@ -40,7 +42,7 @@ def grids(height: int, width: int) -> list[np.ndarray]:
     return found
 
 
-def faces(answer: np.ndarray, height: int, width: int) -> list[tuple[Box, float]]:
+def faces(answer: NDArray[Any], height: int, width: int) -> list[tuple[Box, float]]:
     """Faces in a picture of `height` × `width`, most certain first.
 
     Args:
@@ -61,7 +63,7 @@ def faces(answer: np.ndarray, height: int, width: int) -> list[tuple[Box, float]
     return [(box.scaled(across, down), score) for box, score in _distinct(found)]
 
 
-def _box(row: np.ndarray) -> Box:
+def _box(row: NDArray[Any]) -> Box:
     x, y, width, height = (float(value) for value in row[:4])
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 

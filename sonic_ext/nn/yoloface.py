@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import MissingPart
 from ..media.geometry import Box
@@ -32,7 +33,7 @@ class YoloFace:
                 "Fetch it again, or remove it: the built-in detector needs no file.",
             ) from error
 
-    def find(self, rgb: np.ndarray) -> list[tuple[Box, float]]:
+    def find(self, rgb: NDArray[np.uint8]) -> list[tuple[Box, float]]:
         """Faces in a uint8 [height, width, 3] picture: boxes and confidences, most certain first."""
         height, width = rgb.shape[:2]
         rows, columns = input_size(height, width)

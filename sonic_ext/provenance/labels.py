@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from io import BytesIO
+from typing import Any
 from unicodedata import east_asian_width
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..media.geometry import Box
@@ -44,7 +46,7 @@ _FONT = "NotoSansCJKsc-Bold-label.otf"
 class Layout:
     """A label as it is drawn, and where."""
 
-    patch: np.ndarray
+    patch: NDArray[np.uint8]
     """uint8 RGBA [height, width, 4]."""
     left: int
     """Pixels of the frame."""
@@ -84,7 +86,7 @@ class VisibleLabel:
         """0 (not shown) to 1 (shown fully) in frame `index`, counted from 0."""
         return float(min(1.0, max(0.0, (self._shown - index) / self._fade)))
 
-    def draw(self, rgb: np.ndarray, index: int) -> None:
+    def draw(self, rgb: NDArray[np.uint8], index: int) -> None:
         """Draw onto frame `index`, uint8 RGB [height, width, 3], in place."""
         strength = self.strength(index)
         if strength > 0:
@@ -142,7 +144,7 @@ def _layouts(text: str, place: str, width: int, height: int) -> Iterator[Layout]
     yield Layout(strip, 0, height - strip.shape[0])
 
 
-def _patches(text: str, types: Iterable[_Type], width: int, margin: int) -> Iterator[np.ndarray]:
+def _patches(text: str, types: Iterable[_Type], width: int, margin: int) -> Iterator[NDArray[np.uint8]]:
     """The label for a corner: as usual, then in every other number of lines, larger type first."""
     for number, type_ in enumerate(types):
         widest = width - 2 * margin - 2 * type_.room
@@ -182,7 +184,7 @@ class _Type:
         """Pixels that a line takes."""
         return sum(font.getlength(run) for run, font in self._runs(text))
 
-    def patch(self, lines: Sequence[str], width: int = 0) -> np.ndarray:
+    def patch(self, lines: Sequence[str], width: int = 0) -> NDArray[np.uint8]:
         """The label, uint8 RGBA, at least `width` pixels wide."""
         text = _stacked([self._drawn(line) for line in lines], self.room)
         spare = max(0, width - text.shape[1] - 2 * self.room)
@@ -193,7 +195,7 @@ class _Type:
         for wide, letters in itertools.groupby(text, lambda each: east_asian_width(each) in "WF"):
             yield "".join(letters), self.chinese if wide else self.latin
 
-    def _drawn(self, line: str) -> np.ndarray:
+    def _drawn(self, line: str) -> NDArray[np.uint8]:
         """Coverage of a line, uint8, cut to its ink."""
         picture = Image.new("L", (math.ceil(self.length(line)) + 2 * self.room, round(4 * self.latin.size)))
         pen, at = ImageDraw.Draw(picture), float(self.room)
@@ -208,18 +210,18 @@ class _Type:
 class _Blend:
     """`out = (in * keep + add) >> 8` in 16 bits: three passes over the patch, far below a millisecond."""
 
-    keep: np.ndarray
+    keep: NDArray[np.uint16]
     """uint16 [h, w, 1], 0..256."""
-    add: np.ndarray
+    add: NDArray[np.uint16]
     """uint16 [h, w, 3], 0..65280 with `keep` taken into account."""
 
     @classmethod
-    def of(cls, rgba: np.ndarray, strength: float) -> _Blend:
+    def of(cls, rgba: NDArray[np.uint8], strength: float) -> _Blend:
         alpha = np.rint(rgba[..., 3:].astype(np.float32) * (strength * 256 / 255)).astype(np.uint16)
         keep = np.ascontiguousarray(np.broadcast_to(256 - alpha, rgba[..., :3].shape))
         return cls(keep, rgba[..., :3].astype(np.uint16) * alpha)
 
-    def onto(self, rgb: np.ndarray) -> None:
+    def onto(self, rgb: NDArray[np.uint8]) -> None:
         mixed = rgb * self.keep
         mixed += self.add
         mixed >>= 8
@@ -286,17 +288,17 @@ def _parts(word: str, type_: _Type, widest: float) -> Iterator[str]:
         word = word[end:]
 
 
-def _stacked(lines: list[np.ndarray], gap: int) -> np.ndarray:
+def _stacked(lines: list[NDArray[np.uint8]], gap: int) -> NDArray[np.uint8]:
     """Coverages under each other, centred, with empty rows between."""
     width = max(line.shape[1] for line in lines)
-    rows: list[np.ndarray] = []
+    rows: list[NDArray[Any]] = []
     for line in lines:
         spare = width - line.shape[1]
         rows += [np.pad(line, ((gap if rows else 0, 0), (spare // 2, spare - spare // 2)))]
     return np.concatenate(rows)
 
 
-def _on_plate(coverage: np.ndarray, pad: int) -> np.ndarray:
+def _on_plate(coverage: NDArray[np.uint8], pad: int) -> NDArray[np.uint8]:
     """White where covered, black and translucent elsewhere; uint8 RGBA with `pad` pixels around."""
     text = np.pad(coverage, pad).astype(np.float32) / 255
     alpha = text + (1 - text) * _PLATE_OPACITY

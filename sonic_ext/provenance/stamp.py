@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..media.face import Face
@@ -83,13 +85,13 @@ class PreviewStamp:
         self._paints = [_painted(letters, waves - tick / HALF_PERIOD) for tick in range(HALF_PERIOD)]
 
     @property
-    def covered(self) -> np.ndarray:
+    def covered(self) -> NDArray[np.bool_]:
         """What no frame shows, bool [self.height, self.width]."""
         return np.asarray(self._mask > 0)
 
-    def frame(self, rgb: np.ndarray, index: int) -> np.ndarray:
+    def frame(self, rgb: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
         """A stamped copy of frame `index`: uint8 RGB [self.height, self.width, 3]; `rgb` stays as it is."""
-        small: np.ndarray = cv2.resize(rgb, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        small: NDArray[np.uint8] = cv2.resize(rgb, (self.width, self.height), interpolation=cv2.INTER_AREA)
         # The texture repeats after half a period of the watermark, so that its reader, who takes the
         # difference of frames that far apart, does not see it.
         cv2.copyTo(self._paints[tick_of(index, self._fps) % HALF_PERIOD], self._mask, small)
@@ -97,9 +99,12 @@ class PreviewStamp:
         return small
 
 
-def _painted(letters: np.ndarray, turns: np.ndarray) -> np.ndarray:
+def _painted(letters: NDArray[np.float32], turns: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The tape's colours, uint8 RGB [h, w, 3]: `letters` 0..1 [h, w] on a texture of `turns` [h, w]."""
-    plate = np.float32(PLATE) + np.float32(SHADE) * np.sin(np.float32(2 * np.pi) * turns)[..., None]
+    plate = (
+        np.array(PLATE, np.float32)
+        + np.array(SHADE, np.float32) * np.sin(np.float32(2 * np.pi) * turns)[..., None]
+    )
     return np.asarray(np.rint(plate + letters[..., None] * (INK - plate)), dtype=np.uint8)
 
 
@@ -126,7 +131,7 @@ class _Tape:
         corners = self._across(np.array([[0, 0], [width, 0], [0, height], [width, height]]))
         self._low, self._high = np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1
 
-    def mask(self) -> np.ndarray:
+    def mask(self) -> NDArray[np.uint8]:
         """1 where the tape lies, else 0: uint8 [height, width]."""
         sheet = self._sheet()
         pen = ImageDraw.Draw(sheet)
@@ -139,7 +144,7 @@ class _Tape:
         pen.rectangle(self._corners(self._low[0], top, self._high[0], bottom), fill=1)
         return self._in_picture(sheet, 1, cv2.INTER_NEAREST)
 
-    def letters(self) -> np.ndarray:
+    def letters(self) -> NDArray[np.float32]:
         """How much of each pixel is letters, float32 0..1 [height, width]; counts where the tape lies."""
         sheet = self._sheet()
         top, bottom = self._wide()
@@ -150,7 +155,7 @@ class _Tape:
         fine = self._in_picture(sheet, FINER, cv2.INTER_LINEAR).astype(np.float32)
         return cv2.resize(fine, self._size, interpolation=cv2.INTER_AREA) / 255
 
-    def waves(self) -> np.ndarray:
+    def waves(self) -> NDArray[np.float32]:
         """Turns of the texture, float [height, width]: fine wavy lines along the tape."""
         y, x = np.mgrid[0 : self._size[1], 0 : self._size[0]] + 0.5
         u, v = np.moveaxis(self._across(np.stack([x, y], axis=-1)) / (LINES * self._short), -1, 0)
@@ -203,7 +208,7 @@ class _Tape:
                 at = self._on_sheet(middle + (place + shift % 1) * every, ground)
                 pen.text(at, line, fill=255, font=letters, anchor="ms")
 
-    def _across(self, points: np.ndarray) -> np.ndarray:
+    def _across(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """u, v of points of the picture [..., 2]."""
         return np.asarray((points - self._eyes) @ self._axes.T)
 
@@ -219,7 +224,7 @@ class _Tape:
     def _corners(self, left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
         return [self._on_sheet(left, top), self._on_sheet(right, bottom)]
 
-    def _in_picture(self, sheet: Image.Image, finer: int, method: int) -> np.ndarray:
+    def _in_picture(self, sheet: Image.Image, finer: int, method: int) -> NDArray[np.uint8]:
         """The sheet turned into the picture: uint8 [height * finer, width * finer]."""
         # Middles of pixels: (i + 0.5) / finer in the picture, (j + 0.5) / FINER on the sheet.
         linear = self._axes * (FINER / finer)

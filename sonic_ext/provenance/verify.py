@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadPortrait, BadVideo, SonicError
 from ..media.boxes import check_bounds
@@ -464,7 +465,7 @@ def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
 class _Shown:
     """What of a file is searched for the watermark, and what its container says."""
 
-    frames: Iterator[np.ndarray]
+    frames: Iterator[NDArray[np.uint8]]
     """I420, as `detect` takes them; decoded when asked for."""
     fps: float
     count: int
@@ -495,12 +496,12 @@ def _believed(fps: float) -> float:
     return fps if SPEEDS[0] <= fps <= SPEEDS[1] else 25.0
 
 
-def _planes(rgb: np.ndarray) -> np.ndarray:
+def _planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB as I420; like `read_planes` without the last row or column of an odd side."""
     height, width = (side // 2 * 2 for side in rgb.shape[:2])
     if not height or not width:
         return np.zeros((height * 3 // 2, width), np.uint8)
-    planes: np.ndarray = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)
+    planes: NDArray[np.uint8] = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)
     return planes
 
 
@@ -523,7 +524,7 @@ class _Seen:
         self.frames = 0
         self.note = ""
 
-    def counted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def counted(self, frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         end = time.process_time() + SEARCH_SECONDS
         for frame in frames:
             self.frames += 1

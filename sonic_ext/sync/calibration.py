@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..media.face import Face, LandmarkTracker, mouth_opening
 
@@ -50,14 +51,14 @@ class Calibration:
         fps: frames per second.
     """
 
-    def __init__(self, face: Face, asked: np.ndarray, fps: float) -> None:
+    def __init__(self, face: Face, asked: NDArray[np.float32], fps: float) -> None:
         self._near = face.landmarks
         self._asked = asked[: round(MEASURED_SECONDS * fps)]
         self._fps = fps
         self._tracker = LandmarkTracker()
         self._seen: list[float] = []
 
-    def see(self, frame: np.ndarray) -> None:
+    def see(self, frame: NDArray[np.uint8]) -> None:
         """Measure the next frame, uint8 RGB [height, width, 3]; returns at once when enough was seen."""
         if len(self._seen) < len(self._asked):
             landmarks, _ = self._tracker.track(frame, self._near)
@@ -68,7 +69,7 @@ class Calibration:
         return find_offset(np.array(self._seen), self._asked[: len(self._seen)], self._fps)
 
 
-def find_offset(seen: np.ndarray, asked: np.ndarray, fps: float) -> Offset | None:
+def find_offset(seen: NDArray[np.float64], asked: NDArray[np.float32], fps: float) -> Offset | None:
     """Shift between two curves of the same mouth.
 
     Args:
@@ -91,7 +92,7 @@ def find_offset(seen: np.ndarray, asked: np.ndarray, fps: float) -> Offset | Non
     return Offset(float((best - reach + fraction) / fps), float(peak))
 
 
-def _correlation(seen: np.ndarray, asked: np.ndarray, lag: int) -> float:
+def _correlation(seen: NDArray[np.float64], asked: NDArray[np.float32], lag: int) -> float:
     """Pearson correlation of seen[i + lag] with asked[i] where both exist."""
     late, early = (seen[lag:], asked[: len(asked) - lag]) if lag >= 0 else (seen[:lag], asked[-lag:])
     if late.std() < 1e-9 or early.std() < 1e-9:

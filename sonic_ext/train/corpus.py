@@ -22,8 +22,10 @@ import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadInput, MissingPart
 from .phonemes import ARPABET, PAUSE, Phoneme, visemes
@@ -42,7 +44,7 @@ GAP_DB = 26.0
 """A stretch this far below a phoneme's loudest 5 ms, at its end, is the closure of the plosive after it."""
 PLOSIVES = "pbtdkɡqcʈ"
 
-Utterance = tuple[np.ndarray, list[Phoneme]]
+Utterance = tuple[NDArray[Any], list[Phoneme]]
 """float32 samples at 16 kHz and the phonemes."""
 
 
@@ -59,7 +61,7 @@ def fast_size(count: int) -> int:
     return next(size for size in (power * part // 16 for part in (9, 10, 12, 15, 16)) if size >= count)
 
 
-def resampled(samples: np.ndarray, rate: float, target: float = RATE) -> np.ndarray:
+def resampled(samples: NDArray[np.float32], rate: float, target: float = RATE) -> NDArray[np.float32]:
     """Band-limited resampling through the Fourier transform, float32 [samples * target / rate]."""
     ratio = Fraction(target / rate).limit_denominator(512)
     if ratio == 1:
@@ -154,7 +156,7 @@ def _plain(phonemes: list[Phoneme]) -> list[Phoneme]:
     return kept
 
 
-def with_closures(sound: np.ndarray, rate: int, phonemes: list[Phoneme]) -> list[Phoneme]:
+def with_closures(sound: NDArray[np.float32], rate: int, phonemes: list[Phoneme]) -> list[Phoneme]:
     """Move the start of each plosive to where its closure begins.
 
     eSpeak NG's events mark the burst; the silence before it is counted to the phoneme before.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engines.preview.speech import MouthTrack
 from ..engines.preview.visemes import SHAPES, Viseme
@@ -49,7 +51,7 @@ class Scores:
     """... and on i, u."""
 
 
-def opening(track: MouthTrack) -> np.ndarray:
+def opening(track: MouthTrack) -> NDArray[np.float32]:
     """How far the lips are apart, 0..1, [frames]."""
     return np.asarray(track.jaw * (1.0 - track.press))
 
@@ -60,17 +62,17 @@ class _Heard:
 
     phoneme: Phoneme
     track: MouthTrack
-    times: np.ndarray
+    times: NDArray[np.floating[Any]]
 
-    def frames(self, margin: float = 0.0) -> np.ndarray:
+    def frames(self, margin: float = 0.0) -> NDArray[np.bool_]:
         """Frames whose middle lies in the phoneme, `margin` seconds from its ends, bool [frames]."""
         return (self.times >= self.phoneme.start + margin) & (self.times <= self.phoneme.end - margin)
 
-    def pressed(self) -> np.ndarray:
+    def pressed(self) -> NDArray[np.bool_]:
         """Where the lips are pressed, on the frames well inside."""
         return np.asarray(self.track.press[self.frames(_CORE)] > 0.5)
 
-    def core(self, column: str) -> np.ndarray:
+    def core(self, column: str) -> NDArray[np.float32]:
         """A column of the track on the frames well inside."""
         return np.asarray(getattr(self.track, column)[self.frames(_CORE)])
 
@@ -85,12 +87,12 @@ class _Heard:
         return visemes(self.phoneme.name)[0][0]
 
 
-def _mean(values: Sequence[np.ndarray]) -> float:
+def _mean(values: Sequence[NDArray[Any]]) -> float:
     joined = np.concatenate([*values, np.zeros(0)])
     return float(joined.mean()) if len(joined) else float("nan")
 
 
-def _lag(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+def _lag(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
     """The shift at which openings fit expected openings best, from [rows] pairs every 10 ms."""
     shifts = np.arange(-_FARTHEST_LAG, _FARTHEST_LAG + 1)
     total = np.zeros(len(shifts))
@@ -104,7 +106,7 @@ def _lag(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     return float((shifts[best] + (0.5 * (left - right) / bend if bend else 0.0)) * _STEP)
 
 
-def expected_opening(phonemes: Sequence[Phoneme], rows: int) -> np.ndarray:
+def expected_opening(phonemes: Sequence[Phoneme], rows: int) -> NDArray[np.float64]:
     """Opening that the phonemes ask for, without any smoothing, every 10 ms, [rows]."""
     wanted = np.zeros(rows)
     for phoneme in phonemes:
@@ -122,7 +124,9 @@ def _heard(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> list[_
     return [_Heard(phoneme, track, times) for phoneme in phonemes if visemes(phoneme.name)]
 
 
-def _openings(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> tuple[np.ndarray, np.ndarray]:
+def _openings(
+    track: MouthTrack, phonemes: Sequence[Phoneme], fps: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Opening seen and expected, every 10 ms."""
     times = (np.arange(len(track)) + 0.5) / fps
     rows = int(times[-1] / _STEP)

@@ -14,9 +14,10 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engines.preview import mel
 from ..engines.preview.network import inputs
@@ -52,7 +53,7 @@ class Recipe:
     seed: int = 7
 
 
-def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> np.ndarray:
+def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> NDArray[np.float32]:
     """Share of each viseme in every 10 ms, float32 [rows, classes]; silence where nothing is said."""
     line = np.full(rows * fine, int(Viseme.SILENCE))
     per_second = mel.ROWS_PER_SECOND * fine
@@ -73,7 +74,7 @@ def faster(utterance: Utterance, ratio: float) -> Utterance:
     return resampled(sound, RATE * ratio), moved
 
 
-def _filtered(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+def _filtered(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
     """A random smooth equaliser, now and then with the band limits of a telephone or an mp3."""
     size = fast_size(len(sound))
     hertz = np.fft.rfftfreq(size, 1.0 / RATE)
@@ -88,7 +89,7 @@ def _filtered(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     return np.asarray(np.fft.irfft(np.fft.rfft(sound, size) * 10.0 ** (decibels / 20.0), size)[: len(sound)])
 
 
-def _in_a_room(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+def _in_a_room(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
     """Reverberation by a decaying noise; the direct sound stays where it is."""
     length = int(RATE * chance.uniform(0.08, 0.4))
     tail = chance.normal(size=length) * np.exp(-6.9 * np.arange(length) / length)
@@ -99,20 +100,20 @@ def _in_a_room(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     return np.asarray(np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)[: len(sound)])
 
 
-def _hum(count: int, chance: np.random.Generator) -> np.ndarray:
+def _hum(count: int, chance: np.random.Generator) -> NDArray[Any]:
     mains = chance.choice([50.0, 60.0]) * np.arange(count) / RATE
     loud = chance.exponential(size=8) / np.arange(1, 9)
     tones = [a * np.sin(2 * np.pi * (n * mains + chance.random())) for n, a in enumerate(loud, 1)]
     return np.asarray(np.sum(tones, axis=0))
 
 
-def _rustle(count: int, chance: np.random.Generator) -> np.ndarray:
+def _rustle(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
     size = fast_size(count)
     colour = (np.fft.rfftfreq(size, 1.0 / RATE) + 50.0) ** -chance.uniform(0.0, 1.2)
     return np.asarray(np.fft.irfft(np.fft.rfft(chance.normal(size=size)) * colour, size)[:count])
 
 
-def noise(count: int, chance: np.random.Generator) -> np.ndarray:
+def noise(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
     """Coloured noise, mains hum or both, of unit power, [count]."""
     share = chance.choice([0.0, 0.0, 0.5, 1.0])
     total = np.zeros(count)
@@ -123,7 +124,7 @@ def noise(count: int, chance: np.random.Generator) -> np.ndarray:
     return np.asarray(total / (total.std() + 1e-12))
 
 
-def recorded(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+def recorded(sound: NDArray[np.float32], chance: np.random.Generator) -> NDArray[np.float32]:
     """The same sound through another microphone in another room, float32 [samples]."""
     power = np.sqrt(np.mean(sound**2)) + 1e-9
     if chance.random() < 0.6:
@@ -138,7 +139,7 @@ def recorded(sound: np.ndarray, chance: np.random.Generator) -> np.ndarray:
 
 def joined(utterances: Sequence[Utterance], chance: np.random.Generator) -> Utterance:
     """Utterances one after the other, with pauses of 0 to 1.5 s before each."""
-    sounds: list[np.ndarray] = []
+    sounds: list[NDArray[Any]] = []
     phonemes: list[Phoneme] = []
     at = 0.0
     for sound, spoken in utterances:
@@ -151,7 +152,7 @@ def joined(utterances: Sequence[Utterance], chance: np.random.Generator) -> Utte
     return np.concatenate(sounds), phonemes
 
 
-def without_speech(chance: np.random.Generator, seconds: int = 4) -> np.ndarray:
+def without_speech(chance: np.random.Generator, seconds: int = 4) -> NDArray[np.float32]:
     """Noise of any loudness, perhaps switched on and off, float32 [samples]."""
     sound = noise(seconds * RATE, chance) * 10.0 ** (-chance.uniform(20.0, 75.0) / 20.0)
     if chance.random() < 0.6:
@@ -172,14 +173,16 @@ def streams(utterances: Sequence[Utterance], chance: np.random.Generator) -> Ite
             yield without_speech(chance), []
 
 
-def features(stream: Utterance) -> tuple[np.ndarray, np.ndarray]:
+def features(stream: Utterance) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Levelled log-mel [rows, BANDS] and labels [rows, classes] of a stream."""
     sound, phonemes = stream
     rows = len(sound) // mel.HOP
     return np.concatenate(list(mel.levelled(mel.mel_rows([sound], rows)))), labels(phonemes, rows)
 
 
-def examples(streams: Iterator[Utterance], chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def examples(
+    streams: Iterator[Utterance], chance: np.random.Generator
+) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """Segments float16 [n, SEGMENT, BANDS] with labels [n, SEGMENT, classes] of all streams in a row.
 
     The level is put wrong by some decibels, as it will be.
@@ -214,9 +217,9 @@ def scores(layers: torch.nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def arrays(layers: torch.nn.ModuleList) -> dict[str, np.ndarray]:
+def arrays(layers: torch.nn.ModuleList) -> dict[str, NDArray[Any]]:
     """Weights as `engines.preview.network.from_arrays` takes them."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, NDArray[Any]] = {}
     for index, dilation in enumerate(DILATIONS):
         layer = layers[index]
         weights = layer.get_parameter("weight").detach().numpy()
@@ -247,7 +250,7 @@ class Trainer:
         self.importance = torch.ones(len(Viseme))
         self.importance[Viseme.CLOSED] = CLOSED_WEIGHT
 
-    def step(self, heard: np.ndarray, named: np.ndarray, progress: float) -> float:
+    def step(self, heard: NDArray[np.float16], named: NDArray[np.float16], progress: float) -> float:
         """One batch, float16 [batch, SEGMENT, BANDS] and labels; returns the loss."""
         import torch
 
@@ -262,7 +265,7 @@ class Trainer:
         self.optimizer.step()
         return float(loss.detach())
 
-    def epoch(self, heard: np.ndarray, named: np.ndarray, done: int) -> float:
+    def epoch(self, heard: NDArray[np.float16], named: NDArray[np.float16], done: int) -> float:
         """Every segment once in random order; returns the mean loss."""
         total = self.recipe.copies * self.recipe.epochs
         batches = np.array_split(self.chance.permutation(len(heard)), max(1, len(heard) // self.recipe.batch))
@@ -275,7 +278,7 @@ class Trainer:
 
 def train(
     utterances: Sequence[Utterance], recipe: Recipe, report: Callable[[str], None] = print
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """Train from nothing; returns the weights as arrays."""
     trainer = Trainer(recipe)
     done = 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
@@ -24,7 +25,7 @@ FACE_OVAL = (
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
 
-Curve: TypeAlias = np.ndarray
+Curve: TypeAlias = NDArray[np.float64]
 """float64 [n, 2]: points of a line in the face's own axes, sorted from left to right."""
 
 
@@ -35,26 +36,26 @@ class Axes:
     A picture point p has face coordinates `(p - origin) @ [right, down]`.
     """
 
-    origin: np.ndarray
+    origin: NDArray[np.float64]
     """float64 [2]: middle of the closed lips, in picture pixels."""
-    right: np.ndarray
+    right: NDArray[np.float64]
     """float64 [2]: unit vector from the left eye to the right eye."""
 
     @property
-    def down(self) -> np.ndarray:
+    def down(self) -> NDArray[np.float64]:
         """float64 [2]: unit vector from forehead to chin."""
         return np.array([-self.right[1], self.right[0]])
 
-    def to_face(self, points: np.ndarray) -> np.ndarray:
+    def to_face(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Picture points [..., 2] → face coordinates [..., 2]."""
         moved = points - self.origin
         return np.stack([moved @ self.right, moved @ self.down], axis=-1)
 
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
+    def to_picture(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Face coordinates [..., 2] → picture points [..., 2]."""
         return self.origin + points[..., :1] * self.right + points[..., 1:] * self.down
 
-    def turn(self, vectors: np.ndarray) -> np.ndarray:
+    def turn(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Displacements along the face's axes [..., 2] → along the picture's axes."""
         return vectors[..., :1] * self.right + vectors[..., 1:] * self.down
 
@@ -74,7 +75,7 @@ class Eye:
         return float(self.upper[-1, 0] - self.upper[0, 0])
 
     @property
-    def centre(self) -> np.ndarray:
+    def centre(self) -> NDArray[np.float64]:
         """float64 [2]: middle between both lids."""
         return (self.upper.mean(axis=0) + self.lower.mean(axis=0)) / 2
 
@@ -103,9 +104,9 @@ class Anatomy:
     unit: float
     """Distance between the eyes: the unit of the head's motions."""
     eyes: tuple[Eye, Eye]
-    oval: np.ndarray
+    oval: NDArray[np.float64]
     """float64 [36, 2]: outline of the face, face coordinates."""
-    depth_points: np.ndarray
+    depth_points: NDArray[np.float64]
     """float64 [468, 3]: landmarks in face coordinates, z towards the viewer positive."""
 
     @property
@@ -114,7 +115,7 @@ class Anatomy:
         return (self.left + self.right) / 2
 
 
-def read_anatomy(landmarks: np.ndarray) -> Anatomy:
+def read_anatomy(landmarks: NDArray[np.float32]) -> Anatomy:
     """Anatomy of a face.
 
     Args:
@@ -144,21 +145,23 @@ def read_anatomy(landmarks: np.ndarray) -> Anatomy:
     )
 
 
-def _eye_centres(points: np.ndarray) -> np.ndarray:
+def _eye_centres(points: NDArray[np.float64]) -> NDArray[np.float64]:
     pairs = (LEFT_UPPER_LID + LEFT_LOWER_LID, RIGHT_UPPER_LID + RIGHT_LOWER_LID)
     return np.stack([points[list(pair)].mean(axis=0) for pair in pairs])
 
 
-def _axes(points: np.ndarray) -> Axes:
+def _axes(points: NDArray[np.float64]) -> Axes:
     left, right = _eye_centres(points)
     across = (right - left) / max(float(np.linalg.norm(right - left)), 1e-6)
     return Axes(origin=(points[13] + points[14]) / 2, right=across)
 
 
-def _curve(face: np.ndarray, numbers: tuple[int, ...]) -> Curve:
+def _curve(face: NDArray[np.float64], numbers: tuple[int, ...]) -> Curve:
     line = face[list(numbers)]
     return line[np.argsort(line[:, 0], kind="stable")]
 
 
-def _eye(face: np.ndarray, upper: tuple[int, ...], lower: tuple[int, ...], brow: tuple[int, ...]) -> Eye:
+def _eye(
+    face: NDArray[np.float64], upper: tuple[int, ...], lower: tuple[int, ...], brow: tuple[int, ...]
+) -> Eye:
     return Eye(_curve(face, upper), _curve(face, lower), float(face[list(brow), 1].mean()))

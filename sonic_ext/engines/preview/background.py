@@ -7,8 +7,10 @@ knows noise from speech most of the time; where there is nothing but noise, most
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .mel import BANDS, FLOOR_DB, loudness, overlapping
 
@@ -27,7 +29,7 @@ MARGIN = 2 * STRETCH + STEADYING + EDGE
 PART = 512
 
 
-def _reached(starts: np.ndarray, edge: int) -> np.ndarray:
+def _reached(starts: NDArray[np.float64], edge: int) -> NDArray[np.float64]:
     """The highest value of the stretches that reach each row when widened by `edge` rows, [rows].
 
     `starts` holds a value where a stretch of `STRETCH` rows starts and -inf elsewhere.
@@ -36,7 +38,7 @@ def _reached(starts: np.ndarray, edge: int) -> np.ndarray:
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, STRETCH + 2 * edge).max(axis=1))
 
 
-def background(loud: np.ndarray) -> np.ndarray:
+def background(loud: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Which rows belong to a quiet, steady stretch, from their loudness in decibels; bool [rows]."""
     padded = np.pad(loud, STEADYING // 2, mode="edge")
     even = np.convolve(padded, np.ones(STEADYING) / STEADYING, mode="valid")
@@ -50,7 +52,7 @@ def background(loud: np.ndarray) -> np.ndarray:
     return np.asarray((_reached(starts, 0) > -np.inf) | (loud < _reached(starts, EDGE) + EDGE_DB))
 
 
-def muted(parts: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+def muted(parts: Iterable[NDArray[np.float32]], rows: int) -> Iterator[NDArray[np.float32]]:
     """The same rows with digital silence in place of background, float32 [up to PART, BANDS].
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...media.audio import Speech
 from ...media.scene import Scene
@@ -31,18 +32,18 @@ class PreviewAnimation:
     """Coefficients of every frame and the portrait to draw them with."""
 
     renderer: Renderer
-    mixes: np.ndarray
+    mixes: NDArray[np.float32]
     """float32 [frames, motions]."""
-    blinks: np.ndarray
+    blinks: NDArray[np.float64]
     """float [frames]."""
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     """Of a frame: height, width, 3."""
     seed: int
     """See `ports.Animation.seed`."""
     warnings: tuple[str, ...] = ()
     """See `ports.Animation.warnings`."""
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
         """See `ports.Animation.frames`; every frame is drawn into the same array."""
         frame = np.empty(self.shape, dtype=np.uint8)
         for mix, blink in zip(self.mixes, self.blinks, strict=True):
@@ -92,7 +93,7 @@ class PreviewEngine:
         return Forecast(seconds, BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
 
 
-def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> np.ndarray:
+def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> NDArray[np.float32]:
     """Coefficients for the renderer, float32 [frames, motions].
 
     `dynamic_scale` drives mouth and expression; pressed lips stay pressed at any strength.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .anatomy import Anatomy, Curve, Eye
 
@@ -53,13 +54,15 @@ class Motion(IntEnum):
     """Always 1: closes a mouth that the portrait shows open."""
 
 
-def smooth(x: np.ndarray, start: float, end: float) -> np.ndarray:
+def smooth(
+    x: NDArray[np.float64], start: float | NDArray[np.float64], end: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """0 before `start`, 1 after `end`, a smooth cubic between; reversed when end < start."""
     t = np.clip((x - start) / (end - start), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-def head_fields(anatomy: Anatomy, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def head_fields(anatomy: Anatomy, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     """Motions shared by every part of the head.
 
     Args:
@@ -84,7 +87,7 @@ def head_fields(anatomy: Anatomy, points: np.ndarray, size: tuple[int, int]) -> 
     return anatomy.axes.turn(fields) * still
 
 
-def lip_fields(anatomy: Anatomy, points: np.ndarray, lower: bool) -> np.ndarray:
+def lip_fields(anatomy: Anatomy, points: NDArray[np.float64], lower: bool) -> NDArray[np.float64]:
     """What is added to `head_fields` on one side of the lips, same shape and unit."""
     u, v = mouth_coordinates(anatomy, anatomy.axes.to_face(points))
     m = anatomy.mouth
@@ -105,7 +108,7 @@ def lip_fields(anatomy: Anatomy, points: np.ndarray, lower: bool) -> np.ndarray:
     return anatomy.axes.turn(fields * m)
 
 
-def lid_shape(anatomy: Anatomy, eye: Eye, points: np.ndarray) -> np.ndarray:
+def lid_shape(anatomy: Anatomy, eye: Eye, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a closing upper lid needs to know at each point of the resting face.
 
     The lid's skin is stretched evenly from the brow to the lash line: a point `below` the brow moves to
@@ -125,12 +128,14 @@ def lid_shape(anatomy: Anatomy, eye: Eye, points: np.ndarray) -> np.ndarray:
     return np.stack([y - upper + room, way / room, room + LASH * eye.width], axis=-1)
 
 
-def parting(u: np.ndarray) -> np.ndarray:
+def parting(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shape of parted lips: 1 in the middle, 0 from just inside the corners on."""
     return np.clip(1.0 - (u / 0.96) ** 2, 0.0, None) ** 0.9
 
 
-def mouth_coordinates(anatomy: Anatomy, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mouth_coordinates(
+    anatomy: Anatomy, face: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Face coordinates [..., 2] → (u, v); each half of the mouth has its own width (turned heads)."""
     x, y = face[..., 0], face[..., 1]
     side = np.where(x < 0, anatomy.left, anatomy.right)
@@ -138,28 +143,28 @@ def mouth_coordinates(anatomy: Anatomy, face: np.ndarray) -> tuple[np.ndarray, n
     return x / side, (y - seam) / anatomy.mouth
 
 
-def curve_height(curve: Curve, x: np.ndarray) -> np.ndarray:
+def curve_height(curve: Curve, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Height of a curve at x; level beyond its ends."""
     return np.interp(x, curve[:, 0], curve[:, 1])
 
 
-def _gap_profile(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
+def _gap_profile(anatomy: Anatomy) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far apart the lips stand in the portrait, over u, in half mouth widths."""
-    u = np.linspace(-1.0, 1.0, 41)
+    u = np.asarray(np.linspace(-1.0, 1.0, 41), np.float64)
     x = np.where(u < 0, u * anatomy.left, u * anatomy.right)
     apart = curve_height(anatomy.lower_lip, x) - curve_height(anatomy.upper_lip, x)
-    return u, np.clip(apart, 0.0, None) / anatomy.mouth
+    return u, np.maximum(apart, 0.0) / anatomy.mouth
 
 
-def _jaw_follow(anatomy: Anatomy, v: np.ndarray) -> np.ndarray:
+def _jaw_follow(anatomy: Anatomy, v: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the jaw's way that skin at height v takes: 0 at the nose, 1 at the chin, 0 on the neck."""
     nose, chin = anatomy.nose / anatomy.mouth, anatomy.chin / anatomy.mouth
     return smooth(v, nose, 0.8 * chin) * smooth(v, chin + 1.5, chin + 0.1)
 
 
 def _mouth_fields(
-    anatomy: Anatomy, u: np.ndarray, v: np.ndarray
-) -> dict[Motion, tuple[np.ndarray, np.ndarray]]:
+    anatomy: Anatomy, u: NDArray[np.float64], v: NDArray[np.float64]
+) -> dict[Motion, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     nothing = np.zeros_like(u)
     wide = smooth(np.abs(u), 2.5, 0.9)
     near = smooth(np.abs(u), 1.9, 0.7) * smooth(np.abs(v), 1.7, 0.2)
@@ -172,7 +177,7 @@ def _mouth_fields(
     }
 
 
-def _brow_field(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
+def _brow_field(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     lift = np.zeros(face.shape[:2])
     for eye in anatomy.eyes:
         middle = float(eye.upper[:, 0].mean())
@@ -184,7 +189,7 @@ def _brow_field(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     return -0.09 * anatomy.unit * lift
 
 
-def _pose_fields(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
+def _pose_fields(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     """Small rotations of the head about the neck, first order, with depth; fading around the head."""
     unit = anatomy.unit
     x, y = face[..., 0], face[..., 1]
@@ -200,7 +205,7 @@ def _pose_fields(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     return fields
 
 
-def head_mask(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
+def head_mask(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 on the head with its hair, fading to 0 on shoulders and background."""
     low, high = anatomy.oval.min(axis=0), anatomy.oval.max(axis=0)
     top = low[1] - 0.45 * anatomy.unit
@@ -209,7 +214,7 @@ def head_mask(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     return smooth(np.linalg.norm((face - centre) / radii, axis=-1), 1.6, 0.85)
 
 
-def _depth(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
+def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     """Depth towards the viewer in pixels, relative to the outline of the face (kernel regression)."""
     points = anatomy.depth_points
     rim = np.array([np.hypot(*(anatomy.oval - p).T).min() for p in points[:, :2]])
@@ -224,7 +229,7 @@ def _depth(anatomy: Anatomy, face: np.ndarray) -> np.ndarray:
     return ((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2])
 
 
-def _rim(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _rim(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     """0 on the picture's rim, 1 well inside: nothing may be pulled in from outside the picture."""
     width, height = size
     x, y = points[..., 0], points[..., 1]

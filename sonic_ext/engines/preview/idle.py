@@ -7,8 +7,10 @@ video begins like a shorter one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
@@ -33,23 +35,25 @@ BLINK_SHUT, BLINK_OPEN = 0.09, 0.19
 class Pose:
     """Head and eyes, one value per frame; all float64 [frames]."""
 
-    yaw: np.ndarray
+    yaw: NDArray[np.float64]
     """Radians."""
-    pitch: np.ndarray
+    pitch: NDArray[np.float64]
     """Radians, positive looks down."""
-    roll: np.ndarray
+    roll: NDArray[np.float64]
     """Radians."""
-    shift_x: np.ndarray
+    shift_x: NDArray[np.float64]
     """Eye distances."""
-    shift_y: np.ndarray
+    shift_y: NDArray[np.float64]
     """Eye distances."""
-    brow: np.ndarray
+    brow: NDArray[np.float64]
     """-1 to 1, positive is up."""
-    blink: np.ndarray
+    blink: NDArray[np.float64]
     """0 open to 1 shut."""
 
 
-def move_head(energy: np.ndarray, fps: float, seed: int, scale: float, expression: float) -> Pose:
+def move_head(
+    energy: NDArray[np.floating[Any]], fps: float, seed: int, scale: float, expression: float
+) -> Pose:
     """Head motion for a voice.
 
     Args:
@@ -77,7 +81,7 @@ def move_head(energy: np.ndarray, fps: float, seed: int, scale: float, expressio
     )
 
 
-def smoothed(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
+def smoothed(values: NDArray[np.floating[Any]], seconds: float, fps: float) -> NDArray[np.floating[Any]]:
     """Gaussian smoothing over [frames] that keeps the ends."""
     sigma = seconds * fps
     reach = min(int(np.ceil(3 * sigma)), max(len(values) - 1, 0))
@@ -88,7 +92,7 @@ def smoothed(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
     return np.convolve(padded, taps / taps.sum(), mode="valid")
 
 
-def _wander(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _wander(times: NDArray[np.floating[Any]], rng: np.random.Generator) -> NDArray[np.float64]:
     """Aimless motion of unit strength: a sum of slow waves, the slower the wider."""
     periods = np.geomspace(*PERIODS, WAVES) * rng.uniform(0.85, 1.15, WAVES)
     phases = rng.uniform(0, 2 * np.pi, WAVES)
@@ -97,13 +101,13 @@ def _wander(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.sin(2 * np.pi * times[:, None] / periods + phases) @ strengths
 
 
-def _stress(energy: np.ndarray, fps: float) -> np.ndarray:
+def _stress(energy: NDArray[np.floating[Any]], fps: float) -> NDArray[np.floating[Any]]:
     """Where the voice rises above its own recent level, -0.5..1."""
     fast, slow = smoothed(energy, 0.12, fps), smoothed(energy, 0.9, fps)
     return np.clip(1.6 * (fast - slow), -0.5, 1.0)
 
 
-def _blinks(times: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
+def _blinks(times: NDArray[np.floating[Any]], rng: np.random.Generator, scale: float) -> NDArray[np.float64]:
     lids = np.zeros_like(times)
     end = times[-1] if len(times) else 0.0
     at = rng.uniform(0.4, BLINK_EVERY[1] / 2)
@@ -116,5 +120,5 @@ def _blinks(times: np.ndarray, rng: np.random.Generator, scale: float) -> np.nda
     return lids
 
 
-def _eased(x: np.ndarray) -> np.ndarray:
+def _eased(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x * x * (3.0 - 2.0 * x)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .anatomy import Anatomy
 from .fields import mouth_coordinates, smooth
@@ -25,14 +26,14 @@ ENAMEL = np.array([0.96, 0.91, 0.83])
 class Interior:
     """Layers of a mouth's inside, float32, premultiplied RGBA or RGB in 0..255, size of one rectangle."""
 
-    cavity: np.ndarray
+    cavity: NDArray[np.float32]
     """RGB [h, w, 3]."""
-    upper: np.ndarray
+    upper: NDArray[np.float32]
     """RGBA [h, w, 4]: upper teeth, fixed to the head."""
-    lower: np.ndarray
+    lower: NDArray[np.float32]
     """RGBA [h, w, 4]: lower teeth and tongue, moving with the jaw."""
 
-    def draw(self, head: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    def draw(self, head: NDArray[np.float64], jaw: NDArray[np.float64]) -> NDArray[np.float32]:
         """The inside for one frame, float32 [h, w, 3].
 
         Args:
@@ -45,7 +46,7 @@ class Interior:
         return inside
 
 
-def draw_interior(anatomy: Anatomy, picture: np.ndarray, rect: Rect) -> Interior:
+def draw_interior(anatomy: Anatomy, picture: NDArray[np.uint8], rect: Rect) -> Interior:
     """Paint the inside of a mouth for the rectangle of the mouth.
 
     Args:
@@ -64,7 +65,7 @@ def draw_interior(anatomy: Anatomy, picture: np.ndarray, rect: Rect) -> Interior
     return Interior(*(_reduced(layer, (width, height)) for layer in layers))
 
 
-def scene_light(anatomy: Anatomy, picture: np.ndarray) -> np.ndarray:
+def scene_light(anatomy: Anatomy, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Colour and strength of the light on the mouth, RGB shares 0..1.
 
     The whites of the eyes tell it for any skin; small or shaded eyes read too dark, so the skin around the
@@ -79,13 +80,13 @@ def scene_light(anatomy: Anatomy, picture: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(tint * strength / 255, 0.12, 1.0))
 
 
-def _brightest(pixels: np.ndarray) -> np.ndarray:
+def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean colour of the brightest tenth, RGB."""
     luma = pixels @ [0.299, 0.587, 0.114]
     return np.asarray(pixels[luma >= np.percentile(luma, 90)].mean(axis=0))
 
 
-def _inside(anatomy: Anatomy, outline: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def _inside(anatomy: Anatomy, outline: NDArray[np.float64], picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels [n, 3] inside an outline given in face coordinates; one at least."""
     mask = np.zeros(picture.shape[:2], dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(anatomy.axes.to_picture(outline)).astype(np.int32)], 255)
@@ -93,7 +94,9 @@ def _inside(anatomy: Anatomy, outline: np.ndarray, picture: np.ndarray) -> np.nd
     return inside if len(inside) else picture.reshape(-1, 3)[:1]
 
 
-def _upper_teeth(u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
+def _upper_teeth(
+    u: NDArray[np.float64], v: NDArray[np.float64], light: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Premultiplied RGBA of the upper row."""
     arch = 1.0 - 0.10 * u * u
     edge = 0.21 * arch - 0.018 * _between(u)
@@ -103,7 +106,9 @@ def _upper_teeth(u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
     return _layer(ENAMEL * light, shade * (1.0 - 0.16 * _between(u)), cover)
 
 
-def _lower_mouth(u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
+def _lower_mouth(
+    u: NDArray[np.float64], v: NDArray[np.float64], light: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Premultiplied RGBA of tongue and lower row, placed where a shut jaw has them."""
     top = -0.03 + 0.08 * u * u
     teeth = smooth(v, top - 0.02, top + 0.02) * smooth(np.abs(u), 0.95, 0.75)
@@ -115,7 +120,7 @@ def _lower_mouth(u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
     return np.asarray(tongue * (1.0 - row[..., 3:] / 255.0) + row)
 
 
-def _between(u: np.ndarray) -> np.ndarray:
+def _between(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 in the gaps between teeth, 0 on them."""
     gaps = np.zeros_like(u)
     for place in (0.0, *TOOTH_EDGES):
@@ -123,16 +128,18 @@ def _between(u: np.ndarray) -> np.ndarray:
     return gaps
 
 
-def _layer(colour: np.ndarray, shade: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def _layer(
+    colour: NDArray[np.float64], shade: NDArray[np.float64], cover: NDArray[np.float64]
+) -> NDArray[np.float64]:
     rgb = 255.0 * colour * shade[..., None] * cover[..., None]
     return np.concatenate([np.clip(rgb, 0.0, 255.0), 255.0 * cover[..., None]], axis=-1)
 
 
-def _reduced(layer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _reduced(layer: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
     return cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def _shifted(layer: np.ndarray, way: np.ndarray) -> np.ndarray:
+def _shifted(layer: NDArray[np.float32], way: NDArray[np.float64]) -> NDArray[np.float32]:
     matrix = np.array([[1.0, 0.0, way[0]], [0.0, 1.0, way[1]]])
     size = (layer.shape[1], layer.shape[0])
     return cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 RATE = 16_000
 """Samples per second."""
@@ -33,12 +35,12 @@ PIECE_ROWS = 256
 """Rows computed at once."""
 
 
-def _mel(hertz: np.ndarray | float) -> np.ndarray:
+def _mel(hertz: NDArray[Any] | float) -> NDArray[np.float64]:
     return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0))
 
 
 @lru_cache(maxsize=1)
-def filters() -> np.ndarray:
+def filters() -> NDArray[np.float32]:
     """Triangles of equal width in mel, each of unit sum, float32 [FFT // 2 + 1, BANDS]."""
     edges = 700.0 * (10.0 ** (np.linspace(_mel(LOWEST), _mel(HIGHEST), BANDS + 2) / 2595.0) - 1.0)
     bins = np.arange(FFT // 2 + 1)[:, None] * (RATE / FFT)
@@ -49,20 +51,22 @@ def filters() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _window() -> np.ndarray:
+def _window() -> NDArray[np.float32]:
     """Hann window scaled so that a full-scale sine reaches about 0 dB in its band."""
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(WINDOW) + 0.5) / WINDOW)
     return np.asarray(hann * (2.0 / hann.sum()), dtype=np.float32)
 
 
-def log_mel(samples: np.ndarray) -> np.ndarray:
+def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Decibels, float32 [rows, BANDS], of float32 [rows * HOP + WINDOW - HOP] samples."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * _window()
     power = np.abs(np.fft.rfft(frames, FFT, axis=1)).astype(np.float32) ** 2
     return np.asarray(10.0 * np.log10(power @ filters() + FLOOR), dtype=np.float32)
 
 
-def fixed_pieces(blocks: Iterable[np.ndarray], size: int, total: int) -> Iterator[np.ndarray]:
+def fixed_pieces(
+    blocks: Iterable[NDArray[np.float32]], size: int, total: int
+) -> Iterator[NDArray[np.float32]]:
     """Recut `blocks` into pieces of `size` samples, `total` samples in all.
 
     What is missing at the end is silence, what is too much is never read. The last piece is padded
@@ -88,7 +92,7 @@ def fixed_pieces(blocks: Iterable[np.ndarray], size: int, total: int) -> Iterato
         piece = np.zeros(size, dtype=np.float32)
 
 
-def mel_rows(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+def mel_rows(blocks: Iterable[NDArray[np.float32]], rows: int) -> Iterator[NDArray[np.float32]]:
     """Exactly `rows` rows of log-mel, in arrays float32 [up to PIECE_ROWS, BANDS].
 
     Args:
@@ -96,8 +100,8 @@ def mel_rows(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
         rows: how many rows; sound beyond them is not read.
     """
     margin = (WINDOW - HOP) // 2
-    before = np.zeros(margin, dtype=np.float32)
-    held: np.ndarray | None = None
+    before: NDArray[np.float32] = np.zeros(margin, dtype=np.float32)
+    held: NDArray[np.float32] | None = None
     size = PIECE_ROWS * HOP
     done = 0
     for piece in fixed_pieces(blocks, size, rows * HOP + size):
@@ -112,8 +116,8 @@ def mel_rows(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
 
 
 def overlapping(
-    parts: Iterable[np.ndarray], rows: int, size: int, margin: int, silence: float
-) -> Iterator[tuple[int, np.ndarray]]:
+    parts: Iterable[NDArray[np.float32]], rows: int, size: int, margin: int, silence: float
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Cut rows into windows of `margin + size + margin` rows, with the number of the first inner row.
 
     Args:
@@ -124,7 +128,7 @@ def overlapping(
         silence: value of the rows before the first and after the last.
     """
     quiet = np.full((margin, BANDS), silence, dtype=np.float32)
-    waiting = quiet
+    waiting: NDArray[np.float32] = quiet
     start = 0
     for part in chain(parts, [quiet]):
         waiting = np.concatenate([waiting, part])
@@ -148,7 +152,7 @@ LOUD_PERCENTILE = 90
 """Share of a second's rows below its level: speech holds vowels for more than a tenth of any second."""
 
 
-def loudness(rows: np.ndarray) -> np.ndarray:
+def loudness(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Power of each row over the bands of voiced speech, decibels, float32 [rows]."""
     power = np.power(10.0, rows[:, 1:30] / 10.0, dtype=np.float32)
     return np.asarray(10.0 * np.log10(power.sum(axis=1)), dtype=np.float32)
@@ -166,13 +170,13 @@ def _levels(loud: Iterator[float]) -> Iterator[float]:
         yield max(held, loudest - DEEPEST, QUIETEST)
 
 
-def levelled(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def levelled(rows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Subtract from every row the level of the speech around it, in decibels.
 
     The vowels of quiet and of loud speech come out near 0 dB. One row array per second of sound is
     yielded; `LOOK_AHEAD` seconds are held back, nothing else is kept.
     """
-    waiting: list[np.ndarray] = []
+    waiting: list[NDArray[np.float32]] = []
     loud: list[float] = []
     before: float | None = None
     seconds = _whole_seconds(rows)
@@ -195,9 +199,9 @@ def levelled(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield second - ramp[:, None]
 
 
-def _whole_seconds(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _whole_seconds(rows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Recut arrays of rows into one array for each second; the last may be shorter."""
-    rest = np.zeros((0, BANDS), dtype=np.float32)
+    rest: NDArray[np.float32] = np.zeros((0, BANDS), dtype=np.float32)
     for some in rows:
         rest = np.concatenate([rest, some])
         while len(rest) >= ROWS_PER_SECOND:

@@ -7,8 +7,10 @@ overlapping parts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .visemes import Viseme, targets
 
@@ -38,26 +40,26 @@ MOTION = ("jaw", "rounding", "spread", "press", "upper", "lower", "energy", "spe
 """Columns of what `motion` returns."""
 
 
-def _gaussian(sigma: float) -> np.ndarray:
+def _gaussian(sigma: float) -> NDArray[np.float64]:
     reach = int(np.ceil(3.2 * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     return np.asarray(taps / taps.sum())
 
 
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+def _smooth(values: NDArray[np.floating[Any]], sigma: float) -> NDArray[np.float64]:
     """Gaussian smoothing of [rows]; the ends are held."""
     taps = _gaussian(sigma)
     reach = len(taps) // 2
-    return np.convolve(np.pad(values, reach, mode="edge"), taps, mode="valid")
+    return np.asarray(np.convolve(np.pad(values, reach, mode="edge"), taps, mode="valid"), np.float64)
 
 
-def _runs(mask: np.ndarray) -> Iterator[tuple[int, int]]:
+def _runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Start and end of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> np.ndarray:
+def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> NDArray[np.float64]:
     """1 inside each run; outside, cosine flanks of `before` and `after` rows, [rows]."""
     centres = np.arange(rows)
     hull = np.zeros(rows)
@@ -67,7 +69,7 @@ def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> np
     return hull
 
 
-def closures(closed: np.ndarray, loud: np.ndarray) -> list[tuple[int, int]]:
+def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Stretches of rows in which the lips are pressed.
 
     Args:
@@ -83,17 +85,17 @@ def closures(closed: np.ndarray, loud: np.ndarray) -> list[tuple[int, int]]:
     ]
 
 
-def pauses(silence: np.ndarray) -> list[tuple[int, int]]:
+def pauses(silence: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Stretches of silence long enough to shut the mouth, from its probability, [rows]."""
     return [(start, end) for start, end in _runs(_smooth(silence, 1.0) > 0.5) if end - start >= PAUSE]
 
 
-def energy(loud: np.ndarray) -> np.ndarray:
+def energy(loud: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """0..1 from decibels relative to the speech's level, [rows]."""
     return np.asarray(np.clip((loud - QUIET_DB) / (LOUD_DB - QUIET_DB), 0.0, 1.0))
 
 
-def motion(probabilities: np.ndarray, loud: np.ndarray) -> np.ndarray:
+def motion(probabilities: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Mouth motion, float32 [rows, 8], columns as in `MOTION`.
 
     Args:
@@ -119,7 +121,9 @@ def motion(probabilities: np.ndarray, loud: np.ndarray) -> np.ndarray:
     return np.stack([*columns, vigour * awake, speaking], axis=1).astype(np.float32)
 
 
-def sampled(moves: np.ndarray, rows: np.ndarray, frame_rows: float) -> np.ndarray:
+def sampled(
+    moves: NDArray[np.float32], rows: NDArray[np.floating[Any]], frame_rows: float
+) -> NDArray[np.float32]:
     """Motion at moments given in (broken) rows, float32 [moments, 8].
 
     Each moment takes the value there, but of `press` the highest within the frame's time on screen:

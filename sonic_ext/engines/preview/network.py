@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import MissingPart
 from .mel import BANDS
@@ -23,7 +25,7 @@ LOWEST_DB, HIGHEST_DB, SCALE_DB = -70.0, 15.0, 20.0
 """Levelled decibels are cut to this range and divided before the network sees them."""
 
 
-def inputs(rows: np.ndarray) -> np.ndarray:
+def inputs(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Levelled log-mel as the network takes it, float32 [rows, BANDS]."""
     return np.asarray((np.clip(rows, LOWEST_DB, HIGHEST_DB) / SCALE_DB + 1.0), dtype=np.float32)
 
@@ -32,8 +34,8 @@ def inputs(rows: np.ndarray) -> np.ndarray:
 class Layer:
     """A convolution over rows: weights float32 [taps, in, out], bias [out], distance of its taps."""
 
-    weights: np.ndarray
-    bias: np.ndarray
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
     dilation: int
 
     @property
@@ -41,10 +43,10 @@ class Layer:
         """Rows that it sees to either side."""
         return (len(self.weights) // 2) * self.dilation
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """[rows, in] → [rows - 2 * radius, out]."""
         rows = len(x) - 2 * self.radius
-        total: np.ndarray = np.broadcast_to(self.bias, (rows, len(self.bias))).copy()
+        total: NDArray[np.float32] = np.broadcast_to(self.bias, (rows, len(self.bias))).copy()
         for tap, weights in enumerate(self.weights):
             total += x[tap * self.dilation :][:rows] @ weights
         return total
@@ -66,7 +68,7 @@ class Network:
         """How many numbers were trained."""
         return sum(layer.weights.size + layer.bias.size for layer in self.layers)
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities, float32 [rows - 2 * radius, classes], of levelled log-mel [rows, BANDS]."""
         first, *middle, last = self.layers
         x = np.maximum(first(inputs(rows)), 0.0)
@@ -77,7 +79,7 @@ class Network:
         return np.asarray(likely / likely.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray]) -> Network:
+def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Network:
     """Build the network from `layer{n}.weights`, `.bias` and `.dilation`, n from 0.
 
     Raises:

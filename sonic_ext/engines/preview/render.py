@@ -8,9 +8,11 @@ portrait that is carried along by the same warp, so an edge is always where its 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .anatomy import Anatomy, Eye, read_anatomy
 from .fields import (
@@ -36,11 +38,13 @@ class Lip:
     """A lip: its warp, and how far each resting pixel lies beyond its rim."""
 
     warp: Warp
-    beyond: np.ndarray
+    beyond: NDArray[np.float32]
     """float32 [h, w, 2] of the warp's rectangle: signed pixels past the rim of shut lips and of parted
     ones; negative on the lip. Parted lips lose the dark line in which they met."""
 
-    def draw(self, picture: np.ndarray, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, picture: NDArray[np.uint8], mix: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The warped lip, float32 [h, w, 3], and how much it covers, 0..1 [h, w]."""
         sources = self.warp.sources(mix)
         shut, open_ = cv2.split(_looked_up(self.beyond, sources, self.warp.rect))
@@ -54,12 +58,14 @@ class Lid:
     """An upper eyelid: skin stretched down over the eye, on top of the head's own warp."""
 
     warp: Warp
-    shape: np.ndarray
+    shape: NDArray[np.float32]
     """float32 [h, w, 3] of the warp's rectangle: see `lid_shape`."""
-    down: np.ndarray
+    down: NDArray[np.float64]
     """float64 [2]: the face's direction of down."""
 
-    def draw(self, picture: np.ndarray, mix: np.ndarray, blink: float) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, picture: NDArray[np.uint8], mix: NDArray[np.floating[Any]], blink: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The lid's skin, float32 [h, w, 3], and how much it covers, 0..1 [h, w]."""
         sources = self.warp.sources(mix)
         below, stretch, edge = cv2.split(_looked_up(self.shape, sources, self.warp.rect))
@@ -76,7 +82,7 @@ class Renderer:
         landmarks: float32 [468, 3] in its pixels.
     """
 
-    def __init__(self, picture: np.ndarray, landmarks: np.ndarray) -> None:
+    def __init__(self, picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
         self._picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
         self._size = (width, height)
@@ -89,7 +95,7 @@ class Renderer:
         self._at_mouth = self._mouth_motion(anatomy)
         self._lids = tuple(self._lid(anatomy, eye) for eye in anatomy.eyes)
 
-    def draw(self, mix: np.ndarray, blink: float, out: np.ndarray) -> None:
+    def draw(self, mix: NDArray[np.floating[Any]], blink: float, out: NDArray[np.uint8]) -> None:
         """Draw one frame.
 
         Args:
@@ -105,7 +111,7 @@ class Renderer:
             for lid in self._lids:
                 self._draw_lid(lid, mix, blink, out)
 
-    def _draw_mouth(self, mix: np.ndarray, out: np.ndarray) -> None:
+    def _draw_mouth(self, mix: NDArray[np.floating[Any]], out: NDArray[np.uint8]) -> None:
         upper, over = self._upper.draw(self._picture, mix)
         lower, under = self._lower.draw(self._picture, mix)
         under = np.minimum(under, 1.0 - over)
@@ -116,13 +122,15 @@ class Renderer:
             frame += self._interior.draw(head, jaw) * inside[..., None]
         self._upper.warp.rect.cut(out)[:] = np.rint(frame)
 
-    def _draw_lid(self, lid: Lid, mix: np.ndarray, blink: float, out: np.ndarray) -> None:
+    def _draw_lid(
+        self, lid: Lid, mix: NDArray[np.floating[Any]], blink: float, out: NDArray[np.uint8]
+    ) -> None:
         skin, cover = lid.draw(self._picture, mix, blink)
         view = lid.warp.rect.cut(out)
         alpha = cover[..., None]
         view[:] = np.rint(skin * alpha + view * (1.0 - alpha))
 
-    def _ways(self, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _ways(self, mix: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pixels that the upper and the lower teeth move."""
         pose = mix.copy()
         pose[: Motion.YAW] = 0.0
@@ -169,28 +177,28 @@ class Renderer:
         shape = lid_shape(anatomy, eye, _pixels(rect)).astype(np.float32)
         return Lid(warp, np.ascontiguousarray(shape), anatomy.axes.down)
 
-    def _mouth_motion(self, anatomy: Anatomy) -> np.ndarray:
+    def _mouth_motion(self, anatomy: Anatomy) -> NDArray[np.float64]:
         """Displacement of the middle of the mouth per coefficient, [motions, 2]."""
         place = anatomy.axes.origin[None, None]
         return head_fields(anatomy, place, self._size)[:, 0, 0]
 
 
-def _parted(mix: np.ndarray) -> float:
+def _parted(mix: NDArray[np.floating[Any]]) -> float:
     """0 for lips that touch .. 1 for lips well apart."""
     apart = mix[Motion.GAP] + 0.2 * (mix[Motion.UPPER] + mix[Motion.LOWER])
     return float(np.clip(apart / 0.15, 0.0, 1.0))
 
 
-def _pixels(rect: Rect) -> np.ndarray:
+def _pixels(rect: Rect) -> NDArray[np.float64]:
     y, x = np.mgrid[rect.top : rect.bottom, rect.left : rect.right]
     return np.stack([x, y], axis=-1).astype(np.float64)
 
 
-def _looked_up(values: np.ndarray, sources: np.ndarray, rect: Rect) -> np.ndarray:
+def _looked_up(values: NDArray[np.float32], sources: NDArray[np.float32], rect: Rect) -> NDArray[np.float32]:
     """Values of a rectangle [h, w, ...] at picture coordinates."""
     places = sources - np.array([rect.left, rect.top], dtype=np.float32)
     return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _sampled(picture: np.ndarray, sources: np.ndarray) -> np.ndarray:
+def _sampled(picture: NDArray[np.uint8], sources: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cv2.remap(picture, sources, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)

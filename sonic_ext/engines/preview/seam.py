@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .anatomy import Anatomy, Curve
 from .fields import curve_height
@@ -18,7 +20,7 @@ OPEN = 0.12
 """Lips further apart than this (in half mouth widths) are an open mouth: each rim keeps its own line."""
 
 
-def refine_lips(anatomy: Anatomy, picture: np.ndarray) -> Anatomy:
+def refine_lips(anatomy: Anatomy, picture: NDArray[np.uint8]) -> Anatomy:
     """The anatomy with its lip rims moved onto the lines that the picture has there.
 
     Shut lips meet in a dark line. Parted lips end where their red does.
@@ -42,12 +44,12 @@ def refine_lips(anatomy: Anatomy, picture: np.ndarray) -> Anatomy:
     return replace(anatomy, upper_lip=upper_rim, lower_lip=lower_rim)
 
 
-def _light(band: np.ndarray) -> np.ndarray:
+def _light(band: NDArray[np.float32]) -> NDArray[np.float32]:
     """Brightness of a band float32 [rows, columns, 3]."""
     return np.asarray(band @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
 
 
-def _red_gained(band: np.ndarray) -> np.ndarray:
+def _red_gained(band: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much redder it gets downwards: least where an upper lip ends."""
     red = band[..., 0] / (band.sum(axis=-1) + 30.0)
     return np.gradient(cv2.GaussianBlur(red, (3, 5), 0), axis=0)
@@ -55,10 +57,10 @@ def _red_gained(band: np.ndarray) -> np.ndarray:
 
 def _traced(
     anatomy: Anatomy,
-    picture: np.ndarray,
-    x: np.ndarray,
-    guess: np.ndarray,
-    cost_of: Callable[[np.ndarray], np.ndarray],
+    picture: NDArray[np.uint8],
+    x: NDArray[np.float64],
+    guess: NDArray[np.float64],
+    cost_of: Callable[[NDArray[Any]], NDArray[Any]],
 ) -> Curve:
     """The smooth line of least cost through a band around a guess (dynamic programming)."""
     reach = max(2.0, REACH * anatomy.mouth)
@@ -78,7 +80,7 @@ def _traced(
     return np.stack([x, guess + moved], axis=-1)
 
 
-def _cheapest(cost: np.ndarray, bend: float) -> np.ndarray:
+def _cheapest(cost: NDArray[np.float64], bend: float) -> NDArray[np.int64]:
     """Row of each column on the path of least cost [rows, columns]; a step of one row costs `bend`."""
     rows, columns = cost.shape
     steps = np.abs(np.subtract.outer(np.arange(rows), np.arange(rows))) * bend

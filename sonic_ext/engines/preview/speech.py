@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...ports import Tick
 from . import mel, motion
@@ -29,21 +30,21 @@ class MouthTrack:
     time: sampled anywhere else, the picture would lead or lag the sound by half a frame.
     """
 
-    jaw: np.ndarray
+    jaw: NDArray[np.float32]
     """0 shut .. 1 widest vowel."""
-    rounding: np.ndarray
+    rounding: NDArray[np.float32]
     """0..1, lips drawn together and forward: o, u, w."""
-    spread: np.ndarray
+    spread: NDArray[np.float32]
     """0..1, corners apart: i, e."""
-    press: np.ndarray
+    press: NDArray[np.float32]
     """0..1, lips pressed together whatever the jaw says: p, b, m. 0 at rest, where `jaw` is 0 already."""
-    upper: np.ndarray
+    upper: NDArray[np.float32]
     """-1..1, upper lip lifted, besides what the jaw does."""
-    lower: np.ndarray
+    lower: NDArray[np.float32]
     """-1..1, lower lip lowered, besides what the jaw does; negative tucks it under the teeth: f, v."""
-    energy: np.ndarray
+    energy: NDArray[np.float32]
     """0..1, loudness relative to this speech."""
-    speaking: np.ndarray
+    speaking: NDArray[np.float32]
     """1 in speech, 0 in pauses, smooth between."""
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class MouthTrack:
 class MouthReader(Protocol):
     """Reads the motion of a mouth off speech."""
 
-    def read(self, blocks: Iterator[np.ndarray], count: int, fps: float, tick: Tick) -> MouthTrack:
+    def read(self, blocks: Iterator[NDArray[np.float32]], count: int, fps: float, tick: Tick) -> MouthTrack:
         """Motion for `count` frames.
 
         Args:
@@ -85,7 +86,7 @@ class VisemeNet:
         self._net = net or load()
         self._margin = self._net.radius + motion.RADIUS
 
-    def read(self, blocks: Iterator[np.ndarray], count: int, fps: float, tick: Tick) -> MouthTrack:
+    def read(self, blocks: Iterator[NDArray[np.float32]], count: int, fps: float, tick: Tick) -> MouthTrack:
         """See `MouthReader.read`."""
         rows = int(np.ceil(count / fps * mel.ROWS_PER_SECOND)) + 1
         track = np.zeros((count, len(motion.MOTION)), dtype=np.float32)
@@ -96,7 +97,9 @@ class VisemeNet:
             tick("reading the speech", filled, count)
         return MouthTrack(**{name: track[:, index].copy() for index, name in enumerate(motion.MOTION)})
 
-    def _fill(self, track: np.ndarray, filled: int, fps: float, start: int, window: np.ndarray) -> int:
+    def _fill(
+        self, track: NDArray[np.float32], filled: int, fps: float, start: int, window: NDArray[np.float32]
+    ) -> int:
         """Write the frames whose middle lies in the rows from `start`; returns how many are written."""
         until = min(len(track), int(np.ceil((start + PART) / mel.ROWS_PER_SECOND * fps - 0.5)))
         if until <= filled:

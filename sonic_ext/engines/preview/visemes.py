@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Viseme(IntEnum):
@@ -88,7 +89,7 @@ SHAPES: dict[Viseme, Shape] = {
 COLUMNS = ("jaw", "rounding", "spread", "upper", "lower")
 
 
-def targets() -> tuple[np.ndarray, np.ndarray]:
+def targets() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Target values and dominances, float32 [classes, 5] each, columns as in `COLUMNS`."""
     values = [[getattr(SHAPES[v], column) for column in COLUMNS] for v in Viseme]
     rules = [[SHAPES[v].jaw_rule] + [SHAPES[v].lip_rule] * 4 for v in Viseme]

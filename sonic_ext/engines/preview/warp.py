@@ -8,10 +8,11 @@ map for `cv2.remap`: the cost of a frame does not depend on how many motions the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 INVERSIONS = 4
 """Fixed-point steps of p = s + D(s); each divides the error by 1/|grad D|, about 3 here."""
@@ -30,12 +31,12 @@ class Rect(NamedTuple):
         """Width and height."""
         return self.right - self.left, self.bottom - self.top
 
-    def cut(self, picture: np.ndarray) -> np.ndarray:
+    def cut(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """View of the picture inside the rectangle."""
         return picture[self.top : self.bottom, self.left : self.right]
 
     @classmethod
-    def around(cls, points: np.ndarray, margin: float, width: int, height: int) -> Rect:
+    def around(cls, points: NDArray[np.float64], margin: float, width: int, height: int) -> Rect:
         """Smallest rectangle that holds the points [n, 2] and a margin, inside the picture."""
         low = np.floor(points.min(axis=0) - margin).astype(int)
         high = np.ceil(points.max(axis=0) + margin).astype(int)
@@ -62,11 +63,11 @@ class Grid:
         width, height = self.rect.size
         return -(-height // self.step), -(-width // self.step)
 
-    def points(self) -> np.ndarray:
+    def points(self) -> NDArray[np.float64]:
         """Picture coordinates of the grid points, float64 [rows, columns, 2]."""
         rows, columns = np.indices(self.shape)
         corner = (self.rect.left, self.rect.top)
-        return (np.stack([columns, rows], axis=-1) + 0.5) * self.step - 0.5 + corner
+        return np.asarray((np.stack([columns, rows], axis=-1) + 0.5) * self.step - 0.5 + corner, np.float64)
 
 
 class Warp:
@@ -77,7 +78,7 @@ class Warp:
         fields: [motions, rows, columns, 2], displacement in pixels per unit of each coefficient.
     """
 
-    def __init__(self, grid: Grid, fields: np.ndarray) -> None:
+    def __init__(self, grid: Grid, fields: NDArray[np.float64]) -> None:
         self.rect = grid.rect
         self._step = grid.step
         self._shape = (*grid.shape, 2)
@@ -89,10 +90,10 @@ class Warp:
         # Added in pixels at full size, so that a point that does not move maps to itself exactly.
         self._identity = np.stack([x + self.rect.left, y + self.rect.top], axis=-1)
 
-    def displacement(self, mix: np.ndarray) -> np.ndarray:
+    def displacement(self, mix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Inverse displacement at full size, float32 [height, width, 2]: source = pixel + displacement."""
         forward = (mix.astype(np.float32) @ self._basis).reshape(self._shape)
-        backward = -forward
+        backward: NDArray[np.float32] = -forward
         for _ in range(INVERSIONS):
             backward = -_sample(forward, self._cells + backward * (1.0 / self._step))
         rows, columns, _ = self._shape
@@ -101,12 +102,12 @@ class Warp:
         # cv2.resize takes samples for middles of cells, as the grid does.
         return cv2.resize(backward, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
 
-    def sources(self, mix: np.ndarray) -> np.ndarray:
+    def sources(self, mix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Where each pixel of the rectangle comes from, picture coordinates, float32 [height, width, 2]."""
         backward = self.displacement(mix)
         backward += self._identity
         return backward
 
 
-def _sample(field: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def _sample(field: NDArray[np.float32], cells: NDArray[np.float32]) -> NDArray[np.float32]:
     return cv2.remap(field, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

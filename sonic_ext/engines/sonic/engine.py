@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
@@ -245,19 +246,19 @@ class SonicAnimation:
         self._resources = resources
         self._decoder = Decoder(job.networks, job.budget, job.vae, way.chunk)
         self._latents = draft.latents
-        self._drawing: Generator[np.ndarray, None, None] | None = None
+        self._drawing: Generator[NDArray[np.uint8], None, None] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """See `ports.Animation.warnings`."""
         return (*self._notes, *self._decoder.notes)
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
         """See `ports.Animation.frames`."""
         self._drawing = self._drawn()
         return self._drawing
 
-    def _drawn(self) -> Generator[np.ndarray, None, None]:
+    def _drawn(self) -> Generator[NDArray[np.uint8], None, None]:
         job = self._job
         output = Output(self._latents, job.count, job.scene, job.view, job.settings, self._decoder)
         try:

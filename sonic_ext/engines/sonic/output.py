@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ... import weights
 from ...settings import Settings
@@ -88,7 +89,7 @@ class Decoder:
         return VaeDecoder(self._network, self.chosen.temporal)
 
 
-def inferring(begin: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+def inferring(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
     """Every step of an iterator in torch's inference mode, and nothing of what happens between them."""
     with torch.inference_mode():
         frames = begin()
@@ -128,7 +129,7 @@ class Interpolator:
         return stream.OpticalFlow()
 
 
-def _ending_in_its_last(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _ending_in_its_last(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """The frames, and then the last one for as long as anybody asks."""
     last = None
     for frame in frames:
@@ -151,7 +152,7 @@ class Output:
     settings: Settings
     decoder: Decoder
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [height, width, 3]; memory does not grow with their number."""
         frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
         return islice(self._pasted(_ending_in_its_last(frames)), self.count)
@@ -168,7 +169,7 @@ class Output:
     def _between(self) -> stream.Between:
         return Interpolator(self.decoder.networks, self.decoder.notes)
 
-    def _pasted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _pasted(self, frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         if self.view.box is None:
             return frames
         from ...media.paste import Paste  # brings OpenCV

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...errors import BrokenNumbers
 from ...media.geometry import mask_box
@@ -82,13 +83,13 @@ def _prepared(
     return Prepared(conditioning, notes)
 
 
-def _seen(networks: Networks, picture: np.ndarray) -> torch.Tensor:
+def _seen(networks: Networks, picture: NDArray[np.uint8]) -> torch.Tensor:
     """CLIP's embedding, [1, width]."""
     pixels = clip_pixels(picture).to(networks.hardware.device, networks.hardware.dtype)
     return embed(networks.clip(), pixels)
 
 
-def _encoded(networks: Networks, picture: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _encoded(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The portrait's latent, [1, 4, height, width]; in float32 where half precision overflows."""
     pixels = reference(picture).to(networks.hardware.device)
     height, width = picture.shape[:2]
@@ -108,7 +109,7 @@ def _working(width: int, height: int, itemsize: int) -> int:
     return footprint.vae_encode_activations(width, height, itemsize)
 
 
-def _lent(vae: Vae, picture: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _lent(vae: Vae, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The same from the WebUI's VAE, in whatever numbers it computes with."""
     mean = vae.encode(reference(picture))
     if not mean.isfinite().all():
@@ -132,6 +133,6 @@ def _mask(view: HeadView) -> torch.Tensor:
     return mask_values(draw_mask(box, (right - left, bottom - top), (width, height)))
 
 
-def _grid(picture: np.ndarray) -> tuple[int, int]:
+def _grid(picture: NDArray[np.uint8]) -> tuple[int, int]:
     """Height and width of the latents."""
     return picture.shape[0] // 8, picture.shape[1] // 8

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...nn.audio import AudioToBucket, AudioToToken
 from ...nn.whisper import hidden_states
@@ -49,14 +50,14 @@ class SpeechNetworks:
     to_bucket: AudioToBucket
 
 
-def long_enough(samples: np.ndarray) -> np.ndarray:
+def long_enough(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Speech of at least 0.44 seconds: silence follows what is shorter."""
     return np.pad(samples, (0, max(0, LEAST * SAMPLES_PER_STEP - len(samples))))
 
 
-def chunked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def chunked(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Blocks of any length as chunks of 30 seconds, the last one shorter."""
-    rest = np.zeros(0, np.float32)
+    rest: NDArray[np.float32] = np.zeros(0, np.float32)
     for block in blocks:
         rest = np.concatenate([rest, block])
         while len(rest) >= CHUNK:
@@ -75,7 +76,7 @@ def _filters() -> torch.Tensor:
     return filters if filters.shape[1] == WINDOW // 2 + 1 else filters.T
 
 
-def log_mel(chunk: np.ndarray) -> torch.Tensor:
+def log_mel(chunk: NDArray[np.float32]) -> torch.Tensor:
     """Whisper's spectrogram, float32 [1, 80, 3000], of up to 30 seconds; padded and normalised by itself.
 
     The extractor's own arithmetic is float32 or float64 by release; in float32 quiet cells are off by 3e-5.
@@ -89,7 +90,7 @@ def log_mel(chunk: np.ndarray) -> torch.Tensor:
     return ((levels + 4) / 4).float()[None]
 
 
-def whisper_states(whisper: Any, chunks: Iterable[np.ndarray], steps: int) -> torch.Tensor:
+def whisper_states(whisper: Any, chunks: Iterable[NDArray[np.float32]], steps: int) -> torch.Tensor:
     """All hidden states, [steps, layers, width], 50 steps a second, of chunks of 30 seconds."""
     device = next(whisper.parameters()).device
     states = [hidden_states(whisper, log_mel(chunk).to(device))[0] for chunk in chunks]
@@ -113,7 +114,7 @@ def listen(networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tenso
 
 
 def hear(
-    networks: SpeechNetworks, samples: np.ndarray, portrait: torch.Tensor, frames: int | None = None
+    networks: SpeechNetworks, samples: NDArray[np.float32], portrait: torch.Tensor, frames: int | None = None
 ) -> Heard:
     """Tokens and buckets of speech.
 

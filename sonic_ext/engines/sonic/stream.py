@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...errors import BrokenNumbers
 from ...nn.interpolate import Interpolator, padded
@@ -176,7 +177,7 @@ def steadied(chunks: Iterable[torch.Tensor], steady: Steady, chunk: int = CHUNK)
     """
     device = torch.device("cpu")
 
-    def single() -> Iterator[np.ndarray]:
+    def single() -> Iterator[NDArray[np.uint8]]:
         nonlocal device
         for part in chunks:
             device = part.device
@@ -187,15 +188,17 @@ def steadied(chunks: Iterable[torch.Tensor], steady: Steady, chunk: int = CHUNK)
         yield torch.from_numpy(np.stack(part)).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def pictures(chunks: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
+def pictures(chunks: Iterable[torch.Tensor]) -> Iterator[NDArray[np.uint8]]:
     """Single frames, uint8 RGB [height, width, 3], rounded to the nearest level."""
     for chunk in chunks:
         yield from _levels(chunk)
 
 
-def _levels(chunk: torch.Tensor) -> np.ndarray:
+def _levels(chunk: torch.Tensor) -> NDArray[np.uint8]:
     """uint8 [frames, height, width, 3] in memory of their own."""
-    done: np.ndarray = (chunk * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    done: NDArray[np.uint8] = (
+        (chunk * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    )
     return done
 
 
@@ -212,7 +215,7 @@ class Finish:
     chunk: int = CHUNK
     """Frames decoded together."""
 
-    def frames(self, decode: Decode, latents: torch.Tensor) -> Iterator[np.ndarray]:
+    def frames(self, decode: Decode, latents: torch.Tensor) -> Iterator[NDArray[np.uint8]]:
         """Final latents in, frames out: decode → steady → interpolate → 8 bits.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ class Layout:
 
 def sums_at(
     images: NDArray[np.float32],
-    places: tuple[NDArray[np.float64], NDArray[np.float64]],
-    waves: tuple[NDArray[np.float64], NDArray[np.float64]],
+    places: tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]],
+    waves: tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]],
 ) -> NDArray[np.complex64]:
     """Sums of images [..., h, w] times exp(-2 pi i (fx x + fy y)) for every pair of waves: [..., FY, FX].
 

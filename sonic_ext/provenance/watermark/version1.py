@@ -50,7 +50,7 @@ class Marker:
         self._flat = float(np.clip(FLAT * (512 * 512 / (width * height)) ** 0.125, *FLAT_RANGE))
         self._last: NDArray[np.float32] | None = None
         self._last_index = 0
-        self._motion = np.zeros((0, 0), dtype=np.float32)
+        self._motion: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
         self._pattern = np.ascontiguousarray(pattern, dtype=np.int16)
 
     def embed(self, planes: Planes, index: int) -> None:

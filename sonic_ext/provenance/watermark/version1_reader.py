@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -60,7 +60,7 @@ REACH = 4.0
 PRIOR = 4.0
 """Weight of the ring's mean against the pilot's waves nearby."""
 
-Complex: TypeAlias = NDArray[np.complexfloating]
+Complex: TypeAlias = NDArray["np.complexfloating[Any, Any]"]
 Real: TypeAlias = NDArray[np.float32]
 
 
@@ -87,7 +87,7 @@ class Reader:
         self._tick = -1
         self._next_look = LOOK_EVERY
         self._seen: list[NDArray[np.uint8]] = []
-        self._sums = np.zeros((0, 0, 0), dtype=np.float32)
+        self._sums: NDArray[np.float32] = np.zeros((0, 0, 0), dtype=np.float32)
         self._fresh = False
 
     def take(self, planes: NDArray[np.uint8]) -> None:
@@ -180,14 +180,14 @@ class Search:
         turned = np.tensordot(_turns()[::EVERY_PHASE], sums, 1)
         self._spectra = _spectra(turned, self._size)
         self._every = np.concatenate([self._plan.pilots, self._plan.data])
-        self._flip = np.ones(2)
+        self._flip: NDArray[np.float64] = np.ones(2)
         power = np.sum(self._spectra.real**2 + self._spectra.imag**2, axis=0)
         power /= np.asarray(cv2.blur(power, (SURROUNDINGS, SURROUNDINGS))) + 1e-12
         self._power = cv2.blur(np.minimum(power, PEAK), (3, 3))
 
     def places(self, mirrored: bool) -> list[Place]:
         """The CANDIDATES likeliest places, best first."""
-        self._flip = np.array([-1 if mirrored else 1, 1])
+        self._flip = np.array([-1.0 if mirrored else 1.0, 1.0])
         phases = range(len(self._spectra))
         scales = sorted(self._scales(), key=self._promise, reverse=True)[:PROMISING]
         found = [self._best((scale, scale), phases) for scale in scales]
@@ -248,7 +248,7 @@ def _spectra(sums: Real, size: int) -> Complex:
     return out
 
 
-def _sample(spectra: Complex, waves: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _sample(spectra: Complex, waves: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
     """Spectra [P, size, half] at fractional bins `waves` [K, 2] of (x, y), bilinear: complex [P, K]."""
     size = spectra.shape[1]
     mirrored = waves[:, 0] < 0

@@ -90,7 +90,7 @@ def _system(weights: Real, waves: NDArray[np.int64], carrier: Carrier) -> NDArra
 
 def _lattice(image: Real, reach: int, carrier: Carrier) -> NDArray[np.complex128]:
     """Sums of the image times exp(-i k x) for the waves k up to `reach`, [2 * reach + 1, 2 * reach + 1]."""
-    every = np.arange(-reach, reach + 1)
+    every = np.arange(-reach, reach + 1, dtype=np.float64)
     places = carrier.places(image.shape[1]), carrier.places(image.shape[0])
     return np.asarray(sums_at(image, places, (every, every)), dtype=np.complex128)
 

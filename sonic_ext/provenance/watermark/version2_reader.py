@@ -72,7 +72,7 @@ _EVERY = np.arange(-HIGH, HIGH + 1)
 DAMPING = 0.1
 """Against amplifying noise where less than a tile is left."""
 
-Complex: TypeAlias = NDArray[np.complexfloating]
+Complex: TypeAlias = NDArray["np.complexfloating[Any, Any]"]
 Matrix: TypeAlias = NDArray[np.float64]
 """[2, 2]: takes the pattern's pixels, from the middle of the frame, to the frame's."""
 
@@ -289,7 +289,9 @@ def _chunks(places: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float
         yield places[start : start + size]
 
 
-def _nearest(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[Any]:
+def _nearest(
+    spectrum: NDArray[Any], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]
+) -> NDArray[Any]:
     """Values of a real picture's spectrum [size, size // 2 + 1] at the nearest bins; 0 beyond it."""
     half = len(spectrum) // 2
     flip = np.where(x < 0, -1, 1)
@@ -365,7 +367,7 @@ def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
     return on[HIGH:], off[HIGH:]
 
 
-def _apart(places: NDArray[np.float64]) -> NDArray[np.float64]:
+def _apart(places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Takes apart neighbouring waves, which no whole number of tiles mixes: [2 * HIGH + 1, 2 * HIGH + 1].
 
     places: the pixels along one side, in tiles.
