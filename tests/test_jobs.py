@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ QUICK = Settings(
     lip_sync_calibration=False,
 )
 AGREED = Consent(face="synthetic", voice="synthetic", purpose="a test")
+ENDED = date(2020, 1, 1)
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def begun(worker: Worker, **more: Any) -> Job:
 
 
 def killed(queue: Queue, job: Job) -> Job:
-    """The job as a process leaves it that claims it, begins and is killed: nobody holds that worker's lock."""
+    """The job as a process leaves it that begins it and is killed: nobody holds that worker's lock."""
     claimed = queue.claim("gone", job.lane, job_id=job.id)
     assert claimed is not None
     queue.begin(claimed)
@@ -216,9 +218,7 @@ class TestSubmission:
                 host,
                 staged,
                 origin=Origin.API,
-                portrait=staged.write("p.png", portrait)
-                if portrait
-                else staged.copy(EXAMPLE / "portrait.jpg"),
+                portrait=staged.write("p.png", portrait or (EXAMPLE / "portrait.jpg").read_bytes()),
                 audio=staged.write("a.wav", audio) if audio else staged.copy(EXAMPLE / "speech.wav"),
                 settings=settings,
             )
@@ -236,9 +236,7 @@ class TestSubmission:
     def test_consent(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged:
             with pytest.raises(ConsentExpired):
-                asked(
-                    host, staged, export=Destination(replace(AGREED, expires=date(2020, 1, 1)), folder="/o")
-                )
+                asked(host, staged, export=Destination(replace(AGREED, expires=ENDED), folder="/o"))
             with pytest.raises(ConsentMissing):
                 asked(host, staged, export=Destination(AGREED, portrait_sha256="ab" * 32, folder="/o"))
             Ledger().revoke(staged.copy(EXAMPLE / "portrait.jpg").sha256)
@@ -276,7 +274,7 @@ class TestOrder:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert sorted(sum(got, [])) == sorted(job.id for job in jobs)
+        assert sorted(chain.from_iterable(got)) == sorted(job.id for job in jobs)
         numbers = {job.id: number for number, job in enumerate(jobs)}
         for each in got:  # and each of them in its order
             assert [numbers[job_id] for job_id in each] == sorted(numbers[job_id] for job_id in each)
@@ -567,7 +565,7 @@ class TestWorker:
         done = [worker.queue.wait(job.id, PATIENCE) for job in jobs]
         assert [job.state for job in done] == [State.DONE] * 3
         spans = [(job.began, job.ended) for job in done]
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))  # type: ignore[operator]
+        assert all(before[1] <= after[0] for before, after in pairwise(spans))  # type: ignore[operator]
 
     def test_as_many_at_a_time_as_there_are_slots(self, outputs: Path, sonic_home: Path) -> None:
         both = threading.Barrier(2, timeout=PATIENCE)
@@ -600,7 +598,6 @@ class TestWorker:
             until(lambda: worker.queue.find(job.id).state is State.RUNNING)
             worker.queue.cancel(job.id)
             assert worker.queue.wait(job.id, PATIENCE).state is State.CANCELLED
-            assert worker.carry_out is not None
             worker.close(PATIENCE)
         assert Store().takes() == ()
         assert stored_names(sonic_home) == set()
@@ -620,7 +617,7 @@ class TestWorker:
     ) -> None:
         with staging(sonic_home) as staged:
             spec = asked(host, staged)
-            ended = Destination(replace(AGREED, expires=date(2020, 1, 1)), folder=str(outputs))
+            ended = Destination(replace(AGREED, expires=ENDED), folder=str(outputs))
             job = Queue().submit(replace(spec, export=ended), staged, lane=host.lane)
         with Worker(host) as worker:
             done = worker.queue.wait(job.id, PATIENCE)
