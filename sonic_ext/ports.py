@@ -43,7 +43,7 @@ class Progress(Protocol):
         """Show a step. Called often; must return at once."""
 
     def cancelled(self) -> bool:
-        """True once the user asked to stop. Polled at least once a second."""
+        """True once the user asked to stop. Polled at least once a second, or once a call of a network."""
 
 
 class Silent:
