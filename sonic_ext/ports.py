@@ -1,6 +1,7 @@
 """The seams: what the pipeline asks of engines, hosts and progress displays.
 
-Annotations name types of higher rooms under TYPE_CHECKING only; nothing is imported at run time.
+Annotations name types of higher rooms under TYPE_CHECKING only; nothing of this package is imported at run
+time.
 """
 
 from __future__ import annotations
