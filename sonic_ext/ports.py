@@ -1,7 +1,6 @@
 """The seams: what the pipeline asks of engines, hosts and progress displays.
 
-Annotations name types of higher rooms under TYPE_CHECKING only; nothing of this package is imported at run
-time.
+Annotations name types of higher rooms under TYPE_CHECKING only; nothing is imported at run time.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Progress(Protocol):
         """Show a step. Called often; must return at once."""
 
     def cancelled(self) -> bool:
-        """True once the user asked to stop. Polled at least once a second, or once a call of a network."""
+        """True once the user asked to stop. Polled at least once a second."""
 
 
 class Silent:

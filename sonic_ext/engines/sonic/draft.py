@@ -2,8 +2,7 @@
 
     drafts/<key>.safetensors    in the private home, deleted when the video is done, or after a week
 
-The key stands for what the latents depend on, with files of weights told by size and time of change. A draft
-is replaced as a whole or not at all.
+The key stands for everything that the latents depend on. A file is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
