@@ -2,7 +2,7 @@
 
 Frames go from the engine through the label and the watermark straight into the encoder, one at a time, and
 the preview's through the stamp, too. The tags are in both files from the moment there are any: an unmarked
-video never exists as a file. Memory does not grow with length.
+video never exists as a file. At most two frames exist beside those that the engine holds.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def animate(
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
         ConsentRevoked: exports of this portrait were stopped.
         MissingPart: an engine or a part that is not installed.
-        Cancelled: `progress` asked to stop; nothing is left behind.
+        Cancelled: `progress` asked to stop; nothing is left behind but a draft of the sonic engine.
         Tampered: the consent ledger, which the take is sealed by, was altered.
     """
     tick = Ticker(progress or Silent())
@@ -224,7 +224,10 @@ def preflight(
     progress: Progress | None = None,
     place: Place | None = None,
 ) -> Preflight:
-    """What `animate` would make of the same arguments, in a second; raises what it would raise."""
+    """What `animate` would make of the same arguments, in about a second.
+
+    Raises what `animate` would raise of portrait, audio, settings and parts; the ledger is not asked.
+    """
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     engine = engines.choose(settings.engine, place=place, decoder=settings.decoder)

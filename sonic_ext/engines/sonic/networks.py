@@ -1,7 +1,7 @@
 """The networks of one video, each loaded when its stage begins.
 
-Every stage uses networks that no other stage needs, so each is dropped when its stage ends: the speech
-networks and CLIP before the UNet comes, the UNet before the decoder.
+Each is dropped when its stage ends: CLIP, the VAE and the speech networks before the UNet comes, the UNet
+before the decoder, for which the VAE is loaded again.
 """
 
 from __future__ import annotations

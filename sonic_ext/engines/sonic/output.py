@@ -153,7 +153,7 @@ class Output:
     decoder: Decoder
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [height, width, 3]; memory does not grow with their number."""
+        """uint8 RGB [height, width, 3]; of them never more than a few exist."""
         frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
         return islice(self._pasted(_ending_in_its_last(frames)), self.count)
 

@@ -1,4 +1,4 @@
-"""Speech to tokens and buckets: every network runs once, over all frames together.
+"""Speech to tokens and buckets: every network runs once over all the frames, many of them in a batch.
 
 All in float32, as the published inference does.
 """
