@@ -21,7 +21,7 @@ from sonic_ext.app.send import Doors
 from sonic_ext.errors import BadInput, Cancelled, MissingPart
 from sonic_ext.hosts import MadePortrait, Result
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import Worker
+from sonic_ext.jobs import Origin, Worker
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.ledger import Ledger
@@ -129,7 +129,9 @@ def _txt2img() -> None:
 def main() -> None:
     """Serve until killed; says the address first."""
     outputs = Path(sys.argv[1])
-    blocks, app = page(Worker(Painting(outputs))), fastapi.FastAPI()
+    worker = Worker(Painting(outputs), ask=(Origin.PAGE, Origin.SCRIPT))
+    worker.start()
+    blocks, app = page(worker), fastapi.FastAPI()
     compat.queue(blocks, compat.AT_ONCE)
     compat.mount(app, blocks, allowed=[outputs, MEDIA], blocked=[])
     with socket.create_server(

@@ -212,6 +212,13 @@ def _serve(commands: Any) -> None:
         metavar="NAME",
         help="what this server is also called, such as by a proxy; may be repeated",
     )
+    made.add_argument(
+        "--jobs",
+        type=_count,
+        default=1,
+        metavar="NUMBER",
+        help="videos made at the same time on the processor, default: %(default)s; a graphics card makes one",
+    )
     made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
 
 
@@ -219,6 +226,13 @@ def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 64:
+        raise argparse.ArgumentTypeError("a number of jobs is 1 to 64")
     return number
 
 

@@ -167,7 +167,10 @@ class MakeView:
         self._following = Relay(self.make, self.tab, [*making, self.job])
         self._following.at(self.generate.click, [self.job, *inputs], FRESH)
         self.job.change(None, self.job, None, **compat.script(REMEMBER))
-        for button, decide in ((self.go_on, self._queue.resume), (self.drop, self._queue.cancel)):
+        for button, decide in (
+            (self.go_on, self._worker.resume_held),
+            (self.drop, self._worker.discard_held),
+        ):
             button.click(self._deciding(decide), None, [self.interrupted, self.waiting], **compat.prompt())
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         told = [
@@ -288,17 +291,14 @@ class MakeView:
 
     def look_for_interrupted(self) -> Updates:
         """What a restart of the WebUI interrupted, and the question what is to become of it."""
-        held = [job for job in self._queue.jobs(lane=self._host.lane, ended=False) if job.held]
+        held = self._worker.held()
         said = f"{len(held)} interrupted video" + ("s wait." if len(held) > 1 else " waits.")
         told = html.banner("note", said, "It goes on where it stopped, if you want it.") if held else ""
         return {self.interrupted: gr.update(visible=bool(held)), self.waiting: told}
 
-    def _deciding(self, decide: Callable[[str], Any]) -> Callable[[], Updates]:
+    def _deciding(self, decide: Callable[[], None]) -> Callable[[], Updates]:
         def decided() -> Updates:
-            for job in self._queue.jobs(lane=self._host.lane, ended=False)[::-1]:
-                if job.held:
-                    decide(job.id)
-            self._worker.wake()
+            decide()
             return self.look_for_interrupted()
 
         return decided

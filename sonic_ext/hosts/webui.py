@@ -219,6 +219,8 @@ def started(page: Any, app: Any) -> None:
         importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
     try:
         worker().start()
+        if page is None:  # there is nobody to ask
+            worker().resume_held()
     except SonicError as problem:
         _log.error("Sonic's jobs cannot be worked off", exc_info=problem)
     command_line = importlib.import_module("modules.shared").cmd_opts
