@@ -22,9 +22,9 @@ from ..jobs.exporting import export
 from ..jobs.inputs import staging
 from ..provenance.private import private_home
 from ..settings import PRESETS
-from . import answers, orders, schemas, uploads
-from .door import MAX_BODY, Answer, Password, nothing_here, route_class
+from . import answers, requests, schemas, uploads
 from .ranged import ranged
+from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
 if TYPE_CHECKING:
     from ..hosts import Host
@@ -158,7 +158,7 @@ class Animations:
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
         with staging(self._queue.home) as staged:
-            job = self._worker.submit(orders.spec_of(self._host, body, staged), staged)
+            job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self._told(job, request)
 
@@ -195,7 +195,7 @@ class Animations:
         self._queue.find(id)
         given = (body and body.consent) or schemas.SonicConsent()
         with staging(self._queue.home) as staged:
-            export(self._queue, id, orders.destination(self._host, given, staged), staged.path)
+            export(self._queue, id, requests.destination(self._host, given, staged), staged.path)
         return answers.export(self._queue.find(id), f"{_base(request)}/animations/{id}") or {}
 
     def video(self, id: str, request: Request) -> Response:
@@ -220,10 +220,10 @@ class Questions:
         """Face box, length, size, forecast and warnings, before the work begins."""
         from .. import pipeline
 
-        settings = orders.settings_of(self._host, body.settings)
+        settings = requests.settings_of(self._host, body.settings)
         with staging(private_home()) as staged:
-            portrait = staged.path(orders.staged_portrait(staged, body.portrait))
-            speech = staged.path(orders.staged_speech(staged, body.audio))
+            portrait = staged.path(requests.staged_portrait(staged, body.portrait))
+            speech = staged.path(requests.staged_speech(staged, body.audio))
             found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
         return answers.preflight(found)
 

@@ -27,7 +27,7 @@ from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
 from .showing import preview_of
-from .work import POLL, Job, Jobs, TabKey, Updates, shown
+from .tasks import POLL, BackgroundTask, BackgroundTasks, TabKey, Updates, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,11 +65,11 @@ class Asked:
 class MakeView:
     """The *Animate* tab."""
 
-    def __init__(self, worker: Worker, jobs: Jobs, doors: Doors | None = None) -> None:
+    def __init__(self, worker: Worker, tasks: BackgroundTasks, doors: Doors | None = None) -> None:
         self._worker = worker
         self._queue = worker.queue
         self._host = worker.host
-        self._jobs = jobs
+        self._tasks = tasks
         self._asked: WeakKeyDictionary[TabKey, Asked] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._outbox = Outbox(doors) if doors else None
@@ -87,7 +87,7 @@ class MakeView:
                 self._lay_out_check()
                 self._lay_out_making()
                 self._lay_out_export()
-        self._checks = Checks(jobs, self._look, show=lambda step: {self.facts: html.progress(step)})
+        self._checks = Checks(tasks, self._look, show=lambda step: {self.facts: html.progress(step)})
         self._wire()
 
     def _lay_out_sources(self) -> None:
@@ -97,7 +97,7 @@ class MakeView:
             self._outbox.portrait_button(self.portrait)
         if self._host.portraits is not None:
             Letterbox(self.portrait)
-            panel = PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            panel = PortraitPanel(self._host, self._tasks, self.tab, self.portrait)
             self.saved += panel.parameters
         self.audios = compat.audio_inputs("Speech", "sonic_audio")
 
@@ -194,7 +194,7 @@ class MakeView:
         """Begin to find out what the video will be; `asked` is the page's time."""
         return self._checks.begin(tab, asked, *self._split(values))
 
-    def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
+    def _look(self, task: BackgroundTask, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """What the video will be, as soon as both sources are there."""
         portrait, audio = _given(sources)
         if not (portrait and audio):
@@ -203,7 +203,7 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
+            found = pipeline.preflight(portrait, audio, wanted, progress=task, place=self._host.place)
         except Cancelled:
             raise
         except Exception as problem:
@@ -350,7 +350,7 @@ class MakeView:
             exported = self._export(take_id, self.consent.read(stated))
             yield self._exported(exported)
             found = yield from shown(
-                self._jobs.follow(tab, "prove", lambda job: _proof(exported, job)),
+                self._tasks.follow(tab, "prove", lambda task: _proof(exported, task)),
                 lambda step: {self.evidence: html.progress(step)},
             )
             told: Updates = {self.evidence: html.verdict(found)}
@@ -393,12 +393,12 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
     return portrait, next(filter(None, audios), None)
 
 
-def _proof(exported: ExportedFile, job: Job) -> Verification:
+def _proof(exported: ExportedFile, task: BackgroundTask) -> Verification:
     """What anyone who receives the file will find."""
     from ..pipeline import Ticker
     from ..provenance.verify import verify
 
-    return verify(exported.path, tick=Ticker(job))
+    return verify(exported.path, tick=Ticker(task))
 
 
 def _step(number: int, title: str) -> None:
