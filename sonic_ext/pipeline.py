@@ -158,7 +158,7 @@ def animate(
     home = store or Store()
     clear_up(home.home)
     home.check()
-    engine = engines.choose(settings.engine, home.home, place, settings.decoder)
+    engine = engines.choose(settings.engine, home.home, place, settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
@@ -217,7 +217,7 @@ def preflight(
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, place=place, decoder=settings.decoder)
+    engine = engines.choose(settings.engine, place=place, settings=settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

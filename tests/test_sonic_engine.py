@@ -34,19 +34,18 @@ import tiny_sonic  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.app import cli  # noqa: E402
+from sonic_ext.engines.runtime import devices, lock  # noqa: E402
+from sonic_ext.engines.runtime.checkpoints import Draft, Drafts  # noqa: E402
 from sonic_ext.engines.sonic import budget as budgets  # noqa: E402
 from sonic_ext.engines.sonic import (  # noqa: E402
-    device,
     engine,
     networks,
     output,
     prepare,
     run,
     speech,
-    turn,
     windows,
 )
-from sonic_ext.engines.sonic.draft import Draft, Drafts  # noqa: E402
 from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine, base_frames  # noqa: E402
 from sonic_ext.errors import (  # noqa: E402
     BadSetting,
@@ -56,10 +55,11 @@ from sonic_ext.errors import (  # noqa: E402
     MissingPart,
     OutOfMemory,
 )
+from sonic_ext.fields import Affects, Spec  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
-from sonic_ext.settings import Settings  # noqa: E402
+from sonic_ext.settings import Settings, describe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
@@ -360,6 +360,47 @@ def test_another_video_begins_anew(
     other.close()
 
 
+def _other(name: str, spec: Spec) -> Any:
+    """A legal value that is not the setting's own."""
+    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0}
+    if name in written or spec.length:
+        return written.get(name, (10.0, 20.0, 30.0, 40.0))
+    if spec.kind is bool:
+        return not getattr(SMALL, name)
+    values = (*spec.choices, spec.low, spec.high)
+    return next(each for each in values if each not in (None, "off", getattr(SMALL, name)))
+
+
+@pytest.fixture(scope="module")
+def small_job(
+    models: Path, scene: Scene, spoken: Path, tmp_path_factory: pytest.TempPathFactory
+) -> engine.Job:
+    home = tmp_path_factory.mktemp("key")
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=home)
+    animation.close()
+    return replace(animation._job, settings=SMALL)
+
+
+@pytest.mark.parametrize("name", describe())
+def test_a_draft_is_keyed_by_every_setting_that_affects_latents(small_job: engine.Job, name: str) -> None:
+    """Of one scene and one speech; what affects these is in the key by what it made of them."""
+    spec = describe()[name]
+    settings = replace(SMALL, **{name: _other(name, spec)})
+    changed = replace(small_job, settings=settings, count=small_job.count * settings.fps // SMALL.fps)
+    resized = name == "min_resolution"  # the head is drawn at another size
+    assert (changed.key != small_job.key) is (bool(spec.affects & Affects.LATENTS) or resized)
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize(
+    "change", [{"framing": "whole"}, {"face_box": (200, 150, 560, 540)}, {"expand_ratio": 0.3}]
+)
+def test_a_draft_is_keyed_by_picture_and_face(small_job: engine.Job, change: dict[str, Any]) -> None:
+    settings = replace(SMALL, **change)
+    scene = compose(read_portrait(PORTRAIT), settings, engine.MULTIPLE)
+    assert replace(small_job, settings=settings, scene=scene).key != small_job.key
+
+
 @pytest.mark.usefixtures("short_windows")
 def test_an_unfinished_run_keeps_its_drawn_seed(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
@@ -409,7 +450,7 @@ def _done(home: Path) -> int:
 
 
 def _free(home: Path) -> bool:
-    with turn.turn(home, "cpu", Stopper(10**9)):
+    with lock.turn(home, "cpu", Stopper(10**9)):
         return True
 
 
@@ -510,13 +551,13 @@ def test_decoding_goes_on_with_fewer_frames(
     ],
 )
 def test_what_counts_as_memory(error: Exception, is_memory: bool) -> None:
-    assert device.is_out_of_memory(error) is is_memory
+    assert devices.is_out_of_memory(error) is is_memory
 
 
-CARD = device.Hardware("cuda:0", torch.float16, title="a card")
+CARD = devices.Hardware("cuda:0", torch.float16, title="a card")
 
 
-def published(side: int = 512, hardware: device.Hardware = CARD) -> budgets.Budget:
+def published(side: int = 512, hardware: devices.Hardware = CARD) -> budgets.Budget:
     return budgets.Budget(hardware, weights.UNET.shapes, side, windows.Plan(125), 25)
 
 
@@ -605,12 +646,12 @@ def test_a_portrait_that_overflows_is_encoded_in_float32(
 
 def test_half_precision_needs_a_card() -> None:
     with pytest.raises(BadSetting, match="precision=fp16"):
-        device.hardware("fp16", "cpu")
-    assert device.hardware("auto", "cpu").dtype is torch.float32
-    assert device.hardware("bf16", "cpu").dtype is torch.bfloat16
-    assert device.hardware("fp8", "cpu").stored == 1
+        devices.hardware("fp16", "cpu")
+    assert devices.hardware("auto", "cpu").dtype is torch.float32
+    assert devices.hardware("bf16", "cpu").dtype is torch.bfloat16
+    assert devices.hardware("fp8", "cpu").stored == 1
     with pytest.raises(BadSetting, match="8 bits"):
-        device.hardware("fp8", "mps")
+        devices.hardware("fp8", "mps")
 
 
 def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,17 +660,17 @@ def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setattr(torch.version, "hip", None)
     with pytest.raises(BadSetting, match="an old card cannot compute in bf16"):
-        device.hardware("bf16", "cuda:0")
+        devices.hardware("bf16", "cuda:0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-    assert device.hardware("bf16", "cuda:0").dtype is torch.bfloat16
+    assert devices.hardware("bf16", "cuda:0").dtype is torch.bfloat16
 
 
 def test_speed_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(device.PROBE, "cpu", 256)
+    monkeypatch.setitem(devices.PROBE, "cpu", 256)
     asked = []
-    products = device._products
-    monkeypatch.setattr(device, "_products", lambda one, n: asked.append(n) or products(one, n))
-    found = device.speed.__wrapped__("cpu", torch.float32)
+    products = devices._products
+    monkeypatch.setattr(devices, "_products", lambda one, n: asked.append(n) or products(one, n))
+    found = devices.speed.__wrapped__("cpu", torch.float32)
     assert 1e7 < found < 1e13
     assert asked[:2] == [1, 1]
     assert 2 <= asked[2] <= 50
@@ -659,13 +700,13 @@ def test_one_video_at_a_time_on_a_device(tmp_path: Path) -> None:
         waited.append(stage)
         raise Cancelled
 
-    with turn.turn(tmp_path, "cuda:0", quiet):
-        with pytest.raises(Cancelled), turn.turn(tmp_path, "cuda:0", impatient):
+    with lock.turn(tmp_path, "cuda:0", quiet):
+        with pytest.raises(Cancelled), lock.turn(tmp_path, "cuda:0", impatient):
             raise AssertionError("two at once")
-        with turn.turn(tmp_path, "cpu", quiet):
+        with lock.turn(tmp_path, "cpu", quiet):
             pass
     assert waited == ["waiting for another video on this device"]
-    with turn.turn(tmp_path, "cuda:0", quiet):
+    with lock.turn(tmp_path, "cuda:0", quiet):
         pass
 
 
@@ -711,7 +752,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
     closed.set()
     drawing.join(PATIENCE)
     assert list(frames) == []
-    with turn.turn(tmp_path, "cpu", _impatient):
+    with lock.turn(tmp_path, "cpu", _impatient):
         pass
 
 
@@ -719,7 +760,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 def test_a_failed_run_gives_its_turn_back(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         made(models, scene, spoken, tick=Stopper(0), home=tmp_path)
-    with turn.turn(tmp_path, "cpu", _impatient):
+    with lock.turn(tmp_path, "cpu", _impatient):
         pass
 
 

@@ -234,7 +234,8 @@ def test_neither_vae_is_one_error_that_says_both(without_vae: Path, monkeypatch:
     assert "sonic weights fetch vae" in caught.value.hint
     assert engines.choose("auto", place=Toy(Lent(None, SDXL))).name == "preview"
     assert engines.choose("auto", place=Toy(Lent(ToyVae()))).name == "sonic"
-    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="host").name == "preview"
+    borrowing = Settings(decoder="host")
+    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), settings=borrowing).name == "preview"
 
 
 def test_libraries_that_do_not_fit_each_other(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,7 @@ def test_with_the_webuis_vae_it_does_without_diffusers(
     monkeypatch.setenv("SONIC_MODELS", str(without_vae))
     monkeypatch.setitem(sys.modules, "diffusers", None)  # not even to be imported
     place = Toy(Lent(ToyVae()))
-    assert engines.choose("sonic", place=place, decoder="host").name == "sonic"
+    assert engines.choose("sonic", place=place, settings=Settings(decoder="host")).name == "sonic"
     assert len(list(made(without_vae, scene, spoken, tmp_path, place).frames())) == 4
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import unet as ladder  # benchmarks/unet.py
 
+from sonic_ext.engines.runtime.devices import Hardware
 from sonic_ext.engines.sonic.budget import RESERVE, RUNGS, Budget
 from sonic_ext.engines.sonic.denoise import Denoiser
-from sonic_ext.engines.sonic.device import Hardware
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn import storage, unet

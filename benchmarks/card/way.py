@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sonic_ext.engines.runtime.checkpoints import Drafts
+from sonic_ext.engines.runtime.devices import Hardware
 from sonic_ext.engines.sonic import stream
 from sonic_ext.engines.sonic.budget import Budget, Way
-from sonic_ext.engines.sonic.device import Hardware
-from sonic_ext.engines.sonic.draft import Drafts
 from sonic_ext.engines.sonic.output import Decoder, Interpolator
 from sonic_ext.engines.sonic.prepare import prepared
 from sonic_ext.engines.sonic.run import Run, begun

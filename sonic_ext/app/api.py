@@ -255,9 +255,10 @@ class Questions:
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
         from .. import engines
+        from ..engines import registry
 
         told = []
-        for name in ("preview", "sonic"):
+        for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
                 engines.choose(name, place=self._host.place)

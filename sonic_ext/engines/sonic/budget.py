@@ -14,8 +14,8 @@ from math import prod
 
 from ...errors import OutOfMemory
 from ...settings import describe
+from ..runtime.devices import Hardware
 from . import footprint
-from .device import Hardware
 from .stream import CHUNK
 from .windows import Plan
 

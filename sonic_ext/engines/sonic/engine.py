@@ -17,14 +17,14 @@ import torch
 
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
+from ...fields import Affects
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
 from ...ports import Forecast, Place, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
-from . import vaes
-from .budget import Budget, Way
-from .device import (
+from ..runtime.checkpoints import Draft, Drafts, key_of
+from ..runtime.devices import (
     Hardware,
     hardware,
     release,
@@ -32,13 +32,15 @@ from .device import (
     speed,
     unless_full,
 )
-from .draft import Draft, Drafts, key_of
+from ..runtime.lock import turn
+from ..runtime.memory import Room
+from . import vaes
+from .budget import Budget, Way
 from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepared
-from .room import Room
 from .run import Run, begun
-from .turn import turn
+from .settings import SonicSettings
 from .vaes import Chosen
 from .windows import BASE_FPS, Plan
 
@@ -46,8 +48,6 @@ MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
 CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
 """Branches per step on average, as operations of whole ones; counted on a network of middling size."""
-GUIDED = ("image_guidance", "audio_guidance", "dynamic_scale", "motion_scale", "inference_steps", "shortcuts")
-"""Settings that the latents depend on, besides size and place of the head."""
 
 
 class SonicEngine:
@@ -58,6 +58,7 @@ class SonicEngine:
         device: as torch names it; the best one by default.
         home: the private home, where unfinished videos are kept.
         place: the WebUI's VAE and memory, where there is a WebUI.
+        notes: sentences for the user about engines that were passed over.
     """
 
     name = "sonic"
@@ -70,7 +71,9 @@ class SonicEngine:
         device: str | None = None,
         home: Path | None = None,
         place: Place | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self._notes = notes
         self._search = search or weights.Search.default()
         self._place = place
         self._device = device or (place.device() if place else None)
@@ -80,7 +83,7 @@ class SonicEngine:
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
     ) -> SonicAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
-        chosen = hardware(settings.precision, self._device)
+        chosen = hardware(SonicSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
@@ -90,27 +93,29 @@ class SonicEngine:
             paths, said = self._files(vae, tick)
             networks = Networks(paths, chosen, tick, self._place)
             job = Job(networks, vae, scene, speech, settings, count, Drafts(self._home), tick)
-            way = job.budget.way(settings.memory, networks.room.free())
+            way = job.budget.way(job.own.memory, networks.room.free())
             job = replace(job, vae=self._fitting(vae, way, settings))
             draft, notes = job.denoised(seed, way)
             release(chosen.device)  # the UNet goes before the decoder comes
-            return SonicAnimation(job, draft, way, unloaded, [*notes, *said], stack.pop_all())
+            return SonicAnimation(job, draft, way, unloaded, [*self._notes, *notes, *said], stack.pop_all())
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
-        chosen = hardware(settings.precision, self._device)
+        chosen = hardware(SonicSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
         free = Room(chosen.device, self._place).free()
-        way = budget.way(settings.memory, free)
+        way = budget.way(SonicSettings.of(settings).memory, free)
         vae = self._fitting(vae, way, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(way),
             0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
-            _sentences(*_rounded(scene, settings), way.said, vae.said, budget.warning(way, free)),
+            _sentences(
+                *self._notes, *_rounded(scene, settings), way.said, vae.said, budget.warning(way, free)
+            ),
         )
 
     def _files(self, vae: Chosen, tick: Tick) -> tuple[dict[str, Path], list[str]]:
@@ -123,7 +128,7 @@ class SonicEngine:
 
     def _vae(self, settings: Settings) -> Chosen:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(settings.decoder, self._place, self._search)
+        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._place, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
@@ -131,7 +136,7 @@ class SonicEngine:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
         if way.chunk > 1:
             return chosen
-        return vaes.choose(settings.decoder, self._place, self._search, roomy=False)
+        return vaes.choose(SonicSettings.of(settings).decoder, self._place, self._search, roomy=False)
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,11 @@ class Job:
     tick: Tick
 
     @cached_property
+    def own(self) -> SonicSettings:
+        """The engine's own settings."""
+        return SonicSettings.of(self.settings)
+
+    @cached_property
     def view(self) -> HeadView:
         """The head as the network draws it."""
         return head_view(self.scene, self.settings, MULTIPLE)
@@ -162,20 +172,22 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Of the draft: everything that the latents depend on."""
-        settings, hardware = self.settings, self.networks.hardware
+        """Of the draft: everything that the latents depend on.
+
+        Settings that affect picture or sound are in it by what they made of them.
+        """
+        hardware, view = self.networks.hardware, self.view
         return key_of(
             {
                 "portrait": self.scene.portrait.pixel_sha256,
-                "picture": [*self.scene.crop, *self.view.picture.shape],
-                "face": [round(side, 3) for side in self.view.face.box],
+                "picture": [*self.scene.crop, *view.source, *view.picture.shape],
+                "face": [round(side, 3) for side in view.face.box],
                 "speech": [self.speech.sha256, self.speech.length, self.budget.plan.frames],
-                "seed": settings.seed,
                 "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
-                "made by": [__version__, torch.__version__, settings.compiled],
+                "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
                 **({"vae": self.vae.lent.title} if self.vae.lent else {}),
-                **{name: getattr(settings, name) for name in GUIDED},
+                "settings": self.settings.affecting(Affects.LATENTS),
             }
         )
 
@@ -191,15 +203,15 @@ class Job:
         ]
         draft, rung = self.drafts.load(self.key), way.rung
         if draft is not None:
-            rung = draft.rung if self.settings.memory == "auto" else rung
-            steps = self.settings.inference_steps
+            rung = draft.rung if self.own.memory == "auto" else rung
+            steps = self.own.inference_steps
             notes.append(f"Went on with an unfinished run after step {draft.done} of {steps}.")
             if draft.done == steps:
                 return draft, list(_sentences(*notes))
         told = self._prepared()
         run = self._run(told, rung)
         if draft is None:
-            draft = begun(told.conditioning, self.budget.plan, self.settings.inference_steps, seed, rung)
+            draft = begun(told.conditioning, self.budget.plan, self.own.inference_steps, seed, rung)
         draft = run.finished(draft)
         return draft, list(_sentences(*notes, *told.notes, *run.notes))
 
@@ -300,7 +312,8 @@ def _budget(
     chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
 ) -> Budget:
     side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
-    return Budget(chosen, shapes, side, Plan(frames), settings.inference_steps, CALLS[settings.shortcuts])
+    own = SonicSettings.of(settings)
+    return Budget(chosen, shapes, side, Plan(frames), own.inference_steps, CALLS[own.shortcuts])
 
 
 def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
@@ -319,7 +332,7 @@ def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
 
 def _identities(paths: Mapping[str, Path]) -> list[list[Any]]:
     """What tells the files that the latents depend on from others."""
-    names = [part.name for part in weights.REQUIRED]
+    names = [part.name for part in vaes.PARTS]
     found = [(name, paths[name].stat()) for name in names if name in paths]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 

@@ -21,9 +21,9 @@ from ...nn.config import beside
 from ...nn.unet import UNet, UNetConfig, build_unet
 from ...ports import Place, Tick
 from ...weights import Part
+from ..runtime.devices import Hardware
+from ..runtime.memory import Room
 from . import footprint
-from .device import Hardware
-from .room import Room
 from .speech import SpeechNetworks
 
 Made = TypeVar("Made")

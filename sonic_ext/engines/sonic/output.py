@@ -12,9 +12,9 @@ import torch
 
 from ... import weights
 from ...settings import Settings
+from ..runtime.devices import release, unless_full
 from . import stream
 from .budget import Budget
-from .device import release, unless_full
 from .networks import Networks
 from .stream import CHUNK, LentDecoder, VaeDecoder
 from .vaes import Chosen

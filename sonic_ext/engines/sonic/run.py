@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -13,15 +14,16 @@ from ...nn.storage import compiled, store_fp8
 from ...nn.unet import UNet
 from ...ports import Tick
 from ...settings import Settings
+from ..runtime.checkpoints import Draft, Drafts
+from ..runtime.devices import release, unless_full
+from ..runtime.heap import kept_heap
 from .budget import RUNGS, SAID, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
-from .device import release, unless_full
-from .draft import Draft, Drafts
 from .guidance import Guidance
-from .heap import kept_heap
 from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
+from .settings import SonicSettings
 from .windows import Plan
 
 
@@ -41,6 +43,11 @@ class Run:
     notes: list[str] = field(default_factory=list)
     _newest: Draft = field(init=False)
 
+    @cached_property
+    def own(self) -> SonicSettings:
+        """The engine's own settings."""
+        return SonicSettings.of(self.settings)
+
     def finished(self, draft: Draft) -> Draft:
         """Take the steps that the draft lacks.
 
@@ -49,7 +56,7 @@ class Run:
             BrokenNumbers: infinities or not-a-numbers in the latents.
             Cancelled: from `tick`; the draft stays.
         """
-        levels = schedule(self.settings.inference_steps)
+        levels = schedule(self.own.inference_steps)
         self._newest = draft
         while self._newest.done < levels.steps:
             with unless_full():
@@ -74,7 +81,7 @@ class Run:
     def _stepped(self, unet: UNet, levels: Schedule) -> None:
         draft = self._newest
         predict = self._ticking(self._denoiser(unet), draft.done, levels)
-        group = Shortcuts.named(self.settings.shortcuts).group
+        group = Shortcuts.named(self.own.shortcuts).group
         steps = sample(predict, draft.latents, levels, self.budget.plan, draft.done, group)
         for done, latents in steps:
             self._check(latents, done)
@@ -91,22 +98,22 @@ class Run:
             self.networks.room.clear(working)
         else:
             unet = self.networks.room.brought(unet, working)
-        if self.settings.compiled:
+        if self.own.compiled:
             problem = compiled(unet)
             self.notes.extend([problem] if problem else [])
         return unet
 
     def _denoiser(self, unet: UNet) -> Denoiser:
-        settings = self.settings
+        settings, own = self.settings, self.own
         return Denoiser(
             unet,
             self.conditioning,
-            Guidance(settings.image_guidance, settings.audio_guidance),
+            Guidance(own.image_guidance, own.audio_guidance),
             head=settings.motion_scale,
             expression=settings.dynamic_scale,
             together=self.rung == "together",
             visit=Offload(unet, self.networks.hardware.device) if self.rung == "offload" else None,
-            shortcuts=Shortcuts.named(settings.shortcuts),
+            shortcuts=Shortcuts.named(own.shortcuts),
         )
 
     def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
@@ -129,8 +136,8 @@ class Run:
         dtype = str(self.networks.hardware.dtype).removeprefix("torch.")
         half = self.networks.hardware.dtype is torch.float16
         raise BrokenNumbers(
-            f"The latents hold no numbers after step {done} of {self.settings.inference_steps} "
-            f"(precision={self.settings.precision}: {dtype}).",
+            f"The latents hold no numbers after step {done} of {self.own.inference_steps} "
+            f"(precision={self.own.precision}: {dtype}).",
             "Use precision=bf16 or fp32." if half else "Check the weights: sonic weights check",
         )
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from ... import weights
 from ...errors import MissingPart
 from ...ports import Lent, Place, Vae
-from ...weights import IMAGE_VAE, REQUIRED, VAE, Part, Search
+from ...weights import IMAGE_VAE, VAE, Part, Search
+from . import SPEC
 
-OTHERS = tuple(part for part in REQUIRED if part is not VAE)
+PARTS = weights.named(SPEC.parts)
+OTHERS = tuple(part for part in PARTS if part is not VAE)
 """What the engine cannot do without, whichever VAE there is."""
 
 
@@ -40,7 +42,7 @@ class Chosen:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts that must be installed."""
-        return (*REQUIRED, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.own else OTHERS
+        return (*PARTS, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.own else OTHERS
 
     @property
     def temporal(self) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...ports import Place
-from .device import free_memory, released_after
+from .devices import free_memory, released_after
 
 
 class Room:
