@@ -32,7 +32,7 @@ from .media.image import Portrait, read_portrait
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
-from .ports import Animation, Place, Progress, Silent, Step, Tick
+from .ports import Animation, DeviceManager, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
@@ -131,7 +131,7 @@ def animate(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
-    place: Place | None = None,
+    place: DeviceManager | None = None,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -212,12 +212,12 @@ def preflight(
     settings: Settings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
-    place: Place | None = None,
+    place: DeviceManager | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, place=place, settings=settings)
+    engine = engines.choose(settings.engine, devices=place, settings=settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

@@ -261,11 +261,11 @@ class Questions:
         for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, place=self._host.place)
+                engines.choose(name, devices=self._host.place)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", place=self._host.place).name}
+        return {"engines": told, "auto": engines.choose("auto", devices=self._host.place).name}
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""

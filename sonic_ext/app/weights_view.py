@@ -14,7 +14,7 @@ from typing import Any
 from .. import weights
 from ..errors import BadInput, Cancelled
 from ..jobs import as_error
-from ..ports import Place, Step
+from ..ports import DeviceManager, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
@@ -38,7 +38,7 @@ class WeightsView:
     """
 
     def __init__(
-        self, jobs: Jobs, search: Callable[[], Search] = Search.default, place: Place | None = None
+        self, jobs: Jobs, search: Callable[[], Search] = Search.default, place: DeviceManager | None = None
     ) -> None:
         self._jobs = jobs
         self._place = place

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from ..errors import MissingPart
 
 if TYPE_CHECKING:
-    from ..ports import Engine, Place
+    from ..ports import DeviceManager, Engine
     from ..settings import Settings
 
 
 def choose(
     name: str,
     home: Path | None = None,
-    place: Place | None = None,
+    devices: DeviceManager | None = None,
     settings: Settings | None = None,
 ) -> Engine:
     """The engine that a setting names.
@@ -24,7 +24,7 @@ def choose(
     Args:
         name: of an engine; auto takes the first of `registry.ENGINES` that is ready.
         home: the private home, where unfinished videos are kept.
-        place: the WebUI's memory and VAE, where there is a WebUI.
+        devices: the WebUI's memory and VAE, where there is a WebUI.
         settings: of the video: what an engine needs may depend on its own settings; the defaults where None.
 
     Raises:
@@ -35,7 +35,7 @@ def choose(
     from .context import EngineContext
     from .registry import AUTO, ENGINES, spec_of
 
-    context = EngineContext(settings or Settings(), home, place, automatic=name == AUTO)
+    context = EngineContext(settings or Settings(), home, devices, automatic=name == AUTO)
     if name != AUTO:
         spec = spec_of(name)
         if missing := spec.probe(context).missing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingPart
-from ..ports import Place
+from ..ports import DeviceManager
 from ..settings import Settings
 
 
@@ -17,7 +17,7 @@ class EngineContext:
     settings: Settings
     home: Path | None = None
     """The private home, where checkpoints are kept; the user's own by default."""
-    place: Place | None = None
+    devices: DeviceManager | None = None
     """The WebUI's memory and VAE, where there is a WebUI."""
     automatic: bool = False
     """Whether engine=auto asks: an engine that would draw, but not to anybody's use, then declines."""

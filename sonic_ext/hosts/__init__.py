@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 
 POLL = 0.2
 """Seconds between two looks at whether a waiting job was cancelled."""
@@ -55,7 +55,7 @@ class Host(Protocol):
 
     name: str
     """standalone, a1111 or forge; shown to nobody, written to logs."""
-    place: Place | None
+    place: DeviceManager | None
     """The WebUI's VAE and memory for `pipeline.animate`; None where there is no WebUI."""
     portraits: Portraits | None
     """None where there is no WebUI."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, SonicError
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
 from . import Host, Portraits, Result, options
@@ -43,7 +43,7 @@ class WebUI:
 
     def __init__(self, name: str, place: WebUIPlace, portraits: Portraits, held: bool = False) -> None:
         self.name = name
-        self.place: Place | None = place
+        self.place: DeviceManager | None = place
         self._place = place
         self.portraits: Portraits | None = portraits
         self._held = held

@@ -20,10 +20,10 @@ from ...errors import BadWeights, Cancelled
 from ...fields import Affects
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import Forecast, Place, Tick
+from ...ports import DeviceManager, Forecast, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
-from ..runtime.checkpoints import Draft, Drafts, key_of
+from ..runtime.checkpoints import Checkpoint, Checkpoints, key_of
 from ..runtime.devices import (
     Hardware,
     hardware,
@@ -32,16 +32,16 @@ from ..runtime.devices import (
     speed,
     unless_full,
 )
-from ..runtime.lock import turn
-from ..runtime.memory import Room
+from ..runtime.lock import device_lock
+from ..runtime.memory import DeviceMemory
 from . import vaes
-from .budget import Budget, Way
+from .budget import Budget, MemoryPlan
 from .networks import Networks
 from .output import Decoder, Output
-from .prepare import Prepared, prepared
-from .run import Run, begun
+from .prepare import Prepared, prepare_conditioning
+from .run import SamplingRun, first_checkpoint
 from .settings import SonicSettings
-from .vaes import Chosen
+from .vaes import VaeChoice
 from .windows import BASE_FPS, Plan
 
 MULTIPLE = 64
@@ -57,7 +57,7 @@ class SonicEngine:
         search: where the weights are looked for; the usual places by default.
         device: as torch names it; the best one by default.
         home: the private home, where unfinished videos are kept.
-        place: the WebUI's VAE and memory, where there is a WebUI.
+        devices: the WebUI's VAE and memory, where there is a WebUI.
         notes: sentences for the user about engines that were passed over.
     """
 
@@ -70,13 +70,13 @@ class SonicEngine:
         search: weights.Search | None = None,
         device: str | None = None,
         home: Path | None = None,
-        place: Place | None = None,
+        devices: DeviceManager | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self._notes = notes
         self._search = search or weights.Search.default()
-        self._place = place
-        self._device = device or (place.device() if place else None)
+        self._devices = devices
+        self._device = device or (devices.device() if devices else None)
         self._home = private_home(home)
 
     def prepare(
@@ -88,16 +88,20 @@ class SonicEngine:
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
-            stack.enter_context(turn(self._home, chosen.device, tick))
+            stack.enter_context(device_lock(self._home, chosen.device, tick))
             stack.enter_context(released_after(chosen.device))
-            paths, said = self._files(vae, tick)
-            networks = Networks(paths, chosen, tick, self._place)
-            job = Job(networks, vae, scene, speech, settings, count, Drafts(self._home), tick)
-            way = job.budget.way(job.own.memory, networks.room.free())
-            job = replace(job, vae=self._fitting(vae, way, settings))
-            draft, notes = job.denoised(seed, way)
+            paths, note = self._files(vae, tick)
+            networks = Networks(paths, chosen, tick, self._devices)
+            generation = Generation(
+                networks, vae, scene, speech, settings, count, Checkpoints(self._home), tick
+            )
+            memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
+            generation = replace(generation, vae=self._fitting(vae, memory_plan, settings))
+            checkpoint, notes = generation.denoised(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
-            return SonicAnimation(job, draft, way, unloaded, [*self._notes, *notes, *said], stack.pop_all())
+            return SonicAnimation(
+                generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
+            )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
@@ -106,19 +110,23 @@ class SonicEngine:
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
-        free = Room(chosen.device, self._place).free()
-        way = budget.way(SonicSettings.of(settings).memory, free)
-        vae = self._fitting(vae, way, settings)
+        free = DeviceMemory(chosen.device, self._devices).free()
+        memory_plan = budget.memory_plan(SonicSettings.of(settings).memory, free)
+        vae = self._fitting(vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
-            budget.main_bytes(way),
-            0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
+            budget.main_bytes(memory_plan),
+            0 if chosen.is_cpu else budget.device_bytes(memory_plan.mode, memory_plan.chunk),
             _sentences(
-                *self._notes, *_rounded(scene, settings), way.said, vae.said, budget.warning(way, free)
+                *self._notes,
+                *_rounded(scene, settings),
+                memory_plan.note,
+                vae.note,
+                budget.warning(memory_plan, free),
             ),
         )
 
-    def _files(self, vae: Chosen, tick: Tick) -> tuple[dict[str, Path], list[str]]:
+    def _files(self, vae: VaeChoice, tick: Tick) -> tuple[dict[str, Path], list[str]]:
         """Safetensors files by part, and sentences about optional ones that cannot be used."""
         paths = weights.prepare(self._search, vae.parts, tick)
         try:
@@ -126,31 +134,31 @@ class SonicEngine:
         except BadWeights as error:
             return paths, [error.message]
 
-    def _vae(self, settings: Settings) -> Chosen:
+    def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._place, self._search)
+        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
-    def _fitting(self, chosen: Chosen, way: Way, settings: Settings) -> Chosen:
+    def _fitting(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
-        if way.chunk > 1:
+        if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(SonicSettings.of(settings).decoder, self._place, self._search, roomy=False)
+        return vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search, roomy=False)
 
 
 @dataclass(frozen=True)
-class Job:
+class Generation:
     """One video of the engine."""
 
     networks: Networks
-    vae: Chosen
+    vae: VaeChoice
     scene: Scene
     speech: Speech
     settings: Settings
     count: int
     """Frames of the video."""
-    drafts: Drafts
+    checkpoints: Checkpoints
     tick: Tick
 
     @cached_property
@@ -172,7 +180,7 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Of the draft: everything that the latents depend on.
+        """Of the checkpoint: everything that the latents depend on.
 
         Settings that affect picture or sound are in it by what they made of them.
         """
@@ -186,54 +194,56 @@ class Job:
                 "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
                 "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
-                **({"vae": self.vae.lent.title} if self.vae.lent else {}),
+                **({"vae": self.vae.host.title} if self.vae.host else {}),
                 "settings": self.settings.affecting(Affects.LATENTS),
             }
         )
 
-    def denoised(self, seed: int, way: Way) -> tuple[Draft, list[str]]:
-        """The finished draft, and sentences for the user. Goes on where an earlier run stopped."""
-        self.drafts.expire()
-        free = self.networks.room.free()
+    def denoised(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
+        """The finished checkpoint, and sentences for the user. Goes on where an earlier run stopped."""
+        self.checkpoints.expire()
+        free = self.networks.memory.free()
         notes = [
             *_rounded(self.scene, self.settings),
-            way.said,
-            self.vae.said,
-            self.budget.warning(way, free),
+            memory_plan.note,
+            self.vae.note,
+            self.budget.warning(memory_plan, free),
         ]
-        draft, rung = self.drafts.load(self.key), way.rung
-        if draft is not None:
-            rung = draft.rung if self.own.memory == "auto" else rung
+        checkpoint, mode = self.checkpoints.load(self.key), memory_plan.mode
+        if checkpoint is not None:
+            mode = checkpoint.mode if self.own.memory == "auto" else mode
             steps = self.own.inference_steps
-            notes.append(f"Went on with an unfinished run after step {draft.done} of {steps}.")
-            if draft.done == steps:
-                return draft, list(_sentences(*notes))
-        told = self._prepared()
-        run = self._run(told, rung)
-        if draft is None:
-            draft = begun(told.conditioning, self.budget.plan, self.own.inference_steps, seed, rung)
-        draft = run.finished(draft)
-        return draft, list(_sentences(*notes, *told.notes, *run.notes))
+            notes.append(f"Went on with an unfinished run after step {checkpoint.done} of {steps}.")
+            if checkpoint.done == steps:
+                return checkpoint, list(_sentences(*notes))
+        prepared = self._prepared()
+        run = self._run(prepared, mode)
+        if checkpoint is None:
+            checkpoint = first_checkpoint(
+                prepared.conditioning, self.budget.plan, self.own.inference_steps, seed, mode
+            )
+        checkpoint = run.complete(checkpoint)
+        return checkpoint, list(_sentences(*notes, *prepared.notes, *run.notes))
 
     def _prepared(self) -> Prepared:
         """Twice, if memory runs out the first time: what others have let go since then is there."""
         device = self.networks.hardware.device
         for _ in range(2):
             with unless_full():
-                frames, lent = self.budget.plan.frames, self.vae.lent
-                return prepared(self.networks, self.view, self.speech, frames, self.tick, lent)
+                frames, host = self.budget.plan.frames, self.vae.host
+                return prepare_conditioning(self.networks, self.view, self.speech, frames, self.tick, host)
             release(device)
-        raise self.budget.refusal(self.networks.room.free())
+        raise self.budget.refusal(self.networks.memory.free())
 
-    def _run(self, told: Prepared, rung: str) -> Run:
-        return Run(
+    def _run(self, prepared: Prepared, mode: str) -> SamplingRun:
+        return SamplingRun(
             self.networks,
-            told.conditioning,
+            prepared.conditioning,
             self.settings,
             self.budget,
-            self.drafts,
+            self.checkpoints,
             self.key,
-            rung,
+            mode,
             self.tick,
         )
 
@@ -243,20 +253,20 @@ class SonicAnimation:
 
     def __init__(
         self,
-        job: Job,
-        draft: Draft,
-        way: Way,
+        generation: Generation,
+        checkpoint: Checkpoint,
+        memory_plan: MemoryPlan,
         unloaded: threading.Event,
         notes: Sequence[str],
         resources: ExitStack,
     ) -> None:
-        self.seed = draft.seed
-        self._job = job
+        self.seed = checkpoint.seed
+        self._generation = generation
         self._notes = notes
         self._unloaded = unloaded
         self._resources = resources
-        self._decoder = Decoder(job.networks, job.budget, job.vae, way.chunk)
-        self._latents = draft.latents
+        self._decoder = Decoder(generation.networks, generation.budget, generation.vae, memory_plan.chunk)
+        self._latents = checkpoint.latents
         self._drawing: Generator[np.ndarray, None, None] | None = None
 
     @property
@@ -270,10 +280,17 @@ class SonicAnimation:
         return self._drawing
 
     def _drawn(self) -> Generator[np.ndarray, None, None]:
-        job = self._job
-        output = Output(self._latents, job.count, job.scene, job.view, job.settings, self._decoder)
+        generation = self._generation
+        output = Output(
+            self._latents,
+            generation.count,
+            generation.scene,
+            generation.view,
+            generation.settings,
+            self._decoder,
+        )
         try:
-            with job.networks.room.stage():
+            with generation.networks.memory.stage():
                 for frame in output.frames():
                     if self._unloaded.is_set():
                         raise _unloaded()
@@ -285,7 +302,7 @@ class SonicAnimation:
 
     def forget(self) -> None:
         """See `ports.Animation.forget`."""
-        self._job.drafts.discard(self._job.key)
+        self._generation.checkpoints.discard(self._generation.key)
 
     def close(self) -> None:
         """See `ports.Animation.close`."""

@@ -10,7 +10,7 @@ from ...ports import Engine
 from ..context import EngineContext, Readiness
 from . import libraries, vaes
 from .settings import SonicSettings
-from .vaes import Chosen
+from .vaes import VaeChoice
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
 """What the engine cannot do without; with the WebUI's VAE it can do without diffusers."""
@@ -34,19 +34,19 @@ def probe(context: EngineContext) -> Readiness:
         vae = _vae(context)
     except MissingPart as error:
         return Readiness(error)
-    needed = LIBRARIES if vae.own else tuple(name for name in LIBRARIES if name != "diffusers")
+    needed = LIBRARIES if vae.is_own else tuple(name for name in LIBRARIES if name != "diffusers")
     lacking = _listed([name for name in needed if find_spec(name) is None])
-    said = f"The sonic engine needs {lacking}." if lacking else ""
+    needs = f"The sonic engine needs {lacking}." if lacking else ""
     found = weights.survey(parts=vae.parts)
     try:
         found.require()
     except MissingPart as error:
-        borrowed = vae.why_not if any(each.part is weights.VAE for each in found.lacking()) else ""
-        message = " ".join(filter(None, (error.message, borrowed, said)))
+        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.lacking()) else ""
+        message = " ".join(filter(None, (error.message, borrowed, needs)))
         return Readiness(MissingPart(message, f"{error.hint} (after {INSTALL})" if lacking else error.hint))
     if lacking:
         note = f"The sonic engine's weights are here, but not {lacking}."
-        return Readiness(MissingPart(said, f"Install it with: {INSTALL}"), note)
+        return Readiness(MissingPart(needs, f"Install it with: {INSTALL}"), note)
     return Readiness()
 
 
@@ -58,28 +58,28 @@ def make(context: EngineContext) -> Engine:
     """
     if context.automatic and _hopeless(context):
         raise MissingPart(HOPELESS, "Use engine=sonic to have it drawn here all the same.")
-    if broken := libraries.broken(_vae(context).own):
+    if broken := libraries.broken(_vae(context).is_own):
         raise MissingPart(broken, REPAIR)
     from .engine import SonicEngine
 
-    return SonicEngine(home=context.home, place=context.place, notes=context.notes)
+    return SonicEngine(home=context.home, devices=context.devices, notes=context.notes)
 
 
-def _vae(context: EngineContext) -> Chosen:
+def _vae(context: EngineContext) -> VaeChoice:
     """The VAE for a video. With engine=auto one that cannot be had is no error: its own may be installed."""
     try:
-        return vaes.choose(SonicSettings.of(context.settings).decoder, context.place)
+        return vaes.choose(SonicSettings.of(context.settings).decoder, context.devices)
     except MissingPart:
         if not context.automatic:
             raise
-        return Chosen("temporal")
+        return VaeChoice("temporal")
 
 
 def _hopeless(context: EngineContext) -> bool:
     """Whether a network of the published size would have to run on a processor."""
     from ..runtime.devices import best_device
 
-    if ((context.place.device() if context.place else None) or best_device()) != "cpu":
+    if ((context.devices.device() if context.devices else None) or best_device()) != "cpu":
         return False
     path = weights.survey(parts=[weights.UNET])[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE

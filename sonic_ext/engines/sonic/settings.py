@@ -11,7 +11,7 @@ from ...fields import Affects, EngineSettings, setting
 
 @dataclass(frozen=True)
 class SonicSettings(EngineSettings):
-    """What only a diffusion model has to be told.
+    """What only a diffusion model needs.
 
     Raises:
         BadSetting: a value has the wrong type or lies outside its range.
