@@ -131,7 +131,7 @@ def animate(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
-    place: DeviceManager | None = None,
+    devices: DeviceManager | None = None,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -141,7 +141,7 @@ def animate(
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
-        place: the WebUI's VAE and memory, where there is a WebUI.
+        devices: the WebUI's VAE and memory, where there is a WebUI.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -158,7 +158,7 @@ def animate(
     home = store or Store()
     clear_up(home.home)
     home.check()
-    engine = engines.choose(settings.engine, home.home, place, settings)
+    engine = engines.choose(settings.engine, home.home, devices, settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
@@ -212,12 +212,12 @@ def preflight(
     settings: Settings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
-    place: DeviceManager | None = None,
+    devices: DeviceManager | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, devices=place, settings=settings)
+    engine = engines.choose(settings.engine, devices=devices, settings=settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

@@ -241,7 +241,7 @@ class Questions:
         with uploads.folder() as folder:
             portrait = orders.kept_portrait(folder, body.portrait)[1]
             speech = orders.kept_speech(folder, body.audio)
-            found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
+            found = pipeline.preflight(portrait, speech, settings, devices=self._host.devices)
         return answers.preflight(found)
 
     def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
@@ -261,11 +261,11 @@ class Questions:
         for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, devices=self._host.place)
+                engines.choose(name, devices=self._host.devices)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", devices=self._host.place).name}
+        return {"engines": told, "auto": engines.choose("auto", devices=self._host.devices).name}
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""

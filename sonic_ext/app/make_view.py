@@ -157,7 +157,7 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
+            found = pipeline.preflight(portrait, audio, wanted, progress=job, devices=self._host.devices)
         except Cancelled:
             raise
         except Exception as problem:
@@ -216,7 +216,7 @@ class MakeView:
         return self._register.run(
             self._host.work,
             lambda progress: pipeline.animate(
-                portrait, audio, settings, progress=progress, place=self._host.place
+                portrait, audio, settings, progress=progress, devices=self._host.devices
             ),
             origin="page",
             along=job,

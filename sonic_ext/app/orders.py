@@ -68,7 +68,7 @@ class Order:
         from .. import pipeline
 
         return pipeline.animate(
-            portrait, self.speech, self.settings, progress=progress, place=self.host.place
+            portrait, self.speech, self.settings, progress=progress, devices=self.host.devices
         )
 
     def generate(self, wanted: Generation, job: Job, progress: Progress) -> Take:

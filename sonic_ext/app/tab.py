@@ -56,7 +56,7 @@ def build(
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(jobs, place=host.place)
+                    parts = WeightsView(jobs, devices=host.devices)
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)

@@ -34,14 +34,14 @@ class WeightsView:
     Args:
         jobs: the page's register of running jobs.
         search: says where to look; asked anew at each look.
-        place: the WebUI, where there is one: its VAE may take the place of one that lacks.
+        devices: the WebUI, where there is one: its VAE may take the place of one that lacks.
     """
 
     def __init__(
-        self, jobs: Jobs, search: Callable[[], Search] = Search.default, place: DeviceManager | None = None
+        self, jobs: Jobs, search: Callable[[], Search] = Search.default, devices: DeviceManager | None = None
     ) -> None:
         self._jobs = jobs
-        self._place = place
+        self._devices = devices
         self._search = search
         self._busy = threading.Lock()
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
@@ -120,9 +120,9 @@ class WeightsView:
 
     def _lent(self, found: Survey) -> str:
         """Whose VAE makes up for the only part that lacks; empty where it is not so."""
-        if self._place is None or [each.part for each in found.lacking()] != [weights.VAE]:
+        if self._devices is None or [each.part for each in found.lacking()] != [weights.VAE]:
             return ""
-        vae = self._place.vae().vae
+        vae = self._devices.vae().vae
         return vae.title if vae else ""
 
     def choose(self, names: Sequence[str]) -> Updates:

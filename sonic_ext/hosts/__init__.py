@@ -55,7 +55,7 @@ class Host(Protocol):
 
     name: str
     """standalone, a1111 or forge; shown to nobody, written to logs."""
-    place: DeviceManager | None
+    devices: DeviceManager | None
     """The WebUI's VAE and memory for `pipeline.animate`; None where there is no WebUI."""
     portraits: Portraits | None
     """None where there is no WebUI."""

@@ -317,8 +317,8 @@ class Maker:
         portrait, job = _portrait(picture, f"picture-{number + 1}.png"), Job("script")
 
         def task(progress: Progress) -> Take:
-            settings, place = self.order.settings, self.host.place
-            return pipeline.animate(portrait, speech, settings, progress=progress, place=place)
+            settings, devices = self.order.settings, self.host.devices
+            return pipeline.animate(portrait, speech, settings, progress=progress, devices=devices)
 
         self.register.run(self.host.work, task, prepared=job)
         return job, job.export(self._let_out) if self.order.consent else None

@@ -20,7 +20,7 @@ class Standalone:
     """
 
     name = "standalone"
-    place: DeviceManager | None = None
+    devices: DeviceManager | None = None
     portraits: Portraits | None = None
 
     def __init__(self, outputs: Path) -> None:

@@ -43,7 +43,7 @@ class WebUI:
 
     def __init__(self, name: str, place: WebUIPlace, portraits: Portraits, held: bool = False) -> None:
         self.name = name
-        self.place: DeviceManager | None = place
+        self.devices: DeviceManager | None = place
         self._place = place
         self.portraits: Portraits | None = portraits
         self._held = held
