@@ -225,8 +225,8 @@ def composed(engines: Sequence[EngineSpec]) -> type[SettingsBase]:
     """One settings class with the common settings and those of these engines, as flat fields.
 
     Raises:
-        ValueError: two settings of one name, one that does not state what it affects, or one whose section
-            has no heading.
+        ValueError: two engines or settings of one name, a setting that does not state what it affects, or one
+            whose section has no heading.
     """
     own = [engine.settings for engine in engines if engine.settings.specs()]
     # A dataclass takes the fields of its last base first: this is the order of the form.
@@ -243,6 +243,8 @@ def composed(engines: Sequence[EngineSpec]) -> type[SettingsBase]:
                 raise ValueError(f"The section {spec.group!r} of {base.__name__}.{name} has no heading.")
             seen[name] = base
     choices = (AUTO, *(engine.name for engine in engines))
+    if len(set(choices)) < len(choices):
+        raise ValueError(f"Two engines have one name: {', '.join(choices)}.")
     engine = field_of(dataclasses.replace(VideoSettings.specs()["engine"], choices=choices))
     return dataclasses.make_dataclass("Composed", [("engine", str, engine)], bases=bases, frozen=True)
 
@@ -327,7 +329,7 @@ def _presets() -> dict[str, dict[str, Any]]:
     }
     for engine in ENGINES:
         for name, changes in engine.settings.presets.items():
-            common[name] |= changes
+            common.setdefault(name, {}).update(changes)
     return common
 
 

@@ -161,6 +161,12 @@ def test_two_settings_of_one_name_are_refused(name: str) -> None:
         composed((*ENGINES, other))
 
 
+@pytest.mark.parametrize("name", ["auto", "sonic"])
+def test_two_engines_of_one_name_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="Two engines have one name"):
+        composed((*ENGINES, _engine(name)))
+
+
 def test_a_setting_must_state_what_it_affects() -> None:
     forgot = _engine("other", odd=field_of(Spec(1, "x", "x", Affects(0))))
     with pytest.raises(ValueError, match="'odd' of Own does not state what it affects"):

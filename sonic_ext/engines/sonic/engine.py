@@ -97,7 +97,7 @@ class SonicEngine:
             )
             memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
             generation = replace(generation, vae=self._fitting(vae, memory_plan, settings))
-            checkpoint, notes = generation.denoised(seed, memory_plan)
+            checkpoint, notes = generation.sampled(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
             return SonicAnimation(
                 generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
@@ -199,7 +199,7 @@ class Generation:
             }
         )
 
-    def denoised(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
+    def sampled(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
         """The finished checkpoint, and sentences for the user. Goes on where an earlier run stopped."""
         self.checkpoints.expire()
         free = self.networks.memory.free()
@@ -217,7 +217,16 @@ class Generation:
             if checkpoint.done == steps:
                 return checkpoint, list(_sentences(*notes))
         prepared = self._prepared()
-        run = self._run(prepared, mode)
+        run = SamplingRun(
+            self.networks,
+            prepared.conditioning,
+            self.settings,
+            self.budget,
+            self.checkpoints,
+            self.key,
+            mode,
+            self.tick,
+        )
         if checkpoint is None:
             checkpoint = first_checkpoint(
                 prepared.conditioning, self.budget.plan, self.own.inference_steps, seed, mode
@@ -234,18 +243,6 @@ class Generation:
                 return prepare_conditioning(self.networks, self.view, self.speech, frames, self.tick, host)
             release(device)
         raise self.budget.refusal(self.networks.memory.free())
-
-    def _run(self, prepared: Prepared, mode: str) -> SamplingRun:
-        return SamplingRun(
-            self.networks,
-            prepared.conditioning,
-            self.settings,
-            self.budget,
-            self.checkpoints,
-            self.key,
-            mode,
-            self.tick,
-        )
 
 
 class SonicAnimation:
