@@ -224,7 +224,7 @@ class Questions:
         with staging(private_home()) as staged:
             portrait = staged.path(requests.staged_portrait(staged, body.portrait))
             speech = staged.path(requests.staged_speech(staged, body.audio))
-            found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
+            found = pipeline.preflight(portrait, speech, settings, devices=self._host.devices)
         return answers.preflight(found)
 
     def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
@@ -238,16 +238,17 @@ class Questions:
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
         from .. import engines
+        from ..engines import registry
 
         told = []
-        for name in ("preview", "sonic"):
+        for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, place=self._host.place)
+                engines.choose(name, devices=self._host.devices)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", place=self._host.place).name}
+        return {"engines": told, "auto": engines.choose("auto", devices=self._host.devices).name}
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""

@@ -203,7 +203,7 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=task, place=self._host.place)
+            found = pipeline.preflight(portrait, audio, wanted, progress=task, devices=self._host.devices)
         except Cancelled:
             raise
         except Exception as problem:

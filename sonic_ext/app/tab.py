@@ -50,7 +50,7 @@ def build(worker: Worker, tasks: BackgroundTasks | None = None, doors: Doors | N
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(tasks, place=worker.host.place)
+                    parts = WeightsView(tasks, devices=worker.host.devices)
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)

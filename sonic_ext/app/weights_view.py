@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import weights
 from ..errors import BadInput, Cancelled, as_error
-from ..ports import Place, Step
+from ..ports import DeviceManager, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
@@ -33,17 +33,17 @@ class WeightsView:
     Args:
         tasks: the page's register of running tasks.
         search: says where to look; asked anew at each look.
-        place: the WebUI, where there is one: its VAE may take the place of one that lacks.
+        devices: the WebUI, where there is one: its VAE may take the place of one that lacks.
     """
 
     def __init__(
         self,
         tasks: BackgroundTasks,
         search: Callable[[], Search] = Search.default,
-        place: Place | None = None,
+        devices: DeviceManager | None = None,
     ) -> None:
         self._tasks = tasks
-        self._place = place
+        self._devices = devices
         self._search = search
         self._busy = threading.Lock()
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
@@ -122,9 +122,9 @@ class WeightsView:
 
     def _lent(self, found: Survey) -> str:
         """Whose VAE makes up for the only part that lacks; empty where it is not so."""
-        if self._place is None or [each.part for each in found.lacking()] != [weights.VAE]:
+        if self._devices is None or [each.part for each in found.lacking()] != [weights.VAE]:
             return ""
-        vae = self._place.vae().vae
+        vae = self._devices.vae().vae
         return vae.title if vae else ""
 
     def choose(self, names: Sequence[str]) -> Updates:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, SonicError
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
 from . import Host, Portraits, Result, options
@@ -48,7 +48,7 @@ class WebUI:
         self.name = name
         self.lane = f"webui {importlib.import_module('modules.paths_internal').data_path}"
         self.slots = 1
-        self.place: Place | None = place
+        self.devices: DeviceManager | None = place
         self._place = place
         self.portraits: Portraits | None = portraits
         self._held = held

@@ -83,7 +83,7 @@ class VaeDecoder:
             return next(vae_decode(self._vae, latents, len(latents), self._temporal)).float()
 
 
-class LentDecoder:
+class HostVaeDecoder:
     """Decodes with a WebUI's VAE, in its numbers; a `Decode`."""
 
     raised = False
