@@ -33,7 +33,7 @@ from sonic_ext.errors import BadSetting
 ROOT = Path(__file__).parents[1]
 BASH = shutil.which("bash") if os.name == "posix" else None
 WITHOUT_GRADIO = (
-    "import sys; sys.modules['gradio'] = None; from sonic_ext.app.cli import main; sys.exit(main())"
+    "import sys; sys.modules['gradio'] = None; from sonic_ext.cli.main import main; sys.exit(main())"
 )
 
 

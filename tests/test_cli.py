@@ -20,7 +20,8 @@ from patience import PATIENCE
 from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
-from sonic_ext.app import cli, console, interrupt
+from sonic_ext.cli import console, interrupt
+from sonic_ext.cli import main as cli
 from sonic_ext.errors import Cancelled
 from sonic_ext.ports import Step
 from sonic_ext.provenance.verdict import Verdict

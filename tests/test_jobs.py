@@ -37,7 +37,6 @@ from sonic_ext.errors import (
     error_from,
     error_values,
 )
-from sonic_ext.hosts import MadePortrait
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
@@ -56,7 +55,7 @@ from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import specified
-from sonic_ext.ports import Progress, Step
+from sonic_ext.ports import MadePortrait, Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take

@@ -11,7 +11,7 @@ import pytest
 from made_takes import adopt_clip, some_portrait, undrawn_take
 
 from sonic_ext import pipeline
-from sonic_ext.app.commands import record_lines
+from sonic_ext.cli.commands import record_lines
 from sonic_ext.errors import BadInput, ConsentRevoked, LooksRevoked
 from sonic_ext.media.image import from_array
 from sonic_ext.media.perceptual import BYTES

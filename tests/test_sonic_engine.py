@@ -33,7 +33,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 import tiny_sonic  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
-from sonic_ext.app import cli  # noqa: E402
+from sonic_ext.cli import main as cli  # noqa: E402
 from sonic_ext.engines.runtime import devices, lock  # noqa: E402
 from sonic_ext.engines.runtime.checkpoints import Checkpoint, Checkpoints  # noqa: E402
 from sonic_ext.engines.sonic import budget as budgets  # noqa: E402

@@ -24,8 +24,8 @@ with warnings.catch_warnings():
 
     from sonic_ext.app import api
     from sonic_ext.app.routing import MAX_BODY
-from sonic_ext.hosts import Host
 from sonic_ext.jobs import Worker
+from sonic_ext.ports import Host
 
 ENDED = ("done", "failed", "cancelled")
 

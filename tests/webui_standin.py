@@ -242,6 +242,7 @@ def _picture(job: Processing, number: int) -> Image.Image:
 @contextmanager
 def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) -> Iterator[WebUI]:
     """The modules in `sys.modules`, and the host of the process forgotten before and after."""
+    from sonic_ext.extension import registration
     from sonic_ext.hosts import webui as hosts
 
     made = _modules(tmp_path)
@@ -250,13 +251,13 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) 
     for name, module in made.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("SONIC_HOME", str(tmp_path / "private home"))
-    cached = (hosts.host, hosts.held_host, hosts.worker, hosts._place)
+    cached = (registration.host, registration.held_host, registration.worker, hosts.device_manager)
     for each in cached:
         each.cache_clear()
     with _main_thread(made) if forge else _nothing():
         yield made
-        if hosts.worker.cache_info().currsize:
-            hosts.worker().close()
+        if registration.worker.cache_info().currsize:
+            registration.worker().close()
     for each in cached:
         each.cache_clear()
 

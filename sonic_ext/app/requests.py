@@ -13,7 +13,7 @@ from ..settings import Settings
 from . import schemas, uploads
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
 
 SOURCES = ("portrait", "txt2img", "img2img")
 """Where a portrait can come from; a request names one."""

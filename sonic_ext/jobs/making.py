@@ -19,7 +19,7 @@ from .spec import Generation
 from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
     from ..provenance.store import Store, Take
 
 

@@ -1,6 +1,6 @@
 """The queue: what waits, what is being made and what came of it, in one SQLite database of the private home.
 
-Jobs begin in the order in which they were submitted, one lane of them beside another (`hosts.Host.lane`).
+Jobs begin in the order in which they were submitted, one lane of them beside another (`ports.Host.lane`).
 A worker that has a job holds a lock that the system gives back when its process ends, however it ends: that
 is its lease. `recover` finds the jobs of workers that are gone and puts them back in their place.
 

@@ -28,7 +28,7 @@ from .spec import JobSpec, Origin
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..hosts import Host
+    from ..ports import Host
     from .inputs import Staging
 
 WAITING = 64

@@ -24,9 +24,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import form, weights_command
+from . import weights_command
 from .console import Console, tolerate_any_text
 from .interrupt import interrupts
 
