@@ -465,7 +465,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
     checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
     loaded = checkpoints.load("key")
     assert loaded is not None
-    assert (loaded.done, loaded.seed, loaded.rung) == (3, 9, "branches")
+    assert (loaded.done, loaded.seed, loaded.mode) == (3, 9, "branches")
     assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
@@ -567,21 +567,21 @@ def published(side: int = 512, hardware: devices.Hardware = CARD) -> budgets.Bud
     return budgets.Budget(hardware, weights.UNET.shapes, side, windows.Plan(125), 25)
 
 
-def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
-    needs = [published().device_bytes(rung, chunk=1) for rung in budgets.MEMORY_MODES]
+def test_memory_falls_from_mode_to_mode_and_grows_with_size() -> None:
+    needs = [published().device_bytes(mode, chunk=1) for mode in budgets.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) == len(needs)
-    for rung in budgets.MEMORY_MODES:
-        sizes = [published(side).device_bytes(rung) for side in range(256, 1025, 64)]
+    for mode in budgets.MEMORY_MODES:
+        sizes = [published(side).device_bytes(mode) for side in range(256, 1025, 64)]
         assert sizes == sorted(sizes)
 
 
-def test_auto_takes_the_first_rung_that_fits_and_says_why() -> None:
+def test_auto_takes_the_first_mode_that_fits_and_says_why() -> None:
     plan = published()
-    for rung in budgets.MEMORY_MODES:
-        free = int(plan.device_bytes(rung, chunk=1) / budgets.MARGIN) + 10**6
+    for mode in budgets.MEMORY_MODES:
+        free = int(plan.device_bytes(mode, chunk=1) / budgets.MARGIN) + 10**6
         memory_plan = plan.memory_plan("auto", free)
-        assert memory_plan.rung == rung
+        assert memory_plan.mode == mode
         assert f"{free / 1e9:.1f} GB are free" in memory_plan.note
         assert plan.warning(memory_plan, free) == ""
     assert plan.memory_plan("branches", 0) == budgets.MemoryPlan("branches")
