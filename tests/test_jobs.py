@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE
+from patience import PATIENCE, until
 
 from sonic_ext import jobs
 from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
@@ -50,9 +50,9 @@ class Work:
         """Make it."""
         progress.report(Step("drawing frames", 1, 2, 3.0))
         self.begun.set()
-        while not self.go_on.wait(0.01):
-            if progress.cancelled():
-                raise Cancelled
+        until(lambda: self.go_on.is_set() or progress.cancelled())
+        if progress.cancelled():
+            raise Cancelled
         return self.take
 
 
