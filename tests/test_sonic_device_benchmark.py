@@ -200,10 +200,13 @@ def test_what_was_measured_before_a_stop_is_kept(tmp_path: Path, number: int) ->
     words = [sys.executable, str(ROOT / "tests" / "card_sections.py"), "--out", str(tmp_path)]
     words += ["--budget", "9000"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT) as process:
-        until(lambda: any(tmp_path.glob("*.json")) and "hangs" in written(tmp_path)["sections"])
-        until(lambda: written(tmp_path)["sections"]["hangs"]["rows"])
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=PATIENCE)
+        try:
+            until(lambda: any(tmp_path.glob("*.json")) and "hangs" in written(tmp_path)["sections"])
+            until(lambda: written(tmp_path)["sections"]["hangs"]["rows"])
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert process.returncode == 130
     kept = written(tmp_path)["sections"]
     assert (kept["well"]["status"], kept["hangs"]["status"]) == ("done", "interrupted")
