@@ -79,7 +79,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 @timed
 def tests(session: nox.Session) -> None:
-    """Every test, with gradio 4 and the versions that Forge has."""
+    """Every test, with gradio 4 and the versions that Forge has; `-- -n 0` for all in one process."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
     session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
 
