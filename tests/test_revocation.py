@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from made_takes import adopt_clip, some_portrait, undrawn_take
+from patience import PATIENCE
 
 from sonic_ext import pipeline
 from sonic_ext.cli.commands import record_lines
@@ -136,7 +137,7 @@ def test_revoked_in_another_process_stops_this_one(clip: Path, tmp_path: Path, s
         target=_revoked_elsewhere, args=(sonic_home, take.portrait_sha256)
     )
     other.start()
-    other.join()
+    other.join(PATIENCE)
     assert other.exitcode == 0
     with pytest.raises(ConsentRevoked):
         pipeline.export(take, tmp_path / "out.mp4", AGREED)
