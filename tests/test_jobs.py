@@ -18,6 +18,7 @@ from made_jobs import LANE, finished, some_spec, stored_names, submitted
 from patience import PATIENCE, until
 from spoken import one_minute
 
+from sonic_ext import pipeline
 from sonic_ext.errors import (
     BadAudio,
     BadInput,
@@ -56,6 +57,7 @@ from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import specified
+from sonic_ext.media.image import Portrait
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
@@ -337,6 +339,34 @@ class TestFiles:
         assert stored_names(queue.home) == {each.stored_name for each in kept.spec.inputs}
         submitted(queue, 2)
         assert list((queue.home / "uploads").iterdir()) == []
+
+    def test_several_jobs_of_one_block_share_them(self, queue: Queue) -> None:
+        with staging(queue.home) as staged:
+            first = queue.submit(some_spec(staged), staged, lane=LANE)
+            queue.cancel(first.id)
+            spec = some_spec(staged)
+            assert staged.path(spec.audio).read_bytes() == b"0"
+            second = queue.submit(spec, staged, lane=LANE)
+        assert queue.input(second.spec.audio).read_bytes() == b"0"
+
+    def test_without_hard_links(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unsupported(*_: object, **__: object) -> None:
+            raise PermissionError("no links")
+
+        monkeypatch.setattr("os.link", unsupported)
+        job = submitted(queue)
+        path = queue.input(job.spec.audio)
+        assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"0", 0o600)
+
+    @pytest.mark.parametrize("linked", [True, False])
+    def test_other_bytes_are_not_used(self, queue: Queue, tmp_path: Path, linked: bool) -> None:
+        job = submitted(queue)
+        path, other = queue.input(job.spec.audio), tmp_path / "other"
+        other.write_bytes(b"1")
+        path.unlink()
+        path.symlink_to(other) if linked else path.write_bytes(b"1")
+        with pytest.raises(Failed, match=r"voice\.wav"):
+            queue.input(job.spec.audio)
 
     def test_a_name_leads_nowhere(self, queue: Queue) -> None:
         with staging(queue.home) as staged:
@@ -623,6 +653,21 @@ class TestWorker:
             done = worker.queue.wait(job.id, PATIENCE)
         assert (done.state, type(done.error)) == (State.FAILED, ConsentExpired)
 
+    def test_sound_that_is_exchanged_while_it_is_made(
+        self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        animate = pipeline.animate
+
+        def exchanging(portrait: Portrait, audio: Path, *given: Any, **named: Any) -> Take:
+            audio.write_bytes(Path(EXAMPLE / "speech.wav").read_bytes() + b"more")
+            return animate(portrait, audio, *given, **named)
+
+        monkeypatch.setattr(pipeline, "animate", exchanging)
+        with Worker(host) as worker:
+            done = worker.queue.wait(begun(worker).id, PATIENCE)
+        assert (done.state, type(done.error)) == (State.FAILED, Failed)
+        assert Store().takes() == ()
+
     def test_other_weights_than_it_was_submitted_with(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged:
             spec = replace(asked(host, staged), weights={"unet": "another"})
@@ -641,7 +686,7 @@ class TestWorker:
             claimed = killed(worker.queue, job)
             kept = making._portrait(worker.queue, claimed, host, Report())
             worker.queue.recover()
-            assert kept.is_file()
+            assert worker.queue.input(kept).is_file()
             again = worker.adopt(job.id)
         assert again is not None
         assert (again.state, again.infotext, painter.times) == (State.DONE, "a portrait", 1)

@@ -17,7 +17,14 @@ from typing import BinaryIO
 
 from ..errors import BadInput, Failed
 from ..provenance.locks import held
-from ..provenance.private import home_errors, open_new, private_folder, sync_folder, working_folder
+from ..provenance.private import (
+    home_errors,
+    open_new,
+    private_folder,
+    sha256_of,
+    sync_folder,
+    working_folder,
+)
 from .spec import Input
 
 FOLDER = "inputs"
@@ -65,12 +72,15 @@ class Staging:
         """Where a file lies until it is submitted, under its own name."""
         return self._staged[staged.stored_name]
 
-    def move(self, into: Path) -> None:
-        """Bring every file into the store; one that is there already is left as it is."""
+    def store(self, into: Path) -> None:
+        """Put every file into the store, whole or not at all; here it stays, for the block's next job."""
         private_folder(into)
         for name, path in self._staged.items():
-            if not (into / name).is_file():
-                path.replace(into / name)
+            target = into / name
+            if not _is_plain(target) or target.stat().st_size != path.stat().st_size:
+                part = path.with_name(".part")
+                _link(path, part)
+                part.replace(target)
         sync_folder(into)
 
     def _staged_as(self, name: str, reading: BinaryIO) -> Input:
@@ -108,12 +118,24 @@ def stored(home: Path, needed: Input) -> Path:
     """Where a file lies in the store.
 
     Raises:
-        Failed: it is gone.
+        Failed: it is gone, or other bytes are there.
     """
     path = home / FOLDER / needed.stored_name
-    if not path.is_file():
-        raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
+    with home_errors(home):
+        if not _is_plain(path):
+            raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
+        require_same(needed, sha256_of(path))
     return path
+
+
+def require_same(needed: Input, sha256: str) -> None:
+    """Refuse other bytes than those that were submitted.
+
+    Raises:
+        Failed: the hash is another file's.
+    """
+    if sha256 != needed.sha256:
+        raise Failed(f"{needed.name} was changed in the private store.", "Submit the job again.")
 
 
 def collect(home: Path, needed: set[str]) -> None:
@@ -122,6 +144,20 @@ def collect(home: Path, needed: set[str]) -> None:
         for path in (home / FOLDER).glob("*"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no hard links on this file system
+        with source.open("rb") as reading, open_new(target) as writing:
+            shutil.copyfileobj(reading, writing, BLOCK)
+            writing.flush()
+            os.fsync(writing.fileno())
 
 
 def _remove_left(parent: Path) -> None:

@@ -132,7 +132,7 @@ class Queue:
             # With the write lock held nobody collects what has no row yet.
             if staged is not None:
                 with home_errors(self.home):
-                    staged.move(self.home / INPUTS)
+                    staged.store(self.home / INPUTS)
             db.execute(
                 f"INSERT INTO jobs({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
                 tuple(values.values()),
@@ -203,7 +203,7 @@ class Queue:
         with self._database.writing() as db:
             self._require_own(db, job)
             with home_errors(self.home):
-                staged.move(self.home / INPUTS)
+                staged.store(self.home / INPUTS)
             db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (job.id, portrait.stored_name))
             values = json.dumps(portrait.__dict__)
             db.execute("UPDATE jobs SET portrait = ?, infotext = ? WHERE id = ?", (values, infotext, job.id))
@@ -340,7 +340,7 @@ class Queue:
         """Where a job's file lies.
 
         Raises:
-            Failed: it is gone.
+            Failed: it is gone, or other bytes are there.
         """
         return stored(self.home, needed)
 

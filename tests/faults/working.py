@@ -24,11 +24,11 @@ from typing import Any
 from animating import MEDIA, SETTINGS
 from exporting import ELSEWHERE, NO_FILE, PRIVATE, TEMPORARY, faults_of, private_left, records, state
 from kills import in_a_copy
-from made_takes import FPS, SIDE, record_clip
+from made_takes import SIDE, record_clip
 
 from sonic_ext import pipeline
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import Destination, Job, JobSpec, Origin, Queue, State, Worker, exporting, making
+from sonic_ext.jobs import Destination, Job, JobSpec, Origin, Queue, State, Worker, exporting
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import specified
 from sonic_ext.media.audio import read_speech
