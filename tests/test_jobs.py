@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from itertools import chain, pairwise
@@ -61,6 +62,7 @@ from sonic_ext.media.image import Portrait
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.locks import held
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
 
@@ -457,6 +459,25 @@ class TestAfterAKill:
         submitted(worker.queue, worker=worker.id)
         worker.queue.recover()
         assert worker.queue.jobs()[0].worker == worker.id
+
+    @pytest.mark.parametrize("what", ["jobs/worker-{worker}", "jobs/export-{job}", "takes/{take}"])
+    def test_who_only_looks_at_a_lock_is_in_nobodys_way(
+        self, host: Standalone, outputs: Path, sonic_home: Path, what: str
+    ) -> None:
+        """Another process that starts takes it for a moment."""
+        worker = Worker(host)
+        with staging(sonic_home) as staged:
+            spec = asked(host, staged, export=Destination(AGREED, folder=str(outputs)))
+            job = worker.queue.submit(spec, staged, lane=host.lane)
+        path = sonic_home / what.format(worker=worker.id, job=job.id, take=job.take_id)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with ExitStack() as looking:
+            assert looking.enter_context(held(path))
+            threading.Timer(0.5, looking.pop_all().close).start()
+            with worker:
+                done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, done.error) == (State.DONE, None)
+        assert done.exported is not None
 
     def test_who_lost_a_job_cannot_end_it(self, queue: Queue, take: Take) -> None:
         lost = killed(queue, submitted(queue))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConsentMissing, WrongTime
-from ..provenance.locks import held
+from ..provenance.locks import awaited
 from ..provenance.private import home_errors
 from .database import FOLDER
 from .job import ExportedFile, Job, State
@@ -148,7 +148,7 @@ def _loaded(queue: Queue, take: Take) -> Take:
 
 @contextmanager
 def _alone(queue: Queue, job_id: str) -> Iterator[None]:
-    with home_errors(queue.home), held(queue.home / FOLDER / f"export-{job_id}") as mine:
+    with home_errors(queue.home), awaited(queue.home / FOLDER / f"export-{job_id}") as mine:
         if not mine:
             raise WrongTime("The video is being exported already.", "Look again in a moment.")
         yield

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError
 from ..ports import Progress, Step
-from ..provenance.locks import held
+from ..provenance.locks import awaited
 from ..provenance.private import home_errors, private_folder
 from .exporting import settle
 from .job import Job
@@ -93,7 +93,7 @@ class Worker:
             self.queue.hold(self.host.lane, self._ask)
         with home_errors(self.queue.home):
             private_folder(path.parent)
-            if not self._lease.enter_context(held(path)):
+            if not self._lease.enter_context(awaited(path)):
                 raise Failed("The worker's lock is taken.", "Start again.")
         self._begun = True
 
