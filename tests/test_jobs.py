@@ -333,13 +333,30 @@ class TestFiles:
         assert stored_names(queue.home) == set()
         assert list((queue.home / "uploads").iterdir()) == []
 
+    def test_deleted_when_their_job_has_ended_and_not_before(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed between the two."""
+        job = submitted(queue)
+
+        def dies(home: Path, needed: set[str]) -> None:
+            assert Queue().find(job.id).state is State.CANCELLED
+            raise SystemExit
+
+        monkeypatch.setattr(queues, "collect", dies)
+        with pytest.raises(SystemExit):
+            queue.cancel(job.id)
+        assert len(stored_names(queue.home)) == 2
+        monkeypatch.undo()
+        Queue(queue.home).recover()
+        assert stored_names(queue.home) == set()
+
     def test_left_by_a_kill_is_swept(self, queue: Queue) -> None:
         kept = submitted(queue)
         (queue.home / "inputs" / ("ab" * 32)).write_bytes(b"moved, and killed before the row")
         (queue.home / "uploads" / "0123456789abcdef").mkdir()
         queue.recover()
         assert stored_names(queue.home) == {each.stored_name for each in kept.spec.inputs}
-        submitted(queue, 2)
         assert list((queue.home / "uploads").iterdir()) == []
 
     def test_several_jobs_of_one_block_share_them(self, queue: Queue) -> None:
@@ -789,6 +806,60 @@ class TestExport:
             )
         assert queue.find(job.id) == job
         assert exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs))).path.is_file()
+
+    @pytest.mark.parametrize("ending", ["cancel", "fail", "stop", "wait"])
+    def test_exported_before_it_ended_otherwise(
+        self, queue: Queue, take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+    ) -> None:
+        """Killed between the gate and the queue's row; then somebody cancels it, or it is given up."""
+        job = killed(queue, submitted(queue))
+        queue.made(job, take, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
+        if ending == "stop":
+            queue.cancel(job.id)
+        elif ending == "fail":
+            queue.fail(job, Failed("It failed.", "Try again."))
+        queue.recover()
+        if ending == "cancel":
+            queue.cancel(job.id)
+        assert queue.find(job.id).exported is None
+        exporting.settle(queue)
+        found = queue.find(job.id)
+        assert (found.state, found.error, found.progress) == (State.DONE, None, 1.0)
+        assert found.exported == replace(file, warnings=())
+        assert stored_names(queue.home) == set()
+
+    def test_a_start_outlives_an_export_by_hand(self, worker: Worker, take: Take, outputs: Path) -> None:
+        """Another process is just exporting a job that is done."""
+        job = finished(worker.queue, take)
+        worker.queue.exporting(worker.queue.find(job.id), outputs / "x.mp4")
+        with held(worker.queue.home / "jobs" / f"export-{job.id}") as mine:
+            assert mine
+            Worker(worker.host).start()
+        assert worker.queue.find(job.id).exported is None
+
+    def test_a_start_outlives_a_ledger_that_was_altered(
+        self, queue: Queue, host: Standalone, take: Take, outputs: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = finished(queue, take)
+        queue.exporting(job, outputs / "x.mp4")
+        with sqlite3.connect(queue.home / "consent" / "ledger.sqlite3") as db:
+            db.execute("DROP TABLE events")
+        db.close()
+        with Worker(host):
+            pass
+        assert "cannot be told" in caplog.text
+
+    def test_exported_by_hand_meanwhile(self, queue: Queue, take: Take, outputs: Path) -> None:
+        """By hand, while its worker was about to: that is no failure."""
+        job = killed(queue, submitted(queue))
+        queue.made(job, take, None)
+        exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
+        queue.finish(job, WrongTime("It was exported already.", "Fetch it."))
+        found = queue.find(job.id)
+        assert (found.state, found.error) == (State.DONE, None)
 
     def test_killed_before_the_queue_knew(
         self, queue: Queue, take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch

@@ -109,7 +109,7 @@ def staging(home: Path) -> Iterator[Staging]:
         BadOutput: the folder cannot be made.
     """
     with home_errors(home):
-        _remove_left(home / STAGING)
+        remove_left(home / STAGING)
     with working_folder(home, STAGING) as folder:
         yield Staging(folder)
 
@@ -160,7 +160,7 @@ def _link(source: Path, target: Path) -> None:
             os.fsync(writing.fileno())
 
 
-def _remove_left(parent: Path) -> None:
+def remove_left(parent: Path) -> None:
     """What processes left here that were killed."""
     for folder in {path.with_suffix("") for path in parent.glob("*")}:
         with held(folder) as gone:

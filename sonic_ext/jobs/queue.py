@@ -40,7 +40,7 @@ from ..provenance.locks import held, sweep
 from ..provenance.private import home_errors, private_home
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
-from .inputs import Staging, collect, stored
+from .inputs import STAGING, Staging, collect, remove_left, stored
 from .job import ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
@@ -234,29 +234,35 @@ class Queue:
                 raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
 
     def exported(self, job: Job, file: ExportedFile) -> None:
-        """The video passed the gate."""
+        """The video passed the gate. A job that no worker has is done by that, whatever became of it."""
         facts = {"path": str(file.path), "record": file.record, "sha256": file.sha256}
         with self._database.writing() as db:
             db.execute(
-                "UPDATE jobs SET exported = ?, error = NULL WHERE id = ?",
+                "UPDATE jobs SET exported = ?, error = NULL WHERE id = ? AND exported IS NULL",
                 (json.dumps(facts | {"warnings": file.warnings}), job.id),
             )
+            row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            if row and not row["worker"] and row["state"] != State.DONE:
+                _end(db, job.id, State.DONE)
+        self._collect()
 
     def finish(self, job: Job, error: SonicError | None = None) -> None:
         """The video is made; `error` says why it was not exported, where it was to be."""
         with self._database.writing() as db:
-            self._require_own(db, job)
-            _end(db, job.id, State.DONE, error=error, share=1.0)
-            self._collect(db)
+            row = self._require_own(db, job)
+            _end(db, job.id, State.DONE, error=None if row["exported"] else error)
+        self._collect()
 
     def fail(self, job: Job, problem: BaseException) -> None:
         """The work raised this. A job that somebody else ended, or has, stays as it is."""
-        error = as_error(problem)
+        error: SonicError | None = as_error(problem)
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
         with self._database.writing() as db, contextlib.suppress(WrongTime):
-            self._require_own(db, job)
+            row = self._require_own(db, job)
+            if row["exported"]:
+                state, error = State.DONE, None  # it was too late for that
             _end(db, job.id, state, error=error)
-            self._collect(db)
+        self._collect()
 
     def release(self, job: Job) -> None:
         """Let another worker, or this one at another time, go on with it: nobody asked for its end."""
@@ -268,15 +274,18 @@ class Queue:
             )
             _report(db, job.id, WAITING, 0.0)
 
-    def _require_own(self, db: sqlite3.Connection, job: Job) -> None:
+    def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
 
         Raises:
             WrongTime: it has.
         """
-        row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+        row: sqlite3.Row | None = db.execute(
+            "SELECT worker, state, exported FROM jobs WHERE id = ?", (job.id,)
+        ).fetchone()
         if row is None or row["worker"] != job.worker or State(row["state"]).ended:
             raise WrongTime("The job is no longer this worker's.", "List the jobs to see how it stands.")
+        return row
 
     # asking
 
@@ -325,6 +334,14 @@ class Queue:
             ).fetchall()
         return next(iter(_readable(self.home, rows)), None)
 
+    def unsettled(self) -> tuple[Job, ...]:
+        """Jobs that no worker has and that may have been exported without the queue's knowing."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
+            ).fetchall()
+        return tuple(_readable(self.home, rows))
+
     def position(self, job: Job) -> int:
         """1 for the job whose turn comes next, 0 for one that does not wait."""
         with self._database.reading() as db:
@@ -358,13 +375,13 @@ class Queue:
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop. One that waits is cancelled at once; one that ended stays as it is."""
         with self._database.writing() as db:
-            job = self._found(db, job_id)
-            if job.state is State.QUEUED:
+            state = self._state(db, job_id)
+            if state is State.QUEUED:
                 _end(db, job_id, State.CANCELLED, error=Cancelled())
-                self._collect(db)
-            elif job.state is State.RUNNING:
+            elif state is State.RUNNING:
                 db.execute("UPDATE jobs SET stop = 1 WHERE id = ?", (job_id,))
-            return self._found(db, job_id)
+        self._collect()
+        return self.find(job_id)
 
     def resume(self, job_id: str) -> Job:
         """Let a job go on that a restart found and held."""
@@ -389,7 +406,7 @@ class Queue:
             WrongTime: it has not ended.
         """
         with self._database.writing() as db:
-            if not self._found(db, job_id).state.ended:
+            if not self._state(db, job_id).ended:
                 raise WrongTime("The animation has not ended.", "Cancel it first.")
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
@@ -411,7 +428,9 @@ class Queue:
             db.execute(
                 "DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs) AND created < ?", (limit,)
             )
-            self._collect(db)
+        with home_errors(self.home):
+            remove_left(self.home / STAGING)
+        self._collect()
 
     def hold(self, lane: str, origins: Collection[Origin]) -> None:
         """Let the jobs of a lane that no worker has wait until somebody says `resume`."""
@@ -450,15 +469,22 @@ class Queue:
     def _found(self, db: sqlite3.Connection, job_id: str) -> Job:
         row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
         if row is None:
-            raise NotFound(
-                "There is no animation with this id.", f"The newest {KEPT} are remembered; list them."
-            )
+            raise _unknown()
         return _job(self.home, row)
 
-    def _collect(self, db: sqlite3.Connection) -> None:
-        """Inside a transaction, so that nobody submits a job meanwhile that needs what is deleted."""
-        needed = {row["name"] for row in db.execute("SELECT name FROM inputs")}
-        collect(self.home, needed)
+    def _state(self, db: sqlite3.Connection, job_id: str) -> State:
+        """Also of a job that cannot be read."""
+        row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise _unknown()
+        return State(row["state"])
+
+    def _collect(self) -> None:
+        """Delete what no job needs, when that is on the disk: a kill before leaves a file too many, and
+        never one too few. Where it cannot be done, the next start does it."""
+        # With the write lock held nobody submits a job meanwhile that needs what is deleted.
+        with contextlib.suppress(SonicError), self._database.writing(lasting=False) as db:
+            collect(self.home, {row["name"] for row in db.execute("SELECT name FROM inputs")})
 
     def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
         with self._database.reading() as db:
@@ -484,21 +510,15 @@ def _waiting(db: sqlite3.Connection, lane: str) -> int:
     return count
 
 
-def _end(
-    db: sqlite3.Connection,
-    job_id: str,
-    state: State,
-    error: SonicError | None = None,
-    share: float | None = None,
-) -> None:
+def _end(db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None) -> None:
     """Nothing more will come of a job, and it needs no files any more."""
     told = json.dumps(error_values(error)) if error else None
     db.execute(
         "UPDATE jobs SET state = ?, worker = '', held = 0, ended = ?, error = ? WHERE id = ?",
         (str(state), _now(), told, job_id),
     )
-    if share is not None:
-        db.execute("UPDATE progress SET share = ? WHERE id = ?", (share, job_id))
+    if state is State.DONE:
+        db.execute("UPDATE progress SET share = 1.0 WHERE id = ?", (job_id,))
     db.execute("DELETE FROM inputs WHERE id = ?", (job_id,))
 
 
@@ -565,6 +585,10 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
 
 def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
     return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no animation with this id.", f"The newest {KEPT} are remembered; list them.")
 
 
 def _deadly(attempts: int) -> Failed:
