@@ -510,6 +510,35 @@ class TestAfterAKill:
         queue.fail(lost, Failed("Too late.", "Never mind."))
         assert queue.find(lost.id).state is State.RUNNING
 
+    def test_who_lost_a_job_reports_nothing_more(self, queue: Queue) -> None:
+        lost = killed(queue, submitted(queue))
+        queue.recover()
+        killed(queue, lost)  # by another
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute("UPDATE jobs SET worker = 'another'")
+        db.close()
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        queue.release(lost)
+        found = queue.find(lost.id)
+        assert (found.state, found.step.stage) == (State.RUNNING, "starting")
+
+    def test_who_lost_a_job_that_was_deleted(self, queue: Queue) -> None:
+        lost = killed(queue, submitted(queue))
+        queue.recover()
+        queue.cancel(lost.id)
+        queue.forget(lost.id)
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        queue.release(lost)
+        queue.fail(lost, Failed("Too late.", "Never mind."))
+
+    def test_a_job_that_was_not_begun_keeps_its_attempts(self, queue: Queue) -> None:
+        killed(queue, submitted(queue))
+        queue.recover()
+        claimed = queue.claim("w", LANE)
+        assert claimed is not None
+        queue.release(claimed)
+        assert queue.find(claimed.id).attempts == 1
+
     def test_a_job_that_kills_is_given_up(self, queue: Queue) -> None:
         job = submitted(queue)
         for _ in range(queues.MOST_ATTEMPTS):
@@ -591,6 +620,41 @@ class TestDatabase:
         claimed = queue.claim("w", LANE)
         assert claimed and claimed.id == ours.id
         assert [job.id for job in queue.jobs()] == [ours.id]
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "spec = 'no JSON'",
+            "spec = '[]'",
+            "state = 'waiting', spec = spec",
+            """take = '{"a later": "version"}'""",
+            "exported = '{\"a later\": 1}'",
+            "created = 'then'",
+        ],
+    )
+    def test_a_damaged_job_is_in_nobodys_way(self, queue: Queue, host: Standalone, damage: str) -> None:
+        bad, ours = submitted(queue), submitted(queue, 1)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute(f"UPDATE jobs SET {damage} WHERE id = ?", (bad.id,))
+        db.close()
+        queue.hold(LANE, [Origin.PAGE])
+        queue.recover()
+        exporting.settle(queue)
+        assert [job.id for job in queue.jobs()] == [ours.id]
+        with pytest.raises(BadInput, match="damaged"):
+            queue.find(bad.id)
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == ours.id
+        if "waiting" not in damage:
+            queue.forget(bad.id)  # given up by `claim`
+
+    @pytest.mark.parametrize("name", ["a home", "a#home", "a?home", "a%20home", "ein Zuhäuse ☃"])
+    def test_wherever_the_home_lies(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).mkdir(mode=0o700)
+        queue = Queue(tmp_path / name)
+        job = submitted(queue)
+        assert Queue(tmp_path / name).find(job.id) == job
+        assert {path.name for path in tmp_path.glob("a*") if path.is_dir()} <= {name}
 
 
 class Painter:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
+    BadInput,
     Busy,
     Cancelled,
     Failed,
@@ -167,7 +168,7 @@ class Queue:
                 db.execute("UPDATE jobs SET worker = ? WHERE id = ?", (worker, found["id"]))
                 try:
                     return self._found(db, found["id"])
-                except SonicError as error:  # a later version's
+                except SonicError as error:  # damaged, or a later version's
                     _end(db, found["id"], State.FAILED, error=error)
 
     def begin(self, job: Job) -> None:
@@ -193,9 +194,11 @@ class Queue:
             share: of all work that is done, 0 to 1.
         """
         with self._database.writing(lasting=False) as db:
+            row = db.execute("SELECT stop, worker FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            if row is None or row["worker"] != job.worker:
+                return Stopped(True)
             _report(db, job.id, step, share)
-            row = db.execute("SELECT stop, worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
-        return Stopped(row is None or bool(row["stop"]) or row["worker"] != job.worker)
+        return Stopped(bool(row["stop"]))
 
     def keep_portrait(self, job: Job, png: bytes, staged: Staging, infotext: str) -> Input:
         """Keep the portrait that the WebUI made, so that the job goes on with the same after a crash."""
@@ -267,12 +270,13 @@ class Queue:
     def release(self, job: Job) -> None:
         """Let another worker, or this one at another time, go on with it: nobody asked for its end."""
         with self._database.writing() as db:
-            db.execute(
-                "UPDATE jobs SET state = 'queued', worker = '', attempts = max(0, attempts - 1) "
+            changed = db.execute(
+                "UPDATE jobs SET state = 'queued', worker = '', attempts = attempts - (state = 'running') "
                 "WHERE id = ? AND worker = ? AND state IN ('queued', 'running')",
                 (job.id, job.worker),
             )
-            _report(db, job.id, WAITING, 0.0)
+            if changed.rowcount:
+                _report(db, job.id, WAITING, 0.0)
 
     def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
@@ -440,7 +444,7 @@ class Queue:
                 "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = ''", (lane,)
             ).fetchall()
             for row in rows:
-                if json.loads(row["spec"]).get("origin") in asked:
+                if _origin(row["spec"]) in asked:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
@@ -530,7 +534,7 @@ def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> No
 
 
 def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
-    """All but those of a later version, which the log names."""
+    """All but those that cannot be read, which the log names."""
     jobs = []
     for row in rows:
         try:
@@ -544,8 +548,15 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
     """The job of a row.
 
     Raises:
-        BadInput: a later version wrote it.
+        BadInput: a later version wrote it, or it is damaged.
     """
+    try:
+        return _read(home, row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
+
+
+def _read(home: Path, row: sqlite3.Row) -> Job:
     from ..provenance.store import Take
 
     spec = JobSpec.from_dict(json.loads(row["spec"]))
@@ -581,6 +592,13 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
         batch=row["batch"],
         label=row["label"],
     )
+
+
+def _origin(spec: str) -> str:
+    """Who asked, as far as it can be read."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(spec)["origin"])
+    return ""
 
 
 def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
