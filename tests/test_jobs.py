@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +25,7 @@ from sonic_ext import pipeline
 from sonic_ext.errors import (
     BadAudio,
     BadInput,
+    BadOutput,
     BadPortrait,
     BadSetting,
     Busy,
@@ -39,7 +42,7 @@ from sonic_ext.errors import (
     error_from,
     error_values,
 )
-from sonic_ext.hosts import MadePortrait
+from sonic_ext.hosts import Host, MadePortrait
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
@@ -108,7 +111,7 @@ def worker(host: Standalone, sonic_home: Path) -> Iterator[Worker]:
 
 
 def asked(
-    host: Standalone,
+    host: Host,
     staged: Staging,
     *,
     audio: Path | None = None,
@@ -820,7 +823,7 @@ class TestWorker:
 
         with monkeypatch.context() as patch:
             patch.setattr(Queue, "exported", dies)
-            patch.setattr(Queue, "fail", lambda self, job, problem: None)
+            patch.setattr(Queue, "put_back", lambda self, job: None)
             with staging(worker.queue.home) as staged, pytest.raises(SystemExit):
                 spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
                 worker.run(spec, staged)
@@ -832,6 +835,117 @@ class TestWorker:
         (record,) = Ledger().records(take=job.take_id)
         assert (again.state, again.exported.record) == (State.DONE, record.id)
         assert [path.name for path in outputs.iterdir()] == [record.output_name]
+
+
+class TestWorkerThatEnds:
+    """Closed, interrupted, or unable to say what came of a job."""
+
+    @pytest.fixture
+    def job(self, host: Standalone, sonic_home: Path) -> Job:
+        """One that waits."""
+        with staging(sonic_home) as staged:
+            return Queue().submit(asked(host, staged), staged, lane=host.lane)
+
+    def test_it_keeps_its_lease_while_a_caller_works(self, outputs: Path, sonic_home: Path) -> None:
+        begun, end = threading.Event(), threading.Event()
+
+        class Slow(Standalone):
+            def work(self, progress: Progress, task: Callable[[Progress], Any]) -> Any:
+                begun.set()
+                assert end.wait(PATIENCE)
+                return super().work(progress, task)
+
+        worker, came = Worker(Slow(outputs)), []
+
+        def run() -> None:
+            with staging(sonic_home) as staged:
+                came.append(worker.run(asked(worker.host, staged), staged))
+
+        caller = threading.Thread(target=run)
+        caller.start()
+        assert begun.wait(PATIENCE)
+        worker.close()
+        Queue().recover()
+        assert Queue().jobs()[0].worker == worker.id
+        end.set()
+        caller.join(PATIENCE)
+        assert (came[0].state, came[0].worker) == (State.QUEUED, "")
+        with held(queues.lock_of(sonic_home, worker.id)) as free:
+            assert free
+
+    @pytest.mark.parametrize(
+        ("problem", "state"), [(KeyboardInterrupt, State.CANCELLED), (SystemExit, State.QUEUED)]
+    )
+    def test_interrupted(
+        self,
+        job: Job,
+        host: Standalone,
+        problem: type[BaseException],
+        state: State,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def ends(*_: object, **__: object) -> None:
+            raise problem
+
+        monkeypatch.setattr(pipeline, "animate", ends)
+        with Worker(host, line=False) as worker, pytest.raises(problem):
+            worker.adopt(job.id)
+        assert Queue().find(job.id).state is state
+
+    @pytest.mark.parametrize("broken", [("finish", "fail"), ("claim",)])
+    def test_a_queue_that_cannot_be_written_for_a_while(
+        self, job: Job, host: Standalone, broken: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = {name: getattr(Queue, name) for name in broken}
+        left = set(broken)
+
+        def full(name: str) -> Callable[..., Any]:
+            def once(*given: Any, **named: Any) -> Any:
+                if name in left:
+                    left.remove(name)
+                    raise BadOutput("The disk is full.", "Make room.")
+                return real[name](*given, **named)
+
+            return once
+
+        for name in broken:
+            monkeypatch.setattr(Queue, name, full(name))
+        with Worker(host) as worker:
+            until(lambda: not left)
+            until(lambda: not worker._threads)
+            worker.wake()
+            assert worker.queue.wait(job.id, PATIENCE).state is State.DONE
+            worker.close(PATIENCE)
+        assert len(Store().takes()) == 1
+
+    def test_without_a_line(self, job: Job, host: Standalone) -> None:
+        """The command line's: what another command left is not in its way, and it may go on with its own."""
+        with Worker(host, line=False) as worker:
+            assert worker._threads == set()
+            done = worker.adopt(job.id)
+        assert done is not None and done.state is State.DONE
+
+    def test_an_interpreter_that_ends_does_not_wait(self, job: Job, outputs: Path) -> None:
+        """Nobody closed the worker."""
+        script = f"""
+import threading, time
+from pathlib import Path
+from sonic_ext.errors import Cancelled
+from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Worker
+begun = threading.Event()
+class Endless(Standalone):
+    def work(self, progress, task):
+        begun.set()
+        while not progress.cancelled():
+            time.sleep(0.01)
+        raise Cancelled
+Worker(Endless(Path({str(outputs)!r}))).start()
+begun.wait()
+"""
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
+        found = Queue().find(job.id)
+        assert (found.state, found.worker) == (State.QUEUED, "")
 
 
 class Report:

@@ -278,6 +278,11 @@ class Queue:
             if changed.rowcount:
                 _report(db, job.id, WAITING, 0.0)
 
+    def put_back(self, job: Job) -> None:
+        """As `recover` does with those of a worker that is gone: its process ends, or could not write down
+        what came of it."""
+        self._take_back(job.worker, job.id)
+
     def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
 
@@ -448,12 +453,12 @@ class Queue:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
-    def _take_back(self, worker: str) -> None:
+    def _take_back(self, worker: str, job_id: str = "") -> None:
         with self._database.writing() as db:
             rows = db.execute(
                 f"SELECT jobs.id, attempts, stop, reached, share {_FROM} "
-                "WHERE worker = ? AND state IN ('queued', 'running')",
-                (worker,),
+                "WHERE worker = ? AND state IN ('queued', 'running') AND ? IN ('', jobs.id)",
+                (worker, job_id),
             ).fetchall()
             for row in rows:
                 share = row["share"] or 0.0
@@ -481,7 +486,10 @@ class Queue:
         row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise _unknown()
-        return State(row["state"])
+        try:
+            return State(row["state"])
+        except ValueError as error:
+            raise BadInput(f"The job {job_id} is damaged: {error}.", "Update the extension.") from error
 
     def _collect(self) -> None:
         """Delete what no job needs, when that is on the disk: a kill before leaves a file too many, and

@@ -258,7 +258,7 @@ def _stepping(way: str, step: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         on = False
 
 

@@ -259,7 +259,7 @@ class KilledHalfway(KilledAgain):
     name = "next start after a kill while it is made"
 
     def die(self) -> None:
-        Store.adopt = dying  # type: ignore[method-assign]
+        Store.adopt = dying  # type: ignore[method-assign,assignment]
 
 
 class KilledAtTheGate(KilledAgain):
@@ -276,7 +276,7 @@ class KilledAtTheGate(KilledAgain):
                 yield
                 dying()
 
-        Ledger.exporting = moved  # type: ignore[method-assign]
+        Ledger.exporting = moved  # type: ignore[method-assign,assignment]
 
 
 class ByHand(Work):
