@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
@@ -57,6 +57,7 @@ from sonic_ext.jobs import (
     exporting,
     making,
 )
+from sonic_ext.jobs import database as databases
 from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
@@ -342,7 +343,7 @@ class TestFiles:
         """Killed between the two."""
         job = submitted(queue)
 
-        def dies(home: Path, needed: set[str]) -> None:
+        def dies(home: Path, needed: set[str], names: Collection[str]) -> None:
             assert Queue().find(job.id).state is State.CANCELLED
             raise SystemExit
 
@@ -395,6 +396,57 @@ class TestFiles:
             odd = staged.write("../../etc/passwd", b"x")
             assert staged.path(odd).parent.parent == staged.folder
         assert odd.name == "passwd"
+
+    @pytest.mark.parametrize(
+        ("name", "fitted"),
+        [
+            ("a\0b\nc.wav", "a_b_c.wav"),
+            ("x" * 300 + ".wav", "x" * 40 + ".wav"),
+            ("☃" * 300 + ".wav", "☃" * 40 + ".wav"),
+            ("a." + "w" * 300, "a." + "w" * 11),
+            ("half \ud800.wav", "half _.wav"),
+            ("a:stream.wav", "a_stream.wav"),
+            ("nul.wav", "_nul.wav"),
+            ("", "file"),
+            (" . ", "file"),
+        ],
+    )
+    def test_any_name(self, queue: Queue, name: str, fitted: str) -> None:
+        with staging(queue.home) as staged:
+            spec = replace(some_spec(staged), audio=staged.write(name, b"0"))
+            job = queue.submit(spec, staged, lane=LANE)
+        assert job.spec.audio.name == fitted
+        assert queue.input(job.spec.audio).read_bytes() == b"0"
+
+    def test_many_jobs_make_none_slow(self, queue: Queue) -> None:
+        """What every job does is looked up, and nothing is read from end to end."""
+        submitted(queue)
+        asked: list[str] = []
+        connect = databases._connected
+
+        def listening(path: Path) -> sqlite3.Connection:
+            db = connect(path)
+            db.set_trace_callback(asked.append)
+            return db
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(databases, "_connected", listening)
+            submitted(queue, 1, batch="a")
+            job = queue.claim("w", LANE)
+            assert job is not None
+            queue.position(job)
+            queue.begin(job)
+            queue.report(job, Step("drawing frames", 1, 2), 0.5)
+            queue.fail(job, Failed("It failed.", "Try again."))
+            queue.of_take(job.take_id)
+            queue.asked(job.spec.digest)
+            exporting.settle(queue)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            for words in {each for each in asked if each.startswith(("SELECT", "UPDATE", "DELETE"))}:
+                plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {words}")]
+                scans = [step for step in plan if step.startswith("SCAN") and "jobs_unsettled" not in step]
+                assert not scans, (words, scans)
+        db.close()
 
 
 class TestStates:

@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ from ..provenance.private import (
     sync_folder,
     working_folder,
 )
+from ..text import whole
 from .spec import Input
 
 FOLDER = "inputs"
@@ -32,6 +34,11 @@ FOLDER = "inputs"
 STAGING = "uploads"
 """Below the private home: what is being brought."""
 BLOCK = 1 << 20
+STEM_LENGTH, SUFFIX_LENGTH = 40, 12
+"""Characters of a name; four bytes each are less than the 255 that a file system takes."""
+_UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Windows opens these instead of a file."""
 MOST_BYTES = 8 << 30
 """Of one file: two hours of sound in the largest format are less."""
 
@@ -72,11 +79,16 @@ class Staging:
         """Where a file lies until it is submitted, under its own name."""
         return self._staged[staged.stored_name]
 
-    def store(self, into: Path) -> None:
-        """Put every file into the store, whole or not at all; here it stays, for the block's next job."""
+    def store(self, into: Path, needed: Iterable[Input] | None = None) -> None:
+        """Put files into the store, each whole or not at all; here they stay, for the block's next job.
+
+        Args:
+            needed: those that are staged of these; None for all.
+        """
         private_folder(into)
-        for name, path in self._staged.items():
-            target = into / name
+        names = self._staged if needed is None else {each.stored_name for each in needed}
+        for name in self._staged.keys() & names:
+            path, target = self._staged[name], into / name
             if not _is_plain(target) or target.stat().st_size != path.stat().st_size:
                 part = path.with_name(".part")
                 _link(path, part)
@@ -84,7 +96,7 @@ class Staging:
         sync_folder(into)
 
     def _staged_as(self, name: str, reading: BinaryIO) -> Input:
-        name = Path(name).name or "file"
+        name = _fitting(name)
         folder = self.folder / str(len(self._staged))
         digest, size = hashlib.sha256(), 0
         with home_errors(self.folder):
@@ -138,12 +150,23 @@ def require_same(needed: Input, sha256: str) -> None:
         raise Failed(f"{needed.name} was changed in the private store.", "Submit the job again.")
 
 
-def collect(home: Path, needed: set[str]) -> None:
-    """Delete what no job needs; call it while nobody can submit one."""
+def collect(home: Path, needed: set[str], names: Collection[str] | None = None) -> None:
+    """Delete what no job needs; call it while nobody can submit one.
+
+    Args:
+        names: only among these; None for all that there are.
+    """
     with home_errors(home):
-        for path in (home / FOLDER).glob("*"):
-            if path.name not in needed:
-                path.unlink(missing_ok=True)
+        found = {path.name for path in (home / FOLDER).glob("*")} if names is None else set(names)
+        for name in found - needed:
+            (home / FOLDER / name).unlink(missing_ok=True)
+
+
+def _fitting(name: str) -> str:
+    """The name in a form that every file system takes."""
+    fit = Path(_UNFIT.sub("_", whole(Path(name).name)).rstrip(". "))
+    stem = fit.stem[:STEM_LENGTH].strip() or "file"
+    return ("_" if _DEVICE.fullmatch(stem) else "") + stem + fit.suffix[:SUFFIX_LENGTH].rstrip()
 
 
 def _is_plain(path: Path) -> bool:

@@ -127,13 +127,12 @@ class Queue:
             "take_id": f"{secrets.randbits(64) or 1:016x}",
         }
         with self._database.writing() as db:
-            waiting = _waiting(db, lane)
-            if most is not None and waiting >= most:
+            if most is not None and (waiting := _waiting(db, lane)) >= most:
                 raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
             # With the write lock held nobody collects what has no row yet.
             if staged is not None:
                 with home_errors(self.home):
-                    staged.store(self.home / INPUTS)
+                    staged.store(self.home / INPUTS, spec.inputs)
             db.execute(
                 f"INSERT INTO jobs({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
                 tuple(values.values()),
@@ -245,27 +244,28 @@ class Queue:
                 (json.dumps(facts | {"warnings": file.warnings}), job.id),
             )
             row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
-            if row and not row["worker"] and row["state"] != State.DONE:
-                _end(db, job.id, State.DONE)
-        self._collect()
+            over = row is None or row["worker"] or row["state"] == State.DONE
+            freed = () if over else _end(db, job.id, State.DONE)
+        self._collect(freed)
 
     def finish(self, job: Job, error: SonicError | None = None) -> None:
         """The video is made; `error` says why it was not exported, where it was to be."""
         with self._database.writing() as db:
             row = self._require_own(db, job)
-            _end(db, job.id, State.DONE, error=None if row["exported"] else error)
-        self._collect()
+            freed = _end(db, job.id, State.DONE, error=None if row["exported"] else error)
+        self._collect(freed)
 
     def fail(self, job: Job, problem: BaseException) -> None:
         """The work raised this. A job that somebody else ended, or has, stays as it is."""
         error: SonicError | None = as_error(problem)
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
-        with self._database.writing() as db, contextlib.suppress(WrongTime):
-            row = self._require_own(db, job)
-            if row["exported"]:
-                state, error = State.DONE, None  # it was too late for that
-            _end(db, job.id, state, error=error)
-        self._collect()
+        with contextlib.suppress(WrongTime):
+            with self._database.writing() as db:
+                row = self._require_own(db, job)
+                if row["exported"]:
+                    state, error = State.DONE, None  # it was too late for that
+                freed = _end(db, job.id, state, error=error)
+            self._collect(freed)
 
     def release(self, job: Job) -> None:
         """Let another worker, or this one at another time, go on with it: nobody asked for its end."""
@@ -383,13 +383,14 @@ class Queue:
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop. One that waits is cancelled at once; one that ended stays as it is."""
+        freed: Collection[str] = ()
         with self._database.writing() as db:
             state = self._state(db, job_id)
             if state is State.QUEUED:
-                _end(db, job_id, State.CANCELLED, error=Cancelled())
+                freed = _end(db, job_id, State.CANCELLED, error=Cancelled())
             elif state is State.RUNNING:
                 db.execute("UPDATE jobs SET stop = 1 WHERE id = ?", (job_id,))
-        self._collect()
+        self._collect(freed)
         return self.find(job_id)
 
     def resume(self, job_id: str) -> Job:
@@ -491,12 +492,20 @@ class Queue:
         except ValueError as error:
             raise BadInput(f"The job {job_id} is damaged: {error}.", "Update the extension.") from error
 
-    def _collect(self) -> None:
+    def _collect(self, freed: Collection[str] | None = None) -> None:
         """Delete what no job needs, when that is on the disk: a kill before leaves a file too many, and
-        never one too few. Where it cannot be done, the next start does it."""
+        never one too few. Where it cannot be done, the next start does it.
+
+        Args:
+            freed: look at these only; None for all that is in the store.
+        """
+        if freed is not None and not freed:
+            return
+        wanted = "" if freed is None else f"WHERE name IN ({', '.join('?' * len(freed))})"
         # With the write lock held nobody submits a job meanwhile that needs what is deleted.
         with contextlib.suppress(SonicError), self._database.writing(lasting=False) as db:
-            collect(self.home, {row["name"] for row in db.execute("SELECT name FROM inputs")})
+            rows = db.execute(f"SELECT DISTINCT name FROM inputs {wanted}", tuple(freed or ()))
+            collect(self.home, {row["name"] for row in rows}, freed)
 
     def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
         with self._database.reading() as db:
@@ -505,7 +514,7 @@ class Queue:
     def _forget_oldest(self, db: sqlite3.Connection, lane: str) -> None:
         db.execute(
             "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE lane = ? AND batch = '' "
-            "AND state NOT IN ('queued', 'running') ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            "AND state IN ('done', 'failed', 'cancelled') ORDER BY number DESC LIMIT -1 OFFSET ?)",
             (lane, KEPT),
         )
 
@@ -522,8 +531,10 @@ def _waiting(db: sqlite3.Connection, lane: str) -> int:
     return count
 
 
-def _end(db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None) -> None:
-    """Nothing more will come of a job, and it needs no files any more."""
+def _end(
+    db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None
+) -> Collection[str]:
+    """Nothing more will come of a job. Returns the files that it does not need any more."""
     told = json.dumps(error_values(error)) if error else None
     db.execute(
         "UPDATE jobs SET state = ?, worker = '', held = 0, ended = ?, error = ? WHERE id = ?",
@@ -531,7 +542,9 @@ def _end(db: sqlite3.Connection, job_id: str, state: State, error: SonicError | 
     )
     if state is State.DONE:
         db.execute("UPDATE progress SET share = 1.0 WHERE id = ?", (job_id,))
+    freed = [row["name"] for row in db.execute("SELECT name FROM inputs WHERE id = ?", (job_id,))]
     db.execute("DELETE FROM inputs WHERE id = ?", (job_id,))
+    return freed
 
 
 def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> None:
