@@ -45,7 +45,7 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=LANE)) as worker,
+        Worker(Standalone(output.parent, lane=LANE), line=False) as worker,
         staging(worker.queue.home) as staged,
         signals.polite(),
     ):
