@@ -22,6 +22,7 @@ FLOORS = (
     {"engines", "sync"},
     {"pipeline", "train"},
     {"jobs"},
+    {"batch"},
     {"hosts", "app"},
     {"__main__"},
 )

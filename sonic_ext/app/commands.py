@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
-from . import weights_command
+from . import batch_command, jobs_command, weights_command
 from .console import Console, ProgressLine, bytes_text, duration_text
 from .interrupt import Interrupts
 
@@ -215,6 +215,8 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] = {
     "animate": _animate,
+    "batch": lambda options, *rest: batch_command.run(options, _settings(options), *rest),
+    "jobs": jobs_command.run,
     "export": _export,
     "preflight": _preflight,
     "verify": _verify,

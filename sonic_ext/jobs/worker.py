@@ -49,15 +49,26 @@ class Worker:
         queue: that of the private home by default.
         ask: jobs of these origins that an earlier process left wait for `Queue.resume`.
         most: jobs that may wait.
+        batch: carry out only the jobs of this batch; "" for all of the lane.
+        threads: that each video is encoded with; 0 leaves it to the encoder.
     """
 
     def __init__(
-        self, host: Host, queue: Queue | None = None, *, ask: tuple[Origin, ...] = (), most: int = WAITING
+        self,
+        host: Host,
+        queue: Queue | None = None,
+        *,
+        ask: tuple[Origin, ...] = (),
+        most: int = WAITING,
+        batch: str = "",
+        threads: int = 0,
     ) -> None:
         self.host = host
         self.queue = queue or Queue()
         self.id = secrets.token_hex(8)
         self._most = most
+        self._batch = batch
+        self._threads_each = threads
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._stopping = threading.Event()
@@ -143,7 +154,7 @@ class Worker:
         """
         report = Report(self.queue, job, self._stopping, along)
         try:
-            carry_out(self.queue, job, host, report)
+            carry_out(self.queue, job, host, report, self._threads_each)
         except BaseException as problem:
             released = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
             if released and not report.stopped:
@@ -190,7 +201,7 @@ class Worker:
             job = None
             try:
                 if not self._stopping.is_set():
-                    job = self.queue.claim(self.id, self.host.lane)
+                    job = self.queue.claim(self.id, self.host.lane, self._batch)
             finally:
                 if job is None:
                     self._threads.discard(threading.current_thread())
