@@ -799,6 +799,8 @@ METHODS = {
     "/animations/{id}/preview": {"get"},
     "/animations/{id}/export": {"post"},
     "/animations/{id}/video": {"get"},
+    "/batches": {"get", "post"},
+    "/batches/{id}": {"get", "delete"},
     "/preflight": {"post"},
     "/verify": {"post"},
     "/engines": {"get"},
@@ -846,6 +848,7 @@ class TestDescription:
         assert all("application/json" in each["requestBody"]["content"] for each in posts)
         for name in (
             "AnimationRequest",
+            "BatchRequest",
             "ExportRequest",
             "PreflightRequest",
             "VerifyRequest",

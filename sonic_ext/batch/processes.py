@@ -75,7 +75,9 @@ class Processes:
         dead = [process for process in self._running if process.poll() is not None]
         if dead:
             self._require_hope(len(dead))
-            self._running = [process for process in self._running if process not in dead]
+            for process in dead:
+                _let_go(process)
+                self._running.remove(process)
             self._queue.recover()
         while len(self._running) < self._count:
             self._running.append(self._begun())
@@ -90,9 +92,7 @@ class Processes:
         if not self._running:
             return
         for process in self._running:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+            _let_go(process)
         end = time.monotonic() + seconds
         for process in self._running:
             try:
@@ -140,6 +140,13 @@ class Processes:
                 "The processes that make the videos end as soon as they begin.",
                 "Look at what they say above; with --jobs 1 there is one of them.",
             )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe, by which a process that lives knows that it is to end."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it died before it took what it was sent
+        process.stdin.close()
 
 
 def _known_places() -> Iterable[str]:
