@@ -202,7 +202,7 @@ class TestRows:
         self, cells: list[str], separator: str, end: str, mark: bool
     ) -> None:
         text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=separator, lineterminator=end)
+        writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
         writer.writerow(["portrait", "audio"])
         writer.writerows([[cell, "b"] for cell in cells])
         found = [values for _, values in rows.csv_rows(text.getvalue())]

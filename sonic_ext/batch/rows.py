@@ -40,6 +40,8 @@ MOST_NAME = 200
 """Bytes of a video's name without its suffix; file systems hold 255, and a name in the making is longer."""
 _NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
 """What some file system does not take in a name."""
+_AROUND = re.compile(r"^[\s.]+|[\s.]+\Z")
+"""What file systems drop at the ends of a name, or hide it for."""
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
 """Names that are no files on Windows, whatever their suffix."""
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -259,10 +261,15 @@ def checked_name(text: str) -> str:
 def safe_stem(text: str) -> str:
     """The text as a file's name without suffix: what some file system does not take becomes `_`."""
     text = "".join("_" if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
-    text = _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", text)).strip(" .")
+    text = _AROUND.sub("", _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", text)))
     if not text or text.split(".")[0].rstrip().lower() in _DEVICES:
         text = f"_{text}"
-    return text.encode()[:MOST_NAME].decode(errors="ignore").rstrip(" .")
+    return _cut(text, MOST_NAME)
+
+
+def _cut(stem: str, size: int) -> str:
+    """The stem's first letters, as many as fit into so many bytes."""
+    return _AROUND.sub("", stem.encode()[:size].decode(errors="ignore"))
 
 
 def _row(number: int, values: Mapping[str, Any], base: Path, defaults: Defaults) -> Row:
@@ -314,7 +321,7 @@ def _stems(row: Row) -> Iterator[str]:
     face, sound = row.portrait.stem, row.audio.stem
     stem = safe_stem(face if face == sound else f"{face}-{sound}")
     yield stem
-    short = stem.encode()[: MOST_NAME - 10].decode(errors="ignore").rstrip(" .")
+    short = _cut(stem, MOST_NAME - 10)
     yield from (f"{short}-{number}" for number in itertools.count(2))
 
 
