@@ -173,7 +173,7 @@ def _sonic(session: nox.Session, libraries: str) -> None:
 
 @nox.session(default=False)
 def tables(session: nox.Session) -> None:
-    """Write the README's tables anew from the code, and docs/cards.md from what was measured."""
+    """Write the documents' tables anew from the code, and docs/cards.md from what was measured."""
     session.install("-e", ".")
     session.run("python", "docs/tables.py")
     session.run("python", "docs/cards.py")

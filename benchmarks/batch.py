@@ -60,8 +60,8 @@ def seconds(jobs: int, processes: int) -> float:
         bad = [job for job in made if job.state is not State.DONE or job.exported is None]
         if bad:
             raise SystemExit(f"{len(bad)} jobs failed: {bad[0].error}")
-        began, ended = min(job.began for job in made if job.began), max(job.ended for job in made if job.ended)
-        return (ended - began).total_seconds()
+        ended = max(job.ended for job in made if job.ended)
+        return (ended - min(job.began for job in made if job.began)).total_seconds()
 
 
 def _held_to(count: int) -> set[int] | None:

@@ -133,9 +133,9 @@ def count_unet(width: int, height: int, frames: int, rung: str, itemsize: int) -
     """A guided call on a rung of the engine; weights that visit are not counted."""
     with FakeTensorMode(), as_on_gpu():
         network, dtype = made(unet.build_unet, itemsize), DTYPES[itemsize]
-        visit = Offload(network, "cpu") if rung == "offload" else None
+        load_layer = Offload(network, "cpu") if rung == "offload" else None
         conditioned = branches(width, height, frames, dtype)
-        call = Call(network, conditioned, torch.tensor(1.0), torch.ones(1, 3), rung == "together", visit)
+        call = Call(network, conditioned, torch.tensor(1.0), torch.ones(1, 3), rung == "together", load_layer)
         x = torch.ones(2, frames, 8, height // 8, width // 8, dtype=dtype)
         return counted(lambda: call(x))
 

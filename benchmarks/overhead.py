@@ -1,9 +1,9 @@
 """What the sonic engine does besides its networks: `python benchmarks/overhead.py`.
 
 A whole video with networks of a middling size and random weights, float32 on the CPU: portrait and speech to
-the last frame, loading, drafts and post-processing included. Prints the seconds inside each kind of network,
-and what is left, as a share of all. The label, the marks and the encoders come after the engine and are not
-in it.
+the last frame, loading, checkpoints and post-processing included. Prints the seconds inside each kind of
+network, and what is left, as a share of all. The label, the marks and the encoders come after the engine and
+are not in it.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 
+from sonic_ext.engines.runtime.heap import kept_heap
 from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
-from sonic_ext.engines.sonic.heap import kept_heap
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
@@ -110,7 +110,7 @@ class Rung:
     together: bool = False
     """All branches in one batch."""
     heap: bool = False
-    """Memory that was used stays with the process (`engines.sonic.heap`)."""
+    """Memory that was used stays with the process (`engines.runtime.heap`)."""
 
 
 RUNGS = {

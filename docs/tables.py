@@ -1,6 +1,6 @@
 """Tables of the documents that are made from the code: `python docs/tables.py` writes them anew.
 
-Each stands between `<!-- NAME -->` and `<!-- end -->`. A test fails when README and code differ.
+Each stands between `<!-- NAME -->` and `<!-- end -->`. A test fails when a document and the code differ.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from sonic_ext.media import audio, face, image, scene
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import PRESETS, Settings, describe
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-VERIFY = README.parent / "docs" / "verify.md"
+DOCS = Path(__file__).resolve().parent
 
 
 def settings() -> str:
@@ -87,8 +86,10 @@ def verdicts() -> str:
 
 
 TABLES = {
-    README: {"codes": codes, "settings": settings, "presets": presets, "limits": limits},
-    VERIFY: {"verdicts": verdicts},
+    DOCS / "cli.md": {"codes": codes},
+    DOCS / "settings.md": {"settings": settings, "presets": presets},
+    DOCS / "limits.md": {"limits": limits},
+    DOCS / "verify.md": {"verdicts": verdicts},
 }
 
 

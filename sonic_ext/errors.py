@@ -194,11 +194,12 @@ def error_values(error: SonicError) -> dict[str, str]:
 
 def error_from(values: Mapping[str, str]) -> SonicError:
     """The error that `error_values` came from; the root of the tree for a class that is no longer known."""
-    known = {each.__name__: each for each in _tree(SonicError)}
+    known = {each.__name__: each for each in tree()}
     return known.get(values["error"], SonicError)(values["detail"], values["hint"])
 
 
-def _tree(root: type[SonicError]) -> Iterator[type[SonicError]]:
+def tree(root: type[SonicError] = SonicError) -> Iterator[type[SonicError]]:
+    """A class of errors and all below it."""
     yield root
     for each in root.__subclasses__():
-        yield from _tree(each)
+        yield from tree(each)

@@ -2,7 +2,7 @@
 
 Frames go from the engine through the label and the watermark straight into the encoder, one at a time, and
 the preview's through the stamp, too. The tags are in both files from the moment there are any: an unmarked
-video never exists as a file. Memory does not grow with length.
+video never exists as a file. At most two frames exist beside those that the engine holds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .media.image import Portrait, read_portrait
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
-from .ports import Animation, Place, Progress, Silent, Step, Tick
+from .ports import Animation, DeviceManager, Progress, Silent, Step, Tick
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
@@ -132,7 +132,7 @@ def animate(
     *,
     progress: Progress | None = None,
     store: Store | None = None,
-    place: Place | None = None,
+    devices: DeviceManager | None = None,
     engine: str = "",
     seed: int | None = None,
     take_id: str = "",
@@ -146,7 +146,7 @@ def animate(
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
         store: private store; the user's own by default.
-        place: the WebUI's VAE and memory, where there is a WebUI.
+        devices: the WebUI's VAE and memory, where there is a WebUI.
         engine: the one that engine=auto is to mean; the settings decide by default.
         seed: 0 to 2**32 - 1, the one that seed=-1 is to mean; drawn by default.
         take_id: of the take; a new one by default.
@@ -159,7 +159,7 @@ def animate(
         BadInput: portrait, audio or settings cannot be used; the message says what to do.
         ConsentRevoked: exports of this portrait were stopped.
         MissingPart: an engine or a part that is not installed.
-        Cancelled: `progress` asked to stop; nothing is left behind.
+        Cancelled: `progress` asked to stop; nothing is left behind but a draft of the sonic engine.
         Tampered: the consent ledger, which the take is sealed by, was altered.
     """
     tick = Ticker(progress or Silent())
@@ -167,9 +167,9 @@ def animate(
     home = store or Store()
     clear_up(home.home)
     home.check()
-    drawer = engines.choose(settings.engine, home.home, place, settings.decoder)
+    drawer = engines.choose(settings.engine, home.home, devices, settings)
     if engine and drawer.name != engine:
-        drawer = engines.choose(engine, home.home, place, settings.decoder)
+        drawer = engines.choose(engine, home.home, devices, settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
@@ -224,12 +224,15 @@ def preflight(
     settings: Settings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
-    place: Place | None = None,
+    devices: DeviceManager | None = None,
 ) -> Preflight:
-    """What `animate` would make of the same arguments, in a second; raises what it would raise."""
+    """What `animate` would make of the same arguments, in about a second.
+
+    Raises what `animate` would raise of portrait, audio, settings and parts; the ledger is not asked.
+    """
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, place=place, decoder=settings.decoder)
+    engine = engines.choose(settings.engine, devices=devices, settings=settings)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))

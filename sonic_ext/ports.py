@@ -78,7 +78,7 @@ class Forecast:
 
 
 class Vae(Protocol):
-    """A VAE of Stable Diffusion 1's latent space, lent by a WebUI. Tensors are torch's, float32."""
+    """A VAE of Stable Diffusion 1's latent space that a WebUI has loaded. Tensors are torch's, float32."""
 
     title: str
     """For the user: whose it is."""
@@ -91,15 +91,15 @@ class Vae(Protocol):
 
 
 @dataclass(frozen=True)
-class Lent:
-    """What a WebUI has to lend."""
+class HostVae:
+    """The VAE of a WebUI's loaded checkpoint, if it can be used."""
 
     vae: Vae | None
-    why: str = ""
+    reason: str = ""
     """Where there is none: a sentence that says why."""
 
 
-class Place(Protocol):
+class DeviceManager(Protocol):
     """The WebUI's VAE and memory; called inside `Host.work`, but for `device`, `free_memory` and `vae`."""
 
     def device(self) -> str | None:
@@ -108,7 +108,7 @@ class Place(Protocol):
     def free_memory(self) -> int | None:
         """Bytes of the device that a job may count on, the WebUI's own models moved out; None: not known."""
 
-    def vae(self) -> Lent:
+    def vae(self) -> HostVae:
         """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1."""
 
     def clear(self, needed: int) -> None:

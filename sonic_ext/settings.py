@@ -1,268 +1,282 @@
-"""The settings: one frozen dataclass that form, CLI, API, infotext and docs are made from."""
+"""The settings: one frozen dataclass that form, CLI, API, infotext and docs are made from.
+
+It is composed of the common settings, declared here, and of every engine's own, declared beside the engine
+and listed in `engines.registry`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import re
-import reprlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .engines.registry import AUTO, ENGINES
 from .errors import BadSetting
+from .fields import (
+    Affects,
+    SettingsBase,
+    Spec,
+    as_text,
+    did_you_mean,
+    field_of,
+    parsed,
+    quoted,
+    setting,
+)
 
-_SWITCHES = dict.fromkeys(("true", "on", "yes", "1"), True)
-_SWITCHES |= dict.fromkeys(("false", "off", "no", "0"), False)
-MAX_TEXT = 1000
-"""Characters of any value that is given as text."""
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 100
+if TYPE_CHECKING:
+    from .engines.spec import EngineSpec
 
-
-@dataclass(frozen=True)
-class Spec:
-    """What a form, a command line and a schema need to know about one field."""
-
-    label: str
-    """Short name for a form."""
-    help: str
-    """One sentence for the user; names the unit."""
-    group: str = "video"
-    """Section of the form: video, motion, quality, sonic, label, placement."""
-    choices: tuple[Any, ...] = ()
-    """Legal values, when they are few."""
-    low: float | None = None
-    """Smallest legal value."""
-    high: float | None = None
-    """Largest legal value."""
-    step: float | None = None
-    """Step of a slider; values between are legal."""
-    length: int = 0
-    """Count of numbers in a tuple field."""
-
-
-def _field(default: Any, label: str, help: str, **spec: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"spec": Spec(label, help, **spec)})
+SECTIONS = {
+    "video": "Video",
+    "motion": "Motion",
+    "label": "Visible label",
+    "placement": "Face and placement by hand",
+}
+"""Group of common settings → heading of its section."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a portrait is animated. Checks itself; see `describe()` for ranges.
+class VideoSettings(SettingsBase):
+    """What the video is and how it moves, whichever engine draws it."""
 
-    Raises:
-        BadSetting: a value has the wrong type or lies outside its range.
-    """
-
-    engine: str = _field(
+    engine: str = setting(
         "auto",
         "Engine",
         "auto takes sonic when its weights are installed and preview otherwise.",
-        choices=("auto", "sonic", "preview"),
+        Affects.FRAMES,
+        choices=(AUTO,),  # and the names of the engines, once they are composed
     )
-    min_resolution: int = _field(
+    min_resolution: int = setting(
         512,
         "Resolution",
         "Short side of the video in pixels; the sonic engine rounds to multiples of 64.",
+        Affects.PICTURE,
         low=256,
         high=1024,
         step=64,
     )
-    framing: str = _field(
+    framing: str = setting(
         "whole",
         "Framing",
         "whole keeps the full picture and animates the head in it; crop keeps a square around the face.",
+        Affects.PICTURE,
         choices=("whole", "crop"),
     )
-    expand_ratio: float = _field(
+    expand_ratio: float = setting(
         0.18,
         "Room around the face",
         "Room on each side of the face box, as a share of its width and height.",
+        Affects.PICTURE,
         low=0.05,
         high=1.0,
     )
-    fps: int = _field(25, "Frames per second", "Frame rate of the video.", choices=(25, 50))
-    duration: float | None = _field(
+    fps: int = setting(25, "Frames per second", "Frame rate of the video.", Affects.FRAMES, choices=(25, 50))
+    duration: float | None = setting(
         None,
         "Duration",
         "Seconds of video; empty follows the audio.",
+        Affects.SOUND,
         low=0.04,
         high=36000,
     )
-    duration_policy: str = _field(
+    duration_policy: str = setting(
         "exact",
         "If duration and audio differ",
         "exact refuses a difference over 0.1 s, trim cuts the audio, pad_silence adds silence.",
+        Affects.SOUND,
         choices=("exact", "trim", "pad_silence"),
     )
-    dynamic_scale: float = _field(
+    dynamic_scale: float = setting(
         1.0,
         "Mouth and expression",
         "Strength of mouth and expression.",
+        Affects.LATENTS,
         group="motion",
         low=0.5,
         high=2.0,
     )
-    motion_scale: float = _field(
+    motion_scale: float = setting(
         1.0,
         "Head motion",
         "Strength of head motion, nods and blinks.",
+        Affects.LATENTS,
         group="motion",
         low=0.5,
         high=2.0,
     )
-    seed: int = _field(
+    seed: int = setting(
         -1,
         "Seed",
         "-1 draws a new one; any other number repeats itself, 0 included.",
+        Affects.LATENTS,
         group="motion",
         low=-1,
         high=2**32 - 1,
     )
-    lip_sync_calibration: bool = _field(
+    lip_sync_calibration: bool = setting(
         True,
         "Lip-sync calibration",
         "Measures the offset between mouth and audio, corrects up to 0.05 s and reports it.",
+        Affects.SOUND,
         group="motion",
     )
-    motion_smoothing: bool = _field(
+    motion_smoothing: bool = setting(
         True,
         "Motion smoothing",
         "Interpolates to the frame rate and removes jitter.",
+        Affects.FRAMES,
         group="motion",
     )
-    inference_steps: int = _field(
-        25,
-        "Inference steps",
-        "Denoising steps of the sonic engine.",
-        group="quality",
-        low=1,
-        high=50,
-    )
-    audio_guidance: float = _field(
-        7.5,
-        "Audio guidance",
-        "Guidance towards the speech (sonic engine).",
-        group="quality",
-        low=0.0,
-        high=30.0,
-    )
-    image_guidance: float = _field(
-        2.0,
-        "Image guidance",
-        "Guidance towards the portrait (sonic engine).",
-        group="quality",
-        low=0.0,
-        high=30.0,
-    )
-    precision: str = _field(
-        "auto",
-        "Precision",
-        "Numbers that the networks compute with; auto is fp16 on a graphics card and fp32 on a CPU; "
-        "fp8 stores the weights in 8 bits.",
-        group="sonic",
-        choices=("auto", "fp32", "fp16", "bf16", "fp8"),
-    )
-    memory: str = _field(
-        "auto",
-        "Memory",
-        "together is fastest, branches takes a third of the working memory, offload also moves the network "
-        "in layer by layer; auto picks by the memory that is free. Same video.",
-        group="sonic",
-        choices=("auto", "together", "branches", "offload"),
-    )
-    shortcuts: str = _field(
-        "exact",
-        "Shortcuts",
-        "exact computes everything; null_branch leaves out a branch on every second step, deep_features the "
-        "inner layers. Faster, not the same video.",
-        group="sonic",
-        choices=("exact", "null_branch", "deep_features", "both"),
-    )
-    decoder: str = _field(
-        "auto",
-        "Decoder",
-        "temporal is Stable Video Diffusion's own; image decodes frame by frame, with less memory and more "
-        "flicker; host does so with the VAE of the WebUI's checkpoint, which then encodes too; auto is "
-        "temporal where its file is installed and memory suffices, else host.",
-        group="sonic",
-        choices=("auto", "temporal", "image", "host"),
-    )
-    compiled: bool = _field(
-        False,
-        "Compile",
-        "Compiles the network first: minutes at the start, faster steps.",
-        group="sonic",
-    )
-    face_detector: str = _field(
+
+    def warnings(self) -> tuple[str, ...]:
+        """See `SettingsBase.warnings`."""
+        rules = (
+            (self.expand_ratio < 0.1, "expand_ratio below 0.1 may crop chin or hair."),
+            (self.expand_ratio > 0.3, "expand_ratio above 0.3 spends pixels on background."),
+            (self.dynamic_scale > 1.2, "dynamic_scale above 1.2 exaggerates the mouth."),
+            (self.motion_scale > 1.1, "motion_scale above 1.1 makes the head restless."),
+        )
+        return (*super().warnings(), *(text for holds, text in rules if holds))
+
+
+@dataclass(frozen=True)
+class LabelSettings(SettingsBase):
+    """The visible label, and where the face is."""
+
+    face_detector: str = setting(
         "builtin",
         "Face detector",
         "builtin ships with the extension; yoloface and insightface need their own files.",
+        Affects.PICTURE,
         group="placement",
         choices=("builtin", "yoloface", "insightface"),
     )
-    label: str = _field(
+    label: str = setting(
         "start",
         "Visible label",
         "When the AI label shows: for the first seconds, throughout, or off with a stated reason.",
+        Affects.MARKS,
         group="label",
         choices=("start", "throughout", "off"),
     )
-    label_place: str = _field(
+    label_place: str = setting(
         "auto",
         "Label place",
         "Corner that the label stands in; auto takes one that the face leaves free, or else a strip along an "
         "edge.",
+        Affects.MARKS,
         group="label",
         choices=("auto", "top_right", "top_left", "bottom_right", "bottom_left"),
     )
-    label_text: str = _field(
+    label_text: str = setting(
         "AI GENERATED 人工智能生成",
         "Label text",
         "Words of the label: AI or 人工智能, and 生成 or 合成; up to 40 letters, Chinese ones count twice.",
+        Affects.MARKS,
         group="label",
     )
-    label_off_reason: str = _field(
+    label_off_reason: str = setting(
         "",
         "Reason for no label",
         "Needed when the label is off; written to the consent record.",
+        Affects.MARKS,
         group="label",
     )
-    face_box: tuple[float, ...] | None = _field(
+    face_box: tuple[float, ...] | None = setting(
         None,
         "Face box",
         "left, top, right, bottom in pixels of the portrait; a box given by hand always wins.",
+        Affects.PICTURE,
         group="placement",
         length=4,
     )
-    mouth: tuple[float, ...] | None = _field(
+    mouth: tuple[float, ...] | None = setting(
         None,
         "Mouth corners",
         "x, y of both mouth corners in pixels of the portrait, for drawings and the like.",
+        Affects.PICTURE,
         group="placement",
         length=4,
     )
-    eyes: tuple[float, ...] | None = _field(
+    eyes: tuple[float, ...] | None = setting(
         None,
         "Eye centres",
         "x, y of both eye centres in pixels of the portrait, for drawings and the like.",
+        Affects.PICTURE,
         group="placement",
         length=4,
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = _checked(field, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+        super().__post_init__()
         _check_label(self.label_text)
         if self.label == "off" and not self.label_off_reason.strip():
             raise BadSetting(
                 "label=off needs a reason.",
                 "Set label_off_reason to why the visible label is left out, or use label=start.",
             )
+
+
+def composed(engines: Sequence[EngineSpec]) -> type[SettingsBase]:
+    """One settings class with the common settings and those of these engines, as flat fields.
+
+    Raises:
+        ValueError: two engines or settings of one name, a setting that does not state what it affects, or one
+            whose section has no heading.
+    """
+    own = [engine.settings for engine in engines if engine.settings.specs()]
+    # A dataclass takes the fields of its last base first: this is the order of the form.
+    bases: tuple[type[SettingsBase], ...] = (LabelSettings, *reversed(own), VideoSettings)
+    known = _headings(engines)
+    seen: dict[str, type[SettingsBase]] = {}
+    for base in bases:
+        for name, spec in base.specs().items():
+            if name in seen:
+                raise ValueError(f"{seen[name].__name__} and {base.__name__} both have a setting {name!r}.")
+            if not spec.affects:
+                raise ValueError(f"The setting {name!r} of {base.__name__} does not state what it affects.")
+            if spec.group not in known:
+                raise ValueError(f"The section {spec.group!r} of {base.__name__}.{name} has no heading.")
+            seen[name] = base
+    choices = (AUTO, *(engine.name for engine in engines))
+    if len(set(choices)) < len(choices):
+        raise ValueError(f"Two engines have one name: {', '.join(choices)}.")
+    engine = field_of(dataclasses.replace(VideoSettings.specs()["engine"], choices=choices))
+    return dataclasses.make_dataclass("Composed", [("engine", str, engine)], bases=bases, frozen=True)
+
+
+def _headings(engines: Iterable[EngineSpec]) -> dict[str, str]:
+    """Those of the engines stand after the common ones on video and motion."""
+    common = dict(SECTIONS)
+    own: dict[str, str] = {}
+    for engine in engines:
+        own |= engine.settings.sections
+    last = {group: common.pop(group) for group in ("label", "placement")}
+    return common | own | last
+
+
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class Composed(LabelSettings, VideoSettings):
+        """What every engine may rely on; the rest it asks of its own class: `SonicSettings.of(settings)`."""
+
+        def __init__(self, **values: Any) -> None: ...
+
+else:
+    Composed = composed(ENGINES)
+
+
+class Settings(Composed):
+    """How a portrait is animated. Checks itself; see `describe()` for ranges.
+
+    Raises:
+        BadSetting: a value has the wrong type or lies outside its range.
+    """
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Settings:
@@ -275,51 +289,53 @@ class Settings:
 
     def with_values(self, values: Mapping[str, Any]) -> Settings:
         """A copy with some values changed; same rules as `from_mapping`."""
-        known = {field.name: field for field in dataclasses.fields(self)}
+        known = self.specs()
         for name in values:
             if name not in known:
                 raise BadSetting(
-                    f"There is no setting {_quoted(name)}.", f"Known settings: {', '.join(known)}."
+                    f"There is no setting {quoted(name)}.{did_you_mean(name, known)}",
+                    f"Known settings: {', '.join(known)}.",
                 )
-        parsed = {name: _parsed(known[name], value) for name, value in values.items()}
-        return dataclasses.replace(self, **parsed)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, tuples as lists."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+        return dataclasses.replace(
+            self, **{name: parsed(name, known[name], value) for name, value in values.items()}
+        )
 
     def infotext(self) -> str:
         """`name: value` pairs that differ from the defaults, in the WebUI's infotext form."""
         pairs = [
-            f"Sonic {name}: {_as_text(value)}"
+            f"Sonic {name}: {as_text(value)}"
             for name, value in self.to_dict().items()
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default
+            if getattr(self, name) != self.specs()[name].default
         ]
         return ", ".join(pairs)
 
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences about legal values that seldom serve the user."""
-        rules = (
-            (self.expand_ratio < 0.1, "expand_ratio below 0.1 may crop chin or hair."),
-            (self.expand_ratio > 0.3, "expand_ratio above 0.3 spends pixels on background."),
-            (self.inference_steps < 10, "inference_steps below 10 gives blurred frames."),
-            (self.inference_steps > 30, "inference_steps above 30 costs time for little."),
-            (self.dynamic_scale > 1.2, "dynamic_scale above 1.2 exaggerates the mouth."),
-            (self.motion_scale > 1.1, "motion_scale above 1.1 makes the head restless."),
-        )
-        return tuple(text for holds, text in rules if holds)
+
+def describe() -> dict[str, Spec]:
+    """Field name → `Spec`, in the order of the form."""
+    return Settings.specs()
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "standard": {},
-    "quick": {"min_resolution": 384, "inference_steps": 15},
-    "balanced": {"min_resolution": 768},
-    "quality": {"min_resolution": 1024, "inference_steps": 30},
-}
-"""Named changes to the defaults, offered by every front end."""
+def headings() -> dict[str, str]:
+    """Group of a setting → heading of its section, in the order of the form."""
+    return _headings(ENGINES)
+
+
+def _presets() -> dict[str, dict[str, Any]]:
+    common: dict[str, dict[str, Any]] = {
+        "standard": {},
+        "quick": {"min_resolution": 384},
+        "balanced": {"min_resolution": 768},
+        "quality": {"min_resolution": 1024},
+    }
+    for engine in ENGINES:
+        for name, changes in engine.settings.presets.items():
+            common.setdefault(name, {}).update(changes)
+    return common
+
+
+PRESETS = _presets()
+"""Named changes to the defaults, offered by every front end; what they change of an engine's own settings
+stands with these."""
 
 
 LABEL_COLUMNS = 40
@@ -327,11 +343,6 @@ LABEL_COLUMNS = 40
 _SAYS_AI = re.compile(r"人工智能|(?<![A-Za-z])AI(?![A-Za-z])")
 _SAYS_MADE = re.compile("生成|合成")
 _SIGNS = "–•€™"
-
-
-def describe() -> dict[str, Spec]:
-    """Field name → `Spec`, in the order of the form."""
-    return {field.name: field.metadata["spec"] for field in dataclasses.fields(Settings)}
 
 
 def _check_label(text: str) -> None:
@@ -342,7 +353,7 @@ def _check_label(text: str) -> None:
     """
     if not (_SAYS_AI.search(text) and _SAYS_MADE.search(text)):
         raise BadSetting(
-            f"label_text={_as_text(text)} does not say that the video is made by AI.",
+            f"label_text={as_text(text)} does not say that the video is made by AI.",
             "It must hold AI or 人工智能, and 生成 or 合成, for example: AI生成 · My Studio.",
         )
     if unknown := [letter for letter in text if not _drawable(letter)]:
@@ -366,102 +377,3 @@ def _drawable(letter: str) -> bool:
     """Latin-1, GB 2312 and a few signs: the letters of `assets/fonts`."""
     letters = letter.encode("latin-1", "ignore") or letter.encode("gb2312", "ignore")
     return letter.isprintable() and (bool(letters) or letter in _SIGNS)
-
-
-def _kind(field: dataclasses.Field[Any]) -> type:
-    if field.metadata["spec"].length:
-        return tuple
-    return float if field.default is None else type(field.default)
-
-
-def _parsed(field: dataclasses.Field[Any], value: Any) -> Any:
-    """Turn text (command line, infotext) into the field's type; leave the rest to `_checked`."""
-    if not isinstance(value, str):
-        return value
-    _check_length(field, value)
-    text, kind, spec = value.strip(), _kind(field), field.metadata["spec"]
-    if field.default is None and text.lower() in ("", "none", "auto"):
-        return None
-    try:
-        if kind is bool:
-            return _SWITCHES[text.lower()]
-        if kind is tuple:
-            return tuple(float(part) for part in text.strip("[]()").replace(";", ",").split(","))
-        return kind(text)
-    except (ValueError, KeyError):
-        raise BadSetting(f"{field.name}={_quoted(value)} is not {_expected(field)}.", spec.help) from None
-
-
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    spec: Spec = field.metadata["spec"]
-    if value is None and field.default is None:
-        return None
-    if isinstance(value, str):
-        _check_length(field, value)
-    value = _coerced(field, value)
-    if spec.choices and value not in spec.choices:
-        raise BadSetting(_out_of(field, value), f"Use one of {', '.join(map(str, spec.choices))}.")
-    for number in value if isinstance(value, tuple) else (value,):
-        low_enough = spec.low is None or number >= spec.low
-        high_enough = spec.high is None or number <= spec.high
-        if not (low_enough and high_enough):
-            raise BadSetting(_out_of(field, value), f"Use {_expected(field)}.")
-    return value
-
-
-def _check_length(field: dataclasses.Field[Any], text: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise BadSetting(f"{field.name} is {len(text):,} characters long.", f"Use {MAX_TEXT:,} at most.")
-
-
-def _coerced(field: dataclasses.Field[Any], value: Any) -> Any:
-    """The value in the field's own type, where nothing is lost by it (25.0 → 25, [1, 2] → (1.0, 2.0))."""
-    kind, spec = _kind(field), field.metadata["spec"]
-    if kind is tuple and isinstance(value, (tuple, list)) and len(value) == spec.length:
-        if all(map(_is_number, value)):
-            return tuple(map(float, value))
-    elif kind is float and _is_number(value):
-        return float(value)
-    elif kind is int and _is_number(value) and value == int(value):
-        return int(value)
-    elif kind in (bool, str) and isinstance(value, kind):
-        return value
-    raise BadSetting(f"{field.name}={_quoted(value)} is not {_expected(field)}.", spec.help)
-
-
-def _is_number(value: Any) -> bool:
-    """Finite and not a switch; NumPy's scalars count, integers beyond floats do not."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _expected(field: dataclasses.Field[Any]) -> str:
-    spec, kind = field.metadata["spec"], _kind(field)
-    if spec.choices:
-        return f"one of {', '.join(map(str, spec.choices))}"
-    if kind is tuple:
-        return f"{spec.length} numbers separated by commas"
-    words = {bool: "on or off", str: "text", int: "a whole number", float: "a number"}[kind]
-    if spec.low is not None:
-        words += f" from {spec.low:g} to {spec.high:.10g}"
-    return words
-
-
-def _out_of(field: dataclasses.Field[Any], value: Any) -> str:
-    return f"{field.name}={_as_text(value)} is not allowed."
-
-
-def _quoted(value: Any) -> str:
-    """As Python writes it, cut where it is long or deep."""
-    try:
-        return _SHORT.repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, for one
-        return f"a value of {type(value).__name__}"
-
-
-def _as_text(value: Any) -> str:
-    """Quoted where the WebUI would misread it: its infotext splits at commas, colons and line ends."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

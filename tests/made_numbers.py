@@ -23,7 +23,7 @@ from sonic_ext.engines.sonic.guidance import Guidance
 from sonic_ext.engines.sonic.picture import clip_pixels
 from sonic_ext.engines.sonic.sampling import sample
 from sonic_ext.engines.sonic.schedule import schedule
-from sonic_ext.engines.sonic.speech import SpeechNetworks, chunked, hear, whisper_states
+from sonic_ext.engines.sonic.speech import SpeechNetworks, chunked, encode_speech, whisper_states
 from sonic_ext.engines.sonic.windows import Plan
 
 RUN: dict[str, Any] = {
@@ -64,7 +64,7 @@ def _drawn(numbers: Numbers) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(RUN["seed"])
     torch.randn(1, 3, 64, 64, generator=generator)
     start = 0.18215 * portrait + 700 * torch.randn(1, 9, 4, 8, 8, generator=generator)
-    denoiser = Denoiser(numbers.unet, conditioning, Guidance(2.0, 7.5), together=True)
+    denoiser = Denoiser(numbers.unet, conditioning, Guidance(2.0, 7.5), batched=True)
     levels = schedule(RUN["steps"], numbers.tiny["scheduler"])
     *_, (_, latents) = sample(denoiser, start[0], levels, Plan(9, 5, 2))
     chunks = (latents / 0.18215).split(8)
@@ -93,7 +93,7 @@ def _conditioning(numbers: Numbers) -> tuple[torch.Tensor, Conditioning]:
     drawn[27:111, 59:147] = 255  # as the numbers of preprocessing have it
     mask = np.asarray(Image.fromarray(drawn).resize((64, 64), Image.Resampling.LANCZOS)) / np.float32(255)
     clip = numbers.clip(pixel_values=clip_pixels(picture)).image_embeds
-    heard = hear(_listeners(numbers), numbers.wav("speech.wav")[slice(*RUN["audio"])], clip)
+    heard = encode_speech(_listeners(numbers), numbers.wav("speech.wav")[slice(*RUN["audio"])], clip)
     grids = mask_levels(torch.from_numpy(mask), (8, 8))
     told = Conditioning(portrait, clip[:, None], heard.tokens, heard.silence, heard.buckets, grids)
     return portrait, told
@@ -105,7 +105,7 @@ def long_speech(numbers: Numbers) -> Path:
     sound, sel = chirp(told["long_wav"]), torch.tensor([0, 186, 187, 188, 390])
     clip = numbers.clip(pixel_values=described(told["clip_images"])[None]).image_embeds
     states = whisper_states(numbers.whisper, chunked([sound]), 2 * told["long_audio_len"])
-    heard = hear(_listeners(numbers), sound, clip)
+    heard = encode_speech(_listeners(numbers), sound, clip)
     file = numbers.folder / "c_audio_made.safetensors"
     windows = token_windows(states, told["long_frames"])[sel].contiguous()
     tensors = {"sel": sel, "windows_sel": windows, "cond_tokens_sel": heard.tokens[sel].contiguous()}

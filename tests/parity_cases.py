@@ -93,7 +93,7 @@ def listening(numbers: Numbers, meta: Path) -> Iterator[Check]:
     samples = numbers.wav(told["wav"])[: told["samples"]]
     portrait = embed(numbers.clip, numbers.placed(described(told["clip_images"])[None]))
     yield Check("portrait", portrait, want["clip_images_embeds"])
-    heard = speech.hear(_listeners(numbers), samples, portrait)
+    heard = speech.encode_speech(_listeners(numbers), samples, portrait)
     yield Check("tokens", heard.tokens, want["cond_tokens"])
     yield Check("tokens of silence", heard.silence[0], want["uncond_tokens"])
     yield Check("buckets", heard.buckets, want["motion_buckets"], BUCKETS)
@@ -110,7 +110,7 @@ def long_speech(numbers: Numbers, file: Path) -> Iterator[Check]:
     states = speech.whisper_states(numbers.whisper, speech.chunked([samples]), 2 * counts.audio)
     yield Check("windows", token_windows(states, counts.base).cpu()[frames], want["windows_sel"])
     portrait = embed(numbers.clip, numbers.placed(described(told["clip_images"])[None]))
-    heard = speech.hear(_listeners(numbers), samples, portrait)
+    heard = speech.encode_speech(_listeners(numbers), samples, portrait)
     yield Check("tokens", heard.tokens.cpu()[frames], want["cond_tokens_sel"])
     yield Check("buckets", heard.buckets, want["motion_buckets"], BUCKETS)
 
@@ -185,7 +185,7 @@ def blocks(numbers: Numbers, meta: Path) -> Iterator[Check]:
     yield Check("residual block", residual(inputs["rx"], embedding), want["res_out"])
 
 
-def unet(numbers: Numbers, meta: Path, together: bool = False) -> Iterator[Check]:
+def unet(numbers: Numbers, meta: Path, batched: bool = False) -> Iterator[Check]:
     """f_: whole calls, all branches in one batch or one by one."""
     told, want = numbers.json(meta.name), numbers.tensors(beside(meta))
     names = dict(zip(("x", "clip", "ip"), re.findall(r"input:(\w+)", told["inputs"]), strict=True))
@@ -197,7 +197,7 @@ def unet(numbers: Numbers, meta: Path, together: bool = False) -> Iterator[Check
     for tag, case in told["cases"].items():
         time = torch.tensor(case["t"]).to(numbers.device)
         ids = torch.tensor([case["ids"]] * branches).to(numbers.device)
-        if together:
+        if batched:
             got = numbers.unet(x, time, ids, conditioned)
         else:
             apart = zip(x, conditioned, strict=True)
@@ -363,7 +363,7 @@ def _conditioning(numbers: Numbers, case: dict[str, Any]) -> tuple[Conditioning,
     mask = mask_values(draw_mask(box, (width, height), size))
     small = resized(picture, *size)
     clip = embed(numbers.clip, numbers.placed(clip_pixels(small)))
-    heard = speech.hear(_listeners(numbers), samples, clip)
+    heard = speech.encode_speech(_listeners(numbers), samples, clip)
     conditioning = Conditioning(
         encode_mean(numbers.vae, numbers.placed(reference(small))),
         clip[:, None],

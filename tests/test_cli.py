@@ -129,6 +129,30 @@ def test_help_names_every_setting_and_every_exit_code(capsys: pytest.CaptureFixt
     assert all(f"\n    {code} " in codes for code in (0, 1, 2, 3, 4, 5, 130))
 
 
+def test_sonic_alone_prints_the_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    out, err = capsys.readouterr()
+    (example,) = (line for line in out.splitlines() if line.startswith("    sonic animate "))
+    options = cli.parser().parse_args(example.split()[1:])
+    assert (options.command, options.output, err) == ("animate", "hello.mp4", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("animte", "a.jpg"), "animate"),
+        (("wieghts", "list"), "weights"),
+        (("consent", "rewoke"), "revoke"),
+        (("preflight", "a.jpg", "b.wav", "--engine", "previw"), "preview"),
+    ],
+    ids=["animte", "wieghts", "rewoke", "previw"],
+)
+def test_what_was_meant_is_named(sonic: Sonic, words: tuple[str, ...], meant: str) -> None:
+    run = sonic(*words)
+    assert (run.code, run.values["error"]) == (2, "BadUsage")
+    assert run.values["hint"].startswith(f"Did you mean {meant}? See: sonic")
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("dance",), ("verify",), ("animate", "a.jpg"), ("serve", "--port", "seventy"), ("consent",)],

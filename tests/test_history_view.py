@@ -14,7 +14,7 @@ gradio = pytest.importorskip("gradio", reason="the page needs gradio: install th
 
 from sonic_ext.app.history_view import HistoryView  # noqa: E402
 from sonic_ext.hosts.standalone import Standalone  # noqa: E402
-from sonic_ext.jobs import Register  # noqa: E402
+from sonic_ext.jobs import Worker  # noqa: E402
 from sonic_ext.provenance.store import Store, Take  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own
 @pytest.fixture
 def view(tmp_path: Path) -> HistoryView:
     with gradio.Blocks():
-        return HistoryView(Standalone(tmp_path / "out"), Register())
+        return HistoryView(Worker(Standalone(tmp_path / "out")))
 
 
 def choices(update: Any) -> list[str]:

@@ -76,7 +76,7 @@ def test_the_host_is_chosen_by_what_there_is(ui: WebUI) -> None:
     host = webui.host()
     assert host.name == ui.kind  # type: ignore[attr-defined]
     assert host is webui.host()
-    assert host.place is webui.held_host().place
+    assert host.devices is webui.held_host().devices
 
 
 def test_reforge_is_forge_with_other_modules(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,11 @@ def test_a_video_shows_itself_stamped_while_it_is_made(a1111: WebUI) -> None:
     take = host.work(
         Silent(),
         lambda progress: pipeline.animate(
-            example / "portrait.jpg", example / "speech.wav", settings, progress=progress, place=host.place
+            example / "portrait.jpg",
+            example / "speech.wav",
+            settings,
+            progress=progress,
+            devices=host.devices,
         ),
     )
     assert take.frames == 5

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 import sonic_ext
+from sonic_ext.engines import registry
 
 PACKAGE = Path(sonic_ext.__file__).parent
 FLOORS = (
     {"errors", "text"},
+    {"fields"},
+    {"engines: the list"},
     {"settings", "ports"},
     {"media", "provenance", "nn", "weights"},
     {"engines", "sync"},
@@ -27,6 +30,11 @@ FLOORS = (
     {"__main__"},
 )
 """From the ground up; a room may use its own floor and those below."""
+LISTED = {
+    *("sonic_ext.engines.registry", "sonic_ext.engines.spec"),
+    *(f"sonic_ext.engines.{name}{end}" for name in registry.names() for end in ("", ".settings")),
+}
+"""What an engine declares before its code is loaded: the settings are composed of it."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HOSTS = ("modules", "modules_forge", "backend", "launch", "ldm_patched")
 WEB = ("gradio", "fastapi", "starlette", "pydantic", "uvicorn", "ray")
@@ -34,7 +42,10 @@ TORCH = ("torch", "diffusers", "transformers")
 ONLY_HERE = {
     **{library: {"hosts"} for library in HOSTS},
     **{library: {"app"} for library in WEB},
-    **{library: {"nn", "weights", "engines.sonic", "sync", "train", "hosts"} for library in TORCH},
+    **{
+        library: {"nn", "weights", "engines.sonic", "engines.runtime", "sync", "train", "hosts"}
+        for library in TORCH
+    },
     "huggingface_hub": {"weights.download"},
 }
 """Library → rooms that may import it."""
@@ -102,7 +113,7 @@ def _edges(module: str) -> set[str]:
 
 
 def _room(module: str) -> str:
-    return [*module.split("."), "__init__"][1]
+    return "engines: the list" if module in LISTED else [*module.split("."), "__init__"][1]
 
 
 def _may(module: str, rooms: set[str]) -> bool:

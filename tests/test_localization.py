@@ -106,18 +106,19 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     from sonic_ext.app.compat import gr
     from sonic_ext.app.send import Doors
     from sonic_ext.hosts import script
-    from sonic_ext.jobs import Register
+    from sonic_ext.jobs import Worker
 
     scripts = ModuleType("modules.scripts")
     scripts.__dict__.update(Script=object, AlwaysVisible=object())
     for module in (ModuleType("modules"), scripts):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     host = Painting(tmp_path / "out")
+    worker = Worker(host)
     with gr.Blocks(analytics_enabled=False):
         picture = gr.Image(label="Sonic")
     with gr.Blocks(analytics_enabled=False) as accordion:
-        script.script_class(lambda: host, Register)().ui(False)
-    pages = (tab.build(host, doors=Doors(picture)), accordion)
+        script.script_class(lambda: host, lambda: worker)().ui(False)
+    pages = (tab.build(worker, doors=Doors(picture)), accordion)
     texts = {text.strip() for page in pages for text in _texts(page)} | {script.SEND_TOOLTIP, "Send to Sonic"}
     return {text for text in texts if _is_word(text)}
 

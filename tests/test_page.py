@@ -157,6 +157,38 @@ def test_cancel(page: Page, served: Served, long_speech: Path) -> None:
     assert served.takes() == before
 
 
+def test_a_page_that_is_loaded_anew_finds_its_video(page: Page, served: Served, long_speech: Path) -> None:
+    """And does not stop it; nor does closing the window."""
+    before = served.takes()
+    give(page, PORTRAIT, long_speech)
+    page.click("#sonic_generate")
+    expect(area(page, "progress")).to_contain_text("left")
+    page.reload()
+    expect(area(page, "progress")).to_contain_text("left")
+    expect(page.locator("#sonic_generate")).to_be_disabled()
+    page.click("#sonic_cancel")
+    expect(page.locator("#sonic_progress .sonic-note")).to_contain_text("Stopped as asked")
+    assert served.takes() == before
+    page.reload()
+    expect(page.locator("#sonic_generate")).to_be_enabled()
+    expect(area(page, "progress")).to_have_text("")
+
+
+def test_a_video_that_was_made_meanwhile_can_be_exported(page: Page, served: Served, speech: Path) -> None:
+    give(page, PORTRAIT, speech)
+    make(page)
+    before = served.exports()
+    page.reload()
+    expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
+    assert _playable(page, "#sonic_preview video") == pytest.approx(1, abs=0.1)
+    consent(page)
+    exported(page)
+    assert len(served.exports()) == len(before) + 1
+    page.reload()
+    expect(page.locator("#sonic_generate")).to_be_enabled()
+    expect(page.locator("#sonic_gate")).to_be_hidden()
+
+
 LOSING = """(() => {
     window.losing = false;
     window.lost = 0;

@@ -16,6 +16,7 @@ from sonic_ext.app.compat import gr, keep_from_defaults  # noqa: E402
 from sonic_ext.app.consent_form import MEANINGS  # noqa: E402
 from sonic_ext.app.one_click import MAIN, Accordion  # noqa: E402
 from sonic_ext.app.portrait_panel import NAMES  # noqa: E402
+from sonic_ext.jobs import Worker  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 
@@ -25,7 +26,7 @@ LASTING = {control.label for control in form.controls() if control.group not in 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The tab as in a WebUI, with its portrait panel."""
-    return tab.build(Painting(tmp_path_factory.mktemp("out")))
+    return tab.build(Worker(Painting(tmp_path_factory.mktemp("out"))))
 
 
 def test_the_tab_keeps_settings_only(page: Any) -> None:

@@ -16,7 +16,7 @@ from sonic_ext.app import compat
 from sonic_ext.app import relay as relays
 from sonic_ext.app.compat import gr
 from sonic_ext.app.relay import Relay
-from sonic_ext.app.work import TabKey
+from sonic_ext.app.tasks import TabKey
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 Told = dict[Any, Any]

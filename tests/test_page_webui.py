@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import served as servers
 from own_page import Page, consent, expect
-from patience import MILLISECONDS
-from spoken import MEDIA
+from patience import MILLISECONDS, PATIENCE, until
+from spoken import MEDIA, one_minute
+
+from sonic_ext.jobs import Queue, State
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +50,13 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The page as a process of its own."""
-    folder = tmp_path_factory.mktemp("webui")
+    with process(tmp_path_factory.mktemp("webui")) as running:
+        yield running
+
+
+@contextmanager
+def process(folder: Path) -> Iterator[Served]:
+    """The page, in a folder; killed at the end."""
     page = Served("", folder)
     with servers.served(
         folder,
@@ -61,6 +69,49 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         HF_HUB_OFFLINE="1",
     ) as told:
         yield Served(told.strip().rstrip("/"), folder)
+
+
+def test_what_a_restart_interrupted_waits_for_a_word(
+    browser: Any, tmp_path: Path, speech: Path, minute: Path
+) -> None:
+    """The WebUI is killed while one video is made and another waits."""
+    with process(tmp_path) as before, ExitStack() as stack:
+        for sound in (minute, speech):
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(MILLISECONDS)
+            page.add_init_script(SWITCH)
+            page.add_init_script(path=ROOT / "javascript" / "sonic.js")
+            page.goto(before.url)
+            page.wait_for_selector("#txt2img_generate")
+            page.evaluate("switch_to_sonic()")
+            page.set_input_files("#sonic_portrait input[type=file]", MEDIA / "portrait_01.jpg")
+            page.set_input_files("#sonic_audio input[type=file]", sound)
+            expect(page.locator("#sonic_facts .sonic-facts")).to_be_visible()
+            page.click("#sonic_generate")
+            expect(page.locator("#sonic_progress .sonic-progress").first).to_be_visible()
+        until(lambda: Queue(tmp_path / "home").jobs(ended=False), lambda jobs: len(jobs) == 2)
+    with process(tmp_path) as after, ExitStack() as stack:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        stack.callback(context.close)
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.goto(after.url)
+        page.evaluate("document.querySelectorAll('#tabs > .tab-nav button')[3].click()")
+        expect(page.locator("#sonic_interrupted")).to_contain_text("2 interrupted videos wait.")
+        queue = Queue(tmp_path / "home")
+        assert all(job.held for job in queue.jobs(ended=False))
+        queue.cancel(queue.jobs(ended=False)[-1].id)  # the long one
+        page.click("#sonic_go_on")
+        expect(page.locator("#sonic_interrupted")).to_be_hidden()
+        assert queue.wait(queue.jobs()[0].id, PATIENCE).state is State.DONE
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of speech."""
+    return one_minute(tmp_path_factory.mktemp("speech") / "minute.wav")
 
 
 SWITCH = "window.switch_to_img2img = () => document.querySelectorAll('#tabs > .tab-nav button')[1].click();"

@@ -312,7 +312,7 @@ def test_short_speech(audio_meta: Path, numbers: Any, near: Callable[..., None])
     for case in meta["short_audio"]:
         counts = Counts.of(case["samples"])
         assert counts.audio == case["audio_len"]
-        heard = speech.hear(networks, whole[: case["samples"]], portrait)
+        heard = speech.encode_speech(networks, whole[: case["samples"]], portrait)
         if case.get("bucket0"):
             assert counts.base == len(heard.buckets) == case["frames"]
             near(heard.buckets[0], torch.tensor(case["bucket0"]), 16 * CLOSE, f"{case['samples']} samples")

@@ -18,31 +18,23 @@ import sonic_ext
 from sonic_ext import errors, weights
 from sonic_ext.app import cli
 from sonic_ext.provenance.consent import Basis
-from sonic_ext.settings import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 DOCS = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "README.zh-CN.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "docs/architecture.md",
-        "docs/api.md",
-        "docs/cards.md",
-        "docs/security.md",
-        "docs/verify.md",
-        "docs/weights.md",
-    )
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 BASH = shutil.which("bash")
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def _doc(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def _commands(block: str) -> list[list[str]]:
@@ -130,7 +122,7 @@ def test_shell_scripts_and_blocks_parse() -> None:
 
 
 def test_python_example_is_four_statements_on_the_exported_names() -> None:
-    (example,) = _blocks("python")
+    (example,) = _blocks("python", _doc("python.md"))
     assert len(ast.parse(example).body) == 4
     used = set(re.findall(r"sonic_ext\.(\w+)", example))
     assert used <= set(sonic_ext.__all__)
@@ -143,65 +135,66 @@ def _indented_example(doc: str) -> str:
 
 
 def test_exit_codes_listed_are_those_of_the_errors() -> None:
-    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", _doc("cli.md"), re.MULTILINE)}
+    raised = {error.exit_code for error in errors.tree()}
     assert raised | {0} <= listed
 
 
 def test_every_command_of_the_command_line_is_listed() -> None:
-    names = set(re.findall(r"^\| `sonic (\w+)", README, re.MULTILINE))
+    names = set(re.findall(r"^\| `sonic (\w+)", _doc("cli.md"), re.MULTILINE))
     (actions,) = (action.choices for action in cli.parser()._actions if action.dest == "command")
     assert actions is not None and names == set(actions)
 
 
+def test_every_variable_of_the_environment_is_listed() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "sonic_ext").rglob("*.py"))
+    read = set(re.findall(r"\"(SONIC_[A-Z0-9_]+)\"", "\n".join(sources)))
+    assert read == set(re.findall(r"`(SONIC_[A-Z0-9_]+)`", _doc("cli.md"))) != set()
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_links_lead_to_files(path: Path) -> None:
+def test_links_lead_to_files_and_their_chapters(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (path.parent / target).exists(), target
+    for target, chapter in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not chapter or chapter in _chapters(file), f"{target}#{chapter}"
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    named = re.findall(r"`((?:sonic_ext|tests|benchmarks|docs)/[\w./-]+)`", README)
-    assert len(named) > 5
-    for name in named:
+def _chapters(path: Path) -> set[str]:
+    """Anchors of the headings of a document, as the web sites make them."""
+    heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:sonic_ext|tests|benchmarks|docs)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
 
 
-def _rows(text: str, first: str) -> list[list[str]]:
-    """Cells of the lines of a table that begin with numbers or code."""
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in text.splitlines()
-        if re.match(rf"\| {first}", line)
-    ]
+def test_chinese_readme_has_the_same_commands() -> None:
+    for language in ("sh", "powershell"):
+        assert _blocks(language, CHINESE) == _blocks(language)
 
 
-def test_chinese_readme_begins_with_the_same_commands() -> None:
-    blocks = re.findall(r"^```(?:sh|powershell)\n(.*?)^```$", CHINESE, re.MULTILINE | re.DOTALL)
-    assert blocks[0] == _blocks("sh")[0]
-    assert blocks[1] == _blocks("powershell")[0]
+def test_chinese_readme_links_to_the_same_places_in_the_same_order() -> None:
+    places = r"\]\((?!README)([^)#]+)"
+    assert re.findall(places, CHINESE) == re.findall(places, README) != []
 
 
-def test_chinese_readme_has_the_same_figures_of_memory() -> None:
-    sizes = r"(?:384|512|768|1024) \|"
-    assert _rows(CHINESE, sizes) == _rows(README, sizes) != []
+def test_chinese_readme_has_as_many_chapters_and_names_the_same_commands_and_options() -> None:
+    for what in (r"^## ", r"`(?:\.venv/bin/)?sonic [^`]*`"):
+        found = [re.findall(what, text, re.MULTILINE) for text in (README, CHINESE)]
+        assert found[0] == found[1] != []
 
 
-@pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
-def test_licence_of_every_weight_is_named(text: str) -> None:
-    parts = {part.name: part.licence.name for part in weights.PARTS}
-    cells = [(re.findall(r"`(\w+)`", row[0]), row[1]) for row in _rows(text, "`") if len(row) == 2]
-    listed = {name: licence for names, licence in cells for name in names if name in parts}
-    assert listed.keys() == parts.keys()
-    assert all(listed[name].startswith(licence) for name, licence in parts.items())
-
-
-def test_settings_that_the_chinese_readme_explains_exist() -> None:
-    table = CHINESE[CHINESE.index("| 设置 |") : CHINESE.index("其余设置")]
-    named = {row[0].strip("`") for row in _rows(table, "`")}
-    assert len(named) > 5
-    assert named <= describe().keys()
+def test_licence_of_every_weight_is_named() -> None:
+    cells = (line.strip("| ").split(" | ") for line in _doc("weights.md").splitlines())
+    listed = {row[0].strip("`"): row[4] for row in cells if len(row) > 4}
+    for part in weights.PARTS:
+        assert listed[part.name].startswith(part.licence.name)
 
 
 def test_entry_for_the_list_of_extensions_is_whole() -> None:

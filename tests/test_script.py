@@ -24,7 +24,7 @@ from sonic_ext.app import one_click
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
 from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import Register, State
+from sonic_ext.jobs import State, Worker
 from sonic_ext.media.image import pixel_digest, read_portrait
 from sonic_ext.ports import Progress
 from sonic_ext.provenance.ledger import Ledger
@@ -42,7 +42,7 @@ class Held(Standalone):
     def __init__(self, outputs: Path) -> None:
         super().__init__(outputs)
         self.worked = 0
-        self.register = Register()
+        self.worker = Worker(self)
 
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         """Without a queue: it is held already."""
@@ -100,9 +100,11 @@ def voice(speech: Path) -> str:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Held:
+def host(tmp_path: Path) -> Iterator[Held]:
     """Exports go to `tmp_path/out`."""
-    return Held(tmp_path / "out")
+    made = Held(tmp_path / "out")
+    yield made
+    made.worker.close()
 
 
 @pytest.fixture
@@ -118,19 +120,19 @@ def webui(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def _ask(host: Held, asked: Mapping[str, Any], *pictures: Image.Image, grid: bool = False) -> Processed:
     p = Generation(batch_size=len(pictures))
     processed = _done(p, *pictures, grid=grid)
-    script.after_generation(host, host.register, p, processed, [asked])
+    script.after_generation(host, host.worker, p, processed, [asked])
     return processed
 
 
 def test_class_is_what_the_webui_looks_for(webui: Any, host: Held) -> None:
-    made = script.script_class(lambda: host, lambda: host.register)
+    made = script.script_class(lambda: host, lambda: host.worker)
     assert isinstance(made, type) and issubclass(made, webui.Script)
     assert made().title() == "Sonic"
     assert made().show(True) is made().show(False) is webui.AlwaysVisible
 
 
 def test_one_request_one_video(webui: Any, host: Held, voice: str) -> None:
-    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
+    sonic, p = script.script_class(lambda: host, lambda: host.worker)(), Generation()
     asked = {"voice": voice, "settings": {"dynamic_scale": 1.1}, "consent": CONSENT}
     sonic.process(p, asked)
     assert p.extra_generation_params["Sonic pictures"] == "first"
@@ -152,9 +154,9 @@ def test_one_request_one_video(webui: Any, host: Held, voice: str) -> None:
     (record,) = Ledger().records()
     assert record.portrait_synthetic
     assert host.worked == 1
-    job = host.register.find(processed.extra_generation_params["Sonic job"])
-    assert (job.status.state, job.origin, job.result().id) == (State.DONE, "script", take.id)
-    assert job.status.exported is not None and job.status.exported.path == exported
+    job = host.worker.queue.find(processed.extra_generation_params["Sonic job"])
+    assert (job.state, job.origin, job.result().id) == (State.DONE, "script", take.id)
+    assert job.exported is not None and job.exported.path == exported
 
 
 def test_without_consent_nothing_leaves(host: Held, voice: str) -> None:
@@ -225,7 +227,7 @@ def test_nothing_asked_nothing_said(host: Held, voice: str) -> None:
     for values in ([False], [], [{"enabled": False, "voice": voice}]):
         p = Generation()
         processed = _done(p, _picture())
-        script.after_generation(host, host.register, p, processed, values)
+        script.after_generation(host, host.worker, p, processed, values)
         assert (processed.comments, processed.extra_generation_params) == ("", {})
     assert host.worked == 0
 
@@ -235,14 +237,14 @@ def test_order_changed_by_a_grid(host: Held, voice: str) -> None:
     script._setter("motion_scale")(p, 1.5, [])
     script._setter("seed")(p, 7, [])
     processed = _done(p, _picture())
-    script.after_generation(host, host.register, p, processed, [{"voice": voice}])
+    script.after_generation(host, host.worker, p, processed, [{"voice": voice}])
     (take,) = Store().takes()
     assert (take.settings.motion_scale, take.seed) == (1.5, 7)
 
 
 def test_cells_of_a_grid_share_no_parameters(webui: Any, host: Held, voice: str) -> None:
     """The grid copies its generation for each cell, but not what the generation holds."""
-    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
+    sonic, p = script.script_class(lambda: host, lambda: host.worker)(), Generation()
     asked = {"voice": voice}
     named = []
     for value in (320, Settings().min_resolution):
@@ -258,7 +260,7 @@ def test_cells_of_a_grid_share_no_parameters(webui: Any, host: Held, voice: str)
 
 def test_parameters_of_an_earlier_round_go(webui: Any, host: Held, voice: str) -> None:
     """Other scripts send the same generation round again."""
-    sonic, p = script.script_class(lambda: host, lambda: host.register)(), Generation()
+    sonic, p = script.script_class(lambda: host, lambda: host.worker)(), Generation()
     p.extra_generation_params = {"Sonic id": "earlier", "Sonic error": "earlier", "Noise": 1}
     sonic.process(p, {"voice": voice, "settings": {"colour": "red"}})
     assert p.extra_generation_params == {"Noise": 1}
@@ -273,7 +275,7 @@ def test_a_grid_tells_of_every_cell(host: Held, voice: str) -> None:
             cell = copy(p)
             script._setter("dynamic_scale")(cell, value, [])
             cells.append(_done(cell, _picture()))
-            script.after_generation(host, host.register, cell, cells[-1], [{"voice": voice}])
+            script.after_generation(host, host.worker, cell, cells[-1], [{"voice": voice}])
         return copy(cells[0])
 
     told = script.told_of_every_cell(draw)(Generation(), values=[1.2, 0.5, 9.0]).comments.split("\n")
@@ -397,7 +399,7 @@ class TestAccordion:
     def _made(self, webui: Any, host: Held) -> Any:
         from sonic_ext.app.compat import gr
 
-        made = script.script_class(lambda: host, lambda: host.register)()
+        made = script.script_class(lambda: host, lambda: host.worker)()
         with gr.Blocks(analytics_enabled=False):
             made.controls = made.ui(False)
         return made
@@ -462,7 +464,7 @@ class TestAccordion:
         from sonic_ext.app.compat import gr
 
         monkeypatch.setattr(host, "defaults", lambda: {"no_such_setting": 1})
-        made = script.script_class(lambda: host, lambda: host.register)()
+        made = script.script_class(lambda: host, lambda: host.worker)()
         with gr.Blocks(analytics_enabled=False) as blocks:
             assert made.ui(True) == []
         said = " ".join(str(getattr(block, "value", "")) for block in blocks.blocks.values())

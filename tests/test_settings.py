@@ -241,6 +241,26 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     assert "fps" in refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"fsp": 25}, "There is no setting 'fsp'. Did you mean fps?"),
+        ({"Inference_Step": 25}, "There is no setting 'Inference_Step'. Did you mean inference_steps?"),
+        ({"qwxyz": 1}, "There is no setting 'qwxyz'."),
+        ({"x" * 10_000: 1}, "There is no setting 'xxxx"),
+        ({"engine": "soni"}, "engine=soni is not allowed. Did you mean sonic?"),
+        ({"decoder": "Temporal"}, "decoder=Temporal is not allowed. Did you mean temporal?"),
+        ({"engine": "qwxyz"}, "engine=qwxyz is not allowed."),
+        ({"fps": 24}, "fps=24 is not allowed."),
+    ],
+)
+def test_what_was_probably_meant_is_said(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        Settings.from_mapping(given)
+    message = refused.value.message
+    assert message.startswith(said) if len(str(given)) > 1000 else message == said
+
+
 @pytest.mark.parametrize("text", ["AI生成", "ai made by AI: 合成", "人工智能合成 Ωя", "My AI 生成 – ™"])
 def test_a_label_in_other_words(text: str) -> None:
     assert Settings(label_text=text).label_text == text

@@ -34,19 +34,18 @@ import tiny_sonic  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.app import cli  # noqa: E402
+from sonic_ext.engines.runtime import devices, lock  # noqa: E402
+from sonic_ext.engines.runtime.checkpoints import Checkpoint, Checkpoints  # noqa: E402
 from sonic_ext.engines.sonic import budget as budgets  # noqa: E402
 from sonic_ext.engines.sonic import (  # noqa: E402
-    device,
     engine,
     networks,
     output,
     prepare,
     run,
     speech,
-    turn,
     windows,
 )
-from sonic_ext.engines.sonic.draft import Draft, Drafts  # noqa: E402
 from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine, base_frames  # noqa: E402
 from sonic_ext.errors import (  # noqa: E402
     BadSetting,
@@ -56,10 +55,11 @@ from sonic_ext.errors import (  # noqa: E402
     MissingPart,
     OutOfMemory,
 )
+from sonic_ext.fields import Affects, Spec  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
-from sonic_ext.settings import Settings  # noqa: E402
+from sonic_ext.settings import Settings, describe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
@@ -310,7 +310,7 @@ def test_moving_the_network_in_layer_by_layer_changes_nothing(
     assert float((latents[0] - latents[1]).norm() / latents[0].norm()) < 1e-4
 
 
-# Drafts
+# Checkpoints
 
 
 @pytest.mark.usefixtures("short_windows")
@@ -320,7 +320,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
 ) -> None:
     settings = replace(SMALL, inference_steps=3, shortcuts=shortcuts)
     whole = made(models, scene, spoken, settings, home=tmp_path / "one")
-    calls = whole._job.budget.plan.count
+    calls = whole._generation.budget.plan.count
     want = digest(whole)
     with pytest.raises(Cancelled):
         made(models, scene, spoken, settings, Stopper(2 * calls), tmp_path / "two")
@@ -360,6 +360,53 @@ def test_another_video_begins_anew(
     other.close()
 
 
+def _other(name: str, spec: Spec) -> Any:
+    """A legal value that is not the setting's own."""
+    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0}
+    if name in written or spec.length:
+        return written.get(name, (10.0, 20.0, 30.0, 40.0))
+    if spec.kind is bool:
+        return not getattr(SMALL, name)
+    values = (*spec.choices, spec.low, spec.high)
+    return next(each for each in values if each not in (None, "off", getattr(SMALL, name)))
+
+
+@pytest.fixture(scope="module")
+def small_generation(
+    models: Path, scene: Scene, spoken: Path, tmp_path_factory: pytest.TempPathFactory
+) -> engine.Generation:
+    home = tmp_path_factory.mktemp("key")
+    animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=home)
+    animation.close()
+    return replace(animation._generation, settings=SMALL)
+
+
+@pytest.mark.parametrize("name", describe())
+def test_a_checkpoint_is_keyed_by_every_setting_that_affects_latents(
+    small_generation: engine.Generation, name: str
+) -> None:
+    """Of one scene and one speech; what affects these is in the key by what it made of them."""
+    spec = describe()[name]
+    settings = replace(SMALL, **{name: _other(name, spec)})
+    changed = replace(
+        small_generation, settings=settings, count=small_generation.count * settings.fps // SMALL.fps
+    )
+    resized = name == "min_resolution"  # the head is drawn at another size
+    assert (changed.key != small_generation.key) is (bool(spec.affects & Affects.LATENTS) or resized)
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize(
+    "change", [{"framing": "whole"}, {"face_box": (200, 150, 560, 540)}, {"expand_ratio": 0.3}]
+)
+def test_a_checkpoint_is_keyed_by_picture_and_face(
+    small_generation: engine.Generation, change: dict[str, Any]
+) -> None:
+    settings = replace(SMALL, **change)
+    scene = compose(read_portrait(PORTRAIT), settings, engine.MULTIPLE)
+    assert replace(small_generation, settings=settings, scene=scene).key != small_generation.key
+
+
 @pytest.mark.usefixtures("short_windows")
 def test_an_unfinished_run_keeps_its_drawn_seed(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
@@ -386,14 +433,14 @@ def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) ->
         return subprocess.Popen(line, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     killed = started("home")
-    drafts = Drafts(tmp_path / "home")
+    checkpoints = Checkpoints(tmp_path / "home")
     until = time.monotonic() + PATIENCE
     while not (step := _done(tmp_path / "home")) and killed.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
     killed.communicate()
     assert step in (1, 2)
-    assert drafts.load(next((tmp_path / "home" / "drafts").glob("*.safetensors")).stem) is not None
+    assert checkpoints.load(next((tmp_path / "home" / "drafts").glob("*.safetensors")).stem) is not None
     out, err = started("home").communicate()
     told = json.loads(out)
     assert any("Went on with an unfinished run" in text for text in told["warnings"]), err
@@ -401,41 +448,41 @@ def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) ->
 
 
 def _done(home: Path) -> int:
-    """Steps of the only draft, 0 before there is one."""
+    """Steps of the only checkpoint, 0 before there is one."""
     for path in (home / "drafts").glob("*.safetensors"):
-        draft = Drafts(home).load(path.stem)
-        return draft.done if draft else 0
+        checkpoint = Checkpoints(home).load(path.stem)
+        return checkpoint.done if checkpoint else 0
     return 0
 
 
 def _free(home: Path) -> bool:
-    with turn.turn(home, "cpu", Stopper(10**9)):
+    with lock.device_lock(home, "cpu", Stopper(10**9)):
         return True
 
 
-def test_a_damaged_draft_is_no_draft(tmp_path: Path) -> None:
-    drafts = Drafts(tmp_path)
-    drafts.save("key", Draft(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
-    loaded = drafts.load("key")
+def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
+    loaded = checkpoints.load("key")
     assert loaded is not None
     assert (loaded.done, loaded.seed, loaded.rung) == (3, 9, "branches")
     assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
-    assert drafts.load("key") is None
-    drafts.discard("key")
-    drafts.discard("key")
+    assert checkpoints.load("key") is None
+    checkpoints.discard("key")
+    checkpoints.discard("key")
     assert not path.exists()
 
 
-def test_old_drafts_are_deleted(tmp_path: Path) -> None:
-    drafts = Drafts(tmp_path)
+def test_old_checkpoints_are_deleted(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
     for name in ("old", "new"):
-        drafts.save(name, Draft(torch.ones(1), 1, 1, "branches"))
+        checkpoints.save(name, Checkpoint(torch.ones(1), 1, 1, "branches"))
     os.utime(tmp_path / "drafts" / "old.safetensors", (0, 0))
-    drafts.expire()
-    assert drafts.load("old") is None
-    assert drafts.load("new") is not None
+    checkpoints.expire()
+    assert checkpoints.load("old") is None
+    assert checkpoints.load("new") is not None
 
 
 # Memory
@@ -453,7 +500,7 @@ def test_less_memory_is_tried_and_said(
     real, denied = run.Denoiser.__call__, []
 
     def tight(self: Any, *arguments: Any) -> Any:
-        if self.together:
+        if self.batched:
             denied.append(1)
             raise _out_of_memory()
         return real(self, *arguments)
@@ -510,50 +557,50 @@ def test_decoding_goes_on_with_fewer_frames(
     ],
 )
 def test_what_counts_as_memory(error: Exception, is_memory: bool) -> None:
-    assert device.is_out_of_memory(error) is is_memory
+    assert devices.is_out_of_memory(error) is is_memory
 
 
-CARD = device.Hardware("cuda:0", torch.float16, title="a card")
+CARD = devices.Hardware("cuda:0", torch.float16, title="a card")
 
 
-def published(side: int = 512, hardware: device.Hardware = CARD) -> budgets.Budget:
+def published(side: int = 512, hardware: devices.Hardware = CARD) -> budgets.Budget:
     return budgets.Budget(hardware, weights.UNET.shapes, side, windows.Plan(125), 25)
 
 
 def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
-    needs = [published().device_bytes(rung, chunk=1) for rung in budgets.RUNGS]
+    needs = [published().device_bytes(rung, chunk=1) for rung in budgets.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) == len(needs)
-    for rung in budgets.RUNGS:
+    for rung in budgets.MEMORY_MODES:
         sizes = [published(side).device_bytes(rung) for side in range(256, 1025, 64)]
         assert sizes == sorted(sizes)
 
 
 def test_auto_takes_the_first_rung_that_fits_and_says_why() -> None:
     plan = published()
-    for rung in budgets.RUNGS:
+    for rung in budgets.MEMORY_MODES:
         free = int(plan.device_bytes(rung, chunk=1) / budgets.MARGIN) + 10**6
-        way = plan.way("auto", free)
-        assert way.rung == rung
-        assert f"{free / 1e9:.1f} GB are free" in way.said
-        assert plan.warning(way, free) == ""
-    assert plan.way("branches", 0) == budgets.Way("branches")
+        memory_plan = plan.memory_plan("auto", free)
+        assert memory_plan.rung == rung
+        assert f"{free / 1e9:.1f} GB are free" in memory_plan.note
+        assert plan.warning(memory_plan, free) == ""
+    assert plan.memory_plan("branches", 0) == budgets.MemoryPlan("branches")
 
 
 def test_auto_decodes_fewer_frames_at_once_where_memory_is_short() -> None:
     plan = published()
     for chunk in budgets.CHUNKS:
         free = int(plan.device_bytes("offload", chunk) / budgets.MARGIN) + 10**6
-        way = plan.way("auto", free)
-        assert way.chunk >= chunk
-        assert ("decoded at once" in way.said) is (way.chunk < 8)
-        assert plan.warning(way, free) == ""
+        memory_plan = plan.memory_plan("auto", free)
+        assert memory_plan.chunk >= chunk
+        assert ("decoded at once" in memory_plan.note) is (memory_plan.chunk < 8)
+        assert plan.warning(memory_plan, free) == ""
 
 
 def test_what_does_not_fit_names_the_largest_size_that_does() -> None:
     plan = published(1024)
     free = int(published(768).device_bytes("offload", 1) / budgets.MARGIN) + 10**6
-    assert "min_resolution=768" in plan.warning(budgets.Way("offload", 1), free)
+    assert "min_resolution=768" in plan.warning(budgets.MemoryPlan("offload", 1), free)
     assert "min_resolution=768" in plan.refusal(free).hint
     assert "engine=preview" in plan.refusal(10**6).hint
 
@@ -605,12 +652,12 @@ def test_a_portrait_that_overflows_is_encoded_in_float32(
 
 def test_half_precision_needs_a_card() -> None:
     with pytest.raises(BadSetting, match="precision=fp16"):
-        device.hardware("fp16", "cpu")
-    assert device.hardware("auto", "cpu").dtype is torch.float32
-    assert device.hardware("bf16", "cpu").dtype is torch.bfloat16
-    assert device.hardware("fp8", "cpu").stored == 1
+        devices.hardware("fp16", "cpu")
+    assert devices.hardware("auto", "cpu").dtype is torch.float32
+    assert devices.hardware("bf16", "cpu").dtype is torch.bfloat16
+    assert devices.hardware("fp8", "cpu").stored == 1
     with pytest.raises(BadSetting, match="8 bits"):
-        device.hardware("fp8", "mps")
+        devices.hardware("fp8", "mps")
 
 
 def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,17 +666,17 @@ def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setattr(torch.version, "hip", None)
     with pytest.raises(BadSetting, match="an old card cannot compute in bf16"):
-        device.hardware("bf16", "cuda:0")
+        devices.hardware("bf16", "cuda:0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-    assert device.hardware("bf16", "cuda:0").dtype is torch.bfloat16
+    assert devices.hardware("bf16", "cuda:0").dtype is torch.bfloat16
 
 
 def test_speed_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(device.PROBE, "cpu", 256)
+    monkeypatch.setitem(devices.PROBE, "cpu", 256)
     asked = []
-    products = device._products
-    monkeypatch.setattr(device, "_products", lambda one, n: asked.append(n) or products(one, n))
-    found = device.speed.__wrapped__("cpu", torch.float32)
+    products = devices._products
+    monkeypatch.setattr(devices, "_products", lambda one, n: asked.append(n) or products(one, n))
+    found = devices.speed.__wrapped__("cpu", torch.float32)
     assert 1e7 < found < 1e13
     assert asked[:2] == [1, 1]
     assert 2 <= asked[2] <= 50
@@ -659,13 +706,13 @@ def test_one_video_at_a_time_on_a_device(tmp_path: Path) -> None:
         waited.append(stage)
         raise Cancelled
 
-    with turn.turn(tmp_path, "cuda:0", quiet):
-        with pytest.raises(Cancelled), turn.turn(tmp_path, "cuda:0", impatient):
+    with lock.device_lock(tmp_path, "cuda:0", quiet):
+        with pytest.raises(Cancelled), lock.device_lock(tmp_path, "cuda:0", impatient):
             raise AssertionError("two at once")
-        with turn.turn(tmp_path, "cpu", quiet):
+        with lock.device_lock(tmp_path, "cpu", quiet):
             pass
     assert waited == ["waiting for another video on this device"]
-    with turn.turn(tmp_path, "cuda:0", quiet):
+    with lock.device_lock(tmp_path, "cuda:0", quiet):
         pass
 
 
@@ -711,7 +758,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
     closed.set()
     drawing.join(PATIENCE)
     assert list(frames) == []
-    with turn.turn(tmp_path, "cpu", _impatient):
+    with lock.device_lock(tmp_path, "cpu", _impatient):
         pass
 
 
@@ -719,7 +766,7 @@ def test_unloading_while_frames_are_drawn_stops_politely(
 def test_a_failed_run_gives_its_turn_back(models: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         made(models, scene, spoken, tick=Stopper(0), home=tmp_path)
-    with turn.turn(tmp_path, "cpu", _impatient):
+    with lock.device_lock(tmp_path, "cpu", _impatient):
         pass
 
 

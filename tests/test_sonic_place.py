@@ -25,7 +25,7 @@ from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E4
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
-from sonic_ext.ports import Lent  # noqa: E402
+from sonic_ext.ports import HostVae  # noqa: E402
 from sonic_ext.settings import Settings  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -59,9 +59,9 @@ def vaes_scale() -> float:
 
 
 class Toy:
-    """A `Place` that writes down what it lends; its device is the processor."""
+    """A `DeviceManager` that writes down what it lends; its device is the processor."""
 
-    def __init__(self, lent: Lent, free: int | None = None) -> None:
+    def __init__(self, lent: HostVae, free: int | None = None) -> None:
         self.lent = lent
         self.free = free
         self.there: list[Any] = []
@@ -74,7 +74,7 @@ class Toy:
     def free_memory(self) -> int | None:
         return self.free
 
-    def vae(self) -> Lent:
+    def vae(self) -> HostVae:
         return self.lent
 
     def clear(self, needed: int) -> None:
@@ -134,10 +134,10 @@ def scene() -> Scene:
 
 
 def made(
-    models: Path, scene: Scene, spoken: Path, home: Path, place: Toy, settings: Settings = SMALL
+    models: Path, scene: Scene, spoken: Path, home: Path, devices: Toy, settings: Settings = SMALL
 ) -> SonicAnimation:
     sound = replace(read_speech(spoken), limit=0.24)
-    maker = SonicEngine(weights.Search(own=models), home=home, place=place)
+    maker = SonicEngine(weights.Search(own=models), home=home, devices=devices)
     return maker.prepare(scene, sound, settings, 4, 7, lambda *_: None)
 
 
@@ -145,31 +145,31 @@ def test_without_its_own_vae_the_webuis_encodes_and_decodes(
     without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:
     vae = ToyVae()
-    place = Toy(Lent(vae))
-    animation = made(without_vae, scene, spoken, tmp_path, place)
+    devices = Toy(HostVae(vae))
+    animation = made(without_vae, scene, spoken, tmp_path, devices)
     assert vae.encoded == 1
-    assert not place.there
-    assert "UNet" in place.loaded
-    assert not any("Autoencoder" in name for name in place.loaded)
+    assert not devices.there
+    assert "UNet" in devices.loaded
+    assert not any("Autoencoder" in name for name in devices.loaded)
     assert len(list(animation.frames())) == 4
     assert vae.decoded >= 2
     assert "the VAE of toy encodes and decodes" in " ".join(animation.warnings)
     assert "not installed" in " ".join(animation.warnings)
     animation.close()
-    assert not place.there
+    assert not devices.there
 
 
 def test_its_own_vae_decodes_where_it_is_installed(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:
     vae = ToyVae()
-    place = Toy(Lent(vae))
-    animation = made(models, scene, spoken, tmp_path, place)
+    devices = Toy(HostVae(vae))
+    animation = made(models, scene, spoken, tmp_path, devices)
     frames = animation.frames()
     next(frames)
-    assert [type(each).__name__ for each in place.there] == ["AutoencoderKLTemporalDecoder"]
+    assert [type(each).__name__ for each in devices.there] == ["AutoencoderKLTemporalDecoder"]
     animation.close()
-    assert not place.there
+    assert not devices.there
     assert (vae.encoded, vae.decoded) == (0, 0)
     assert "flickers least" in " ".join(animation.warnings)
 
@@ -182,13 +182,13 @@ def test_the_webuis_vae_is_the_last_resort_of_a_full_device(
 
     monkeypatch.setattr(output.VaeDecoder, "__call__", full)
     vae = ToyVae()
-    place = Toy(Lent(vae))
-    animation = made(models, scene, spoken, tmp_path, place)
+    devices = Toy(HostVae(vae))
+    animation = made(models, scene, spoken, tmp_path, devices)
     assert len(list(animation.frames())) == 4
     assert vae.decoded >= 2
     assert "went on, frame by frame" in " ".join(animation.warnings)
     animation.close()
-    assert not place.there
+    assert not devices.there
 
 
 def test_what_fails_leaves_nothing_with_the_webui(
@@ -200,10 +200,10 @@ def test_what_fails_leaves_nothing_with_the_webui(
             if "UNet" in self.loaded[-1]:
                 raise RuntimeError("CUDA out of memory")
 
-    place = Full(Lent(ToyVae()))
+    devices = Full(HostVae(ToyVae()))
     with pytest.raises(OutOfMemory):
-        made(without_vae, scene, spoken, tmp_path, place)
-    assert not place.there
+        made(without_vae, scene, spoken, tmp_path, devices)
+    assert not devices.there
 
 
 def test_a_vae_that_overflows_is_said(without_vae: Path, scene: Scene, spoken: Path, tmp_path: Path) -> None:
@@ -212,15 +212,15 @@ def test_a_vae_that_overflows_is_said(without_vae: Path, scene: Scene, spoken: P
             return super().encode(pictures) * float("nan")
 
     with pytest.raises(BrokenNumbers, match="the VAE of toy"):
-        made(without_vae, scene, spoken, tmp_path, Toy(Lent(Overflowing())))
+        made(without_vae, scene, spoken, tmp_path, Toy(HostVae(Overflowing())))
 
 
 def test_the_forecast_goes_by_the_webuis_memory(models: Path, scene: Scene, tmp_path: Path) -> None:
-    place = Toy(Lent(ToyVae()), free=3_000_000_000)
-    maker = SonicEngine(weights.Search(own=models), home=tmp_path, place=place)
+    devices = Toy(HostVae(ToyVae()), free=3_000_000_000)
+    maker = SonicEngine(weights.Search(own=models), home=tmp_path, devices=devices)
     cost = maker.forecast(scene, SMALL, 50)
     assert "Stable Video Diffusion's own" in " ".join(cost.warnings)
-    place.free = 700_000_000
+    devices.free = 700_000_000
     cost = maker.forecast(scene, SMALL, 50)
     assert "0.7 GB are free" in " ".join(cost.warnings)
     assert "since memory is short" in " ".join(cost.warnings)
@@ -229,12 +229,13 @@ def test_the_forecast_goes_by_the_webuis_memory(models: Path, scene: Scene, tmp_
 def test_neither_vae_is_one_error_that_says_both(without_vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONIC_MODELS", str(without_vae))
     with pytest.raises(MissingPart, match="vae is partial") as caught:
-        engines.choose("sonic", place=Toy(Lent(None, SDXL)))
+        engines.choose("sonic", devices=Toy(HostVae(None, SDXL)))
     assert SDXL in caught.value.message
     assert "sonic weights fetch vae" in caught.value.hint
-    assert engines.choose("auto", place=Toy(Lent(None, SDXL))).name == "preview"
-    assert engines.choose("auto", place=Toy(Lent(ToyVae()))).name == "sonic"
-    assert engines.choose("auto", place=Toy(Lent(None, SDXL)), decoder="host").name == "preview"
+    assert engines.choose("auto", devices=Toy(HostVae(None, SDXL))).name == "preview"
+    assert engines.choose("auto", devices=Toy(HostVae(ToyVae()))).name == "sonic"
+    borrowing = Settings(decoder="host")
+    assert engines.choose("auto", devices=Toy(HostVae(None, SDXL)), settings=borrowing).name == "preview"
 
 
 def test_libraries_that_do_not_fit_each_other(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +255,9 @@ def test_with_the_webuis_vae_it_does_without_diffusers(
 ) -> None:
     monkeypatch.setenv("SONIC_MODELS", str(without_vae))
     monkeypatch.setitem(sys.modules, "diffusers", None)  # not even to be imported
-    place = Toy(Lent(ToyVae()))
-    assert engines.choose("sonic", place=place, decoder="host").name == "sonic"
-    assert len(list(made(without_vae, scene, spoken, tmp_path, place).frames())) == 4
+    devices = Toy(HostVae(ToyVae()))
+    assert engines.choose("sonic", devices=devices, settings=Settings(decoder="host")).name == "sonic"
+    assert len(list(made(without_vae, scene, spoken, tmp_path, devices).frames())) == 4
 
 
 def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,12 +271,12 @@ def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.Mon
 
 def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:
     with pytest.raises(MissingPart, match="another latent space"):
-        vaes.choose("host", Toy(Lent(None, SDXL)))
+        vaes.choose("host", Toy(HostVae(None, SDXL)))
     with pytest.raises(MissingPart, match="no WebUI"):
         vaes.choose("host", None)
     search = weights.Search(own=models)
-    assert SDXL in vaes.choose("auto", Toy(Lent(None, SDXL)), search).said
-    assert vaes.choose("auto", None, search).said == ""
+    assert SDXL in vaes.choose("auto", Toy(HostVae(None, SDXL)), search).note
+    assert vaes.choose("auto", None, search).note == ""
 
 
 @pytest.mark.parametrize(
@@ -289,6 +290,6 @@ def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:
     ],
 )
 def test_what_is_chosen(models: Path, wanted: str, roomy: bool, decoder: str) -> None:
-    found = vaes.choose(wanted, Toy(Lent(ToyVae())), weights.Search(own=models), roomy)
+    found = vaes.choose(wanted, Toy(HostVae(ToyVae())), weights.Search(own=models), roomy)
     assert found.decoder == decoder
     assert (weights.VAE in found.parts) == (decoder != "host")

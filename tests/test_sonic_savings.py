@@ -49,10 +49,10 @@ def alike(got: Any, want: Any) -> bool:
 INPUTS = torch.stack([drawn(FRAMES, 8, *SIZE, seed=6), drawn(FRAMES, 8, *SIZE, seed=7)])
 
 
-def called(unet: Any, told: Conditioning, visit: Any = None) -> list[Any]:
+def called(unet: Any, told: Conditioning, load_layer: Any = None) -> list[Any]:
     """Predictions of all branches."""
     frames, ids = torch.tensor([4, 0, 1]), torch.tensor([[12.5, 16, 17]])
-    return Call(unet, told.branches(frames), torch.tensor(0.7), ids, visit=visit)(INPUTS)
+    return Call(unet, told.branches(frames), torch.tensor(0.7), ids, load_layer=load_layer)(INPUTS)
 
 
 # shortcuts
@@ -117,11 +117,11 @@ def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("name", ["exact", "null_branch", "deep_features", "both"])
-def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, together: bool) -> None:
+def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, batched: bool) -> None:
     levels, plan, shortcuts = schedule.schedule(4), Plan(3, 3, 2), Shortcuts.named(name)
 
     def run(latents: Any, start: int = 0) -> list[tuple[int, Any]]:
-        denoiser = Denoiser(unet, told, together=together, shortcuts=shortcuts)
+        denoiser = Denoiser(unet, told, batched=batched, shortcuts=shortcuts)
         return list(sampling.sample(denoiser, latents, levels, plan, start, shortcuts.group))
 
     whole = run(start_of(told, levels)[:3])
@@ -142,8 +142,10 @@ def both_steps(denoiser: Denoiser) -> list[Any]:
 @pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
 @pytest.mark.parametrize("name", ["null_branch", "deep_features", "both"])
 def test_shortcuts_are_exact_when_nothing_changed(unet: Any, told: Conditioning, name: str, way: str) -> None:
-    visit = offload.Offload(unet, "cpu") if way == "visiting" else None
-    denoiser = Denoiser(unet, told, together=way == "together", visit=visit, shortcuts=Shortcuts.named(name))
+    load_layer = offload.Offload(unet, "cpu") if way == "visiting" else None
+    denoiser = Denoiser(
+        unet, told, batched=way == "together", load_layer=load_layer, shortcuts=Shortcuts.named(name)
+    )
     first, later = both_steps(denoiser)
     assert alike(later, first)
     assert alike(first, both_steps(Denoiser(unet, told))[0])
@@ -230,7 +232,7 @@ def test_the_next_block_is_on_its_way(unet: Any, told: Conditioning, monkeypatch
     assert all(near(one, other) for one, other in zip(own, want, strict=True))
     assert len(sent) == len(list(unet.parameters()))
     frames, moment = torch.tensor([4, 0, 1]), schedule.schedule(3).moment(1)
-    shortcut = Denoiser(unet, told, visit=made, shortcuts=Shortcuts(deep_features=True))
+    shortcut = Denoiser(unet, told, load_layer=made, shortcuts=Shortcuts(deep_features=True))
     first, later = (shortcut(drawn(FRAMES, 4, *SIZE), moment, frames, each) for each in (True, False))
     assert alike(later, first)
 

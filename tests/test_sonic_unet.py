@@ -131,7 +131,7 @@ def test_it_computes_what_diffusers_does(
     given = x, torch.tensor(0.7), ids, conditioned(config, size, 3, kind)
     with torch.no_grad():
         want = plain(*given)
-        got = [own(*given), own(*given, visit=Offload(own, "cpu"))]
+        got = [own(*given), own(*given, load_layer=Offload(own, "cpu"))]
     got.append(own.requires_grad_()(*given, checkpointed=True).detach())
     for each in got:
         assert float((each - want).abs().max() / want.abs().max()) <= within
@@ -151,11 +151,11 @@ def called(unet: UNet, told: Conditioning, **how: Any) -> Call:
 @pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
 @pytest.mark.parametrize("way", ["in turn", "visiting"])
 def test_branches_apart_are_branches_together(unet: UNet, told: Conditioning, way: str, mode: str) -> None:
-    visit = Offload(unet, "cpu") if way == "visiting" else None
+    load_layer = Offload(unet, "cpu") if way == "visiting" else None
     with getattr(torch, mode)():
-        together = called(unet, told, together=True)(INPUTS)
-        apart = called(unet, told, visit=visit)(INPUTS)
-    assert all(near(one, other) for one, other in zip(apart, together, strict=True))
+        batched = called(unet, told, batched=True)(INPUTS)
+        apart = called(unet, told, load_layer=load_layer)(INPUTS)
+    assert all(near(one, other) for one, other in zip(apart, batched, strict=True))
 
 
 def counting(layer: Any, run: Callable[[], object]) -> int:
@@ -171,8 +171,8 @@ def counting(layer: Any, run: Callable[[], object]) -> int:
 def test_branches_with_the_same_input_share_their_first_layers(
     unet: UNet, told: Conditioning, way: str
 ) -> None:
-    visit = Offload(unet, "cpu") if way == "visiting" else None
-    call = called(unet, told, together=way == "together", visit=visit)
+    load_layer = Offload(unet, "cpu") if way == "visiting" else None
+    call = called(unet, told, batched=way == "together", load_layer=load_layer)
     first = unet.down_blocks[0].resnets[0]
     assert counting(first, lambda: call(INPUTS)) == (2 if way == "in turn" else 1)
 
@@ -188,7 +188,7 @@ def test_a_call_leaves_nothing_in_the_network(unet: UNet, told: Conditioning) ->
     before = {name: dict(vars(module)) for name, module in unet.named_modules()}
     with torch.no_grad():
         called(unet, told)(INPUTS, deep={})
-        called(unet, told, visit=Offload(unet, "cpu"))(INPUTS)
+        called(unet, told, load_layer=Offload(unet, "cpu"))(INPUTS)
     assert before == {name: dict(vars(module)) for name, module in unet.named_modules()}
 
 
@@ -380,12 +380,12 @@ def test_a_step_never_waits_for_the_device(unet: UNet, told: Conditioning, how: 
     denoiser = Denoiser(
         unet,
         told,
-        together=how == "together",
-        visit=Offload(unet, "cpu") if how == "visiting" else None,
+        batched=how == "together",
+        load_layer=Offload(unet, "cpu") if how == "visiting" else None,
         shortcuts=Shortcuts.named(how if how == "deep_features" else "exact"),
     )
     moment = Moment(1, 3, *torch.tensor([0.7, 16.0, 9.0]))
-    call = called(unet, told, together=denoiser.together, visit=denoiser.visit)
+    call = called(unet, told, batched=denoiser.batched, load_layer=denoiser.load_layer)
     with torch.inference_mode(), FromTheHost() as host:
         for first in (True, False):
             denoiser.guided(call, INPUTS[0, :, :4], moment, first)

@@ -16,9 +16,9 @@ gradio = pytest.importorskip("gradio", reason="the page needs gradio: install th
 
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.app import weights_view  # noqa: E402
+from sonic_ext.app.tasks import BackgroundTasks, TabKey  # noqa: E402
 from sonic_ext.app.weights_view import WeightsView  # noqa: E402
-from sonic_ext.app.work import Jobs, TabKey  # noqa: E402
-from sonic_ext.ports import Lent  # noqa: E402
+from sonic_ext.ports import HostVae  # noqa: E402
 from sonic_ext.weights import Search, State  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
@@ -46,7 +46,7 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def view(models: Path) -> WeightsView:
     with gradio.Blocks():
-        return WeightsView(Jobs(), lambda: Search(models))
+        return WeightsView(BackgroundTasks(), lambda: Search(models))
 
 
 def accepted(view: WeightsView, *names: str) -> list[bool]:
@@ -95,14 +95,14 @@ class Tiny:
     ("lent", "said"),
     [
         (
-            Lent(SimpleNamespace(title="the VAE of tiny", encode=None, decode=None)),
+            HostVae(SimpleNamespace(title="the VAE of tiny", encode=None, decode=None)),
             "the VAE of tiny stands in",
         ),
-        (Lent(None, "no checkpoint is loaded"), "lacks 1 of 6 parts"),
+        (HostVae(None, "no checkpoint is loaded"), "lacks 1 of 6 parts"),
     ],
 )
 def test_a_lent_vae_makes_up_for_one_that_lacks(
-    models: Path, monkeypatch: pytest.MonkeyPatch, lent: Lent, said: str
+    models: Path, monkeypatch: pytest.MonkeyPatch, lent: HostVae, said: str
 ) -> None:
     found = weights.survey(Search(models))
     rest = [each for each in found.findings if each.part is not weights.VAE]
@@ -110,7 +110,7 @@ def test_a_lent_vae_makes_up_for_one_that_lacks(
     monkeypatch.setattr(weights, "survey", lambda *_: replace(found, findings=findings))
     place: Any = SimpleNamespace(vae=lambda: lent)
     with gradio.Blocks():
-        view = WeightsView(Jobs(), lambda: Search(models), place)
+        view = WeightsView(BackgroundTasks(), lambda: Search(models), place)
     assert said in view.refresh()[view.summary]
 
 

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     import uvicorn
 
     from sonic_ext.app import api
-    from sonic_ext.app.door import MAX_BODY
+    from sonic_ext.app.routing import MAX_BODY
 from sonic_ext.hosts import Host
 from sonic_ext.jobs import Worker
 

@@ -21,6 +21,7 @@ from sonic_ext.app.send import Doors
 from sonic_ext.errors import BadInput, Cancelled, MissingPart
 from sonic_ext.hosts import MadePortrait, Result
 from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Origin, Worker
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import Progress, Step
 from sonic_ext.provenance.ledger import Ledger
@@ -38,6 +39,9 @@ class Painter:
     def samplers(self) -> Sequence[str]:
         """Three."""
         return SAMPLERS
+
+    def check(self, parameters: Mapping[str, Any], source: bytes | None) -> None:
+        """Everything goes."""
 
     def make(
         self, parameters: Mapping[str, Any], source: bytes | None, progress: Progress
@@ -85,13 +89,13 @@ class Painting(Standalone):
         return {"min_resolution": 256}
 
 
-def page(host: Standalone) -> Any:
+def page(worker: Worker) -> Any:
     """A WebUI's tabs, as far as ours have to do with them."""
     with gr.Blocks(analytics_enabled=False) as img2img:
         picture = gr.Image(label="Image for img2img", type="pil", elem_id="img2img_image", **PNG)
         gr.Gallery(elem_id="img2img_gallery")
         gr.Button("🗣️", elem_id="img2img_send_to_sonic")
-    sonic = tab.build(host, doors=Doors(picture))
+    sonic = tab.build(worker, doors=Doors(picture))
     with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs(elem_id="tabs"):
         with gr.TabItem("txt2img", id="txt2img", elem_id="tab_txt2img"):
             _txt2img()
@@ -125,7 +129,9 @@ def _txt2img() -> None:
 def main() -> None:
     """Serve until killed; says the address first."""
     outputs = Path(sys.argv[1])
-    blocks, app = page(Painting(outputs)), fastapi.FastAPI()
+    worker = Worker(Painting(outputs), ask=(Origin.PAGE, Origin.SCRIPT))
+    worker.start()
+    blocks, app = page(worker), fastapi.FastAPI()
     compat.queue(blocks, compat.AT_ONCE)
     compat.mount(app, blocks, allowed=[outputs, MEDIA], blocked=[])
     with socket.create_server(

@@ -250,11 +250,13 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) 
     for name, module in made.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("SONIC_HOME", str(tmp_path / "private home"))
-    cached = (hosts.host, hosts.held_host, hosts.host_jobs, hosts._place)
+    cached = (hosts.host, hosts.held_host, hosts.worker, hosts._place)
     for each in cached:
         each.cache_clear()
     with _main_thread(made) if forge else _nothing():
         yield made
+        if hosts.worker.cache_info().currsize:
+            hosts.worker().close()
     for each in cached:
         each.cache_clear()
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from sonic_ext.engines.runtime.devices import computes_bf16, free_memory, unless_full
 from sonic_ext.engines.sonic.budget import MARGIN
-from sonic_ext.engines.sonic.device import computes_bf16, free_memory, unless_full
 
 from .networks import FULL, TINY, Sizes
 from .runner import Row

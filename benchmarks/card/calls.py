@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import unet as ladder  # benchmarks/unet.py
 
-from sonic_ext.engines.sonic.budget import RESERVE, RUNGS, Budget
+from sonic_ext.engines.runtime.devices import Hardware
+from sonic_ext.engines.sonic.budget import MEMORY_MODES, RESERVE, Budget
 from sonic_ext.engines.sonic.denoise import Denoiser
-from sonic_ext.engines.sonic.device import Hardware
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn import storage, unet
@@ -76,8 +76,8 @@ class Setup:
         """One guided call as `Run` makes it: latents wait in main memory."""
         device, frames = self.bench.device, self.bench.sizes.frames
         conditioning = ladder.conditioning(self.size, self.dtype, device)
-        visit = Offload(network, device) if self.rung == "offload" else None
-        denoiser = Denoiser(network, conditioning, together=self.rung == "together", visit=visit)
+        load_layer = Offload(network, device) if self.rung == "offload" else None
+        denoiser = Denoiser(network, conditioning, batched=self.rung == "together", load_layer=load_layer)
         generator = torch.Generator().manual_seed(3)
         x = torch.randn(frames, 4, *self.size["latents"], generator=generator)
         moment, window = schedule(25).moment(12), torch.arange(frames)
@@ -112,7 +112,7 @@ def rungs(bench: Bench) -> Iterator[Row]:
     first: dict[int, torch.Tensor] = {}
     for dtype in bench.dtypes:
         peak = bench.peak(dtype)
-        for rung in RUNGS if dtype == bench.dtypes[0] else ("branches",):
+        for rung in MEMORY_MODES if dtype == bench.dtypes[0] else ("branches",):
             try:
                 setup = sized(bench, dtype, rung)
             except LeftOut as error:
@@ -180,11 +180,12 @@ def offload(bench: Bench) -> Iterator[Row]:
     bench.allow(cap)
     try:
         usual = Setup(bench, dtype, "branches", bench.sizes.sides[0])
-        way = usual.budget.way("auto", cap)
+        memory_plan = usual.budget.memory_plan("auto", cap)
         yield {
-            "note": f"The engine picks {way.rung} with {cap / 1e9:.0f} GB, and decodes {way.chunk} at once."
+            "note": f"The engine picks {memory_plan.mode} with {cap / 1e9:.0f} GB, "
+            f"and decodes {memory_plan.chunk} at once."
         }
-        for rung in dict.fromkeys((way.rung, "offload")):
+        for rung in dict.fromkeys((memory_plan.mode, "offload")):
             names = {"rung": rung, "cap GB": cap / 1e9}
             yield bench.tried(names, partial(_offloaded, replace(usual, rung=rung), cap))
     finally:

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from sonic_ext.engines.runtime.checkpoints import Checkpoints
+from sonic_ext.engines.runtime.devices import Hardware
 from sonic_ext.engines.sonic import stream
-from sonic_ext.engines.sonic.budget import Budget, Way
-from sonic_ext.engines.sonic.device import Hardware
-from sonic_ext.engines.sonic.draft import Drafts
+from sonic_ext.engines.sonic.budget import Budget, MemoryPlan
 from sonic_ext.engines.sonic.output import Decoder, Interpolator
-from sonic_ext.engines.sonic.prepare import prepared
-from sonic_ext.engines.sonic.run import Run, begun
-from sonic_ext.engines.sonic.vaes import Chosen
+from sonic_ext.engines.sonic.prepare import prepare_conditioning
+from sonic_ext.engines.sonic.run import SamplingRun, first_checkpoint
+from sonic_ext.engines.sonic.vaes import VaeChoice
 from sonic_ext.engines.sonic.windows import BASE_FPS, Plan
 from sonic_ext.media.geometry import Box
 from sonic_ext.settings import Settings
@@ -88,15 +88,15 @@ class Video:
         networks = RandomNetworks({}, hardware, lambda *_: None, sizes=bench.sizes)
         plan = Plan(self.frames, bench.sizes.frames)
         budget = Budget(hardware, bench.sizes.unet_shapes, self.side, plan, self.steps)
-        way = budget.way("auto", bench.free())
+        memory_plan = budget.memory_plan("auto", bench.free())
         clock = Clock(bench, networks.making)
-        latents, notes = self._latents(networks, budget, way, clock, folder)
+        latents, notes = self._latents(networks, budget, memory_plan, clock, folder)
         bench.release()
-        count, good = self._frames(networks, budget, way, latents, clock, notes)
+        count, good = self._frames(networks, budget, memory_plan, latents, clock, notes)
         per_step = clock.spent["UNet"] / self.steps / plan.count
         return {
             "numbers": named(hardware.dtype),
-            "rung": way.rung,
+            "rung": memory_plan.mode,
             "frames": count,
             **{f"{stage} s": seconds for stage, seconds in clock.spent.items()},
             "s per step": per_step,
@@ -107,7 +107,7 @@ class Video:
         }
 
     def _latents(
-        self, networks: RandomNetworks, budget: Budget, way: Way, clock: Clock, folder: Path
+        self, networks: RandomNetworks, budget: Budget, memory_plan: MemoryPlan, clock: Clock, folder: Path
     ) -> tuple[torch.Tensor, list[str]]:
         def tick(stage: str, done: int, total: int) -> None:
             ended = {("looking at the portrait", 1): "CLIP", ("reading the speech", 0): "VAE encoder"}
@@ -120,26 +120,35 @@ class Video:
         sound: Any = Sound(self.bench.sizes.seconds)
         settings = replace(Settings(), inference_steps=self.steps)
         clock.start()
-        told = prepared(networks, head, sound, self.frames, tick)
+        told = prepare_conditioning(networks, head, sound, self.frames, tick)
         clock.start()
-        run = Run(
-            networks, told.conditioning, settings, budget, Drafts(folder), "draft", way.rung, lambda *_: None
+        run = SamplingRun(
+            networks,
+            told.conditioning,
+            settings,
+            budget,
+            Checkpoints(folder),
+            "checkpoint",
+            memory_plan.mode,
+            lambda *_: None,
         )
-        draft = run.finished(begun(told.conditioning, budget.plan, self.steps, 7, way.rung))
+        checkpoint = run.complete(
+            first_checkpoint(told.conditioning, budget.plan, self.steps, 7, memory_plan.mode)
+        )
         clock.stop("UNet")
-        return draft.latents, [*told.notes, *run.notes]
+        return checkpoint.latents, [*told.notes, *run.notes]
 
     def _frames(
         self,
         networks: RandomNetworks,
         budget: Budget,
-        way: Way,
+        memory_plan: MemoryPlan,
         latents: torch.Tensor,
         clock: Clock,
         notes: list[str],
     ) -> tuple[int, bool]:
         """How many, and whether they are pictures: numbers that differ from place to place."""
-        decoder = Decoder(networks, budget, Chosen("temporal"), way.chunk, notes)
+        decoder = Decoder(networks, budget, VaeChoice("temporal"), memory_plan.chunk, notes)
         between = Interpolator(networks, notes)
         rest = "jitter filter, 8 bits"
 

@@ -79,7 +79,7 @@ def _named(target: str) -> Any:
 def _kind(error: BaseException) -> str:
     if "torch" not in sys.modules:
         return "out of memory" if isinstance(error, MemoryError) else "failed"
-    from sonic_ext.engines.sonic.device import is_out_of_memory
+    from sonic_ext.engines.runtime.devices import is_out_of_memory
 
     return "out of memory" if is_out_of_memory(error) else "failed"
 

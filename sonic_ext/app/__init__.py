@@ -1,1 +1,1 @@
-"""The edges that people touch: command line and page."""
+"""The edges that people touch: command line, page and API."""

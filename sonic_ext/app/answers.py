@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..jobs import Batch, Job, Queue, State
-from .door import failure
+from .routing import failure
 
 if TYPE_CHECKING:
     import numpy as np

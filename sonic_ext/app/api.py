@@ -22,9 +22,9 @@ from ..jobs.exporting import export
 from ..jobs.inputs import staging
 from ..provenance.private import private_home
 from ..settings import PRESETS
-from . import answers, orders, schemas, uploads
-from .door import MAX_BODY, Answer, Password, nothing_here, route_class
+from . import answers, requests, schemas, uploads
 from .ranged import ranged
+from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
 if TYPE_CHECKING:
     from ..hosts import Host
@@ -181,7 +181,7 @@ class Animations:
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
         with staging(self._queue.home) as staged:
-            job = self._worker.submit(orders.spec_of(self._host, body, staged), staged)
+            job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self.told(job, request)
 
@@ -214,7 +214,7 @@ class Animations:
         self._queue.find(id)
         given = (body and body.consent) or schemas.SonicConsent()
         with staging(self._queue.home) as staged:
-            export(self._queue, id, orders.destination(self._host, given, staged), staged.path)
+            export(self._queue, id, requests.destination(self._host, given, staged), staged.path)
         return answers.export(self._queue.find(id), f"{_base(request)}/animations/{id}") or {}
 
     def video(self, id: str, request: Request) -> Response:
@@ -240,7 +240,7 @@ class Batches:
     def begin(self, body: schemas.BatchRequest, request: Request, response: Response) -> dict[str, Any]:
         """All of them, or none: what is wrong is said entry by entry. Faces are looked for later."""
         with staging(self._queue.home) as staged:
-            specs = orders.specs_of(self._host, body, staged)
+            specs = requests.specs_of(self._host, body, staged)
             batch = self._queue.submit_batch(specs, staged, lane=self._host.lane)
         self._worker.start()
         response.headers["Location"] = f"{_base(request)}/batches/{batch.id}"
@@ -280,11 +280,11 @@ class Questions:
         """Face box, length, size, forecast and warnings, before the work begins."""
         from .. import pipeline
 
-        settings = orders.settings_of(self._host, body.settings)
+        settings = requests.settings_of(self._host, body.settings)
         with staging(private_home()) as staged:
-            portrait = staged.path(orders.staged_portrait(staged, body.portrait))
-            speech = staged.path(orders.staged_speech(staged, body.audio))
-            found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
+            portrait = staged.path(requests.staged_portrait(staged, body.portrait))
+            speech = staged.path(requests.staged_speech(staged, body.audio))
+            found = pipeline.preflight(portrait, speech, settings, devices=self._host.devices)
         return answers.preflight(found)
 
     def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
@@ -298,16 +298,17 @@ class Questions:
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
         from .. import engines
+        from ..engines import registry
 
         told = []
-        for name in ("preview", "sonic"):
+        for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, place=self._host.place)
+                engines.choose(name, devices=self._host.devices)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", place=self._host.place).name}
+        return {"engines": told, "auto": engines.choose("auto", devices=self._host.devices).name}
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""

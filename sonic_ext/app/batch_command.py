@@ -141,18 +141,20 @@ def _source(options: argparse.Namespace, settings: Settings) -> tuple[tuple[AnyR
 
 
 def _processes(options: argparse.Namespace, settings: Settings, rows: Sequence[AnyRow]) -> int:
-    """As many as there are cores, where every row is drawn by the preview engine; else one for the device."""
+    """One for each core; one alone for an engine that has a device to itself, as those with weights do."""
     from .. import engines
     from ..batch.processes import cores
     from ..batch.rows import Row
+    from ..engines.registry import spec_of
 
-    wanted = {(row.settings.engine, row.settings.decoder) for row in rows if isinstance(row, Row)}
-    count = int(options.jobs or cores())
-    for name, decoder in wanted or {(settings.engine, settings.decoder)}:
+    if options.jobs is not None:
+        return int(options.jobs)
+    wanted = {row.settings.engine: row.settings for row in rows if isinstance(row, Row)}
+    for name, its in (wanted or {settings.engine: settings}).items():
         with contextlib.suppress(SonicError):  # its rows say so
-            if options.jobs is None and engines.choose(name, decoder=decoder).name != "preview":
-                count = 1
-    return min(count, len(rows) or count)
+            if spec_of(engines.choose(name, settings=its).name).parts:
+                return 1
+    return min(cores(), len(rows) or cores())
 
 
 class _Batch:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import Cancelled
 from ..ports import Step
-from .work import Job, Jobs, Running, TabKey, Updates, shown
+from .tasks import BackgroundTask, BackgroundTasks, Running, TabKey, Updates, shown
 
 SOON = 1.0
 """Seconds that the page waits for a check before it shows how far it is."""
@@ -43,11 +43,11 @@ class Checks:
 
     def __init__(
         self,
-        jobs: Jobs,
-        look: Callable[[Job, Values, Values], Updates],
+        tasks: BackgroundTasks,
+        look: Callable[[BackgroundTask, Values, Values], Updates],
         show: Callable[[Step], Updates],
     ) -> None:
-        self._jobs = jobs
+        self._tasks = tasks
         self._look = look
         self._show = show
         self._lock = threading.Lock()
@@ -64,10 +64,10 @@ class Checks:
         check = self._begin(tab, asked, tuple(sources), tuple(settings))
         if check is None:
             return None
-        job = check.running.job
+        task = check.running.task
         with contextlib.suppress(Cancelled):
-            check.told = job.ended.wait(SOON)
-            step = job.step or Step("checking", 0, 1)
+            check.told = task.ended.wait(SOON)
+            step = task.step or Step("checking", 0, 1)
             told = check.running.result() if check.told else self._show(step)
             if self._is_newest(tab, check):
                 return told
@@ -85,11 +85,11 @@ class Checks:
 
     def _begin(self, tab: TabKey, asked: float, sources: Values, settings: Values) -> _Check | None:
         """None where a check that was asked for later has begun."""
-        with self._lock:  # whichever job stops the other is the newer one here, too
+        with self._lock:  # whichever task stops the other is the newer one here, too
             newest = self._newest.get(tab)
             if newest is not None and newest.asked > asked:
                 return None
-            running = self._jobs.begin(tab, "check", lambda job: self._look(job, sources, settings))
+            running = self._tasks.begin(tab, "check", lambda task: self._look(task, sources, settings))
             check = self._newest[tab] = _Check(asked, running)
         return check
 

@@ -17,6 +17,7 @@ Exit codes, the same for every command:
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 import traceback
@@ -33,18 +34,38 @@ from .interrupt import interrupts
 CODES = (__doc__ or "").split("\n\n", 1)[1]
 
 
+EXAMPLE = """\
+A portrait and a voice become a marked, signed, consented video.
+
+example:
+
+    sonic animate portrait.jpg speech.wav -o hello.mp4 --consent-face self --consent-voice self
+
+`sonic COMMAND --help` tells more of a command."""
+
+
 class BadUsage(BadInput):
     """The command line itself cannot be understood."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise BadUsage(f"{message[:1].upper()}{message[1:]}.", f"See: {self.prog} --help")
+        raise self._bad_usage(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
+            raise self._bad_usage(str(error), *(f"Did you mean {name}? " for name in near)) from error
+
+    def _bad_usage(self, message: str, advice: str = "") -> BadUsage:
+        return BadUsage(f"{message[:1].upper()}{message[1:]}.", f"{advice}See: {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command, or print the help where none is named; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     console = Console("--json" in words)
     tolerate_any_text()
     with interrupts(console.json_wanted) as signals:
@@ -90,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole grammar of the command line."""
     top = _Parser(
         prog="sonic",
-        description="A portrait and a voice become a marked, signed, consented video.",
+        description=EXAMPLE,
         epilog=CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -194,6 +215,13 @@ def _serve(commands: Any) -> None:
         metavar="NAME",
         help="what this server is also called, such as by a proxy; may be repeated",
     )
+    made.add_argument(
+        "--jobs",
+        type=_count,
+        default=1,
+        metavar="NUMBER",
+        help="videos made at the same time on the processor, default: %(default)s; a graphics card makes one",
+    )
     made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
 
 
@@ -201,6 +229,13 @@ def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 64:
+        raise argparse.ArgumentTypeError("a number of jobs is 1 to 64")
     return number
 
 

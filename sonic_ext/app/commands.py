@@ -198,7 +198,7 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
     from .server import serve
 
     signals.unwind()
-    host = Standalone(Path(options.output_dir))
+    host = Standalone(Path(options.output_dir), slots=options.jobs)
     place = "The API is at {}sonic/v1" if options.api_only else "The page is at {}"
     serve(
         host,

@@ -10,7 +10,7 @@ from ..provenance.revocation import revoke
 from . import compat, html
 from .compat import gr
 from .latest import on_choice
-from .work import Updates
+from .tasks import Updates
 
 
 class ConsentView:

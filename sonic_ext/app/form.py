@@ -5,23 +5,16 @@ No gradio here, so that both page versions, the command line's help and the test
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..settings import PRESETS, Settings, Spec, describe
+from ..fields import Spec
+from ..settings import PRESETS, Settings, describe, headings
 
 Kind = Literal["radio", "dropdown", "checkbox", "slider", "number", "text"]
 
-SECTIONS: dict[str, str] = {
-    "video": "Video",
-    "motion": "Motion",
-    "quality": "Quality (sonic engine)",
-    "sonic": "Speed and memory (sonic engine)",
-    "label": "Visible label",
-    "placement": "Face and placement by hand",
-}
+SECTIONS = headings()
 """Group of a setting → heading of its section, in the order of the form."""
 
 MAX_RADIO = 4
@@ -61,8 +54,7 @@ class Control:
 
 def controls() -> tuple[Control, ...]:
     """One control for each setting, in the order of the sections and of the fields in them."""
-    defaults = Settings()
-    made = [_control(name, spec, getattr(defaults, name)) for name, spec in describe().items()]
+    made = [_control(name, spec) for name, spec in describe().items()]
     order = list(SECTIONS)
     return tuple(sorted(made, key=lambda control: order.index(control.group)))
 
@@ -90,7 +82,7 @@ def settings_from(values: Sequence[Any]) -> Settings:
 def given(control: Control, value: Any) -> Any:
     """What a control handed over, as the settings expect it: an emptied control means its default."""
     if value is None or (value == "" and control.kind == "number"):
-        return _default(control.name)
+        return describe()[control.name].default
     if control.whole and isinstance(value, str) and control.kind in ("radio", "dropdown"):
         return int(value)
     return value
@@ -122,16 +114,16 @@ def range_text(spec: Spec) -> str:
     return f"{spec.low:g} to {spec.high:.10g}"
 
 
-def _control(name: str, spec: Spec, default: Any) -> Control:
-    whole = isinstance(default, int) and not isinstance(default, bool)
+def _control(name: str, spec: Spec) -> Control:
+    whole = spec.kind is int
     step = _step(spec, whole)
     return Control(
         name,
-        _kind(spec, default, step),
+        _kind(spec, step),
         spec.group,
         spec.label,
         spec.help,
-        _shown(default),
+        _shown(spec.default),
         choices=spec.choices,
         low=spec.low,
         high=spec.high,
@@ -140,16 +132,16 @@ def _control(name: str, spec: Spec, default: Any) -> Control:
     )
 
 
-def _kind(spec: Spec, default: Any, step: float | None) -> Kind:
+def _kind(spec: Spec, step: float | None) -> Kind:
     if spec.choices:
         return "radio" if len(spec.choices) <= MAX_RADIO else "dropdown"
-    if isinstance(default, bool):
+    if spec.kind is bool:
         return "checkbox"
     if spec.low is None or spec.high is None or step is None:
         return "text"
     many = (spec.high - spec.low) / step > MAX_SLIDER_STEPS
     if many:
-        return "text" if default is None else "number"
+        return "text" if spec.default is None else "number"
     return "slider"
 
 
@@ -170,10 +162,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return ", ".join(f"{part:g}" for part in value)
     return value
-
-
-def _default(name: str) -> Any:
-    return next(field.default for field in dataclasses.fields(Settings) if field.name == name)
 
 
 def as_values(named: Mapping[str, Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from .compat import SelectData, gr
 from .consent_form import ConsentForm
 from .relay import Relay
 from .showing import preview_of
-from .work import TabKey, Updates
+from .tasks import TabKey, Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import compat
 from .compat import gr
-from .work import Updates
+from .tasks import Updates
 
 ASK = """(time, ...known) => {{
     const sent = known.slice(0, {count});

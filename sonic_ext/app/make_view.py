@@ -27,7 +27,7 @@ from .relay import Relay
 from .send import Doors, Letterbox, Outbox
 from .settings_form import SettingsForm
 from .showing import preview_of
-from .work import POLL, Job, Jobs, TabKey, Updates, shown
+from .tasks import POLL, BackgroundTask, BackgroundTasks, TabKey, Updates, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,11 +65,11 @@ class Asked:
 class MakeView:
     """The *Animate* tab."""
 
-    def __init__(self, worker: Worker, jobs: Jobs, doors: Doors | None = None) -> None:
+    def __init__(self, worker: Worker, tasks: BackgroundTasks, doors: Doors | None = None) -> None:
         self._worker = worker
         self._queue = worker.queue
         self._host = worker.host
-        self._jobs = jobs
+        self._tasks = tasks
         self._asked: WeakKeyDictionary[TabKey, Asked] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._outbox = Outbox(doors) if doors else None
@@ -87,7 +87,7 @@ class MakeView:
                 self._lay_out_check()
                 self._lay_out_making()
                 self._lay_out_export()
-        self._checks = Checks(jobs, self._look, show=lambda step: {self.facts: html.progress(step)})
+        self._checks = Checks(tasks, self._look, show=lambda step: {self.facts: html.progress(step)})
         self._wire()
 
     def _lay_out_sources(self) -> None:
@@ -97,7 +97,7 @@ class MakeView:
             self._outbox.portrait_button(self.portrait)
         if self._host.portraits is not None:
             Letterbox(self.portrait)
-            panel = PortraitPanel(self._host, self._jobs, self.tab, self.portrait)
+            panel = PortraitPanel(self._host, self._tasks, self.tab, self.portrait)
             self.saved += panel.parameters
         self.audios = compat.audio_inputs("Speech", "sonic_audio")
 
@@ -167,7 +167,10 @@ class MakeView:
         self._following = Relay(self.make, self.tab, [*making, self.job])
         self._following.at(self.generate.click, [self.job, *inputs], FRESH)
         self.job.change(None, self.job, None, **compat.script(REMEMBER))
-        for button, decide in ((self.go_on, self._queue.resume), (self.drop, self._queue.cancel)):
+        for button, decide in (
+            (self.go_on, self._worker.resume_held),
+            (self.drop, self._worker.discard_held),
+        ):
             button.click(self._deciding(decide), None, [self.interrupted, self.waiting], **compat.prompt())
         self.cancel.click(self.stop, self.tab, [self.cancel], queue=False)
         told = [
@@ -191,7 +194,7 @@ class MakeView:
         """Begin to find out what the video will be; `asked` is the page's time."""
         return self._checks.begin(tab, asked, *self._split(values))
 
-    def _look(self, job: Job, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
+    def _look(self, task: BackgroundTask, sources: Sequence[Any], settings: Sequence[Any]) -> Updates:
         """What the video will be, as soon as both sources are there."""
         portrait, audio = _given(sources)
         if not (portrait and audio):
@@ -200,7 +203,7 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
+            found = pipeline.preflight(portrait, audio, wanted, progress=task, devices=self._host.devices)
         except Cancelled:
             raise
         except Exception as problem:
@@ -288,17 +291,14 @@ class MakeView:
 
     def look_for_interrupted(self) -> Updates:
         """What a restart of the WebUI interrupted, and the question what is to become of it."""
-        held = [job for job in self._queue.jobs(lane=self._host.lane, ended=False) if job.held]
+        held = self._worker.held()
         said = f"{len(held)} interrupted video" + ("s wait." if len(held) > 1 else " waits.")
         told = html.banner("note", said, "It goes on where it stopped, if you want it.") if held else ""
         return {self.interrupted: gr.update(visible=bool(held)), self.waiting: told}
 
-    def _deciding(self, decide: Callable[[str], Any]) -> Callable[[], Updates]:
+    def _deciding(self, decide: Callable[[], None]) -> Callable[[], Updates]:
         def decided() -> Updates:
-            for job in self._queue.jobs(lane=self._host.lane, ended=False)[::-1]:
-                if job.held:
-                    decide(job.id)
-            self._worker.wake()
+            decide()
             return self.look_for_interrupted()
 
         return decided
@@ -350,7 +350,7 @@ class MakeView:
             exported = self._export(take_id, self.consent.read(stated))
             yield self._exported(exported)
             found = yield from shown(
-                self._jobs.follow(tab, "prove", lambda job: _proof(exported, job)),
+                self._tasks.follow(tab, "prove", lambda task: _proof(exported, task)),
                 lambda step: {self.evidence: html.progress(step)},
             )
             told: Updates = {self.evidence: html.verdict(found)}
@@ -393,12 +393,12 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
     return portrait, next(filter(None, audios), None)
 
 
-def _proof(exported: ExportedFile, job: Job) -> Verification:
+def _proof(exported: ExportedFile, task: BackgroundTask) -> Verification:
     """What anyone who receives the file will find."""
     from ..pipeline import Ticker
     from ..provenance.verify import verify
 
-    return verify(exported.path, tick=Ticker(job))
+    return verify(exported.path, tick=Ticker(task))
 
 
 def _step(number: int, title: str) -> None:

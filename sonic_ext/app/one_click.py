@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadInput, BadSetting
-from ..settings import PRESETS, Settings, Spec, describe
+from ..fields import Spec
+from ..settings import PRESETS, Settings, describe
 from . import form, uploads
 
 if TYPE_CHECKING:

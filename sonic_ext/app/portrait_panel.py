@@ -11,13 +11,13 @@ from ..ports import Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
-from .work import Job, Jobs, TabKey, Updates, new_task, shown
+from .tasks import BackgroundTask, BackgroundTasks, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
     from ..hosts import Host, MadePortrait, Portraits
 
 PURPOSE = "portrait"
-"""Of the one job that a browser tab has here."""
+"""Of the one task that a browser tab has here."""
 CURRENT = "(...known) => sonic_txt2img_settings(known)"
 """JavaScript that reads the txt2img form of the WebUI; what it cannot find stays as known."""
 NAMES = (
@@ -31,16 +31,16 @@ class PortraitPanel:
 
     Args:
         host: has `portraits`.
-        jobs: the page's register of running jobs.
+        tasks: the page's register of running tasks.
         tab: state that names the browser tab.
         portrait: component that takes the picture.
     """
 
-    def __init__(self, host: Host, jobs: Jobs, tab: Any, portrait: Any) -> None:
+    def __init__(self, host: Host, tasks: BackgroundTasks, tab: Any, portrait: Any) -> None:
         assert host.portraits is not None, "whoever builds this looks first"
         self._host = host
         self._maker: Portraits = host.portraits
-        self._jobs = jobs
+        self._tasks = tasks
         self._portrait = portrait
         with gr.Accordion("Make a portrait here", open=False, elem_id="sonic_portrait_panel"):
             self._lay_out_words()
@@ -110,18 +110,20 @@ class PortraitPanel:
             picture = Path(source).read_bytes() if source else None
             if picture is not None:
                 parameters |= {"denoising_strength": denoising}
-            task = new_task()
+            name = new_task()
             made = yield from shown(
-                self._jobs.follow(tab, PURPOSE, lambda job: self._made(job, parameters, picture), task),
-                lambda step: {self.progress: html.progress(step, task)},
+                self._tasks.follow(tab, PURPOSE, lambda task: self._made(task, parameters, picture), name),
+                lambda step: {self.progress: html.progress(step, name)},
             )
             yield self._idle() | self._handed_on(made)
         except Exception as problem:
             yield self._idle() | {self.progress: html.error(as_error(problem))}
 
-    def _made(self, job: Job, parameters: Mapping[str, Any], source: bytes | None) -> MadePortrait:
-        job.report(Step("waiting for another job", 0, 1))
-        made = self._host.work(job, lambda progress: self._maker.make(parameters, source, progress))
+    def _made(
+        self, task: BackgroundTask, parameters: Mapping[str, Any], source: bytes | None
+    ) -> MadePortrait:
+        task.report(Step("waiting for another job", 0, 1))
+        made = self._host.work(task, lambda progress: self._maker.make(parameters, source, progress))
         if not made:
             raise Failed("The WebUI gave no picture.", "Its own window shows why; try again.")
         return made[0]
@@ -144,8 +146,8 @@ class PortraitPanel:
         return {self.make: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
 
     def stop(self, tab: TabKey) -> Updates:
-        """Ask this browser tab's job to stop."""
-        self._jobs.cancel(tab, PURPOSE)
+        """Ask this browser tab's task to stop."""
+        self._tasks.cancel(tab, PURPOSE)
         return {self.cancel: gr.update(interactive=False)}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastapi.responses import Response, StreamingResponse
 
-from .door import problem
+from .routing import problem
 
 BLOCK = 1 << 18
 """Bytes that are read at once."""

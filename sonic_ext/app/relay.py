@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from . import compat
 from .compat import gr
-from .work import TabKey, Updates
+from .tasks import TabKey, Updates
 
 Handler = Callable[..., Generator[Updates, None, None]]
 

@@ -7,14 +7,16 @@ type is `Any`, because pydantic 1 takes a list for a dictionary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, Field, StrictStr
 
+from ..engines import registry
+from ..fields import Spec
 from ..provenance.consent import NOTICE, Basis
 from ..provenance.verdict import Verdict
-from ..settings import Settings, Spec, describe
+from ..settings import Settings, describe
 
 _OLD = pydantic.VERSION.startswith("1.")
 
@@ -31,22 +33,21 @@ def setting_schemas(defaults: Mapping[str, Any] | None = None) -> dict[str, Any]
     values = Settings().to_dict() | dict(defaults or {})
     made = {}
     for name, spec in describe().items():
-        schema = _typed(name, spec)
-        if Settings.__dataclass_fields__[name].default is None:
+        schema = _typed(spec)
+        if spec.default is None:
             outer = {key: schema.pop(key) for key in ("title", "description", "x-group")}
             schema = outer | {"anyOf": [schema, {"type": "null"}]}
         made[name] = schema | {"default": values[name]}
     return made
 
 
-def _typed(name: str, spec: Spec) -> dict[str, Any]:
-    default = Settings.__dataclass_fields__[name].default
+def _typed(spec: Spec) -> dict[str, Any]:
     schema: dict[str, Any] = {"title": spec.label, "description": spec.help, "x-group": spec.group}
     if spec.length:
         sizes = {"minItems": spec.length, "maxItems": spec.length}
         return schema | {"type": "array", "items": {"type": "number"}} | sizes
     kinds = {bool: "boolean", str: "string", int: "integer"}
-    schema["type"] = kinds.get(type(default), "number")
+    schema["type"] = kinds.get(type(spec.default), "number")
     ranges = {"minimum": spec.low, "maximum": spec.high, "enum": list(spec.choices) or None}
     return schema | {key: value for key, value in ranges.items() if value is not None}
 
@@ -58,7 +59,7 @@ def _extra(**schema: Any) -> dict[str, Any]:
 
 def _settings() -> Any:
     """Without `null`, which OpenAPI 3.0 has no word for: leaving a setting out says the same."""
-    properties = {name: _typed(name, spec) for name, spec in describe().items()}
+    properties = {name: _typed(spec) for name, spec in describe().items()}
     return Field(
         default_factory=dict,
         description="What differs from the defaults; see GET /sonic/v1/settings.",
@@ -325,10 +326,16 @@ class SonicVerification(BaseModel):
     notes: list[str] = Field(description="Sentences that have no part in the verdict.")
 
 
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal[registry.names()]
+
+
 class SonicEngine(BaseModel):
     """An engine."""
 
-    name: Literal["preview", "sonic"]
+    name: EngineName
     ready: bool
     detail: str = Field(description="Why it is not ready.")
     hint: str = Field(description="What makes it ready.")

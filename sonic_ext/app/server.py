@@ -22,7 +22,7 @@ from ..provenance.private import private_home
 from ..provenance.recovery import clear_up
 from .access import Access, Names, is_loopback
 from .file_guard import guard_gradio
-from .work import Jobs
+from .tasks import BackgroundTasks
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -77,15 +77,15 @@ def serve(
     known = Names.of(address, names)
     refuse_served(private_home(), [host.outputs()])
     clear_up()
-    jobs, worker = Jobs(), Worker(host)
+    tasks, worker = BackgroundTasks(), Worker(host)
     with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
-        app = page_app(worker, jobs) if page else _api(worker, "api")
+        app = page_app(worker, tasks) if page else _api(worker, "api")
         visited = Access(FrontPage(app), known, credentials, lambda: queue_token(app))
         worker.start()
         try:
             _run(visited, listener, opened, browser and page)
         finally:
-            jobs.stop_all()
+            tasks.stop_all()
             worker.close()
 
 
@@ -102,14 +102,14 @@ def require_password(address: str, credentials: Mapping[str, str] | None) -> Non
         )
 
 
-def page_app(worker: Worker, jobs: Jobs) -> Any:
+def page_app(worker: Worker, tasks: BackgroundTasks) -> Any:
     """Page and API as a FastAPI application."""
     with _hub_left_alone():
         from . import compat, tab
     guard_gradio()
 
     app = _api(worker, "standalone")
-    blocks = tab.build(worker, jobs)
+    blocks = tab.build(worker, tasks)
     compat.queue(blocks, tab.AT_ONCE)
     compat.mount(app, blocks, allowed=[worker.host.outputs()], blocked=[private_home()])
     return app

@@ -13,9 +13,9 @@ from .history_view import HistoryView
 from .make_view import MakeView
 from .relay import WATCH
 from .send import Doors
+from .tasks import BackgroundTasks
 from .verify_view import VerifyView
 from .weights_view import WeightsView
-from .work import Jobs
 
 _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 """Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
@@ -23,18 +23,18 @@ _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 
 
-def build(worker: Worker, jobs: Jobs | None = None, doors: Doors | None = None) -> Any:
+def build(worker: Worker, tasks: BackgroundTasks | None = None, doors: Doors | None = None) -> Any:
     """Lay out the page.
 
     Args:
-        worker: carries the jobs out, those of the API, too; its host says where the page runs.
-        jobs: the register of running jobs; whoever wants to stop them keeps it.
+        worker: carries the tasks out, those of the API, too; its host says where the page runs.
+        tasks: the register of running tasks; whoever wants to stop them keeps it.
         doors: where pictures can be sent to, in a WebUI.
 
     Returns:
         `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
     """
-    jobs = jobs or Jobs()
+    tasks = tasks or BackgroundTasks()
     options = {"title": "Sonic", "analytics_enabled": False, "theme": compat.theme(), "css": _OWN_PAGE}
     with gr.Blocks(**options) as blocks:
         gr.HTML(html.style(), elem_classes="sonic-style")
@@ -42,15 +42,15 @@ def build(worker: Worker, jobs: Jobs | None = None, doors: Doors | None = None) 
             gr.HTML(_HEAD, elem_classes="sonic-head")
             with gr.Tabs(elem_id="sonic_tabs"):
                 with gr.TabItem("Animate", id="animate"):
-                    make = MakeView(worker, jobs, doors)
+                    make = MakeView(worker, tasks, doors)
                 with gr.TabItem("History", id="history") as past:
                     history = HistoryView(worker)
                 with gr.TabItem("Verify", id="verify"):
-                    VerifyView(jobs)
+                    VerifyView(tasks)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(jobs, place=worker.host.place)
+                    parts = WeightsView(tasks, devices=worker.host.devices)
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)

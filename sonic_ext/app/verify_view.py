@@ -10,7 +10,7 @@ from ..ports import Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
-from .work import Jobs, TabKey, Updates, shown
+from .tasks import BackgroundTasks, TabKey, Updates, shown
 
 _ASK = html.banner(
     "note",
@@ -22,8 +22,8 @@ _ASK = html.banner(
 class VerifyView:
     """The *Verify* tab."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, tasks: BackgroundTasks) -> None:
+        self._tasks = tasks
         self.tab = gr.State(TabKey())
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
@@ -41,7 +41,7 @@ class VerifyView:
 
     def forget(self, tab: TabKey) -> Updates:
         """Without a file there is nothing to say."""
-        self._jobs.cancel(tab, "verify")
+        self._tasks.cancel(tab, "verify")
         return {self.verdict: _ASK}
 
     def read(self, tab: TabKey, given: Any) -> Generator[Updates, None, None]:
@@ -55,7 +55,7 @@ class VerifyView:
         yield {self.verdict: html.progress(Step("reading the marks", 0, 1))}
         try:
             found = yield from shown(
-                self._jobs.follow(tab, "verify", lambda job: verify(path, tick=Ticker(job))),
+                self._tasks.follow(tab, "verify", lambda task: verify(path, tick=Ticker(task))),
                 lambda step: {self.verdict: html.progress(step)},
             )
             told = html.verdict(found)

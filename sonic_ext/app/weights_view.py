@@ -13,17 +13,17 @@ from typing import Any
 
 from .. import weights
 from ..errors import BadInput, Cancelled, as_error
-from ..ports import Place, Step
+from ..ports import DeviceManager, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
 from .console import bytes_text
 from .latest import on_choice
 from .relay import Relay
-from .work import Job, Jobs, TabKey, Updates, shown
+from .tasks import BackgroundTask, BackgroundTasks, TabKey, Updates, shown
 
 PURPOSE = "weights"
-"""Of the one job that a browser tab has here."""
+"""Of the one task that a browser tab has here."""
 SOURCE = 'python -m pip install "sonic-ext[sonic]"'
 
 
@@ -31,16 +31,19 @@ class WeightsView:
     """The *Weights* tab.
 
     Args:
-        jobs: the page's register of running jobs.
+        tasks: the page's register of running tasks.
         search: says where to look; asked anew at each look.
-        place: the WebUI, where there is one: its VAE may take the place of one that lacks.
+        devices: the WebUI, where there is one: its VAE may take the place of one that lacks.
     """
 
     def __init__(
-        self, jobs: Jobs, search: Callable[[], Search] = Search.default, place: Place | None = None
+        self,
+        tasks: BackgroundTasks,
+        search: Callable[[], Search] = Search.default,
+        devices: DeviceManager | None = None,
     ) -> None:
-        self._jobs = jobs
-        self._place = place
+        self._tasks = tasks
+        self._devices = devices
         self._search = search
         self._busy = threading.Lock()
         self.licences = tuple(dict.fromkeys(part.licence for part in weights.PARTS))
@@ -119,9 +122,9 @@ class WeightsView:
 
     def _lent(self, found: Survey) -> str:
         """Whose VAE makes up for the only part that lacks; empty where it is not so."""
-        if self._place is None or [each.part for each in found.lacking()] != [weights.VAE]:
+        if self._devices is None or [each.part for each in found.lacking()] != [weights.VAE]:
             return ""
-        vae = self._place.vae().vae
+        vae = self._devices.vae().vae
         return vae.title if vae else ""
 
     def choose(self, names: Sequence[str]) -> Updates:
@@ -140,10 +143,10 @@ class WeightsView:
     def bring(self, tab: TabKey, names: Sequence[str], *accepted: bool) -> Generator[Updates, None, None]:
         """Fetch what is chosen, if the licences are accepted."""
 
-        def work(job: Job) -> str:
+        def work(task: BackgroundTask) -> str:
             parts = weights.named(names)
             self._check(parts, accepted)
-            weights.fetch(parts, self._search().target, accept=True, tick=_ticker(job))
+            weights.fetch(parts, self._search().target, accept=True, tick=_ticker(task))
             return f"Fetched: {', '.join(part.title for part in parts)}."
 
         yield from self._worked(tab, work, "asking the Hub")
@@ -151,30 +154,32 @@ class WeightsView:
     def turn(self, tab: TabKey) -> Generator[Updates, None, None]:
         """Convert every pickle."""
 
-        def work(job: Job) -> str:
+        def work(task: BackgroundTask) -> str:
             search = self._search()
             found = weights.survey(search)
             todo = [finding for finding in found.findings if finding.state is State.CONVERT]
             for finding in todo:
-                _convert(finding, search, job)
+                _convert(finding, search, task)
             done = ", ".join(finding.part.title for finding in todo)
             return f"Converted: {done}." if done else "There is nothing to convert."
 
         yield from self._worked(tab, work, "converting")
 
     def stop(self, tab: TabKey) -> Updates:
-        """Ask this browser tab's job to stop."""
-        self._jobs.cancel(tab, PURPOSE)
+        """Ask this browser tab's task to stop."""
+        self._tasks.cancel(tab, PURPOSE)
         return {self.cancel: gr.update(interactive=False)}
 
-    def _worked(self, tab: TabKey, work: Callable[[Job], str], stage: str) -> Generator[Updates, None, None]:
+    def _worked(
+        self, tab: TabKey, work: Callable[[BackgroundTask], str], stage: str
+    ) -> Generator[Updates, None, None]:
         """Run the work with progress; look again at its end, however it ends."""
         yield self._begun(stage)
         finished = False
         try:
             with self._alone():
                 done = yield from shown(
-                    self._jobs.follow(tab, PURPOSE, work),
+                    self._tasks.follow(tab, PURPOSE, work),
                     lambda step: {self.progress: html.progress(_with_bytes(step))},
                 )
             told, finished = html.banner("good", done), True
@@ -224,16 +229,16 @@ class WeightsView:
         }
 
 
-def _convert(finding: Finding, search: Search, job: Job) -> None:
+def _convert(finding: Finding, search: Search, task: BackgroundTask) -> None:
     assert finding.path is not None, "what can be converted has been found"
     target = weights.target_of(finding.part, search.target)
-    weights.convert(finding.part, finding.path, target, again=True, strict=False, tick=_ticker(job))
+    weights.convert(finding.part, finding.path, target, again=True, strict=False, tick=_ticker(task))
 
 
-def _ticker(job: Job) -> Any:
+def _ticker(task: BackgroundTask) -> Any:
     from ..pipeline import Ticker
 
-    return Ticker(job)
+    return Ticker(task)
 
 
 def _with_bytes(step: Step) -> Step:

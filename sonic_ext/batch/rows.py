@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import io
 import itertools
 import json
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, BadOutput, SonicError
+from ..fields import did_you_mean, quoted
 from ..provenance.consent import Consent
 from ..settings import Settings, describe
 
@@ -346,9 +346,10 @@ def _header(cells: Sequence[str]) -> list[str]:
 def _require_known(names: Iterable[str]) -> None:
     for name in names:
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Columns: {', '.join(COLUMNS)}."
-            raise BadInput(f"There is no column {name!r}.", hint)
+            raise BadInput(
+                f"There is no column {quoted(name)}.{did_you_mean(name, COLUMNS)}",
+                f"Columns: {', '.join(COLUMNS)}.",
+            )
 
 
 def _text(name: str, value: Any) -> str:

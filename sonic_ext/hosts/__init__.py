@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 
 POLL = 0.2
 """Seconds between two looks at whether a waiting job was cancelled."""
@@ -67,7 +67,7 @@ class Host(Protocol):
     """Whose jobs it carries out: those that were submitted here, before a restart as well."""
     slots: int
     """Videos that are made at the same time, at least 1."""
-    place: Place | None
+    devices: DeviceManager | None
     """The WebUI's VAE and memory for `pipeline.animate`; None where there is no WebUI."""
     portraits: Portraits | None
     """None where there is no WebUI."""

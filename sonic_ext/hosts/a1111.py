@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..ports import Lent
+from ..ports import HostVae
 from . import Result
 from .places import (
     bytes_of,
@@ -23,7 +23,7 @@ from .places import (
 
 
 class A1111Place:
-    """See `ports.Place` and `places.WebUIPlace`."""
+    """See `ports.DeviceManager` and `places.WebUIPlace`."""
 
     name = "a1111"
 
@@ -48,11 +48,11 @@ class A1111Place:
                 self._bring_back()
 
     def device(self) -> str | None:
-        """See `ports.Place.device`."""
+        """See `ports.DeviceManager.device`."""
         return device_name(_devices().device)
 
     def free_memory(self) -> int | None:
-        """See `ports.Place.free_memory`."""
+        """See `ports.DeviceManager.free_memory`."""
         import torch
 
         device = torch.device(device_name(_devices().device))
@@ -62,29 +62,29 @@ class A1111Place:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + unused + sum(bytes_of(model, device) for model in _loaded())
 
-    def vae(self) -> Lent:
-        """See `ports.Place.vae`."""
+    def vae(self) -> HostVae:
+        """See `ports.DeviceManager.vae`."""
         model = importlib.import_module("modules.sd_models").model_data.sd_model
         module = getattr(model, "first_stage_model", None)
         if module is None:
             return no_checkpoint()
         channels = getattr(model, "latent_channels", 4) or 4
         why = refusal(channels, float(getattr(model, "scale_factor", 0.0)))
-        return Lent(None, why) if why else Lent(A1111Vae(model))
+        return HostVae(None, why) if why else HostVae(A1111Vae(model))
 
     def clear(self, needed: int) -> None:
-        """See `ports.Place.clear`."""
+        """See `ports.DeviceManager.clear`."""
         if _devices().device.type != "cpu":
             self._move_out()
 
     def load(self, network: Any, working: int) -> None:
-        """See `ports.Place.load`."""
+        """See `ports.DeviceManager.load`."""
         self.clear(bytes_of(network) + working)
         self._ours.append(network)
         network.to(self.device())
 
     def unload(self, network: Any) -> None:
-        """See `ports.Place.unload`."""
+        """See `ports.DeviceManager.unload`."""
         self._ours = [each for each in self._ours if each is not network]
         dropped(network)
         _devices().torch_gc()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..ports import Lent
+from ..ports import HostVae
 from . import Result
 from .places import (
     bytes_of,
@@ -43,7 +43,7 @@ MAIN_THREAD = "modules_forge.main_thread"
 
 
 class ForgePlace:
-    """See `ports.Place` and `places.WebUIPlace`."""
+    """See `ports.DeviceManager` and `places.WebUIPlace`."""
 
     name = "forge"
 
@@ -69,11 +69,11 @@ class ForgePlace:
         return importlib.import_module(self._layout.manager)
 
     def device(self) -> str | None:
-        """See `ports.Place.device`."""
+        """See `ports.DeviceManager.device`."""
         return device_name(self._manager.get_torch_device())
 
     def free_memory(self) -> int | None:
-        """See `ports.Place.free_memory`."""
+        """See `ports.DeviceManager.free_memory`."""
         manager = self._manager
         device = manager.get_torch_device()
         if device.type == "cpu":
@@ -82,25 +82,25 @@ class ForgePlace:
         models = [patcher.model for patcher in patchers if patcher is not None]  # reForge holds them weakly
         return int(manager.get_free_memory(device)) + sum(bytes_of(model, device) for model in models)
 
-    def vae(self) -> Lent:
-        """See `ports.Place.vae`."""
+    def vae(self) -> HostVae:
+        """See `ports.DeviceManager.vae`."""
         model = importlib.import_module("modules.sd_models").model_data.sd_model
         objects = getattr(model, "forge_objects", None)
         lent = getattr(objects, "vae", None)
         if lent is None:
             return no_checkpoint()
         why = refusal(*_latent_space(model, lent))
-        return Lent(None, why) if why else Lent(ForgeVae(title_of(model), lent, self._manager))
+        return HostVae(None, why) if why else HostVae(ForgeVae(title_of(model), lent, self._manager))
 
     def clear(self, needed: int) -> None:
-        """See `ports.Place.clear`."""
+        """See `ports.DeviceManager.clear`."""
         device = self._manager.get_torch_device()
         if device.type != "cpu":
             with lasting():
                 self._manager.free_memory(needed, device)
 
     def load(self, network: Any, working: int) -> None:
-        """See `ports.Place.load`."""
+        """See `ports.DeviceManager.load`."""
         manager = self._manager
         patcher = self._patcher(network)
         self._registered.append(patcher)
@@ -109,7 +109,7 @@ class ForgePlace:
         patcher.model.to(patcher.load_device)
 
     def unload(self, network: Any) -> None:
-        """See `ports.Place.unload`."""
+        """See `ports.DeviceManager.unload`."""
         for patcher in [each for each in self._registered if each.model.network is network]:
             self._registered.remove(patcher)
             self._release(patcher)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from ..errors import MissingPart
-from ..ports import Lent, Place
+from ..ports import DeviceManager, HostVae
 from . import Result
 
 CHANNELS, SCALE = 4, 0.18215
@@ -18,8 +18,8 @@ CHANNELS, SCALE = 4, 0.18215
 OWN_VAE = "Stable Video Diffusion's own VAE is used."
 
 
-class WebUIPlace(Place, Protocol):
-    """A `Place` with what a host needs of it."""
+class WebUIPlace(DeviceManager, Protocol):
+    """A `DeviceManager` with what a host needs of it."""
 
     name: str
 
@@ -60,9 +60,9 @@ def refusal(channels: int, scale: float, shift: float = 0.0) -> str:
     )
 
 
-def no_checkpoint() -> Lent:
+def no_checkpoint() -> HostVae:
     """Nothing is loaded, and looking must not load anything."""
-    return Lent(None, "No checkpoint is loaded in the WebUI, so there is no VAE to borrow.")
+    return HostVae(None, "No checkpoint is loaded in the WebUI, so there is no VAE to borrow.")
 
 
 def title_of(model: Any) -> str:

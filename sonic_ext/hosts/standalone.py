@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, Cancelled
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 from . import POLL, Portraits, Result
 
 
@@ -22,7 +22,7 @@ class Standalone:
     """
 
     name = "standalone"
-    place: Place | None = None
+    devices: DeviceManager | None = None
     portraits: Portraits | None = None
 
     def __init__(self, outputs: Path, slots: int = 1, lane: str = "standalone") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, SonicError
-from ..ports import Place, Progress
+from ..ports import DeviceManager, Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
 from . import Host, Portraits, Result, options
@@ -48,7 +48,7 @@ class WebUI:
         self.name = name
         self.lane = f"webui {importlib.import_module('modules.paths_internal').data_path}"
         self.slots = 1
-        self.place: Place | None = place
+        self.devices: DeviceManager | None = place
         self._place = place
         self.portraits: Portraits | None = portraits
         self._held = held
@@ -219,6 +219,8 @@ def started(page: Any, app: Any) -> None:
         importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
     try:
         worker().start()
+        if page is None:  # there is nobody to ask
+            worker().resume_held()
     except SonicError as problem:
         _log.error("Sonic's jobs cannot be worked off", exc_info=problem)
     command_line = importlib.import_module("modules.shared").cmd_opts

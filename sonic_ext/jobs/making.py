@@ -76,7 +76,7 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
         spec.settings,
         progress=progress,
         store=store,
-        place=host.place,
+        devices=host.devices,
         engine=spec.engine,
         seed=spec.seed,
         take_id=job.take_id,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .. import engines, weights
+from ..engines.registry import spec_of
 from ..errors import BadInput, MissingPart
 from ..settings import Settings
 from .exporting import consent_of, require_meant
@@ -76,10 +77,11 @@ def portraits_of(host: Host, source: str) -> Portraits:
 
 def identities(engine: str) -> Mapping[str, str]:
     """Part of an engine → what tells its file from others; empty for an engine without weights."""
-    if engine != "sonic":
+    parts = spec_of(engine).parts
+    if not parts:
         return {}
     found = weights.survey()
-    return {part.name: weights.identity(path) for part in weights.REQUIRED if (path := found[part.name].path)}
+    return {part: weights.identity(path) for part in parts if (path := found[part].path)}
 
 
 def require_same_weights(spec: JobSpec) -> None:
@@ -101,5 +103,5 @@ def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Sett
     from .. import pipeline
 
     if picture is not None:
-        return pipeline.preflight(picture, speech, settings, place=host.place).engine
-    return engines.choose(settings.engine, place=host.place, decoder=settings.decoder).name
+        return pipeline.preflight(picture, speech, settings, devices=host.devices).engine
+    return engines.choose(settings.engine, devices=host.devices, settings=settings).name

@@ -140,6 +140,21 @@ class Worker:
         job = self.queue.submit(spec, staged, lane=self.host.lane, worker=self.id)
         return self.carry_out(job, host or self.host, along)
 
+    def held(self) -> tuple[Job, ...]:
+        """What an earlier process left and waits for somebody's word, newest first."""
+        return tuple(job for job in self.queue.jobs(lane=self.host.lane, ended=False) if job.held)
+
+    def resume_held(self) -> None:
+        """Go on with all of that, in its order."""
+        for job in self.held():
+            self.queue.resume(job.id)
+        self.wake()
+
+    def discard_held(self) -> None:
+        """Cancel all of that."""
+        for job in self.held():
+            self.queue.cancel(job.id)
+
     def adopt(self, job_id: str, along: Progress | None = None) -> Job | None:
         """Go on, in this thread, with a job that an earlier process left; None where another one has it."""
         self.start()

@@ -1,4 +1,4 @@
-"""Speech: any common sound file, streamed. Memory does not grow with its length.
+"""Speech: any common sound file, streamed. Ten numbers a second are kept of it, for its loudness.
 
 The length is what the decoder gives, sample by sample: encoder delay and padding (MP3, AAC, Opus) are
 left out as the file's own marks say. Multichannel sound is mixed down, video gives its sound.

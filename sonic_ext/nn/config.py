@@ -26,7 +26,7 @@ STATES = 10
 """Steps of hidden states that make one frame's audio tokens."""
 
 
-def beside(path: Path) -> dict[str, Any]:
+def json_config(path: Path) -> dict[str, Any]:
     """The `config.json` in a file's folder; empty where there is none or it is unreadable as JSON."""
     try:
         values = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
@@ -35,13 +35,13 @@ def beside(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def of_unet(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> unet.UNetConfig:
+def of_unet(shapes: Shapes, stated: Mapping[str, Any] = NOTHING) -> unet.UNetConfig:
     """The size of the UNet."""
     blocks = range(_count(shapes, "down_blocks.{}.resnets.0.spatial_res_block.conv1.weight"))
     channels = [shapes[f"down_blocks.{n}.resnets.0.spatial_res_block.conv1.weight"][0] for n in blocks]
     attended = [any(key.startswith(f"down_blocks.{n}.attentions.") for key in shapes) for n in blocks]
     attention = f"down_blocks.{attended.index(True)}.attentions.0"
-    heads = told.get("num_attention_heads") or [max(1, side // HEAD) for side in channels]
+    heads = stated.get("num_attention_heads") or [max(1, side // HEAD) for side in channels]
     return unet.UNetConfig(
         channels=tuple(channels),
         heads=tuple(heads) if isinstance(heads, list) else (int(heads),) * len(channels),
@@ -86,11 +86,11 @@ def of_image_vae(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def of_clip(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+def of_clip(shapes: Shapes, stated: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Arguments of `CLIPVisionConfig`."""
     hidden, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
     patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
-    kept = {key: told[key] for key in ("hidden_act", "layer_norm_eps") if key in told}
+    kept = {key: stated[key] for key in ("hidden_act", "layer_norm_eps") if key in stated}
     return {
         **clip.CONFIG,
         **kept,
@@ -98,13 +98,13 @@ def of_clip(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]
         "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
         "projection_dim": shapes["visual_projection.weight"][0],
         "num_hidden_layers": _count(shapes, "vision_model.encoder.layers.{}.mlp.fc1.weight"),
-        "num_attention_heads": told.get("num_attention_heads") or max(1, hidden // CLIP_HEAD),
+        "num_attention_heads": stated.get("num_attention_heads") or max(1, hidden // CLIP_HEAD),
         "image_size": math.isqrt(patches) * patch,
         "patch_size": patch,
     }
 
 
-def of_whisper(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+def of_whisper(shapes: Shapes, stated: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Arguments of `WhisperConfig`; keys of the encoder without prefix."""
     width, mels, _ = shapes["conv1.weight"]
     return {
@@ -112,32 +112,34 @@ def of_whisper(shapes: Shapes, told: Mapping[str, Any] = NOTHING) -> dict[str, A
         "num_mel_bins": mels,
         "d_model": width,
         "encoder_layers": _count(shapes, "layers.{}.fc1.weight"),
-        "encoder_attention_heads": told.get("encoder_attention_heads") or max(1, width // HEAD),
+        "encoder_attention_heads": stated.get("encoder_attention_heads") or max(1, width // HEAD),
         "encoder_ffn_dim": shapes["layers.0.fc1.weight"][0],
         "max_source_positions": shapes["embed_positions.weight"][0],
     }
 
 
-def of_audio2token(shapes: Shapes, heard: Mapping[str, Any]) -> dict[str, int]:
+def of_audio2token(shapes: Shapes, whisper_config: Mapping[str, Any]) -> dict[str, int]:
     """Arguments of `AudioToToken` for the hidden states of a speech encoder's configuration."""
     width = shapes["norm.weight"][0]
     return {
         "seq_len": STATES,
-        "blocks": heard["encoder_layers"] + 1,
-        "channels": heard["d_model"],
+        "blocks": whisper_config["encoder_layers"] + 1,
+        "channels": whisper_config["d_model"],
         "intermediate_dim": shapes["proj1.weight"][0],
         "output_dim": width,
         "context_tokens": shapes["proj3.weight"][0] // width,
     }
 
 
-def of_audio2bucket(shapes: Shapes, heard: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, int]:
+def of_audio2bucket(
+    shapes: Shapes, whisper_config: Mapping[str, Any], clip_config: Mapping[str, Any]
+) -> dict[str, int]:
     """Arguments of `AudioToBucket` for a speech encoder and an image encoder."""
-    portrait = seen["projection_dim"]
+    portrait = clip_config["projection_dim"]
     return {
-        "seq_len": (shapes["proj1.weight"][1] - portrait) // heard["d_model"],
+        "seq_len": (shapes["proj1.weight"][1] - portrait) // whisper_config["d_model"],
         "blocks": 1,
-        "channels": heard["d_model"],
+        "channels": whisper_config["d_model"],
         "clip_channels": portrait,
         "intermediate_dim": shapes["proj1.weight"][0],
         "output_dim": 1,

@@ -134,10 +134,10 @@ def warp(frame: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     y = down[:, None] + flow[:, 1].float() * (2 / (height - 1))
     # Clamped places are what padding by the border means, which not every device knows.
     grid = torch.stack([x, y], dim=-1).clamp(-1, 1)
-    seen = functional.grid_sample(
+    warped = functional.grid_sample(
         frame.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
-    return seen.to(frame.dtype)
+    return warped.to(frame.dtype)
 
 
 def padded(frames: torch.Tensor, multiple: int = MULTIPLE) -> torch.Tensor:

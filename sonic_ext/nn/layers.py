@@ -72,8 +72,8 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads
     if len(key) == 1:
         query = query.reshape(1, -1, shape[-1])
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    found = functional.scaled_dot_product_attention(query, key, value)
-    return found.transpose(1, 2).reshape(shape)
+    out = functional.scaled_dot_product_attention(query, key, value)
+    return out.transpose(1, 2).reshape(shape)
 
 
 class SelfAttention(nn.Module):
@@ -167,10 +167,10 @@ class DoublingConvolution(nn.Conv2d):
         """[batch, channels, height, width] to twice the height and width."""
         height, width = input.shape[-2:]
         bias = None if self.bias is None else self.bias.repeat(4)
-        found = functional.conv2d(input, folded(self.weight), bias, padding=1).unflatten(1, (2, 2, -1))
-        done = found.new_empty(len(found), found.shape[3], height, 2, width, 2)
+        out = functional.conv2d(input, folded(self.weight), bias, padding=1).unflatten(1, (2, 2, -1))
+        done = out.new_empty(len(out), out.shape[3], height, 2, width, 2)
         for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            corner = found[:, down, across, :, down : down + height, across : across + width]
+            corner = out[:, down, across, :, down : down + height, across : across + width]
             done[:, :, :, down, :, across] = corner
         return done.flatten(4, 5).flatten(2, 3)
 
@@ -211,8 +211,8 @@ class ResidualBlock(nn.Module):
         Moving pictures are [n, channels, frames, …] with an embedding [n, frames or 1, width].
         """
         inner = self.conv1(_active(self.norm1, x))
-        told = self.time_emb_proj(functional.silu(embedding)).movedim(-1, 1)[..., None, None]
-        inner = summed(inner.unflatten(0, (len(told), -1)), told[:, None]).flatten(0, 1)
+        shift = self.time_emb_proj(functional.silu(embedding)).movedim(-1, 1)[..., None, None]
+        inner = summed(inner.unflatten(0, (len(shift), -1)), shift[:, None]).flatten(0, 1)
         inner = self.conv2(_active(self.norm2, inner))
         return self._joined(inner, x)
 

@@ -151,10 +151,10 @@ class Guarded:
             except torch.cuda.OutOfMemoryError:
                 raise  # no fault of the compiler; whoever called knows what to do
             except Exception as error:
-                said = _first_line(error)
+                reason = _first_line(error)
             for each in self._every:
                 each.undo()
-            text = f"The network runs as it is, because compiling it failed: {said}"
+            text = f"The network runs as it is, because compiling it failed: {reason}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         return self._method(*args, **kwargs)  # a fault of the input's own shows here
 

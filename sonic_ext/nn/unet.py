@@ -6,8 +6,8 @@ named as the published keys are. A call keeps nothing: what is known of portrait
 earlier calls left and where the weights rest are arguments.
 
 What makes it cheap is exact: the portrait is one token, and attention over one key is its value; temporal
-layers hear the window's mean, projected once and not for every pixel; outside of the face the spatial layers
-add the same to every pixel; branches of guidance with the same input share all up to the first
+layers attend to the window's mean, projected once and not for every pixel; outside of the face the spatial
+layers add the same to every pixel; branches of guidance with the same input share all up to the first
 cross-attention. `layers` has the rest.
 """
 
@@ -145,7 +145,7 @@ class Cache:
     """Whether a call leaves them here."""
 
 
-Visit = Callable[[nn.Module], AbstractContextManager[object]]
+LayerLoader = Callable[[nn.Module], AbstractContextManager[object]]
 """Within, a layer's weights are on the device."""
 
 
@@ -167,10 +167,10 @@ class CrossAttention(nn.Module):
         level = branch.face[x.shape[1]] if branch.face else None
         face = None if level is None else level.face
         rows = x if face is None else x.index_select(1, face)
-        heard = self._heard(norm(rows), branch.speech)
+        attended = self._attend_speech(norm(rows), branch.speech)
         if level is not None:
-            heard = heard * level.weights.to(heard.dtype)
-        own = self.to_out[0](heard + portrait)
+            attended = attended * level.weights.to(attended.dtype)
+        own = self.to_out[0](attended + portrait)
         if face is None:
             return summed(x, own)
         x, rows = summed(x, self.to_out[0](portrait)), summed(rows, own)
@@ -179,9 +179,9 @@ class CrossAttention(nn.Module):
     def in_time(self, x: torch.Tensor, norm: nn.Module, branch: Branch) -> torch.Tensor:
         """`x` [pixels, frames, hidden] and what each frame attends to: the window's mean tokens."""
         portrait, speech = (tokens.mean(dim=0, keepdim=True) for tokens in (branch.portrait, branch.speech))
-        return summed(x, self.to_out[0](self._heard(norm(x), speech) + self.to_v(portrait)))
+        return summed(x, self.to_out[0](self._attend_speech(norm(x), speech) + self.to_v(portrait)))
 
-    def _heard(self, x: torch.Tensor, speech: torch.Tensor) -> torch.Tensor:
+    def _attend_speech(self, x: torch.Tensor, speech: torch.Tensor) -> torch.Tensor:
         keys, values = self.processor.to_k_ip[0](speech), self.processor.to_v_ip[0](speech)
         return attention(self.to_q(x), keys, values, self.heads)
 
@@ -362,8 +362,8 @@ class Resampling(nn.Module):
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What the layers of one call are told, for every part of its batch.
+class CallContext:
+    """What the layers of one call need, for every part of its batch.
 
     Lists of a tensor for each part in, new lists out; the old ones are emptied, so that no caller keeps what
     nobody needs any more.
@@ -373,23 +373,23 @@ class Pass:
     """The batch, or its branches one by one."""
     embeddings: Sequence[torch.Tensor]
     """Of time and motion, [branches of the part, 1, width]."""
-    visit: Visit
+    load_layer: LayerLoader
     run: Callable[..., torch.Tensor]
     """Calls a layer; its activations are kept for the backward pass or made again there."""
 
     def residual(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Through a residual block."""
-        with self.visit(layer):
+        with self.load_layer(layer):
             return [self.run(layer, xs.pop(0), each) for each in self.embeddings]
 
     def transformed(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Through a transformer."""
-        with self.visit(layer):
+        with self.load_layer(layer):
             return [self.run(layer, xs.pop(0), part) for part in self.parts]
 
     def resampled(self, layer: nn.Module, xs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Through a convolution."""
-        with self.visit(layer):
+        with self.load_layer(layer):
             return [layer(xs.pop(0)) for _ in self.parts]
 
 
@@ -407,10 +407,10 @@ class Block(nn.Module):
         if heads is not None:
             self.attentions = nn.ModuleList(Transformer(out, heads, config) for _, out in widths)
 
-    def layer(self, number: int, xs: list[torch.Tensor], told: Pass) -> list[torch.Tensor]:
+    def layer(self, number: int, xs: list[torch.Tensor], call: CallContext) -> list[torch.Tensor]:
         """One residual block and its transformer."""
-        xs = told.residual(self.resnets[number], xs)
-        return told.transformed(self.attentions[number], xs) if hasattr(self, "attentions") else xs
+        xs = call.residual(self.resnets[number], xs)
+        return call.transformed(self.attentions[number], xs) if hasattr(self, "attentions") else xs
 
 
 class DownBlock(Block):
@@ -426,20 +426,20 @@ class DownBlock(Block):
             self.downsamplers = nn.ModuleList([Resampling(halving)])
 
     def forward(
-        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass, start: int = 0
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], call: CallContext, start: int = 0
     ) -> list[torch.Tensor]:
         """Layers from `start` on; leaves in `skipped` what the way up takes, of every layer."""
         for number in range(start, len(self.resnets)):
-            xs = self.layer(number, xs, told)
+            xs = self.layer(number, xs, call)
             skipped.append(list(xs))
         return xs
 
     def down(
-        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], call: CallContext
     ) -> list[torch.Tensor]:
         """To the next grid, where there is one; the way up takes that, too."""
         if hasattr(self, "downsamplers"):
-            xs = told.resampled(self.downsamplers[0], xs)
+            xs = call.resampled(self.downsamplers[0], xs)
             skipped.append(list(xs))
         return xs
 
@@ -451,10 +451,10 @@ class MidBlock(Block):
         super().__init__([(config.channels[-1],) * 2] * 2, None, 1e-5, config)
         self.attentions = nn.ModuleList([Transformer(config.channels[-1], config.heads[-1], config)])
 
-    def forward(self, xs: list[torch.Tensor], told: Pass) -> list[torch.Tensor]:
+    def forward(self, xs: list[torch.Tensor], call: CallContext) -> list[torch.Tensor]:
         """[branches · frames, channels, height, width]."""
-        xs = told.transformed(self.attentions[0], told.residual(self.resnets[0], xs))
-        return told.residual(self.resnets[1], xs)
+        xs = call.transformed(self.attentions[0], call.residual(self.resnets[0], xs))
+        return call.residual(self.resnets[1], xs)
 
 
 class UpBlock(Block):
@@ -471,13 +471,13 @@ class UpBlock(Block):
             self.upsamplers = nn.ModuleList([Resampling(DoublingConvolution(own))])
 
     def forward(
-        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], told: Pass
+        self, xs: list[torch.Tensor], skipped: list[list[torch.Tensor]], call: CallContext
     ) -> list[torch.Tensor]:
         """[branches · frames, channels, height, width]; each layer takes one more off `skipped`."""
         for number in range(len(self.resnets)):
             xs = [torch.cat([xs.pop(0), each], dim=1) for each in skipped.pop()]
-            xs = self.layer(number, xs, told)
-        return told.resampled(self.upsamplers[0], xs) if hasattr(self, "upsamplers") else xs
+            xs = self.layer(number, xs, call)
+        return call.resampled(self.upsamplers[0], xs) if hasattr(self, "upsamplers") else xs
 
 
 class UNet(nn.Module):
@@ -503,7 +503,7 @@ class UNet(nn.Module):
         ids: torch.Tensor,
         branches: Sequence[Branch],
         cache: Cache | None = None,
-        visit: Visit | None = None,
+        load_layer: LayerLoader | None = None,
         checkpointed: bool = False,
     ) -> torch.Tensor:
         """One call.
@@ -514,40 +514,40 @@ class UNet(nn.Module):
             ids: [inputs, 3]: frames per second, head bucket, expression bucket.
             branches: the conditioning; each names its input.
             cache: what an earlier call left, or room for what this one leaves.
-            visit: brings the weights of one layer after another; branches then go through each layer one by
-                one, so that weights cross once.
+            load_layer: brings the weights of one layer after another; branches then go through each layer one
+                by one, so that weights cross once.
             checkpointed: activations are made again in the backward pass instead of kept.
 
         Returns:
             [branches, frames, 4, height, width], the predicted velocity.
         """
-        at, cache = visit or _resting, cache or Cache()
-        parts = [[branch] for branch in branches] if visit else [list(branches)]
+        at, cache = load_layer or _loaded_already, cache or Cache()
+        parts = [[branch] for branch in branches] if load_layer else [list(branches)]
         with at(self.time_embedding):
             embedding = self.time_embedding(timestep.expand(len(x)), x.dtype)
         with at(self.add_embedding):
             embedding = (embedding + self.add_embedding(ids, x.dtype))[:, None]  # the same for every frame
-        told = Pass(
+        call = CallContext(
             parts,
             [_chosen(embedding, part) for part in parts],
             at,
             partial(checkpoint, use_reentrant=False) if checkpointed else _kept,
         )
         skipped: list[list[torch.Tensor]] = []
-        xs = self._entered(x, embedding, cache, skipped, told)
-        xs = self.down_blocks[0](xs, skipped, told, start=1)
+        xs = self._entered(x, embedding, cache, skipped, call)
+        xs = self.down_blocks[0](xs, skipped, call, start=1)
         if cache.deep is None:
-            xs = self.down_blocks[0].down(xs, skipped, told)
+            xs = self.down_blocks[0].down(xs, skipped, call)
             for block in self.down_blocks[1:]:
-                xs = block.down(block(xs, skipped, told), skipped, told)
-            xs = self.mid_block(xs, told)
+                xs = block.down(block(xs, skipped, call), skipped, call)
+            xs = self.mid_block(xs, call)
             for block in self.up_blocks[:-1]:
-                xs = block(xs, skipped, told)
+                xs = block(xs, skipped, call)
             if cache.leaves_deep:
                 cache.deep = torch.cat(xs)
         else:
             xs = list(cache.deep.chunk(len(parts)))
-        xs = self.up_blocks[-1](xs, skipped, told)
+        xs = self.up_blocks[-1](xs, skipped, call)
         with at(self.conv_norm_out), at(self.conv_out):
             done = [self.conv_out(functional.silu(self.conv_norm_out(each))) for each in xs]
         return torch.cat(done).unflatten(0, (len(branches), -1))
@@ -558,42 +558,42 @@ class UNet(nn.Module):
         embedding: torch.Tensor,
         cache: Cache,
         skipped: list[list[torch.Tensor]],
-        told: Pass,
+        call: CallContext,
     ) -> list[torch.Tensor]:
         """Through the first convolution and layer; once for each input what knows nothing of the branches."""
         block, known = self.down_blocks[0], cache.first
         if known is None:
-            with told.visit(self.conv_in):
+            with call.load_layer(self.conv_in):
                 entered = self.conv_in(x.flatten(0, 1))
-            with told.visit(block.resnets[0]):
-                known = First(entered, told.run(block.resnets[0], entered, embedding), None)
+            with call.load_layer(block.resnets[0]):
+                known = First(entered, call.run(block.resnets[0], entered, embedding), None)
         cache.first = known if cache.leaves_first else None
-        skipped.append(self._of_parts(known.entered, len(x), told))
-        xs = self._of_parts(known.residual, len(x), told)
+        skipped.append(self._of_parts(known.entered, len(x), call))
+        xs = self._of_parts(known.residual, len(x), call)
         if hasattr(block, "attentions"):
             layer = block.attentions[0]
-            with told.visit(layer):
+            with call.load_layer(layer):
                 if known.attended is None:
-                    known = replace(known, attended=told.run(layer.attend, known.residual))
+                    known = replace(known, attended=call.run(layer.attend, known.residual))
                     cache.first = known if cache.leaves_first else None
-                begun = self._of_parts(known.attended, len(x), told)
+                begun = self._of_parts(known.attended, len(x), call)
                 del known
-                xs = [told.run(layer, xs.pop(0), part, begun.pop(0)) for part in told.parts]
+                xs = [call.run(layer, xs.pop(0), part, begun.pop(0)) for part in call.parts]
         skipped.append(list(xs))
         return xs
 
     @staticmethod
-    def _of_parts(tensor: torch.Tensor, inputs: int, told: Pass) -> list[torch.Tensor]:
+    def _of_parts(tensor: torch.Tensor, inputs: int, call: CallContext) -> list[torch.Tensor]:
         """For every part of the batch, its branches' inputs."""
         each = tensor.unflatten(0, (inputs, -1))
-        return [_chosen(each, part).flatten(0, 1) for part in told.parts]
+        return [_chosen(each, part).flatten(0, 1) for part in call.parts]
 
 
 def _kept(layer: Callable[..., torch.Tensor], *args: object) -> torch.Tensor:
     return layer(*args)
 
 
-def _resting(_: nn.Module) -> AbstractContextManager[object]:
+def _loaded_already(_: nn.Module) -> AbstractContextManager[object]:
     return nullcontext()
 
 

@@ -54,14 +54,14 @@ def _recorded(layers: Any) -> Iterator[list[torch.Tensor]]:
 
     Not `output_hidden_states`: its meaning for the last entries changed between releases of transformers.
     """
-    seen: list[torch.Tensor] = []
+    states: list[torch.Tensor] = []
 
     def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(args[0] if args else kwargs["hidden_states"])
+        states.append(args[0] if args else kwargs["hidden_states"])
 
     handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
     try:
-        yield seen
+        yield states
     finally:
         for handle in handles:
             handle.remove()

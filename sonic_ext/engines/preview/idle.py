@@ -1,7 +1,7 @@
 """What a living head does while it talks or listens: small turns, nods with the voice, blinks. Seeded.
 
-Everything is a function of time and seed alone, so that any frame can be drawn by itself and a longer
-video begins like a shorter one.
+Sway and blinks are functions of time and seed alone, nods and brows follow the loudness around their time. So
+any frame can be drawn by itself, and a longer video begins like a shorter one.
 """
 
 from __future__ import annotations

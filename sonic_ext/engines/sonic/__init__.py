@@ -3,3 +3,16 @@
 Ji et al., "Sonic: Shifting Focus to Global Audio Perception in Portrait Animation", arXiv 2411.16331.
 Built from published facts and numbers; the published weights load as they are.
 """
+
+from __future__ import annotations
+
+from ..spec import EngineSpec, EntryPoint
+from .settings import SonicSettings
+
+SPEC = EngineSpec(
+    "sonic",
+    probe=EntryPoint(f"{__name__}.registration", "probe"),
+    make=EntryPoint(f"{__name__}.registration", "make"),
+    settings=SonicSettings,
+    parts=("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder"),
+)

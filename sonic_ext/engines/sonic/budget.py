@@ -1,4 +1,4 @@
-"""What a video will cost, and the way through that the free memory allows.
+"""What a video will cost, and how it fits into the memory that is free.
 
 Bytes and operations come from `footprint`, which was fitted to counts of the published networks; networks of
 another size are taken in proportion. Workspaces of the device's libraries are not counted there and stand in
@@ -14,14 +14,14 @@ from math import prod
 
 from ...errors import OutOfMemory
 from ...settings import describe
+from ..runtime.devices import Hardware
 from . import footprint
-from .device import Hardware
 from .stream import CHUNK
 from .windows import Plan
 
-RUNGS = ("together", "branches", "offload")
+MEMORY_MODES = ("together", "branches", "offload")
 """Ways to run the UNet, from the most memory to the least; all give the same latents to rounding."""
-SAID = {
+MODE_TEXTS = {
     "together": "all branches in one batch",
     "branches": "one branch at a time",
     "offload": "the network moved in layer by layer",
@@ -43,14 +43,14 @@ GB = 1e9
 
 
 @dataclass(frozen=True)
-class Way:
+class MemoryPlan:
     """How a video is made with the memory that there is."""
 
-    rung: str
-    """Of `RUNGS`: how the UNet runs."""
+    mode: str
+    """Of `MEMORY_MODES`: how the UNet runs."""
     chunk: int = CHUNKS[0]
     """Frames decoded at once."""
-    said: str = ""
+    note: str = ""
     """A sentence about what was picked and why; empty when it was asked for."""
 
 
@@ -77,36 +77,36 @@ class Budget:
         """Channels as a share of the published network's."""
         return self.shapes["conv_in.weight"][0] / footprint.WIDTHS[0]
 
-    def device_bytes(self, rung: str, chunk: int = CHUNKS[0], side: int | None = None) -> int:
-        """Peak memory of the device on a rung of the UNet, the decoder included."""
+    def device_bytes(self, mode: str, chunk: int = CHUNKS[0], side: int | None = None) -> int:
+        """Peak memory of the device in a memory mode of the UNet, the decoder included."""
         size = side or self.side
-        return RESERVE + max(self._unet_bytes(rung, size), self._decoder_bytes(chunk, size))
+        return RESERVE + max(self._unet_bytes(mode, size), self._decoder_bytes(chunk, size))
 
-    def working(self, rung: str) -> int:
-        """Bytes of the device that the UNet needs on a rung beside weights that stay there."""
-        visiting = self._visiting * self.hardware.stored if rung == "offload" else 0
-        return RESERVE + visiting + self._unet_working(rung, self.side)
+    def working(self, mode: str) -> int:
+        """Bytes of the device that the UNet needs in a memory mode beside weights that stay there."""
+        layers = self._offloaded_at_once * self.hardware.stored if mode == "offload" else 0
+        return RESERVE + layers + self._unet_working(mode, self.side)
 
     def decoding(self, chunk: int) -> int:
         """Bytes of the device that a decoder works in."""
         return RESERVE + self._decoder_working(chunk, self.side)
 
-    def _unet_bytes(self, rung: str, side: int) -> int:
-        resting = self._visiting if rung == "offload" else self._elements
-        return resting * self.hardware.stored + self._unet_working(rung, side)
+    def _unet_bytes(self, mode: str, side: int) -> int:
+        elements = self._offloaded_at_once if mode == "offload" else self._elements
+        return elements * self.hardware.stored + self._unet_working(mode, side)
 
-    def _unet_working(self, rung: str, side: int) -> int:
+    def _unet_working(self, mode: str, side: int) -> int:
         window, item = self.plan.window, self.hardware.itemsize
-        return round(footprint.unet_activations(side, side, window, rung, item) * self._width)
+        return round(footprint.unet_activations(side, side, window, mode, item) * self._width)
 
     @property
-    def _visiting(self) -> int:
+    def _offloaded_at_once(self) -> int:
         """Numbers of the layers that are on the device at once: one works while the next one comes."""
         sizes: Counter[str] = Counter()
         for key, shape in self.shapes.items():
-            place = key.split(".")
-            depth = 4 if place[0].endswith("_blocks") else 3 if place[0] == "mid_block" else 1
-            sizes[".".join(place[:depth])] += prod(shape)
+            path = key.split(".")
+            depth = 4 if path[0].endswith("_blocks") else 3 if path[0] == "mid_block" else 1
+            sizes[".".join(path[:depth])] += prod(shape)
         return sum(size for _, size in sizes.most_common(2))
 
     def _decoder_bytes(self, chunk: int, side: int) -> int:
@@ -116,10 +116,10 @@ class Budget:
         working = footprint.vae_decode_activations(side, side, chunk, self.hardware.itemsize)
         return round(working * min(1.0, self._width))
 
-    def main_bytes(self, way: Way) -> int:
+    def main_bytes(self, memory_plan: MemoryPlan) -> int:
         """Peak main memory."""
-        waiting = self._elements * self.hardware.stored if way.rung == "offload" else 0
-        own = self.device_bytes(way.rung, way.chunk) if self.hardware.is_cpu else 0
+        waiting = self._elements * self.hardware.stored if memory_plan.mode == "offload" else 0
+        own = self.device_bytes(memory_plan.mode, memory_plan.chunk) if self.hardware.is_cpu else 0
         return PROCESS + waiting + own + self.plan.frames * PER_FRAME
 
     def seconds(self, speed: float) -> float:
@@ -131,31 +131,37 @@ class Budget:
         reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed
         return (drawing + decoding * min(1.0, self._width**2)) / reached
 
-    def way(self, wanted: str, free: int) -> Way:
-        """Which way to take.
+    def memory_plan(self, wanted: str, free: int) -> MemoryPlan:
+        """How to use the memory.
 
         Args:
-            wanted: auto, or one of `RUNGS`.
+            wanted: auto, or one of `MEMORY_MODES`.
             free: bytes of the device.
         """
         if wanted != "auto":
-            return Way(wanted)
-        room = free * MARGIN - RESERVE
-        chunk = next((each for each in CHUNKS if self._decoder_bytes(each, self.side) <= room), CHUNKS[-1])
+            return MemoryPlan(wanted)
+        available = free * MARGIN - RESERVE
+        chunk = next(
+            (each for each in CHUNKS if self._decoder_bytes(each, self.side) <= available), CHUNKS[-1]
+        )
         if self.hardware.is_cpu:
-            return Way("branches", chunk, f"Memory: {SAID['branches']}, the fastest way on a processor.")
-        fitting = (each for each in RUNGS if self._unet_bytes(each, self.side) <= room)
-        rung = next(fitting, RUNGS[-1])
+            return MemoryPlan(
+                "branches", chunk, f"Memory: {MODE_TEXTS['branches']}, the fastest way on a processor."
+            )
+        fitting = (each for each in MEMORY_MODES if self._unet_bytes(each, self.side) <= available)
+        mode = next(fitting, MEMORY_MODES[-1])
         fewer = (
             ""
             if chunk == CHUNKS[0]
             else f", {chunk} frames decoded at once instead of {CHUNKS[0]} (not quite the same frames)"
         )
-        return Way(rung, chunk, f"Memory: {SAID[rung]}{fewer}, since {free / GB:.1f} GB are free.")
+        return MemoryPlan(
+            mode, chunk, f"Memory: {MODE_TEXTS[mode]}{fewer}, since {free / GB:.1f} GB are free."
+        )
 
-    def warning(self, way: Way, free: int) -> str:
+    def warning(self, memory_plan: MemoryPlan, free: int) -> str:
         """A sentence if the video is not expected to fit; empty otherwise."""
-        need = self.device_bytes(way.rung, way.chunk)
+        need = self.device_bytes(memory_plan.mode, memory_plan.chunk)
         if need <= free:
             return ""
         return f"This needs about {need / GB:.1f} GB and {free / GB:.1f} GB are free. {self._advice(free)}"
@@ -169,6 +175,6 @@ class Budget:
         spec = describe()["min_resolution"]
         low, high, step = (int(value or 0) for value in (spec.low, spec.high, spec.step))
         for side in range(min(high, self.side - step), low - 1, -step):
-            if self.device_bytes(RUNGS[-1], CHUNKS[-1], side) <= free * MARGIN:
+            if self.device_bytes(MEMORY_MODES[-1], CHUNKS[-1], side) <= free * MARGIN:
                 return f"The largest resolution that fits is min_resolution={side}."
         return "Close other programs that use the memory, or use engine=preview."

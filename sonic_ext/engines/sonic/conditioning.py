@@ -1,4 +1,4 @@
-"""What the network is told besides latents: tensors in, tensors out.
+"""What the network is conditioned on besides latents: tensors in, tensors out.
 
 Ji et al., arXiv 2411.16331. The audio clock ticks 50 times a second in Whisper's states, four times per
 frame drawn.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ...nn.unet import Branch, Cache, Level, UNet, Visit
+from ...nn.unet import Branch, Cache, LayerLoader, Level, UNet
 from .conditioning import added_time_ids
 from .guidance import Guidance
 from .schedule import Moment
@@ -69,7 +69,7 @@ class Shortcuts:
 
 
 @dataclass
-class Memory:
+class GroupCache:
     """What the first step of a group leaves to the others, of one window."""
 
     towards_nothing: torch.Tensor | None = None
@@ -95,13 +95,13 @@ class Denoiser:
     """Strength of head motion."""
     expression: float = 1.0
     """Strength of mouth and expression."""
-    together: bool = False
+    batched: bool = False
     """All branches in one call; one after the other takes a third of the activations."""
-    visit: Visit | None = None
+    load_layer: LayerLoader | None = None
     """Brings the weights of one layer after another, where they rest elsewhere: one call for all branches."""
     shortcuts: Shortcuts = field(default_factory=Shortcuts)
     """The sampler's groups must be as long as these say."""
-    memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
+    cached: GroupCache = field(default_factory=GroupCache, init=False, repr=False, compare=False)
 
     def __call__(
         self, x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool = True
@@ -114,15 +114,15 @@ class Denoiser:
             RuntimeError: not the first step of its group, and there was none before.
         """
         if first:
-            self.memory.clear()
+            self.cached.clear()
         portrait = self.conditioning.portrait
         call = Call(
             self.unet,
             self.conditioning.branches(frames.cpu()),
             moment.timestep.to(portrait.device),
             self.ids(frames.cpu()).to(portrait.device),
-            self.together,
-            self.visit,
+            self.batched,
+            self.load_layer,
         )
         return self.guided(call, x.to(portrait), moment, first)
 
@@ -131,7 +131,7 @@ class Denoiser:
         portrait = self.conditioning.portrait
         inputs = [torch.cat([x, part.expand_as(x)], dim=1) for part in (torch.zeros_like(portrait), portrait)]
         branches = BRANCHES if first or not self.shortcuts.null_branch else (IMAGE, BOTH)
-        deep = self.memory.deep if self.shortcuts.deep_features else None
+        deep = self.cached.deep if self.shortcuts.deep_features else None
         if deep is not None and not (first or deep):
             raise RuntimeError("no first step of this group was computed")
         predictions = self._complete(call(torch.stack(inputs), branches, deep), first)
@@ -139,10 +139,10 @@ class Denoiser:
 
     def forget(self) -> None:
         """Free what the last window left; the next one would overwrite it."""
-        self.memory.clear()
+        self.cached.clear()
 
     def ids(self, frames: torch.Tensor) -> torch.Tensor:
-        """What the network is told of motion in a window, float32 [1, 3]; all in main memory."""
+        """The conditioning on motion in a window, float32 [1, 3]; all in main memory."""
         return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
 
     def _complete(self, predictions: list[torch.Tensor], first: bool) -> list[torch.Tensor]:
@@ -150,11 +150,11 @@ class Denoiser:
         if not self.shortcuts.null_branch:
             return predictions
         if first:
-            self.memory.towards_nothing = predictions[NOTHING] - predictions[IMAGE]
+            self.cached.towards_nothing = predictions[NOTHING] - predictions[IMAGE]
             return predictions
-        if self.memory.towards_nothing is None:
+        if self.cached.towards_nothing is None:
             raise RuntimeError("no first step of this group was computed")
-        return [predictions[0] + self.memory.towards_nothing, *predictions]
+        return [predictions[0] + self.cached.towards_nothing, *predictions]
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ class Call:
     timestep: torch.Tensor
     ids: torch.Tensor
     """float32 [1, 3]."""
-    together: bool = False
-    visit: Visit | None = None
+    batched: bool = False
+    load_layer: LayerLoader | None = None
 
     def __call__(
         self,
@@ -183,7 +183,7 @@ class Call:
             branches: whose.
             deep: what the inner layers gave, by branch: taken where it is there, else left; None for neither.
         """
-        if self.together or self.visit:
+        if self.batched or self.load_layer:
             return self._predicted(inputs, branches, Cache(), deep)
         found: list[torch.Tensor] = []
         first = None
@@ -212,7 +212,7 @@ class Call:
             cache.deep = torch.cat([deep[branch] for branch in branches])
         cache.leaves_deep = deep is not None
         own = [replace(branch, input=branch.input - start) for branch in used]
-        out = self.unet(x, self.timestep, self.ids.expand(len(x), -1), own, cache, self.visit)
+        out = self.unet(x, self.timestep, self.ids.expand(len(x), -1), own, cache, self.load_layer)
         if deep is not None and cache.deep is not None and not known:
             deep.update(zip(branches, cache.deep.chunk(len(branches)), strict=True))
         return list(out)

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
+from ...fields import Affects
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import Forecast, Place, Tick
+from ...ports import DeviceManager, Forecast, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
-from . import vaes
-from .budget import Budget, Way
-from .device import (
+from ..runtime.checkpoints import Checkpoint, Checkpoints, key_of
+from ..runtime.devices import (
     Hardware,
     hardware,
     release,
@@ -33,22 +33,22 @@ from .device import (
     speed,
     unless_full,
 )
-from .draft import Draft, Drafts, key_of
+from ..runtime.lock import device_lock
+from ..runtime.memory import DeviceMemory
+from . import vaes
+from .budget import Budget, MemoryPlan
 from .networks import Networks
 from .output import Decoder, Output
-from .prepare import Prepared, prepared
-from .room import Room
-from .run import Run, begun
-from .turn import turn
-from .vaes import Chosen
+from .prepare import Prepared, prepare_conditioning
+from .run import SamplingRun, first_checkpoint
+from .settings import SonicSettings
+from .vaes import VaeChoice
 from .windows import BASE_FPS, Plan
 
 MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
 CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
 """Branches per step on average, as operations of whole ones; counted on a network of middling size."""
-GUIDED = ("image_guidance", "audio_guidance", "dynamic_scale", "motion_scale", "inference_steps", "shortcuts")
-"""Settings that the latents depend on, besides size and place of the head."""
 
 
 class SonicEngine:
@@ -58,7 +58,8 @@ class SonicEngine:
         search: where the weights are looked for; the usual places by default.
         device: as torch names it; the best one by default.
         home: the private home, where unfinished videos are kept.
-        place: the WebUI's VAE and memory, where there is a WebUI.
+        devices: the WebUI's VAE and memory, where there is a WebUI.
+        notes: sentences for the user about engines that were passed over.
     """
 
     name = "sonic"
@@ -70,51 +71,63 @@ class SonicEngine:
         search: weights.Search | None = None,
         device: str | None = None,
         home: Path | None = None,
-        place: Place | None = None,
+        devices: DeviceManager | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self._notes = notes
         self._search = search or weights.Search.default()
-        self._place = place
-        self._device = device or (place.device() if place else None)
+        self._devices = devices
+        self._device = device or (devices.device() if devices else None)
         self._home = private_home(home)
 
     def prepare(
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
     ) -> SonicAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
-        chosen = hardware(settings.precision, self._device)
+        chosen = hardware(SonicSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
-            stack.enter_context(turn(self._home, chosen.device, tick))
+            stack.enter_context(device_lock(self._home, chosen.device, tick))
             stack.enter_context(released_after(chosen.device))
-            paths, said = self._files(vae, tick)
-            networks = Networks(paths, chosen, tick, self._place)
-            job = Job(networks, vae, scene, speech, settings, count, Drafts(self._home), tick)
-            way = job.budget.way(settings.memory, networks.room.free())
-            job = replace(job, vae=self._fitting(vae, way, settings))
-            draft, notes = job.denoised(seed, way)
+            paths, note = self._files(vae, tick)
+            networks = Networks(paths, chosen, tick, self._devices)
+            generation = Generation(
+                networks, vae, scene, speech, settings, count, Checkpoints(self._home), tick
+            )
+            memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
+            generation = replace(generation, vae=self._fitting(vae, memory_plan, settings))
+            checkpoint, notes = generation.sampled(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
-            return SonicAnimation(job, draft, way, unloaded, [*notes, *said], stack.pop_all())
+            return SonicAnimation(
+                generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
+            )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
-        chosen = hardware(settings.precision, self._device)
+        chosen = hardware(SonicSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
-        free = Room(chosen.device, self._place).free()
-        way = budget.way(settings.memory, free)
-        vae = self._fitting(vae, way, settings)
+        free = DeviceMemory(chosen.device, self._devices).free()
+        memory_plan = budget.memory_plan(SonicSettings.of(settings).memory, free)
+        vae = self._fitting(vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
-            budget.main_bytes(way),
-            0 if chosen.is_cpu else budget.device_bytes(way.rung, way.chunk),
-            _sentences(*_rounded(scene, settings), way.said, vae.said, budget.warning(way, free)),
+            budget.main_bytes(memory_plan),
+            0 if chosen.is_cpu else budget.device_bytes(memory_plan.mode, memory_plan.chunk),
+            _sentences(
+                *self._notes,
+                *_rounded(scene, settings),
+                memory_plan.note,
+                vae.note,
+                budget.warning(memory_plan, free),
+            ),
         )
 
-    def _files(self, vae: Chosen, tick: Tick) -> tuple[dict[str, Path], list[str]]:
+    def _files(self, vae: VaeChoice, tick: Tick) -> tuple[dict[str, Path], list[str]]:
         """Safetensors files by part, and sentences about optional ones that cannot be used."""
         paths = weights.prepare(self._search, vae.parts, tick)
         try:
@@ -122,32 +135,37 @@ class SonicEngine:
         except BadWeights as error:
             return paths, [error.message]
 
-    def _vae(self, settings: Settings) -> Chosen:
+    def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(settings.decoder, self._place, self._search)
+        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
-    def _fitting(self, chosen: Chosen, way: Way, settings: Settings) -> Chosen:
+    def _fitting(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
-        if way.chunk > 1:
+        if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(settings.decoder, self._place, self._search, roomy=False)
+        return vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search, roomy=False)
 
 
 @dataclass(frozen=True)
-class Job:
+class Generation:
     """One video of the engine."""
 
     networks: Networks
-    vae: Chosen
+    vae: VaeChoice
     scene: Scene
     speech: Speech
     settings: Settings
     count: int
     """Frames of the video."""
-    drafts: Drafts
+    checkpoints: Checkpoints
     tick: Tick
+
+    @cached_property
+    def own(self) -> SonicSettings:
+        """The engine's own settings."""
+        return SonicSettings.of(self.settings)
 
     @cached_property
     def view(self) -> HeadView:
@@ -163,68 +181,69 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Of the draft: everything that the latents depend on."""
-        settings, hardware = self.settings, self.networks.hardware
+        """Of the checkpoint: everything that the latents depend on.
+
+        Settings that affect picture or sound are in it by what they made of them.
+        """
+        hardware, view = self.networks.hardware, self.view
         return key_of(
             {
                 "portrait": self.scene.portrait.pixel_sha256,
-                "picture": [*self.scene.crop, *self.view.picture.shape],
-                "face": [round(side, 3) for side in self.view.face.box],
+                "picture": [*self.scene.crop, *view.source, *view.picture.shape],
+                "face": [round(side, 3) for side in view.face.box],
                 "speech": [self.speech.sha256, self.speech.length, self.budget.plan.frames],
-                "seed": settings.seed,
                 "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
-                "made by": [__version__, torch.__version__, settings.compiled],
+                "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
-                **({"vae": self.vae.lent.title} if self.vae.lent else {}),
-                **{name: getattr(settings, name) for name in GUIDED},
+                **({"vae": self.vae.host.title} if self.vae.host else {}),
+                "settings": self.settings.affecting(Affects.LATENTS),
             }
         )
 
-    def denoised(self, seed: int, way: Way) -> tuple[Draft, list[str]]:
-        """The finished draft, and sentences for the user. Goes on where an earlier run stopped."""
-        self.drafts.expire()
-        free = self.networks.room.free()
+    def sampled(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
+        """The finished checkpoint, and sentences for the user. Goes on where an earlier run stopped."""
+        self.checkpoints.expire()
+        free = self.networks.memory.free()
         notes = [
             *_rounded(self.scene, self.settings),
-            way.said,
-            self.vae.said,
-            self.budget.warning(way, free),
+            memory_plan.note,
+            self.vae.note,
+            self.budget.warning(memory_plan, free),
         ]
-        draft, rung = self.drafts.load(self.key), way.rung
-        if draft is not None:
-            rung = draft.rung if self.settings.memory == "auto" else rung
-            steps = self.settings.inference_steps
-            notes.append(f"Went on with an unfinished run after step {draft.done} of {steps}.")
-            if draft.done == steps:
-                return draft, list(_sentences(*notes))
-        told = self._prepared()
-        run = self._run(told, rung)
-        if draft is None:
-            draft = begun(told.conditioning, self.budget.plan, self.settings.inference_steps, seed, rung)
-        draft = run.finished(draft)
-        return draft, list(_sentences(*notes, *told.notes, *run.notes))
+        checkpoint, mode = self.checkpoints.load(self.key), memory_plan.mode
+        if checkpoint is not None:
+            mode = checkpoint.mode if self.own.memory == "auto" else mode
+            steps = self.own.inference_steps
+            notes.append(f"Went on with an unfinished run after step {checkpoint.done} of {steps}.")
+            if checkpoint.done == steps:
+                return checkpoint, list(_sentences(*notes))
+        prepared = self._prepared()
+        run = SamplingRun(
+            self.networks,
+            prepared.conditioning,
+            self.settings,
+            self.budget,
+            self.checkpoints,
+            self.key,
+            mode,
+            self.tick,
+        )
+        if checkpoint is None:
+            checkpoint = first_checkpoint(
+                prepared.conditioning, self.budget.plan, self.own.inference_steps, seed, mode
+            )
+        checkpoint = run.complete(checkpoint)
+        return checkpoint, list(_sentences(*notes, *prepared.notes, *run.notes))
 
     def _prepared(self) -> Prepared:
         """Twice, if memory runs out the first time: what others have let go since then is there."""
         device = self.networks.hardware.device
         for _ in range(2):
             with unless_full():
-                frames, lent = self.budget.plan.frames, self.vae.lent
-                return prepared(self.networks, self.view, self.speech, frames, self.tick, lent)
+                frames, host = self.budget.plan.frames, self.vae.host
+                return prepare_conditioning(self.networks, self.view, self.speech, frames, self.tick, host)
             release(device)
-        raise self.budget.refusal(self.networks.room.free())
-
-    def _run(self, told: Prepared, rung: str) -> Run:
-        return Run(
-            self.networks,
-            told.conditioning,
-            self.settings,
-            self.budget,
-            self.drafts,
-            self.key,
-            rung,
-            self.tick,
-        )
+        raise self.budget.refusal(self.networks.memory.free())
 
 
 class SonicAnimation:
@@ -232,20 +251,20 @@ class SonicAnimation:
 
     def __init__(
         self,
-        job: Job,
-        draft: Draft,
-        way: Way,
+        generation: Generation,
+        checkpoint: Checkpoint,
+        memory_plan: MemoryPlan,
         unloaded: threading.Event,
         notes: Sequence[str],
         resources: ExitStack,
     ) -> None:
-        self.seed = draft.seed
-        self._job = job
+        self.seed = checkpoint.seed
+        self._generation = generation
         self._notes = notes
         self._unloaded = unloaded
         self._resources = resources
-        self._decoder = Decoder(job.networks, job.budget, job.vae, way.chunk)
-        self._latents = draft.latents
+        self._decoder = Decoder(generation.networks, generation.budget, generation.vae, memory_plan.chunk)
+        self._latents = checkpoint.latents
         self._drawing: Generator[NDArray[np.uint8], None, None] | None = None
 
     @property
@@ -259,10 +278,17 @@ class SonicAnimation:
         return self._drawing
 
     def _drawn(self) -> Generator[NDArray[np.uint8], None, None]:
-        job = self._job
-        output = Output(self._latents, job.count, job.scene, job.view, job.settings, self._decoder)
+        generation = self._generation
+        output = Output(
+            self._latents,
+            generation.count,
+            generation.scene,
+            generation.view,
+            generation.settings,
+            self._decoder,
+        )
         try:
-            with job.networks.room.stage():
+            with generation.networks.memory.stage():
                 for frame in output.frames():
                     if self._unloaded.is_set():
                         raise _unloaded()
@@ -274,7 +300,7 @@ class SonicAnimation:
 
     def forget(self) -> None:
         """See `ports.Animation.forget`."""
-        self._job.drafts.discard(self._job.key)
+        self._generation.checkpoints.discard(self._generation.key)
 
     def close(self) -> None:
         """See `ports.Animation.close`."""
@@ -301,7 +327,8 @@ def _budget(
     chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
 ) -> Budget:
     side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
-    return Budget(chosen, shapes, side, Plan(frames), settings.inference_steps, CALLS[settings.shortcuts])
+    own = SonicSettings.of(settings)
+    return Budget(chosen, shapes, side, Plan(frames), own.inference_steps, CALLS[own.shortcuts])
 
 
 def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
@@ -320,7 +347,7 @@ def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
 
 def _identities(paths: Mapping[str, Path]) -> list[list[Any]]:
     """What tells the files that the latents depend on from others."""
-    names = [part.name for part in weights.REQUIRED]
+    names = [part.name for part in vaes.PARTS]
     found = [(name, paths[name].stat()) for name in names if name in paths]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 

@@ -38,18 +38,18 @@ def small_weights(itemsize: int, speech_itemsize: int = 4) -> int:
     return (VAE + CLIP) * itemsize + SPEECH * speech_itemsize
 
 
-def unet_activations(width: int, height: int, frames: int, rung: str, itemsize: int) -> int:
+def unet_activations(width: int, height: int, frames: int, mode: str, itemsize: int) -> int:
     """Bytes of a guided call.
 
     Args:
         width: of the picture, in pixels.
         height: the same.
         frames: of the window.
-        rung: together, branches or offload (see `budget.RUNGS`).
+        mode: together, branches or offload (see `budget.MEMORY_MODES`).
         itemsize: bytes per number.
     """
     # Two places compete: one grows with the picture, one also holds a piece of bounded size.
-    large, piece, small = ACTIVATIONS[rung]
+    large, piece, small = ACTIVATIONS[mode]
     rows = frames * width * height // 64
     return max(itemsize * large * rows, piece + itemsize * small * rows)
 

@@ -1,7 +1,7 @@
 """The networks of one video, each loaded when its stage begins.
 
-Every stage uses networks that no other stage needs, so each is dropped when its stage ends: the speech
-networks and CLIP before the UNet comes, the UNet before the decoder.
+Each is dropped when its stage ends: CLIP, the VAE and the speech networks before the UNet comes, the UNet
+before the decoder, for which the VAE is loaded again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from ... import weights
 from ...errors import BadWeights
 from ...nn import audio, clip, config, interpolate, vae, whisper
-from ...nn.config import beside
+from ...nn.config import json_config
 from ...nn.unet import UNet, UNetConfig, build_unet
-from ...ports import Place, Tick
+from ...ports import DeviceManager, Tick
 from ...weights import Part
+from ..runtime.devices import Hardware
+from ..runtime.memory import DeviceMemory
 from . import footprint
-from .device import Hardware
-from .room import Room
 from .speech import SpeechNetworks
 
 Made = TypeVar("Made")
@@ -41,71 +41,76 @@ class Networks:
     """Part → safetensors file, of `weights.prepare`."""
     hardware: Hardware
     tick: Tick
-    place: Place | None = None
+    devices: DeviceManager | None = None
     """The WebUI's memory, where there is a WebUI."""
 
     @cached_property
-    def room(self) -> Room:
-        """The device's memory. Networks are brought there when they are made, but for the UNet."""
-        return Room(self.hardware.device, self.place)
+    def memory(self) -> DeviceMemory:
+        """The device's memory. Networks are loaded there when they are made, but for the UNet."""
+        return DeviceMemory(self.hardware.device, self.devices)
 
     def has(self, part: Part) -> bool:
         """Whether an optional part is there."""
         return part.name in self.paths
 
     def speech(self) -> SpeechNetworks:
-        """The networks that listen, in float32."""
-        heard, listener = self._heard()
+        """The speech networks, in float32."""
+        whisper_config, encoder = self._whisper()
         token_shapes, bucket_shapes = self._shapes(weights.AUDIO2TOKEN), self._shapes(weights.AUDIO2BUCKET)
-        tokens = self._read(weights.AUDIO2TOKEN, lambda: config.of_audio2token(token_shapes, heard))
+        tokens = self._read(weights.AUDIO2TOKEN, lambda: config.of_audio2token(token_shapes, whisper_config))
         buckets = self._read(
-            weights.AUDIO2BUCKET, lambda: config.of_audio2bucket(bucket_shapes, heard, self._seen())
+            weights.AUDIO2BUCKET,
+            lambda: config.of_audio2bucket(bucket_shapes, whisper_config, self._clip_config()),
         )
         return SpeechNetworks(
-            self.room.brought(listener, footprint.whisper_activations(1.0)),
-            self._brought(audio.build_audio2token(tokens), weights.AUDIO2TOKEN, torch.float32),
-            self._brought(audio.build_audio2bucket(buckets), weights.AUDIO2BUCKET, torch.float32),
+            self.memory.load(encoder, footprint.whisper_activations(1.0)),
+            self._load(audio.build_audio2token(tokens), weights.AUDIO2TOKEN, torch.float32),
+            self._load(audio.build_audio2bucket(buckets), weights.AUDIO2BUCKET, torch.float32),
         )
 
-    def _heard(self) -> tuple[dict[str, Any], Any]:
+    def _whisper(self) -> tuple[dict[str, Any], Any]:
         prefix = whisper.PREFIX
         shapes = {key.removeprefix(prefix): shape for key, shape in self._shapes(weights.WHISPER).items()}
-        told = beside(self.paths[weights.WHISPER.name])
-        heard = self._read(weights.WHISPER, lambda: config.of_whisper(shapes, told))
-        network = whisper.build_whisper(heard)
-        return heard, self._filled(network, weights.WHISPER, torch.float32, prefix=prefix)
+        stated = json_config(self.paths[weights.WHISPER.name])
+        whisper_config = self._read(weights.WHISPER, lambda: config.of_whisper(shapes, stated))
+        network = whisper.build_whisper(whisper_config)
+        return whisper_config, self._fill(network, weights.WHISPER, torch.float32, prefix=prefix)
 
     def clip(self) -> Any:
         """The image encoder."""
         working = footprint.clip_activations(self.hardware.itemsize)
-        return self._brought(clip.build_clip(self._seen()), weights.IMAGE_ENCODER, working=working)
+        return self._load(clip.build_clip(self._clip_config()), weights.IMAGE_ENCODER, working=working)
 
-    def _seen(self) -> dict[str, Any]:
+    def _clip_config(self) -> dict[str, Any]:
         part = weights.IMAGE_ENCODER
-        return self._read(part, lambda: config.of_clip(self._shapes(part), beside(self.paths[part.name])))
+        return self._read(
+            part, lambda: config.of_clip(self._shapes(part), json_config(self.paths[part.name]))
+        )
 
     def vae(self, dtype: torch.dtype | None = None, working: int = 0) -> Any:
-        """The temporal VAE, in the hardware's numbers unless told otherwise; works in so many bytes."""
+        """The temporal VAE, in the hardware's numbers unless stated otherwise; works in so many bytes."""
         settings = self._read(weights.VAE, lambda: config.of_vae(self._shapes(weights.VAE)))
-        return self._brought(vae.build_vae(settings), weights.VAE, dtype, working)
+        return self._load(vae.build_vae(settings), weights.VAE, dtype, working)
 
     def image_vae(self, working: int = 0) -> Any:
         """The decoder for single pictures; works in so many bytes."""
         settings = self._read(weights.IMAGE_VAE, lambda: config.of_image_vae(self._shapes(weights.IMAGE_VAE)))
-        return self._brought(vae.build_image_vae(settings), weights.IMAGE_VAE, working=working)
+        return self._load(vae.build_image_vae(settings), weights.IMAGE_VAE, working=working)
 
     def unet(self, device: str | None = None) -> UNet:
-        """The UNet with its audio adapters; `device` is where it rests, and nobody has brought it yet."""
-        return self._filled(build_unet(self.unet_config()), weights.UNET, device=device)
+        """The UNet with its audio adapters; `device` is where it rests, not loaded into the device yet."""
+        return self._fill(build_unet(self.unet_config()), weights.UNET, device=device)
 
     def unet_config(self) -> UNetConfig:
         """The UNet's size, from its file's header."""
         part = weights.UNET
-        return self._read(part, lambda: config.of_unet(self._shapes(part), beside(self.paths[part.name])))
+        return self._read(
+            part, lambda: config.of_unet(self._shapes(part), json_config(self.paths[part.name]))
+        )
 
     def interpolator(self) -> Any:
         """RIFE, in float32: in half precision every second frame would be a little off."""
-        return self._brought(interpolate.build_interpolator(), weights.RIFE, torch.float32)
+        return self._load(interpolate.build_interpolator(), weights.RIFE, torch.float32)
 
     def _shapes(self, part: Part) -> Mapping[str, tuple[int, ...]]:
         return weights.shapes(part, self.paths[part.name])
@@ -119,10 +124,10 @@ class Networks:
                 f"Fetch it again: {weights.fetch_command([part])}",
             ) from error
 
-    def _brought(self, network: Any, part: Part, dtype: torch.dtype | None = None, working: int = 0) -> Any:
-        return self.room.brought(self._filled(network, part, dtype), working)
+    def _load(self, network: Any, part: Part, dtype: torch.dtype | None = None, working: int = 0) -> Any:
+        return self.memory.load(self._fill(network, part, dtype), working)
 
-    def _filled(
+    def _fill(
         self,
         network: Any,
         part: Part,
@@ -135,7 +140,7 @@ class Networks:
             part,
             self.paths[part.name],
             dtype=dtype or self.hardware.dtype,
-            device=device or self.room.rest,
+            device=device or self.memory.read_device,
             prefix=prefix,
             tick=self.tick,
         )

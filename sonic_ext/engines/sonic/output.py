@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ... import weights
 from ...settings import Settings
+from ..runtime.devices import release, unless_full
 from . import stream
 from .budget import Budget
-from .device import release, unless_full
 from .networks import Networks
-from .stream import CHUNK, LentDecoder, VaeDecoder
-from .vaes import Chosen
+from .stream import CHUNK, HostVaeDecoder, VaeDecoder
+from .vaes import VaeChoice
 
 if TYPE_CHECKING:
     from ...media.scene import HeadView, Scene
@@ -30,11 +30,11 @@ class Decoder:
 
     networks: Networks
     budget: Budget
-    chosen: Chosen
-    together: int = CHUNK
+    choice: VaeChoice
+    chunk: int = CHUNK
     """Frames per call of the network."""
     notes: list[str] = field(default_factory=list)
-    _vae: VaeDecoder | LentDecoder | None = None
+    _vae: VaeDecoder | HostVaeDecoder | None = None
     _network: Any = None
 
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
@@ -54,39 +54,39 @@ class Decoder:
         """Let go of the network."""
         self._vae = None
         network, self._network = self._network, None
-        self.networks.room.left(network)
+        self.networks.memory.unload(network)
 
     def _shrink(self) -> None:
         self.unload()  # memory may have run out while it changed its precision
-        if self.together == 1:
-            self._borrow()
+        if self.chunk == 1:
+            self._fall_back()
             return
-        self.together //= 2
-        self.notes.append(f"Memory ran out while decoding; went on with {self.together} frames at once.")
+        self.chunk //= 2
+        self.notes.append(f"Memory ran out while decoding; went on with {self.chunk} frames at once.")
 
-    def _borrow(self) -> None:
+    def _fall_back(self) -> None:
         """The WebUI's VAE, as the last resort."""
-        spare = self.chosen.spare
-        if spare is None:
-            raise self.budget.refusal(self.networks.room.free())
-        self.chosen = Chosen("host", spare)
-        self.notes.append(f"Memory ran out while decoding; {spare.title} went on, frame by frame.")
+        fallback = self.choice.fallback
+        if fallback is None:
+            raise self.budget.refusal(self.networks.memory.free())
+        self.choice = VaeChoice("host", fallback)
+        self.notes.append(f"Memory ran out while decoding; {fallback.title} went on, frame by frame.")
 
     def _whole(self, latents: torch.Tensor) -> torch.Tensor:
-        vae = self._vae = self._vae or self._loaded()
+        vae = self._vae = self._vae or self._load_decoder()
         before = vae.raised
-        pictures = torch.cat([vae(part) for part in latents.split(self.together)])
+        pictures = torch.cat([vae(part) for part in latents.split(self.chunk)])
         if vae.raised and not before:
             self.notes.append("The VAE overflowed in half precision and decodes in float32.")
         return pictures
 
-    def _loaded(self) -> VaeDecoder | LentDecoder:
-        if self.chosen.lent is not None:
-            return LentDecoder(self.chosen.lent)
-        working = self.budget.decoding(self.together)
-        make = self.networks.vae if self.chosen.temporal else self.networks.image_vae
+    def _load_decoder(self) -> VaeDecoder | HostVaeDecoder:
+        if self.choice.host is not None:
+            return HostVaeDecoder(self.choice.host)
+        working = self.budget.decoding(self.chunk)
+        make = self.networks.vae if self.choice.temporal else self.networks.image_vae
         self._network = make(working=working)
-        return VaeDecoder(self._network, self.chosen.temporal)
+        return VaeDecoder(self._network, self.choice.temporal)
 
 
 def inferring(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
@@ -153,7 +153,7 @@ class Output:
     decoder: Decoder
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [height, width, 3]; memory does not grow with their number."""
+        """uint8 RGB [height, width, 3]; of them never more than a few exist."""
         frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
         return islice(self._pasted(_ending_in_its_last(frames)), self.count)
 

@@ -1,4 +1,4 @@
-"""What the network is told, made once per video from the portrait and the speech."""
+"""The conditioning, made once per video from the portrait and the speech."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conditioning import mask_levels
 from .denoise import Conditioning
 from .networks import Networks
 from .picture import clip_pixels, draw_mask, mask_values, reference
-from .speech import hear
+from .speech import encode_speech
 from .windows import RATE
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Prepared:
     """Sentences for the user."""
 
 
-def prepared(
-    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, lent: Vae | None = None
+def prepare_conditioning(
+    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, host_vae: Vae | None = None
 ) -> Prepared:
     """Run the image encoder, the speech networks and the VAE's encoder, once each.
 
@@ -47,49 +47,53 @@ def prepared(
         speech: the sound; silence follows it to the end of the frames.
         frames: base frames.
         tick: called between the networks.
-        lent: the WebUI's VAE, where it encodes.
+        host_vae: the WebUI's VAE, where it encodes.
 
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
     """
     with torch.no_grad():  # tensors of inference mode could not be trained with
-        return _prepared(networks, view, speech, frames, tick, lent)
+        return _prepare(networks, view, speech, frames, tick, host_vae)
 
 
-def _prepared(
-    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, lent: Vae | None
+def _prepare(
+    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, host_vae: Vae | None
 ) -> Prepared:
-    hardware, room = networks.hardware, networks.room
+    hardware, memory = networks.hardware, networks.memory
     tick("looking at the portrait", 0, 2)
-    with room.stage():
-        portrait = _seen(networks, view.picture)
+    with memory.stage():
+        portrait = _embed_portrait(networks, view.picture)
     tick("looking at the portrait", 1, 2)
-    with room.stage():
-        latent, notes = _lent(lent, view.picture) if lent else _encoded(networks, view.picture)
+    with memory.stage():
+        latent, notes = (
+            _encode_with_host(host_vae, view.picture)
+            if host_vae
+            else _encode_portrait(networks, view.picture)
+        )
     tick("reading the speech", 0, 1)
-    with room.stage():
+    with memory.stage():
         samples = np.concatenate(list(speech.blocks(RATE)))
-        heard = hear(networks.speech(), samples, portrait.float(), frames)
+        spoken = encode_speech(networks.speech(), samples, portrait.float(), frames)
     tick("reading the speech", 1, 1)
     levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
         latent.to(hardware.device, hardware.dtype),
         portrait[:, None].to(hardware.dtype),
-        heard.tokens.to("cpu", hardware.dtype),
-        heard.silence.to(hardware.dtype),
-        heard.buckets.cpu(),
+        spoken.tokens.to("cpu", hardware.dtype),
+        spoken.silence.to(hardware.dtype),
+        spoken.buckets.cpu(),
         {size: level.to(hardware.device) for size, level in levels.items()},
     )
     return Prepared(conditioning, notes)
 
 
-def _seen(networks: Networks, picture: NDArray[np.uint8]) -> torch.Tensor:
+def _embed_portrait(networks: Networks, picture: NDArray[np.uint8]) -> torch.Tensor:
     """CLIP's embedding, [1, width]."""
     pixels = clip_pixels(picture).to(networks.hardware.device, networks.hardware.dtype)
     return embed(networks.clip(), pixels)
 
 
-def _encoded(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _encode_portrait(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The portrait's latent, [1, 4, height, width]; in float32 where half precision overflows."""
     pixels = reference(picture).to(networks.hardware.device)
     height, width = picture.shape[:2]
@@ -109,7 +113,7 @@ def _working(width: int, height: int, itemsize: int) -> int:
     return footprint.vae_encode_activations(width, height, itemsize)
 
 
-def _lent(vae: Vae, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _encode_with_host(vae: Vae, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The same from the WebUI's VAE, in whatever numbers it computes with."""
     mean = vae.encode(reference(picture))
     if not mean.isfinite().all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -13,112 +14,118 @@ from ...nn.storage import compiled, store_fp8
 from ...nn.unet import UNet
 from ...ports import Tick
 from ...settings import Settings
-from .budget import RUNGS, SAID, Budget
+from ..runtime.checkpoints import Checkpoint, Checkpoints
+from ..runtime.devices import release, unless_full
+from ..runtime.heap import kept_heap
+from .budget import MEMORY_MODES, MODE_TEXTS, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
-from .device import release, unless_full
-from .draft import Draft, Drafts
 from .guidance import Guidance
-from .heap import kept_heap
 from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
+from .settings import SonicSettings
 from .windows import Plan
 
 
 @dataclass
-class Run:
+class SamplingRun:
     """One video's way through the UNet. `notes` grows while it runs."""
 
     networks: Networks
     conditioning: Conditioning
     settings: Settings
     budget: Budget
-    drafts: Drafts
+    checkpoints: Checkpoints
     key: str
-    """Of the draft."""
-    rung: str
+    """Of the checkpoint."""
+    mode: str
     tick: Tick
     notes: list[str] = field(default_factory=list)
-    _newest: Draft = field(init=False)
+    _newest: Checkpoint = field(init=False)
 
-    def finished(self, draft: Draft) -> Draft:
-        """Take the steps that the draft lacks.
+    @cached_property
+    def own(self) -> SonicSettings:
+        """The engine's own settings."""
+        return SonicSettings.of(self.settings)
+
+    def complete(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Take the steps that the checkpoint lacks.
 
         Raises:
-            OutOfMemory: on every rung; names the largest resolution that fits.
+            OutOfMemory: in every memory mode; names the largest resolution that fits.
             BrokenNumbers: infinities or not-a-numbers in the latents.
-            Cancelled: from `tick`; the draft stays.
+            Cancelled: from `tick`; the checkpoint stays.
         """
-        levels = schedule(self.settings.inference_steps)
-        self._newest = draft
+        levels = schedule(self.own.inference_steps)
+        self._newest = checkpoint
         while self._newest.done < levels.steps:
             with unless_full():
-                self._on_rung(levels)
+                self._in_mode(levels)
                 break
             release(self.networks.hardware.device)
             self._step_down()
         return self._newest
 
     def _step_down(self) -> None:
-        lower = RUNGS.index(self.rung) + 1
-        if lower == len(RUNGS) or (self.networks.hardware.is_cpu and RUNGS[lower] == "offload"):
-            raise self.budget.refusal(self.networks.room.free())
-        self.rung = RUNGS[lower]
-        self.notes.append(f"Memory ran out; went on with {SAID[self.rung]}.")
+        lower = MEMORY_MODES.index(self.mode) + 1
+        if lower == len(MEMORY_MODES) or (self.networks.hardware.is_cpu and MEMORY_MODES[lower] == "offload"):
+            raise self.budget.refusal(self.networks.memory.free())
+        self.mode = MEMORY_MODES[lower]
+        self.notes.append(f"Memory ran out; went on with {MODE_TEXTS[self.mode]}.")
 
-    def _on_rung(self, levels: Schedule) -> None:
+    def _in_mode(self, levels: Schedule) -> None:
         device = self.networks.hardware.device
-        with self.networks.room.stage(), torch.inference_mode(), kept_heap(device):
-            self._stepped(self._unet(), levels)
+        with self.networks.memory.stage(), torch.inference_mode(), kept_heap(device):
+            self._take_steps(self._unet(), levels)
 
-    def _stepped(self, unet: UNet, levels: Schedule) -> None:
-        draft = self._newest
-        predict = self._ticking(self._denoiser(unet), draft.done, levels)
-        group = Shortcuts.named(self.settings.shortcuts).group
-        steps = sample(predict, draft.latents, levels, self.budget.plan, draft.done, group)
+    def _take_steps(self, unet: UNet, levels: Schedule) -> None:
+        checkpoint = self._newest
+        predict = self._ticking(self._denoiser(unet), checkpoint.done, levels)
+        group = Shortcuts.named(self.own.shortcuts).group
+        steps = sample(predict, checkpoint.latents, levels, self.budget.plan, checkpoint.done, group)
         for done, latents in steps:
             self._check(latents, done)
-            self._newest = replace(draft, latents=latents, done=done, rung=self.rung)
+            self._newest = replace(checkpoint, latents=latents, done=done, mode=self.mode)
             self._save(self._newest)
 
     def _unet(self) -> UNet:
-        hardware, waits = self.networks.hardware, self.rung == "offload"
-        unet = self.networks.unet("cpu" if waits or hardware.stored_in_8_bits else None)
+        hardware, offloaded = self.networks.hardware, self.mode == "offload"
+        unet = self.networks.unet("cpu" if offloaded or hardware.stored_in_8_bits else None)
         if hardware.stored_in_8_bits:
             store_fp8(unet)
-        working = self.budget.working(self.rung)
-        if waits:
-            self.networks.room.clear(working)
+        working = self.budget.working(self.mode)
+        if offloaded:
+            self.networks.memory.clear(working)
         else:
-            unet = self.networks.room.brought(unet, working)
-        if self.settings.compiled:
+            unet = self.networks.memory.load(unet, working)
+        if self.own.compiled:
             problem = compiled(unet)
             self.notes.extend([problem] if problem else [])
         return unet
 
     def _denoiser(self, unet: UNet) -> Denoiser:
-        settings = self.settings
+        settings, own = self.settings, self.own
         return Denoiser(
             unet,
             self.conditioning,
-            Guidance(settings.image_guidance, settings.audio_guidance),
+            Guidance(own.image_guidance, own.audio_guidance),
             head=settings.motion_scale,
             expression=settings.dynamic_scale,
-            together=self.rung == "together",
-            visit=Offload(unet, self.networks.hardware.device) if self.rung == "offload" else None,
-            shortcuts=Shortcuts.named(settings.shortcuts),
+            batched=self.mode == "together",
+            load_layer=Offload(unet, self.networks.hardware.device) if self.mode == "offload" else None,
+            shortcuts=Shortcuts.named(own.shortcuts),
         )
 
     def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
-        total, finished = levels.steps * self.budget.plan.count, done * self.budget.plan.count
-        self.tick("denoising", finished, total)
+        total, taken = levels.steps * self.budget.plan.count, done * self.budget.plan.count
+        self.tick("denoising", taken, total)
 
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
-            nonlocal finished
+            nonlocal taken
             v = predict(x, moment, frames, first).to(x)
-            finished += 1
-            self.tick("denoising", finished, total)
+            taken += 1
+            self.tick("denoising", taken, total)
             return v
 
         return ticked
@@ -129,21 +136,21 @@ class Run:
         dtype = str(self.networks.hardware.dtype).removeprefix("torch.")
         half = self.networks.hardware.dtype is torch.float16
         raise BrokenNumbers(
-            f"The latents hold no numbers after step {done} of {self.settings.inference_steps} "
-            f"(precision={self.settings.precision}: {dtype}).",
+            f"The latents hold no numbers after step {done} of {self.own.inference_steps} "
+            f"(precision={self.own.precision}: {dtype}).",
             "Use precision=bf16 or fp32." if half else "Check the weights: sonic weights check",
         )
 
-    def _save(self, draft: Draft) -> None:
+    def _save(self, checkpoint: Checkpoint) -> None:
         try:
-            self.drafts.save(self.key, draft)
+            self.checkpoints.save(self.key, checkpoint)
         except BadOutput as error:
             said = f"This run could not be continued if it were stopped: {error.message}"
             self.notes.extend([] if said in self.notes else [said])
 
 
-def begun(conditioning: Conditioning, plan: Plan, steps: int, seed: int, rung: str) -> Draft:
-    """A draft with no step done. The noise comes from the CPU: a seed means the same on every device."""
+def first_checkpoint(conditioning: Conditioning, plan: Plan, steps: int, seed: int, mode: str) -> Checkpoint:
+    """A checkpoint with no step done. The noise comes from the CPU: a seed means the same on every device."""
     portrait = conditioning.portrait.float().cpu()
     noise = draw_noise(torch.Generator().manual_seed(seed), plan.frames, tuple(portrait.shape[-2:]))
-    return Draft(starting_latents(portrait, noise, schedule(steps)), 0, seed, rung)
+    return Checkpoint(starting_latents(portrait, noise, schedule(steps)), 0, seed, mode)

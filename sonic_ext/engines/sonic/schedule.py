@@ -28,7 +28,7 @@ class Moment:
     steps: int
     """Of the run."""
     timestep: torch.Tensor
-    """What the network is told."""
+    """The conditioning on noise."""
     sigma: torch.Tensor
     """Noise before the step."""
     following: torch.Tensor
@@ -42,7 +42,7 @@ class Schedule:
     sigmas: torch.Tensor
     """float32 [steps + 1], from the most noise to 0."""
     timesteps: torch.Tensor
-    """float32 [steps], what the network is told: a quarter of the logarithm of sigma."""
+    """float32 [steps], the conditioning on noise: a quarter of the logarithm of sigma."""
 
     @property
     def steps(self) -> int:

@@ -1,4 +1,4 @@
-"""Speech to tokens and buckets: every network runs once, over all frames together.
+"""Speech to tokens and buckets: every network runs once over all the frames, many of them in a batch.
 
 All in float32, as the published inference does.
 """
@@ -29,8 +29,8 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the video is told about its speech, float32."""
+class SpeechConditioning:
+    """The conditioning on speech, float32."""
 
     tokens: torch.Tensor
     """[frames, tokens, width]."""
@@ -42,7 +42,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class SpeechNetworks:
-    """The three networks that listen, filled, on one device, in float32."""
+    """The three speech networks, filled, on one device, in float32."""
 
     whisper: Any
     """From `nn.whisper.build_whisper`."""
@@ -97,7 +97,9 @@ def whisper_states(whisper: Any, chunks: Iterable[NDArray[np.float32]], steps: i
     return torch.cat(states)[:steps]
 
 
-def listen(networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tensor, frames: int) -> Heard:
+def speech_conditioning(
+    networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tensor, frames: int
+) -> SpeechConditioning:
     """Tokens and buckets of every frame.
 
     Args:
@@ -110,16 +112,16 @@ def listen(networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tenso
     nothing = windows.new_zeros(1, *windows.shape[1:])
     raw = [networks.to_bucket(part, portrait.float()) for part in last.split(BATCH)]
     tokens = [networks.to_token(part) for part in windows.split(BATCH)]
-    return Heard(torch.cat(tokens), networks.to_token(nothing), buckets(torch.cat(raw)))
+    return SpeechConditioning(torch.cat(tokens), networks.to_token(nothing), buckets(torch.cat(raw)))
 
 
-def hear(
+def encode_speech(
     networks: SpeechNetworks, samples: NDArray[np.float32], portrait: torch.Tensor, frames: int | None = None
-) -> Heard:
+) -> SpeechConditioning:
     """Tokens and buckets of speech.
 
     Args:
-        networks: the three that listen.
+        networks: the three, filled.
         samples: float32 [samples], mono, 16 kHz.
         portrait: CLIP's embedding, [1, width].
         frames: base frames; silence follows where the speech is shorter. None counts as the published
@@ -135,4 +137,4 @@ def hear(
         samples = np.pad(samples, (0, max(0, frames * 2 * SAMPLES_PER_STEP - len(samples))))
     used = math.ceil(steps * SAMPLES_PER_STEP / 2 / CHUNK) * CHUNK  # chunks are normalised whole
     states = whisper_states(networks.whisper, chunked([samples[:used]]), steps)
-    return listen(networks, states, portrait, frames)
+    return speech_conditioning(networks, states, portrait, frames)

@@ -1,7 +1,8 @@
-"""From the last latents to frames: decode → interpolate → hand over, a few frames at a time.
+"""From the last latents to frames: decode → steady → interpolate → 8 bits, a few frames at a time.
 
-Every function takes and gives an iterator of chunks; nothing holds more than a chunk, so memory does not
-grow with the length of the video. A chunk is float32 [frames, 3, height, width] of 0 to 1.
+Every function takes and gives an iterator of chunks; nothing holds more than a chunk and what `Steady` looks
+ahead, so pictures do not pile up with the length of the video. A chunk is float32 [frames, 3, height, width]
+of 0 to 1.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class VaeDecoder:
             return next(vae_decode(self._vae, latents, len(latents), self._temporal)).float()
 
 
-class LentDecoder:
+class HostVaeDecoder:
     """Decodes with a WebUI's VAE, in its numbers; a `Decode`."""
 
     raised = False

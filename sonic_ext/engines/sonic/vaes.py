@@ -10,37 +10,39 @@ from dataclasses import dataclass
 
 from ... import weights
 from ...errors import MissingPart
-from ...ports import Lent, Place, Vae
-from ...weights import IMAGE_VAE, REQUIRED, VAE, Part, Search
+from ...ports import DeviceManager, HostVae, Vae
+from ...weights import IMAGE_VAE, VAE, Part, Search
+from . import SPEC
 
-OTHERS = tuple(part for part in REQUIRED if part is not VAE)
+PARTS = weights.named(SPEC.parts)
+OTHERS = tuple(part for part in PARTS if part is not VAE)
 """What the engine cannot do without, whichever VAE there is."""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class VaeChoice:
     """A VAE for one video."""
 
     decoder: str
     """temporal, image or host."""
-    lent: Vae | None = None
+    host: Vae | None = None
     """The WebUI's, where it encodes and decodes."""
-    spare: Vae | None = None
+    fallback: Vae | None = None
     """The WebUI's, for when memory runs out while the temporal decoder works."""
-    said: str = ""
+    note: str = ""
     """A sentence for the user: which one, and why."""
-    why_not: str = ""
+    no_host: str = ""
     """Why the WebUI's cannot be had."""
 
     @property
-    def own(self) -> bool:
+    def is_own(self) -> bool:
         """Whether the engine encodes and decodes itself."""
-        return self.lent is None
+        return self.host is None
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts that must be installed."""
-        return (*REQUIRED, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.own else OTHERS
+        return (*PARTS, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.is_own else OTHERS
 
     @property
     def temporal(self) -> bool:
@@ -48,12 +50,14 @@ class Chosen:
         return self.decoder == "temporal"
 
 
-def choose(wanted: str, place: Place | None, search: Search | None = None, roomy: bool = True) -> Chosen:
+def choose(
+    wanted: str, devices: DeviceManager | None, search: Search | None = None, roomy: bool = True
+) -> VaeChoice:
     """Choose by the setting `decoder` and by what is there.
 
     Args:
         wanted: auto, temporal, image or host.
-        place: the WebUI, where there is one.
+        devices: the WebUI, where there is one.
         search: where the weights are looked for.
         roomy: whether more than one frame at a time is expected to fit when the temporal decoder works;
             one by one it flickers no less than the WebUI's.
@@ -62,32 +66,32 @@ def choose(wanted: str, place: Place | None, search: Search | None = None, roomy
         MissingPart: the WebUI's is wanted and cannot be had.
     """
     if wanted in ("temporal", "image"):
-        return Chosen(wanted)
-    lent = place.vae() if place else Lent(None, "")
+        return VaeChoice(wanted)
+    host = devices.vae() if devices else HostVae(None, "")
     if wanted == "host":
-        return _borrowed(lent, "as chosen")
-    if lent.vae is None:
-        said = f"{lent.why} {_own('the only one there is')}" if place else ""
-        return Chosen("temporal", said=said, why_not=lent.why)
+        return _borrowed(host, "as chosen")
+    if host.vae is None:
+        note = f"{host.reason} {_own('the only one there is')}" if devices else ""
+        return VaeChoice("temporal", note=note, no_host=host.reason)
     if not _installed(search):
-        return _borrowed(lent, "since Stable Video Diffusion's own is not installed")
+        return _borrowed(host, "since Stable Video Diffusion's own is not installed")
     if not roomy:
-        return _borrowed(lent, "since memory is short")
-    return Chosen("temporal", spare=lent.vae, said=_own("which is installed and flickers least"))
+        return _borrowed(host, "since memory is short")
+    return VaeChoice("temporal", fallback=host.vae, note=_own("which is installed and flickers least"))
 
 
 def _own(why: str) -> str:
     return f"VAE: Stable Video Diffusion's own, {why}."
 
 
-def _borrowed(lent: Lent, why: str) -> Chosen:
-    if lent.vae is None:
+def _borrowed(host: HostVae, why: str) -> VaeChoice:
+    if host.vae is None:
         raise MissingPart(
-            f"decoder=host borrows the WebUI's VAE. {lent.why or 'There is no WebUI here.'}",
+            f"decoder=host borrows the WebUI's VAE. {host.reason or 'There is no WebUI here.'}",
             "Load a Stable Diffusion 1.5 checkpoint, or use decoder=auto.",
         )
-    said = f"VAE: {lent.vae.title} encodes and decodes, {why}; frames are decoded one by one and may flicker."
-    return Chosen("host", lent.vae, said=said)
+    note = f"VAE: {host.vae.title} encodes and decodes, {why}; frames are decoded one by one and may flicker."
+    return VaeChoice("host", host.vae, note=note)
 
 
 def _installed(search: Search | None) -> bool:

@@ -37,7 +37,7 @@ class Hardware:
     device: str
     """As torch names it: cuda:0, mps, cpu."""
     dtype: torch.dtype
-    """Of UNet, VAE and CLIP; the networks that listen compute in float32 everywhere."""
+    """Of UNet, VAE and CLIP; the speech networks compute in float32 everywhere."""
     stored_in_8_bits: bool = False
     """Whether the UNet's weights rest as float8."""
     title: str = "the processor"

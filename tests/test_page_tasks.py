@@ -12,7 +12,7 @@ import pytest
 from patience import PATIENCE
 
 from sonic_ext.app.checking import Checks
-from sonic_ext.app.work import Job, Jobs, TabKey, shown
+from sonic_ext.app.tasks import BackgroundTask, BackgroundTasks, TabKey, shown
 from sonic_ext.errors import BadInput, Cancelled
 from sonic_ext.ports import Step
 
@@ -29,12 +29,12 @@ def _outcome(steps: Generator[Step, None, str]) -> str:
 def test_value_is_returned_and_steps_are_shown() -> None:
     gone_on = threading.Event()
 
-    def work(job: Job) -> str:
-        job.report(Step("drawing", 1, 2))
+    def work(task: BackgroundTask) -> str:
+        task.report(Step("drawing", 1, 2))
         assert gone_on.wait(PATIENCE)
         return "made"
 
-    walked = shown(Jobs().follow(TabKey(), "make", work), lambda step: step.stage)
+    walked = shown(BackgroundTasks().follow(TabKey(), "make", work), lambda step: step.stage)
     assert next(walked) == "drawing"
     gone_on.set()
     with pytest.raises(StopIteration) as end:
@@ -44,39 +44,39 @@ def test_value_is_returned_and_steps_are_shown() -> None:
 
 
 def test_errors_come_out_where_the_job_is_followed() -> None:
-    def work(job: Job) -> str:
+    def work(task: BackgroundTask) -> str:
         raise BadInput("No.", "Yes.")
 
     with pytest.raises(BadInput):
-        _outcome(Jobs().follow(TabKey(), "make", work))
+        _outcome(BackgroundTasks().follow(TabKey(), "make", work))
 
 
-def _obedient(job: Job) -> str:
-    job.report(Step("waiting", 0, 1))
-    while not job.cancelled():
+def _obedient(task: BackgroundTask) -> str:
+    task.report(Step("waiting", 0, 1))
+    while not task.cancelled():
         threading.Event().wait(0.01)
     raise Cancelled
 
 
 def test_cancel_reaches_only_the_tabs_own_job() -> None:
-    jobs, one, two = Jobs(), TabKey(), TabKey()
-    first, second = jobs.follow(one, "make", _obedient), jobs.follow(two, "make", _obedient)
+    tasks, one, two = BackgroundTasks(), TabKey(), TabKey()
+    first, second = tasks.follow(one, "make", _obedient), tasks.follow(two, "make", _obedient)
     assert (next(first).stage, next(second).stage) == ("waiting", "waiting")
-    assert jobs.cancel(one, "make")
+    assert tasks.cancel(one, "make")
     with pytest.raises(Cancelled):
         list(first)
     assert next(second).stage == "waiting"
-    jobs.stop_all()
+    tasks.stop_all()
     with pytest.raises(Cancelled):
         list(second)
-    assert not jobs.cancel(two, "make")
+    assert not tasks.cancel(two, "make")
 
 
 def test_newer_job_of_a_tab_stops_the_older_which_then_shows_nothing() -> None:
-    jobs, tab = Jobs(), TabKey()
-    older = jobs.follow(tab, "check", _obedient)
+    tasks, tab = BackgroundTasks(), TabKey()
+    older = tasks.follow(tab, "check", _obedient)
     next(older)
-    newer = jobs.follow(tab, "check", lambda job: "newer")
+    newer = tasks.follow(tab, "check", lambda task: "newer")
     assert _outcome(newer) == "newer"
     with pytest.raises(Cancelled):
         next(older)
@@ -85,13 +85,13 @@ def test_newer_job_of_a_tab_stops_the_older_which_then_shows_nothing() -> None:
 def test_whoever_stops_looking_stops_the_job() -> None:
     ended = threading.Event()
 
-    def work(job: Job) -> str:
+    def work(task: BackgroundTask) -> str:
         try:
-            return _obedient(job)
+            return _obedient(task)
         finally:
             ended.set()
 
-    steps = Jobs().follow(TabKey(), "make", work)
+    steps = BackgroundTasks().follow(TabKey(), "make", work)
     next(steps)
     steps.close()
     assert ended.wait(PATIENCE)
@@ -118,15 +118,15 @@ class TestChecks:
 
     @pytest.fixture
     def checks(self, gate: threading.Event, began: threading.Event) -> Checks:
-        def look(job: Job, sources: tuple[str, ...], settings: tuple[str, ...]) -> dict[str, str]:
-            job.report(Step("looking", 1, 2))
+        def look(task: BackgroundTask, sources: tuple[str, ...], settings: tuple[str, ...]) -> dict[str, str]:
+            task.report(Step("looking", 1, 2))
             began.set()
             while "long" in settings and not gate.wait(0.01):
-                if job.cancelled():
+                if task.cancelled():
                     raise Cancelled
             return {"facts": " ".join(sources + settings)}
 
-        return Checks(Jobs(), look, lambda step: {"facts": step.stage})
+        return Checks(BackgroundTasks(), look, lambda step: {"facts": step.stage})
 
     def test_a_short_one_is_told_at_once_and_not_again(self, checks: Checks) -> None:
         tab = TabKey()
@@ -161,14 +161,14 @@ class TestChecks:
     def test_an_older_one_waits_until_the_newer_one_has_taken_over(
         self, checks: Checks, began: threading.Event, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        begin = Jobs.begin
+        begin = BackgroundTasks.begin
 
-        def slowly(jobs: Jobs, *work: Any) -> Any:
-            running = begin(jobs, *work)
+        def slowly(tasks: BackgroundTasks, *work: Any) -> Any:
+            running = begin(tasks, *work)
             time.sleep(0.2 if began.is_set() else 0)  # the former one is stopped by now
             return running
 
-        monkeypatch.setattr(Jobs, "begin", slowly)
+        monkeypatch.setattr(BackgroundTasks, "begin", slowly)
         self.test_an_older_one_does_not_answer(checks, began)
 
     def test_what_was_asked_for_later_stays_whichever_arrives_first(self, checks: Checks) -> None:

@@ -2,6 +2,8 @@
 
     drafts/<key>.safetensors    in the private home, deleted when the video is done, or after a week
 
+The folder keeps the name it always had, so that what earlier versions left in it expires too.
+
 The key stands for everything that the latents depend on. A file is replaced as a whole or not at all.
 """
 
@@ -23,13 +25,13 @@ from safetensors.torch import save
 from ...provenance.private import home_errors, private_folder, private_home, replace_file
 
 KEPT_SECONDS = 7 * 24 * 3600
-"""Drafts older than this are deleted."""
-FORM = 1
+"""Checkpoints older than this are deleted."""
+FORM = 2
 """Changes when the file or the meaning of its numbers does."""
 
 
 @dataclass(frozen=True)
-class Draft:
+class Checkpoint:
     """Where a run stands."""
 
     latents: torch.Tensor
@@ -38,18 +40,18 @@ class Draft:
     """Steps finished."""
     seed: int
     """That the noise was drawn with."""
-    rung: str
-    """How the network ran; another way is equal to rounding only."""
+    mode: str
+    """The memory mode that the network ran in; another one is equal to rounding only."""
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
     """A name for everything that the latents depend on: plain JSON values."""
-    told = json.dumps({"form": FORM, **facts}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    text = json.dumps({"form": FORM, **facts}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-class Drafts:
-    """The drafts in a private home.
+class Checkpoints:
+    """The checkpoints in a private home.
 
     Raises (every method):
         BadOutput: the file system keeps the folder from being used.
@@ -59,24 +61,24 @@ class Drafts:
         self._home = private_home(home)
         self._folder = self._home / "drafts"
 
-    def load(self, key: str) -> Draft | None:
-        """The draft of that key; None where there is none, or it was damaged."""
+    def load(self, key: str) -> Checkpoint | None:
+        """The checkpoint of that key; None where there is none, or it was damaged."""
         path = self._path(key)
         with home_errors(self._home), contextlib.suppress(FileNotFoundError, SafetensorError, LookupError):
             with safe_open(str(path), framework="pt") as file:
-                told, latents = file.metadata(), file.get_tensor("latents").clone()
-            return Draft(latents, int(told["done"]), int(told["seed"]), told["rung"])
+                metadata, latents = file.metadata(), file.get_tensor("latents").clone()
+            return Checkpoint(latents, int(metadata["done"]), int(metadata["seed"]), metadata["mode"])
         return None
 
-    def save(self, key: str, draft: Draft) -> None:
-        """Keep a draft in place of the one before it."""
-        told = {"done": str(draft.done), "seed": str(draft.seed), "rung": draft.rung}
+    def save(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before it."""
+        metadata = {"done": str(checkpoint.done), "seed": str(checkpoint.seed), "mode": checkpoint.mode}
         with home_errors(self._home):
             private_folder(self._folder)
-            replace_file(self._path(key), save({"latents": draft.latents.contiguous()}, told))
+            replace_file(self._path(key), save({"latents": checkpoint.latents.contiguous()}, metadata))
 
     def discard(self, key: str) -> None:
-        """Delete a draft, if it is there."""
+        """Delete a checkpoint, if it is there."""
         with home_errors(self._home):
             self._path(key).unlink(missing_ok=True)
 

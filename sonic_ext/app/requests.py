@@ -11,7 +11,7 @@ from ..jobs.inputs import Staging
 from ..jobs.submission import portraits_of, specified
 from ..settings import Settings
 from . import schemas, uploads
-from .door import BadEntries
+from .routing import BadEntries
 
 if TYPE_CHECKING:
     from ..hosts import Host

@@ -16,7 +16,7 @@ POLL = 0.5
 
 
 @contextmanager
-def turn(home: Path, device: str, tick: Tick) -> Iterator[None]:
+def device_lock(home: Path, device: str, tick: Tick) -> Iterator[None]:
     """Wait until no other video is being made on the device, then keep it while inside.
 
     The system frees the lock of a process that died.
@@ -25,7 +25,7 @@ def turn(home: Path, device: str, tick: Tick) -> Iterator[None]:
         private_folder(home)
         name = f"sonic-{device.replace(':', '-')}.lock"
         lock = FileLock(str(home / name), thread_local=False)  # may be given back by another thread
-    while not _taken(lock, home):
+    while not _acquired(lock, home):
         tick("waiting for another video on this device", 0, 1)
     try:
         yield
@@ -33,7 +33,7 @@ def turn(home: Path, device: str, tick: Tick) -> Iterator[None]:
         lock.release()
 
 
-def _taken(lock: FileLock, home: Path) -> bool:
+def _acquired(lock: FileLock, home: Path) -> bool:
     with home_errors(home):
         try:
             lock.acquire(timeout=POLL)

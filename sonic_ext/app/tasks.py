@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 from ..ports import Step
 
 POLL = 0.2
-"""Seconds between two looks at a running job."""
+"""Seconds between two looks at a running task."""
 STOP_SECONDS = 2.0
-"""How long `stop_all` waits for jobs to tidy up."""
+"""How long `stop_all` waits for tasks to tidy up."""
 
 Updates = dict[Any, Any]
 """Component → its new state; what is not named stays as it is."""
@@ -39,8 +39,8 @@ def new_task() -> str:
     return f"task(sonic-{secrets.token_hex(8)})"
 
 
-class Job:
-    """A `Progress` that remembers the last step; one job belongs to one browser tab.
+class BackgroundTask:
+    """A `Progress` that remembers the last step; one task belongs to one browser tab.
 
     Args:
         task_id: its name in a WebUI's list of tasks, of `new_task`; empty for none.
@@ -67,9 +67,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Running(Generic[Result]):
-    """A job in a thread of its own."""
+    """A task in a thread of its own."""
 
-    job: Job
+    task: BackgroundTask
     _future: Future[Result]
 
     def result(self) -> Result:
@@ -77,74 +77,79 @@ class Running(Generic[Result]):
         return self._future.result()
 
     def steps(self) -> Generator[Step, None, Result]:
-        """The job's steps until it ends, then its result."""
-        while not self.job.ended.wait(POLL):
-            if self.job.step is not None and not self.job.cancelled():
-                yield self.job.step
+        """The task's steps until it ends, then its result."""
+        while not self.task.ended.wait(POLL):
+            if self.task.step is not None and not self.task.cancelled():
+                yield self.task.step
         return self.result()
 
 
-class Jobs:
-    """The running jobs of one page, at most one for each browser tab and purpose."""
+class BackgroundTasks:
+    """The running tasks of one page, at most one for each browser tab and purpose."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[TabKey, str], Job] = {}
+        self._running: dict[tuple[TabKey, str], BackgroundTask] = {}
         self._lock = threading.Lock()
 
     def cancel(self, tab: TabKey, purpose: str) -> bool:
-        """Ask the tab's job to stop; False where none runs."""
+        """Ask the tab's task to stop; False where none runs."""
         with self._lock:
-            job = self._running.get((tab, purpose))
-        if job is not None:
-            job.cancel()
-        return job is not None
+            task = self._running.get((tab, purpose))
+        if task is not None:
+            task.cancel()
+        return task is not None
 
     def stop_all(self) -> None:
-        """Ask every job to stop and give them a moment to leave nothing half-written."""
+        """Ask every task to stop and give them a moment to leave nothing half-written."""
         with self._lock:
-            jobs = list(self._running.values())
-        for job in jobs:
-            job.cancel()
-        for job in jobs:
-            job.ended.wait(STOP_SECONDS)
+            tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            task.ended.wait(STOP_SECONDS)
 
     def begin(
-        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], task_id: str = ""
+        self, tab: TabKey, purpose: str, work: Callable[[BackgroundTask], Result], task_id: str = ""
     ) -> Running[Result]:
-        """Run `work` in a thread. A job of the same tab and purpose is asked to stop first."""
-        running = Running[Result](Job(task_id), Future())
+        """Run `work` in a thread. A task of the same tab and purpose is asked to stop first."""
+        running = Running[Result](BackgroundTask(task_id), Future())
         with self._lock:
             former = self._running.get((tab, purpose))
-            self._running[(tab, purpose)] = running.job
+            self._running[(tab, purpose)] = running.task
         if former is not None:
             former.cancel()
         # no daemon: a thread cut off inside OpenCV takes the whole process down with it
-        todo = (tab, purpose, work, running.job, running._future)
+        todo = (tab, purpose, work, running.task, running._future)
         threading.Thread(target=self._run, args=todo, name=f"sonic-{purpose}").start()
         return running
 
     def follow(
-        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], task_id: str = ""
+        self, tab: TabKey, purpose: str, work: Callable[[BackgroundTask], Result], task_id: str = ""
     ) -> Generator[Step, None, Result]:
-        """`begin`, yield the steps and return the value. Whoever stops iterating stops the job."""
+        """`begin`, yield the steps and return the value. Whoever stops iterating stops the task."""
         running = self.begin(tab, purpose, work, task_id)
         try:
             return (yield from running.steps())
         finally:
-            running.job.cancel()
+            running.task.cancel()
 
     def _run(
-        self, tab: TabKey, purpose: str, work: Callable[[Job], Result], job: Job, future: Future[Result]
+        self,
+        tab: TabKey,
+        purpose: str,
+        work: Callable[[BackgroundTask], Result],
+        task: BackgroundTask,
+        future: Future[Result],
     ) -> None:
         try:
-            future.set_result(work(job))
-        except BaseException as error:  # raised again where the job is followed
+            future.set_result(work(task))
+        except BaseException as error:  # raised again where the task is followed
             future.set_exception(error)
         finally:
             with self._lock:
-                if self._running.get((tab, purpose)) is job:
+                if self._running.get((tab, purpose)) is task:
                     del self._running[(tab, purpose)]
-            job.ended.set()
+            task.ended.set()
 
 
 def shown(

@@ -1,0 +1,90 @@
+"""How the sonic engine is chosen: weights, libraries, a VAE and a device that it makes sense on."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ... import weights
+from ...errors import MissingPart
+from ...ports import Engine
+from ..context import EngineContext, Readiness
+from . import libraries, vaes
+from .settings import SonicSettings
+from .vaes import VaeChoice
+
+LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
+"""What the engine cannot do without; with the WebUI's VAE it can do without diffusers."""
+INSTALL = 'python -m pip install ".[sonic]" in the extension\'s folder'
+REPAIR = (
+    "In a WebUI that came without diffusers, remove it (python -m pip uninstall diffusers) and restart: "
+    f"one that fits is installed then. Elsewhere: {INSTALL}"
+)
+
+LARGE = 1_000_000_000
+"""Bytes of a UNet that a processor would need days for."""
+HOPELESS = (
+    "The sonic engine's weights are here, but no graphics card is: a few seconds of video would take a day. "
+    "engine=sonic does it all the same."
+)
+
+
+def probe(context: EngineContext) -> Readiness:
+    """See `EngineSpec.probe`: weights and libraries are looked for, not loaded."""
+    try:
+        vae = _vae(context)
+    except MissingPart as error:
+        return Readiness(error)
+    needed = LIBRARIES if vae.is_own else tuple(name for name in LIBRARIES if name != "diffusers")
+    lacking = _listed([name for name in needed if find_spec(name) is None])
+    needs = f"The sonic engine needs {lacking}." if lacking else ""
+    found = weights.survey(parts=vae.parts)
+    try:
+        found.require()
+    except MissingPart as error:
+        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.lacking()) else ""
+        message = " ".join(filter(None, (error.message, borrowed, needs)))
+        return Readiness(MissingPart(message, f"{error.hint} (after {INSTALL})" if lacking else error.hint))
+    if lacking:
+        note = f"The sonic engine's weights are here, but not {lacking}."
+        return Readiness(MissingPart(needs, f"Install it with: {INSTALL}"), note)
+    return Readiness()
+
+
+def make(context: EngineContext) -> Engine:
+    """See `EngineSpec.make`.
+
+    Raises:
+        MissingPart: libraries that do not load; with engine=auto also a device that would take days.
+    """
+    if context.automatic and _hopeless(context):
+        raise MissingPart(HOPELESS, "Use engine=sonic to have it drawn here all the same.")
+    if broken := libraries.broken(_vae(context).is_own):
+        raise MissingPart(broken, REPAIR)
+    from .engine import SonicEngine
+
+    return SonicEngine(home=context.home, devices=context.devices, notes=context.notes)
+
+
+def _vae(context: EngineContext) -> VaeChoice:
+    """The VAE for a video. With engine=auto one that cannot be had is no error: its own may be installed."""
+    try:
+        return vaes.choose(SonicSettings.of(context.settings).decoder, context.devices)
+    except MissingPart:
+        if not context.automatic:
+            raise
+        return VaeChoice("temporal")
+
+
+def _hopeless(context: EngineContext) -> bool:
+    """Whether a network of the published size would have to run on a processor."""
+    from ..runtime.devices import best_device
+
+    if ((context.devices.device() if context.devices else None) or best_device()) != "cpu":
+        return False
+    path = weights.survey(parts=[weights.UNET])[weights.UNET.name].path
+    return path is not None and path.stat().st_size > LARGE
+
+
+def _listed(names: list[str]) -> str:
+    """ "torch, diffusers and psutil"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

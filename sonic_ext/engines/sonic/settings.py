@@ -1,0 +1,107 @@
+"""The sonic engine's own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ...fields import Affects, EngineSettings, setting
+
+
+@dataclass(frozen=True)
+class SonicSettings(EngineSettings):
+    """What only a diffusion model needs.
+
+    Raises:
+        BadSetting: a value has the wrong type or lies outside its range.
+    """
+
+    sections: ClassVar[Mapping[str, str]] = {
+        "quality": "Quality (sonic engine)",
+        "sonic": "Speed and memory (sonic engine)",
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"inference_steps": 15},
+        "quality": {"inference_steps": 30},
+    }
+
+    inference_steps: int = setting(
+        25,
+        "Inference steps",
+        "Denoising steps of the sonic engine.",
+        Affects.LATENTS,
+        group="quality",
+        low=1,
+        high=50,
+    )
+    audio_guidance: float = setting(
+        7.5,
+        "Audio guidance",
+        "Guidance towards the speech (sonic engine).",
+        Affects.LATENTS,
+        group="quality",
+        low=0.0,
+        high=30.0,
+    )
+    image_guidance: float = setting(
+        2.0,
+        "Image guidance",
+        "Guidance towards the portrait (sonic engine).",
+        Affects.LATENTS,
+        group="quality",
+        low=0.0,
+        high=30.0,
+    )
+    precision: str = setting(
+        "auto",
+        "Precision",
+        "Numbers that the networks compute with; auto is fp16 on a graphics card and fp32 on a CPU; "
+        "fp8 stores the weights in 8 bits.",
+        Affects.LATENTS | Affects.FRAMES,
+        group="sonic",
+        choices=("auto", "fp32", "fp16", "bf16", "fp8"),
+    )
+    memory: str = setting(
+        "auto",
+        "Memory",
+        "together is fastest, branches takes a third of the working memory, offload also moves the network "
+        "in layer by layer; auto picks by the memory that is free. Same video.",
+        Affects.SPEED,
+        group="sonic",
+        choices=("auto", "together", "branches", "offload"),
+    )
+    shortcuts: str = setting(
+        "exact",
+        "Shortcuts",
+        "exact computes everything; null_branch leaves out a branch on every second step, deep_features the "
+        "inner layers. Faster, not the same video.",
+        Affects.LATENTS,
+        group="sonic",
+        choices=("exact", "null_branch", "deep_features", "both"),
+    )
+    decoder: str = setting(
+        "auto",
+        "Decoder",
+        "temporal is Stable Video Diffusion's own; image decodes frame by frame, with less memory and more "
+        "flicker; host does so with the VAE of the WebUI's checkpoint, which then encodes too; auto is "
+        "temporal where its file is installed and memory suffices, else host.",
+        Affects.FRAMES,
+        group="sonic",
+        choices=("auto", "temporal", "image", "host"),
+    )
+    compiled: bool = setting(
+        False,
+        "Compile",
+        "Compiles the network first: minutes at the start, faster steps.",
+        Affects.LATENTS,
+        group="sonic",
+    )
+
+    def warnings(self) -> tuple[str, ...]:
+        """See `SettingsBase.warnings`."""
+        rules = (
+            (self.inference_steps < 10, "inference_steps below 10 gives blurred frames."),
+            (self.inference_steps > 30, "inference_steps above 30 costs time for little."),
+        )
+        return (*super().warnings(), *(text for holds, text in rules if holds))
