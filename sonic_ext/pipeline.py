@@ -136,6 +136,7 @@ def animate(
     engine: str = "",
     seed: int | None = None,
     take_id: str = "",
+    threads: int = 0,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -149,6 +150,7 @@ def animate(
         engine: the one that engine=auto is to mean; the settings decide by default.
         seed: 0 to 2**32 - 1, the one that seed=-1 is to mean; drawn by default.
         take_id: of the take; a new one by default.
+        threads: of the encoders; 0 leaves it to them, 1 also draws and encodes in turn.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -182,7 +184,7 @@ def animate(
         home.making(take_id) as (take_id, folder),
     ):
         origin = Origin(take_id, drawer.name, __version__, settings, animation.seed)
-        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
+        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick, threads)
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
@@ -266,6 +268,7 @@ def _record(
     animation: Animation,
     count: int,
     tick: Ticker,
+    threads: int,
 ) -> Offset | None:
     """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
     settings, payload = origin.settings, int(origin.id, 16)
@@ -282,8 +285,10 @@ def _record(
     # Whether the portrait is known as synthetic is asked at the export; until then it is not.
     packet = xmp(origin, digital_source_type(origin, synthetic=False))
     with (
-        VideoWriter(master, width, height, fps, speech, told[master], xmp=packet) as video,
-        VideoWriter(preview, stamp.width, stamp.height, fps, speech, told[preview], xmp=packet) as small,
+        VideoWriter(master, width, height, fps, speech, told[master], xmp=packet, threads=threads) as video,
+        VideoWriter(
+            preview, stamp.width, stamp.height, fps, speech, told[preview], xmp=packet, threads=threads
+        ) as small,
     ):
 
         def write(frame: NDArray[np.uint8], index: int) -> None:
@@ -303,6 +308,8 @@ def _record(
                 if written:
                     written.result()
                 written = beside.submit(write, frame, index)
+                if threads == 1:
+                    written.result()
                 tick("drawing frames", index + 1, count)
             if written:
                 written.result()

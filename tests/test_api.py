@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_jobs import finished
+from made_jobs import finished, submitted
 from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
@@ -793,12 +793,75 @@ def test_a_webui_has_it_where_it_has_its_own(
     assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
 
 
+class TestBatches:
+    """Many videos with one request."""
+
+    def test_the_whole_way(self, client: Client, outputs: Path) -> None:
+        one = SOURCE | {"consent": CONSENT, "settings": QUICK | {"duration": 0.2}}
+        begun = client.post("/batches", {"jobs": [one, one | {"consent": None}]})
+        assert begun.status == 202, begun.body
+        batch = begun.json["id"]
+        assert begun.headers["location"] == f"/sonic/v1/batches/{batch}"
+        assert (begun.json["total"], begun.json["ended"]) == (2, False)
+        for animation in begun.json["animations"]:
+            client.ended(animation["id"])
+        found = client.get(f"/batches/{batch}").json
+        assert (found["ended"], found["progress"], found["seconds_left"]) == (True, 1.0, None)
+        assert found["counts"] == {"queued": 0, "running": 0, "done": 2, "failed": 0, "cancelled": 0}
+        assert [each["export"] is not None for each in found["animations"]] == [True, False]
+        assert [each["id"] for each in found["animations"]] == [
+            each["id"] for each in begun.json["animations"]
+        ]
+        listed = client.get("/batches").json["batches"]
+        assert listed == [{name: value for name, value in found.items() if name != "animations"}]
+        assert client.ask("DELETE", f"/batches/{batch}").json == {"id": batch, "forgotten": True}
+        assert client.get(f"/batches/{batch}").refusal() == (404, "NotFound")
+        assert client.get("/batches").json == {"batches": []}
+        assert (Store().takes(), len(list(outputs.iterdir()))) == ((), 1)
+
+    def test_stopped(self, client: Client, minute: str) -> None:
+        long = SOURCE | {"audio": minute, "settings": {"engine": "preview"}}
+        batch = client.post("/batches", {"jobs": [long, SOURCE]}).json
+        client.until(batch["animations"][0]["id"], "running")
+        assert client.ask("DELETE", f"/batches/{batch['id']}").json["id"] == batch["id"]
+        assert {client.ended(each["id"])["state"] for each in batch["animations"]} == {"cancelled"}
+
+    def test_all_or_none(self, client: Client, sonic_home: Path) -> None:
+        wrong = [
+            SOURCE,
+            SOURCE | {"audio": "!"},
+            SOURCE | {"settings": {"fps": 24}},
+            SOURCE | {"consent": {"face": "self"}},
+        ]
+        refused = client.post("/batches", {"jobs": wrong})
+        assert (refused.status, refused.json["error"]) == (422, "BadEntries")
+        assert [(each["index"], each["error"]) for each in refused.json["entries"]] == [
+            (1, "BadInput"),
+            (2, "BadSetting"),
+            (3, "ConsentMissing"),
+        ]
+        assert all(each["detail"] and each["hint"] for each in (refused.json, *refused.json["entries"]))
+        assert client.get("/batches").json == {"batches": []}
+        assert client.get("/animations").json == {"animations": []}
+        assert uploads(sonic_home) == []
+        for jobs in ([], {}, [1], None, [{"portrait": "x"}]):
+            assert client.post("/batches", {"jobs": jobs}).refusal() == (422, "BadInput")
+
+    def test_batches_of_the_command_line_are_its_own(self, client: Client) -> None:
+        submitted(client.worker.queue, lane="batch", batch="ab" * 16)
+        assert client.get("/batches").json == {"batches": []}
+        for method in ("GET", "DELETE"):
+            assert client.ask(method, f"/batches/{'ab' * 16}").refusal() == (404, "NotFound")
+
+
 METHODS = {
     "/animations": {"get", "post"},
     "/animations/{id}": {"get", "delete"},
     "/animations/{id}/preview": {"get"},
     "/animations/{id}/export": {"post"},
     "/animations/{id}/video": {"get"},
+    "/batches": {"get", "post"},
+    "/batches/{id}": {"get", "delete"},
     "/preflight": {"post"},
     "/verify": {"post"},
     "/engines": {"get"},
@@ -846,6 +909,7 @@ class TestDescription:
         assert all("application/json" in each["requestBody"]["content"] for each in posts)
         for name in (
             "AnimationRequest",
+            "BatchRequest",
             "ExportRequest",
             "PreflightRequest",
             "VerifyRequest",

@@ -26,7 +26,7 @@ FLOORS = (
     {"engines", "sync"},
     {"pipeline", "train"},
     {"jobs", "hosts"},
-    {"app"},
+    {"app", "batch"},
     {"cli", "extension"},
     {"__main__"},
 )

@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..jobs import Job, Queue, State
+from ..jobs import Batch, Job, Queue, State
 from .routing import failure
 
 if TYPE_CHECKING:
@@ -77,6 +77,19 @@ def export(job: Job, address: str) -> dict[str, Any] | None:
         "sha256": exported.sha256,
         "record": exported.record,
         "warnings": list(exported.warnings),
+    }
+
+
+def batch(found: Batch) -> dict[str, Any]:
+    """`SonicBatch`, without its videos."""
+    return {
+        "id": found.id,
+        "created": found.created.isoformat(),
+        "total": found.total,
+        "counts": {str(state): found.counts.get(state, 0) for state in State},
+        "ended": found.ended,
+        "progress": round(found.done / max(found.total, 1), 4),
+        "seconds_left": found.seconds_left(),
     }
 
 

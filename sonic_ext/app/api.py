@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
-from ..jobs import Job, Worker
+from ..jobs import Batch, Job, Queue, Worker
 from ..jobs.exporting import export
 from ..jobs.inputs import staging
 from ..provenance.private import private_home
@@ -70,6 +70,7 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     animations = Animations(worker)
     _add_animations(made, animations)
     _add_files(made, animations)
+    _add_batches(made, Batches(worker, animations))
     _add_questions(made, Questions(host, made))
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     made.add_api_route("/{path:path}", nothing_here, methods=every, include_in_schema=False)
@@ -121,6 +122,28 @@ def _add_files(made: APIRouter, animations: Animations) -> None:
     )
 
 
+def _add_batches(made: APIRouter, batches: Batches) -> None:
+    one = schemas.SonicBatch
+    ended = one | schemas.SonicForgotten
+    begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the batch."}}}}
+    stop = "Stop what is left of a batch; forget one that is over"
+    for method, path, answer, model, summary, responses in (
+        ("GET", "", batches.every, schemas.SonicBatches, "List batches, newest first", _refusals()),
+        ("GET", "/{id}", batches.one, one, "How a batch stands", _refusals(404)),
+        ("DELETE", "/{id}", batches.end, ended, stop, _refusals(404)),
+        ("POST", "", batches.begin, one, "Begin many videos", _refusals(403, 413, 415, 422, 503) | begun),
+    ):
+        made.add_api_route(
+            f"/batches{path}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=responses,
+            status_code=202 if method == "POST" else 200,
+        )
+
+
 def _add_questions(made: APIRouter, questions: Questions) -> None:
     sent = _refusals(413, 415, 422, 503)
     for method, name, answer, model, summary in (
@@ -160,27 +183,23 @@ class Animations:
         with staging(self._queue.home) as staged:
             job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
-        return self._told(job, request)
+        return self.told(job, request)
 
     def every(self, request: Request) -> dict[str, Any]:
         """Those of the page and of the script, too."""
         jobs = self._queue.jobs(lane=self._host.lane)
-        return {"animations": [self._told(job, request) for job in jobs]}
+        return {"animations": [self.told(job, request) for job in jobs]}
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """Its state, what it waits for or does, what came of it."""
-        return self._told(self._queue.find(id), request)
+        return self.told(self._queue.find(id), request)
 
     def end(self, id: str, request: Request) -> dict[str, Any]:
         """One that waits is cancelled at once, one that is being made within about a second."""
-        from ..provenance.store import Store
-
         job = self._queue.find(id)
         if not job.state.ended:
-            return self._told(self._queue.cancel(id), request)
-        self._queue.forget(id)
-        if job.take is not None:
-            Store(self._queue.home).discard(job.take_id)
+            return self.told(self._queue.cancel(id), request)
+        _forget(self._queue, job)
         return {"id": id, "forgotten": True}
 
     def preview(self, id: str, request: Request) -> Response:
@@ -205,8 +224,49 @@ class Animations:
             raise WrongTime("The video was not exported.", "Export it first: POST …/export, with consent.")
         return _served(exported.path, request)
 
-    def _told(self, job: Job, request: Request) -> dict[str, Any]:
+    def told(self, job: Job, request: Request) -> dict[str, Any]:
+        """`SonicAnimation`."""
         return answers.animation(job, self._queue, _base(request))
+
+
+class Batches:
+    """The routes below /batches."""
+
+    def __init__(self, worker: Worker, animations: Animations) -> None:
+        self._worker = worker
+        self._queue, self._host = worker.queue, worker.host
+        self._animations = animations
+
+    def begin(self, body: schemas.BatchRequest, request: Request, response: Response) -> dict[str, Any]:
+        """All of them, or none: what is wrong is said entry by entry. Faces are looked for later."""
+        with staging(self._queue.home) as staged:
+            specs = requests.specs_of(self._host, body, staged)
+            batch = self._queue.submit_batch(specs, staged, lane=self._host.lane)
+        self._worker.start()
+        response.headers["Location"] = f"{_base(request)}/batches/{batch.id}"
+        return self._told(batch, request)
+
+    def every(self, request: Request) -> dict[str, Any]:
+        """Without their videos."""
+        return {"batches": [answers.batch(batch) for batch in self._queue.batches(self._host.lane)]}
+
+    def one(self, id: str, request: Request) -> dict[str, Any]:
+        """How many are made, how long the rest takes, and each video."""
+        return self._told(self._queue.batch(id, self._host.lane), request)
+
+    def end(self, id: str, request: Request) -> dict[str, Any]:
+        """Videos that are made stay; once all are over, the same forgets them as for a video alone."""
+        over = self._queue.batch(id, self._host.lane).ended
+        for job in self._queue.jobs(batch=id):
+            if over:
+                _forget(self._queue, job)
+            else:
+                self._queue.cancel(job.id)
+        return {"id": id, "forgotten": True} if over else self.one(id, request)
+
+    def _told(self, batch: Batch, request: Request) -> dict[str, Any]:
+        jobs = reversed(self._queue.jobs(batch=batch.id))
+        return answers.batch(batch) | {"animations": [self._animations.told(job, request) for job in jobs]}
 
 
 class Questions:
@@ -275,6 +335,15 @@ class Questions:
         text = "A portrait and a voice become a marked, signed, consented video."
         routes = self._router.routes
         return JSONResponse(get_openapi(title="Sonic", version=__version__, description=text, routes=routes))
+
+
+def _forget(queue: Queue, job: Job) -> None:
+    """Remember an ended job no longer, and delete what was not exported of it."""
+    from ..provenance.store import Store
+
+    queue.forget(job.id)
+    if job.take is not None:
+        Store(queue.home).discard(job.take_id)
 
 
 def _base(request: Request) -> str:

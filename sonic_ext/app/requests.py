@@ -5,22 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadAudio, BadInput, ConsentMissing
+from ..errors import BadAudio, BadInput, ConsentMissing, SonicError
 from ..jobs import Destination, Generation, Input, JobSpec, Origin
 from ..jobs.inputs import Staging
 from ..jobs.submission import portraits_of, specified
 from ..settings import Settings
 from . import schemas, uploads
+from .routing import BadEntries
 
 if TYPE_CHECKING:
     from ..ports import Host
 
 SOURCES = ("portrait", "txt2img", "img2img")
 """Where a portrait can come from; a request names one."""
+MOST_ENTRIES = 1000
+"""Jobs of one batch."""
 
 
-def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging) -> JobSpec:
+def specs_of(host: Host, body: schemas.BatchRequest, staged: Staging) -> list[JobSpec]:
+    """The jobs that a request asks for, if all of them can be done as far as can be told quickly.
+
+    Raises:
+        BadInput: none or too many.
+        BadEntries: some of them cannot be used.
+    """
+    if not 1 <= len(body.jobs) <= MOST_ENTRIES:
+        raise BadInput(
+            f"The batch has {len(body.jobs)} jobs.", f"Send 1 to {MOST_ENTRIES} of them under jobs."
+        )
+    specs: list[JobSpec] = []
+    errors: dict[int, SonicError] = {}
+    for number, entry in enumerate(body.jobs):
+        try:
+            specs.append(spec_of(host, entry, staged, look=False))
+        except SonicError as error:
+            errors[number] = error
+    if errors:
+        raise BadEntries(errors, len(body.jobs))
+    return specs
+
+
+def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging, look: bool = True) -> JobSpec:
     """The job that a request asks for; whatever is wrong with it is said.
+
+    Args:
+        look: also find the face, which takes a second.
 
     Raises:
         BadInput: no portrait or several, or something that cannot be used.
@@ -45,6 +74,7 @@ def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging) -> JobS
         audio=audio,
         settings=settings,
         export=export,
+        look=look,
     )
 
 

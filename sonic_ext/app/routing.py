@@ -149,6 +149,20 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
+class BadEntries(BadInput):
+    """Entries of a list that cannot be used; each has its own reason."""
+
+    def __init__(self, errors: Mapping[int, SonicError], count: int) -> None:
+        self.entries = [{"index": index, **_in_words(error)} for index, error in errors.items()]
+        """Place in the list, from 0, and what is wrong."""
+        first = min(errors)
+        super().__init__(
+            f"{len(errors)} of {count} jobs cannot be used, so none was begun; "
+            f"jobs[{first}]: {errors[first].message}",
+            errors[first].hint,
+        )
+
+
 class Answer(JSONResponse):
     """JSON in ASCII: escape codes and turns of direction in what files say reach no terminal."""
 
@@ -168,6 +182,8 @@ def problem(
 def answer_of(error: Exception) -> Response:
     """What a caller is told of an error."""
     if isinstance(error, SonicError):
+        if isinstance(error, BadEntries):
+            return Answer(_in_words(error) | {"entries": error.entries}, status_code=error.http_status)
         return problem(error.http_status, type(error).__name__, error.message, error.hint)
     if isinstance(error, RequestValidationError):
         return problem(422, "BadInput", *in_words(error.errors()[0]))
@@ -178,7 +194,11 @@ def answer_of(error: Exception) -> Response:
 
 def failure(error: SonicError) -> dict[str, Any]:
     """An error as part of an answer that is none itself; `status` is what it would have had."""
-    return {name: whole(text) for name, text in error_values(error).items()} | {"status": error.http_status}
+    return {**_in_words(error), "status": error.http_status}
+
+
+def _in_words(error: SonicError) -> dict[str, Any]:
+    return {name: whole(text) for name, text in error_values(error).items()}
 
 
 def in_words(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -142,6 +142,12 @@ class AnimationRequest(SonicRequest):
     )
 
 
+class BatchRequest(SonicRequest):
+    """Many videos at once."""
+
+    jobs: list[AnimationRequest] = Field(description="What POST /animations takes, 1 to 1000 times.")
+
+
 class ExportRequest(SonicRequest):
     """Consent for the video of an animation."""
 
@@ -162,15 +168,27 @@ class VerifyRequest(SonicRequest):
     video: StrictStr = _file("Any video, or a PNG, JPEG, WebP, GIF or BMP picture", ...)
 
 
-class SonicProblem(BaseModel):
-    """Every answer that says no."""
+class SonicReason(BaseModel):
+    """What went wrong."""
 
     error: str = Field(description="Kind of the error, such as BadPortrait.")
     detail: str = Field(description="What happened, one sentence.")
     hint: str = Field(description="What to do about it.")
 
 
-class SonicFailure(SonicProblem):
+class SonicEntry(SonicReason):
+    """What is wrong with an entry of a list."""
+
+    index: int = Field(description="Place in the list, from 0.")
+
+
+class SonicProblem(SonicReason):
+    """Every answer that says no."""
+
+    entries: list[SonicEntry] | None = Field(None, description="Of POST /batches: each that is wrong.")
+
+
+class SonicFailure(SonicReason):
     """What ended an animation."""
 
     status: int = Field(description="HTTP status that the same error has as an answer.")
@@ -231,8 +249,42 @@ class SonicAnimations(BaseModel):
     animations: list[SonicAnimation]
 
 
+class SonicCounts(BaseModel):
+    """Animations of a batch in each state."""
+
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+class SonicBatchState(BaseModel):
+    """A batch as it stands."""
+
+    id: str
+    created: str = Field(description="When it was asked for, ISO 8601, UTC.")
+    total: int
+    counts: SonicCounts
+    ended: bool = Field(description="Nothing more will come.")
+    progress: float = Field(description="Share of all work that is done, 0 to 1.")
+    seconds_left: float | None = Field(description="Forecast for all of it, by what was done so far.")
+
+
+class SonicBatch(SonicBatchState):
+    """A batch with its animations."""
+
+    animations: list[SonicAnimation] = Field(description="In the order of the request.")
+
+
+class SonicBatches(BaseModel):
+    """Batches of this host, newest first."""
+
+    batches: list[SonicBatchState]
+
+
 class SonicForgotten(BaseModel):
-    """An animation that is remembered no longer."""
+    """An animation, or a batch, that is remembered no longer."""
 
     id: str
     forgotten: Literal[True]

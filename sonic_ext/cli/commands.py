@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
 from ..text import bytes_text, duration_text
-from . import weights_command
+from . import batch_command, jobs_command, weights_command
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
@@ -216,6 +216,8 @@ def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] = {
     "animate": _animate,
+    "batch": lambda options, *rest: batch_command.run(options, _settings(options), *rest),
+    "jobs": jobs_command.run,
     "export": _export,
     "preflight": _preflight,
     "verify": _verify,

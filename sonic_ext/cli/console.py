@@ -75,14 +75,17 @@ class ProgressLine:
 
     def report(self, step: Step) -> None:
         """Show the step if it is time to."""
-        now = time.monotonic()
         new_stage = step.stage != self._stage
         last = step.done >= step.total and self._terminal
-        if not new_stage and not last and now < self._next:
-            return
         self._stage = step.stage
-        self._next = now + (DRAW_EVERY if self._terminal else LINE_EVERY)
-        self._draw(step_text(step))
+        self.say(step_text(step), at_once=new_stage or last)
+
+    def say(self, text: str, at_once: bool = False) -> None:
+        """Show a text if it is time to, or `at_once`."""
+        now = time.monotonic()
+        if at_once or now >= self._next:
+            self._next = now + (DRAW_EVERY if self._terminal else LINE_EVERY)
+            self._draw(text)
 
     def cancelled(self) -> bool:
         """True once a signal asked to stop."""

@@ -1,4 +1,4 @@
-"""The command line: `sonic animate | export | preflight | verify | consent | weights | serve`.
+"""The command line: `sonic animate | batch | jobs | export | preflight | verify | consent | …`.
 
 Exit codes, the same for every command:
 
@@ -10,6 +10,7 @@ Exit codes, the same for every command:
     5    verify only: no change shows, but the signature is gone, was never there, or there are no marks
     6    verify only: unchanged, but signed by somebody nobody here vouches for
     7    verify only: unchanged, but the signer's certificate is not valid at this time, or a clock is wrong
+    8    batch only: some videos were not made; what is wrong is said, the rest is done
     130  interrupted
 """
 
@@ -27,7 +28,7 @@ from .. import __version__
 from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import weights_command
+from . import batch_command, jobs_command, weights_command
 from .console import Console, tolerate_any_text
 from .interrupt import interrupts
 
@@ -118,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"sonic {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _animate(commands)
+    batch_command.grammar(commands, _command, (_add_consent, _add_settings), _settings_help())
+    jobs_command.grammar(commands, _command)
     _export(commands)
     _preflight(commands)
     _verify(commands)

@@ -12,12 +12,13 @@ worker       Worker: threads that carry out what waits
 
 from __future__ import annotations
 
-from .job import ExportedFile, Job, State
+from .job import Batch, ExportedFile, Job, State
 from .queue import Queue
 from .spec import Destination, Generation, Input, JobSpec, Origin
 from .worker import Worker
 
 __all__ = [
+    "Batch",
     "Destination",
     "ExportedFile",
     "Generation",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,3 +113,36 @@ class Job:
         if self.take is not None:
             return self.take
         raise self.error or WrongTime("The video is not finished.", "Wait until it is.")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that were submitted together, as they stand at one moment."""
+
+    id: str
+    """32 hex digits."""
+    created: datetime
+    """UTC."""
+    began: datetime | None
+    """When the first of them did."""
+    counts: Mapping[State, int]
+    """State → jobs in it; without those that no job is in."""
+    done: float
+    """Jobs that are over, and shares of those that are being made."""
+
+    @property
+    def total(self) -> int:
+        """All of its jobs."""
+        return sum(self.counts.values())
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come."""
+        return all(state.ended for state in self.counts)
+
+    def seconds_left(self) -> float | None:
+        """Forecast by what was done so far; None until there is a basis for one, or when it is over."""
+        if self.ended or self.began is None or not self.done:
+            return None
+        elapsed = (datetime.now(timezone.utc) - self.began).total_seconds()
+        return elapsed / self.done * (self.total - self.done)

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from ..provenance.store import Store, Take
 
 
-def carry_out(queue: Queue, job: Job, host: Host, progress: Progress) -> None:
+def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> None:
     """Make the job's video and, where it says so, export it.
 
     Args:
         job: that this worker has claimed.
         progress: told of the steps, and asked whether to stop.
+        threads: see `pipeline.animate`.
 
     Raises:
         SonicError: what ended the job. A refusal at the gate does not: the video is made, and waits.
@@ -39,7 +40,7 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress) -> None:
         queue.begin(job)
         take = store.load(job.take_id)
     else:
-        take = host.work(progress, lambda shown: _made(queue, job, host, shown))
+        take = host.work(progress, lambda shown: _made(queue, job, host, shown, threads))
     queue.made(job, take, _known_synthetic(take, store))
     refusal = None
     if job.spec.export is not None and job.exported is None:
@@ -53,7 +54,7 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress) -> None:
     queue.finish(job, refusal)
 
 
-def _made(queue: Queue, job: Job, host: Host, progress: Progress) -> Take:
+def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> Take:
     """The take, when the host's turn has come."""
     from .. import pipeline
     from ..media.image import read_portrait
@@ -80,6 +81,7 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress) -> Take:
         engine=spec.engine,
         seed=spec.seed,
         take_id=job.take_id,
+        threads=threads,
     )
     try:
         require_same(spec.audio, take.audio_sha256)

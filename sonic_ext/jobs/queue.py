@@ -12,13 +12,14 @@ is its lease. `recover` finds the jobs of workers that are gone and puts them ba
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -42,7 +43,7 @@ from ..provenance.private import home_errors, private_home
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
 from .inputs import STAGING, Staging, collect, remove_left, stored
-from .job import ExportedFile, Job, State
+from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
@@ -114,33 +115,31 @@ class Queue:
         Raises:
             Busy: too many wait.
         """
-        values = {
-            "id": secrets.token_hex(16),
-            "lane": lane,
-            "batch": batch,
-            "label": label,
-            "digest": spec.digest,
-            "spec": json.dumps(spec.to_dict(), ensure_ascii=False),
-            "state": str(State.QUEUED),
-            "worker": worker,
-            "created": _now(),
-            "take_id": f"{secrets.randbits(64) or 1:016x}",
-        }
         with self._database.writing() as db:
             if most is not None and (waiting := _waiting(db, lane)) >= most:
                 raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
-            # With the write lock held nobody collects what has no row yet.
-            if staged is not None:
-                with home_errors(self.home):
-                    staged.store(self.home / INPUTS, spec.inputs)
-            db.execute(
-                f"INSERT INTO jobs({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
-                tuple(values.values()),
-            )
-            names = {each.stored_name for each in spec.inputs}
-            db.executemany("INSERT INTO inputs VALUES (?, ?)", [(values["id"], name) for name in names])
+            self._store(staged, spec.inputs)
+            if batch:
+                _open_batch(db, batch, lane)
+            job_id = _insert(db, spec, lane, worker, batch, label)
             self._forget_oldest(db, lane)
-            return self._found(db, values["id"])
+            return self._found(db, job_id)
+
+    def submit_batch(self, specs: Sequence[JobSpec], staged: Staging, *, lane: str) -> Batch:
+        """Put jobs that belong together at the end of their lane: all of them, or none."""
+        batch = secrets.token_hex(16)
+        with self._database.writing() as db:
+            self._store(staged, itertools.chain.from_iterable(spec.inputs for spec in specs))
+            _open_batch(db, batch, lane)
+            for number, spec in enumerate(specs):
+                _insert(db, spec, lane, "", batch, str(number))
+        return self.batch(batch, lane)
+
+    def _store(self, staged: Staging | None, inputs: Iterable[Input]) -> None:
+        """Call it with the write lock held: then nobody collects what has no row yet."""
+        if staged is not None:
+            with home_errors(self.home):
+                staged.store(self.home / INPUTS, inputs)
 
     # carrying out: for the worker that has the job
 
@@ -325,15 +324,43 @@ class Queue:
             ).fetchall()
         return tuple(_readable(self.home, rows))
 
-    def asked(self, digest: str, batch: str | None = None) -> tuple[Job, ...]:
+    def asked(self, digest: str) -> tuple[Job, ...]:
         """Jobs of the same request (`JobSpec.digest`), newest first."""
         with self._database.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE digest = ? AND (? IS NULL OR batch = ?) "
-                "ORDER BY number DESC",
-                (digest, batch, batch),
+                f"SELECT {_COLUMNS} {_FROM} WHERE digest = ? ORDER BY number DESC", (digest,)
             ).fetchall()
         return tuple(_readable(self.home, rows))
+
+    def batch(self, batch: str, lane: str) -> Batch:
+        """A batch as it stands now.
+
+        Raises:
+            NotFound: there is none in this lane, or not any more.
+        """
+        for found in self.batches(lane):
+            if found.id == batch:
+                return found
+        raise NotFound("There is no batch with this id.", "List the batches.")
+
+    def batches(self, lane: str) -> tuple[Batch, ...]:
+        """Those of a lane, newest first."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT batches.id, batches.created, state, count(*) AS jobs, "
+                f"sum(coalesce(share, 0)) AS share, min(began) AS began {_FROM} "
+                "JOIN batches ON batches.id = jobs.batch WHERE batches.request = ? "
+                "GROUP BY batches.id, state ORDER BY batches.created DESC, batches.id",
+                (_request(lane),),
+            ).fetchall()
+        groups = itertools.groupby(rows, key=lambda row: (row["id"], row["created"]))
+        return tuple(_batch(batch, created, tuple(states)) for (batch, created), states in groups)
+
+    def standing(self, batch: str) -> dict[str, tuple[State, float]]:
+        """Id of each job of a batch → its state and the share of its work that is done; quick."""
+        with self._database.reading() as db:
+            rows = db.execute(f"SELECT jobs.id, state, share {_FROM} WHERE batch = ?", (batch,)).fetchall()
+        return {row["id"]: (State(row["state"]), row["share"] or 0.0) for row in rows}
 
     def of_take(self, take_id: str) -> Job | None:
         """The job that made a take, if it is remembered."""
@@ -419,6 +446,7 @@ class Queue:
             if not self._state(db, job_id).ended:
                 raise WrongTime("The animation has not ended.", "Cancel it first.")
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            db.execute("DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs)")
 
     def recover(self) -> None:
         """Put the jobs of workers that are gone back in their place, and delete what no job needs."""
@@ -435,19 +463,23 @@ class Queue:
         with self._database.writing() as db:
             limit = datetime.fromtimestamp(time.time() - KEPT_DAYS * 86400, timezone.utc).isoformat()
             db.execute("DELETE FROM jobs WHERE batch != '' AND ended < ?", (limit,))
-            db.execute(
-                "DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs) AND created < ?", (limit,)
-            )
+            db.execute("DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs)")
         with home_errors(self.home):
             remove_left(self.home / STAGING)
         self._collect()
 
-    def hold(self, lane: str, origins: Collection[Origin]) -> None:
-        """Let the jobs of a lane that no worker has wait until somebody says `resume`."""
+    def hold(self, lane: str, origins: Collection[Origin], batch: str = "") -> None:
+        """Let the jobs of a lane that no worker has wait until somebody says `resume`.
+
+        Args:
+            batch: only those of this batch; "" for all.
+        """
         asked = {str(origin) for origin in origins}
         with self._database.writing() as db:
             rows = db.execute(
-                "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = ''", (lane,)
+                "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = '' "
+                "AND (? = '' OR batch = ?)",
+                (lane, batch, batch),
             ).fetchall()
             for row in rows:
                 if _origin(row["spec"]) in asked:
@@ -522,6 +554,51 @@ class Queue:
 def lock_of(home: Path, worker: str) -> Path:
     """What a worker holds the lock of while it lives (`locks.held`)."""
     return home / FOLDER / f"worker-{worker}"
+
+
+def _insert(db: sqlite3.Connection, spec: JobSpec, lane: str, worker: str, batch: str, label: str) -> str:
+    """The id of a new job, whose files are in the store."""
+    values = {
+        "id": secrets.token_hex(16),
+        "lane": lane,
+        "batch": batch,
+        "label": label,
+        "digest": spec.digest,
+        "spec": json.dumps(spec.to_dict(), ensure_ascii=False),
+        "state": str(State.QUEUED),
+        "worker": worker,
+        "created": _now(),
+        "take_id": f"{secrets.randbits(64) or 1:016x}",
+    }
+    db.execute(
+        f"INSERT INTO jobs({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+        tuple(values.values()),
+    )
+    names = {each.stored_name for each in spec.inputs}
+    db.executemany("INSERT INTO inputs VALUES (?, ?)", [(values["id"], name) for name in names])
+    return values["id"]
+
+
+def _open_batch(db: sqlite3.Connection, batch: str, lane: str) -> None:
+    db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?)", (batch, _now(), _request(lane)))
+
+
+def _request(lane: str) -> str:
+    """What a row of `batches` knows of who asked."""
+    return json.dumps({"lane": lane})
+
+
+def _batch(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
+    """Of one row for each state that its jobs are in."""
+    began = [row["began"] for row in states if row["began"]]
+    done = sum(row["jobs"] if State(row["state"]).ended else row["share"] for row in states)
+    return Batch(
+        id=batch,
+        created=datetime.fromisoformat(created),
+        began=datetime.fromisoformat(min(began)) if began else None,
+        counts={State(row["state"]): row["jobs"] for row in states},
+        done=done,
+    )
 
 
 def _waiting(db: sqlite3.Connection, lane: str) -> int:

@@ -53,6 +53,8 @@ class Worker:
         ask: jobs of these origins that an earlier process left wait for `Queue.resume`.
         most: jobs that may wait.
         line: work the lane off in threads of this process; without it, only what `run` and `adopt` get.
+        batch: carry out only the jobs of this batch; "" for all of the lane.
+        threads: that each video is encoded with; 0 leaves it to the encoder.
     """
 
     def __init__(
@@ -63,11 +65,15 @@ class Worker:
         ask: tuple[Origin, ...] = (),
         most: int = WAITING,
         line: bool = True,
+        batch: str = "",
+        threads: int = 0,
     ) -> None:
         self.host = host
         self.queue = queue or Queue()
         self.id = secrets.token_hex(8)
         self._most = most
+        self._batch = batch
+        self._threads_each = threads
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._callers = 0  # threads of others in `run` and `adopt`
@@ -173,7 +179,7 @@ class Worker:
         """
         report = Report(self.queue, job, self._stopping, along)
         try:
-            carry_out(self.queue, job, host, report)
+            carry_out(self.queue, job, host, report, self._threads_each)
         except BaseException as problem:
             closed = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
             ending = not isinstance(problem, (Exception, KeyboardInterrupt))  # of the process
@@ -227,7 +233,7 @@ class Worker:
                     while self._unwritten:
                         self.queue.put_back(self._unwritten[-1])
                         self._unwritten.pop()
-                    job = self.queue.claim(self.id, self.host.lane)
+                    job = self.queue.claim(self.id, self.host.lane, self._batch)
             except SonicError as error:
                 _log.warning("Jobs wait until the next one is submitted: %s", error)
             finally:

@@ -96,6 +96,7 @@ class VideoWriter:
         sound_shift: float = 0.0,
         overwrite: bool = False,
         xmp: bytes = b"",
+        threads: int = 0,
     ) -> None:
         """Prepare; nothing is created before the block is entered.
 
@@ -110,6 +111,7 @@ class VideoWriter:
             sound_shift: seconds that the sound comes later (< 0: earlier); the length stays.
             overwrite: whether a file at `path` may be replaced.
             xmp: packet for a box of its own at the end of the file.
+            threads: of the encoder; 0 takes as many as there are cores.
 
         Raises:
             BadOutput: odd sides, the file exists, its folder is missing or cannot be written to.
@@ -119,7 +121,7 @@ class VideoWriter:
         self.frames = 0
         """Pictures written so far."""
         self._speech, self._metadata, self._crf = speech, dict(metadata or {}), crf
-        self._xmp = xmp
+        self._xmp, self._threads = xmp, threads
         self._shift = _checked_shift(sound_shift)
         self._overwrite = overwrite
         self._part = part_of(self.path)
@@ -184,7 +186,7 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
         stream.time_base = Fraction(1, self.fps)
         context = stream.codec_context
-        context.time_base, context.thread_count = Fraction(1, self.fps), 0
+        context.time_base, context.thread_count = Fraction(1, self.fps), self._threads
         context.color_range, context.colorspace = LIMITED, BT601
         context.color_primaries, context.color_trc = BT709, SRGB
         return stream
