@@ -22,7 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .errors import Busy, Cancelled, Failed, NotFound, SonicError, WrongTime
-from .ports import Progress, Step
+from .progress import Progress, Stage, Step
 
 if TYPE_CHECKING:
     from .provenance.gate import Exported
@@ -35,9 +35,9 @@ WAITING = 64
 STOP_SECONDS = 2.0
 """How long `stop_all` waits for jobs to tidy up."""
 
-IN_LINE = Step("waiting for another video", 0, 1)
+IN_LINE = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
-SHARES = {"denoising": 0.8, "drawing frames": 0.98}
+SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98}
 """Long stages → the share of all work that is done at their end; what comes before takes seconds."""
 
 Task = Callable[[Progress], "Take"]
@@ -180,7 +180,7 @@ class Job:
         with self._lock:
             if self._status.state is not State.QUEUED:
                 raise Cancelled
-            step = Step("starting", 0, 1)
+            step = Step(Stage.STARTING, 0, 1)
             self._status = replace(self._status, state=State.RUNNING, step=step, began=_now())
 
     def finish(self, take: Take, **more: Any) -> None:
@@ -258,7 +258,7 @@ class _Entry:
         """What came of letting the video out; one that the gate refused is finished all the same."""
         if self.let_out is None:
             return {}
-        self.job.report(Step("signing", 0, 1))
+        self.job.report(Step(Stage.SIGNING, 0, 1))
         try:
             return {"exported": self.let_out(take)}
         except SonicError as error:

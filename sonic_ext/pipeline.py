@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -25,14 +24,15 @@ import numpy as np
 from . import __version__, engines
 from .engines.detectors import detector
 from .engines.preview.speech import RATE, VisemeNet
-from .errors import Cancelled, Failed
+from .errors import Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
-from .ports import Animation, Place, Progress, Silent, Step, Tick
+from .ports import Animation, Place
+from .progress import Progress, Silent, Stage, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
@@ -92,31 +92,6 @@ class Preflight:
         """Plain JSON values, without the picture."""
         values = {name: value for name, value in vars(self).items() if name != "picture"}
         return values | {"face_box": list(self.face_box), "warnings": list(self.warnings)}
-
-
-class Ticker:
-    """Reports steps with a forecast and raises `Cancelled` when told to stop."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._stage = ""
-        self._began = 0.0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report `done` of `total` units; raises `Cancelled` when told to stop."""
-        now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._began = stage, now
-        left = (now - self._began) / done * (total - done) if done else None
-        self._progress.report(Step(stage, done, max(total, 1), left))
-        if self._progress.cancelled():
-            raise Cancelled
-
-    def show(self, stamped: np.ndarray) -> None:
-        """Hand a stamped frame to a progress that has a picture beside its bar."""
-        show = getattr(self._progress, "show", None)
-        if show is not None:
-            show(stamped)
 
 
 def frame_count(seconds: float, fps: int) -> int:
@@ -290,7 +265,7 @@ def _record(
                 if written:
                     written.result()
                 written = beside.submit(write, frame, index)
-                tick("drawing frames", index + 1, count)
+                tick(Stage.DRAWING, index + 1, count)
             if written:
                 written.result()
     offset = sync.offset() if sync else None

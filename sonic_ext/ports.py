@@ -1,4 +1,4 @@
-"""The seams: what the pipeline asks of engines, hosts and progress displays.
+"""The seams: what the pipeline asks of engines and hosts.
 
 Annotations name types of higher rooms under TYPE_CHECKING only; nothing is imported at run time.
 """
@@ -9,57 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .progress import Progress as Progress
+from .progress import Silent as Silent
+from .progress import Step as Step
+from .progress import Tick as Tick
+
 if TYPE_CHECKING:
     import numpy as np
 
     from .media.audio import Speech
     from .media.scene import Scene
     from .settings import Settings
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where a long piece of work stands."""
-
-    stage: str
-    """What is being done, in words for the user: "reading the speech", "drawing frames"."""
-    done: int
-    """Units finished."""
-    total: int
-    """Units in all, at least 1."""
-    seconds_left: float | None = None
-    """Forecast for this stage; None until there is a basis for one."""
-
-
-class Progress(Protocol):
-    """Shows steps and may ask the work to stop.
-
-    One that also has `show(picture)` is given every frame of the stamped preview, marks included, uint8 RGB
-    [height, width, 3], as soon as it is made; it must return at once, too.
-    """
-
-    def report(self, step: Step) -> None:
-        """Show a step. Called often; must return at once."""
-
-    def cancelled(self) -> bool:
-        """True once the user asked to stop. Polled at least once a second."""
-
-
-class Silent:
-    """A `Progress` that shows nothing and never stops."""
-
-    def report(self, step: Step) -> None:
-        """Ignore the step."""
-
-    def cancelled(self) -> bool:
-        """Never."""
-        return False
-
-
-class Tick(Protocol):
-    """`tick(stage, done, total)`: reports and raises `Cancelled` when told to stop."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from sonic_ext.errors import BadInput
 from sonic_ext.hosts import MadePortrait, webui
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Step
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take

@@ -22,7 +22,7 @@ from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 import sonic_ext
 from sonic_ext.app import cli, console, interrupt
 from sonic_ext.errors import Cancelled
-from sonic_ext.ports import Step
+from sonic_ext.progress import Step
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import describe
 

@@ -24,7 +24,7 @@ from sonic_ext.errors import BadInput, BadSetting, Cancelled, Failed, MissingPar
 from sonic_ext.hosts import Host, options, portraits, webui
 from sonic_ext.hosts.turn import Mirror
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Silent, Step
+from sonic_ext.progress import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings

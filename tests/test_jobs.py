@@ -14,7 +14,7 @@ from patience import PATIENCE
 from sonic_ext import jobs
 from sonic_ext.errors import BadInput, Busy, Cancelled, ConsentMissing, NotFound, WrongTime
 from sonic_ext.jobs import Job, Register, State
-from sonic_ext.ports import Progress, Step
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger

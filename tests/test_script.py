@@ -26,7 +26,7 @@ from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Register, State
 from sonic_ext.media.image import pixel_digest, read_portrait
-from sonic_ext.ports import Progress
+from sonic_ext.progress import Progress
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings

@@ -199,7 +199,7 @@ def test_the_search_can_be_stopped_and_is_reported(video: Path, home: Path) -> N
     """Every step in its order; while nothing moves the last one is told again, so that it can be stopped."""
     steps: list[tuple[int, int]] = []
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, _: str) -> None:
         if stage == "looking for the watermark":
             steps.append((done, total))
         if done == 20:

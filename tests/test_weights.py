@@ -652,7 +652,7 @@ def test_torchscript_is_told_from_a_pickle_without_running_it(tmp_path: Path) ->
 def test_a_pickle_becomes_safetensors_with_a_record(torch: Any, tmp_path: Path) -> None:
     held = tiny_tensors(torch)
     source = saved(torch, tmp_path / "audio2bucket.pth", held)
-    stages: list[tuple[str, int, int]] = []
+    stages: list[tuple[str, int, int, str]] = []
     target = weights.convert(
         TINY, source, tmp_path / "models" / "made.safetensors", tick=lambda *s: stages.append(s)
     )
@@ -663,7 +663,9 @@ def test_a_pickle_becomes_safetensors_with_a_record(torch: Any, tmp_path: Path) 
     assert record["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert record["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
     assert (record["dtypes"], record["tensors"], record["part"]) == (["F32"], 3, "audio2bucket")
-    assert stages[-1][1] == stages[-1][2] and {stage for stage, _, _ in stages} >= {"converting audio2bucket"}
+    assert stages[-1][1] == stages[-1][2] and {(step[0], step[3]) for step in stages} >= {
+        ("converting", "audio2bucket")
+    }
     assert weights.check(TINY, target, hashes=True).problem is None
 
 
@@ -825,7 +827,7 @@ def test_a_host_that_replaces_torch_load_does_not_matter(
 def test_a_stopped_conversion_leaves_nothing(share: float, torch: Any, tmp_path: Path) -> None:
     source = saved(torch, tmp_path / "a.pth", tiny_tensors(torch))
 
-    def tick(name: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, detail: str) -> None:
         if done >= share * total:
             raise Cancelled
 
@@ -1257,7 +1259,7 @@ def hub(content: bytes) -> Iterator[TinyHub]:
 
 
 def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
-    ticks: list[tuple[str, int, int]] = []
+    ticks: list[tuple[str, int, int, str]] = []
     where = tmp_path / "models"
     paths = weights.fetch([HUB_PART], where, accept=True, endpoint=hub.url, tick=lambda *s: ticks.append(s))
     assert paths == {"audio2bucket": where / "Sonic" / "bucket.safetensors"}
@@ -1270,7 +1272,7 @@ def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp
         "CC BY-NC-SA 4.0",
         "LeonJoe13/Sonic",
     )
-    assert ("fetching audio2bucket: bucket.safetensors", len(content), len(content)) in ticks
+    assert ("fetching", len(content), len(content), "audio2bucket: bucket.safetensors") in ticks
     assert sorted(path.name for path in (where / "Sonic").iterdir()) == [
         *("bucket.safetensors", "bucket.safetensors.json")
     ]
@@ -1282,7 +1284,7 @@ def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp
 def test_a_stopped_download_goes_on_where_it_stopped(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
     hub.stop_after = 12_000_000  # the library hands over ten megabytes at a time
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, detail: str) -> None:
         if done:
             raise Cancelled
 

@@ -22,7 +22,7 @@ from sonic_ext.errors import BadInput, Cancelled, MissingPart
 from sonic_ext.hosts import MadePortrait, Result
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Step
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.ledger import Ledger
 
 MEDIA = Path(__file__).parent / "data" / "media"

@@ -22,7 +22,7 @@ import av.filter
 import numpy as np
 
 from ..errors import BadAudio, BadSetting
-from ..ports import Tick
+from ..progress import Stage, Tick
 from ..settings import Settings
 from .container import advice, decoding, opened
 
@@ -358,7 +358,7 @@ def _measure(path: Path, expected: float, tick: Tick | None) -> _Meter:
             raise BadAudio(*_too_long(meter.seconds))
         if tick is not None and meter.seconds - said >= 5:
             said = meter.seconds
-            tick("reading the speech", round(said), max(round(expected), round(said), 1))
+            tick(Stage.READING_SPEECH, round(said), max(round(expected), round(said), 1))
     meter.finish()
     return meter
 
@@ -452,5 +452,5 @@ def _file_digest(path: Path, tick: Tick | None) -> str:
         for number, block in enumerate(iter(lambda: file.read(size), b"")):
             digest.update(block)
             if tick is not None and number % 64 == 63:
-                tick("checking the speech", min(number, total), total)
+                tick(Stage.CHECKING_SPEECH, min(number, total), total)
     return digest.hexdigest()

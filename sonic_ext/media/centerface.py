@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..ports import Tick
+from ..progress import Stage, Tick
 from .geometry import Box
 from .models import open_onnx
 
@@ -48,7 +48,7 @@ def detect(rgb: np.ndarray, tick: Tick | None = None) -> list[Detection]:
         if side > SIDES[0] and max(rgb.shape[:2]) <= SIDES[0]:
             break
         if tick is not None:
-            tick("finding the face", number, len(SIDES) + 1)
+            tick(Stage.FINDING_FACE, number, len(SIDES) + 1)
         found = _distinct(_detect_at(rgb, side))
         if found:
             return sorted(found, key=lambda face: face.box.area, reverse=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import BadPortrait, BadSetting, NoFace
-from ..ports import Tick
+from ..progress import Stage, Tick
 from . import centerface
 from .centerface import Detection
 from .geometry import Box
@@ -145,7 +145,7 @@ def find_face(
     found = centerface.detect(rgb, tick) if detect is None else _detected(rgb, detect, tick)
     chosen, notes = _choice(found, given, placed)
     if tick is not None:
-        tick("finding the face", len(centerface.SIDES), len(centerface.SIDES) + 1)
+        tick(Stage.FINDING_FACE, len(centerface.SIDES), len(centerface.SIDES) + 1)
     network = MeshNetwork()
     if placed:
         face, more = _by_hand(network, rgb, chosen, given, placed)
@@ -159,7 +159,7 @@ def find_face(
 def _detected(rgb: np.ndarray, detect: Detect, tick: Tick | None) -> list[Detection]:
     """Boxes inside the picture, largest first; what has no area there is no face."""
     if tick is not None:
-        tick("finding the face", 0, len(centerface.SIDES) + 1)
+        tick(Stage.FINDING_FACE, 0, len(centerface.SIDES) + 1)
     height, width = rgb.shape[:2]
     inside = (replace(face, box=face.box.clipped(width, height)) for face in detect(rgb))
     return sorted((face for face in inside if face.box.area), key=lambda face: face.box.area, reverse=True)

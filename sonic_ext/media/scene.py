@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import BadPortrait
-from ..ports import Tick
+from ..progress import Tick
 from ..settings import Settings
 from .face import Detect, Face, box_of, find_face
 from .geometry import Box, crop_square, video_size

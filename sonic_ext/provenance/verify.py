@@ -20,7 +20,7 @@ from ..media.boxes import check_bounds
 from ..media.container import SHOWN, check_file
 from ..media.image import is_picture, read_animation
 from ..media.video import probe, read_planes
-from ..ports import Tick
+from ..progress import Tick
 from ..text import visible
 from . import c2pa, isolated
 from .certificates import ANCHORS_VARIABLE

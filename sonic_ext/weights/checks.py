@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadWeights
-from ..ports import Tick
+from ..progress import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
 from .contents import Contents, read_contents
 from .formats import FETCH, Format, first_few, format_of, not_weights, unreadable

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
-from ..ports import Tick
+from ..progress import Stage, Tick
 from .catalogue import Part
 from .checks import refuse_foreign, refuse_misfit
 from .contents import Contents, read_contents
@@ -126,7 +126,7 @@ def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path,
     _need_room(target.parent, _bytes(plan))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
-    read = _Digest(tensors.data, f"converting {part.name}", tick)
+    read = _Digest(tensors.data, part.name, tick)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         sha256 = _stream(temporary, _blocks(plan, tensors, read))
@@ -154,8 +154,8 @@ def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path,
 class _Digest:
     """SHA-256 of a mapped file, taken piece by piece; `tick` is told of each."""
 
-    def __init__(self, data: mmap, stage: str, tick: Tick | None) -> None:
-        self._data, self._stage, self._tick = data, stage, tick
+    def __init__(self, data: mmap, name: str, tick: Tick | None) -> None:
+        self._data, self._name, self._tick = data, name, tick
         self._done, self._digest = 0, hashlib.sha256()
 
     def to(self, stop: int) -> str:
@@ -165,7 +165,7 @@ class _Digest:
             self._digest.update(block)
             self._done += len(block)
             if self._tick is not None:
-                self._tick(self._stage, self._done, len(self._data))
+                self._tick(Stage.CONVERTING, self._done, len(self._data), self._name)
         return self._digest.hexdigest()
 
 

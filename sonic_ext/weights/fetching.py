@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
-from ..ports import Tick
+from ..progress import Stage, Tick
 from .catalogue import Licence, Part
 from .find import MODELS_VARIABLE, make_folder
 from .formats import Format, format_of, not_weights
@@ -146,8 +146,8 @@ def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
     if job.file.bytes is None:
         job.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
     total = max(1, job.file.bytes or 1)
-    stage = f"fetching {job.part.name}: {job.target.name}"
-    hub.get(job, lambda: tick(stage, min(job.there, total), total) if tick else None)
+    what = f"{job.part.name}: {job.target.name}"
+    hub.get(job, lambda: tick(Stage.FETCHING, min(job.there, total), total, what) if tick else None)
     _check(job, tick)
     try:
         job.unfinished.replace(job.target)
@@ -233,8 +233,12 @@ class _Hub:
     def plan(self, part: Part, tick: Tick | None) -> list[HubFile]:
         """Ask the Hub about a part's files."""
         request = {"task": "plan", "repo": part.repos[0], "files": part.fetched, "revision": self.revision}
-        stage = f"asking for {part.name}"
-        answer = self._ask(request, part, lambda: tick(stage, 0, 1) if tick else None, PLAN_TIMEOUT)
+
+        def look() -> None:
+            if tick is not None:
+                tick(Stage.ASKING_FOR, 0, 1, part.name)
+
+        answer = self._ask(request, part, look, PLAN_TIMEOUT)
         return [HubFile(**row) for row in answer["files"]]
 
     def get(self, job: Job, look: Any) -> None:

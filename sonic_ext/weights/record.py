@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..ports import Tick
+from ..progress import Stage, Tick
 
 BLOCK = 1 << 23
 """Bytes read at a time."""
@@ -58,5 +58,5 @@ def sha256_of(path: Path, tick: Tick | None = None) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
             if tick is not None:
-                tick(f"reading {path.name}", min(file.tell(), total), total)
+                tick(Stage.READING, min(file.tell(), total), total, path.name)
     return digest.hexdigest()
