@@ -9,16 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .progress import Progress as Progress
-from .progress import Silent as Silent
-from .progress import Step as Step
-from .progress import Tick as Tick
-
 if TYPE_CHECKING:
     import numpy as np
 
     from .media.audio import Speech
     from .media.scene import Scene
+    from .progress import Tick
     from .settings import Settings
 
 

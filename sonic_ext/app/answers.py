@@ -44,7 +44,7 @@ def _progress(status: Status) -> dict[str, Any]:
     return {
         "state": str(status.state),
         "progress": round(status.progress, 4),
-        "stage": step.stage,
+        "stage": step.text,
         "stage_done": step.done,
         "stage_total": step.total,
         "seconds_left": None if status.state.ended else step.seconds_left,

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..errors import Cancelled
-from ..ports import Step
+from ..progress import Stage, Step
 from .work import Job, Jobs, Running, TabKey, Updates, shown
 
 SOON = 1.0
@@ -67,7 +67,7 @@ class Checks:
         job = check.running.job
         with contextlib.suppress(Cancelled):
             check.told = job.ended.wait(SOON)
-            step = job.step or Step("checking", 0, 1)
+            step = job.step or Step(Stage.CHECKING, 0, 1)
             told = check.running.result() if check.told else self._show(step)
             if self._is_newest(tab, check):
                 return told

@@ -77,7 +77,7 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
 
 
 def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..pipeline import Ticker
+    from ..progress import Ticker
     from ..provenance.verify import verify
 
     signals.unwind()

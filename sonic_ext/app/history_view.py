@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BadVideo
 from ..jobs import Register, as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
@@ -205,7 +205,10 @@ class HistoryView:
 
     def let_out(self, _: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
         """Pass the gate later than on the first tab."""
-        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        yield {
+            self.outcome: html.progress(Step(Stage.SIGNING, 0, 1)),
+            self.export: gr.update(interactive=False),
+        }
         try:
             entry = self._entry(take_id)
             exported = export_told(self._register, self._host, entry.take, self.consent.read(stated))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
-from ..ports import Step
+from ..progress import Step
 from ..text import visible
 from .console import bytes_text, duration_text
 
@@ -58,7 +58,7 @@ def progress(step: Step, task: str = "") -> str:
     figures = f"{percent} %"
     if step.seconds_left is not None and step.done < step.total:
         figures += f" · about {duration_text(step.seconds_left)} left"
-    words = f"<span>{escape(_sentence(step.stage))}</span><span>{figures}</span>"
+    words = f"<span>{escape(_sentence(step.text))}</span><span>{figures}</span>"
     named = f' data-task="{escape(task)}"' if task else ""
     return (
         f'<div class="sonic-progress"{named} role="progressbar" aria-valuemin="0" aria-valuemax="100" '

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, SonicError
 from ..jobs import Register, as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from ..settings import Settings
 from . import compat, form, html
 from .checking import Checks
@@ -212,7 +212,7 @@ class MakeView:
     def _animate(self, job: Job, portrait: str, audio: str, settings: Settings) -> Take:
         from .. import pipeline
 
-        job.report(Step("waiting for another video", 0, 1))
+        job.report(Step(Stage.WAITING, 0, 1))
         return self._register.run(
             self._host.work,
             lambda progress: pipeline.animate(
@@ -227,7 +227,7 @@ class MakeView:
             self.take: "",
             self.generate: gr.update(interactive=False),
             self.cancel: gr.update(interactive=True, value="Cancel"),
-            self.progress: html.progress(Step("starting", 0, 1)),
+            self.progress: html.progress(Step(Stage.STARTING, 0, 1)),
             self.preview: gr.update(visible=False, value=None),
             self.gate: gr.update(visible=False),
             self.outcome: "",
@@ -260,7 +260,10 @@ class MakeView:
 
     def let_out(self, tab: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
         """Pass the gate, show the file, then what `verify` says of it."""
-        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        yield {
+            self.outcome: html.progress(Step(Stage.SIGNING, 0, 1)),
+            self.export: gr.update(interactive=False),
+        }
         try:
             exported = self._export(take_id, self.consent.read(stated))
             yield self._exported(exported)
@@ -308,7 +311,7 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
 
 def _proof(exported: Exported, job: Job) -> Verification:
     """What anyone who receives the file will find."""
-    from ..pipeline import Ticker
+    from ..progress import Ticker
     from ..provenance.verify import verify
 
     return verify(exported.path, tick=Ticker(job))

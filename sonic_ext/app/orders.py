@@ -17,7 +17,7 @@ from .exporting import export_from
 if TYPE_CHECKING:
     from ..hosts import Host
     from ..media.image import Portrait
-    from ..ports import Progress
+    from ..progress import Progress
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
     from ..provenance.store import Take

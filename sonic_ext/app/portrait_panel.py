@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Failed
 from ..jobs import as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
@@ -121,7 +121,7 @@ class PortraitPanel:
             yield self._idle() | {self.progress: html.error(as_error(problem))}
 
     def _made(self, job: Job, parameters: Mapping[str, Any], source: bytes | None) -> MadePortrait:
-        job.report(Step("waiting for another job", 0, 1))
+        job.report(Step(Stage.WAITING_FOR_JOB, 0, 1))
         made = self._host.work(job, lambda progress: self._maker.make(parameters, source, progress))
         if not made:
             raise Failed("The WebUI gave no picture.", "Its own window shows why; try again.")
@@ -136,7 +136,7 @@ class PortraitPanel:
 
     def _begun(self) -> Updates:
         return {
-            self.progress: html.progress(Step("starting", 0, 1)),
+            self.progress: html.progress(Step(Stage.STARTING, 0, 1)),
             self.make: gr.update(interactive=False),
             self.cancel: gr.update(interactive=True),
         }

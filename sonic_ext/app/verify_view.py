@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import Cancelled
 from ..jobs import as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
@@ -50,10 +50,10 @@ class VerifyView:
         path = compat.path_of(given)
         if path is None:
             return
-        from ..pipeline import Ticker
+        from ..progress import Ticker
         from ..provenance.verify import verify
 
-        yield {self.verdict: html.progress(Step("reading the marks", 0, 1))}
+        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1))}
         try:
             found = yield from shown(
                 self._jobs.follow(tab, "verify", lambda job: verify(path, tick=Ticker(job))),

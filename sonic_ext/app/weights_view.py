@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from .. import weights
 from ..errors import BadInput, Cancelled
 from ..jobs import as_error
-from ..ports import Place, Step
+from ..ports import Place
+from ..progress import Stage, Step
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
@@ -147,7 +149,7 @@ class WeightsView:
             weights.fetch(parts, self._search().target, accept=True, tick=_ticker(job))
             return f"Fetched: {', '.join(part.title for part in parts)}."
 
-        yield from self._worked(tab, work, "asking the Hub")
+        yield from self._worked(tab, work, Stage.ASKING_HUB)
 
     def turn(self, tab: TabKey) -> Generator[Updates, None, None]:
         """Convert every pickle."""
@@ -161,14 +163,16 @@ class WeightsView:
             done = ", ".join(finding.part.title for finding in todo)
             return f"Converted: {done}." if done else "There is nothing to convert."
 
-        yield from self._worked(tab, work, "converting")
+        yield from self._worked(tab, work, Stage.CONVERTING)
 
     def stop(self, tab: TabKey) -> Updates:
         """Ask this browser tab's job to stop."""
         self._jobs.cancel(tab, PURPOSE)
         return {self.cancel: gr.update(interactive=False)}
 
-    def _worked(self, tab: TabKey, work: Callable[[Job], str], stage: str) -> Generator[Updates, None, None]:
+    def _worked(
+        self, tab: TabKey, work: Callable[[Job], str], stage: Stage
+    ) -> Generator[Updates, None, None]:
         """Run the work with progress; look again at its end, however it ends."""
         yield self._begun(stage)
         finished = False
@@ -206,7 +210,7 @@ class WeightsView:
                 "Read them, then tick their boxes.",
             )
 
-    def _begun(self, stage: str) -> Updates:
+    def _begun(self, stage: Stage) -> Updates:
         busy = [self.fetch, self.convert, self.renew]
         return {
             **{button: gr.update(interactive=False) for button in busy},
@@ -232,17 +236,17 @@ def _convert(finding: Finding, search: Search, job: Job) -> None:
 
 
 def _ticker(job: Job) -> Any:
-    from ..pipeline import Ticker
+    from ..progress import Ticker
 
     return Ticker(job)
 
 
 def _with_bytes(step: Step) -> Step:
     """How much of a download is there, in words."""
-    if not step.stage.startswith("fetching") or step.total < 2:
+    if step.stage is not Stage.FETCHING or step.total < 2:
         return step
-    said = f"{step.stage} · {bytes_text(step.done)} of {bytes_text(step.total)}"
-    return Step(said, step.done, step.total, step.seconds_left)
+    said = f"{step.detail} · {bytes_text(step.done)} of {bytes_text(step.total)}"
+    return replace(step, detail=said)
 
 
 def _summary(found: Survey, lent: str = "") -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..ports import Place, Progress
+from ..ports import Place
+from ..progress import Progress
 
 POLL = 0.2
 """Seconds between two looks at whether a waiting job was cancelled."""

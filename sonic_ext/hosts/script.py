@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, SonicError
 from ..jobs import Job, as_error
-from ..ports import Progress
+from ..progress import Progress
 
 if TYPE_CHECKING:
     from ..app.one_click import Order

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, Cancelled
-from ..ports import Place, Progress
+from ..ports import Place
+from ..progress import Progress
 from . import POLL, Portraits, Result
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, SonicError
-from ..ports import Place, Progress
+from ..ports import Place
+from ..progress import Progress
 from ..provenance.boundary import refuse_served
 from ..provenance.private import private_home
 from . import Host, Portraits, Result, options

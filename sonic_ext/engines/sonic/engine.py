@@ -19,7 +19,8 @@ from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import Forecast, Place, Tick
+from ...ports import Forecast, Place
+from ...progress import Stage, Tick
 from ...provenance.private import private_home
 from ...settings import Settings
 from . import vaes
@@ -338,9 +339,9 @@ def _unloaded() -> Cancelled:
 def _stopping(tick: Tick, unloaded: threading.Event) -> Tick:
     """A tick that also stops when the networks are unloaded."""
 
-    def ticked(stage: str, done: int, total: int) -> None:
+    def ticked(stage: Stage, done: int, total: int, detail: str = "") -> None:
         if unloaded.is_set():
             raise _unloaded()
-        tick(stage, done, total)
+        tick(stage, done, total, detail)
 
     return ticked

@@ -19,7 +19,8 @@ from ...errors import BadWeights
 from ...nn import audio, clip, config, interpolate, vae, whisper
 from ...nn.config import beside
 from ...nn.unet import UNet, UNetConfig, build_unet
-from ...ports import Place, Tick
+from ...ports import Place
+from ...progress import Tick
 from ...weights import Part
 from . import footprint
 from .device import Hardware

@@ -12,7 +12,8 @@ from ...errors import BrokenNumbers
 from ...media.geometry import mask_box
 from ...nn.clip import embed
 from ...nn.vae import encode_mean
-from ...ports import Tick, Vae
+from ...ports import Vae
+from ...progress import Stage, Tick
 from . import footprint
 from .conditioning import mask_levels
 from .denoise import Conditioning
@@ -59,17 +60,17 @@ def _prepared(
     networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, lent: Vae | None
 ) -> Prepared:
     hardware, room = networks.hardware, networks.room
-    tick("looking at the portrait", 0, 2)
+    tick(Stage.LOOKING_AT_PORTRAIT, 0, 2)
     with room.stage():
         portrait = _seen(networks, view.picture)
-    tick("looking at the portrait", 1, 2)
+    tick(Stage.LOOKING_AT_PORTRAIT, 1, 2)
     with room.stage():
         latent, notes = _lent(lent, view.picture) if lent else _encoded(networks, view.picture)
-    tick("reading the speech", 0, 1)
+    tick(Stage.READING_SPEECH, 0, 1)
     with room.stage():
         samples = np.concatenate(list(speech.blocks(RATE)))
         heard = hear(networks.speech(), samples, portrait.float(), frames)
-    tick("reading the speech", 1, 1)
+    tick(Stage.READING_SPEECH, 1, 1)
     levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
         latent.to(hardware.device, hardware.dtype),

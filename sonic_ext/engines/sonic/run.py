@@ -11,7 +11,7 @@ from ...errors import BadOutput, BrokenNumbers
 from ...nn.offload import Offload
 from ...nn.storage import compiled, store_fp8
 from ...nn.unet import UNet
-from ...ports import Tick
+from ...progress import Stage, Tick
 from ...settings import Settings
 from .budget import RUNGS, SAID, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
@@ -111,14 +111,14 @@ class Run:
 
     def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
         total, finished = levels.steps * self.budget.plan.count, done * self.budget.plan.count
-        self.tick("denoising", finished, total)
+        self.tick(Stage.DENOISING, finished, total)
 
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
             nonlocal finished
             v = predict(x, moment, frames, first).to(x)
             finished += 1
-            self.tick("denoising", finished, total)
+            self.tick(Stage.DENOISING, finished, total)
             return v
 
         return ticked

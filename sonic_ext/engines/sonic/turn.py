@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ...ports import Tick
+from ...progress import Stage, Tick
 from ...provenance.private import home_errors, private_folder
 
 POLL = 0.5
@@ -26,7 +26,7 @@ def turn(home: Path, device: str, tick: Tick) -> Iterator[None]:
         name = f"sonic-{device.replace(':', '-')}.lock"
         lock = FileLock(str(home / name), thread_local=False)  # may be given back by another thread
     while not _taken(lock, home):
-        tick("waiting for another video on this device", 0, 1)
+        tick(Stage.WAITING_FOR_DEVICE, 0, 1)
     try:
         yield
     finally:
