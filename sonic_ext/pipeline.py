@@ -271,9 +271,7 @@ def _record(
     offset = sync.offset() if sync else None
     if offset and offset.correction:
         for path, metadata in told.items():
-            moved = path.with_name(f"moved-{path.name}")
-            remux(path, moved, metadata, sound_shift=offset.correction, xmp=packet)
-            moved.replace(path)
+            remux(path, path, metadata, sound_shift=offset.correction, overwrite=True, xmp=packet)
     return offset
 
 

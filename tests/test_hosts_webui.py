@@ -21,12 +21,12 @@ from PIL import Image
 from webui_standin import WebUI
 
 from sonic_ext.errors import BadInput, BadSetting, Cancelled, Failed, MissingPart
+from sonic_ext.files.home import private_home
 from sonic_ext.hosts import Host, options, portraits, webui
 from sonic_ext.hosts.turn import Mirror
 from sonic_ext.media.image import read_portrait
 from sonic_ext.progress import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).parents[1]

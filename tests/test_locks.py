@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sonic_ext.provenance.locks import held, lock_of, sweep
+from sonic_ext.files.locks import held, lock_of, sweep
 
 
 def names(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from sonic_ext.errors import BadAudio, BadSetting, Cancelled, Failed, NoFace, Ta
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.video import probe, read_frames
 from sonic_ext.pipeline import animate, frame_count, preflight
-from sonic_ext.progress import Silent, Stage, Step, Ticker
+from sonic_ext.progress import Silent, Step
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.provenance.watermark import ALGORITHM, version2
 
@@ -234,12 +234,3 @@ def test_preflight_foretells_what_animate_makes(take: Take) -> None:
 )
 def test_frames_cover_the_sound(seconds: float, fps: int, frames: int) -> None:
     assert frame_count(seconds, fps) == frames
-
-
-def test_ticker_forgets_the_time_of_the_stage_before() -> None:
-    progress = Recorder()
-    tick = Ticker(progress)
-    tick(Stage.READING, 0, 10, "one")
-    tick(Stage.READING, 5, 10, "one")
-    tick(Stage.READING, 0, 4, "two")
-    assert [step.seconds_left is None for step in progress.steps] == [True, False, True]

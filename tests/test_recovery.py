@@ -19,14 +19,14 @@ import pytest
 from sonic_ext.app.cli import main
 from sonic_ext.app.server import serve
 from sonic_ext.errors import BadInput, BadOutput
+from sonic_ext.files.digest import sha256_of
+from sonic_ext.files.locks import held, lock_of
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.provenance import c2pa, gate, intents
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.intents import FOLDER, Intent
 from sonic_ext.provenance.ledger import Ledger, _Chain
-from sonic_ext.provenance.locks import held, lock_of
-from sonic_ext.provenance.private import sha256_of
 from sonic_ext.provenance.recovery import clear_up, recover
 from sonic_ext.provenance.store import Take
 

@@ -303,7 +303,7 @@ def record_lines(record: Record) -> list[str]:
 
 
 def _check_picture(path: Path, overwrite: bool) -> None:
-    from ..media.video import check_target
+    from ..files.atomic import check_target
 
     if path.suffix.lower() != ".png":
         raise BadOutput(f"{path} does not end in .png.", "Give a name such as out.png.")
@@ -312,19 +312,14 @@ def _check_picture(path: Path, overwrite: bool) -> None:
 
 def _write_png(path: Path, rgb: np.ndarray, overwrite: bool) -> None:
     """Whole or not at all."""
-    import secrets
-
     from PIL import Image
 
-    from ..media.video import move_into_place
+    from ..files.atomic import written_whole
 
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        Image.fromarray(rgb).save(part, format="PNG")
-        move_into_place(part, path, overwrite)
+        with written_whole(path, overwrite) as part:
+            Image.fromarray(rgb).save(part, format="PNG")
     except OSError as error:
         raise BadOutput(
             f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)

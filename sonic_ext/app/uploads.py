@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput
-from ..provenance.locks import held
-from ..provenance.private import home_errors, private_home, working_folder
+from ..files.home import home_errors, private_home, working_folder
+from ..files.locks import held
 
 FOLDER = "uploads"
 """Below the private home."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, SonicError
+from ..files.home import private_home
 from ..ports import Place
 from ..progress import Progress
 from ..provenance.boundary import refuse_served
-from ..provenance.private import private_home
 from . import Host, Portraits, Result, options
 from .places import WebUIPlace, offers
 from .turn import Mirror, bar_kept, begun, listed, taken

@@ -6,13 +6,13 @@ left out as the file's own marks say. Multichannel sound is mixed down, video gi
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import av.filter
 import numpy as np
 
 from ..errors import BadAudio, BadSetting
+from ..files.digest import sha256_of
 from ..progress import Stage, Tick
 from ..settings import Settings
 from .container import advice, decoding, opened
@@ -135,7 +136,7 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
         meter = _measure(path, expected, tick)
         _check(meter, path)
         warnings = (*notes, *meter.notes(expected))
-        digest = _file_digest(path, tick)
+        digest = sha256_of(path, partial(tick, Stage.CHECKING_SPEECH) if tick else None)
     return Speech(path, meter.seconds, meter.rate, meter.channels, digest, meter.loudness(), warnings)
 
 
@@ -443,14 +444,3 @@ K_WEIGHTING = (
     ("asetnsamples", f"n={K_STEP}:p=0"),
 )
 """BS.1770's filters at 48 kHz, a shelf and a high pass, given out in steps of 100 ms."""
-
-
-def _file_digest(path: Path, tick: Tick | None) -> str:
-    digest, size = hashlib.sha256(), 1 << 18
-    total = max(1, path.stat().st_size // size)
-    with path.open("rb") as file:
-        for number, block in enumerate(iter(lambda: file.read(size), b"")):
-            digest.update(block)
-            if tick is not None and number % 64 == 63:
-                tick(Stage.CHECKING_SPEECH, min(number, total), total)
-    return digest.hexdigest()

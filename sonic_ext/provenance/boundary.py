@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import BadOutput, BadSetting
+from ..files.home import HOME_VARIABLE, private_home
 from .certificates import KEY_VARIABLE
-from .private import HOME_VARIABLE, private_home
 
 Name = str | os.PathLike[str]
 Identity = tuple[int, int]

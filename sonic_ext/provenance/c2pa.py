@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadVideo, Refused
+from ..files.home import private_home
 from ..media.boxes import check_bounds
 from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity, Trust, package
 from .labels import SHOWN_SECONDS
 from .metadata import TOOL, take_id
-from .private import private_home
 from .store import FIRST_WATERMARK
 
 if TYPE_CHECKING:

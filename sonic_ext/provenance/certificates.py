@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, BadSetting, MissingPart, Refused
-from .private import build_folder, home_errors, new_file, private_home
+from ..files.atomic import new_file
+from ..files.home import build_folder, home_errors, private_home
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadOutput, Refused
-from ..media.video import check_target, remux
+from ..files.atomic import check_target, open_new
+from ..files.digest import sha256_of
+from ..files.home import home_errors, private_home, working_folder
+from ..media.video import remux
 from . import c2pa
 from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
@@ -25,7 +28,6 @@ from .consent import Consent
 from .intents import FOLDER, Intent, or_next_time
 from .ledger import Ledger, Record
 from .metadata import append_xmp, digital_source_type, tags
-from .private import home_errors, open_new, private_home, sha256_of, working_folder
 from .recovery import recover, take_back
 from .store import Store, Take
 
@@ -51,7 +53,7 @@ def check_output(output: str | os.PathLike[str], overwrite: bool = False, home: 
     """Refuse a place that an export could not be written to; for asking before minutes of work.
 
     Args:
-        home: the private home; see `private.private_home`.
+        home: the private home; see `files.home.private_home`.
 
     Raises:
         BadOutput: not an .mp4, exists already, its folder is missing or not writable, or it lies in the

@@ -37,9 +37,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BadOutput, ConsentRevoked, LooksRevoked, MissingPart, Tampered
+from ..files.atomic import new_file, remove_temporaries, replace_file
+from ..files.home import build_folder, home_errors, private_home
 from .consent import Basis, Consent, parsed_date
 from .database import VERSION, brought_up, connect, database_errors, migrate, require_schema
-from .private import build_folder, home_errors, new_file, private_home, remove_parts, replace_file
 
 if TYPE_CHECKING:
     from .store import Take
@@ -449,7 +450,7 @@ class Ledger:
             with self._opened() as chain:
                 for path in (self._head, *self._copy_paths()):
                     with _said(path):
-                        remove_parts(path)
+                        remove_temporaries(path)
                         replace_file(path, chain.sealed())
         except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput, ConsentRevoked, Refused, SonicError
+from ..files.atomic import sync_folder
+from ..files.home import home_errors, private_home, sweep_builds
+from ..files.locks import held
 from . import c2pa
 from .intents import FOLDER, Intent, intent_file, or_next_time
 from .ledger import Ledger, Record
-from .locks import held
-from .private import home_errors, private_home, sweep_builds, sync_folder
 from .store import Store
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def recover(home: str | os.PathLike[str] | None = None) -> None:
     on a drive that is unplugged, goes to the log and is tried again next time. Nothing is raised.
 
     Args:
-        home: the private home; see `private.private_home`.
+        home: the private home; see `files.home.private_home`.
     """
     place = private_home(home)
     with _logged(), home_errors(place):

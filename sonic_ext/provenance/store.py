@@ -30,10 +30,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadInput, Refused, SonicError
+from ..files.atomic import replace_file
+from ..files.digest import copy_hashed, sha256_of
+from ..files.home import home_errors, private_folder, private_home
+from ..files.locks import held, sweep
 from ..settings import Settings
 from .ledger import Head, Ledger
-from .locks import held, sweep
-from .private import home_errors, private_folder, private_home, replace_file, sha256_of
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
@@ -54,7 +56,6 @@ _TAKE_NAME = "take.json"
 _TAKE_BYTES = 1 << 20
 """A take.json is a thousand times smaller."""
 _ID = re.compile(r"[0-9a-f]{16}")
-_BLOCK = 1 << 20
 _COPIES_NAME = "copies"
 """A path in JSON on each line."""
 _SUFFIXES = {
@@ -164,7 +165,7 @@ class Take:
             (self.audio_file, self.audio_sha256),
         )
         for path, expected in pairs:
-            if path.is_symlink() or not path.is_file() or _copied(path, folder / path.name) != expected:
+            if path.is_symlink() or not path.is_file() or copy_hashed(path, folder / path.name) != expected:
                 raise _altered(path.name, self.id)
         places = {name: folder / getattr(self, name).name for name in _PATHS if name != "folder"}
         return dataclasses.replace(self, **places)
@@ -193,7 +194,7 @@ class Store:
     """Takes in the private home.
 
     Args:
-        root: the private home; see `private.private_home`.
+        root: the private home; see `files.home.private_home`.
 
     Raises (every method):
         BadOutput: the file system keeps the store from being used, or others may read the private home.
@@ -475,16 +476,6 @@ def _altered(name: str, take_id: str) -> Refused:
     )
 
 
-def _copied(source: Path, target: Path) -> str:
-    """Copy a file; SHA-256 of the copy, in hex."""
-    digest = hashlib.sha256()
-    with source.open("rb") as reading, target.open("xb") as writing:
-        while block := reading.read(_BLOCK):
-            digest.update(block)
-            writing.write(block)
-    return digest.hexdigest()
-
-
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
     """The bytes that the portrait was read from, under a name that tells their kind."""
     target = folder / f"portrait{_SUFFIXES.get(portrait.media_type, '.bin')}"
@@ -494,8 +485,7 @@ def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
 
 def _keep_speech(speech: Speech, folder: Path) -> Path:
     target = folder / f"speech{speech.path.suffix.lower()}"
-    shutil.copyfile(speech.path, target)
-    if sha256_of(target) != speech.sha256:
+    if copy_hashed(speech.path, target) != speech.sha256:
         raise BadAudio(f"{speech.path} was changed while the video was made.", "Make the video again.")
     return target
 

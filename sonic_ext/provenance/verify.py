@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ..errors import BadPortrait, BadVideo, SonicError
+from ..files.digest import sha256_of
 from ..media.boxes import check_bounds
 from ..media.container import SHOWN, check_file
 from ..media.image import is_picture, read_animation
@@ -34,7 +35,6 @@ from .metadata import (
     read_comment,
     read_source_type,
 )
-from .private import sha256_of
 from .verdict import Verdict
 from .watermark import detect
 

@@ -11,9 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
+from ..files.atomic import remove_temporaries, written_whole
+from ..files.digest import BLOCK
 from ..progress import Stage, Tick
 from .catalogue import Part
 from .checks import refuse_foreign, refuse_misfit
@@ -30,7 +30,7 @@ from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
 from .mapping import Origin, origins
 from .pickles import MappedTensors, Pickle, look
-from .record import BLOCK, write_record
+from .record import write_record
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -122,19 +122,16 @@ def _plan(part: Part, source: Pickle) -> dict[str, Origin]:
 
 def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path, tick: Tick | None) -> None:
     make_folder(target.parent)
-    _sweep(target)
+    with contextlib.suppress(OSError):
+        remove_temporaries(target, STALE_AFTER)
     _need_room(target.parent, _bytes(plan))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
     read = _Digest(tensors.data, part.name, tick)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with written_whole(target) as temporary:
         sha256 = _stream(temporary, _blocks(plan, tensors, read))
         source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     record = {
         "source": str(source.path.absolute()),
         "source_bytes": stamp.st_size,
@@ -225,11 +222,3 @@ def _need_room(folder: Path, count: int) -> None:
             f"{folder} has room for {free / 1e9:.1f} GB; the converted file takes {count / 1e9:.1f} GB.",
             "Make room, or name another folder in SONIC_MODELS.",
         )
-
-
-def _sweep(target: Path) -> None:
-    """Remove what conversions that were killed have left."""
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_AFTER:
-                left.unlink()

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
+from ..files.atomic import move_into_place
 from ..progress import Stage, Tick
 from .catalogue import Licence, Part
 from .find import MODELS_VARIABLE, make_folder
 from .formats import Format, format_of, not_weights
-from .record import sha256_of, write_record
+from .record import ticking_sha256, write_record
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at how far a download is."""
@@ -150,7 +151,7 @@ def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
     hub.get(job, lambda: tick(Stage.FETCHING, min(job.there, total), total, what) if tick else None)
     _check(job, tick)
     try:
-        job.unfinished.replace(job.target)
+        move_into_place(job.unfinished, job.target, overwrite=True)
         if job.target.suffix in _WEIGHTS:
             write_record(job.target, _record(job, hub))
     except OSError as error:
@@ -160,7 +161,7 @@ def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
 def _is_there(job: Job, tick: Tick | None) -> bool:
     if not job.target.is_file() or job.target.stat().st_size != job.file.bytes:
         return False
-    return job.file.sha256 is None or sha256_of(job.target, tick) == job.file.sha256
+    return job.file.sha256 is None or ticking_sha256(job.target, tick) == job.file.sha256
 
 
 def _check(job: Job, tick: Tick | None) -> None:
@@ -170,7 +171,7 @@ def _check(job: Job, tick: Tick | None) -> None:
             f"{job.file.path} came only in part: {job.there:,} of {job.file.bytes:,} bytes.",
             "Run the same command again; it goes on where it stopped.",
         )
-    if job.file.sha256 and sha256_of(job.unfinished, tick) != job.file.sha256:
+    if job.file.sha256 and ticking_sha256(job.unfinished, tick) != job.file.sha256:
         job.unfinished.unlink()
         raise BadWeights(
             f"{job.file.path} arrived damaged: its SHA-256 is not the one that the Hub names.",
@@ -189,7 +190,7 @@ def _record(job: Job, hub: _Hub) -> dict[str, Any]:
         "commit": job.file.commit,
         "endpoint": hub.endpoint or HUB,
         "bytes": job.file.bytes,
-        "sha256": job.file.sha256 or sha256_of(job.target),
+        "sha256": job.file.sha256 or ticking_sha256(job.target),
         "licence": job.part.licence.name,
         "licence_url": job.part.licence.url,
         "accepted": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadWeights, MissingPart
-from ..provenance.private import private_folder, private_home
+from ..files.home import private_folder, private_home
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents

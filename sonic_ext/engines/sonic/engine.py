@@ -17,11 +17,11 @@ import torch
 
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
+from ...files.home import private_home
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
 from ...ports import Forecast, Place
 from ...progress import Stage, Tick
-from ...provenance.private import private_home
 from ...settings import Settings
 from . import vaes
 from .budget import Budget, Way

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...files.home import home_errors, private_folder
 from ...progress import Stage, Tick
-from ...provenance.private import home_errors, private_folder
 
 POLL = 0.5
 """Seconds between two tries."""
