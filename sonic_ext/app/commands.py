@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
 from . import weights_command
-from .console import Console, ProgressLine, bytes_text, duration_text
+from .console import Console, ProgressLine, duration_text
+from .facts import input_facts, preflight_facts
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
@@ -270,22 +271,8 @@ def exported_lines(take: Take, exported: Exported) -> tuple[str, ...]:
 
 def preflight_lines(found: Preflight) -> tuple[str, ...]:
     """What the video will be, a line for each fact."""
-    box = ", ".join(map(str, found.face_box))
-    return (
-        f"Length:     {found.seconds:.2f} s, {found.frames} frames at {found.fps}/s",
-        f"Size:       {found.width}×{found.height}",
-        f"Face box:   {box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, "
-        f"turned {abs(found.yaw):.0f}°",
-        f"Loudness:   {found.loudness:.1f} LUFS",
-        f"Engine:     {found.engine}",
-        f"Forecast:   {duration_text(found.seconds_needed)}, {_memory_text(found)}",
-    )
-
-
-def _memory_text(found: Preflight) -> str:
-    device = found.device_memory_needed
-    card = f", {bytes_text(device)} of the graphics card's" if device else ""
-    return f"{bytes_text(found.memory_needed)} of memory{card}"
+    pairs = (*preflight_facts(found), *input_facts(found))
+    return tuple(f"{label + ':':<17}{text}" for label, text in pairs)
 
 
 def _record_line(record: Record) -> str:

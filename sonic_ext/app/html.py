@@ -15,6 +15,7 @@ from ..errors import Cancelled, SonicError
 from ..progress import Step
 from ..text import visible
 from .console import bytes_text, duration_text
+from .facts import preflight_facts
 
 if TYPE_CHECKING:
     from ..pipeline import Preflight
@@ -81,17 +82,7 @@ def warnings(sentences: Iterable[str]) -> str:
 
 def preflight(found: Preflight) -> str:
     """What the video will be."""
-    pairs = (
-        ("Length", duration_text(found.seconds)),
-        ("Frames", f"{found.frames} at {found.fps}/s"),
-        ("Size", f"{found.width} × {found.height}"),
-        ("Engine", found.engine),
-        ("Takes about", duration_text(found.seconds_needed)),
-        ("Memory", bytes_text(found.memory_needed)),
-    )
-    card = found.device_memory_needed
-    more = (("Graphics memory", bytes_text(card)),) if card else ()
-    return facts((*pairs, *more)) + warnings(found.warnings)
+    return facts(preflight_facts(found)) + warnings(found.warnings)
 
 
 def take(made: Take, record: Record | None) -> str:

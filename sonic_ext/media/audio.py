@@ -25,6 +25,7 @@ from ..errors import BadAudio, BadSetting
 from ..files.digest import sha256_of
 from ..progress import Stage, Tick
 from ..settings import Settings
+from .blocks import rechunked
 from .container import advice, decoding, opened
 
 MAX_SECONDS = 7200.0
@@ -111,7 +112,7 @@ class Speech:
     def sound(self, rate: int, channels: int, seconds: float = 5.0) -> Iterator[np.ndarray]:
         """Like `blocks`, float32 [channels, samples] with 1 or 2 channels."""
         total, size = round(self.length * rate), max(1, round(seconds * rate))
-        return _rechunked(_resampled(self.path, rate, channels), channels, total, size)
+        return rechunked(_resampled(self.path, rate, channels), channels, total, size)
 
 
 def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speech:
@@ -318,34 +319,6 @@ def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
         for frame in _frames(path, []):
             yield from filters(frame)
         yield from filters.flush()
-
-
-def _rechunked(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
-    """Blocks of `size` samples, `total` in all: cut there, or filled with silence."""
-    block = np.zeros((channels, min(size, total)), np.float32)
-    filled, left = 0, total
-    for piece in _padded(pieces, channels, total, size):
-        while piece.shape[1]:
-            taken = piece[:, : block.shape[1] - filled]
-            block[:, filled : filled + taken.shape[1]] = taken
-            filled, piece = filled + taken.shape[1], piece[:, taken.shape[1] :]
-            if filled == block.shape[1]:
-                yield block
-                left -= filled
-                block, filled = np.zeros((channels, min(size, left)), np.float32), 0
-
-
-def _padded(pieces: Iterator[np.ndarray], channels: int, total: int, size: int) -> Iterator[np.ndarray]:
-    """The pieces up to `total` samples, then silence up to there."""
-    left = total
-    for piece in pieces:
-        yield piece[:, :left]
-        left -= min(left, piece.shape[1])
-        if not left:
-            return
-    while left:
-        yield np.zeros((channels, min(left, size)), np.float32)
-        left -= min(left, size)
 
 
 # Measuring
