@@ -26,7 +26,7 @@ from .progress import Progress, Stage, Step
 
 if TYPE_CHECKING:
     from .provenance.gate import Exported
-    from .provenance.store import Take
+    from .provenance.take import Take
 
 KEPT = 200
 """Ended jobs that are remembered."""

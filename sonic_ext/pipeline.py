@@ -38,7 +38,8 @@ from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
 from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
-from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store
+from .provenance.take import Take
 from .provenance.watermark import ALGORITHM, Detection, Marker, detect, marker
 from .settings import Settings
 from .sync.calibration import MEASURED_SECONDS, Calibration, Offset

@@ -21,10 +21,11 @@ from sonic_ext.media.mesh import mean_face
 from sonic_ext.media.scene import FaceRange
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.provenance import metadata
+from sonic_ext.provenance.chain import Head
 from sonic_ext.provenance.labels import VisibleLabel
-from sonic_ext.provenance.ledger import Head
 from sonic_ext.provenance.stamp import PreviewStamp
-from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.provenance.watermark import ALGORITHM, Detection, marker
 from sonic_ext.settings import Settings
 

@@ -68,10 +68,14 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     return ".".join([*base, *([node.module] if node.module else [])])
 
 
-def imported(source: str, module: str, is_package: bool = False) -> set[str]:
-    """Full names of what `module` imports at run time, inside functions too."""
+def imported(source: str, module: str, is_package: bool = False, types: bool = False) -> set[str]:
+    """Full names of what `module` imports at run time, inside functions too.
+
+    With `types`, what only type checkers see as well.
+    """
     found: set[str] = set()
-    for node in _run_time_nodes(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree) if types else _run_time_nodes(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -88,6 +92,12 @@ IMPORTS = {
 }
 
 
+IMPORTS_WITH_TYPES = {
+    name: imported(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", types=True)
+    for name, path in SOURCES.items()
+}
+
+
 def _own(name: str) -> str | None:
     """The module of this package that a full name leads to."""
     parts = name.split(".")
@@ -95,9 +105,9 @@ def _own(name: str) -> str | None:
     return next((candidate for candidate in candidates if candidate in SOURCES), None)
 
 
-def _edges(module: str) -> set[str]:
+def _edges(module: str, imports: dict[str, set[str]] = IMPORTS) -> set[str]:
     """Modules of this package that `module` imports."""
-    return {own for name in IMPORTS[module] if (own := _own(name)) and own not in (module, "sonic_ext")}
+    return {own for name in imports[module] if (own := _own(name)) and own not in (module, "sonic_ext")}
 
 
 def _room(module: str) -> str:
@@ -129,8 +139,9 @@ def test_libraries_stay_in_their_rooms(module: str) -> None:
     assert strayed == set()
 
 
-def test_modules_do_not_import_each_other_in_circles() -> None:
-    graph = {module: _edges(module) for module in SOURCES if module != "sonic_ext"}
+@pytest.mark.parametrize("imports", [IMPORTS, IMPORTS_WITH_TYPES], ids=["at run time", "for types"])
+def test_modules_do_not_import_each_other_in_circles(imports: dict[str, set[str]]) -> None:
+    graph = {module: _edges(module, imports) for module in SOURCES if module != "sonic_ext"}
     while graph:
         done = {module for module, needs in graph.items() if not needs & graph.keys()}
         assert done, f"a circle among {sorted(graph)}"
@@ -151,6 +162,11 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 )
 def test_the_reader_of_imports_reads(line: str, module: str, is_package: bool, expected: set[str]) -> None:
     assert imported(line, module, is_package) == expected
+
+
+def test_the_reader_of_imports_reads_those_for_types() -> None:
+    line = "if TYPE_CHECKING:\n  import torch\nelse:\n  import cv2"
+    assert imported(line, "sonic_ext.a", types=True) == {"torch", "cv2"}
 
 
 def _loaded_by(statements: str) -> set[str]:

@@ -18,7 +18,8 @@ from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 
 
 @pytest.fixture

@@ -31,8 +31,10 @@ from sonic_ext.errors import (
 )
 from sonic_ext.provenance import database
 from sonic_ext.provenance import ledger as module
+from sonic_ext.provenance.chain import Head
 from sonic_ext.provenance.consent import Basis, Consent
-from sonic_ext.provenance.ledger import Head, Ledger, Record
+from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.records import Record
 from sonic_ext.settings import Settings
 
 TODAY = date.today()

@@ -14,7 +14,8 @@ from sonic_ext.media.image import read_portrait
 from sonic_ext.media.video import probe, read_frames
 from sonic_ext.pipeline import animate, frame_count, preflight
 from sonic_ext.progress import Silent, Step
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.provenance.watermark import ALGORITHM, version2
 
 MEDIA = Path(__file__).parent / "data" / "media"

@@ -25,7 +25,8 @@ from sonic_ext.files.locks import lock_of
 from sonic_ext.media.image import read_portrait
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.store import FIRST_WATERMARK, Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import FIRST_WATERMARK, Take
 from sonic_ext.provenance.watermark import ALGORITHM, Detection
 from sonic_ext.settings import Settings
 from sonic_ext.weights.find import make_folder

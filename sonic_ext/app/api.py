@@ -29,7 +29,7 @@ from .ranged import ranged
 if TYPE_CHECKING:
     from ..hosts import Host
     from ..provenance.gate import Exported
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 PREFIX = "/sonic/v1"
 

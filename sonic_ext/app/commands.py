@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ..pipeline import Preflight
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
-    from ..provenance.ledger import Record
-    from ..provenance.store import Take
+    from ..provenance.records import Record
+    from ..provenance.take import Take
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:

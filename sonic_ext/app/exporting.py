@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..jobs import Register
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 
 def export_from(host: Host, take: Take, consent: Consent) -> Exported:

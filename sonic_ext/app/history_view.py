@@ -21,8 +21,9 @@ from .work import TabKey, Updates
 
 if TYPE_CHECKING:
     from ..hosts import Host
-    from ..provenance.ledger import Record
-    from ..provenance.store import Store, Take, Unusable
+    from ..provenance.records import Record
+    from ..provenance.store import Store, Unusable
+    from ..provenance.take import Take
 
 LIMIT = 60
 """Most videos shown."""

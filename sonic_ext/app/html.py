@@ -19,8 +19,9 @@ from .facts import preflight_facts
 
 if TYPE_CHECKING:
     from ..pipeline import Preflight
-    from ..provenance.ledger import Record
-    from ..provenance.store import Take, Unusable
+    from ..provenance.records import Record
+    from ..provenance.store import Unusable
+    from ..provenance.take import Take
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..hosts import Host
     from ..pipeline import Preflight
     from ..provenance.gate import Exported
-    from ..provenance.store import Take
+    from ..provenance.take import Take
     from ..provenance.verify import Verification
 
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..progress import Progress
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 SOURCES = ("portrait", "txt2img", "img2img")
 """Where a portrait can come from; a request names one."""

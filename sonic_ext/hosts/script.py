@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..media.audio import Speech
     from ..media.image import Portrait
     from ..provenance.gate import Exported
-    from ..provenance.store import Take
+    from ..provenance.take import Take
     from . import Host
 
 TITLE = "Sonic"

@@ -25,11 +25,11 @@ from ..media.boxes import check_bounds
 from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity, Trust, package
 from .labels import SHOWN_SECONDS
 from .metadata import TOOL, take_id
-from .store import FIRST_WATERMARK
+from .take import FIRST_WATERMARK
 
 if TYPE_CHECKING:
-    from .ledger import Record
-    from .store import Take
+    from .records import Record
+    from .take import Take
 
 HASHES_VARIABLE = "SONIC_C2PA_HASHES"
 """Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can

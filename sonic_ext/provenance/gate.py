@@ -26,10 +26,12 @@ from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
 from .consent import Consent
 from .intents import FOLDER, Intent, or_next_time
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .metadata import append_xmp, digital_source_type, tags
+from .records import Record
 from .recovery import recover, take_back
-from .store import Store, Take
+from .store import Store
+from .take import Take
 
 BLOCK = 1 << 20
 

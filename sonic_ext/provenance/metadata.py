@@ -23,7 +23,7 @@ from ..settings import Settings
 from ..text import whole
 
 if TYPE_CHECKING:
-    from .store import Take
+    from .take import Take
 
 TOOL = "sonic_ext"
 """Name of this tool in every mark."""

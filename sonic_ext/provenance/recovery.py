@@ -15,7 +15,8 @@ from ..files.home import home_errors, private_home, sweep_builds
 from ..files.locks import held
 from . import c2pa
 from .intents import FOLDER, Intent, intent_file, or_next_time
-from .ledger import Ledger, Record
+from .ledger import Ledger
+from .records import Record
 from .store import Store
 
 _log = logging.getLogger(__name__)

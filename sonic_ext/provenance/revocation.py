@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .ledger import Revocation
+from .records import Revocation
 from .recovery import recover, sweep_revoked
 from .store import Store
 

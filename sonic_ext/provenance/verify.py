@@ -25,7 +25,7 @@ from ..progress import Tick
 from ..text import visible
 from . import c2pa, isolated
 from .certificates import ANCHORS_VARIABLE
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .metadata import (
     AIGC_KEY,
     COMMENT_KEY,
@@ -35,6 +35,7 @@ from .metadata import (
     read_comment,
     read_source_type,
 )
+from .records import Record
 from .verdict import Verdict
 from .watermark import detect
 
