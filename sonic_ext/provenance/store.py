@@ -376,7 +376,9 @@ def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
 
 def _keep_speech(speech: Speech, folder: Path) -> Path:
     target = folder / f"speech{speech.path.suffix.lower()}"
-    if copy_hashed(speech.path, target) != speech.sha256:
+    if speech.data is not None:
+        target.write_bytes(speech.data)
+    elif copy_hashed(speech.path, target) != speech.sha256:
         raise BadAudio(f"{speech.path} was changed while the video was made.", "Make the video again.")
     return target
 
