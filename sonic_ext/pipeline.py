@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from . import __version__, engines
+from .configuration import Configuration
 from .engines.detectors import detector
 from .engines.preview.speech import RATE, VisemeNet
 from .errors import Failed
@@ -43,6 +44,7 @@ from .provenance.take import Take
 from .provenance.watermark import ALGORITHM, Detection, Marker, detect, marker
 from .settings import Settings
 from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
+from .weights import Search
 
 PathLike = str | os.PathLike[str]
 
@@ -116,7 +118,7 @@ def animate(
         audio: sound file or video with sound, or a `Speech`.
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
-        store: private store; the user's own by default.
+        store: private store, and what the user configured; the user's own by default.
         place: the WebUI's VAE and memory, where there is a WebUI.
 
     Returns:
@@ -132,13 +134,14 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
-    clear_up(home.home)
+    clear_up(home.home, home.configuration)
     home.check()
-    engine = engines.choose(settings.engine, home.home, place, settings.decoder)
+    search = Search.default(configuration=home.configuration)
+    engine = engines.choose(settings.engine, home.home, place, settings.decoder, search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
-    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector, search))
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     count = frame_count(speech.length, settings.fps)
@@ -148,7 +151,9 @@ def animate(
         home.making() as (take_id, folder),
     ):
         origin = Origin(take_id, engine.name, __version__, settings, animation.seed)
-        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick)
+        offset = _record(
+            folder, origin, home.configuration.producer, scene, speech, face_range, animation, count, tick
+        )
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
@@ -189,14 +194,16 @@ def preflight(
     *,
     progress: Progress | None = None,
     place: Place | None = None,
+    configuration: Configuration | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in a second; raises what it would raise."""
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, place=place, decoder=settings.decoder)
+    search = Search.default(configuration=configuration)
+    engine = engines.choose(settings.engine, place=place, decoder=settings.decoder, search=search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
-    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector, search))
     count = frame_count(speech.length, settings.fps)
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
@@ -223,6 +230,7 @@ def preflight(
 def _record(
     folder: Path,
     origin: Origin,
+    producer: str,
     scene: Scene,
     speech: Speech,
     face_range: FaceRange,
@@ -241,7 +249,7 @@ def _record(
     )
     sync = _calibration(scene, speech, settings, count, tick)
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
-    told = {master: tags(origin), preview: tags(origin, preview=True)}
+    told = {master: tags(origin, False, producer), preview: tags(origin, True, producer)}
     # Whether the portrait is known as synthetic is asked at the export; until then it is not.
     packet = xmp(origin, digital_source_type(origin, synthetic=False))
     with (

@@ -742,13 +742,12 @@ def test_places_given_by_hand_are_not_published(clip: Path, home: Path) -> None:
     assert not re.search(r"face_box|mouth|eyes|33", text)
 
 
-def test_a_registered_producer_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(metadata.PRODUCER_VARIABLE, "001191110102MAC")
-    assert json.loads(metadata.aigc_label(TAKE_ID))["ContentProducer"] == "001191110102MAC"
+def test_a_registered_producer_may_be_named() -> None:
+    label = json.loads(metadata.aigc_label(TAKE_ID, "001191110102MAC"))
+    assert label["ContentProducer"] == "001191110102MAC"
     for bad in ("two words", 'quo"te', "back\\slash", "名"):
-        monkeypatch.setenv(metadata.PRODUCER_VARIABLE, bad)
         with pytest.raises(BadSetting, match="AIGC"):
-            metadata.aigc_label(TAKE_ID)
+            metadata.aigc_label(TAKE_ID, bad)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import sonic_ext
 PACKAGE = Path(sonic_ext.__file__).parent
 FLOORS = (
     {"errors", "text"},
-    {"settings", "ports", "progress", "files"},
+    {"settings", "configuration", "ports", "progress", "files"},
     {"media", "provenance", "nn", "weights"},
     {"engines", "sync"},
     {"pipeline", "train"},

@@ -21,6 +21,7 @@ from PIL import Image
 from spoken import MEDIA, one_second
 
 from sonic_ext.app import one_click
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
 from sonic_ext.hosts import Result, script
 from sonic_ext.hosts.standalone import Standalone
@@ -48,6 +49,9 @@ class Held(Standalone):
         """Without a queue: it is held already."""
         self.worked += 1
         return task(progress)
+
+    def configuration(self) -> Configuration:
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """Small, so that tests are quick."""

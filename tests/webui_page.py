@@ -18,6 +18,7 @@ import uvicorn
 from sonic_ext.app import compat, tab
 from sonic_ext.app.compat import gr
 from sonic_ext.app.send import Doors
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, Cancelled, MissingPart
 from sonic_ext.hosts import MadePortrait, Result
 from sonic_ext.hosts.standalone import Standalone
@@ -79,6 +80,9 @@ class Painting(Standalone):
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         """As standalone."""
         return super().work(progress, task)
+
+    def configuration(self) -> Configuration:
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """The smallest video."""

@@ -241,7 +241,13 @@ class Questions:
         with uploads.folder() as folder:
             portrait = orders.kept_portrait(folder, body.portrait)[1]
             speech = orders.kept_speech(folder, body.audio)
-            found = pipeline.preflight(portrait, speech, settings, place=self._host.place)
+            found = pipeline.preflight(
+                portrait,
+                speech,
+                settings,
+                place=self._host.place,
+                configuration=self._host.configuration(),
+            )
         return answers.preflight(found)
 
     def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
@@ -249,28 +255,31 @@ class Questions:
         from ..provenance.verify import verify
 
         with uploads.folder() as folder:
-            found = verify(uploads.kept(folder, "file", uploads.decoded(body.video, "video")))
+            file = uploads.kept(folder, "file", uploads.decoded(body.video, "video"))
+            found = verify(file, configuration=self._host.configuration())
         return {name: value for name, value in found.to_dict().items() if name != "path"}
 
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
         from .. import engines
+        from ..weights import Search
 
+        search = Search.default(configuration=self._host.configuration())
         told = []
         for name in ("preview", "sonic"):
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, place=self._host.place)
+                engines.choose(name, place=self._host.place, search=search)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", place=self._host.place).name}
+        return {"engines": told, "auto": engines.choose("auto", place=self._host.place, search=search).name}
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""
         from .. import weights
 
-        return weights.survey().to_dict()
+        return weights.survey(weights.Search.default(configuration=self._host.configuration())).to_dict()
 
     def settings(self) -> dict[str, Any]:
         """Names, ranges, defaults and help, as a form needs them."""

@@ -226,7 +226,7 @@ def _let_out(
 ) -> int:
     """Through the gate; a take that does not pass stays in the private store, and its id is said."""
     from .. import pipeline
-    from ..provenance.store import retention_text
+    from ..configuration import Configuration
 
     try:
         if signals.asked:
@@ -238,9 +238,8 @@ def _let_out(
     except (SonicError, KeyboardInterrupt) as problem:
         error = problem if isinstance(problem, SonicError) else Cancelled()
         code = console.error(error, {"take": take.id})
-        console.note(
-            f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …"
-        )
+        kept = Configuration.from_environment().retention_text
+        console.note(f"The finished video is kept for {kept}: sonic export {take.id} -o OUT.mp4 …")
         return code
     console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), *exported_lines(take, exported))

@@ -20,7 +20,8 @@ def export_from(host: Host, take: Take, consent: Consent) -> Exported:
     from .. import pipeline
 
     stem = f"sonic-{datetime.now():%Y%m%d-%H%M%S}-{take.id[:6]}"
-    return pipeline.export(take, _free(host.outputs(), stem), consent)
+    output, configuration = _free(host.outputs(), stem), host.configuration()
+    return pipeline.export(take, output, consent, configuration=configuration)
 
 
 def export_told(register: Register, host: Host, take: Take, consent: Consent) -> Exported:

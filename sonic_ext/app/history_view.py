@@ -20,6 +20,7 @@ from .showing import preview_of
 from .work import TabKey, Updates
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..hosts import Host
     from ..provenance.records import Record
     from ..provenance.store import Store, Unusable
@@ -154,7 +155,7 @@ class HistoryView:
         try:
             found, unusable = entries(Store(), None if earlier else self._since)
             pictures = [(thumbnail(entry.take), entry.caption) for entry in found]
-            told = html.unusable(unusable) if found or unusable else _empty()
+            told = html.unusable(unusable) if found or unusable else _empty(self._host.configuration())
         except Exception as problem:
             found, unusable, pictures, told = [], [], [], html.error(as_error(problem))
         ids = [each.id for each in unusable]
@@ -255,8 +256,6 @@ def thumbnail(take: Take) -> Any:
         return Image.new("RGB", (SIDE, SIDE * take.height // take.width), "grey")
 
 
-def _empty() -> str:
-    from ..provenance.store import retention_text
-
-    kept = f"Videos wait here for their export, for {retention_text()}."
+def _empty(configuration: Configuration) -> str:
+    kept = f"Videos wait here for their export, for {configuration.retention_text}."
     return html.banner("note", "Nothing has been made yet.", kept)

@@ -26,6 +26,7 @@ from .work import Job, Jobs, TabKey, Updates, new_task, shown
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..configuration import Configuration
     from ..hosts import Host
     from ..pipeline import Preflight
     from ..provenance.gate import Exported
@@ -157,7 +158,14 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=job, place=self._host.place)
+            found = pipeline.preflight(
+                portrait,
+                audio,
+                wanted,
+                progress=job,
+                place=self._host.place,
+                configuration=self._host.configuration(),
+            )
         except Cancelled:
             raise
         except Exception as problem:
@@ -211,12 +219,18 @@ class MakeView:
 
     def _animate(self, job: Job, portrait: str, audio: str, settings: Settings) -> Take:
         from .. import pipeline
+        from ..provenance.store import Store
 
         job.report(Step(Stage.WAITING, 0, 1))
         return self._register.run(
             self._host.work,
             lambda progress: pipeline.animate(
-                portrait, audio, settings, progress=progress, place=self._host.place
+                portrait,
+                audio,
+                settings,
+                progress=progress,
+                store=Store(configuration=self._host.configuration()),
+                place=self._host.place,
             ),
             origin="page",
             along=job,
@@ -268,7 +282,9 @@ class MakeView:
             exported = self._export(take_id, self.consent.read(stated))
             yield self._exported(exported)
             found = yield from shown(
-                self._jobs.follow(tab, "prove", lambda job: _proof(exported, job)),
+                self._jobs.follow(
+                    tab, "prove", lambda job: _proof(exported, job, self._host.configuration())
+                ),
                 lambda step: {self.evidence: html.progress(step)},
             )
             told: Updates = {self.evidence: html.verdict(found)}
@@ -309,12 +325,12 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
     return portrait, next(filter(None, audios), None)
 
 
-def _proof(exported: Exported, job: Job) -> Verification:
+def _proof(exported: Exported, job: Job, configuration: Configuration) -> Verification:
     """What anyone who receives the file will find."""
     from ..progress import Ticker
     from ..provenance.verify import verify
 
-    return verify(exported.path, tick=Ticker(job))
+    return verify(exported.path, tick=Ticker(job), configuration=configuration)
 
 
 def _step(number: int, title: str) -> None:

@@ -66,9 +66,11 @@ class Order:
     def animate(self, portrait: Path, progress: Progress) -> Take:
         """Make the take; call it in turn."""
         from .. import pipeline
+        from ..provenance.store import Store
 
+        store = Store(configuration=self.host.configuration())
         return pipeline.animate(
-            portrait, self.speech, self.settings, progress=progress, place=self.host.place
+            portrait, self.speech, self.settings, progress=progress, store=store, place=self.host.place
         )
 
     def generate(self, wanted: Generation, job: Job, progress: Progress) -> Take:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..jobs import Register
+from ..weights import Search
 from . import compat, html
 from .compat import AT_ONCE as AT_ONCE
 from .compat import gr
@@ -52,11 +53,13 @@ def build(
                 with gr.TabItem("History", id="history") as past:
                     history = HistoryView(host, register)
                 with gr.TabItem("Verify", id="verify"):
-                    VerifyView(jobs)
+                    VerifyView(host, jobs)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(jobs, place=host.place)
+                    parts = WeightsView(
+                        jobs, lambda: Search.default(configuration=host.configuration()), host.place
+                    )
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)

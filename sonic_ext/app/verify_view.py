@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled
 from ..jobs import as_error
@@ -12,6 +12,9 @@ from . import compat, html
 from .compat import gr
 from .relay import Relay
 from .work import Jobs, TabKey, Updates, shown
+
+if TYPE_CHECKING:
+    from ..hosts import Host
 
 _ASK = html.banner(
     "note",
@@ -23,7 +26,8 @@ _ASK = html.banner(
 class VerifyView:
     """The *Verify* tab."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, host: Host, jobs: Jobs) -> None:
+        self._host = host
         self._jobs = jobs
         self.tab = gr.State(TabKey())
         with gr.Row(equal_height=False):
@@ -53,10 +57,13 @@ class VerifyView:
         from ..progress import Ticker
         from ..provenance.verify import verify
 
+        configuration = self._host.configuration()
         yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1))}
         try:
             found = yield from shown(
-                self._jobs.follow(tab, "verify", lambda job: verify(path, tick=Ticker(job))),
+                self._jobs.follow(
+                    tab, "verify", lambda job: verify(path, tick=Ticker(job), configuration=configuration)
+                ),
                 lambda step: {self.verdict: html.progress(step)},
             )
             told = html.verdict(found)

@@ -30,7 +30,13 @@ HOPELESS = (
 )
 
 
-def choose(name: str, home: Path | None = None, place: Place | None = None, decoder: str = "auto") -> Engine:
+def choose(
+    name: str,
+    home: Path | None = None,
+    place: Place | None = None,
+    decoder: str = "auto",
+    search: weights.Search | None = None,
+) -> Engine:
     """The engine that a setting names.
 
     Args:
@@ -38,6 +44,7 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
         home: the private home, where unfinished videos are kept.
         place: the WebUI's VAE and memory, where there is a WebUI.
         decoder: the setting; it decides whether the engine needs a VAE of its own.
+        search: where weights are looked for; this computer's places by default.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
@@ -47,7 +54,7 @@ def choose(name: str, home: Path | None = None, place: Place | None = None, deco
     if name == "preview":
         return PreviewEngine()
     vae = _vae(name, decoder, place)
-    found = weights.survey(parts=vae.parts)
+    found = weights.survey(search, vae.parts)
     if name == "auto" and not found.ready:
         return PreviewEngine()
     missing = missing_libraries(vae.own)
@@ -109,7 +116,7 @@ def _sonic(
         raise MissingPart(broken, REPAIR)
     from .sonic.engine import SonicEngine
 
-    return SonicEngine(home=home, place=place)
+    return SonicEngine(found.search, home=home, place=place)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ..configuration import Configuration
 from ..ports import Place
 from ..progress import Progress
 
@@ -77,6 +78,9 @@ class Host(Protocol):
         Raises:
             Cancelled: `progress.cancelled()` became true while waiting.
         """
+
+    def configuration(self) -> Configuration:
+        """What the user set for this computer, in the WebUI or else in the environment."""
 
     def defaults(self) -> Mapping[str, Any]:
         """Settings that the user chose as defaults in the WebUI, by field name."""

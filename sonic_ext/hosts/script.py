@@ -313,12 +313,14 @@ class Maker:
             SonicError: there is no video, or it was not let out.
         """
         from .. import pipeline
+        from ..provenance.store import Store
 
         portrait, job = _portrait(picture, f"picture-{number + 1}.png"), Job("script")
 
         def task(progress: Progress) -> Take:
             settings, place = self.order.settings, self.host.place
-            return pipeline.animate(portrait, speech, settings, progress=progress, place=place)
+            store = Store(configuration=self.host.configuration())
+            return pipeline.animate(portrait, speech, settings, progress=progress, store=store, place=place)
 
         self.register.run(self.host.work, task, prepared=job)
         return job, job.export(self._let_out) if self.order.consent else None

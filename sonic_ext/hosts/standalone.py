@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..configuration import Configuration
 from ..errors import BadOutput, Cancelled
 from ..ports import Place
 from ..progress import Progress
@@ -48,6 +49,10 @@ class Standalone:
             return task(progress)
         finally:
             self._busy.release()
+
+    def configuration(self) -> Configuration:
+        """The environment's."""
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """None: the settings' own."""

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..configuration import Configuration
 from ..errors import BadOutput, SonicError
 from ..files.home import private_home
 from ..ports import Place
@@ -85,6 +86,10 @@ class WebUI:
         with self._place.visit():
             return task(Mirror(progress, state))
 
+    def configuration(self) -> Configuration:
+        """See `Host.configuration`."""
+        return options.configuration()
+
     def defaults(self) -> Mapping[str, Any]:
         """See `Host.defaults`."""
         return options.defaults()
@@ -116,7 +121,7 @@ def host() -> Host:
     from ..provenance.recovery import clear_up
 
     made = _made(held=False)
-    clear_up()
+    clear_up(configuration=options.configuration())
     return made
 
 
@@ -186,7 +191,7 @@ def tabs() -> list[tuple[Any, str, str]]:
     where the tab cannot be: what earlier sessions made is private all the same.
     """
     try:
-        importlib.import_module("sonic_ext.app.file_guard").guard_gradio()
+        importlib.import_module("sonic_ext.app.file_guard").guard_gradio(options.configuration)
         from ..app import tab
 
         doors = importlib.import_module("sonic_ext.hosts.script").doors()
@@ -204,7 +209,6 @@ def started(page: Any, app: Any) -> None:
 
     Elsewhere it would be a way around the page's own password.
     """
-    options.apply()  # without a page the WebUI never asks for the settings page
     if page is not None:
         importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
     command_line = importlib.import_module("modules.shared").cmd_opts

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ..configuration import Configuration
 from ..errors import BadInput, BadOutput, MissingPart, Tampered
 from ..files.atomic import new_file, remove_temporaries, replace_file
 from ..files.home import build_folder, home_errors, private_home
@@ -47,8 +48,6 @@ from .records import (
 )
 from .take import Take
 
-HEAD_VARIABLE = "SONIC_LEDGER_HEAD"
-"""Environment variable: a file, best on another disk, that keeps a copy of the ledger's head."""
 COPY_NAME = "ledger-head.json"
 """The copy that is always kept, in the private home."""
 
@@ -60,6 +59,8 @@ class Ledger:
 
     Args:
         root: the private home; see `private_home`.
+        configuration: names a further copy of the head, and trusted signers for those who hold a ledger; the
+            environment's by default.
 
     Raises (every method):
         Tampered: rows, head, key or tables do not fit together, or something newer than the ledger is left.
@@ -68,7 +69,10 @@ class Ledger:
         BadInput: a newer version of this package wrote the ledger.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, configuration: Configuration | None = None
+    ) -> None:
+        self.configuration = configuration or Configuration.from_environment()
         self.home = private_home(root)
         self.folder = self.home / "consent"
         self._database = self.folder / "ledger.sqlite3"
@@ -313,7 +317,7 @@ class Ledger:
         return tuple(found)
 
     def _copy_paths(self) -> tuple[Path, ...]:
-        named = os.environ.get(HEAD_VARIABLE, "").strip()
+        named = self.configuration.ledger_head
         return (self.home / COPY_NAME, *([Path(named).expanduser()] if named else []))
 
     def _read_back(self, written: Records) -> None:

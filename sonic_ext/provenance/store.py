@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import hmac
 import json
-import math
 import os
 import re
 import secrets
@@ -28,6 +27,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configuration import Configuration
 from ..errors import BadAudio, BadInput, Refused, SonicError
 from ..files.atomic import replace_file
 from ..files.digest import copy_hashed, sha256_of
@@ -46,10 +46,6 @@ FORMAT = 2
 """Of take.json; version 0.1 wrote the first, which had no number and no seal."""
 MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
-RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
-"""Environment variable: days that a video waits for its export."""
-DAYS = 7
-"""The same where nobody says otherwise."""
 _TAKE_NAME = "take.json"
 _TAKE_BYTES = 1 << 20
 """A take.json is a thousand times smaller."""
@@ -93,16 +89,20 @@ class Store:
 
     Args:
         root: the private home; see `files.home.private_home`.
+        configuration: says how long takes wait; the environment's by default.
 
     Raises (every method):
         BadOutput: the file system keeps the store from being used, or others may read the private home.
         Tampered: the ledger's key, which the takes are sealed with, is gone.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, configuration: Configuration | None = None
+    ) -> None:
         self.home = private_home(root)
         self.folder = self.home / "takes"
-        self.ledger = Ledger(self.home)
+        self.ledger = Ledger(self.home, configuration)
+        self.configuration = self.ledger.configuration
 
     def check(self) -> None:
         """Before minutes of work: whether a take can be sealed, and the ledger is no older than those here.
@@ -293,12 +293,12 @@ class Store:
         """Delete takes that nothing was written to for `days`, and unfinished ones whose process is gone.
 
         Args:
-            days: None asks `retention`.
+            days: None for those of the configuration.
 
         Returns:
             Their ids.
         """
-        limit = time.time() - (retention() if days is None else days) * 86400
+        limit = time.time() - (self.configuration.retention_days if days is None else days) * 86400
         with home_errors(self.home), contextlib.ExitStack() as stack:
             old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
             for take_id in old:
@@ -350,21 +350,6 @@ class Store:
         if not _ID.fullmatch(take_id):
             raise BadInput(f"{take_id!r} is not the id of a take.", "An id has 16 digits, 0-9 and a-f.")
         return self.folder / take_id
-
-
-def retention() -> float:
-    """Days that a video waits for its export: $SONIC_RETENTION_DAYS where that is a number above 0."""
-    try:
-        days = float(os.environ.get(RETENTION_VARIABLE, ""))
-    except ValueError:
-        return DAYS
-    return days if 0 < days < math.inf else DAYS
-
-
-def retention_text() -> str:
-    """`retention` in words: 7 days, 1 day, 0.5 days."""
-    days = retention()
-    return f"{days:g} day" + ("" if days == 1 else "s")
 
 
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:

@@ -21,11 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..configuration import MODELS_VARIABLE
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
 from ..files.atomic import move_into_place
 from ..progress import Stage, Tick
 from .catalogue import Licence, Part
-from .find import MODELS_VARIABLE, make_folder
+from .find import make_folder
 from .formats import Format, format_of, not_weights
 from .record import ticking_sha256, write_record
 
