@@ -34,7 +34,8 @@ ONLY_HERE = {
     **{library: {"hosts"} for library in HOSTS},
     **{library: {"app"} for library in WEB},
     **{library: {"nn", "weights", "engines.sonic", "sync", "train", "hosts"} for library in TORCH},
-    "huggingface_hub": {"weights.download"},
+    "huggingface_hub": set(),
+    "httpx": {"weights.download"},
 }
 """Library → rooms that may import it."""
 HEAVY = ("torch", "gradio", "cv2", "numpy", "av", "PIL", "c2pa", "cryptography", "pydantic", "ray")

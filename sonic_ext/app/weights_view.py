@@ -273,7 +273,7 @@ def _summary(found: Survey, lent: str = "") -> str:
 def _obstacles() -> Iterator[str]:
     """What keeps this computer from fetching, converting or running, whatever files are there."""
     if not _hub_is_here():
-        yield html.banner("warning", "huggingface_hub is not installed, so nothing can be fetched.", SOURCE)
+        yield html.banner("warning", "httpx is not installed, so nothing can be fetched.", SOURCE)
     elif _offline():
         yield html.banner(
             "warning", "HF_HUB_OFFLINE forbids to ask the Hub, so nothing can be fetched.", "Unset it."
@@ -285,7 +285,7 @@ def _obstacles() -> Iterator[str]:
 
 
 def _hub_is_here() -> bool:
-    return find_spec("huggingface_hub") is not None
+    return find_spec("httpx") is not None
 
 
 def _torch_is_here() -> bool:

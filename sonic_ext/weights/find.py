@@ -1,6 +1,6 @@
 """Where the weights lie: our own folder, a configured one, the WebUI's, ComfyUI's, the Hugging Face cache.
 
-Only names and headers are read; torch and huggingface_hub are not needed. The cache is read by its documented
+Only names and headers are read; torch and httpx are not needed. The cache is read by its documented
 layout, `models--OWNER--NAME/snapshots/COMMIT/FILE` with `refs/main` naming the newest commit.
 """
 
