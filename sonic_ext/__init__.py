@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .provenance.consent import Basis as Basis
     from .provenance.consent import Consent as Consent
     from .provenance.ledger import Ledger as Ledger
-    from .provenance.store import Take as Take
+    from .provenance.take import Take as Take
     from .provenance.verify import Verification as Verification
     from .provenance.verify import verify as verify
     from .settings import PRESETS as PRESETS
@@ -40,7 +40,7 @@ _HOMES = {
     "Basis": "provenance.consent",
     "Consent": "provenance.consent",
     "Ledger": "provenance.ledger",
-    "Take": "provenance.store",
+    "Take": "provenance.take",
     "Verification": "provenance.verify",
     "verify": "provenance.verify",
     "PRESETS": "settings",

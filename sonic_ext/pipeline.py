@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -24,25 +23,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__, engines
+from .configuration import Configuration
 from .engines.detectors import detector
 from .engines.preview.speech import RATE, VisemeNet
-from .errors import Cancelled, Failed
+from .errors import Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
-from .ports import Animation, DeviceManager, Progress, Silent, Step, Tick
+from .ports import Animation, DeviceManager
+from .progress import Progress, Silent, Stage, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import Origin, digital_source_type, tags, xmp
 from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
-from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store
+from .provenance.take import Take
 from .provenance.watermark import ALGORITHM, Detection, Marker, detect, marker
 from .settings import Settings
 from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
+from .weights import Search
 
 PathLike = str | os.PathLike[str]
 
@@ -95,31 +98,6 @@ class Preflight:
         return values | {"face_box": list(self.face_box), "warnings": list(self.warnings)}
 
 
-class Ticker:
-    """Reports steps with a forecast and raises `Cancelled` when told to stop."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._stage = ""
-        self._began = 0.0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report `done` of `total` units; raises `Cancelled` when told to stop."""
-        now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._began = stage, now
-        left = (now - self._began) / done * (total - done) if done else None
-        self._progress.report(Step(stage, done, max(total, 1), left))
-        if self._progress.cancelled():
-            raise Cancelled
-
-    def show(self, stamped: NDArray[np.uint8]) -> None:
-        """Hand a stamped frame to a progress that has a picture beside its bar."""
-        show = getattr(self._progress, "show", None)
-        if show is not None:
-            show(stamped)
-
-
 def frame_count(seconds: float, fps: int) -> int:
     """Frames that cover `seconds` of sound: the last spoken sound is kept, at least one frame."""
     return max(1, math.ceil(seconds * fps - 1e-6))
@@ -145,7 +123,7 @@ def animate(
         audio: sound file or video with sound, or a `Speech`.
         settings: `Settings`, or names and values that differ from the defaults.
         progress: told of every step; asked whether to stop.
-        store: private store; the user's own by default.
+        store: private store, and what the user configured; the user's own by default.
         devices: the WebUI's VAE and memory, where there is a WebUI.
         engine: the one that engine=auto is to mean; the settings decide by default.
         seed: 0 to 2**32 - 1, the one that seed=-1 is to mean; drawn by default.
@@ -165,15 +143,16 @@ def animate(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     home = store or Store()
-    clear_up(home.home)
+    clear_up(home.home, home.configuration)
     home.check()
-    drawer = engines.choose(settings.engine, home.home, devices, settings)
+    search = Search.default(configuration=home.configuration)
+    drawer = engines.choose(settings.engine, home.home, devices, settings, search)
     if engine and drawer.name != engine:
-        drawer = engines.choose(engine, home.home, devices, settings)
+        drawer = engines.choose(engine, home.home, devices, settings, search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
-    scene = compose(picture, settings, drawer.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(picture, settings, drawer.size_multiple, tick, detector(settings.face_detector, search))
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
     count = frame_count(speech.length, settings.fps)
@@ -184,7 +163,18 @@ def animate(
         home.making(take_id) as (take_id, folder),
     ):
         origin = Origin(take_id, drawer.name, __version__, settings, animation.seed)
-        offset = _record(folder, origin, scene, speech, face_range, animation, count, tick, threads)
+        offset = _record(
+            folder,
+            origin,
+            home.configuration.producer,
+            scene,
+            speech,
+            face_range,
+            animation,
+            count,
+            tick,
+            threads,
+        )
         mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.adopt(
@@ -225,6 +215,7 @@ def preflight(
     *,
     progress: Progress | None = None,
     devices: DeviceManager | None = None,
+    configuration: Configuration | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in about a second.
 
@@ -232,10 +223,11 @@ def preflight(
     """
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
-    engine = engines.choose(settings.engine, devices=devices, settings=settings)
+    search = Search.default(configuration=configuration)
+    engine = engines.choose(settings.engine, devices=devices, settings=settings, search=search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
-    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector))
+    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector, search))
     count = frame_count(speech.length, settings.fps)
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
@@ -262,6 +254,7 @@ def preflight(
 def _record(
     folder: Path,
     origin: Origin,
+    producer: str,
     scene: Scene,
     speech: Speech,
     face_range: FaceRange,
@@ -281,7 +274,7 @@ def _record(
     )
     sync = _calibration(scene, speech, settings, count, tick)
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
-    told = {master: tags(origin), preview: tags(origin, preview=True)}
+    told = {master: tags(origin, False, producer), preview: tags(origin, True, producer)}
     # Whether the portrait is known as synthetic is asked at the export; until then it is not.
     packet = xmp(origin, digital_source_type(origin, synthetic=False))
     with (
@@ -310,15 +303,13 @@ def _record(
                 written = beside.submit(write, frame, index)
                 if threads == 1:
                     written.result()
-                tick("drawing frames", index + 1, count)
+                tick(Stage.DRAWING, index + 1, count)
             if written:
                 written.result()
     offset = sync.offset() if sync else None
     if offset and offset.correction:
         for path, metadata in told.items():
-            moved = path.with_name(f"moved-{path.name}")
-            remux(path, moved, metadata, sound_shift=offset.correction, xmp=packet)
-            moved.replace(path)
+            remux(path, path, metadata, sound_shift=offset.correction, overwrite=True, xmp=packet)
     return offset
 
 

@@ -1,4 +1,4 @@
-"""The seams: what the pipeline asks of engines, hosts and progress displays.
+"""The seams: what the pipeline asks of engines and hosts.
 
 Annotations name types of higher rooms under TYPE_CHECKING only; nothing is imported at run time.
 """
@@ -14,56 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .configuration import Configuration
     from .media.audio import Speech
     from .media.scene import Scene
+    from .progress import Progress, Tick
     from .settings import Settings
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where a long piece of work stands."""
-
-    stage: str
-    """What is being done, in words for the user: "reading the speech", "drawing frames"."""
-    done: int
-    """Units finished."""
-    total: int
-    """Units in all, at least 1."""
-    seconds_left: float | None = None
-    """Forecast for this stage; None until there is a basis for one."""
-
-
-class Progress(Protocol):
-    """Shows steps and may ask the work to stop.
-
-    One that also has `show(picture)` is given every frame of the stamped preview, marks included, uint8 RGB
-    [height, width, 3], as soon as it is made; it must return at once, too.
-    """
-
-    def report(self, step: Step) -> None:
-        """Show a step. Called often; must return at once."""
-
-    def cancelled(self) -> bool:
-        """True once the user asked to stop. Polled at least once a second."""
-
-
-class Silent:
-    """A `Progress` that shows nothing and never stops."""
-
-    def report(self, step: Step) -> None:
-        """Ignore the step."""
-
-    def cancelled(self) -> bool:
-        """Never."""
-        return False
-
-
-class Tick(Protocol):
-    """`tick(stage, done, total)`: reports and raises `Cancelled` when told to stop."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -260,6 +217,9 @@ class Host(Protocol):
         Raises:
             Cancelled: `progress.cancelled()` became true while waiting.
         """
+
+    def configuration(self) -> Configuration:
+        """What the user set for this computer, in the WebUI or else in the environment."""
 
     def defaults(self) -> Mapping[str, Any]:
         """Settings that the user chose as defaults in the WebUI, by field name."""

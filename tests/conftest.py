@@ -18,7 +18,7 @@ from browser_reports import (  # noqa: F401  (hooks)
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from sonic_ext.provenance.store import Take
+    from sonic_ext.provenance.take import Take
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sonic_ext.jobs import Job, JobSpec, Origin, Queue
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.spec import Destination
-from sonic_ext.provenance.store import Take
+from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
 
 LANE = "standalone"

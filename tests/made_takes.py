@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sonic_ext.files.home import private_folder
 from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.face import Face, box_of
 from sonic_ext.media.geometry import Box
@@ -20,11 +21,11 @@ from sonic_ext.media.mesh import mean_face
 from sonic_ext.media.scene import FaceRange
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.provenance import metadata
+from sonic_ext.provenance.chain import Head
 from sonic_ext.provenance.labels import VisibleLabel
-from sonic_ext.provenance.ledger import Head
-from sonic_ext.provenance.private import private_folder
 from sonic_ext.provenance.stamp import PreviewStamp
-from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.provenance.watermark import ALGORITHM, Detection, marker
 from sonic_ext.settings import Settings
 

@@ -9,13 +9,13 @@ import threading
 from typing import Any
 
 from sonic_ext.errors import MissingPart
-from sonic_ext.ports import Tick
+from sonic_ext.progress import Stage, Tick
 
 
 def echo(tick: Tick, **given: Any) -> dict[str, Any]:
     """Its arguments, after three steps and some noise."""
     for done in (1, 2, 3):
-        tick("counting", done, 3)
+        tick(Stage.CHECKING, done, 3, "by counting")
     print("a library that prints")
     os.write(1, b'{"found": "forged"}\n')
     return given | {"pid": os.getpid()}
@@ -23,14 +23,14 @@ def echo(tick: Tick, **given: Any) -> dict[str, Any]:
 
 def sleep(tick: Tick) -> dict[str, Any]:
     """Never ends."""
-    tick("asleep", os.getpid(), 1 << 40)
+    tick(Stage.CHECKING, os.getpid(), 1 << 40, "asleep")
     threading.Event().wait()
     return {}
 
 
 def hold(tick: Tick) -> dict[str, Any]:
     """Never ends, and lets no other thread of its process run."""
-    tick("holding", os.getpid(), 1 << 40)
+    tick(Stage.CHECKING, os.getpid(), 1 << 40, "holding")
     return {"found": bool(re.match("(a*)*b", "a" * 80))}
 
 

@@ -39,10 +39,12 @@ from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Queue, Worker
 from sonic_ext.jobs.exporting import export_take
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import MadePortrait, Progress, Step
+from sonic_ext.ports import MadePortrait
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.settings import PRESETS, Settings, describe
 
 EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"

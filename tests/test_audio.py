@@ -18,7 +18,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled
-from sonic_ext.media.audio import MAX_SECONDS, Speech, read_speech
+from sonic_ext.media.audio import MAX_SECONDS, Speech, read_speech, wav_bytes
 from sonic_ext.settings import Settings
 
 MEDIA = Path(__file__).parent / "data/media"
@@ -373,3 +373,42 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         tracemalloc.stop()
     # Held frames or samples would be megabytes; some versions of PyAV lose 80 bytes a frame.
     assert peaks[1] < peaks[0] + 2**20
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_are_speech_like_the_file_of_them(kind: type, channels: int, tmp_path: Path) -> None:
+    sound = sounds.tone(0.5, 16000, channels).T
+    samples = sound.astype(np.float32) if kind is np.float32 else (sound * 32767).astype(np.int16)
+    speech = Speech.from_samples(samples[:, 0] if channels == 1 else samples, 16000)
+    path = tmp_path / "same.wav"
+    path.write_bytes(wav_bytes(samples, 16000))
+    read = read_speech(path)
+    assert speech.data == path.read_bytes()
+    assert (speech.seconds, speech.rate, speech.channels) == (0.5, 16000, channels)
+    assert (speech.sha256, speech.loudness, speech.warnings) == (read.sha256, read.loudness, ())
+    for rate in (16000, 48000):
+        heard = [np.concatenate(list(each.blocks(rate))) for each in (speech, read)]
+        assert np.array_equal(*heard)
+    assert np.concatenate(list(speech.blocks(16000))) == pytest.approx(sound[:, 0], abs=1e-4)
+
+
+def test_the_digest_of_samples_is_fixed() -> None:
+    speech = Speech.from_samples((np.arange(1600) % 200 * 100).astype(np.int16), 16000)
+    assert speech.sha256 == "9f8275cba524aebc9c5425b50a4123410e97a33645bd40c4ef6eb0eadcbe290c"
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.zeros(16000), "float64"),
+        (np.zeros((2, 2, 2), np.float32), "shape"),
+        (np.zeros(0, np.float32), "no sound"),
+        (np.full(16000, np.nan, np.float32), "not finite"),
+        (np.zeros(16000, np.float32), "silence"),
+        (np.ones(16, np.float32), "only 1 ms"),
+    ],
+)
+def test_samples_that_are_no_speech(samples: np.ndarray, words: str) -> None:
+    with pytest.raises(BadAudio, match=words):
+        Speech.from_samples(samples, 16000)

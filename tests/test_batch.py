@@ -29,10 +29,11 @@ from sonic_ext.batch.rows import Defaults, Row, WrongRow
 from sonic_ext.batch.watching import Folder, being_written
 from sonic_ext.cli import main as cli
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, ConsentExpired, ConsentMissing, Failed
+from sonic_ext.files.digest import sha256_of
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import ExportedFile, Job, Queue, State
-from sonic_ext.provenance.private import sha256_of
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
 
 EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"
@@ -580,7 +581,7 @@ class TestCommand:
         assert not (work / "out").exists()
 
     def test_one_command_for_a_folder(self, sonic: Sonic, work: Path, queue: Queue) -> None:
-        from sonic_ext.provenance.locks import held
+        from sonic_ext.files.locks import held
 
         (work / "jobs.csv").write_text("portrait,audio\na,b")
         (work / "out").mkdir()

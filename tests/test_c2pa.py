@@ -32,11 +32,13 @@ from time_stamps import TimeStampAuthority
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, MissingPart, Refused
 from sonic_ext.media.image import Portrait, read_portrait
 from sonic_ext.media.video import probe, remux
-from sonic_ext.provenance import c2pa, certificates, metadata, store
+from sonic_ext.provenance import c2pa, certificates, metadata
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
-from sonic_ext.provenance.ledger import Ledger, Record
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.records import Record
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import FIRST_WATERMARK, Take
 from sonic_ext.provenance.watermark import ALGORITHM, ALGORITHMS
 from sonic_ext.settings import Settings
 
@@ -498,7 +500,7 @@ def test_what_version_0_1_wrote_is_read() -> None:
         (c2pa.WATERMARK_LABEL, {"value": "<b>not an id</b>", "readable": "yes"}),
         (c2pa.WATERMARK_LABEL, {"value": ["0123456789abcdef"]}),
         (c2pa.WATERMARK_LABEL, {"value": "0123456789ABCDEF"}),
-        ("c2pa.soft-binding", {"alg": store.FIRST_WATERMARK, "blocks": []}),
+        ("c2pa.soft-binding", {"alg": FIRST_WATERMARK, "blocks": []}),
         (c2pa.CONSENT_LABEL, {"record_sha256": 7}),
         (c2pa.CONSENT_LABEL, ["record_sha256"]),
         (c2pa.TAKE_LABEL, {"engine": {"deep": []}}),
@@ -740,13 +742,12 @@ def test_places_given_by_hand_are_not_published(clip: Path, home: Path) -> None:
     assert not re.search(r"face_box|mouth|eyes|33", text)
 
 
-def test_a_registered_producer_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(metadata.PRODUCER_VARIABLE, "001191110102MAC")
-    assert json.loads(metadata.aigc_label(TAKE_ID))["ContentProducer"] == "001191110102MAC"
+def test_a_registered_producer_may_be_named() -> None:
+    label = json.loads(metadata.aigc_label(TAKE_ID, "001191110102MAC"))
+    assert label["ContentProducer"] == "001191110102MAC"
     for bad in ("two words", 'quo"te', "back\\slash", "名"):
-        monkeypatch.setenv(metadata.PRODUCER_VARIABLE, bad)
         with pytest.raises(BadSetting, match="AIGC"):
-            metadata.aigc_label(TAKE_ID)
+            metadata.aigc_label(TAKE_ID, bad)
 
 
 @pytest.mark.parametrize(

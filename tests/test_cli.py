@@ -23,7 +23,7 @@ import sonic_ext
 from sonic_ext.cli import console, interrupt
 from sonic_ext.cli import main as cli
 from sonic_ext.errors import Cancelled
-from sonic_ext.ports import Step
+from sonic_ext.progress import Step
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import describe
 

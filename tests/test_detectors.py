@@ -13,7 +13,7 @@ from sonic_ext import weights
 from sonic_ext.engines.detectors import detector, packs
 from sonic_ext.errors import BadSetting, Cancelled, MissingPart, NoFace
 from sonic_ext.media import scrfd
-from sonic_ext.media.centerface import Detection
+from sonic_ext.media.detection import FaceDetection
 from sonic_ext.media.face import Detect, find_boxes, find_face
 from sonic_ext.media.geometry import Box
 from sonic_ext.media.image import read_portrait
@@ -42,7 +42,7 @@ def portrait(name: str = "portrait_01.jpg") -> np.ndarray:
 
 
 def always(*boxes: Box) -> Detect:
-    return lambda rgb: [Detection(box, 0.9, None) for box in boxes]
+    return lambda rgb: [FaceDetection(box, 0.9, None) for box in boxes]
 
 
 # ---- the seam
@@ -96,7 +96,7 @@ def test_the_tick_is_called_before_the_detector() -> None:
     def stop(*_: Any) -> None:
         raise Cancelled
 
-    def never(rgb: np.ndarray) -> list[Detection]:
+    def never(rgb: np.ndarray) -> list[FaceDetection]:
         raise AssertionError("asked although the user had stopped")
 
     with pytest.raises(Cancelled):
@@ -211,7 +211,7 @@ def test_the_largest_detector_is_taken(search: weights.Search, tmp_path: Path) -
     assert [path.name for path in packs(search)] == ["det_10g.onnx", "det_500m.onnx"]
 
 
-def _run_on(search: weights.Search, rgb: np.ndarray) -> list[Detection]:
+def _run_on(search: weights.Search, rgb: np.ndarray) -> list[FaceDetection]:
     detect = detector("insightface", search)
     assert detect is not None
     return detect(rgb)

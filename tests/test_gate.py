@@ -42,7 +42,8 @@ from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, check_output, export
 from sonic_ext.provenance.intents import Intent
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
 
 AGREED = Consent(face="authorised", voice="synthetic", purpose="a test")
@@ -127,7 +128,7 @@ def test_until_it_is_recorded_nobody_else_may_read_it(
     take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at before each step of the way out, whatever lies in the output folder by then."""
-    from sonic_ext.provenance.ledger import _Chain
+    from sonic_ext.provenance.chain import Chain
 
     seen = []
 
@@ -141,7 +142,7 @@ def test_until_it_is_recorded_nobody_else_may_read_it(
     steps: tuple[tuple[Any, str], ...] = (
         (gate, "_copy"),
         (Intent, "move"),
-        (_Chain, "commit"),
+        (Chain, "commit"),
         (Intent, "finish"),
     )
     for owner, name in steps:
@@ -543,9 +544,9 @@ def test_nothing_is_left_wherever_it_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each step is carried out and then stopped, which leaves the most behind."""
-    from sonic_ext.provenance.ledger import _Chain
+    from sonic_ext.provenance.chain import Chain
 
-    owners: dict[str, Any] = {"sign": c2pa, "read": c2pa, "commit": _Chain, "write": Intent, "move": Intent}
+    owners: dict[str, Any] = {"sign": c2pa, "read": c2pa, "commit": Chain, "write": Intent, "move": Intent}
     owner = owners.get(stage, gate)
     real = getattr(owner, stage)
     calls = []

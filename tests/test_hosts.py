@@ -18,7 +18,7 @@ from patience import PATIENCE
 
 from sonic_ext.errors import BadOutput, Cancelled
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.ports import Progress, Silent, Step
+from sonic_ext.progress import Progress, Silent, Step
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "sonic.py"
 

@@ -21,14 +21,16 @@ from patience import PATIENCE, until
 from PIL import Image
 from webui_standin import WebUI
 
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, BadSetting, Cancelled, Failed, MissingPart
 from sonic_ext.extension import registration, settings_page
+from sonic_ext.files.home import private_home
 from sonic_ext.hosts import options, portraits, webui_queue
 from sonic_ext.hosts.webui_queue import WebUIProgress
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Host, Progress, Silent, Step
+from sonic_ext.ports import Host
+from sonic_ext.progress import Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -467,9 +469,7 @@ def page(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     monkeypatch.setitem(sys.modules, "sonic_ext.app.compat", compat)  # type: ignore[arg-type]
     for name in ("MODELS", "C2PA_CERT", "C2PA_KEY", "C2PA_ANCHORS", "C2PA_TSA", "RETENTION_DAYS"):
         monkeypatch.setenv(f"SONIC_{name}", "")
-    options._at_start.cache_clear()
     yield a1111
-    options._at_start.cache_clear()
 
 
 def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) -> None:
@@ -494,49 +494,48 @@ def test_a_label_that_says_nothing_of_ai_is_not_taken(page: WebUI) -> None:
     assert registration.host().defaults() == {}
 
 
-def test_values_reach_those_who_read_them(page: WebUI) -> None:
-    from sonic_ext import weights
-    from sonic_ext.provenance.store import retention
-
+def test_the_page_comes_before_the_environment(page: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONIC_C2PA_TSA", "http://of.the.environment")
+    monkeypatch.setenv("SONIC_RETENTION_DAYS", "3")
+    monkeypatch.setenv("SONIC_AIGC_PRODUCER", "001191110102MAC")
     settings_page.add()
-    page.opts.set("sonic_models_path", "/models/of mine")
-    page.opts.set("sonic_retention_days", 30)
-    page.opts.set("sonic_c2pa_certificate", "/keys/chain.pem")
-    assert weights.Search.default().configured == (Path("/models/of mine"),)
-    assert retention() == 30
-    assert os.environ["SONIC_C2PA_CERT"] == "/keys/chain.pem"
-    page.opts.set("sonic_c2pa_anchors", "/lists/C2PA-TRUST-LIST.pem")
-    page.opts.set("sonic_c2pa_tsa", "http://tsa.example.com")
-    assert os.environ["SONIC_C2PA_ANCHORS"] == "/lists/C2PA-TRUST-LIST.pem"
-    assert os.environ["SONIC_C2PA_TSA"] == "http://tsa.example.com"
-    for key, nothing in (
-        ("sonic_models_path", ""),
-        ("sonic_retention_days", 7),
-        ("sonic_c2pa_certificate", ""),
-        ("sonic_c2pa_anchors", ""),
-        ("sonic_c2pa_tsa", ""),
-    ):
-        page.opts.set(key, nothing)
-    assert weights.Search.default().configured == ()
-    assert retention() == 7
+    before = dict(os.environ)
+    plain = registration.host().configuration()
+    assert plain == Configuration.from_environment()
+    values = {
+        "sonic_models_path": "/models/of mine",
+        "sonic_retention_days": 30,
+        "sonic_c2pa_certificate": "/keys/chain.pem",
+        "sonic_c2pa_key": "/keys/key.pem",
+        "sonic_c2pa_anchors": "/lists/C2PA-TRUST-LIST.pem",
+        "sonic_c2pa_tsa": "http://tsa.example.com",
+    }
+    for key, value in values.items():
+        page.opts.set(key, value)
+    assert registration.host().configuration() == Configuration(
+        models="/models/of mine",
+        retention_days=30,
+        certificate="/keys/chain.pem",
+        key="/keys/key.pem",
+        anchors="/lists/C2PA-TRUST-LIST.pem",
+        time_stamps="http://tsa.example.com",
+        producer="001191110102MAC",
+    )
+    for key, value in values.items():
+        page.opts.set(key, 7 if value == 30 else "")
+    assert registration.host().configuration() == plain
+    assert os.environ == before
 
 
 def test_the_command_line_names_the_weights_where_the_page_does_not(page: WebUI) -> None:
-    from sonic_ext import weights
-
     page.cmd_opts.sonic_models_path = "/from the flag"
+    assert (
+        registration.host().configuration().models == "/from the flag"
+    )  # also where there is no settings page
     settings_page.add()
-    assert weights.Search.default().configured == (Path("/from the flag"),)
+    assert registration.host().configuration().models == "/from the flag"
     page.opts.set("sonic_models_path", "/from the page")
-    assert weights.Search.default().configured == (Path("/from the page"),)
-
-
-def test_the_command_line_is_heard_where_there_is_no_page(page: WebUI) -> None:
-    from sonic_ext import weights
-
-    page.cmd_opts.sonic_models_path = "/from the flag"
-    registration.started(None, None)  # the WebUI runs without --api: nothing is added to its server
-    assert weights.Search.default().configured == (Path("/from the flag"),)
+    assert registration.host().configuration().models == "/from the page"
 
 
 def test_its_queue_lets_go_of_closed_windows(page: WebUI) -> None:

@@ -21,7 +21,7 @@ FLOORS = (
     {"errors", "text"},
     {"fields"},
     {"engines: the list"},
-    {"settings", "ports"},
+    {"settings", "configuration", "ports", "progress", "files"},
     {"media", "provenance", "nn", "weights"},
     {"engines", "sync"},
     {"pipeline", "train"},
@@ -47,7 +47,8 @@ ONLY_HERE = {
         library: {"nn", "weights", "engines.sonic", "engines.runtime", "sync", "train", "hosts"}
         for library in TORCH
     },
-    "huggingface_hub": {"weights.download"},
+    "huggingface_hub": set(),
+    "httpx": {"weights.download"},
 }
 """Library → rooms that may import it."""
 HEAVY = ("torch", "gradio", "cv2", "numpy", "av", "PIL", "c2pa", "cryptography", "pydantic", "ray")
@@ -81,10 +82,14 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     return ".".join([*base, *([node.module] if node.module else [])])
 
 
-def imported(source: str, module: str, is_package: bool = False) -> set[str]:
-    """Full names of what `module` imports at run time, inside functions too."""
+def imported(source: str, module: str, is_package: bool = False, types: bool = False) -> set[str]:
+    """Full names of what `module` imports at run time, inside functions too.
+
+    With `types`, what only type checkers see as well.
+    """
     found: set[str] = set()
-    for node in _run_time_nodes(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree) if types else _run_time_nodes(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -101,6 +106,12 @@ IMPORTS = {
 }
 
 
+IMPORTS_WITH_TYPES = {
+    name: imported(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", types=True)
+    for name, path in SOURCES.items()
+}
+
+
 def _own(name: str) -> str | None:
     """The module of this package that a full name leads to."""
     parts = name.split(".")
@@ -108,9 +119,9 @@ def _own(name: str) -> str | None:
     return next((candidate for candidate in candidates if candidate in SOURCES), None)
 
 
-def _edges(module: str) -> set[str]:
+def _edges(module: str, imports: dict[str, set[str]] = IMPORTS) -> set[str]:
     """Modules of this package that `module` imports."""
-    return {own for name in IMPORTS[module] if (own := _own(name)) and own not in (module, "sonic_ext")}
+    return {own for name in imports[module] if (own := _own(name)) and own not in (module, "sonic_ext")}
 
 
 def _room(module: str) -> str:
@@ -158,8 +169,9 @@ def test_the_webuis_module_names_stand_in_one_map(module: str) -> None:
     assert {text for text in texts if known.fullmatch(text)} == set()
 
 
-def test_modules_do_not_import_each_other_in_circles() -> None:
-    graph = {module: _edges(module) for module in SOURCES if module != "sonic_ext"}
+@pytest.mark.parametrize("imports", [IMPORTS, IMPORTS_WITH_TYPES], ids=["at run time", "for types"])
+def test_modules_do_not_import_each_other_in_circles(imports: dict[str, set[str]]) -> None:
+    graph = {module: _edges(module, imports) for module in SOURCES if module != "sonic_ext"}
     while graph:
         done = {module for module, needs in graph.items() if not needs & graph.keys()}
         assert done, f"a circle among {sorted(graph)}"
@@ -180,6 +192,11 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 )
 def test_the_reader_of_imports_reads(line: str, module: str, is_package: bool, expected: set[str]) -> None:
     assert imported(line, module, is_package) == expected
+
+
+def test_the_reader_of_imports_reads_those_for_types() -> None:
+    line = "if TYPE_CHECKING:\n  import torch\nelse:\n  import cv2"
+    assert imported(line, "sonic_ext.a", types=True) == {"torch", "cv2"}
 
 
 def _loaded_by(statements: str) -> set[str]:

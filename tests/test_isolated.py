@@ -17,12 +17,13 @@ import strange_work
 from patience import until
 
 from sonic_ext.errors import BadVideo, Cancelled, Failed, MissingPart
+from sonic_ext.progress import Stage
 from sonic_ext.provenance import isolated
 from sonic_ext.provenance.c2pa import Signature
 from sonic_ext.provenance.metadata import AigcLabel
 from sonic_ext.provenance.verify import Labels, Mark, Marks
 
-Steps = list[tuple[str, int, int]]
+Steps = list[tuple[str, int, int, str]]
 LONG = 600.0
 
 
@@ -58,9 +59,9 @@ def test_arguments_go_and_the_answer_comes() -> None:
 def test_steps_are_told_in_order() -> None:
     told: Steps = []
     call(strange_work.echo, tick=lambda *step: told.append(step))
-    counted = [step for step in told if step[0] == "counting"]
+    counted = [step for step in told if step[3] == "by counting"]
     # The last one is told again while nothing new comes.
-    assert list(dict.fromkeys(counted)) == [("counting", done, 3) for done in (1, 2, 3)]
+    assert list(dict.fromkeys(counted)) == [(Stage.CHECKING, done, 3, "by counting") for done in (1, 2, 3)]
 
 
 @posix
@@ -84,8 +85,8 @@ def test_what_does_not_end_is_ended(work: isolated.Work, monkeypatch: pytest.Mon
 def test_whoever_asked_can_stop_it(work: isolated.Work) -> None:
     pids = []
 
-    def tick(stage: str, done: int, total: int) -> None:
-        if stage in ("asleep", "holding"):
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if detail in ("asleep", "holding"):
             pids.append(done)
             raise Cancelled
 
@@ -151,7 +152,7 @@ def test_it_ends_with_its_caller(tmp_path: Path, root: Path) -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(root / 'tests')!r}, {str(root)!r}]\n"
         "import strange_work\nfrom sonic_ext.provenance import isolated\n"
-        "tick = lambda stage, done, total: stage == 'asleep' and print(done, flush=True)\n"
+        "tick = lambda stage, done, total, what: what == 'asleep' and print(done, flush=True)\n"
         "isolated.call(strange_work.sleep, {}, name='', seconds=600, tick=tick)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as caller:

@@ -42,6 +42,7 @@ from sonic_ext.errors import (
     error_from,
     error_values,
 )
+from sonic_ext.files.locks import held
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
@@ -62,11 +63,12 @@ from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import specified
 from sonic_ext.media.image import Portrait
-from sonic_ext.ports import Host, MadePortrait, Progress, Step
+from sonic_ext.ports import Host, MadePortrait
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.locks import held
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
 
 EXAMPLE = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example"
@@ -982,6 +984,7 @@ class TestWorkerThatEnds:
 import threading, time
 from pathlib import Path
 from sonic_ext.errors import Cancelled
+from sonic_ext.files.locks import held
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Worker
 begun = threading.Event()

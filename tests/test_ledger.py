@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from made_takes import undrawn_take
 from patience import PATIENCE
 
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import (
     BadInput,
     BadOutput,
@@ -31,8 +32,10 @@ from sonic_ext.errors import (
 )
 from sonic_ext.provenance import database
 from sonic_ext.provenance import ledger as module
+from sonic_ext.provenance.chain import Head
 from sonic_ext.provenance.consent import Basis, Consent
-from sonic_ext.provenance.ledger import Head, Ledger, Record
+from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.records import Record
 from sonic_ext.settings import Settings
 
 TODAY = date.today()
@@ -546,39 +549,44 @@ def test_the_copy_of_another_ledger_shows(filled: Ledger, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where $SONIC_LEDGER_HEAD says; its folder is there, the file is not."""
+def elsewhere(tmp_path: Path) -> Path:
+    """A place for a further copy of the head; its folder is there, the file is not."""
     place = tmp_path / "other disk" / "頭.json"
     place.parent.mkdir()
-    monkeypatch.setenv("SONIC_LEDGER_HEAD", str(place))
     return place
 
 
+@pytest.fixture
+def configured(filled: Ledger, elsewhere: Path) -> Ledger:
+    """The filled ledger, with that place."""
+    return Ledger(filled.home, Configuration(ledger_head=str(elsewhere)))
+
+
 def test_an_older_copy_of_the_whole_home_shows_by_the_head_elsewhere(
-    filled: Ledger, elsewhere: Path, tmp_path: Path
+    configured: Ledger, elsewhere: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(filled.home, tmp_path / "older")
-    filled.revoke(undrawn_take(3).portrait_sha256)
+    shutil.copytree(configured.home, tmp_path / "older")
+    configured.revoke(undrawn_take(3).portrait_sha256)
     assert json.loads(elsewhere.read_text())["count"] == 7
-    older = Ledger(tmp_path / "older")
+    older = Ledger(tmp_path / "older", configured.configuration)
     with pytest.raises(Tampered, match=r"older than the copy .*other disk"):
         older.record(AGREED, undrawn_take(3))
     with pytest.raises(Tampered, match="gone"):
-        Ledger(tmp_path / "new").check()
+        Ledger(tmp_path / "new", configured.configuration).check()
 
 
 def test_a_head_elsewhere_that_is_out_of_reach_is_said_and_stops_nothing(
-    filled: Ledger, elsewhere: Path, caplog: pytest.LogCaptureFixture
+    configured: Ledger, elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    filled.revoke("a" * 64)
+    configured.revoke("a" * 64)
     elsewhere.parent.rename(elsewhere.parents[1] / "unplugged")
-    assert filled.check() == 7
+    assert configured.check() == 7
     assert "cannot be compared" in caplog.text
-    filled.revoke("b" * 64)
+    configured.revoke("b" * 64)
     assert "was not sealed in" in caplog.text
     (elsewhere.parents[1] / "unplugged").rename(elsewhere.parent)
-    assert filled.check() == 8
-    filled.revoke("c" * 64)
+    assert configured.check() == 8
+    configured.revoke("c" * 64)
     assert json.loads(elsewhere.read_text())["count"] == 9
 
 

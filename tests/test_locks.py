@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from sonic_ext.provenance.locks import held, lock_of, sweep
+from sonic_ext.files.locks import held, lock_of, sweep
 
 
 def names(folder: Path) -> list[str]:

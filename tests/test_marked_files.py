@@ -19,7 +19,7 @@ import pytest
 
 from sonic_ext import Consent, animate, export
 from sonic_ext.media.video import VideoWriter, probe, read_planes
-from sonic_ext.ports import Silent, Step
+from sonic_ext.progress import Silent, Step
 from sonic_ext.provenance import metadata
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.watermark import detect

@@ -14,7 +14,7 @@ from patience import PATIENCE
 from sonic_ext.app.checking import Checks
 from sonic_ext.app.tasks import BackgroundTask, BackgroundTasks, TabKey, shown
 from sonic_ext.errors import BadInput, Cancelled
-from sonic_ext.ports import Step
+from sonic_ext.progress import Step
 
 
 def _outcome(steps: Generator[Step, None, str]) -> str:

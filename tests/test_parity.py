@@ -187,10 +187,10 @@ def test_detector(detector_case: dict[str, Any]) -> None:
     assert [1, 3, rows, columns] == detector_case["net_input"]
     assert [list(grid.shape) for grid in yoloface.grids(rows, columns)] == detector_case["grids"]
     found = yoloface.faces(np.array(detector_case["pred"], np.float32), height, width)
-    boxes = [(box.left, box.top, box.width, box.height) for box, _ in found]
+    boxes = [(face.box.left, face.box.top, face.box.width, face.box.height) for face in found]
     assert np.array(boxes) == pytest.approx(np.array(detector_case["boxes_xywh"]), rel=1e-5, abs=1e-3)
-    assert [score for _, score in found] == pytest.approx(detector_case["scores"], abs=1e-5)
-    assert yoloface.largest(found) == found[detector_case["maxface_true_largest_index"]][0]
+    assert [face.score for face in found] == pytest.approx(detector_case["scores"], abs=1e-5)
+    assert yoloface.largest(found) == found[detector_case["maxface_true_largest_index"]].box
 
 
 def test_preprocessing(preprocess_meta: Path, numbers: Any, near: Callable[..., None]) -> None:

@@ -12,9 +12,10 @@ from sonic_ext import pipeline
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, Failed, NoFace, Tampered
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.video import probe, read_frames
-from sonic_ext.pipeline import Ticker, animate, frame_count, preflight
-from sonic_ext.ports import Silent, Step
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.pipeline import animate, frame_count, preflight
+from sonic_ext.progress import Silent, Step
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.provenance.watermark import ALGORITHM, version2
 
 MEDIA = Path(__file__).parent / "data" / "media"
@@ -234,12 +235,3 @@ def test_preflight_foretells_what_animate_makes(take: Take) -> None:
 )
 def test_frames_cover_the_sound(seconds: float, fps: int, frames: int) -> None:
     assert frame_count(seconds, fps) == frames
-
-
-def test_ticker_forgets_the_time_of_the_stage_before() -> None:
-    progress = Recorder()
-    tick = Ticker(progress)
-    tick("one", 0, 10)
-    tick("one", 5, 10)
-    tick("two", 0, 4)
-    assert [step.seconds_left is None for step in progress.steps] == [True, False, True]

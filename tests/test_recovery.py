@@ -19,16 +19,17 @@ import pytest
 from sonic_ext.app.server import serve
 from sonic_ext.cli.main import main
 from sonic_ext.errors import BadInput, BadOutput
+from sonic_ext.files.digest import sha256_of
+from sonic_ext.files.locks import held, lock_of
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.provenance import c2pa, gate, intents
+from sonic_ext.provenance.chain import Chain
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.intents import FOLDER, Intent
-from sonic_ext.provenance.ledger import Ledger, _Chain
-from sonic_ext.provenance.locks import held, lock_of
-from sonic_ext.provenance.private import sha256_of
+from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.recovery import clear_up, recover
-from sonic_ext.provenance.store import Take
+from sonic_ext.provenance.take import Take
 
 AGREED = Consent(face="authorised", voice="synthetic", purpose="a test")
 OLD = b"what was there before"
@@ -36,7 +37,7 @@ STEPS: dict[str, Any] = {
     "write": Intent,
     "_copy": gate,
     "move": Intent,
-    "commit": _Chain,
+    "commit": Chain,
     "_open_to_others": Intent,
     "sync_folder": intents,
 }
@@ -391,15 +392,15 @@ def test_an_overwritten_file_comes_back_if_the_row_cannot_be_written(
     take: Take, outputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (outputs / "x.mp4").write_bytes(OLD)
-    real = _Chain.commit
+    real = Chain.commit
 
-    def full(self: _Chain) -> None:
+    def full(self: Chain) -> None:
         if (home / FOLDER).is_dir() and list((home / FOLDER).glob("*.json")):
             raise BadOutput("The disk is full.", "Make room.")
         real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Chain, "commit", full)
+        patch.setattr(Chain, "commit", full)
         with pytest.raises(BadOutput, match="disk is full"):
             export(take, outputs / "x.mp4", AGREED, overwrite=True)
     assert (names(outputs), (outputs / "x.mp4").read_bytes()) == (["x.mp4"], OLD)

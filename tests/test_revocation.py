@@ -20,7 +20,8 @@ from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.recovery import sweep_revoked
 from sonic_ext.provenance.revocation import revoke
-from sonic_ext.provenance.store import Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 
 AGREED = Consent(face="self", voice="self")
 LOOKS = bytes(range(1, BYTES + 1)).hex()

@@ -21,12 +21,14 @@ from PIL import Image
 from spoken import MEDIA, one_second
 
 from sonic_ext.app import one_click
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
 from sonic_ext.extension import script
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import State, Worker
 from sonic_ext.media.image import pixel_digest, read_portrait
-from sonic_ext.ports import Progress, Result
+from sonic_ext.ports import Result
+from sonic_ext.progress import Progress
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings
@@ -48,6 +50,9 @@ class Held(Standalone):
         """Without a queue: it is held already."""
         self.worked += 1
         return task(progress)
+
+    def configuration(self) -> Configuration:
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """Small, so that tests are quick."""

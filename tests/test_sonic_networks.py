@@ -137,9 +137,9 @@ def test_the_detector_runs_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "größe.pt"
     with path.open("wb") as file:
         torch.jit.save(torch.jit.script(Detector()), file)
-    ((box, score),) = YoloFace(path).find(np.zeros((480, 640, 3), np.uint8))
-    assert box.centre == pytest.approx((320, 240), abs=0.01)
-    assert score == pytest.approx(0.81)
+    (face,) = YoloFace(path).find(np.zeros((480, 640, 3), np.uint8))
+    assert face.box.centre == pytest.approx((320, 240), abs=0.01)
+    assert face.score == pytest.approx(0.81)
 
 
 def test_a_broken_detector_says_so(tmp_path: Path) -> None:

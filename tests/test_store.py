@@ -19,12 +19,14 @@ import pytest
 from made_takes import SPEECH, TAKE_ID, adopt_clip, some_portrait, some_speech
 
 from sonic_ext.errors import BadAudio, BadInput, BadOutput, Refused, Tampered
+from sonic_ext.files import atomic
+from sonic_ext.files import home as home_files
+from sonic_ext.files.locks import lock_of
 from sonic_ext.media.image import read_portrait
-from sonic_ext.provenance import private
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.locks import lock_of
-from sonic_ext.provenance.store import FIRST_WATERMARK, Store, Take
+from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import FIRST_WATERMARK, Take
 from sonic_ext.provenance.watermark import ALGORITHM, Detection
 from sonic_ext.settings import Settings
 from sonic_ext.weights.find import make_folder
@@ -516,10 +518,10 @@ def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        private.build_folder(tmp_path / "made", fail)
+        home_files.build_folder(tmp_path / "made", fail)
     assert not list(tmp_path.iterdir())
-    private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "first", b"1"))
-    private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "second", b"2"))
+    home_files.build_folder(tmp_path / "made", lambda folder: atomic.new_file(folder / "first", b"1"))
+    home_files.build_folder(tmp_path / "made", lambda folder: atomic.new_file(folder / "second", b"2"))
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
@@ -528,7 +530,7 @@ def test_what_a_killed_builder_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".made.part").mkdir()
     (tmp_path / ".made.part" / "half").write_bytes(b"")
     lock_of(tmp_path / ".made.part").write_bytes(b"")
-    private.build_folder(tmp_path / "made", lambda folder: private.new_file(folder / "whole", b"1"))
+    home_files.build_folder(tmp_path / "made", lambda folder: atomic.new_file(folder / "whole", b"1"))
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
         "made",
         "made/whole",
@@ -538,7 +540,7 @@ def test_what_a_killed_builder_left_is_removed(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     for name in (".a.json.0123abcd", ".a.json.bak", ".b.json.0123abcd"):
         (tmp_path / name).write_bytes(b"")
-    private.remove_parts(tmp_path / "a.json")
+    atomic.remove_temporaries(tmp_path / "a.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.bak", ".b.json.0123abcd"]
 
 

@@ -20,12 +20,13 @@ from made_takes import FPS, SIDE, TAKE_ID, adopt_clip, drawn_frames, record_clip
 
 from sonic_ext.errors import BadVideo, Cancelled
 from sonic_ext.media.video import VideoWriter, read_frames, remux
-from sonic_ext.provenance import c2pa, certificates, metadata, store
+from sonic_ext.provenance import c2pa, certificates, metadata
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.metadata import top_boxes
 from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import FIRST_WATERMARK
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.provenance.verify import Labels, Mark, Verification, verify
 from sonic_ext.provenance.watermark import ALGORITHM, LOOK
@@ -199,7 +200,7 @@ def test_the_search_can_be_stopped_and_is_reported(video: Path, home: Path) -> N
     """Every step in its order; while nothing moves the last one is told again, so that it can be stopped."""
     steps: list[tuple[int, int]] = []
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, _: str) -> None:
         if stage == "looking for the watermark":
             steps.append((done, total))
         if done == 20:
@@ -398,7 +399,7 @@ def test_a_short_video_of_a_stranger_is_judged_by_its_signer(
 def signed_as_0_1(who: Certified, source: Path, target: Path) -> Path:
     """As version 0.1 did: the watermark as a soft binding."""
     made = {"action": "c2pa.created", "digitalSourceType": metadata.COMPOSITE}
-    binding = {"alg": store.FIRST_WATERMARK, "blocks": [{"scope": {}, "value": TAKE_ID}]}
+    binding = {"alg": FIRST_WATERMARK, "blocks": [{"scope": {}, "value": TAKE_ID}]}
     manifest = {
         "claim_generator_info": [{"name": "sonic_ext", "version": "0.1.0"}],
         "assertions": [
@@ -453,7 +454,7 @@ def test_time_accuses_no_file(
     trusting(monkeypatch, *trusted)
     found = verify(SIGNED / f"{name}.mp4")
     assert (found.verdict, found.id, found.contradictions) == (verdict, TAKE_ID, ())
-    assert found.watermark.algorithm == store.FIRST_WATERMARK
+    assert found.watermark.algorithm == FIRST_WATERMARK
     assert found.verdict.exit_code == {"time problem": 7, "unknown signer": 6, "intact": 0}[verdict]
     assert "unchanged since it was" in found.summary
     assert told in found.summary
@@ -496,7 +497,7 @@ def test_an_export_of_version_0_1_is_whole(sonic_home: Path, root: Path) -> None
     found = verify(root / "docs" / "media" / "hello.mp4")
     assert (found.verdict, found.contradictions) == ("unknown signer", ())
     assert found.watermark.id == found.signature.watermark == found.labels.take == found.id
-    assert found.watermark.algorithm == store.FIRST_WATERMARK
+    assert found.watermark.algorithm == FIRST_WATERMARK
 
 
 @pytest.mark.parametrize("known", [True, False])

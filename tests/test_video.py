@@ -110,7 +110,7 @@ def test_fifty_frames_a_second(tmp_path: Path, voice: Speech) -> None:
 
 def test_stereo_stays_stereo(tmp_path: Path) -> None:
     both = np.concatenate([sounds.tone(1, level=0.6), sounds.tone(1, level=0.1)])
-    speech = read_speech(sounds.write(tmp_path / "a.wav", both))
+    speech = Speech.from_samples(both.T, 48000)
     info = probe(written(tmp_path / "a.mp4", speech, 25))
     assert info.audio_channels == 2
     loud = [
@@ -227,7 +227,7 @@ def heard_at(path: Path) -> float:
 
 @pytest.mark.parametrize("shift", [0.0, 0.05, -0.05, 0.013])
 def test_sound_is_moved_and_keeps_its_length(tmp_path: Path, shift: float) -> None:
-    speech = read_speech(sounds.write(tmp_path / "a.wav", sounds.click(2.0, at=1.0)))
+    speech = Speech.from_samples(sounds.click(2.0, at=1.0)[0], 48000)
     direct = written(tmp_path / "direct.mp4", speech, 50, sound_shift=shift)
     plain = written(tmp_path / "plain.mp4", speech, 50)
     remux(plain, tmp_path / "from source.mp4", {}, sound_shift=shift)

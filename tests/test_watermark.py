@@ -31,12 +31,12 @@ from marked_clips import (
 from numpy.typing import NDArray
 
 from sonic_ext.errors import BadSetting, BadVideo, Cancelled
+from sonic_ext.progress import Stage
 from sonic_ext.provenance.watermark import (
     ALGORITHM,
     ALGORITHMS,
     LOOK,
     PROJECT_KEY,
-    STAGE,
     codec,
     detect,
     marker,
@@ -614,7 +614,7 @@ class Told:
         self._stop = stop
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        assert stage == STAGE
+        assert stage == Stage.FINDING_WATERMARK
         self.steps.append((done, total))
         if len(self.steps) == self._stop:
             raise Cancelled

@@ -28,7 +28,7 @@ from marked_clips import (
 from numpy.typing import NDArray
 
 from sonic_ext.media.video import probe, read_planes
-from sonic_ext.provenance import store
+from sonic_ext.provenance import take
 from sonic_ext.provenance.watermark import PROJECT_KEY, codec, detect, version1_pattern, version2
 from sonic_ext.provenance.watermark.version1 import ALGORITHM
 
@@ -100,7 +100,7 @@ PICTURES = {
 
 
 def test_its_name_is_the_one_of_old_records() -> None:
-    assert ALGORITHM == store.FIRST_WATERMARK == "local.sonic.watermark.1"
+    assert ALGORITHM == take.FIRST_WATERMARK == "local.sonic.watermark.1"
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -1,6 +1,6 @@
 """Weights: the catalogue, the search, checks by header alone, conversion, loading, fetching, the command.
 
-Files of full size are sparse: a real header over a hole. Torch and huggingface_hub are optional parts; tests
+Files of full size are sparse: a real header over a hole. Torch and httpx are optional parts; tests
 that need one are left out where it is not installed.
 """
 
@@ -169,7 +169,7 @@ def test_an_unknown_part_is_named_with_those_that_are() -> None:
 def test_importing_and_looking_loads_neither_torch_nor_the_hub() -> None:
     code = (
         "import sys, sonic_ext.weights as w; w.survey(); "
-        "print(sorted({'torch', 'huggingface_hub', 'safetensors', 'numpy'} & set(sys.modules)))"
+        "print(sorted({'torch', 'httpx', 'safetensors', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -652,7 +652,7 @@ def test_torchscript_is_told_from_a_pickle_without_running_it(tmp_path: Path) ->
 def test_a_pickle_becomes_safetensors_with_a_record(torch: Any, tmp_path: Path) -> None:
     held = tiny_tensors(torch)
     source = saved(torch, tmp_path / "audio2bucket.pth", held)
-    stages: list[tuple[str, int, int]] = []
+    stages: list[tuple[str, int, int, str]] = []
     target = weights.convert(
         TINY, source, tmp_path / "models" / "made.safetensors", tick=lambda *s: stages.append(s)
     )
@@ -663,7 +663,9 @@ def test_a_pickle_becomes_safetensors_with_a_record(torch: Any, tmp_path: Path) 
     assert record["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert record["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
     assert (record["dtypes"], record["tensors"], record["part"]) == (["F32"], 3, "audio2bucket")
-    assert stages[-1][1] == stages[-1][2] and {stage for stage, _, _ in stages} >= {"converting audio2bucket"}
+    assert stages[-1][1] == stages[-1][2] and {(step[0], step[3]) for step in stages} >= {
+        ("converting", "audio2bucket")
+    }
     assert weights.check(TINY, target, hashes=True).problem is None
 
 
@@ -826,7 +828,7 @@ def test_a_host_that_replaces_torch_load_does_not_matter(
 def test_a_stopped_conversion_leaves_nothing(share: float, torch: Any, tmp_path: Path) -> None:
     source = saved(torch, tmp_path / "a.pth", tiny_tensors(torch))
 
-    def tick(name: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, detail: str) -> None:
         if done >= share * total:
             raise Cancelled
 
@@ -1251,14 +1253,14 @@ def content(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def hub(content: bytes) -> Iterator[TinyHub]:
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("httpx")
     files = {"LeonJoe13/Sonic/Sonic/bucket.safetensors": content, "LeonJoe13/Sonic/config.json": b"{}"}
     with serving(TinyHub(files)) as running:
         yield running
 
 
 def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
-    ticks: list[tuple[str, int, int]] = []
+    ticks: list[tuple[str, int, int, str]] = []
     where = tmp_path / "models"
     paths = weights.fetch([HUB_PART], where, accept=True, endpoint=hub.url, tick=lambda *s: ticks.append(s))
     assert paths == {"audio2bucket": where / "Sonic" / "bucket.safetensors"}
@@ -1271,7 +1273,7 @@ def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp
         "CC BY-NC-SA 4.0",
         "LeonJoe13/Sonic",
     )
-    assert ("fetching audio2bucket: bucket.safetensors", len(content), len(content)) in ticks
+    assert ("fetching", len(content), len(content), "audio2bucket: bucket.safetensors") in ticks
     assert sorted(path.name for path in (where / "Sonic").iterdir()) == [
         *("bucket.safetensors", "bucket.safetensors.json")
     ]
@@ -1281,9 +1283,9 @@ def test_files_come_with_progress_and_a_record(hub: TinyHub, content: bytes, tmp
 
 
 def test_a_stopped_download_goes_on_where_it_stopped(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
-    hub.stop_after = 12_000_000  # the library hands over ten megabytes at a time
+    hub.stop_after = 12_000_000
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, detail: str) -> None:
         if done:
             raise Cancelled
 
@@ -1331,8 +1333,44 @@ def test_another_server_never_sees_the_token(
     assert hub.tokens and set(hub.tokens) == {""}
 
 
+def test_the_hub_sees_the_token_and_its_storage_does_not(
+    hub: TinyHub, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.storage = hub.url.replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    paths = weights.fetch([HUB_PART], tmp_path / "models", accept=True)
+    assert paths["audio2bucket"].read_bytes() == content
+    assert read_record(paths["audio2bucket"])["commit"] == COMMIT
+    assert hub.tokens == ["Bearer hf_secret"] * 2 + [""] * 2
+
+
+def test_a_stored_token_is_found(hub: TinyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    (tmp_path / "token").write_text("hf_stored\n")
+    weights.fetch([HUB_PART], tmp_path / "models", accept=True)
+    assert set(hub.tokens) == {"Bearer hf_stored"}
+
+
+def test_a_broken_connection_is_made_anew(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
+    hub.breaks_after = 100_000
+    paths = weights.fetch([HUB_PART], tmp_path / "models", accept=True, endpoint=hub.url)
+    assert paths["audio2bucket"].read_bytes() == content
+    (again,) = (asked for asked in hub.ranges if asked)
+    assert 0 < int(again[6:-1]) <= 100_000
+
+
+def test_a_server_without_ranges_begins_anew(hub: TinyHub, content: bytes, tmp_path: Path) -> None:
+    hub.knows_ranges, hub.breaks_after = False, 100_000
+    paths = weights.fetch([HUB_PART], tmp_path / "models", accept=True, endpoint=hub.url)
+    assert paths["audio2bucket"].read_bytes() == content
+
+
 def test_without_a_connection_it_says_so(tmp_path: Path) -> None:
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("httpx")
     with serving(TinyHub({})) as gone:
         pass
     with pytest.raises(MissingPart, match="cannot be reached") as caught:
@@ -1341,7 +1379,7 @@ def test_without_a_connection_it_says_so(tmp_path: Path) -> None:
 
 
 def test_offline_mode_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("httpx")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingPart, match="HF_HUB_OFFLINE"):
         weights.fetch([UNET], tmp_path / "models", accept=True)
@@ -1456,7 +1494,7 @@ def test_fetch_brings(sonic: Sonic, hub: TinyHub, tmp_path: Path) -> None:
 
 
 def test_fetch_without_a_hub_exits_with_4(sonic: Sonic, tmp_path: Path) -> None:
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("httpx")
     with serving(TinyHub({})) as gone:
         pass
     words = ("fetch", "rife", "--accept-licences", "--endpoint", gone.url, "--models", tmp_path / "models")

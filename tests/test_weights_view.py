@@ -29,7 +29,7 @@ BIG = b"\x80\x02" + bytes(12_500_000)
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TinyHub]:
-    pytest.importorskip("huggingface_hub", reason="weights are fetched with huggingface_hub")
+    pytest.importorskip("httpx", reason="weights are fetched with httpx")
     files = {"LeonJoe13/Sonic/RIFE/flownet.pkl": BIG, "LeonJoe13/Sonic/yoloface_v5m.pt": b"PK\x03\x04" * 9}
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
@@ -144,7 +144,7 @@ def test_choosing_changes_total_and_licences(view: WeightsView) -> None:
 def test_a_missing_library_is_named(view: WeightsView, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_view, "find_spec", lambda name: None)
     told = view.refresh()
-    assert "huggingface_hub is not installed" in told[view.summary]
+    assert "httpx is not installed" in told[view.summary]
     assert "PyTorch is not installed" in told[view.summary]
     assert told[view.fetch]["interactive"] is False
 

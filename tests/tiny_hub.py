@@ -26,6 +26,11 @@ class TinyHub:
     """Sent instead of the content, under the content's hash."""
     stop_after: int | None = None
     """Bytes after which an answer hangs until `release`."""
+    storage: str = ""
+    """Address of this server under another name, to which downloads are sent on; empty for none."""
+    knows_ranges: bool = True
+    breaks_after: int | None = None
+    """Bytes after which the next answer's connection breaks, once."""
     ranges: list[str] = field(default_factory=list)
     """Range headers of the downloads, empty if there was none."""
     tokens: list[str] = field(default_factory=list)
@@ -70,7 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
                 403 if self.hub.gated else 404, "GatedRepo" if self.hub.gated else "EntryNotFound"
             )
         sent = self.hub.lies or data
-        start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0]) if body else 0
+        if self.hub.storage and self.headers["Host"] not in self.hub.storage:
+            return self._send_on(data)
+        asked = self.headers.get("Range") if self.hub.knows_ranges and body else None
+        start = int((asked or "bytes=0-")[6:].split("-")[0])
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
@@ -82,7 +90,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(sent[start:])
         return None
 
+    def _send_on(self, data: bytes) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.hub.storage + self.path)
+        self.send_header("X-Linked-ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Linked-Size", str(len(data)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _send(self, data: bytes) -> None:
+        if (cut := self.hub.breaks_after) is not None:
+            self.hub.breaks_after = None
+            self.wfile.write(data[:cut])
+            self.connection.close()
+            return
         limit = self.hub.stop_after
         self.wfile.write(data[:limit])
         if limit is not None and limit < len(data):

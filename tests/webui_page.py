@@ -18,11 +18,13 @@ import uvicorn
 from sonic_ext.app import compat, tab
 from sonic_ext.app.compat import gr
 from sonic_ext.app.send import Doors
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, Cancelled, MissingPart
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Origin, Worker
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import MadePortrait, Progress, Result, Step
+from sonic_ext.ports import MadePortrait, Result
+from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.ledger import Ledger
 
 MEDIA = Path(__file__).parent / "data" / "media"
@@ -82,6 +84,9 @@ class Painting(Standalone):
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         """As standalone."""
         return super().work(progress, task)
+
+    def configuration(self) -> Configuration:
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """The smallest video."""

@@ -44,7 +44,7 @@ def _progress(job: Job) -> dict[str, Any]:
     return {
         "state": str(job.state),
         "progress": round(job.progress, 4),
-        "stage": step.stage,
+        "stage": step.text,
         "stage_done": step.done,
         "stage_total": step.total,
         "seconds_left": None if job.state.ended else step.seconds_left,

@@ -17,10 +17,10 @@ from fastapi.responses import JSONResponse, Response
 
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
+from ..files.home import private_home
 from ..jobs import Batch, Job, Queue, Worker
 from ..jobs.exporting import export
 from ..jobs.inputs import staging
-from ..provenance.private import private_home
 from ..settings import PRESETS
 from . import answers, requests, schemas, uploads
 from .ranged import ranged
@@ -214,7 +214,8 @@ class Animations:
         self._queue.find(id)
         given = (body and body.consent) or schemas.SonicConsent()
         with staging(self._queue.home) as staged:
-            export(self._queue, id, requests.destination(self._host, given, staged), staged.path)
+            to = requests.destination(self._host, given, staged)
+            export(self._queue, id, to, staged.path, self._host.configuration())
         return answers.export(self._queue.find(id), f"{_base(request)}/animations/{id}") or {}
 
     def video(self, id: str, request: Request) -> Response:
@@ -284,7 +285,13 @@ class Questions:
         with staging(private_home()) as staged:
             portrait = staged.path(requests.staged_portrait(staged, body.portrait))
             speech = staged.path(requests.staged_speech(staged, body.audio))
-            found = pipeline.preflight(portrait, speech, settings, devices=self._host.devices)
+            found = pipeline.preflight(
+                portrait,
+                speech,
+                settings,
+                devices=self._host.devices,
+                configuration=self._host.configuration(),
+            )
         return answers.preflight(found)
 
     def verify(self, body: schemas.VerifyRequest) -> dict[str, Any]:
@@ -292,29 +299,35 @@ class Questions:
         from ..provenance.verify import verify
 
         with staging(private_home()) as staged:
-            found = verify(staged.path(staged.write("file", uploads.decoded(body.video, "video"))))
+            file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
+            found = verify(file, configuration=self._host.configuration())
         return {name: value for name, value in found.to_dict().items() if name != "path"}
 
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
         from .. import engines
         from ..engines import registry
+        from ..weights import Search
 
+        search = Search.default(configuration=self._host.configuration())
         told = []
         for name in registry.names():
             lacks = {"detail": "", "hint": ""}
             try:
-                engines.choose(name, devices=self._host.devices)
+                engines.choose(name, devices=self._host.devices, search=search)
             except SonicError as error:
                 lacks = {"detail": error.message, "hint": error.hint}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
-        return {"engines": told, "auto": engines.choose("auto", devices=self._host.devices).name}
+        return {
+            "engines": told,
+            "auto": engines.choose("auto", devices=self._host.devices, search=search).name,
+        }
 
     def weights(self) -> dict[str, Any]:
         """What is there, where, and what brings the rest."""
         from .. import weights
 
-        return weights.survey().to_dict()
+        return weights.survey(weights.Search.default(configuration=self._host.configuration())).to_dict()
 
     def settings(self) -> dict[str, Any]:
         """Names, ranges, defaults and help, as a form needs them."""

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..errors import Cancelled
-from ..ports import Step
+from ..progress import Stage, Step
 from .tasks import BackgroundTask, BackgroundTasks, Running, TabKey, Updates, shown
 
 SOON = 1.0
@@ -67,7 +67,7 @@ class Checks:
         task = check.running.task
         with contextlib.suppress(Cancelled):
             check.told = task.ended.wait(SOON)
-            step = task.step or Step("checking", 0, 1)
+            step = task.step or Step(Stage.CHECKING, 0, 1)
             told = check.running.result() if check.told else self._show(step)
             if self._is_newest(tab, check):
                 return told

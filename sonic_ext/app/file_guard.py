@@ -24,13 +24,14 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from ..configuration import Configuration
 from ..errors import MissingPart
 from ..provenance.boundary import Boundary, private
 from .asgi import POLICY_VIOLATION, Again, Problem, read, refuse
@@ -63,13 +64,16 @@ _GUARDED = "sonic_guarded"
 _log = logging.getLogger(__name__)
 
 
-def guard_gradio() -> None:
+def guard_gradio(configuration: Callable[[], Configuration] = Configuration.from_environment) -> None:
     """Put a `FileGuard` around every gradio application of this process, outside of all other middleware.
 
     An application builds its middleware at its first request, and again whenever somebody resets it, as the
     WebUIs do. So it is the building that is wrapped: nothing is added to an application that runs, no request
     comes before the guard, and *Reload UI*, which makes a new application, keeps it. To be called before the
     first of them is launched; once more does no harm.
+
+    Args:
+        configuration: asked at every request for the place of the user's signing key, which is private, too.
 
     Raises:
         MissingPart: this gradio's application is built in another way.
@@ -87,7 +91,7 @@ def guard_gradio() -> None:
     major = int(gradio.__version__.split(".")[0])
 
     def guarded(page: Any) -> ASGIApp:
-        return FileGuard(build(page), page, major)
+        return FileGuard(build(page), page, major, configuration)
 
     setattr(guarded, _GUARDED, True)
     application.build_middleware_stack = guarded
@@ -122,9 +126,13 @@ class FileGuard:
         app: what it is put around.
         page: gradio's application, which knows the files of its results.
         major: of gradio's version.
+        configuration: see `guard_gradio`.
     """
 
-    def __init__(self, app: ASGIApp, page: Any, major: int) -> None:
+    def __init__(
+        self, app: ASGIApp, page: Any, major: int, configuration: Callable[[], Configuration]
+    ) -> None:
+        self._configuration = configuration
         self._app = app
         self._page = page
         self._major = major
@@ -133,7 +141,7 @@ class FileGuard:
         """Pass a request on, or answer it with 403 (413 where it is too large to be looked at)."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-        elif not await asyncio.to_thread(address_allowed, scope):
+        elif not await asyncio.to_thread(self._address_allowed, scope):
             _log.warning("refused: a request named a private file in its address")
             await refuse(scope, receive, send, NOT_SERVED)
         elif scope["type"] == "websocket":
@@ -153,13 +161,16 @@ class FileGuard:
             _log.warning("refused: an event's inputs named a file that is no upload")
             await refuse(scope, receive, send, NOT_SERVED)
 
+    def _address_allowed(self, scope: Scope) -> bool:
+        return address_allowed(scope, private(self._configuration()))
+
     def _allowed(self, text: str | bytes) -> bool:
         """Of an event's inputs. What is no JSON is let through: gradio itself refuses it."""
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
             return True
-        return Inputs(private(), self._page, self._major).allowed(value)
+        return Inputs(private(self._configuration()), self._page, self._major).allowed(value)
 
 
 class _Heard:
@@ -216,9 +227,9 @@ class Inputs:
         return self.major > 3 and bool(importlib.import_module("gradio.utils").is_static_file(name))
 
 
-def address_allowed(scope: Scope) -> bool:
+def address_allowed(scope: Scope, boundary: Boundary) -> bool:
     """Whether neither path nor query of a request names a private file."""
-    boundary, path = private(), str(scope["path"])
+    path = str(scope["path"])
     asked = (found[1] for found in _FILES.finditer(path))
     query = scope.get("query_string", b"").decode("latin-1")
     values = (value for _, value in parse_qsl(query, errors="surrogateescape"))

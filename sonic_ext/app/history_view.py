@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput, BadVideo, as_error
 from ..jobs import Destination, Worker
 from ..jobs.exporting import export_take
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import SelectData, gr
 from .consent_form import ConsentForm
@@ -20,9 +20,11 @@ from .showing import preview_of
 from .tasks import TabKey, Updates
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..ports import Host
-    from ..provenance.ledger import Record
-    from ..provenance.store import Store, Take, Unusable
+    from ..provenance.records import Record
+    from ..provenance.store import Store, Unusable
+    from ..provenance.take import Take
 
 LIMIT = 60
 """Most videos shown."""
@@ -152,7 +154,7 @@ class HistoryView:
         try:
             found, unusable = entries(Store(), None if earlier else self._since)
             pictures = [(thumbnail(entry.take), entry.caption) for entry in found]
-            told = html.unusable(unusable) if found or unusable else _empty()
+            told = html.unusable(unusable) if found or unusable else _empty(self._host.configuration())
         except Exception as problem:
             found, unusable, pictures, told = [], [], [], html.error(as_error(problem))
         ids = [each.id for each in unusable]
@@ -204,13 +206,17 @@ class HistoryView:
 
     def let_out(self, _: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
         """Pass the gate later than on the first tab."""
-        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        yield {
+            self.outcome: html.progress(Step(Stage.SIGNING, 0, 1)),
+            self.export: gr.update(interactive=False),
+        }
         try:
             entry = self._entry(take_id)
             exported = export_take(
                 self._worker.queue,
                 entry.take,
                 Destination(self.consent.read(stated), folder=str(self._host.outputs())),
+                self._host.configuration(),
             )
             said = f"Exported as {exported.path.name}."
             told = html.banner("good", said, f"Folder: {html.place(exported.path.parent)}")
@@ -254,8 +260,6 @@ def thumbnail(take: Take) -> Any:
         return Image.new("RGB", (SIDE, SIDE * take.height // take.width), "grey")
 
 
-def _empty() -> str:
-    from ..provenance.store import retention_text
-
-    kept = f"Videos wait here for their export, for {retention_text()}."
+def _empty(configuration: Configuration) -> str:
+    kept = f"Videos wait here for their export, for {configuration.retention_text}."
     return html.banner("note", "Nothing has been made yet.", kept)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
-from ..ports import Step
+from ..progress import Step
 from ..text import bytes_text, duration_text, visible
+from .facts import preflight_facts
 
 if TYPE_CHECKING:
     from ..pipeline import Preflight
-    from ..provenance.ledger import Record
-    from ..provenance.store import Take, Unusable
+    from ..provenance.records import Record
+    from ..provenance.store import Unusable
+    from ..provenance.take import Take
     from ..provenance.verify import Verification
     from ..weights import Finding, Licence, Survey
 
@@ -57,7 +59,7 @@ def progress(step: Step, task: str = "") -> str:
     figures = f"{percent} %"
     if step.seconds_left is not None and step.done < step.total:
         figures += f" · about {duration_text(step.seconds_left)} left"
-    words = f"<span>{escape(_sentence(step.stage))}</span><span>{figures}</span>"
+    words = f"<span>{escape(_sentence(step.text))}</span><span>{figures}</span>"
     named = f' data-task="{escape(task)}"' if task else ""
     return (
         f'<div class="sonic-progress"{named} role="progressbar" aria-valuemin="0" aria-valuemax="100" '
@@ -80,17 +82,7 @@ def warnings(sentences: Iterable[str]) -> str:
 
 def preflight(found: Preflight) -> str:
     """What the video will be."""
-    pairs = (
-        ("Length", duration_text(found.seconds)),
-        ("Frames", f"{found.frames} at {found.fps}/s"),
-        ("Size", f"{found.width} × {found.height}"),
-        ("Engine", found.engine),
-        ("Takes about", duration_text(found.seconds_needed)),
-        ("Memory", bytes_text(found.memory_needed)),
-    )
-    card = found.device_memory_needed
-    more = (("Graphics memory", bytes_text(card)),) if card else ()
-    return facts((*pairs, *more)) + warnings(found.warnings)
+    return facts(preflight_facts(found)) + warnings(found.warnings)
 
 
 def take(made: Take, record: Record | None) -> str:

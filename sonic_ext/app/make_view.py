@@ -15,7 +15,7 @@ from ..jobs import Destination, ExportedFile, Origin, Worker
 from ..jobs.exporting import export_take
 from ..jobs.inputs import staging
 from ..jobs.submission import specified
-from ..ports import Step
+from ..progress import Stage, Step
 from ..settings import Settings
 from . import compat, form, html
 from .checking import Checks
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..configuration import Configuration
     from ..pipeline import Preflight
-    from ..provenance.store import Take
+    from ..provenance.take import Take
     from ..provenance.verify import Verification
 
 _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be appears here first.")
@@ -203,7 +204,14 @@ class MakeView:
 
         try:
             wanted = form.settings_from(settings)
-            found = pipeline.preflight(portrait, audio, wanted, progress=task, devices=self._host.devices)
+            found = pipeline.preflight(
+                portrait,
+                audio,
+                wanted,
+                progress=task,
+                devices=self._host.devices,
+                configuration=self._host.configuration(),
+            )
         except Cancelled:
             raise
         except Exception as problem:
@@ -310,7 +318,7 @@ class MakeView:
             self.take: "",
             self.generate: gr.update(interactive=False),
             self.cancel: gr.update(interactive=True, value="Cancel"),
-            self.progress: html.progress(Step("starting", 0, 1)),
+            self.progress: html.progress(Step(Stage.STARTING, 0, 1)),
             self.preview: gr.update(visible=False, value=None),
             self.gate: gr.update(visible=False),
             self.outcome: "",
@@ -347,12 +355,17 @@ class MakeView:
 
     def let_out(self, tab: TabKey, take_id: str, *stated: Any) -> Generator[Updates, None, None]:
         """Pass the gate, show the file, then what `verify` says of it."""
-        yield {self.outcome: html.progress(Step("signing", 0, 1)), self.export: gr.update(interactive=False)}
+        yield {
+            self.outcome: html.progress(Step(Stage.SIGNING, 0, 1)),
+            self.export: gr.update(interactive=False),
+        }
         try:
             exported = self._export(take_id, self.consent.read(stated))
             yield self._exported(exported)
             found = yield from shown(
-                self._tasks.follow(tab, "prove", lambda task: _proof(exported, task)),
+                self._tasks.follow(
+                    tab, "prove", lambda task: _proof(exported, task, self._host.configuration())
+                ),
                 lambda step: {self.evidence: html.progress(step)},
             )
             told: Updates = {self.evidence: html.verdict(found)}
@@ -366,7 +379,9 @@ class MakeView:
         if not take_id:
             raise BadInput("There is no finished video on this page.", "Generate one first.")
         to = Destination(consent, folder=str(self._host.outputs()))
-        return export_take(self._queue, Store().load(take_id), to)
+        configuration = self._host.configuration()
+        take = Store(configuration=configuration).load(take_id)
+        return export_take(self._queue, take, to, configuration)
 
     def _exported(self, exported: ExportedFile) -> Updates:
         told = html.banner(
@@ -395,12 +410,12 @@ def _given(sources: Sequence[Any]) -> tuple[str | None, str | None]:
     return portrait, next(filter(None, audios), None)
 
 
-def _proof(exported: ExportedFile, task: BackgroundTask) -> Verification:
+def _proof(exported: ExportedFile, task: BackgroundTask, configuration: Configuration) -> Verification:
     """What anyone who receives the file will find."""
-    from ..pipeline import Ticker
+    from ..progress import Ticker
     from ..provenance.verify import verify
 
-    return verify(exported.path, tick=Ticker(task))
+    return verify(exported.path, tick=Ticker(task), configuration=configuration)
 
 
 def _step(number: int, title: str) -> None:

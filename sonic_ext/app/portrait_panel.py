@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Failed, as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
@@ -122,7 +122,7 @@ class PortraitPanel:
     def _made(
         self, task: BackgroundTask, parameters: Mapping[str, Any], source: bytes | None
     ) -> MadePortrait:
-        task.report(Step("waiting for another job", 0, 1))
+        task.report(Step(Stage.WAITING_FOR_JOB, 0, 1))
         made = self._host.work(task, lambda progress: self._maker.make(parameters, source, progress))
         if not made:
             raise Failed("The WebUI gave no picture.", "Its own window shows why; try again.")
@@ -137,7 +137,7 @@ class PortraitPanel:
 
     def _begun(self) -> Updates:
         return {
-            self.progress: html.progress(Step("starting", 0, 1)),
+            self.progress: html.progress(Step(Stage.STARTING, 0, 1)),
             self.make: gr.update(interactive=False),
             self.cancel: gr.update(interactive=True),
         }

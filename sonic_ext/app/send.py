@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 TAKEN = "() => [sonic_taken()]"
 """JavaScript that gives what a click under a gallery has fetched, as a data URL; empty without a picture."""

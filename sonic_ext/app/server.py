@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BadSetting, MissingPart
+from ..files.home import private_home
 from ..jobs import Worker
 from ..provenance.boundary import refuse_served
-from ..provenance.private import private_home
 from ..provenance.recovery import clear_up
 from .access import Access, Names, is_loopback
 from .file_guard import guard_gradio

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import compat
 
 if TYPE_CHECKING:
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 
 def preview_of(component: Any, take: Take) -> str:

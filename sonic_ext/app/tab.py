@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..jobs import Worker
+from ..weights import Search
 from . import compat, html
 from .compat import AT_ONCE as AT_ONCE
 from .compat import gr
@@ -34,7 +35,7 @@ def build(worker: Worker, tasks: BackgroundTasks | None = None, doors: Doors | N
     Returns:
         `gradio.Blocks`, to be mounted or handed to a WebUI as a tab.
     """
-    tasks = tasks or BackgroundTasks()
+    host, tasks = worker.host, tasks or BackgroundTasks()
     options = {"title": "Sonic", "analytics_enabled": False, "theme": compat.theme(), "css": _OWN_PAGE}
     with gr.Blocks(**options) as blocks:
         gr.HTML(html.style(), elem_classes="sonic-style")
@@ -46,11 +47,13 @@ def build(worker: Worker, tasks: BackgroundTasks | None = None, doors: Doors | N
                 with gr.TabItem("History", id="history") as past:
                     history = HistoryView(worker)
                 with gr.TabItem("Verify", id="verify"):
-                    VerifyView(tasks)
+                    VerifyView(host, tasks)
                 with gr.TabItem("Consent", id="consent") as ledger:
                     view = ConsentView()
                 with gr.TabItem("Weights", id="weights") as stock:
-                    parts = WeightsView(tasks, devices=worker.host.devices)
+                    parts = WeightsView(
+                        tasks, lambda: Search.default(configuration=host.configuration()), host.devices
+                    )
                 soon = compat.prompt()
                 past.select(history.refresh, history.earlier, history.shown_at_refresh, **soon)
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)

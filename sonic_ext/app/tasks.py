@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..ports import Step
+from ..progress import Step
 
 POLL = 0.2
 """Seconds between two looks at a running task."""

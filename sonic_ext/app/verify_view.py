@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, as_error
-from ..ports import Step
+from ..progress import Stage, Step
 from . import compat, html
 from .compat import gr
 from .relay import Relay
 from .tasks import BackgroundTasks, TabKey, Updates, shown
+
+if TYPE_CHECKING:
+    from ..ports import Host
 
 _ASK = html.banner(
     "note",
@@ -22,7 +25,8 @@ _ASK = html.banner(
 class VerifyView:
     """The *Verify* tab."""
 
-    def __init__(self, tasks: BackgroundTasks) -> None:
+    def __init__(self, host: Host, tasks: BackgroundTasks) -> None:
+        self._host = host
         self._tasks = tasks
         self.tab = gr.State(TabKey())
         with gr.Row(equal_height=False):
@@ -49,13 +53,16 @@ class VerifyView:
         path = compat.path_of(given)
         if path is None:
             return
-        from ..pipeline import Ticker
+        from ..progress import Ticker
         from ..provenance.verify import verify
 
-        yield {self.verdict: html.progress(Step("reading the marks", 0, 1))}
+        configuration = self._host.configuration()
+        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1))}
         try:
             found = yield from shown(
-                self._tasks.follow(tab, "verify", lambda task: verify(path, tick=Ticker(task))),
+                self._tasks.follow(
+                    tab, "verify", lambda task: verify(path, tick=Ticker(task), configuration=configuration)
+                ),
                 lambda step: {self.verdict: html.progress(step)},
             )
             told = html.verdict(found)

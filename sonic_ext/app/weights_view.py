@@ -7,13 +7,15 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import weights
 from ..errors import BadInput, Cancelled, as_error
-from ..ports import DeviceManager, Step
+from ..ports import DeviceManager
+from ..progress import Stage, Step
 from ..text import bytes_text
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
@@ -149,7 +151,7 @@ class WeightsView:
             weights.fetch(parts, self._search().target, accept=True, tick=_ticker(task))
             return f"Fetched: {', '.join(part.title for part in parts)}."
 
-        yield from self._worked(tab, work, "asking the Hub")
+        yield from self._worked(tab, work, Stage.ASKING_HUB)
 
     def turn(self, tab: TabKey) -> Generator[Updates, None, None]:
         """Convert every pickle."""
@@ -163,7 +165,7 @@ class WeightsView:
             done = ", ".join(finding.part.title for finding in todo)
             return f"Converted: {done}." if done else "There is nothing to convert."
 
-        yield from self._worked(tab, work, "converting")
+        yield from self._worked(tab, work, Stage.CONVERTING)
 
     def stop(self, tab: TabKey) -> Updates:
         """Ask this browser tab's task to stop."""
@@ -171,7 +173,7 @@ class WeightsView:
         return {self.cancel: gr.update(interactive=False)}
 
     def _worked(
-        self, tab: TabKey, work: Callable[[BackgroundTask], str], stage: str
+        self, tab: TabKey, work: Callable[[BackgroundTask], str], stage: Stage
     ) -> Generator[Updates, None, None]:
         """Run the work with progress; look again at its end, however it ends."""
         yield self._begun(stage)
@@ -210,7 +212,7 @@ class WeightsView:
                 "Read them, then tick their boxes.",
             )
 
-    def _begun(self, stage: str) -> Updates:
+    def _begun(self, stage: Stage) -> Updates:
         busy = [self.fetch, self.convert, self.renew]
         return {
             **{button: gr.update(interactive=False) for button in busy},
@@ -236,17 +238,17 @@ def _convert(finding: Finding, search: Search, task: BackgroundTask) -> None:
 
 
 def _ticker(task: BackgroundTask) -> Any:
-    from ..pipeline import Ticker
+    from ..progress import Ticker
 
     return Ticker(task)
 
 
 def _with_bytes(step: Step) -> Step:
     """How much of a download is there, in words."""
-    if not step.stage.startswith("fetching") or step.total < 2:
+    if step.stage is not Stage.FETCHING or step.total < 2:
         return step
-    said = f"{step.stage} · {bytes_text(step.done)} of {bytes_text(step.total)}"
-    return Step(said, step.done, step.total, step.seconds_left)
+    said = f"{step.detail} · {bytes_text(step.done)} of {bytes_text(step.total)}"
+    return replace(step, detail=said)
 
 
 def _summary(found: Survey, lent: str = "") -> str:
@@ -273,7 +275,7 @@ def _summary(found: Survey, lent: str = "") -> str:
 def _obstacles() -> Iterator[str]:
     """What keeps this computer from fetching, converting or running, whatever files are there."""
     if not _hub_is_here():
-        yield html.banner("warning", "huggingface_hub is not installed, so nothing can be fetched.", SOURCE)
+        yield html.banner("warning", "httpx is not installed, so nothing can be fetched.", SOURCE)
     elif _offline():
         yield html.banner(
             "warning", "HF_HUB_OFFLINE forbids to ask the Hub, so nothing can be fetched.", "Unset it."
@@ -285,7 +287,7 @@ def _obstacles() -> Iterator[str]:
 
 
 def _hub_is_here() -> bool:
-    return find_spec("huggingface_hub") is not None
+    return find_spec("httpx") is not None
 
 
 def _torch_is_here() -> bool:

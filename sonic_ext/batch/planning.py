@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadAudio, BadPortrait, SonicError
+from ..files.digest import sha256_of
 from ..jobs import Destination, Job, JobSpec, Origin, Queue, State
 from ..jobs.exporting import export, settle
 from ..jobs.inputs import Staging, staging
 from ..jobs.queue import POLL
 from ..jobs.submission import specified
 from ..provenance.gate import check_output
-from ..provenance.private import sha256_of
 from ..provenance.recovery import recover
 from ..provenance.store import Store
 from .rows import AnyRow, Row, WrongRow

@@ -21,8 +21,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import BadOutput, NotFound, SonicError
+from ..files.atomic import replace_file
 from ..jobs import Job, Queue, State
-from ..provenance.private import replace_file
 from ..text import visible, whole
 from .planning import Planned
 from .rows import WrongRow

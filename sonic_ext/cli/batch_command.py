@@ -72,11 +72,11 @@ def run(options: argparse.Namespace, settings: Settings, console: Console, signa
     """Carry out a parsed `batch` command; returns the exit code. Errors are raised."""
     from ..batch import report
     from ..batch.planning import LANE, Planner
+    from ..files.locks import held
     from ..hosts.standalone import Standalone
     from ..jobs import Queue
     from ..jobs.database import FOLDER
     from ..provenance.boundary import refuse_inside
-    from ..provenance.locks import held
 
     signals.unwind()
     rows, watched = _source(options, settings)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..app.facts import input_facts, preflight_facts
 from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
-from ..text import bytes_text, duration_text
+from ..text import duration_text
 from . import batch_command, jobs_command, weights_command
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from ..jobs.inputs import Staging
     from ..pipeline import Preflight
     from ..provenance.consent import Consent
-    from ..provenance.ledger import Record
-    from ..provenance.store import Take
+    from ..provenance.records import Record
+    from ..provenance.take import Take
 
 LANE = "cli"
 """See `ports.Host.lane`."""
@@ -140,7 +141,7 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
 
 
 def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..pipeline import Ticker
+    from ..progress import Ticker
     from ..provenance.verify import verify
 
     signals.unwind()
@@ -271,10 +272,11 @@ def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> 
 
 
 def _kept(take: Take, error: SonicError, console: Console) -> int:
-    from ..provenance.store import retention_text
+    from ..configuration import Configuration
 
     code = console.error(error, {"take": take.id})
-    console.note(f"The finished video is kept for {retention_text()}: sonic export {take.id} -o OUT.mp4 …")
+    kept = Configuration.from_environment().retention_text
+    console.note(f"The finished video is kept for {kept}: sonic export {take.id} -o OUT.mp4 …")
     return code
 
 
@@ -308,22 +310,8 @@ def exported_lines(take: Take, exported: ExportedFile) -> tuple[str, ...]:
 
 def preflight_lines(found: Preflight) -> tuple[str, ...]:
     """What the video will be, a line for each fact."""
-    box = ", ".join(map(str, found.face_box))
-    return (
-        f"Length:     {found.seconds:.2f} s, {found.frames} frames at {found.fps}/s",
-        f"Size:       {found.width}×{found.height}",
-        f"Face box:   {box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, "
-        f"turned {abs(found.yaw):.0f}°",
-        f"Loudness:   {found.loudness:.1f} LUFS",
-        f"Engine:     {found.engine}",
-        f"Forecast:   {duration_text(found.seconds_needed)}, {_memory_text(found)}",
-    )
-
-
-def _memory_text(found: Preflight) -> str:
-    device = found.device_memory_needed
-    card = f", {bytes_text(device)} of the graphics card's" if device else ""
-    return f"{bytes_text(found.memory_needed)} of memory{card}"
+    pairs = (*preflight_facts(found), *input_facts(found))
+    return tuple(f"{label + ':':<17}{text}" for label, text in pairs)
 
 
 def _record_line(record: Record) -> str:
@@ -341,7 +329,7 @@ def record_lines(record: Record) -> list[str]:
 
 
 def _check_picture(path: Path, overwrite: bool) -> None:
-    from ..media.video import check_target
+    from ..files.atomic import check_target
 
     if path.suffix.lower() != ".png":
         raise BadOutput(f"{path} does not end in .png.", "Give a name such as out.png.")
@@ -350,19 +338,14 @@ def _check_picture(path: Path, overwrite: bool) -> None:
 
 def _write_png(path: Path, rgb: NDArray[np.uint8], overwrite: bool) -> None:
     """Whole or not at all."""
-    import secrets
-
     from PIL import Image
 
-    from ..media.video import move_into_place
+    from ..files.atomic import written_whole
 
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        Image.fromarray(rgb).save(part, format="PNG")
-        move_into_place(part, path, overwrite)
+        with written_whole(path, overwrite) as part:
+            Image.fromarray(rgb).save(part, format="PNG")
     except OSError as error:
         raise BadOutput(
             f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from ..errors import SonicError
-from ..ports import Step
+from ..progress import Step
 from ..text import duration_text, visible
 from .interrupt import as_dict
 
@@ -75,9 +75,9 @@ class ProgressLine:
 
     def report(self, step: Step) -> None:
         """Show the step if it is time to."""
-        new_stage = step.stage != self._stage
+        new_stage = step.text != self._stage
         last = step.done >= step.total and self._terminal
-        self._stage = step.stage
+        self._stage = step.text
         self.say(step_text(step), at_once=new_stage or last)
 
     def say(self, text: str, at_once: bool = False) -> None:
@@ -112,7 +112,7 @@ class ProgressLine:
 
 def step_text(step: Step) -> str:
     """`drawing frames  42 %  3 s left`."""
-    parts = [step.stage, f"{min(100, 100 * step.done // step.total)} %"]
+    parts = [step.text, f"{min(100, 100 * step.done // step.total)} %"]
     if step.seconds_left is not None and step.done < step.total:
         parts.append(f"{duration_text(step.seconds_left)} left")
     return visible("  ".join(parts))

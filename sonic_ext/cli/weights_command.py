@@ -14,7 +14,7 @@ from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
-    from ..ports import Tick
+    from ..progress import Tick
     from ..weights import Finding, Part, Report, Search, Survey
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -199,7 +199,7 @@ _ACTIONS = {"list": _list, "check": _check, "fetch": _fetch, "convert": _convert
 @contextmanager
 def _progress(signals: Interrupts) -> Iterator[Tick]:
     """Inside, a signal stops the work politely; gives the `Tick` that draws a line on stderr."""
-    from ..pipeline import Ticker
+    from ..progress import Ticker
 
     line = ProgressLine(lambda: signals.asked)
     with signals.polite():

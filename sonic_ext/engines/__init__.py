@@ -11,6 +11,7 @@ from ..errors import MissingPart
 if TYPE_CHECKING:
     from ..ports import DeviceManager, Engine
     from ..settings import Settings
+    from ..weights import Search
 
 
 def choose(
@@ -18,6 +19,7 @@ def choose(
     home: Path | None = None,
     devices: DeviceManager | None = None,
     settings: Settings | None = None,
+    search: Search | None = None,
 ) -> Engine:
     """The engine that a setting names.
 
@@ -26,6 +28,7 @@ def choose(
         home: the private home, where unfinished videos are kept.
         devices: the WebUI's memory and VAE, where there is a WebUI.
         settings: of the video: what an engine needs may depend on its own settings; the defaults where None.
+        search: where weights are looked for; this computer's places by default.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
@@ -35,7 +38,7 @@ def choose(
     from .context import EngineContext
     from .registry import AUTO, ENGINES, spec_of
 
-    context = EngineContext(settings or Settings(), home, devices, automatic=name == AUTO)
+    context = EngineContext(settings or Settings(), home, devices, automatic=name == AUTO, search=search)
     if name != AUTO:
         spec = spec_of(name)
         if missing := spec.probe(context).missing:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import MissingPart
 from ..ports import DeviceManager
 from ..settings import Settings
+from ..weights import Search
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class EngineContext:
     """The WebUI's memory and VAE, where there is a WebUI."""
     automatic: bool = False
     """Whether engine=auto asks: an engine that would draw, but not to anybody's use, then declines."""
+    search: Search | None = None
+    """Where weights are looked for; this computer's places by default."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about engines that were passed over; the engine gives them on as warnings."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import weights
 from ..errors import BadSetting, MissingPart
-from ..media.centerface import Detection
+from ..media.detection import FaceDetection
 from ..media.face import Detect
 
 NAMES = ("builtin", "yoloface", "insightface")
@@ -69,15 +69,14 @@ def _yoloface(search: weights.Search) -> Detect:
         ) from error
     network = YoloFace(path)
 
-    def detect(rgb: NDArray[np.uint8]) -> list[Detection]:
+    def detect(rgb: NDArray[np.uint8]) -> list[FaceDetection]:
         try:
-            found = network.find(rgb)
+            return network.find(rgb)
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise MissingPart(
                 f"{path} does not answer as yoloface does ({type(error).__name__}).",
                 f"Bring the published file with: {weights.fetch_command([weights.YOLOFACE])} {_ELSE}",
             ) from error
-        return [Detection(box, score, None) for box, score in found]
 
     return detect
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SonicError
+from ..files.home import private_home
 from ..hosts import options
 from ..hosts.modules import Module, webui
 from ..hosts.webui import WebUI, device_manager
 from ..ports import Host
 from ..provenance.boundary import refuse_served
-from ..provenance.private import private_home
 
 if TYPE_CHECKING:
     from ..jobs import Worker
@@ -36,7 +36,7 @@ def host() -> Host:
     from ..provenance.recovery import clear_up
 
     made = _made(held=False)
-    clear_up()
+    clear_up(configuration=options.configuration())
     return made
 
 
@@ -106,7 +106,7 @@ def tabs() -> list[tuple[Any, str, str]]:
     where the tab cannot be: what earlier sessions made is private all the same.
     """
     try:
-        importlib.import_module("sonic_ext.app.file_guard").guard_gradio()
+        importlib.import_module("sonic_ext.app.file_guard").guard_gradio(options.configuration)
         from ..app import tab
 
         doors = importlib.import_module("sonic_ext.extension.script").doors()
@@ -124,7 +124,6 @@ def started(page: Any, app: Any) -> None:
 
     Elsewhere it would be a way around the page's own password.
     """
-    options.apply()  # without a page the WebUI never asks for the settings page
     if page is not None:
         importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
     try:

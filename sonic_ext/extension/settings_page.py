@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hosts.modules import Module, webui
-from ..hosts.options import SECTION, Option, apply, every
+from ..hosts.options import SECTION, Option, every
 
 
 def add() -> None:
@@ -13,7 +13,6 @@ def add() -> None:
     shared = webui(Module.SHARED)
     for option in every():
         shared.opts.add_option(option.key, _info(option, shared))
-    apply()
 
 
 def _info(option: Option, shared: Any) -> Any:
@@ -32,7 +31,7 @@ def _info(option: Option, shared: Any) -> Any:
         option.label,
         component,
         arguments or None,
-        onchange=option.changed or apply,
+        onchange=option.changed,
         section=SECTION,
     )
     info.restrict_api = option.path

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..provenance.store import DAYS
+from ..configuration import DAYS, Configuration
 from ..settings import PRESETS, Settings, describe
 from .modules import Module, webui
 
@@ -123,22 +121,17 @@ def key_of(field: str) -> str:
     return f"sonic_{field}"
 
 
-def apply() -> None:
-    """Let the values take effect where they are read: in this process's environment.
-
-    An empty line leaves what the environment said when the WebUI was started.
-    """
-    from ..provenance.certificates import ANCHORS_VARIABLE, CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE
-    from ..provenance.store import RETENTION_VARIABLE
-    from ..weights.find import MODELS_VARIABLE
-
+def configuration() -> Configuration:
+    """As the page has it; an empty line leaves what the environment says, the usual days, too."""
     days = retention()
-    _set(MODELS_VARIABLE, _text(MODELS) or _flag())
-    _set(CERT_VARIABLE, _text(CERTIFICATE))
-    _set(KEY_VARIABLE, _text(KEY))
-    _set(ANCHORS_VARIABLE, _text(ANCHORS))
-    _set(STAMPS_VARIABLE, _text(STAMPS))
-    _set(RETENTION_VARIABLE, "" if days == DAYS else f"{days:g}")
+    return Configuration.from_environment().overridden(
+        models=_text(MODELS) or _flag(),
+        certificate=_text(CERTIFICATE),
+        key=_text(KEY),
+        anchors=_text(ANCHORS),
+        time_stamps=_text(STAMPS),
+        retention_days=None if days == DAYS else days,
+    )
 
 
 def check_label_text() -> None:
@@ -152,19 +145,6 @@ def check_label_text() -> None:
 
 def _label_text() -> dict[str, str]:
     return {"label_text": text} if (text := _text(LABEL_TEXT)) else {}
-
-
-def _set(variable: str, value: str) -> None:
-    before = _at_start(variable)
-    if value or before:
-        os.environ[variable] = value or before
-    else:
-        os.environ.pop(variable, None)
-
-
-@cache
-def _at_start(variable: str) -> str:
-    return os.environ.get(variable, "")
 
 
 def _text(key: str) -> str:

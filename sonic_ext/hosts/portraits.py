@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, Failed, MissingPart, OutOfMemory, SonicError
-from ..ports import MadePortrait, Progress, Step
+from ..ports import MadePortrait
+from ..progress import Progress, Stage, Step
 from . import POLL, options
 from .devices import WebUIDeviceManager
 from .modules import Module, webui
@@ -52,7 +53,6 @@ WHOLE = {
 """Whole numbers and their ranges, those of the WebUI's page."""
 REAL = {"cfg_scale": (0.0, 30.0), "denoising_strength": (0.0, 1.0), "subseed_strength": (0.0, 1.0)}
 TEXT = ("prompt", "negative_prompt", "sampler_name", "scheduler")
-STAGE = "making the portrait"
 
 
 class WebUIPortraits:
@@ -304,7 +304,7 @@ def step_of(state: Any) -> Step:
     """Where the WebUI's bar stands."""
     steps, jobs = max(state.sampling_steps or 0, 1), max(state.job_count or 0, 1)
     done = (state.job_no or 0) * steps + (state.sampling_step or 0)
-    return Step(STAGE, min(done, steps * jobs), steps * jobs)
+    return Step(Stage.MAKING_PORTRAIT, min(done, steps * jobs), steps * jobs)
 
 
 @contextmanager

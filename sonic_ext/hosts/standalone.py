@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..configuration import Configuration
 from ..errors import BadOutput, Cancelled
-from ..ports import DeviceManager, Portraits, Progress, Result
+from ..ports import DeviceManager, Portraits, Result
+from ..progress import Progress
 from . import POLL
 
 
@@ -51,6 +53,10 @@ class Standalone:
             return task(progress)
         finally:
             self._free.release()
+
+    def configuration(self) -> Configuration:
+        """The environment's."""
+        return Configuration.from_environment()
 
     def defaults(self) -> Mapping[str, Any]:
         """None: the settings' own."""

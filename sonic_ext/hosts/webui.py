@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..configuration import Configuration
 from ..errors import BadOutput
-from ..ports import DeviceManager, Portraits, Progress, Result
+from ..ports import DeviceManager, Portraits, Result
+from ..progress import Progress
 from . import options
 from .devices import WebUIDeviceManager
 from .modules import Module, offers, webui
@@ -81,6 +83,10 @@ class WebUI:
     def _done(self, progress: Progress, task: Callable[[Progress], Result], state: Any) -> Result:
         with self._devices.visit():
             return task(WebUIProgress(progress, state))
+
+    def configuration(self) -> Configuration:
+        """See `Host.configuration`."""
+        return options.configuration()
 
     def defaults(self) -> Mapping[str, Any]:
         """See `Host.defaults`."""

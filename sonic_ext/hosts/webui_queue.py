@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled
-from ..ports import Progress, Step
+from ..progress import Progress, Step
 from . import POLL
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class WebUIProgress:
         state = self._state
         state.job_count, state.job_no = 1, 0
         state.sampling_steps, state.sampling_step = step.total, step.done
-        state.textinfo = f"Sonic: {step.stage} {step.done}/{step.total}"
-        if step.stage != self._stage:  # the WebUI's forecast is of one stage: they are not equally long
-            self._stage = step.stage
+        state.textinfo = f"Sonic: {step.text} {step.done}/{step.total}"
+        if step.text != self._stage:  # the WebUI's forecast is of one stage: they are not equally long
+            self._stage = step.text
             state.time_start = time.time()
 
     def cancelled(self) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput, BadOutput, Failed
-from ..provenance.private import build_folder, home_errors, new_file
+from ..files.atomic import new_file
+from ..files.home import build_folder, home_errors
 
 FOLDER = "jobs"
 """Below the private home."""
@@ -55,7 +56,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # A table of its own, so that a report does not write the whole row anew.
         """CREATE TABLE progress(
             id TEXT PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE,
-            stage TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, seconds_left REAL,
+            stage TEXT NOT NULL, detail TEXT NOT NULL,
+            done INTEGER NOT NULL, total INTEGER NOT NULL, seconds_left REAL,
             share REAL NOT NULL) WITHOUT ROWID""",
         # Which files the jobs need that have not ended.
         """CREATE TABLE inputs(

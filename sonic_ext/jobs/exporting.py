@@ -12,24 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConsentMissing, SonicError, WrongTime
-from ..provenance.locks import awaited
-from ..provenance.private import home_errors
+from ..files.home import home_errors
+from ..files.locks import awaited
 from .database import FOLDER
 from .job import ExportedFile, Job
 from .spec import Destination, Input
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
-    from ..provenance.ledger import Record
-    from ..provenance.store import Take
+    from ..provenance.records import Record
+    from ..provenance.take import Take
     from .queue import Queue
 
 _log = logging.getLogger(__name__)
 
 
 def export(
-    queue: Queue, job_id: str, destination: Destination, where: Callable[[Input], Path] | None = None
+    queue: Queue,
+    job_id: str,
+    destination: Destination,
+    where: Callable[[Input], Path] | None = None,
+    configuration: Configuration | None = None,
 ) -> ExportedFile:
     """Let the video of a job out and write down that it is.
 
@@ -39,6 +44,7 @@ def export(
     Args:
         job_id: of a job with a take: one that is done, or one that the caller carries out.
         where: tells where the evidence lies; by default in the store of inputs.
+        configuration: who signs; the environment's by default.
 
     Raises:
         WrongTime: it was exported already, is being exported, or there is nothing to export yet.
@@ -46,6 +52,7 @@ def export(
         SonicError: as `provenance.gate.export`.
     """
     from ..provenance import gate
+    from ..provenance.store import Store
 
     with _alone(queue, job_id):
         job = queue.find(job_id)
@@ -53,20 +60,28 @@ def export(
             raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
         if job.take is None:
             raise WrongTime("There is no finished video to export.", "Wait until its state is done.")
-        if file := _arrived(queue, job):
+        if file := _arrived(queue, job, configuration):
             queue.exported(job, file)
             return file
         take, consent = job.take, consent_of(destination, where or queue.input)
         require_meant(destination.portrait_sha256, take.portrait_sha256, take.portrait_pixel_sha256)
         output = output_of(destination, take)
         queue.exporting(job, output)
-        done = gate.export(_loaded(queue, take), output, consent, overwrite=destination.overwrite)
+        done = gate.export(
+            Store(queue.home, configuration).load(take.id),
+            output,
+            consent,
+            overwrite=destination.overwrite,
+            configuration=configuration,
+        )
         file = exported_file(done)
         queue.exported(job, file)
         return file
 
 
-def export_take(queue: Queue, take: Take, destination: Destination) -> ExportedFile:
+def export_take(
+    queue: Queue, take: Take, destination: Destination, configuration: Configuration | None = None
+) -> ExportedFile:
     """Let a take out, be it once more; the job that made it, if it is remembered, is told.
 
     Raises:
@@ -78,11 +93,14 @@ def export_take(queue: Queue, take: Take, destination: Destination) -> ExportedF
     if job is None or job.exported is not None:
         consent = consent_of(destination, queue.input)
         output = output_of(destination, take)
-        return exported_file(gate.export(take, output, consent, overwrite=destination.overwrite))
-    return export(queue, job.id, destination)
+        done = gate.export(
+            take, output, consent, overwrite=destination.overwrite, configuration=configuration
+        )
+        return exported_file(done)
+    return export(queue, job.id, destination, configuration=configuration)
 
 
-def settle(queue: Queue) -> None:
+def settle(queue: Queue, configuration: Configuration | None = None) -> None:
     """Write down the exports whose process was killed before the queue knew, of jobs that no worker has.
 
     A ledger that cannot be read goes to the log; it stops whoever exports.
@@ -93,9 +111,9 @@ def settle(queue: Queue) -> None:
     unsettled = queue.unsettled()
     if not unsettled:
         return
-    recover(queue.home)
+    recover(queue.home, configuration)
     try:
-        records = Ledger(queue.home).records()
+        records = Ledger(queue.home, configuration).records()
     except SonicError as error:
         _log.warning("What an interrupted process exported cannot be told: %s", error)
         return
@@ -144,15 +162,15 @@ def exported_file(done: Exported) -> ExportedFile:
     return ExportedFile(done.path, done.record.id, done.sha256, done.warnings)
 
 
-def _arrived(queue: Queue, job: Job) -> ExportedFile | None:
+def _arrived(queue: Queue, job: Job, configuration: Configuration | None) -> ExportedFile | None:
     """What an export of this job put where it said it would, before its process ended."""
     from ..provenance.ledger import Ledger
     from ..provenance.recovery import recover
 
     if job.output is None:
         return None
-    recover(queue.home)
-    return _recorded(job, Ledger(queue.home).records(take=job.take_id))
+    recover(queue.home, configuration)
+    return _recorded(job, Ledger(queue.home, configuration).records(take=job.take_id))
 
 
 def _recorded(job: Job, records: Iterable[Record]) -> ExportedFile | None:
@@ -165,12 +183,6 @@ def _recorded(job: Job, records: Iterable[Record]) -> ExportedFile | None:
 
 def _take_of(record: Record) -> str:
     return record.take
-
-
-def _loaded(queue: Queue, take: Take) -> Take:
-    from ..provenance.store import Store
-
-    return Store(queue.home).load(take.id)
 
 
 @contextmanager

@@ -17,15 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadInput, Failed
-from ..provenance.locks import held
-from ..provenance.private import (
-    home_errors,
-    open_new,
-    private_folder,
-    sha256_of,
-    sync_folder,
-    working_folder,
-)
+from ..files.atomic import open_new, sync_folder
+from ..files.digest import sha256_of
+from ..files.home import home_errors, private_folder, working_folder
+from ..files.locks import held
 from ..text import whole
 from .spec import Input
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SonicError, WrongTime
-from ..ports import Step
+from ..progress import Step
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 
 class State(str, Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError, as_error
-from ..ports import Progress, Step
+from ..progress import Progress, Stage, Step
 from .exporting import consent_of, export, require_meant
 from .inputs import require_same, staging
 from .job import Job
@@ -19,7 +19,8 @@ from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
     from ..ports import Host
-    from ..provenance.store import Store, Take
+    from ..provenance.store import Store
+    from ..provenance.take import Take
 
 
 def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> None:
@@ -35,7 +36,7 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
     """
     from ..provenance.store import Store
 
-    store = Store(queue.home)
+    store = Store(queue.home, host.configuration())
     if store.holds(job.take_id):
         queue.begin(job)
         take = store.load(job.take_id)
@@ -44,11 +45,11 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
     queue.made(job, take, _known_synthetic(take, store))
     refusal = None
     if job.spec.export is not None and job.exported is None:
-        progress.report(Step("signing", 0, 1))
+        progress.report(Step(Stage.SIGNING, 0, 1))
         if progress.cancelled():
             raise Cancelled
         try:
-            export(queue, job.id, job.spec.export)
+            export(queue, job.id, job.spec.export, configuration=host.configuration())
         except SonicError as error:
             refusal = as_error(error)
     queue.finish(job, refusal)
@@ -61,8 +62,8 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
     from ..provenance.store import Store
 
     queue.begin(job)
-    spec, store = job.spec, Store(queue.home)
-    require_same_weights(spec)
+    spec, store = job.spec, Store(queue.home, host.configuration())
+    require_same_weights(spec, host)
     if spec.export is not None:
         consent_of(spec.export, queue.input).check()
     given = _portrait(queue, job, host, progress)

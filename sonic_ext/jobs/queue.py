@@ -37,9 +37,9 @@ from ..errors import (
     error_from,
     error_values,
 )
-from ..ports import Step
-from ..provenance.locks import held, sweep
-from ..provenance.private import home_errors, private_home
+from ..files.home import home_errors, private_home
+from ..files.locks import held, sweep
+from ..progress import Stage, Step
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
 from .inputs import STAGING, Staging, collect, remove_left, stored
@@ -47,7 +47,7 @@ from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
 KEPT = 200
 """Ended jobs of a lane that are remembered, besides those of batches."""
@@ -55,15 +55,15 @@ KEPT_DAYS = 90
 """Days that the jobs of a batch are remembered: what was made is not made again meanwhile."""
 MOST_ATTEMPTS = 3
 """A job whose process died so often, and each time no further than before, is the likely cause of it."""
-WAITING = Step("waiting for another video", 0, 1)
+WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
-INTERRUPTED = Step("interrupted; waiting to be continued", 0, 1)
+INTERRUPTED = Step(Stage.INTERRUPTED, 0, 1)
 """What one says that a restart found and that somebody has to let go on."""
-STARTING = Step("starting", 0, 1)
+STARTING = Step(Stage.STARTING, 0, 1)
 POLL = 0.1
 """Seconds between two looks of `wait`."""
 
-_COLUMNS = "jobs.*, stage, done, total, seconds_left, share"
+_COLUMNS = "jobs.*, stage, detail, done, total, seconds_left, share"
 _FROM = "FROM jobs LEFT JOIN progress USING (id)"
 _log = logging.getLogger(__name__)
 
@@ -626,8 +626,8 @@ def _end(
 
 def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?)",
-        (job_id, step.stage, step.done, step.total, step.seconds_left, share),
+        "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (job_id, str(step.stage), step.detail, step.done, step.total, step.seconds_left, share),
     )
 
 
@@ -640,6 +640,12 @@ def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
         except SonicError as error:
             _log.warning("job %s is left out: %s", row["id"], error)
     return jobs
+
+
+def _step(row: sqlite3.Row) -> Step:
+    known = {str(stage): stage for stage in Stage}  # a later version may have others
+    stage = known.get(row["stage"], Stage.STARTING)
+    return Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
 
 
 def _job(home: Path, row: sqlite3.Row) -> Job:
@@ -655,15 +661,11 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
 
 
 def _read(home: Path, row: sqlite3.Row) -> Job:
-    from ..provenance.store import Take
+    from ..provenance.take import Take
 
     spec = JobSpec.from_dict(json.loads(row["spec"]))
     exported = row["exported"] and json.loads(row["exported"])
-    step = (
-        WAITING
-        if row["stage"] is None
-        else Step(row["stage"], row["done"], row["total"], row["seconds_left"])
-    )
+    step = WAITING if row["stage"] is None else _step(row)
     return Job(
         id=row["id"],
         lane=row["lane"],

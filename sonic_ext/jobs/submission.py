@@ -55,13 +55,13 @@ def specified(
         picture = read_portrait(staged.path(portrait))
         if export is not None:
             require_meant(export.portrait_sha256, picture.sha256, picture.pixel_sha256)
-        Ledger().refuse_revoked(picture.sha256, picture.pixel_sha256)
+        Ledger(configuration=host.configuration()).refuse_revoked(picture.sha256, picture.pixel_sha256)
     else:
         start = staged.path(portrait.start).read_bytes() if portrait.start else None
         portraits_of(host, portrait.source).check(portrait.parameters, start)
     engine = _engine(host, picture if look else None, speech, settings)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    return JobSpec(origin, portrait, audio, settings, seed, engine, identities(engine), export)
+    return JobSpec(origin, portrait, audio, settings, seed, engine, identities(engine, host), export)
 
 
 def portraits_of(host: Host, source: str) -> Portraits:
@@ -75,22 +75,22 @@ def portraits_of(host: Host, source: str) -> Portraits:
     return host.portraits
 
 
-def identities(engine: str) -> Mapping[str, str]:
+def identities(engine: str, host: Host) -> Mapping[str, str]:
     """Part of an engine → what tells its file from others; empty for an engine without weights."""
     parts = spec_of(engine).parts
     if not parts:
         return {}
-    found = weights.survey()
+    found = weights.survey(weights.Search.default(configuration=host.configuration()))
     return {part: weights.identity(path) for part in parts if (path := found[part].path)}
 
 
-def require_same_weights(spec: JobSpec) -> None:
+def require_same_weights(spec: JobSpec, host: Host) -> None:
     """Refuse to make with other weights what was submitted with these.
 
     Raises:
         BadInput: a file was exchanged since.
     """
-    now = identities(spec.engine)
+    now = identities(spec.engine, host)
     changed = [part for part, identity in spec.weights.items() if now.get(part) != identity]
     if changed:
         raise BadInput(
@@ -103,5 +103,8 @@ def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Sett
     from .. import pipeline
 
     if picture is not None:
-        return pipeline.preflight(picture, speech, settings, devices=host.devices).engine
-    return engines.choose(settings.engine, devices=host.devices, settings=settings).name
+        return pipeline.preflight(
+            picture, speech, settings, devices=host.devices, configuration=host.configuration()
+        ).engine
+    search = weights.Search.default(configuration=host.configuration())
+    return engines.choose(settings.engine, devices=host.devices, settings=settings, search=search).name

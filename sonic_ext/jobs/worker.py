@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError
-from ..ports import Progress, Step
-from ..provenance.locks import awaited
-from ..provenance.private import home_errors, private_folder
+from ..files.home import home_errors, private_folder
+from ..files.locks import awaited
+from ..progress import Progress, Stage, Step
 from .exporting import settle
 from .job import Job
 from .making import carry_out
@@ -29,6 +29,7 @@ from .spec import JobSpec, Origin
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ..ports import Host
     from .inputs import Staging
@@ -39,7 +40,7 @@ STOP_SECONDS = 5.0
 """How long `close` waits for jobs to leave nothing half-written."""
 REPORT_EVERY = 0.25
 """Seconds between two reports to the queue of the same stage."""
-SHARES = {"denoising": 0.8, "drawing frames": 0.98}
+SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98}
 """Long stages → the share of all work that is done at their end; what comes before takes seconds."""
 _log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Worker:
     def _begin(self) -> None:
         path = lock_of(self.queue.home, self.id)
         self.queue.recover()
-        settle(self.queue)
+        settle(self.queue, self.host.configuration())
         if self._ask:
             self.queue.hold(self.host.lane, self._ask)
         with home_errors(self.queue.home):
@@ -298,7 +299,7 @@ class Report:
         self._job = job
         self._stopping = stopping
         self._along = along
-        self._step = Step("", 0, 1)
+        self._step = Step(Stage.WAITING, 0, 1)
         self._share = self._floor = 0.0  # the floor: progress when the stage began
         self._written = float("-inf")
         self.task_id = getattr(along, "task_id", None) or job.task_id
@@ -314,7 +315,7 @@ class Report:
         self._share, self._step = max(self._share, share), step
         self._write()
 
-    def show(self, picture: np.ndarray) -> None:
+    def show(self, picture: NDArray[np.uint8]) -> None:
         """Hand a frame of the stamped preview on to whoever looks on."""
         show = getattr(self._along, "show", None)
         if show is not None:

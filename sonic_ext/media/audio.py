@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadAudio, BadSetting
-from ..ports import Tick
+from ..files.digest import sha256_of
+from ..progress import Stage, Tick
 from ..settings import Settings
+from .blocks import rechunked
 from .container import advice, decoding, opened
 
 MAX_SECONDS = 7200.0
@@ -55,7 +59,7 @@ class Speech:
     """A sound file as measured; its samples are decoded afresh whenever they are asked for."""
 
     path: Path
-    """As given."""
+    """As given; of sound in memory a name only."""
     seconds: float
     """Samples over rate, exactly."""
     rate: int
@@ -63,13 +67,34 @@ class Speech:
     channels: int
     """Channels in the file."""
     sha256: str
-    """Hex digest of the file's bytes."""
+    """Hex digest of the file's bytes; of sound in memory those of `wav_bytes`."""
     loudness: float
     """LUFS, integrated (ITU-R BS.1770, EBU R 128), of the mono or stereo mix; -inf below its gate."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user."""
     limit: float | None = None
     """Seconds after trimming or padding; None leaves the sound as it is."""
+    data: bytes | None = field(default=None, repr=False)
+    """The file's bytes, of sound in memory."""
+
+    @classmethod
+    def from_samples(cls, samples: NDArray[np.float32] | NDArray[np.int16], rate: int) -> Speech:
+        """Sound that is no file yet, held in memory.
+
+        Args:
+            samples: float32 (full scale is 1) or int16, [n] or [n, channels].
+            rate: samples a second.
+
+        Raises:
+            BadAudio: of another type or shape, not finite; otherwise as `read_speech`.
+        """
+        data, path = wav_bytes(samples, rate), Path("speech.wav")
+        if len(samples) > MAX_SECONDS * rate:
+            raise BadAudio(*_too_long(len(samples) / rate))
+        meter = _measure(path, len(samples) / rate, None, data)
+        _check(meter, path)
+        digest, notes = hashlib.sha256(data).hexdigest(), meter.notes(meter.seconds)
+        return cls(path, meter.seconds, rate, meter.channels, digest, meter.loudness(), notes, data=data)
 
     @property
     def length(self) -> float:
@@ -111,7 +136,7 @@ class Speech:
     def sound(self, rate: int, channels: int, seconds: float = 5.0) -> Iterator[NDArray[np.float32]]:
         """Like `blocks`, float32 [channels, samples] with 1 or 2 channels."""
         total, size = round(self.length * rate), max(1, round(seconds * rate))
-        return _rechunked(_resampled(self.path, rate, channels), channels, total, size)
+        return rechunked(_resampled(self.path, rate, channels, self.data), channels, total, size)
 
 
 def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speech:
@@ -136,8 +161,36 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
         meter = _measure(path, expected, tick)
         _check(meter, path)
         warnings = (*notes, *meter.notes(expected))
-        digest = _file_digest(path, tick)
+        digest = sha256_of(path, partial(tick, Stage.CHECKING_SPEECH) if tick else None)
     return Speech(path, meter.seconds, meter.rate, meter.channels, digest, meter.loudness(), warnings)
+
+
+def wav_bytes(samples: NDArray[np.float32] | NDArray[np.int16], rate: int) -> bytes:
+    """Samples as a WAV file: 44 bytes of header, then they themselves, little-endian, channel by channel.
+
+    The same samples give the same bytes everywhere, so their SHA-256 identifies the sound.
+
+    Args:
+        samples: float32 (IEEE floating point) or int16 (PCM), [n] or [n, channels].
+        rate: samples a second.
+
+    Raises:
+        BadAudio: of another type or shape, or not finite.
+    """
+    kind = {"float32": 3, "int16": 1}.get(samples.dtype.name)
+    if kind is None or samples.ndim not in (1, 2) or not samples.size:
+        raise BadAudio(
+            f"Samples of type {samples.dtype.name} and shape {samples.shape} are no sound.",
+            "Give float32 or int16, one number for each sample, or [samples, channels].",
+        )
+    if not np.isfinite(samples).all():
+        raise BadAudio("The sound holds numbers that are not finite.", "Give samples from -1 to 1.")
+    width, channels = samples.dtype.itemsize, 1 if samples.ndim == 1 else samples.shape[1]
+    data = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+    frame = width * channels
+    form = struct.pack("<HHIIHH", kind, channels, rate, rate * frame, frame, 8 * width)
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", len(form))
+    return head + form + struct.pack("<4sI", b"data", len(data)) + data
 
 
 def _sound_stream(container: Any, path: Path) -> Any:
@@ -207,9 +260,9 @@ def _check(meter: _Meter, path: Path) -> None:
 # Decoding
 
 
-def _frames(path: Path, damage: list[str]) -> Iterator[Any]:
+def _frames(path: Path, damage: list[str], data: bytes | None = None) -> Iterator[Any]:
     """Decoded frames; packets that cannot be decoded are skipped and noted in `damage`."""
-    with opened(path, BadAudio, "sound") as container:
+    with opened(path, BadAudio, "sound", data) as container:
         stream = _sound_stream(container, path)
         packets = container.demux(stream)
         while True:
@@ -311,59 +364,27 @@ class _Filters:
                 yield self._graph.pull().to_ndarray()
 
 
-def _resampled(path: Path, rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
+def _resampled(path: Path, rate: int, channels: int, data: bytes | None) -> Iterator[NDArray[np.float32]]:
     """float32 [channels, samples] in pieces of any length."""
     filters = _Filters(rate, channels)
     with decoding(path, BadAudio):
-        for frame in _frames(path, []):
+        for frame in _frames(path, [], data):
             yield from filters(frame)
         yield from filters.flush()
-
-
-def _rechunked(
-    pieces: Iterator[NDArray[np.float32]], channels: int, total: int, size: int
-) -> Iterator[NDArray[np.float32]]:
-    """Blocks of `size` samples, `total` in all: cut there, or filled with silence."""
-    block = np.zeros((channels, min(size, total)), np.float32)
-    filled, left = 0, total
-    for piece in _padded(pieces, channels, total, size):
-        while piece.shape[1]:
-            taken = piece[:, : block.shape[1] - filled]
-            block[:, filled : filled + taken.shape[1]] = taken
-            filled, piece = filled + taken.shape[1], piece[:, taken.shape[1] :]
-            if filled == block.shape[1]:
-                yield block
-                left -= filled
-                block, filled = np.zeros((channels, min(size, left)), np.float32), 0
-
-
-def _padded(
-    pieces: Iterator[NDArray[np.float32]], channels: int, total: int, size: int
-) -> Iterator[NDArray[np.float32]]:
-    """The pieces up to `total` samples, then silence up to there."""
-    left = total
-    for piece in pieces:
-        yield piece[:, :left]
-        left -= min(left, piece.shape[1])
-        if not left:
-            return
-    while left:
-        yield np.zeros((channels, min(left, size)), np.float32)
-        left -= min(left, size)
 
 
 # Measuring
 
 
-def _measure(path: Path, expected: float, tick: Tick | None) -> _Meter:
+def _measure(path: Path, expected: float, tick: Tick | None, data: bytes | None = None) -> _Meter:
     meter, said = _Meter(), 0.0
-    for frame in _frames(path, meter.damage):
+    for frame in _frames(path, meter.damage, data):
         meter.add(frame)
         if meter.seconds > MAX_SECONDS:
             raise BadAudio(*_too_long(meter.seconds))
         if tick is not None and meter.seconds - said >= 5:
             said = meter.seconds
-            tick("reading the speech", round(said), max(round(expected), round(said), 1))
+            tick(Stage.READING_SPEECH, round(said), max(round(expected), round(said), 1))
     meter.finish()
     return meter
 
@@ -448,14 +469,3 @@ K_WEIGHTING = (
     ("asetnsamples", f"n={K_STEP}:p=0"),
 )
 """BS.1770's filters at 48 kHz, a shelf and a high pass, given out in steps of 100 ms."""
-
-
-def _file_digest(path: Path, tick: Tick | None) -> str:
-    digest, size = hashlib.sha256(), 1 << 18
-    total = max(1, path.stat().st_size // size)
-    with path.open("rb") as file:
-        for number, block in enumerate(iter(lambda: file.read(size), b"")):
-            digest.update(block)
-            if tick is not None and number % 64 == 63:
-                tick("checking the speech", min(number, total), total)
-    return digest.hexdigest()

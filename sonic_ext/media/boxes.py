@@ -25,16 +25,16 @@ _CONTAINERS = frozenset(
 _FULL = b"meta"
 """A container with four bytes of its own before what it contains, but not in QuickTime's files."""
 
-Box = tuple[bytes, int, int]
+Mp4Box = tuple[bytes, int, int]
 """Type, and start and end of the contents in the file."""
 
 
-def top_boxes(file: BinaryIO) -> Iterator[Box]:
+def top_boxes(file: BinaryIO) -> Iterator[Mp4Box]:
     """An MP4's top-level boxes; ends where the structure does."""
     return boxes(file, 0, file.seek(0, os.SEEK_END))
 
 
-def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Mp4Box]:
     """The boxes between two places of a file, not what they contain; ends where the structure does."""
     while (found := _box_at(file, start, end)) and found[2] <= end:
         yield found
@@ -65,7 +65,7 @@ def check_bounds(path: Path) -> None:
                 )
 
 
-def _box_at(file: BinaryIO, place: int, end: int, kinds: tuple[bytes, ...] = ()) -> Box | None:
+def _box_at(file: BinaryIO, place: int, end: int, kinds: tuple[bytes, ...] = ()) -> Mp4Box | None:
     """The box that begins at a place, which may say that it ends after `end`; None where there can be none.
 
     With `kinds`, None also for a box of another type.
@@ -95,7 +95,7 @@ def _index_size(file: BinaryIO, size: int) -> int:
     return size - media
 
 
-def _all_boxes(file: BinaryIO, start: int, end: int, depth: int) -> Iterator[Box]:
+def _all_boxes(file: BinaryIO, start: int, end: int, depth: int) -> Iterator[Mp4Box]:
     """Boxes and the boxes in them."""
     for kind, inside, stop in boxes(file, start, end):
         yield kind, inside, stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import uuid
@@ -46,19 +47,26 @@ def address(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def opened(path: Path, error: type[BadInput], kind: str) -> Iterator[av.container.InputContainer]:
+def opened(
+    path: Path, error: type[BadInput], kind: str, data: bytes | None = None
+) -> Iterator[av.container.InputContainer]:
     """An input container; trouble with it, also inside the block, becomes `error`, in words for the user.
 
     Args:
         path: local file.
         error: class to raise.
         kind: what the file should be: "sound", "video" or `SHOWN`.
+        data: the file's bytes where they lie in memory; then only its name counts.
     """
-    check_file(path, error, kind)
+    if data is None:
+        check_file(path, error, kind)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         container = av.open(
-            address(path), metadata_errors="replace", container_options=options, timeout=PATIENCE
+            address(path) if data is None else io.BytesIO(data),
+            metadata_errors="replace",
+            container_options=options,
+            timeout=PATIENCE,
         )
     except BROKEN as trouble:
         raise error(

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadPortrait, BadSetting, NoFace
-from ..ports import Tick
+from ..progress import Stage, Tick
 from . import centerface
-from .centerface import Detection
+from .detection import FaceDetection
 from .geometry import Box
 from .mesh import (
     MOUTH,
@@ -33,7 +33,7 @@ from .mesh import (
 
 __all__ = ["Detect", "Face", "LandmarkTracker", "box_of", "find_boxes", "find_face", "mouth_opening"]
 
-Detect = Callable[[NDArray[np.uint8]], list[Detection]]
+Detect = Callable[[NDArray[np.uint8]], list[FaceDetection]]
 """Faces in a uint8 [height, width, 3] picture, in any order."""
 MIN_FACE = 48
 """Smallest usable face: the longer side of its box, in pixels."""
@@ -149,7 +149,7 @@ def find_face(
     found = centerface.detect(rgb, tick) if detect is None else _detected(rgb, detect, tick)
     chosen, notes = _choice(found, given, placed)
     if tick is not None:
-        tick("finding the face", len(centerface.SIDES), len(centerface.SIDES) + 1)
+        tick(Stage.FINDING_FACE, len(centerface.SIDES), len(centerface.SIDES) + 1)
     network = MeshNetwork()
     if placed:
         face, more = _by_hand(network, rgb, chosen, given, placed)
@@ -160,10 +160,10 @@ def find_face(
     return face, (*notes, *more)
 
 
-def _detected(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[Detection]:
+def _detected(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[FaceDetection]:
     """Boxes inside the picture, largest first; what has no area there is no face."""
     if tick is not None:
-        tick("finding the face", 0, len(centerface.SIDES) + 1)
+        tick(Stage.FINDING_FACE, 0, len(centerface.SIDES) + 1)
     height, width = rgb.shape[:2]
     inside = (replace(face, box=face.box.clipped(width, height)) for face in detect(rgb))
     return sorted((face for face in inside if face.box.area), key=lambda face: face.box.area, reverse=True)
@@ -210,8 +210,8 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _choice(
-    found: list[Detection], given: Box | None, placed: Placed
-) -> tuple[Detection | None, tuple[str, ...]]:
+    found: list[FaceDetection], given: Box | None, placed: Placed
+) -> tuple[FaceDetection | None, tuple[str, ...]]:
     """The detection to go by, None when there is none or it is not the one meant by hand."""
     if given is not None:
         inside = [face for face in found if face.box.overlap(given) > 0.5 * min(face.box.area, given.area)]
@@ -241,7 +241,7 @@ def _holds(box: Box, points: NDArray[np.float64]) -> bool:
 
 
 def _by_network(
-    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None
+    network: MeshNetwork, rgb: NDArray[np.uint8], found: FaceDetection | None, given: Box | None
 ) -> tuple[Face, list[str]]:
     near = found.box if found is not None else given
     assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
@@ -260,7 +260,7 @@ def _by_network(
 
 
 def _points(
-    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, found: Detection | None
+    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, found: FaceDetection | None
 ) -> tuple[NDArray[np.float32], float]:
     """Points in pixels of the picture and the face score.
 
@@ -283,7 +283,7 @@ def _look(
     return network.refine(rgb, rough)
 
 
-def _roll(found: Detection | None) -> float:
+def _roll(found: FaceDetection | None) -> float:
     """Degrees that the detector's eyes are tilted clockwise."""
     if found is None or found.points is None:
         return 0.0
@@ -326,7 +326,7 @@ def _check_size(face: Face) -> None:
         )
 
 
-def _check_turn(face: Face, found: Detection | None) -> list[str]:
+def _check_turn(face: Face, found: FaceDetection | None) -> list[str]:
     yaw = max(abs(face.yaw), _profile_turn(found) if face.confidence < SURE else 0.0)
     pitch, where = abs(face.pitch), "down" if face.pitch > 0 else "up"
     if yaw > MAX_YAW:
@@ -371,7 +371,7 @@ def _check_clear(face: Face, given: Box | None) -> list[str]:
     return warnings
 
 
-def _profile_turn(found: Detection | None) -> float:
+def _profile_turn(found: FaceDetection | None) -> float:
     """Degrees turned by the detector's five points, for faces that the mesh is unsure of.
 
     The nose tip leaves the middle between the eyes by half the eye distance at about 45°.
@@ -389,7 +389,11 @@ def _profile_turn(found: Detection | None) -> float:
 
 
 def _by_hand(
-    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None, placed: Placed
+    network: MeshNetwork,
+    rgb: NDArray[np.uint8],
+    found: FaceDetection | None,
+    given: Box | None,
+    placed: Placed,
 ) -> tuple[Face, list[str]]:
     _check_upright(placed)
     base, stand_ins = _base(network, rgb, found, given), _stand_ins(found, given)
@@ -415,7 +419,7 @@ def _check_upright(placed: Placed) -> None:
 
 
 def _base(
-    network: MeshNetwork, rgb: NDArray[np.uint8], found: Detection | None, given: Box | None
+    network: MeshNetwork, rgb: NDArray[np.uint8], found: FaceDetection | None, given: Box | None
 ) -> NDArray[np.float32] | None:
     """The points that the network is sure of, to be bent by hand; None when it is not."""
     near = found.box if found is not None else given
@@ -425,7 +429,7 @@ def _base(
     return landmarks if score >= SURE else None
 
 
-def _stand_ins(found: Detection | None, given: Box | None) -> Placed:
+def _stand_ins(found: FaceDetection | None, given: Box | None) -> Placed:
     """Mouth and eyes as roughly known without the hand: by the detector, or by the box alone."""
     if found is not None and found.points is not None:
         points = found.points.astype(np.float64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadPortrait
-from ..ports import Tick
+from ..progress import Tick
 from ..settings import Settings
 from .face import Detect, Face, box_of, find_face
 from .geometry import Box, crop_square, video_size

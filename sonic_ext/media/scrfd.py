@@ -1,6 +1,6 @@
 """SCRFD, the face detector of insightface's model packs, run from the pack's ONNX file alone.
 
-Guo, Deng, Lattas, Zafeiriou: "Sample and Computation Redistribution for Efficient Face Detection", 2021
+Guo, Deng, Lattas, Zafeiriou: "Sample and Computation Redistribution for Efficient Face FaceDetection", 2021
 (arXiv 2105.04714). On grids of 8, 16, 32 … pixels the network gives for each of one or two anchors a score,
 the distances from the cell to the four sides in cells, and, in most files, five points likewise.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingPart
-from .centerface import Detection
+from .detection import FaceDetection, fitted, intersection_over_union, non_maximum_suppression
 from .geometry import Box
 
 SIDE = 640
@@ -49,20 +49,20 @@ class Scrfd:
         self._path = path
         self._run = _opened(path)
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> list[Detection]:
+    def __call__(self, rgb: NDArray[np.uint8]) -> list[FaceDetection]:
         """Faces in a uint8 [height, width, 3] picture, most certain first, boxes in its pixels.
 
         Raises:
             MissingPart: the network's answer is not that of an SCRFD detector.
         """
         for filled in FILLED:
-            canvas, scale = _fitted(rgb, filled)
+            canvas, scale = fitted(rgb, SIDE * filled, SIDE, background=0)
             found = self._decoded(canvas)
             if found:
-                return [_scaled(face, 1 / scale) for face in found]
+                return [face.scaled(1 / scale, 1 / scale) for face in found]
         return []
 
-    def _decoded(self, canvas: NDArray[Any]) -> list[Detection]:
+    def _decoded(self, canvas: NDArray[Any]) -> list[FaceDetection]:
         blob = ((canvas.astype(np.float32) - MEAN) / SPREAD).transpose(2, 0, 1)[None]
         try:
             return decoded(self._run(blob), SIDE)
@@ -73,7 +73,7 @@ class Scrfd:
             ) from problem
 
 
-def decoded(outputs: Sequence[NDArray[Any]], side: int) -> list[Detection]:
+def decoded(outputs: Sequence[NDArray[Any]], side: int) -> list[FaceDetection]:
     """Faces out of the network's answer, most certain first, boxes in pixels of its input.
 
     Args:
@@ -91,11 +91,11 @@ def decoded(outputs: Sequence[NDArray[Any]], side: int) -> list[Detection]:
         raise ValueError(f"its outputs are {', '.join(str(tuple(each.shape)) for each in outputs)}")
     if sum(map(len, known.values())) != len(outputs) or (points and sizes != [len(rows) for rows in points]):
         raise ValueError(f"its outputs are {', '.join(str(tuple(each.shape)) for each in outputs)}")
-    found: list[Detection] = []
+    found: list[FaceDetection] = []
     for level, score in enumerate(scores):
         own = points[level] if points else None
         found += _level(score[:, 0], distances[level], own, FIRST_STRIDE << level, side)
-    return _distinct(found)
+    return non_maximum_suppression(found, intersection_over_union, OVERLAP)
 
 
 def _of_width(outputs: Sequence[NDArray[Any]], width: int) -> list[NDArray[Any]]:
@@ -106,7 +106,7 @@ def _of_width(outputs: Sequence[NDArray[Any]], width: int) -> list[NDArray[Any]]
 
 def _level(
     score: NDArray[Any], distances: NDArray[Any], points: NDArray[Any] | None, stride: int, side: int
-) -> list[Detection]:
+) -> list[FaceDetection]:
     across = side // stride
     anchors = len(score) // across**2
     if anchors < 1 or anchors * across**2 != len(score):
@@ -119,37 +119,8 @@ def _level(
         box = Box(*(float(value) for value in (*(centre - near), *(centre + far))))
         own = None if points is None else (centre + points[row].reshape(5, 2) * stride).astype(np.float32)
         if box.area and all(map(math.isfinite, box)):
-            found.append(Detection(box, float(score[row]), own))
+            found.append(FaceDetection(box, float(score[row]), own))
     return found
-
-
-def _distinct(found: list[Detection]) -> list[Detection]:
-    kept: list[Detection] = []
-    for face in sorted(found, key=lambda face: face.score, reverse=True):
-        if all(_shared(face.box, other.box) <= OVERLAP for other in kept):
-            kept.append(face)
-    return kept
-
-
-def _shared(one: Box, other: Box) -> float:
-    both = one.overlap(other)
-    return both / (one.area + other.area - both) if both else 0.0
-
-
-def _fitted(rgb: NDArray[np.uint8], filled: float) -> tuple[NDArray[Any], float]:
-    """The picture in the top left of a black square, and pixels of the square per pixel of the picture."""
-    height, width = rgb.shape[:2]
-    scale = SIDE * filled / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas[: size[1], : size[0]] = cv2.resize(rgb, size, interpolation=how)
-    return canvas, scale
-
-
-def _scaled(face: Detection, scale: float) -> Detection:
-    points = None if face.points is None else (face.points * scale).astype(np.float32)
-    return Detection(face.box.scaled(scale, scale), face.score, points)
 
 
 def _opened(path: Path) -> Run:

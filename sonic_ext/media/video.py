@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadOutput, BadVideo
+from ..files.atomic import check_target, move_into_place, temporary_name
 from .audio import Speech, read_speech
 from .container import BROKEN, address, advice, append_xmp_box, decoding, opened
 
@@ -124,7 +124,7 @@ class VideoWriter:
         self._xmp, self._threads = xmp, threads
         self._shift = _checked_shift(sound_shift)
         self._overwrite = overwrite
-        self._part = part_of(self.path)
+        self._part = temporary_name(self.path)
         self._container: Any = None
         if width % 2 or height % 2 or min(width, height) < 16:
             raise BadOutput(
@@ -306,53 +306,6 @@ def _checked_shift(shift: float) -> float:
 # Files
 
 
-def part_of(path: Path) -> Path:
-    """A temporary name of this process's own beside `path`."""
-    return path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
-
-
-def check_target(path: Path, overwrite: bool = False) -> None:
-    """Raise `BadOutput` where a file cannot be put: it exists, or its folder is missing or not writable."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise BadOutput(f"The folder {folder} does not exist.", "Make it, or choose another place.")
-    if path.is_dir():
-        raise BadOutput(f"{path} is a folder.", "Give the name of a file in it.")
-    if path.exists() and not overwrite:
-        raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting (--overwrite).")
-    if not os.access(folder, os.W_OK):
-        raise BadOutput(f"The folder {folder} cannot be written to.", "Choose another folder.")
-
-
-def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
-    """Give a finished file its name in one step; an existing one survives unless `overwrite`."""
-    try:
-        if overwrite:
-            part.replace(path)
-        else:
-            _link_or_rename(part, path)
-    except FileExistsError:
-        raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting.") from None
-
-
-def _link_or_rename(part: Path, path: Path) -> None:
-    """Rename that fails where the target exists: a hard link where the file system has them."""
-    if os.name == "nt":
-        part.rename(path)
-        return
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (FAT, some network drives): the check and the move are two steps.
-        if path.exists():
-            raise FileExistsError(path) from None
-        part.replace(path)
-        return
-    part.unlink()
-
-
 def _raise_as_bad_output(error: BaseException, path: Path) -> NoReturn:
     """Raise trouble with a file as `BadOutput`, anything else as it is."""
     if not isinstance(error, (av.error.FFmpegError, OSError)):
@@ -510,7 +463,7 @@ def remux(
     source, target = Path(source), Path(target)
     shift = _checked_shift(sound_shift)
     check_target(target, overwrite)
-    part = part_of(target)
+    part = temporary_name(target)
     try:
         with opened(source, BadVideo, "video") as reader, _writing(target):
             _copy(reader, source, part, metadata, shift, speech)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .detection import FaceDetection, intersection_over_union, non_maximum_suppression
 from .geometry import Box
 
 SHORT_SIDE = 416
@@ -42,7 +43,7 @@ def grids(height: int, width: int) -> list[NDArray[Any]]:
     return found
 
 
-def faces(answer: NDArray[Any], height: int, width: int) -> list[tuple[Box, float]]:
+def faces(answer: NDArray[Any], height: int, width: int) -> list[FaceDetection]:
     """Faces in a picture of `height` × `width`, most certain first.
 
     Args:
@@ -52,15 +53,15 @@ def faces(answer: NDArray[Any], height: int, width: int) -> list[tuple[Box, floa
         width: of the picture.
 
     Returns:
-        Boxes in pixels of the picture, which may reach outside, and confidences.
+        Boxes in pixels of the picture, without points.
     """
     rows = answer.astype(np.float32)
     confidence = rows[:, 4] * rows[:, 15]
     chosen = np.flatnonzero(confidence > CONFIDENCE)
-    order = chosen[np.argsort(-confidence[chosen], kind="stable")]
     down, across = (side / got for side, got in zip((height, width), input_size(height, width), strict=True))
-    found = [(_box(rows[row]), float(confidence[row])) for row in order]
-    return [(box.scaled(across, down), score) for box, score in _distinct(found)]
+    found = [FaceDetection(_box(rows[row]), float(confidence[row])) for row in chosen]
+    distinct = non_maximum_suppression(found, intersection_over_union, OVERLAP)
+    return [face.scaled(across, down) for face in distinct]
 
 
 def _box(row: NDArray[Any]) -> Box:
@@ -68,24 +69,10 @@ def _box(row: NDArray[Any]) -> Box:
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _distinct(found: list[tuple[Box, float]]) -> list[tuple[Box, float]]:
-    kept: list[tuple[Box, float]] = []
-    for box, score in found:
-        if all(_shared(box, other) <= OVERLAP for other, _ in kept):
-            kept.append((box, score))
-    return kept
-
-
-def _shared(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    both = one.overlap(other)
-    return both / (one.area + other.area - both) if both else 0.0
-
-
-def largest(found: list[tuple[Box, float]]) -> Box:
+def largest(found: list[FaceDetection]) -> Box:
     """The face that is animated.
 
     Raises:
         ValueError: none were found.
     """
-    return max((box for box, _ in found), key=lambda box: box.area)
+    return max((face.box for face in found), key=lambda box: box.area)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import MissingPart
-from ..media.geometry import Box
+from ..media.detection import FaceDetection
 from ..media.yoloface import faces, grids, input_size
 
 
@@ -33,8 +33,8 @@ class YoloFace:
                 "Fetch it again, or remove it: the built-in detector needs no file.",
             ) from error
 
-    def find(self, rgb: NDArray[np.uint8]) -> list[tuple[Box, float]]:
-        """Faces in a uint8 [height, width, 3] picture: boxes and confidences, most certain first."""
+    def find(self, rgb: NDArray[np.uint8]) -> list[FaceDetection]:
+        """Faces in a uint8 [height, width, 3] picture: most certain first, without points."""
         height, width = rgb.shape[:2]
         rows, columns = input_size(height, width)
         fitted = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_LINEAR)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from ..configuration import Configuration
 from ..errors import BadOutput, BadSetting
-from .certificates import KEY_VARIABLE
-from .private import HOME_VARIABLE, private_home
+from ..files.home import HOME_VARIABLE, private_home
 
 Name = str | os.PathLike[str]
 Identity = tuple[int, int]
@@ -73,9 +73,9 @@ class Boundary:
         return any(found in self.identities for each in above for found in _identity(each))
 
 
-def private() -> Boundary:
+def private(configuration: Configuration | None = None) -> Boundary:
     """Around the private home, and a signing key of the user's own."""
-    own_key = os.environ.get(KEY_VARIABLE, "").strip()
+    own_key = (configuration or Configuration.from_environment()).key
     return Boundary.around(filter(None, (private_home(), own_key)))
 
 

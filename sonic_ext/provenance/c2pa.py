@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import mmap
-import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,21 +18,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configuration import (
+    CERT_VARIABLE,
+    HASHES_VARIABLE,
+    KEY_VARIABLE,
+    STAMPS_VARIABLE,
+    Configuration,
+)
 from ..errors import BadOutput, BadSetting, BadVideo, Refused
+from ..files.home import private_home
 from ..media.boxes import check_bounds
-from .certificates import CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Identity, Trust, package
+from .certificates import Identity, Trust, package
 from .labels import SHOWN_SECONDS
 from .metadata import TOOL, take_id
-from .private import private_home
-from .store import FIRST_WATERMARK
+from .take import FIRST_WATERMARK
 
 if TYPE_CHECKING:
-    from .ledger import Record
-    from .store import Take
+    from .ledger import Ledger
+    from .records import Record
+    from .take import Take
 
-HASHES_VARIABLE = "SONIC_C2PA_HASHES"
-"""Environment variable: `plain` writes the hashes of portrait and speech as they are, by which anybody can
-tell that two videos were made of one portrait. They are salted by default."""
 WATERMARK_LABEL = "local.sonic.watermark"
 """Names our watermark; the reserved domain `local` collides with nobody's. It is not on C2PA's list of
 soft-binding algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.2 §9.3.2), as version 0.1 did."""
@@ -141,7 +145,13 @@ class Signature:
 
 
 def sign(
-    source: Path, target: Path, take: Take, record: Record, source_type: str, signer: Identity
+    source: Path,
+    target: Path,
+    take: Take,
+    record: Record,
+    source_type: str,
+    signer: Identity,
+    configuration: Configuration | None = None,
 ) -> tuple[str, ...]:
     """Write a signed copy of an MP4.
 
@@ -153,6 +163,7 @@ def sign(
         source_type: digitalSourceType, full URI.
         signer: see `certificates.identity`. Where its time-stamp authority does not answer within 30 s or
             answers wrongly, the file is signed without a time stamp.
+        configuration: says how hashes are written; the environment's by default.
 
     Returns:
         Sentences on what was left out.
@@ -164,7 +175,8 @@ def sign(
         MissingPart: c2pa-python is not installed.
     """
     sdk = package("c2pa")
-    manifest = _manifest(take, record, source_type)
+    hashes = (configuration or Configuration.from_environment()).hashes
+    manifest = _manifest(take, record, source_type, hashes)
     try:
         try:
             _sign(sdk, source, target, take, manifest, signer)
@@ -188,7 +200,7 @@ def sign(
     return ()
 
 
-def read(path: Path, home: Path | None = None) -> Signature:
+def read(path: Path, home: Path | None = None, configuration: Configuration | None = None) -> Signature:
     """The signature of any file; a file without one, or of a kind that has none, gives `absent`.
 
     Raises:
@@ -196,7 +208,7 @@ def read(path: Path, home: Path | None = None) -> Signature:
         MissingPart: c2pa-python is not installed.
     """
     sdk = package("c2pa")
-    trust = Trust.here(private_home(home))
+    trust = Trust.here(private_home(home), configuration or Configuration.from_environment())
     report = _report(sdk, path, trust.anchors)
     if report is None:
         return Signature("absent")
@@ -213,14 +225,14 @@ def read(path: Path, home: Path | None = None) -> Signature:
     return _signature(report, who, trust)
 
 
-def proven(video: Path, record: Record, home: Path) -> Signature:
+def proven(video: Path, record: Record, ledger: Ledger) -> Signature:
     """The signature of a video that was made under a consent record: what cannot be verified does not leave.
 
     Raises:
         Refused: it does not hold, or is another take's or record's.
         MissingPart: c2pa-python is not installed.
     """
-    signature = read(video, home)
+    signature = read(video, ledger.home, ledger.configuration)
     said = (signature.state, signature.watermark, signature.consent_sha256)
     if said != ("valid", record.take, record.digest):
         found = ", ".join(signature.problems) or signature.state
@@ -268,7 +280,7 @@ def _signer(sdk: Any, signer: Identity) -> Iterator[Any]:
         yield made
 
 
-def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
+def _manifest(take: Take, record: Record, source_type: str, hashes: str) -> dict[str, Any]:
     watermark = {"alg": take.mark_algorithm, "value": take.id, "readable": take.mark_read}
     return {
         "claim_generator_info": [{"name": TOOL, "version": take.engine_version}],
@@ -277,7 +289,7 @@ def _manifest(take: Take, record: Record, source_type: str) -> dict[str, Any]:
         "assertions": [
             _created("c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}),
             _created(WATERMARK_LABEL, watermark),
-            _created(TAKE_LABEL, _made(take, record)),
+            _created(TAKE_LABEL, _made(take, record, hashes)),
             # Stated by the operator, not by this tool: gathered, not created.
             {"label": CONSENT_LABEL, "data": {"record_sha256": record.digest}},
         ],
@@ -327,13 +339,13 @@ def _labelled(take: Take, agent: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     }
 
 
-def _made(take: Take, record: Record) -> dict[str, str]:
+def _made(take: Take, record: Record, hashes_form: str) -> dict[str, str]:
     hashes = {
         "portrait": take.portrait_sha256,
         "portrait_pixel": take.portrait_pixel_sha256,
         "speech": take.audio_sha256,
     }
-    form = os.environ.get(HASHES_VARIABLE, "").strip().lower() or "salted"
+    form = hashes_form.lower() or "salted"
     if form == "plain":
         named = {f"{name}_sha256": value for name, value in hashes.items()}
     elif form == "salted":

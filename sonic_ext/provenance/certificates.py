@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..configuration import ANCHORS_VARIABLE, CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Configuration
 from ..errors import BadInput, BadSetting, MissingPart, Refused
-from .private import build_folder, home_errors, new_file, private_home
+from ..files.atomic import new_file
+from ..files.home import build_folder, home_errors, private_home
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-CERT_VARIABLE, KEY_VARIABLE = "SONIC_C2PA_CERT", "SONIC_C2PA_KEY"
-ANCHORS_VARIABLE = "SONIC_C2PA_ANCHORS"
-STAMPS_VARIABLE = "SONIC_C2PA_TSA"
 YEARS = 10
 """How long the certificate made here lasts: without a time stamp a signature lasts no longer."""
 EARLIER = timedelta(days=1)
@@ -71,17 +70,19 @@ class Trust:
     """Common names of listed authorities whose certificate has ended, and the day."""
 
     @classmethod
-    def here(cls, home: Path) -> Trust:
-        """As the private home and the environment have it.
+    def here(cls, home: Path, configuration: Configuration) -> Trust:
+        """As the private home and the configuration have it.
 
         Raises:
             BadInput: a trust list or the certificate cannot be read.
         """
         made = home / "signing" / "chain.pem"
         own = _certificates(made) if made.is_file() else []
-        named = os.environ.get(CERT_VARIABLE, "").strip()
+        named = configuration.certificate
         given = _certificates(Path(named)) if named else []
-        listed = [certificate for path in _list_files() for certificate in _authorities(path)]
+        listed = [
+            certificate for path in _list_files(configuration.anchors) for certificate in _authorities(path)
+        ]
         return cls(
             anchors=_pem(*own[1:], *listed),
             own=own[0].serial_number if own else None,
@@ -91,7 +92,7 @@ class Trust:
         )
 
 
-def identity(home: Path | None = None) -> Identity:
+def identity(home: Path | None = None, configuration: Configuration | None = None) -> Identity:
     """The certificate to sign with: the user's own where set, else this installation's, made at first use.
 
     Raises:
@@ -100,13 +101,14 @@ def identity(home: Path | None = None) -> Identity:
         Refused: the certificate has ended, or has not begun yet.
         MissingPart: the `cryptography` package is not installed.
     """
-    cert, key = os.environ.get(CERT_VARIABLE, "").strip(), os.environ.get(KEY_VARIABLE, "").strip()
+    configuration = configuration or Configuration.from_environment()
+    cert, key = configuration.certificate, configuration.key
     if bool(cert) != bool(key):
         raise BadInput(
             f"Only one of {CERT_VARIABLE} and {KEY_VARIABLE} is set.",
             "Set both to PEM files, or neither to sign with this installation's own certificate.",
         )
-    stamps = _authority_address()
+    stamps = _checked_address(configuration.time_stamps)
     found = (
         _given_identity(Path(cert), Path(key), stamps) if cert else _own_identity(private_home(home), stamps)
     )
@@ -132,8 +134,7 @@ def package(name: str) -> Any:
 # Signing
 
 
-def _authority_address() -> str:
-    address = os.environ.get(STAMPS_VARIABLE, "").strip()
+def _checked_address(address: str) -> str:
     parts = urlsplit(address)
     if address and not (parts.scheme in ("http", "https") and parts.hostname):
         raise BadSetting(
@@ -301,9 +302,9 @@ def _key_usage(authority: bool) -> x509.KeyUsage:
 # Trust lists
 
 
-def _list_files() -> Iterator[Path]:
-    """The files that $SONIC_C2PA_ANCHORS names, one after another as in $PATH; of a folder its PEM files."""
-    for name in os.environ.get(ANCHORS_VARIABLE, "").split(os.pathsep):
+def _list_files(anchors: str) -> Iterator[Path]:
+    """The files that `Configuration.anchors` names, as in $PATH; of a folder its PEM files."""
+    for name in anchors.split(os.pathsep):
         path = Path(name.strip()).expanduser()
         if not name.strip():
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, BadSetting, ConsentExpired, ConsentMissing
-from .private import sha256_of
+from ..files.digest import sha256_of
 
 NOTICE_VERSION = "1"
 """Version of `NOTICE`; written to every record."""

@@ -16,18 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..configuration import Configuration
 from ..errors import BadOutput, Refused
-from ..media.video import check_target, remux
+from ..files.atomic import check_target, open_new
+from ..files.digest import sha256_of
+from ..files.home import home_errors, private_home, working_folder
+from ..media.video import remux
 from . import c2pa
 from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
 from .consent import Consent
 from .intents import FOLDER, Intent, or_next_time
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .metadata import append_xmp, digital_source_type, tags
-from .private import home_errors, open_new, private_home, sha256_of, working_folder
+from .records import Record
 from .recovery import recover, take_back
-from .store import Store, Take
+from .store import Store
+from .take import Take
 
 BLOCK = 1 << 20
 
@@ -51,7 +56,7 @@ def check_output(output: str | os.PathLike[str], overwrite: bool = False, home: 
     """Refuse a place that an export could not be written to; for asking before minutes of work.
 
     Args:
-        home: the private home; see `private.private_home`.
+        home: the private home; see `files.home.private_home`.
 
     Raises:
         BadOutput: not an .mp4, exists already, its folder is missing or not writable, or it lies in the
@@ -71,6 +76,7 @@ def export(
     consent: Consent,
     *,
     overwrite: bool = False,
+    configuration: Configuration | None = None,
 ) -> Exported:
     """Mark, sign and move the video of a take to `output`. All of it happens, or nothing is left there.
 
@@ -79,6 +85,7 @@ def export(
         output: the MP4 to make, in a folder that exists.
         consent: for the face and for the voice.
         overwrite: whether a file at `output` may be replaced.
+        configuration: who signs, whom to trust; the environment's by default.
 
     Raises:
         ConsentExpired, ConsentRevoked: the consent does not hold.
@@ -90,23 +97,25 @@ def export(
         Refused: the take was altered in the store, or cannot be signed.
         MissingPart: a package that signing needs is not installed.
     """
-    recover(take.home)
+    store = Store(take.home, configuration)
+    recover(store.home, store.configuration)
     path = check_output(output, overwrite, take.home)
-    store = Store(take.home)
     ledger = store.ledger
     consent.check()
     # First: a revoked take may be gone from the store, which is not what stops it.
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
     _require_sealed(take, path, store)
     store.check()
-    signer = identity(ledger.home)
-    Trust.here(ledger.home)  # a trust list that cannot be read is said before anything is recorded
+    signer = identity(ledger.home, store.configuration)
+    Trust.here(
+        ledger.home, store.configuration
+    )  # a trust list that cannot be read is said before anything is recorded
     with working_folder(ledger.home, FOLDER) as folder:
         with home_errors(folder):
             copy = take.copied(folder)
         record = ledger.record(consent, take)
-        signed, left_out = _marked_and_signed(copy, record, folder, signer)
-        signature = c2pa.proven(signed, record, ledger.home)
+        signed, left_out = _marked_and_signed(copy, record, folder, signer, store.configuration)
+        signature = c2pa.proven(signed, record, ledger)
         digest = sha256_of(signed)
         intent = Intent.begun(folder, record.id, digest, path, overwrite)
         _let_out(signed, intent, ledger, record)
@@ -129,15 +138,15 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
 
 
 def _marked_and_signed(
-    take: Take, record: Record, folder: Path, signer: Identity
+    take: Take, record: Record, folder: Path, signer: Identity, configuration: Configuration
 ) -> tuple[Path, tuple[str, ...]]:
     """Tags, then XMP, then the signature over both; and sentences on what the signature lacks."""
     marked, signed = folder / "marked.mp4", folder / "signed.mp4"
     source_type = digital_source_type(take, record.portrait_synthetic)
-    remux(take.master, marked, tags(take))
+    remux(take.master, marked, tags(take, producer=configuration.producer))
     with home_errors(folder):
         append_xmp(marked, take, source_type)
-        left_out = c2pa.sign(marked, signed, take, record, source_type, signer)
+        left_out = c2pa.sign(marked, signed, take, record, source_type, signer, configuration)
         marked.unlink()
     return signed, left_out
 

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SonicError
-from .private import new_file, sha256_of, sync_folder
+from ..files.atomic import give_name, new_file, sync_folder
+from ..files.digest import sha256_of
 
 FOLDER = "exports"
 """Below the private home."""
@@ -106,16 +107,8 @@ class Intent:
         if self.overwrite:
             self._set_aside()
             self.part.replace(self.path)
-        elif os.name == "nt":
-            self.part.rename(self.path)
         else:
-            try:
-                os.link(self.part, self.path)
-            except FileExistsError:
-                raise
-            except OSError:
-                # No hard links on this file system: take the name first, then fill it.
-                self._fill_reserved()
+            give_name(self.part, self.path, self._fill_reserved)
         sync_folder(self.path.parent)
 
     def _set_aside(self) -> None:
@@ -129,15 +122,16 @@ class Intent:
             except OSError:
                 self.path.replace(self.old)
 
-    def _fill_reserved(self) -> None:
+    def _fill_reserved(self, part: Path, path: Path) -> None:
+        """Take the name first, then fill it."""
         new_file(self._reserved, b"")
         sync_folder(self._reserved.parent)
         try:
-            self.path.open("xb").close()
+            path.open("xb").close()
         except FileExistsError:
             self._reserved.unlink()
             raise
-        self.part.replace(self.path)
+        part.replace(path)
 
     def in_place(self) -> bool:
         """Whether the file at the destination is the video."""

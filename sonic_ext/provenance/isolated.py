@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 
 from .. import errors
 from ..errors import BadVideo, Failed, SonicError
-from ..ports import Tick
+from ..progress import Stage, Tick
 from ..text import visible
 
 MEMORY = 4 << 30
@@ -72,7 +72,7 @@ def call(
         Cancelled: from `tick`.
     """
     end = time.monotonic() + seconds
-    step = ("reading the marks", 0, 1)
+    step = (Stage.READING_MARKS, 0, 1, "")
     with _process() as process:
         answers = _sent(process, work, given, seconds)
         while True:
@@ -84,7 +84,8 @@ def call(
                 answer = answers.get(timeout=POLL)
                 if "step" not in answer:
                     return _result(answer, name)
-                step = tuple(answer["step"])
+                stage, *rest = answer["step"]
+                step = (Stage(stage), *rest)
 
 
 _STOPPED = "It may have been made to keep readers busy. Do not rely on what it says of itself."
@@ -188,8 +189,8 @@ def serve() -> None:
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 
-    def tick(stage: str, done: int, total: int) -> None:
-        say({"step": [stage, done, total]})
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        say({"step": [stage, done, total, detail]})
 
     try:
         work: Work = getattr(import_module(request["module"]), request["name"])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from ..configuration import PRODUCER_VARIABLE
 from ..errors import BadSetting
 from ..media.boxes import top_boxes
 from ..media.container import XMP_UUID, append_xmp_box
@@ -23,12 +23,10 @@ from ..settings import Settings
 from ..text import whole
 
 if TYPE_CHECKING:
-    from .store import Take
+    from .take import Take
 
 TOOL = "sonic_ext"
 """Name of this tool in every mark."""
-PRODUCER_VARIABLE = "SONIC_AIGC_PRODUCER"
-"""Environment variable with the code of a registered provider, for those who have one."""
 AIGC_KEY, COMMENT_KEY = "AIGC", "comment"
 PREVIEW_NOTE = ", Sonic preview: yes"
 """End of the comment of a stamped preview."""
@@ -102,22 +100,26 @@ class Origin:
     seed: int
 
 
-def tags(take: Take | Origin, preview: bool = False) -> dict[str, str]:
+def tags(take: Take | Origin, preview: bool = False, producer: str = "") -> dict[str, str]:
     """Container tags of a video: AIGC label and comment.
 
     Args:
         take: what it is of.
         preview: the video is the stamped preview; the comment says so.
+        producer: of the AIGC label, see `Configuration.producer`.
 
     Raises:
         BadSetting: $SONIC_AIGC_PRODUCER has characters that the label may not hold.
     """
-    return {AIGC_KEY: aigc_label(take.id), COMMENT_KEY: comment(take) + (PREVIEW_NOTE if preview else "")}
+    return {
+        AIGC_KEY: aigc_label(take.id, producer),
+        COMMENT_KEY: comment(take) + (PREVIEW_NOTE if preview else ""),
+    }
 
 
-def aigc_label(take_id: str) -> str:
+def aigc_label(take_id: str, producer: str = "") -> str:
     """The AIGC label for a take: 1 (generated); producer and propagator are whoever runs this tool."""
-    producer = os.environ.get(PRODUCER_VARIABLE, "").strip() or TOOL
+    producer = producer or TOOL
     if not _AIGC_TEXT.fullmatch(producer):
         raise BadSetting(
             f"{PRODUCER_VARIABLE}={producer!r} cannot stand in an AIGC label.",

@@ -9,25 +9,29 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..configuration import Configuration
 from ..errors import BadInput, ConsentRevoked, Refused, SonicError
+from ..files.atomic import sync_folder
+from ..files.home import home_errors, private_home, sweep_builds
+from ..files.locks import held
 from . import c2pa
 from .intents import FOLDER, Intent, intent_file, or_next_time
-from .ledger import Ledger, Record
-from .locks import held
-from .private import home_errors, private_home, sweep_builds, sync_folder
+from .ledger import Ledger
+from .records import Record
 from .store import Store
 
 _log = logging.getLogger(__name__)
 
 
-def recover(home: str | os.PathLike[str] | None = None) -> None:
+def recover(home: str | os.PathLike[str] | None = None, configuration: Configuration | None = None) -> None:
     """Finish or undo the exports of processes that are gone; those of living ones are left alone.
 
     Called before whatever depends on it: an export, a look into the ledger. What cannot be done now, such as
     on a drive that is unplugged, goes to the log and is tried again next time. Nothing is raised.
 
     Args:
-        home: the private home; see `private.private_home`.
+        home: the private home; see `files.home.private_home`.
+        configuration: the environment's by default.
     """
     place = private_home(home)
     with _logged(), home_errors(place):
@@ -36,14 +40,14 @@ def recover(home: str | os.PathLike[str] | None = None) -> None:
             with held(folder) as gone:
                 if gone:
                     shutil.rmtree(folder, ignore_errors=True)
-                    _settle(intent_file(folder), Ledger(place))
+                    _settle(intent_file(folder), Ledger(place, configuration))
 
 
-def clear_up(home: str | os.PathLike[str] | None = None) -> None:
+def clear_up(home: str | os.PathLike[str] | None = None, configuration: Configuration | None = None) -> None:
     """What every start does: `recover`, and delete takes that expired, were revoked or never finished."""
-    recover(home)
+    recover(home, configuration)
     with _logged():
-        store = Store(home)
+        store = Store(home, configuration)
         store.expire()
         sweep_revoked(store)
 
@@ -112,7 +116,7 @@ def _row_written(intent: Intent, record: Record | None, ledger: Ledger) -> bool:
     if record is None:
         return False
     try:
-        c2pa.proven(intent.path, record, ledger.home)
+        c2pa.proven(intent.path, record, ledger)
         sync_folder(intent.path.parent)
         with ledger.exporting(record, intent.sha256, intent.path.name):
             return True

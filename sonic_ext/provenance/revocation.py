@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .ledger import Revocation
+from .records import Revocation
 from .recovery import recover, sweep_revoked
 from .store import Store
 
@@ -30,5 +30,7 @@ def revoke(target: str, reason: str = "", store: Store | None = None) -> Revocat
     """
     store = store or Store()
     done = store.ledger.revoke(target, reason, store.takes())
-    recover(store.home)  # afterwards: an interrupted export of this portrait is to be undone, not finished
+    recover(
+        store.home, store.configuration
+    )  # afterwards: an interrupted export of this portrait is to be undone, not finished
     return dataclasses.replace(done, takes=sweep_revoked(store))

@@ -13,11 +13,9 @@ not loaded, and what is exported is compared with those hashes. Whoever can read
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import json
-import math
 import os
 import re
 import secrets
@@ -29,32 +27,29 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configuration import Configuration
 from ..errors import BadAudio, BadInput, Refused, SonicError, WrongTime
+from ..files.atomic import replace_file
+from ..files.digest import copy_hashed, sha256_of
+from ..files.home import home_errors, private_folder, private_home
+from ..files.locks import awaited, held, sweep
 from ..settings import Settings
-from .ledger import Head, Ledger
-from .locks import awaited, held, sweep
-from .private import home_errors, private_folder, private_home, replace_file, sha256_of
+from .ledger import Ledger
+from .take import Take, altered
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
     from ..media.image import Portrait
     from .watermark import Detection
 
-FIRST_WATERMARK = "local.sonic.watermark.1"
-"""The watermark of what does not say which one it has: there was no other."""
 FORMAT = 2
 """Of take.json; version 0.1 wrote the first, which had no number and no seal."""
 MASTER_NAME = "master.mp4"
 PREVIEW_NAME = "preview.mp4"
-RETENTION_VARIABLE = "SONIC_RETENTION_DAYS"
-"""Environment variable: days that a video waits for its export."""
-DAYS = 7
-"""The same where nobody says otherwise."""
 _TAKE_NAME = "take.json"
 _TAKE_BYTES = 1 << 20
 """A take.json is a thousand times smaller."""
 _ID = re.compile(r"[0-9a-f]{16}")
-_BLOCK = 1 << 20
 _COPIES_NAME = "copies"
 """A path in JSON on each line."""
 _SUFFIXES = {
@@ -68,106 +63,6 @@ _SUFFIXES = {
     "image/bmp": ".bmp",
     "image/jp2": ".jp2",
 }
-_PATHS = ("folder", "master", "preview", "portrait_file", "audio_file")
-
-
-@dataclass(frozen=True)
-class Take:
-    """A marked master and a stamped preview in the private store; no consent yet."""
-
-    id: str
-    """16 hex digits: the watermark's payload."""
-    folder: Path
-    master: Path
-    """Labelled and watermarked, not yet signed."""
-    preview: Path
-    """Small, visibly stamped; may be shown."""
-    engine: str
-    engine_version: str
-    settings: Settings
-    """As asked for; the seed that was used is `seed`."""
-    seed: int
-    """0 to 2**32 - 1."""
-    portrait_sha256: str
-    """Of `portrait_file`."""
-    portrait_pixel_sha256: str
-    audio_sha256: str
-    """Of `audio_file`."""
-    master_sha256: str
-    preview_sha256: str
-    created: datetime
-    """UTC."""
-    width: int
-    height: int
-    fps: int
-    frames: int
-    seconds: float
-    """Length of the picture, `frames / fps`."""
-    framing: str
-    """whole or crop."""
-    warnings: tuple[str, ...]
-    sync_offset: float | None
-    """Measured seconds that the mouth came after the sound; None where it was not measured."""
-    portrait_file: Path
-    """Copy of the portrait in the private folder; an ingredient at export."""
-    audio_file: Path
-    """Copy of the speech in the private folder; an ingredient at export."""
-    mark_read: bool
-    """The watermark could be read from the finished master; not so for black or very short videos."""
-    mark_algorithm: str
-    """Which watermark it is."""
-    mark_odds: float
-    """Upper bound on the probability that an unmarked video had given the id; 1.0 where it was not read."""
-    ledger: Head
-    """How far the consent ledger had come when the video was made."""
-
-    @property
-    def home(self) -> Path:
-        """The private home that the take lies in."""
-        return self.folder.parent.parent
-
-    perceptual_hash: str
-    """Of the portrait, hex, see `media.perceptual`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; paths by name, as all lie in the take's folder."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values |= {name: values[name].name for name in _PATHS}
-        values |= {"settings": self.settings.to_dict(), "warnings": list(self.warnings)}
-        values |= {"ledger": dataclasses.asdict(self.ledger)}
-        return values | {"created": self.created.isoformat()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], folder: Path) -> Take:
-        """The take that `to_dict` came from, now lying in `folder`."""
-        paths = {name: folder / values[name] for name in _PATHS if name != "folder"}
-        changed = {
-            "folder": folder,
-            "mark_algorithm": values.get("mark_algorithm", FIRST_WATERMARK),
-            "settings": Settings.from_mapping(values["settings"]),
-            "created": datetime.fromisoformat(values["created"]),
-            "warnings": tuple(values["warnings"]),
-            "ledger": Head(**values["ledger"]),
-        }
-        return cls(**{**values, **paths, **changed})
-
-    def copied(self, folder: Path) -> Take:
-        """The same take with copies of its files in `folder`: what was compared is what is used then.
-
-        Raises:
-            Refused: master, preview, portrait or speech is not what was made, is a link, or is gone.
-        """
-        pairs = (
-            (self.master, self.master_sha256),
-            (self.preview, self.preview_sha256),
-            (self.portrait_file, self.portrait_sha256),
-            (self.audio_file, self.audio_sha256),
-        )
-        for path, expected in pairs:
-            if path.is_symlink() or not path.is_file() or _copied(path, folder / path.name) != expected:
-                raise _altered(path.name, self.id)
-        places = {name: folder / getattr(self, name).name for name in _PATHS if name != "folder"}
-        return dataclasses.replace(self, **places)
 
 
 @dataclass(frozen=True)
@@ -193,17 +88,21 @@ class Store:
     """Takes in the private home.
 
     Args:
-        root: the private home; see `private.private_home`.
+        root: the private home; see `files.home.private_home`.
+        configuration: says how long takes wait; the environment's by default.
 
     Raises (every method):
         BadOutput: the file system keeps the store from being used, or others may read the private home.
         Tampered: the ledger's key, which the takes are sealed with, is gone.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, configuration: Configuration | None = None
+    ) -> None:
         self.home = private_home(root)
         self.folder = self.home / "takes"
-        self.ledger = Ledger(self.home)
+        self.ledger = Ledger(self.home, configuration)
+        self.configuration = self.ledger.configuration
 
     def check(self) -> None:
         """Before minutes of work: whether a take can be sealed, and the ledger is no older than those here.
@@ -415,12 +314,12 @@ class Store:
         """Delete takes that nothing was written to for `days`, and unfinished ones whose process is gone.
 
         Args:
-            days: None asks `retention`.
+            days: None for those of the configuration.
 
         Returns:
             Their ids.
         """
-        limit = time.time() - (retention() if days is None else days) * 86400
+        limit = time.time() - (self.configuration.retention_days if days is None else days) * 86400
         with home_errors(self.home), contextlib.ExitStack() as stack:
             old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
             for take_id in old:
@@ -456,7 +355,7 @@ class Store:
         values = dict(sealed["take"])
         mac = str(sealed.get("mac")).encode("utf-8", "replace")
         if not hmac.compare_digest(self._mac(values).encode(), mac) or values["id"] != take_id:
-            raise _altered(_TAKE_NAME, take_id)
+            raise altered(_TAKE_NAME, take_id)
         return values
 
     def _mac(self, values: Mapping[str, Any]) -> str:
@@ -474,38 +373,6 @@ class Store:
         return self.folder / take_id
 
 
-def retention() -> float:
-    """Days that a video waits for its export: $SONIC_RETENTION_DAYS where that is a number above 0."""
-    try:
-        days = float(os.environ.get(RETENTION_VARIABLE, ""))
-    except ValueError:
-        return DAYS
-    return days if 0 < days < math.inf else DAYS
-
-
-def retention_text() -> str:
-    """`retention` in words: 7 days, 1 day, 0.5 days."""
-    days = retention()
-    return f"{days:g} day" + ("" if days == 1 else "s")
-
-
-def _altered(name: str, take_id: str) -> Refused:
-    return Refused(
-        f"{name} of take {take_id} was altered after the video was made, or came from elsewhere.",
-        "Make the video again and export that.",
-    )
-
-
-def _copied(source: Path, target: Path) -> str:
-    """Copy a file; SHA-256 of the copy, in hex."""
-    digest = hashlib.sha256()
-    with source.open("rb") as reading, target.open("xb") as writing:
-        while block := reading.read(_BLOCK):
-            digest.update(block)
-            writing.write(block)
-    return digest.hexdigest()
-
-
 def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
     """The bytes that the portrait was read from, under a name that tells their kind."""
     target = folder / f"portrait{_SUFFIXES.get(portrait.media_type, '.bin')}"
@@ -515,8 +382,9 @@ def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
 
 def _keep_speech(speech: Speech, folder: Path) -> Path:
     target = folder / f"speech{speech.path.suffix.lower()}"
-    shutil.copyfile(speech.path, target)
-    if sha256_of(target) != speech.sha256:
+    if speech.data is not None:
+        target.write_bytes(speech.data)
+    elif copy_hashed(speech.path, target) != speech.sha256:
         raise BadAudio(f"{speech.path} was changed while the video was made.", "Make the video again.")
     return target
 

@@ -16,16 +16,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..configuration import ANCHORS_VARIABLE, Configuration
 from ..errors import BadPortrait, BadVideo, SonicError
+from ..files.digest import sha256_of
 from ..media.boxes import check_bounds
 from ..media.container import SHOWN, check_file
 from ..media.image import is_picture, read_animation
 from ..media.video import probe, read_planes
-from ..ports import Tick
+from ..progress import Tick
 from ..text import visible
 from . import c2pa, isolated
-from .certificates import ANCHORS_VARIABLE
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .metadata import (
     AIGC_KEY,
     COMMENT_KEY,
@@ -35,7 +36,7 @@ from .metadata import (
     read_comment,
     read_source_type,
 )
-from .private import sha256_of
+from .records import Record
 from .verdict import Verdict
 from .watermark import detect
 
@@ -407,7 +408,11 @@ class Verification:
 
 
 def verify(
-    path: str | os.PathLike[str], *, ledger: Ledger | None = None, tick: Tick | None = None
+    path: str | os.PathLike[str],
+    *,
+    ledger: Ledger | None = None,
+    tick: Tick | None = None,
+    configuration: Configuration | None = None,
 ) -> Verification:
     """Look for every mark in a file, in a process of its own that is ended when it takes too long.
 
@@ -415,14 +420,19 @@ def verify(
         path: any video, or a picture: a screenshot, an animation.
         ledger: where to look for the record; the user's own by default. None is made where there is none.
         tick: told of the search for the watermark; may stop it.
+        configuration: whom to trust; the ledger's, or the environment's, by default.
 
     Raises:
         BadVideo: neither, or it cannot be read, or not within the bounds of time, memory and boxes.
         MissingPart: c2pa-python is not installed.
     """
     path = Path(path)
-    ledger = ledger or Ledger()
-    given = {"path": str(path), "home": str(ledger.home)}
+    ledger = ledger or Ledger(configuration=configuration)
+    given = {
+        "path": str(path),
+        "home": str(ledger.home),
+        "configuration": dataclasses.asdict(configuration or ledger.configuration),
+    }
     seen = isolated.call(examine, given, name=path.name, seconds=bound(path), tick=tick)
     marks = isolated.revived(Marks, seen)
     found = Verification(path, marks.sha256, marks.signature, marks.watermark, marks.labels)
@@ -447,7 +457,7 @@ def bound(path: Path) -> float:
         return SECONDS  # why it cannot be read is told by whoever reads it
 
 
-def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
+def examine(path: str, home: str, configuration: dict[str, Any], tick: Tick) -> dict[str, Any]:
     """`Marks` of a file as JSON values; what `verify` runs elsewhere."""
     file = Path(path)
     check_file(file, BadVideo, SHOWN)
@@ -457,7 +467,7 @@ def examine(path: str, home: str, tick: Tick) -> dict[str, Any]:
         digest = sha256_of(file)
     except OSError as error:
         raise BadVideo(f"{file} cannot be read: {error.strerror or error}.", "Check the file.") from error
-    signature = c2pa.read(file, Path(home))
+    signature = c2pa.read(file, Path(home), Configuration(**configuration))
     return dataclasses.asdict(Marks(digest, signature, _mark(shown, tick), shown.labels))
 
 

@@ -5,7 +5,7 @@
     paths = weights.prepare(tick=tick)                 # found, pickles converted once; says what is missing
     weights.fill(unet, weights.UNET, paths["unet"], dtype=torch.float16, device="cuda")
 
-Importing this package loads neither torch nor huggingface_hub; looking for files needs neither of them.
+Importing this package loads neither torch nor httpx; looking for files needs neither of them.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadWeights
-from ..ports import Tick
+from ..progress import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
 from .contents import Contents, read_contents
 from .formats import FETCH, Format, first_few, format_of, not_weights, unreadable
 from .identify import SVD, has_image_decoder, identify, svd_version
 from .mapping import has_channels, has_signs, is_single_file, origins
-from .record import known_sha256, sha256_of
+from .record import known_sha256, ticking_sha256
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ _CHECKS = {
 
 def _check_hash(path: Path, tick: Tick | None) -> None:
     known = known_sha256(path)
-    if known and sha256_of(path, tick) != known:
+    if known and ticking_sha256(path, tick) != known:
         raise BadWeights(
             f"{path} was altered or damaged since it came: its SHA-256 is not the recorded one.",
             "Delete it and fetch or convert it again.",

@@ -11,9 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -22,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
-from ..ports import Tick
+from ..files.atomic import remove_temporaries, written_whole
+from ..files.digest import BLOCK
+from ..progress import Stage, Tick
 from .catalogue import Part
 from .checks import refuse_foreign, refuse_misfit
 from .contents import Contents, read_contents
@@ -30,7 +30,7 @@ from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
 from .mapping import Origin, origins
 from .pickles import MappedTensors, Pickle, look
-from .record import BLOCK, write_record
+from .record import write_record
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -122,19 +122,16 @@ def _plan(part: Part, source: Pickle) -> dict[str, Origin]:
 
 def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path, tick: Tick | None) -> None:
     make_folder(target.parent)
-    _sweep(target)
+    with contextlib.suppress(OSError):
+        remove_temporaries(target, STALE_AFTER)
     _need_room(target.parent, _bytes(plan))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
-    read = _Digest(tensors.data, f"converting {part.name}", tick)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    read = _Digest(tensors.data, part.name, tick)
+    with written_whole(target) as temporary:
         sha256 = _stream(temporary, _blocks(plan, tensors, read))
         source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     record = {
         "source": str(source.path.absolute()),
         "source_bytes": stamp.st_size,
@@ -154,8 +151,8 @@ def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path,
 class _Digest:
     """SHA-256 of a mapped file, taken piece by piece; `tick` is told of each."""
 
-    def __init__(self, data: mmap, stage: str, tick: Tick | None) -> None:
-        self._data, self._stage, self._tick = data, stage, tick
+    def __init__(self, data: mmap, name: str, tick: Tick | None) -> None:
+        self._data, self._name, self._tick = data, name, tick
         self._done, self._digest = 0, hashlib.sha256()
 
     def to(self, stop: int) -> str:
@@ -165,7 +162,7 @@ class _Digest:
             self._digest.update(block)
             self._done += len(block)
             if self._tick is not None:
-                self._tick(self._stage, self._done, len(self._data))
+                self._tick(Stage.CONVERTING, self._done, len(self._data), self._name)
         return self._digest.hexdigest()
 
 
@@ -225,11 +222,3 @@ def _need_room(folder: Path, count: int) -> None:
             f"{folder} has room for {free / 1e9:.1f} GB; the converted file takes {count / 1e9:.1f} GB.",
             "Make room, or name another folder in SONIC_MODELS.",
         )
-
-
-def _sweep(target: Path) -> None:
-    """Remove what conversions that were killed have left."""
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_AFTER:
-                left.unlink()

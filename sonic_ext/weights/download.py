@@ -1,11 +1,12 @@
 """The process that talks to the Hugging Face Hub: `python -m sonic_ext.weights.download`.
 
-A process of its own, because a download that hangs can then be stopped at once, whatever the version of
-huggingface_hub, and because nothing of it stays in a WebUI's process. One JSON object comes in on stdin, one
-goes out on stdout; when stdin closes, whoever asked is gone, and this ends.
+A process of its own, because a download that hangs can then be stopped at once, and because nothing of it
+stays in a WebUI's process. One JSON object comes in on stdin, one goes out on stdout; when stdin closes,
+whoever asked is gone, and this ends.
 
-`hf_hub_download` of new versions throws an interrupted download away, so the bytes go through the library's
-`http_get` into a file that a later run continues.
+The Hub's protocol is plain HTTP: a HEAD of `/OWNER/NAME/resolve/REVISION/FILE` names commit, size and hash in
+its headers, and where the bytes are; a GET with Range brings the rest of them. Token and address are found by
+the same variables as `huggingface_hub`'s.
 """
 
 from __future__ import annotations
@@ -14,17 +15,27 @@ import contextlib
 import json
 import os
 import signal
-import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies
+from typing import Any, BinaryIO
+from urllib.parse import quote, urljoin, urlsplit
 
-FILE_TIMEOUT = 10.0
-"""Seconds to wait for the Hub's answer about a file."""
+import httpx
+
+HUB = "https://huggingface.co"
+TIMEOUT = httpx.Timeout(10.0, read=30.0)
+"""Seconds to connect, and between two packets."""
+REDIRECTS = 5
+"""Redirects inside the Hub that are followed to a file that has moved."""
+AGENT = "sonic-ext"
+_YES = ("1", "ON", "YES", "TRUE")
+
+
+class Offline(Exception):
+    """$HF_HUB_OFFLINE forbids to ask."""
 
 
 def main() -> None:
@@ -34,12 +45,14 @@ def main() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     tasks: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"plan": plan, "get": get}
     try:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
+            raise Offline
         answer = tasks[request["task"]](request)
     except Exception as error:  # everything becomes a sentence in the parent
         answer = problem(error)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-    os._exit(0)  # without waiting for threads of the library, or for the one that waits for the parent
+    os._exit(0)  # without waiting for the thread that waits for the parent
 
 
 def _leave_with_parent() -> None:
@@ -51,81 +64,129 @@ def _leave_with_parent() -> None:
 
 def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     """What the Hub says of the files: commit, size, hash, and where the bytes are."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    files = []
-    for path in request["files"]:
-        url = hf_hub_url(request["repo"], path, revision=request["revision"], endpoint=request["endpoint"])
-        _reach(url)
-        found = get_hf_file_metadata(url, token=_token(request), timeout=FILE_TIMEOUT)
-        files.append(
-            {
-                "path": path,
-                "bytes": found.size,
-                "etag": found.etag,
-                "commit": found.commit_hash,
-                "location": found.location,
-                "url": url,
-            }
-        )
-    return {"files": files, "token": _has_token()}
+    base = (request["endpoint"] or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    revision = quote(request["revision"], safe="")
+    with _client() as client:
+        return {
+            "files": [
+                {"path": path}
+                | _described(client, f"{base}/{request['repo']}/resolve/{revision}/{quote(path)}", request)
+                for path in request["files"]
+            ]
+        }
 
 
-def _reach(url: str) -> None:
-    """Fail at once where nothing answers; some versions of the library try for half a minute.
+def _described(client: httpx.Client, url: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """One file: a redirect to another server is where its bytes are, one inside the Hub is a new name."""
+    here = url
+    for _ in range(REDIRECTS):
+        answer = client.head(here, headers=_authorisation(request))
+        there = urljoin(here, answer.headers.get("location", ""))
+        if not answer.is_redirect or urlsplit(there).netloc != urlsplit(here).netloc or _has_hash(answer):
+            break
+        here = there
+    if not answer.is_redirect:
+        answer.raise_for_status()
+        there = here
+    heads = answer.headers
+    size = heads.get("x-linked-size") or (None if answer.is_redirect else heads.get("content-length"))
+    etag = heads.get("x-linked-etag") or heads.get("etag") or ""
+    return {
+        "bytes": int(size) if size else None,
+        "etag": etag.removeprefix("W/").strip('"'),
+        "commit": heads.get("x-repo-commit", ""),
+        "location": there,
+        "url": url,
+    }
 
-    Behind a proxy only the library knows the way.
-    """
-    from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    address = urlparse(url)
-    if getproxies() or HF_HUB_OFFLINE or not address.hostname:
-        return
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        socket.create_connection((address.hostname, port), FILE_TIMEOUT).close()
-    except OSError as error:
-        raise ConnectionError(str(error)) from error
+def _has_hash(answer: httpx.Response) -> bool:
+    return "x-linked-etag" in answer.headers
 
 
 def get(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Fetch one file into `request["part"]`, going on where that ends."""
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
+    """Fetch one file into `request["part"]`, going on where that ends.
 
+    A connection that breaks is made anew as long as each brings something.
+    """
     target = Path(request["part"])
     target.parent.mkdir(parents=True, exist_ok=True)
-    headers = dict(build_hf_headers(token=_token(request)))
-    if urlparse(request["location"]).netloc != urlparse(request["url"]).netloc:
-        headers.pop("authorization", None)  # a storage server with signed addresses is not to see the token
-    with target.open("ab", buffering=0) as file:
-        http_get(
-            request["location"],
-            file,
-            resume_size=file.tell(),
-            headers=headers,
-            expected_size=request["bytes"],
-        )
+    headers = {}
+    if urlsplit(request["location"]).netloc == urlsplit(request["url"]).netloc:
+        headers = _authorisation(request)  # a storage server with signed addresses is not to see the token
+    with target.open("ab", buffering=0) as file, _client() as client:
+        while request["bytes"] is None or file.tell() < request["bytes"]:
+            before = file.tell()
+            try:
+                _append(client, request["location"], headers, file)
+                break
+            except httpx.TransportError:
+                if file.tell() <= before:
+                    raise
     return {"bytes": target.stat().st_size}
 
 
-def _token(request: Mapping[str, Any]) -> bool | None:
+def _append(client: httpx.Client, url: str, headers: Mapping[str, str], file: BinaryIO) -> None:
+    """What is missing at the end of the file; all of it where the server knows no ranges."""
+    start = file.tell()
+    ranged = {"range": f"bytes={start}-"} if start else {}
+    with client.stream("GET", url, headers={**headers, **ranged}, follow_redirects=True) as answer:
+        if start and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # all of it is there; the hash tells
+        answer.raise_for_status()
+        goes_on = answer.headers.get("content-range", "").startswith(f"bytes {start}-")
+        if start and not (answer.status_code == httpx.codes.PARTIAL_CONTENT and goes_on):
+            file.truncate(0)
+            file.seek(0)
+        for block in answer.iter_raw():  # as it comes, so that a broken connection loses nothing
+            file.write(block)
+
+
+def _client() -> httpx.Client:
+    """Proxies are the environment's; so are certificates, where a company has its own."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    verify: Any = True
+    if bundle:
+        folder = Path(bundle).is_dir()
+        verify = ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
+    # as they are: a packed answer's length is not the file's
+    headers = {"user-agent": AGENT, "accept-encoding": "identity"}
+    return httpx.Client(timeout=TIMEOUT, verify=verify, headers=headers)
+
+
+def _authorisation(request: Mapping[str, Any]) -> dict[str, str]:
     """The stored token goes to the Hub itself, never to another server that an option names."""
-    return False if request["anonymous"] else None
+    token = "" if request["anonymous"] else _token()
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _has_token() -> bool:
-    from huggingface_hub import get_token
-
-    return bool(get_token())
+def _token() -> str:
+    """Where `hf auth login` leaves it, and the variables that come before."""
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _YES:
+        return ""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := os.environ.get(name, "").strip():
+            return token
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    stored = os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or cache) / "token"
+    with contextlib.suppress(OSError, UnicodeError):
+        return Path(stored).expanduser().read_text(encoding="utf-8").strip()
+    return ""
 
 
 def problem(error: Exception) -> dict[str, Any]:
     """An exception as an answer."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    first = (str(error).strip() or "no reason given").splitlines()[0][:300]
-    return {"error": names, "status": status, "message": first, "errno": getattr(error, "errno", None)}
+    answer = error.response if isinstance(error, httpx.HTTPStatusError) else None
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    return {
+        "error": "offline" if isinstance(error, Offline) else "failed",
+        "status": answer.status_code if answer is not None else None,
+        "code": answer.headers.get("x-error-code", "") if answer is not None else "",
+        "message": first,
+        "errno": getattr(error, "errno", None),
+    }
 
 
 if __name__ == "__main__":

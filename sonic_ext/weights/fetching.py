@@ -21,12 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..configuration import MODELS_VARIABLE
 from ..errors import BadInput, BadOutput, BadWeights, MissingPart
-from ..ports import Tick
+from ..files.atomic import move_into_place
+from ..progress import Stage, Tick
 from .catalogue import Licence, Part
-from .find import MODELS_VARIABLE, make_folder
+from .find import make_folder
 from .formats import Format, format_of, not_weights
-from .record import sha256_of, write_record
+from .record import ticking_sha256, write_record
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at how far a download is."""
@@ -58,8 +60,8 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to be brought."""
+class Download:
+    """One file to be fetched."""
 
     part: Part
     file: HubFile
@@ -72,7 +74,7 @@ class Job:
 
     @property
     def there(self) -> int:
-        """Bytes brought so far."""
+        """Bytes fetched so far."""
         with contextlib.suppress(OSError):
             return self.unfinished.stat().st_size
         return 0
@@ -116,7 +118,7 @@ def fetch(
 
     Raises:
         BadInput: the licences are not accepted.
-        MissingPart: no connection, no access, no such file, or huggingface_hub is not installed.
+        MissingPart: no connection, no access, no such file, or httpx is not installed.
         BadWeights: what came is not what the Hub announced.
         BadOutput: no room, or the folder cannot be written to.
         Cancelled: `tick` said so.
@@ -128,77 +130,81 @@ def fetch(
             "Read them, then say so: --accept-licences",
         )
     hub = _Hub(revision, endpoint)
-    jobs = [job for part in wanted for job in _jobs(part, folder, hub, tick)]
-    _need_room(folder, jobs)
-    for job in jobs:
-        _bring(job, hub, tick)
+    downloads = [download for part in wanted for download in _downloads(part, folder, hub, tick)]
+    _need_room(folder, downloads)
+    for download in downloads:
+        _fetch_file(download, hub, tick)
     return {part.name: folder / part.folders[0] / part.hub_names[0] for part in wanted}
 
 
-def _jobs(part: Part, folder: Path, hub: _Hub, tick: Tick | None) -> Iterator[Job]:
+def _downloads(part: Part, folder: Path, hub: _Hub, tick: Tick | None) -> Iterator[Download]:
     for file in hub.plan(part, tick):
-        yield Job(part, file, folder / part.folders[0] / file.path)
+        yield Download(part, file, folder / part.folders[0] / file.path)
 
 
-def _bring(job: Job, hub: _Hub, tick: Tick | None) -> None:
-    if _is_there(job, tick):
+def _fetch_file(download: Download, hub: _Hub, tick: Tick | None) -> None:
+    if _is_there(download, tick):
         return
-    if job.file.bytes is None:
-        job.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
-    total = max(1, job.file.bytes or 1)
-    stage = f"fetching {job.part.name}: {job.target.name}"
-    hub.get(job, lambda: tick(stage, min(job.there, total), total) if tick else None)
-    _check(job, tick)
+    if download.file.bytes is None:
+        download.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
+    total = max(1, download.file.bytes or 1)
+    what = f"{download.part.name}: {download.target.name}"
+    hub.get(download, lambda: tick(Stage.FETCHING, min(download.there, total), total, what) if tick else None)
+    _check(download, tick)
     try:
-        job.unfinished.replace(job.target)
-        if job.target.suffix in _WEIGHTS:
-            write_record(job.target, _record(job, hub))
+        move_into_place(download.unfinished, download.target, overwrite=True)
+        if download.target.suffix in _WEIGHTS:
+            write_record(download.target, _record(download, hub))
     except OSError as error:
-        raise _unwritable(job.target, error) from error
+        raise _unwritable(download.target, error) from error
 
 
-def _is_there(job: Job, tick: Tick | None) -> bool:
-    if not job.target.is_file() or job.target.stat().st_size != job.file.bytes:
+def _is_there(download: Download, tick: Tick | None) -> bool:
+    if not download.target.is_file() or download.target.stat().st_size != download.file.bytes:
         return False
-    return job.file.sha256 is None or sha256_of(job.target, tick) == job.file.sha256
+    return download.file.sha256 is None or ticking_sha256(download.target, tick) == download.file.sha256
 
 
-def _check(job: Job, tick: Tick | None) -> None:
+def _check(download: Download, tick: Tick | None) -> None:
     """Compare with what the Hub announced; what is wrong is thrown away, so that the next try starts anew."""
-    if job.file.bytes is not None and job.there != job.file.bytes:
+    if download.file.bytes is not None and download.there != download.file.bytes:
         raise MissingPart(
-            f"{job.file.path} came only in part: {job.there:,} of {job.file.bytes:,} bytes.",
+            f"{download.file.path} came only in part: {download.there:,} of {download.file.bytes:,} bytes.",
             "Run the same command again; it goes on where it stopped.",
         )
-    if job.file.sha256 and sha256_of(job.unfinished, tick) != job.file.sha256:
-        job.unfinished.unlink()
+    if download.file.sha256 and ticking_sha256(download.unfinished, tick) != download.file.sha256:
+        download.unfinished.unlink()
         raise BadWeights(
-            f"{job.file.path} arrived damaged: its SHA-256 is not the one that the Hub names.",
+            f"{download.file.path} arrived damaged: its SHA-256 is not the one that the Hub names.",
             "Run the same command again.",
         )
-    found = format_of(job.unfinished)
+    found = format_of(download.unfinished)
     if found in (Format.WEB_PAGE, Format.LFS_POINTER, Format.EMPTY):
-        job.unfinished.unlink()
-        raise not_weights(job.target, found)
+        download.unfinished.unlink()
+        raise not_weights(download.target, found)
 
 
-def _record(job: Job, hub: _Hub) -> dict[str, Any]:
+def _record(download: Download, hub: _Hub) -> dict[str, Any]:
     return {
-        "repo": job.part.repos[0],
-        "file": job.file.path,
-        "commit": job.file.commit,
+        "repo": download.part.repos[0],
+        "file": download.file.path,
+        "commit": download.file.commit,
         "endpoint": hub.endpoint or HUB,
-        "bytes": job.file.bytes,
-        "sha256": job.file.sha256 or sha256_of(job.target),
-        "licence": job.part.licence.name,
-        "licence_url": job.part.licence.url,
+        "bytes": download.file.bytes,
+        "sha256": download.file.sha256 or ticking_sha256(download.target),
+        "licence": download.part.licence.name,
+        "licence_url": download.part.licence.url,
         "accepted": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
-def _need_room(folder: Path, jobs: Iterable[Job]) -> None:
-    todo = [job for job in jobs if not job.target.is_file() or job.target.stat().st_size != job.file.bytes]
-    count = sum(max(0, (job.file.bytes or 0) - job.there) for job in todo)
+def _need_room(folder: Path, downloads: Iterable[Download]) -> None:
+    todo = [
+        download
+        for download in downloads
+        if not download.target.is_file() or download.target.stat().st_size != download.file.bytes
+    ]
+    count = sum(max(0, (download.file.bytes or 0) - download.there) for download in todo)
     try:
         make_folder(folder)
         free = shutil.disk_usage(folder).free
@@ -224,24 +230,28 @@ class _Hub:
     def __init__(self, revision: str, endpoint: str | None) -> None:
         self.revision = revision
         self.endpoint = endpoint
-        if find_spec("huggingface_hub") is None:
+        if find_spec("httpx") is None:
             raise MissingPart(
-                "Weights are fetched with huggingface_hub, which is not installed.",
-                'Bring it with: python -m pip install "sonic-ext[sonic]"',
+                "Weights are fetched with httpx, which is not installed.",
+                'Bring it with: python -m pip install "httpx>=0.24"',
             )
 
     def plan(self, part: Part, tick: Tick | None) -> list[HubFile]:
         """Ask the Hub about a part's files."""
         request = {"task": "plan", "repo": part.repos[0], "files": part.fetched, "revision": self.revision}
-        stage = f"asking for {part.name}"
-        answer = self._ask(request, part, lambda: tick(stage, 0, 1) if tick else None, PLAN_TIMEOUT)
+
+        def look() -> None:
+            if tick is not None:
+                tick(Stage.ASKING_FOR, 0, 1, part.name)
+
+        answer = self._ask(request, part, look, PLAN_TIMEOUT)
         return [HubFile(**row) for row in answer["files"]]
 
-    def get(self, job: Job, look: Any) -> None:
+    def get(self, download: Download, look: Any) -> None:
         """Bring the bytes of one file."""
-        file = job.file
-        request = {"task": "get", "part": str(job.unfinished), "bytes": file.bytes}
-        self._ask(request | {"location": file.location, "url": file.url}, job.part, look, None)
+        file = download.file
+        request = {"task": "get", "part": str(download.unfinished), "bytes": file.bytes}
+        self._ask(request | {"location": file.location, "url": file.url}, download.part, look, None)
 
     def _ask(self, request: Mapping[str, Any], part: Part, look: Any, limit: float | None) -> dict[str, Any]:
         whole = {**request, "endpoint": self.endpoint, "anonymous": self.endpoint is not None}
@@ -310,24 +320,19 @@ def _answer(said: list[bytes]) -> dict[str, Any]:
         return dict(json.loads(lines[-1]))
     last = (said[1].decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
     return {
-        "error": ["Exception"],
+        "error": "failed",
         "status": None,
+        "code": "",
         "message": f"the download ended early: {last}",
         "errno": None,
     }
 
 
 def _environment() -> dict[str, str]:
-    """Quiet, without accelerators that cannot resume, and able to import this very package."""
+    """Able to import this very package."""
     package = str(Path(__file__).parents[2])
     inherited = os.environ.get("PYTHONPATH", "")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, inherited))),
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_ENABLE_HF_TRANSFER": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (package, inherited)))}
 
 
 OFFLINE_HINT = (
@@ -337,35 +342,28 @@ OFFLINE_HINT = (
 
 
 def _error(answer: Mapping[str, Any], part: Part) -> MissingPart | BadOutput:
-    """The Hub's exception as one of ours, with what to do."""
-    names, status, repo = answer["error"], answer["status"], part.repos[0]
+    """What the Hub refused or what failed, as one of our errors with what to do."""
+    status, code, repo = answer["status"], answer["code"], part.repos[0]
     page = f"{HUB}/{repo}"
-    if "GatedRepoError" in names or status == 403:
+    if code == "GatedRepo" or status == 403:
         return MissingPart(
             f"{repo} gives its files only to those who accepted its terms there.",
             f"Sign in at {page}, accept the terms, then sign in here with `hf auth login` (or set HF_TOKEN) "
             f"and run the same command again.{_instead(part)}",
         )
-    if "RepositoryNotFoundError" in names or status == 401:
+    if code == "RepoNotFound" or status == 401:
         return MissingPart(
             f"{repo} is not there, or not for you.",
             f"Look at {page}; sign in with `hf auth login` (or set HF_TOKEN).{_instead(part)}",
         )
-    if {"RevisionNotFoundError", "EntryNotFoundError", "RemoteEntryNotFoundError"} & set(
-        names
-    ) or status == 404:
+    if code in ("RevisionNotFound", "EntryNotFound") or status == 404:
         return MissingPart(
             f"{repo} no longer has the file, or not in that revision ({answer['message']}).",
             f"Look at {page} and name a revision that has it: --revision",
         )
-    if answer.get("errno") in _DISK:
+    if answer["errno"] in _DISK:
         return BadOutput(f"The file cannot be written: {answer['message']}.", "Make room, or give access.")
-    if "ImportError" in names:
-        return MissingPart(
-            f"This version of huggingface_hub cannot be used ({answer['message']}).",
-            'Bring another with: python -m pip install "huggingface_hub>=0.23"',
-        )
-    if "OfflineModeIsEnabled" in names:
+    if answer["error"] == "offline":
         return MissingPart(
             "HF_HUB_OFFLINE forbids to ask the Hub.", "Unset it, then run the same command again."
         )

@@ -1,12 +1,13 @@
 """Where the weights lie: our own folder, a configured one, the WebUI's, ComfyUI's, the Hugging Face cache.
 
-Only names and headers are read; torch and huggingface_hub are not needed. The cache is read by its documented
+Only names and headers are read; torch and httpx are not needed. The cache is read by its documented
 layout, `models--OWNER--NAME/snapshots/COMMIT/FILE` with `refs/main` naming the newest commit.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -15,17 +16,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ..configuration import Configuration
 from ..errors import BadWeights, MissingPart
-from ..provenance.private import private_folder, private_home
+from ..files.home import private_folder, private_home
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
 from .formats import PICKLES, Format, format_of, not_weights
 from .record import read_record
 
-MODELS_VARIABLE = "SONIC_MODELS"
-"""The user's models folders, separated as in PATH; what is fetched goes to the first."""
-COMFYUI_VARIABLE = "COMFYUI_PATH"
 SINGLE_FILES = ("svd*.safetensors", "*stable*video*diffusion*.safetensors")
 """One-file checkpoints of Stable Video Diffusion, as people name them."""
 _BRANCHES = (
@@ -142,17 +141,23 @@ class Search:
         models: str | os.PathLike[str] | None = None,
         webui: Path | None = None,
         checkpoints: Iterable[Path] = (),
+        configuration: Configuration | None = None,
     ) -> Search:
         """What this computer has.
 
         Args:
-            models: a folder of the user's; None for $SONIC_MODELS.
+            models: folders of the user's, separated as in PATH; None for those of the configuration.
             webui: the WebUI's `models` folder; None to tell it from where this extension lies.
             checkpoints: more folders with checkpoints.
+            configuration: the environment's by default.
         """
+        given = configuration or Configuration.from_environment()
+        if models is not None:
+            given = dataclasses.replace(given, models=os.fspath(models))
         own = own_folder()
         webui = webui or _webui_models()
-        return cls(own, _configured(models), webui, tuple(checkpoints), _comfyui(webui), cache_folder())
+        comfyui = _comfyui(given.comfyui, webui)
+        return cls(own, given.models_folders, webui, tuple(checkpoints), comfyui, cache_folder())
 
     @property
     def target(self) -> Path:
@@ -262,11 +267,6 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "huggingface" / "hub"
 
 
-def _configured(models: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    text = os.environ.get(MODELS_VARIABLE, "") if models is None else os.fspath(models)
-    return tuple(Path(each.strip()).expanduser() for each in text.split(os.pathsep) if each.strip())
-
-
 def _webui_models() -> Path | None:
     """The WebUI's models folder, if this package lies in its `extensions/`."""
     extensions = Path(__file__).parents[2].parent
@@ -274,9 +274,9 @@ def _webui_models() -> Path | None:
     return models if extensions.name == "extensions" and models.is_dir() else None
 
 
-def _comfyui(webui: Path | None) -> tuple[Path, ...]:
-    """Named by $COMFYUI_PATH, or beside the WebUI, where most people put it."""
-    folders = [Path(os.environ[COMFYUI_VARIABLE]).expanduser()] if os.environ.get(COMFYUI_VARIABLE) else []
+def _comfyui(named: str, webui: Path | None) -> tuple[Path, ...]:
+    """As named, or beside the WebUI, where most people put it."""
+    folders = [Path(named).expanduser()] if named else []
     if webui is not None and (beside := webui.parent.parent / "ComfyUI").is_dir():
         folders.append(beside)
     return tuple(dict.fromkeys(folders))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadWeights
-from ..ports import Tick
+from ..progress import Stage, Tick
 from .catalogue import REQUIRED, Part, Shape
 from .checks import compare, misfit_error, named_for
 from .contents import Contents, read_contents
@@ -116,7 +116,7 @@ def fill(
     contents = _safetensors(path)
     found = _below(prefix, origins(part, contents.entries))
     _refuse_misfit(module, part, contents, found)
-    read = _ticking(_read(path, found, dtype, device), len(found), f"loading {part.name}", tick)
+    read = _ticking(_read(path, found, dtype, device), len(found), part.name, tick)
     build.fill(module, dict(read))
     _refuse_meta(module, part, path)
 
@@ -147,11 +147,11 @@ def _read(
 
 
 def _ticking(
-    pairs: Iterator[tuple[str, Tensor]], total: int, stage: str, tick: Tick | None
+    pairs: Iterator[tuple[str, Tensor]], total: int, name: str, tick: Tick | None
 ) -> Iterator[tuple[str, Tensor]]:
     for done, pair in enumerate(pairs):
         if tick is not None:
-            tick(stage, done + 1, total)
+            tick(Stage.LOADING, done + 1, total, name)
         yield pair
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..ports import Tick
-
-BLOCK = 1 << 23
-"""Bytes read at a time."""
+from ..files.atomic import written_whole
+from ..files.digest import sha256_of
+from ..progress import Stage, Tick
 
 
 def record_path(path: Path) -> Path:
@@ -24,13 +21,8 @@ def record_path(path: Path) -> Path:
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
     """Write the record of a file, whole or not at all."""
-    target = record_path(path)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
+    with written_whole(record_path(path)) as part:
         part.write_text(json.dumps(values, indent=1), encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -57,13 +49,8 @@ def identity(path: Path) -> str:
     return known_sha256(path) or f"{found.st_size}:{found.st_mtime_ns}"
 
 
-def sha256_of(path: Path, tick: Tick | None = None) -> str:
-    """SHA-256 in hex, constant memory."""
-    digest = hashlib.sha256()
-    total = max(1, path.stat().st_size)
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            if tick is not None:
-                tick(f"reading {path.name}", min(file.tell(), total), total)
-    return digest.hexdigest()
+def ticking_sha256(path: Path, tick: Tick | None = None) -> str:
+    """SHA-256 of a model file, in hex; `tick` is told the bytes read."""
+    if tick is None:
+        return sha256_of(path)
+    return sha256_of(path, lambda done, total: tick(Stage.READING, done, total, path.name))

@@ -24,7 +24,8 @@ from sonic_ext.media.video import VideoWriter, probe
 from sonic_ext.provenance import c2pa, certificates
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import export
-from sonic_ext.provenance.ledger import Ledger, Record
+from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.records import Record
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store
 
 AGREED = Consent(face="authorised", voice="synthetic", purpose="a test of faults")

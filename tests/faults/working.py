@@ -37,7 +37,8 @@ from sonic_ext.provenance import certificates
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.recovery import clear_up
-from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store, Take
+from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store
+from sonic_ext.provenance.take import Take
 from sonic_ext.provenance.watermark import ALGORITHM
 from sonic_ext.settings import Settings
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ...media.audio import Speech
 from ...media.scene import Scene
-from ...ports import Forecast, Tick
+from ...ports import Forecast
+from ...progress import Stage, Tick
 from ...settings import Settings
 from .fields import Motion
 from .idle import Pose, move_head, smoothed
@@ -79,9 +80,9 @@ class PreviewEngine:
         """See `ports.Engine.prepare`."""
         reader = self._reader or VisemeNet()
         track = reader.read(speech.blocks(RATE), count, settings.fps, tick)
-        tick("fitting the face", 0, 1)
+        tick(Stage.FITTING_FACE, 0, 1)
         renderer = Renderer(scene.picture, scene.face.landmarks)
-        tick("fitting the face", 1, 1)
+        tick(Stage.FITTING_FACE, 1, 1)
         pose = move_head(track.energy, settings.fps, seed, settings.motion_scale, settings.dynamic_scale)
         mixes = mix_motions(track, pose, settings)
         return PreviewAnimation(renderer, mixes, pose.blink, scene.picture.shape, seed, self._notes)

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ports import Tick
+from ...progress import Stage, Tick
 from . import mel, motion
 from .background import muted
 from .network import LOWEST_DB, Network, load
@@ -94,7 +94,7 @@ class VisemeNet:
         heard = mel.levelled(muted(mel.mel_rows(blocks, rows), rows))
         for start, window in mel.overlapping(heard, rows, PART, self._margin, LOWEST_DB):
             filled = self._fill(track, filled, fps, start, window)
-            tick("reading the speech", filled, count)
+            tick(Stage.READING_SPEECH, filled, count)
         return MouthTrack(**{name: track[:, index].copy() for index, name in enumerate(motion.MOTION)})
 
     def _fill(

@@ -22,7 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ...provenance.private import home_errors, private_folder, private_home, replace_file
+from ...files.atomic import replace_file
+from ...files.home import home_errors, private_folder, private_home
 
 KEPT_SECONDS = 7 * 24 * 3600
 """Checkpoints older than this are deleted."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ...ports import Tick
-from ...provenance.private import home_errors, private_folder
+from ...files.home import home_errors, private_folder
+from ...progress import Stage, Tick
 
 POLL = 0.5
 """Seconds between two tries."""
@@ -26,7 +26,7 @@ def device_lock(home: Path, device: str, tick: Tick) -> Iterator[None]:
         name = f"sonic-{device.replace(':', '-')}.lock"
         lock = FileLock(str(home / name), thread_local=False)  # may be given back by another thread
     while not _acquired(lock, home):
-        tick("waiting for another video on this device", 0, 1)
+        tick(Stage.WAITING_FOR_DEVICE, 0, 1)
     try:
         yield
     finally:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from ... import __version__, weights
 from ...errors import BadWeights, Cancelled
 from ...fields import Affects
+from ...files.home import private_home
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import DeviceManager, Forecast, Tick
-from ...provenance.private import private_home
+from ...ports import DeviceManager, Forecast
+from ...progress import Stage, Tick
 from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints, key_of
 from ..runtime.devices import (
@@ -366,9 +367,9 @@ def _unloaded() -> Cancelled:
 def _stopping(tick: Tick, unloaded: threading.Event) -> Tick:
     """A tick that also stops when the networks are unloaded."""
 
-    def ticked(stage: str, done: int, total: int) -> None:
+    def ticked(stage: Stage, done: int, total: int, detail: str = "") -> None:
         if unloaded.is_set():
             raise _unloaded()
-        tick(stage, done, total)
+        tick(stage, done, total, detail)
 
     return ticked

@@ -19,7 +19,8 @@ from ...errors import BadWeights
 from ...nn import audio, clip, config, interpolate, vae, whisper
 from ...nn.config import json_config
 from ...nn.unet import UNet, UNetConfig, build_unet
-from ...ports import DeviceManager, Tick
+from ...ports import DeviceManager
+from ...progress import Tick
 from ...weights import Part
 from ..runtime.devices import Hardware
 from ..runtime.memory import DeviceMemory

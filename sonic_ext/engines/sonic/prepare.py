@@ -13,7 +13,8 @@ from ...errors import BrokenNumbers
 from ...media.geometry import mask_box
 from ...nn.clip import embed
 from ...nn.vae import encode_mean
-from ...ports import Tick, Vae
+from ...ports import Vae
+from ...progress import Stage, Tick
 from . import footprint
 from .conditioning import mask_levels
 from .denoise import Conditioning
@@ -60,21 +61,21 @@ def _prepare(
     networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, host_vae: Vae | None
 ) -> Prepared:
     hardware, memory = networks.hardware, networks.memory
-    tick("looking at the portrait", 0, 2)
+    tick(Stage.LOOKING_AT_PORTRAIT, 0, 2)
     with memory.stage():
         portrait = _embed_portrait(networks, view.picture)
-    tick("looking at the portrait", 1, 2)
+    tick(Stage.LOOKING_AT_PORTRAIT, 1, 2)
     with memory.stage():
         latent, notes = (
             _encode_with_host(host_vae, view.picture)
             if host_vae
             else _encode_portrait(networks, view.picture)
         )
-    tick("reading the speech", 0, 1)
+    tick(Stage.READING_SPEECH, 0, 1)
     with memory.stage():
         samples = np.concatenate(list(speech.blocks(RATE)))
         spoken = encode_speech(networks.speech(), samples, portrait.float(), frames)
-    tick("reading the speech", 1, 1)
+    tick(Stage.READING_SPEECH, 1, 1)
     levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
     conditioning = Conditioning(
         latent.to(hardware.device, hardware.dtype),

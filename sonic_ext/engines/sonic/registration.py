@@ -37,7 +37,7 @@ def probe(context: EngineContext) -> Readiness:
     needed = LIBRARIES if vae.is_own else tuple(name for name in LIBRARIES if name != "diffusers")
     lacking = _listed([name for name in needed if find_spec(name) is None])
     needs = f"The sonic engine needs {lacking}." if lacking else ""
-    found = weights.survey(parts=vae.parts)
+    found = weights.survey(context.search, vae.parts)
     try:
         found.require()
     except MissingPart as error:
@@ -62,7 +62,7 @@ def make(context: EngineContext) -> Engine:
         raise MissingPart(broken, REPAIR)
     from .engine import SonicEngine
 
-    return SonicEngine(home=context.home, devices=context.devices, notes=context.notes)
+    return SonicEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
 
 
 def _vae(context: EngineContext) -> VaeChoice:
@@ -81,7 +81,7 @@ def _hopeless(context: EngineContext) -> bool:
 
     if ((context.devices.device() if context.devices else None) or best_device()) != "cpu":
         return False
-    path = weights.survey(parts=[weights.UNET])[weights.UNET.name].path
+    path = weights.survey(context.search, [weights.UNET])[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
 
 

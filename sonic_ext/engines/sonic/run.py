@@ -12,7 +12,7 @@ from ...errors import BadOutput, BrokenNumbers
 from ...nn.offload import Offload
 from ...nn.storage import compiled, store_fp8
 from ...nn.unet import UNet
-from ...ports import Tick
+from ...progress import Stage, Tick
 from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints
 from ..runtime.devices import release, unless_full
@@ -118,14 +118,14 @@ class SamplingRun:
 
     def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
         total, taken = levels.steps * self.budget.plan.count, done * self.budget.plan.count
-        self.tick("denoising", taken, total)
+        self.tick(Stage.DENOISING, taken, total)
 
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
             nonlocal taken
             v = predict(x, moment, frames, first).to(x)
             taken += 1
-            self.tick("denoising", taken, total)
+            self.tick(Stage.DENOISING, taken, total)
             return v
 
         return ticked

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from ...errors import BadSetting, BadVideo
-from ...ports import Tick
+from ...progress import Stage, Tick
 from . import version1, version2
 from .codec import MAC_BITS
 from .seam import Marker, Planes, Reader, Reading
@@ -31,7 +31,6 @@ ALGORITHM = version2.ALGORITHM
 """The one that new videos get."""
 LOOK = 60
 """A look costs about as much as gathering so many frames."""
-STAGE = "looking for the watermark"
 
 
 @dataclass(frozen=True)
@@ -167,4 +166,4 @@ class _Work:
     def _did(self, units: float) -> None:
         self._done = min(self._done + units, self._total)
         if self._tick:
-            self._tick(STAGE, int(self._done), self._total)
+            self._tick(Stage.FINDING_WATERMARK, int(self._done), self._total)

@@ -7,8 +7,6 @@ used; on Windows the user's profile has its own access list and the modes are wi
 from __future__ import annotations
 
 import contextlib
-import glob
-import hashlib
 import os
 import secrets
 import shlex
@@ -17,12 +15,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import platformdirs
 
 from ..errors import BadOutput
-from .locks import held, sweep
+from ..files.locks import held, sweep
+from .atomic import sync_folder
 
 HOME_VARIABLE = "SONIC_HOME"
 """Environment variable that names the private home."""
@@ -59,15 +57,15 @@ def _refuse_open(home: Path) -> None:
     """Raise `BadOutput` for a folder that other users may enter, where modes tell."""
     if os.name == "nt" or not home.is_dir():
         return
-    found = home.stat()
-    if found.st_mode & 0o077:
+    status = home.stat()
+    if status.st_mode & 0o077:
         raise BadOutput(
             f"Other users of this computer may read the private folder {home} "
-            f"(mode {stat.S_IMODE(found.st_mode):o}).",
+            f"(mode {stat.S_IMODE(status.st_mode):o}).",
             f"Close it: chmod 700 {shlex.quote(str(home))}. Where that has no effect, as on some network "
             f"drives, set {HOME_VARIABLE} to a folder on another drive.",
         )
-    if os.geteuid() not in (0, found.st_uid):
+    if os.geteuid() not in (0, status.st_uid):
         raise BadOutput(
             f"The private folder {home} belongs to another user.",
             f"Set {HOME_VARIABLE} to a folder of your own.",
@@ -101,56 +99,8 @@ def working_folder(home: Path, kind: str) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def new_file(path: Path, data: bytes) -> None:
-    """Write a file that must not exist yet, 0600, safely on disk when this returns."""
-    with open_new(path) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def open_new(path: Path) -> BinaryIO:
-    """Open a file for writing that must not exist yet, 0600."""
-    return os.fdopen(
-        os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600), "wb"
-    )
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk: what was made, renamed or deleted there stays so.
-
-    Windows has no such call for folders, and some network drives do not answer it: there the names reach
-    the disk in the system's own time.
-    """
-    if os.name == "nt":
-        return
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def remove_parts(path: Path) -> None:
-    """Remove what killed processes left of `replace_file(path, …)`; for callers that write alone."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
-        left.unlink(missing_ok=True)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a private file whole or not at all, safely on disk when this returns."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        new_file(part, data)
-        part.replace(path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def build_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make the folder `path` with what `fill` writes into it: all of it, or nothing.
+    """Make the private folder `path` with what `fill` writes into it: all of it, or nothing.
 
     Where another process makes the same folder at the same time, the first one stands. What a killed process
     left is removed.
@@ -166,9 +116,9 @@ def build_folder(path: Path, fill: Callable[[Path], None]) -> None:
             time.sleep(0.01)
 
 
-def sweep_builds(home: Path) -> None:
-    """Remove the locks of processes that were killed at the end of `build_folder`."""
-    sweep(home, ".*.part")
+def sweep_builds(folder: Path) -> None:
+    """Remove the locks of processes that were killed at the end of `build_folder` below `folder`."""
+    sweep(folder, ".*.part")
 
 
 def _fill(part: Path, path: Path, fill: Callable[[Path], None]) -> None:
@@ -179,12 +129,3 @@ def _fill(part: Path, path: Path, fill: Callable[[Path], None]) -> None:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex; constant memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Files that are there whole or not at all: a temporary name in the same folder, then one move."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import BadOutput
+
+_TEMPORARY = "[0-9a-f]" * 8
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that nobody else uses."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def remove_temporaries(path: Path, older: float = 0.0) -> None:
+    """Remove what killed processes left under `temporary_name(path)`.
+
+    Args:
+        older: seconds since the last write; 0 is for callers that write alone.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_TEMPORARY}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime >= older:
+                left.unlink()
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
+    """Yields a temporary name for the block to write; at its end that file becomes `path` in one step.
+
+    After any exception, Ctrl-C included, nothing is left. Whether the bytes are on the disk by then is up to
+    the block (`new_file` puts them there); the name is.
+
+    Raises:
+        BadOutput: `path` exists, and `overwrite` is not set.
+        OSError: what the file system says.
+    """
+    part = temporary_name(path)
+    try:
+        yield part
+        move_into_place(part, path, overwrite)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a private file, 0600, safely on disk when this returns."""
+    with written_whole(path) as part:
+        new_file(part, data)
+
+
+def new_file(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, 0600, safely on disk when this returns."""
+    with open_new(path) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a file for writing that must not exist yet, 0600."""
+    return os.fdopen(
+        os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600), "wb"
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: what was made, renamed or deleted there stays so.
+
+    Windows has no such call for folders, and some network drives do not answer it: there the names reach
+    the disk in the system's own time.
+    """
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_target(path: Path, overwrite: bool = False) -> None:
+    """Raise `BadOutput` where a file cannot be put: it exists, or its folder is missing or not writable."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise BadOutput(f"The folder {folder} does not exist.", "Make it, or choose another place.")
+    if path.is_dir():
+        raise BadOutput(f"{path} is a folder.", "Give the name of a file in it.")
+    if path.exists() and not overwrite:
+        raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting (--overwrite).")
+    if not os.access(folder, os.W_OK):
+        raise BadOutput(f"The folder {folder} cannot be written to.", "Choose another folder.")
+
+
+def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
+    """Give a finished file its name in one step; an existing one survives unless `overwrite`.
+
+    Raises:
+        BadOutput: `path` exists, and `overwrite` is not set.
+    """
+    if overwrite:
+        part.replace(path)
+        return
+    try:
+        give_name(part, path, _checked_replace)
+    except FileExistsError:
+        raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting.") from None
+    part.unlink(missing_ok=True)
+
+
+def give_name(part: Path, path: Path, without_links: Callable[[Path, Path], None]) -> None:
+    """Give a finished file a name that nothing has yet; it may stay under `part` as well.
+
+    Args:
+        without_links: does it where the file system has no hard links (FAT, some network drives).
+
+    Raises:
+        FileExistsError: something has it, be it that another process made it right now. It survives.
+    """
+    if os.name == "nt":
+        part.rename(path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        without_links(part, path)
+
+
+def _checked_replace(part: Path, path: Path) -> None:
+    """The check and the move are two steps here."""
+    if path.exists():
+        raise FileExistsError(path)
+    part.replace(path)
