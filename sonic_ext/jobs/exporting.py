@@ -87,12 +87,12 @@ def settle(queue: Queue) -> None:
 
     A ledger that cannot be read goes to the log; it stops whoever exports.
     """
-    from ..provenance.ledger import Ledger
-    from ..provenance.recovery import recover
-
     unsettled = queue.unsettled()
     if not unsettled:
         return
+    from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
+
     recover(queue.home)
     try:
         records = Ledger(queue.home).records()
