@@ -443,9 +443,14 @@ class Queue:
         self._collect()
 
     def hold(self, lane: str, origins: Collection[Origin]) -> None:
-        """Let the jobs of a lane that no worker has wait until somebody says `resume`."""
+        """Let the jobs of a lane that no worker has wait until somebody says `resume`; after `recover`.
+
+        Where another process works the lane off they are not interrupted, and nothing happens.
+        """
         asked = {str(origin) for origin in origins}
         with self._database.writing() as db:
+            if db.execute("SELECT 1 FROM jobs WHERE worker != '' AND lane = ?", (lane,)).fetchone():
+                return
             rows = db.execute(
                 "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = ''", (lane,)
             ).fetchall()
