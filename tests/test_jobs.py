@@ -634,6 +634,14 @@ class TestAfterAKill:
         claimed = queue.claim("w", LANE)
         assert claimed and claimed.id == by_page.id
 
+    def test_another_webui_is_not_asked_about(self, queue: Queue, worker: Worker) -> None:
+        """What waits behind a job that is being made was not interrupted."""
+        submitted(queue, worker=worker.id)
+        waiting = submitted(queue, 1)
+        queue.recover()
+        queue.hold(LANE, [Origin.API])
+        assert not queue.find(waiting.id).held
+
     def test_the_same_command_goes_on_with_it(self, queue: Queue) -> None:
         job = submitted(queue)
         killed(queue, job)

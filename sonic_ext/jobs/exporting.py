@@ -105,12 +105,12 @@ def settle(queue: Queue, configuration: Configuration | None = None) -> None:
 
     A ledger that cannot be read goes to the log; it stops whoever exports.
     """
-    from ..provenance.ledger import Ledger
-    from ..provenance.recovery import recover
-
     unsettled = queue.unsettled()
     if not unsettled:
         return
+    from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
+
     recover(queue.home, configuration)
     try:
         records = Ledger(queue.home, configuration).records()

@@ -469,13 +469,18 @@ class Queue:
         self._collect()
 
     def hold(self, lane: str, origins: Collection[Origin], batch: str = "") -> None:
-        """Let the jobs of a lane that no worker has wait until somebody says `resume`.
+        """Let the jobs of a lane that no worker has wait until somebody says `resume`; after `recover`.
+
+        Where another process works the lane off they are not interrupted, and nothing happens.
 
         Args:
-            batch: only those of this batch; "" for all.
+            batch: only those of this batch, whoever works; "" for all.
         """
         asked = {str(origin) for origin in origins}
         with self._database.writing() as db:
+            busy = db.execute("SELECT 1 FROM jobs WHERE worker != '' AND lane = ?", (lane,)).fetchone()
+            if busy and not batch:
+                return
             rows = db.execute(
                 "SELECT id, spec FROM jobs WHERE lane = ? AND state = 'queued' AND worker = '' "
                 "AND (? = '' OR batch = ?)",

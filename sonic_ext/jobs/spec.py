@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class JobSpec:
                 origin=Origin(values["origin"]),
                 portrait=_generation(generate) if generate else Input(**values["portrait"]),
                 audio=Input(**values["audio"]),
-                settings=Settings.from_mapping(values["settings"]),
+                settings=_settings(json.dumps(values["settings"])),
                 seed=int(values["seed"]),
                 engine=str(values["engine"]),
                 weights=dict(values["weights"]),
@@ -168,6 +169,12 @@ class JobSpec:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"The job is damaged: {error}.", "Submit it again.") from error
+
+
+@lru_cache(maxsize=64)
+def _settings(text: str) -> Settings:
+    """Read once for all jobs that have the same: most of the time that a spec takes to be read."""
+    return Settings.from_mapping(json.loads(text))
 
 
 def _generation(values: Mapping[str, Any]) -> Generation:

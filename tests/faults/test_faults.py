@@ -69,6 +69,14 @@ def test_no_kill_leaves_anything() -> None:
     assert "24 kills, 0 faults left after the next start" in done.stdout
 
 
+def test_no_kill_loses_a_job_or_does_it_twice() -> None:
+    names = ("submit and carry out in one thread", "two processes, one killed")
+    chosen = [word for name in names for word in ("--scenario", name)]
+    done = run(str(HERE / "run.py"), "--kills", "8", "--seed", "3", *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 kills, 0 faults left after the next start" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     script = WRITERS.format(tests=str(HERE.parent), here=str(HERE))

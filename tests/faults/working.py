@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -27,6 +27,7 @@ from kills import in_a_copy
 from made_takes import SIDE, record_clip
 
 from sonic_ext import pipeline
+from sonic_ext.app import cli
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Job, JobSpec, Origin, Queue, State, Worker, exporting
 from sonic_ext.jobs.inputs import Staging, staging
@@ -177,6 +178,34 @@ class InTheCallersThread(Work):
     def act(self, place: Path) -> None:
         with self.working(place) as worker, staging(worker.queue.home) as staged:
             worker.run(self.specified(worker, staged, place, 0), staged)
+
+
+class Command(Work):
+    """`sonic animate`, and the same command again."""
+
+    name = "command, and the same again"
+    frames = CLIP_FRAMES
+    drawn = False
+
+    def act(self, place: Path) -> None:
+        code = self._command(place)
+        if code:
+            raise AssertionError(f"the command ended with {code}")
+
+    def resume(self, place: Path) -> None:
+        clear_up()
+        code, there = self._command(place), (place / "outputs" / "x.mp4").exists()
+        if code and not there:
+            raise AssertionError(f"the command ended with {code}")
+
+    def _command(self, place: Path) -> int:
+        pipeline.animate = recorded(place / "clip")
+        words = ["animate", MEDIA / "portrait_01.jpg", MEDIA / "short_en_flite_rms_2s3.wav"]
+        words += ["-o", place / "outputs" / "x.mp4", "--consent-face", "synthetic"]
+        words += ["--consent-voice", "synthetic"]
+        words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+        with (place / "said").open("a") as said, redirect_stdout(said), redirect_stderr(said):
+            return cli.main([str(word) for word in words])
 
 
 class Waiting(Work):
@@ -348,6 +377,7 @@ class TwoProcesses(Work):
 WORKING = (
     Work,
     InTheCallersThread,
+    Command,
     Waiting,
     Cancelled,
     KilledBehindTheGate,
