@@ -1,6 +1,6 @@
 """`nox` checks everything; `nox -s tests -- -k watermark` one thing; `nox -l` lists the sessions.
 
-Each session says at its end how long it took.
+Each session says at its end how long it took, and how long ago nox began: the last one tells of all of them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ PYTHON_TESTS = [f"tests/test_{name}.py" for name in ("install", "imports", "jobs
 PAGE_TESTS = sorted(str(path) for path in Path("tests").glob("test_page*.py"))
 PYTHONS = ("3.10", "3.11")
 """Those that A1111 and Forge are run with."""
+BEGAN = time.monotonic()
 BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2), 8)), "--dist", "loadfile")
 """As many files at a time as there are cores, two at least."""
 
@@ -58,7 +59,9 @@ def timed(run: Callable[..., None]) -> Callable[..., None]:
         try:
             run(session, *values, **named)
         finally:
-            session.log(f"{session.name} took {(time.monotonic() - began) / 60:.1f} min")
+            now = time.monotonic()
+            since = f"{(now - BEGAN) / 60:.1f} min since nox began"
+            session.log(f"{session.name} took {(now - began) / 60:.1f} min; {since}")
 
     return session_of
 
@@ -76,7 +79,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 @timed
 def tests(session: nox.Session) -> None:
-    """Every test, with gradio 4 and the versions that Forge has."""
+    """Every test, with gradio 4 and the versions that Forge has; `-- -n 0` for all in one process."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
     session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
 
@@ -138,12 +141,14 @@ def sonic(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@timed
 def sonic_forge(session: nox.Session) -> None:
     """The sonic engine with Forge's libraries."""
     _sonic(session, "sonic-forge")
 
 
 @nox.session(default=False)
+@timed
 def faults(session: nox.Session) -> None:
     """Kill exports and animations at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
@@ -151,6 +156,7 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@timed
 def freezes(session: nox.Session) -> None:
     """install.py in venvs with the WebUIs' packages: nothing moves. Needs a package index."""
     session.install("-e", ".[test]")
@@ -159,6 +165,7 @@ def freezes(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@timed
 def sonic_a1111(session: nox.Session) -> None:
     """The sonic engine with libraries that fit A1111."""
     _sonic(session, "sonic-a1111")
@@ -172,6 +179,7 @@ def _sonic(session: nox.Session, libraries: str) -> None:
 
 
 @nox.session(default=False)
+@timed
 def tables(session: nox.Session) -> None:
     """Write the documents' tables anew from the code, and docs/cards.md from what was measured."""
     session.install("-e", ".")
@@ -180,6 +188,7 @@ def tables(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@timed
 def figures(session: nox.Session) -> None:
     """The benchmarks; `nox -s figures -- --quick` for a fast look at the pipeline's."""
     session.install("-e", ".")

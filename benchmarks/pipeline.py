@@ -226,7 +226,7 @@ def main() -> None:
         found = split(folder, 10, options.size)
         print_split(found, options.size)
     figures |= {"once": found.once, "each": found.each, "frames": found.frames}
-    for statement in ("import sonic_ext", "import sonic_ext.app.cli", "import sonic_ext; sonic_ext.animate"):
+    for statement in ("import sonic_ext", "import sonic_ext.cli.main", "import sonic_ext; sonic_ext.animate"):
         figures[statement] = import_seconds(statement)
         print(f"{statement:40} {1000 * figures[statement]:6.0f} ms")
     if options.json:

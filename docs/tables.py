@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from sonic_ext.app import cli, form
+from sonic_ext.app import form
+from sonic_ext.cli import main as cli
 from sonic_ext.media import audio, face, image, scene
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import PRESETS, Settings, describe

@@ -8,11 +8,11 @@ breaks dataclasses. The extension's folder is on `sys.path` only while this file
 import sys
 
 if "modules.script_callbacks" in sys.modules:
-    from sonic_ext.hosts import webui
+    from sonic_ext.extension import registration
 
-    webui.register()
+    registration.register()
 
     if "modules.scripts" in sys.modules:
-        from sonic_ext.hosts import script
+        from sonic_ext.extension import script
 
-        Sonic = script.script_class(webui.held_host, webui.worker)
+        Sonic = script.script_class(registration.held_host, registration.worker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,7 +35,7 @@ def well(bench: Bench) -> Iterator[dict[str, Any]]:
 
 def hangs(_: Bench) -> Iterator[dict[str, Any]]:
     yield {"rung": "before"}
-    time.sleep(3600)
+    threading.Event().wait()
 
 
 def out_of_memory(_: Bench) -> Iterator[dict[str, Any]]:

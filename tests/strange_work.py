@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
+import threading
 from typing import Any
 
 from sonic_ext.errors import MissingPart
@@ -24,8 +24,8 @@ def echo(tick: Tick, **given: Any) -> dict[str, Any]:
 def sleep(tick: Tick) -> dict[str, Any]:
     """Never ends."""
     tick("asleep", os.getpid(), 1 << 40)
-    while True:
-        time.sleep(60)
+    threading.Event().wait()
+    return {}
 
 
 def hold(tick: Tick) -> dict[str, Any]:

@@ -34,12 +34,12 @@ from web import Answer, Client, b64, fastapi, serving
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
-from sonic_ext.hosts import MadePortrait, webui
+from sonic_ext.extension import registration
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Queue, Worker
 from sonic_ext.jobs.exporting import export_take
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Step
+from sonic_ext.ports import MadePortrait, Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store, Take
@@ -786,10 +786,10 @@ def test_a_webui_has_it_where_it_has_its_own(
     monkeypatch.setattr(shared, "opts", SimpleNamespace(), raising=False)
     for module in (ModuleType("modules"), shared):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(webui, "worker", lambda: worker)
+    monkeypatch.setattr(registration, "worker", lambda: worker)
     app = fastapi.FastAPI()
     with Worker(Standalone(outputs)) as worker:
-        webui.started(None, app)
+        registration.started(None, app)
     assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
 
 

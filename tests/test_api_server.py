@@ -33,7 +33,7 @@ from sonic_ext.errors import BadSetting
 ROOT = Path(__file__).parents[1]
 BASH = shutil.which("bash") if os.name == "posix" else None
 WITHOUT_GRADIO = (
-    "import sys; sys.modules['gradio'] = None; from sonic_ext.app.cli import main; sys.exit(main())"
+    "import sys; sys.modules['gradio'] = None; from sonic_ext.cli.main import main; sys.exit(main())"
 )
 
 
@@ -86,7 +86,7 @@ def test_beside_the_page(tmp_path: Path) -> None:
 def raw(url: str, *lines: bytes) -> bytes:
     """The first line of the answer to these very bytes."""
     place = urllib.parse.urlsplit(url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=60) as line:
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=PATIENCE) as line:
         line.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
         return line.makefile("rb").readline()
 

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from made_jobs import submitted
 from patience import PATIENCE, until
 
-from sonic_ext.app import cli
 from sonic_ext.batch import report, rows
 from sonic_ext.batch.planning import LANE, Planned, Planner, alone, batch_id
 from sonic_ext.batch.processes import Processes
 from sonic_ext.batch.report import Entry
 from sonic_ext.batch.rows import Defaults, Row, WrongRow
 from sonic_ext.batch.watching import Folder, being_written
+from sonic_ext.cli import main as cli
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, ConsentExpired, ConsentMissing, Failed
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import ExportedFile, Job, Queue, State

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -47,7 +46,6 @@ def test_without_a_browser():
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder of tests with the hooks; what they keep of failures lies in it, too."""
-    monkeypatch.setattr(tempfile, "tempdir", str(pytester.path))
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.setenv(name, str(pytester.path))
     pytester.makeconftest(CONFTEST)
@@ -71,7 +69,7 @@ def test_a_constant_failure_stays_red(project: pytest.Pytester, beside: tuple[st
 
 def test_only_tests_of_the_browser_may_run_again(project: pytest.Pytester) -> None:
     project.makepyfile("import pytest\n@pytest.mark.flaky(reruns=5)\ndef test_other():\n    assert 0")
-    done = project.runpytest_inprocess("-p", "no:cacheprovider")
+    done = project.runpytest_subprocess("-p", "no:cacheprovider")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*::test_other: only tests of the browser may run again."])
 
@@ -86,7 +84,7 @@ def test_a_page_is_not_dumped_but_kept(project: pytest.Pytester) -> None:
             assert "Traceback" in page, message
         """
     )
-    done = project.runpytest_inprocess("-p", "no:cacheprovider")
+    done = project.runpytest_subprocess("-p", "no:cacheprovider")
     assert max(map(len, done.stdout.lines)) < 2 * WIDTH
     assert len(done.stdout.lines) < 40
     assert not any("what the test printed" in line for line in done.stdout.lines)

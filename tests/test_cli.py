@@ -20,7 +20,8 @@ from patience import PATIENCE
 from spoken import MEDIA, SPEECH, one_minute, one_second, write_wav
 
 import sonic_ext
-from sonic_ext.app import cli, console, interrupt
+from sonic_ext.cli import console, interrupt
+from sonic_ext.cli import main as cli
 from sonic_ext.errors import Cancelled
 from sonic_ext.ports import Step
 from sonic_ext.provenance.verdict import Verdict
@@ -555,8 +556,8 @@ class TestInterrupted:
         assert _takes(tmp_path / "home") == []
 
     @pytest.mark.parametrize("module", ["numpy", "cv2", "sonic_ext.media"])
-    def test_while_modules_load(self, tmp_path: Path, outputs: Path, module: str) -> None:
-        words = ["animate", PORTRAIT, SPEECH, "-o", outputs / "out.mp4", *CONSENT]
+    def test_while_modules_load(self, tmp_path: Path, outputs: Path, long_speech: Path, module: str) -> None:
+        words = ["animate", PORTRAIT, long_speech, "-o", outputs / "out.mp4", *CONSENT]
         code, _, err = self._stopped(
             tmp_path / "home", signal.SIGINT, rf"\| +{re.escape(module)}", words, "-X", "importtime"
         )

@@ -619,7 +619,7 @@ def test_a_file_that_appears_meanwhile_survives(
 def _export_at_once(home: str, take_id: str, output: str, barrier: Any, answers: Any) -> None:
     os.environ["SONIC_HOME"] = home
     take = Store(home).load(take_id)
-    barrier.wait()
+    barrier.wait(PATIENCE)
     try:
         answers.put(export(take, output, AGREED).sha256)
     except SonicError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -16,15 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 import webui_standin
-from patience import PATIENCE
+from patience import PATIENCE, until
 from PIL import Image
 from webui_standin import WebUI
 
 from sonic_ext.errors import BadInput, BadSetting, Cancelled, Failed, MissingPart
-from sonic_ext.hosts import Host, options, portraits, webui
-from sonic_ext.hosts.turn import Mirror
+from sonic_ext.extension import registration, settings_page
+from sonic_ext.hosts import options, portraits, webui_queue
+from sonic_ext.hosts.webui_queue import WebUIProgress
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Silent, Step
+from sonic_ext.ports import Host, Progress, Silent, Step
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.private import private_home
 from sonic_ext.settings import Settings
@@ -73,16 +75,16 @@ class Told:
 
 
 def test_the_host_is_chosen_by_what_there_is(ui: WebUI) -> None:
-    host = webui.host()
+    host = registration.host()
     assert host.name == ui.kind  # type: ignore[attr-defined]
-    assert host is webui.host()
-    assert host.devices is webui.held_host().devices
+    assert host is registration.host()
+    assert host.devices is registration.held_host().devices
 
 
 def test_reforge_is_forge_with_other_modules(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ldm_patched", "ldm_patched.modules", "ldm_patched.modules.model_management"):
         monkeypatch.setitem(sys.modules, name, SimpleNamespace())
-    assert webui.host().name == "forge"
+    assert registration.host().name == "forge"
 
 
 def test_the_webuis_start_clears_up(a1111: WebUI) -> None:
@@ -92,7 +94,7 @@ def test_the_webuis_start_clears_up(a1111: WebUI) -> None:
     for kind in ("takes", "exports"):
         (home / kind / ("0" * 15 + "1")).mkdir(parents=True)
         (home / kind / ("0" * 15 + "1") / "half.mp4").write_bytes(b"")
-    webui.host()
+    registration.host()
     assert [path.name for kind in ("takes", "exports") for path in (home / kind).iterdir()] == []
 
 
@@ -102,7 +104,7 @@ def test_a_private_home_that_the_webui_serves_is_refused(
     a1111.cmd_opts.gradio_allowed_path = [str(tmp_path / "more")]
     monkeypatch.setenv("SONIC_HOME", str(tmp_path / "more" / "home"))
     with pytest.raises(BadSetting, match="hands out"):
-        webui.host()
+        registration.host()
 
 
 # Queue, state, threads
@@ -116,7 +118,7 @@ def test_work_takes_the_lock_once_and_ends_what_it_began(ui: WebUI) -> None:
         return "done"
 
     told = Told()
-    assert _worked(webui.host(), told, task) == "done"
+    assert _worked(registration.host(), told, task) == "done"
     assert ui.lock.taken == 1
     assert not ui.lock.held
     assert ui.state.jobs == ["begin sonic", "end sonic"]
@@ -146,7 +148,7 @@ def test_an_error_is_raised_here_and_the_next_job_works(ui: WebUI) -> None:
     def broken(_: Progress) -> None:
         raise KeyError("its own kind")
 
-    host = webui.host()
+    host = registration.host()
     with pytest.raises(KeyError, match="its own kind"):
         _worked(host, Silent(), broken)
     assert ui.state.jobs == ["begin sonic", "end sonic"]
@@ -156,15 +158,15 @@ def test_an_error_is_raised_here_and_the_next_job_works(ui: WebUI) -> None:
 def test_a_job_that_is_cancelled_in_the_queue_ends_at_once_and_gives_its_place_up(ui: WebUI) -> None:
     ui.lock.acquire()
     with pytest.raises(Cancelled):
-        _worked(webui.host(), Told(stop=True), lambda _: pytest.fail("it was cancelled"))
+        _worked(registration.host(), Told(stop=True), lambda _: pytest.fail("it was cancelled"))
     assert ui.state.jobs == []
     ui.lock.release()
-    assert _worked(webui.host(), Silent(), lambda _: "next") == "next"
+    assert _worked(registration.host(), Silent(), lambda _: "next") == "next"
     assert not ui.lock.held
 
 
 def test_jobs_that_wait_get_their_turn(ui: WebUI) -> None:
-    host, order, waiting = webui.host(), [], Told()
+    host, order, waiting = registration.host(), [], Told()
     ui.lock.acquire()
     thread = threading.Thread(target=lambda: host.work(waiting, lambda _: order.append("ours")))
     thread.start()
@@ -187,28 +189,28 @@ def test_the_webuis_bar_and_buttons(ui: WebUI) -> None:
         ui.state.interrupted = False  # another event of the page has ended meanwhile
         return progress.cancelled()
 
-    assert _worked(webui.host(), Silent(), task)
+    assert _worked(registration.host(), Silent(), task)
 
 
 @pytest.mark.parametrize("button", ["skipped", "stopping_generation"])
 def test_skip_and_stop_stop_too(a1111: WebUI, button: str) -> None:
     setattr(a1111.state, button, True)
-    assert Mirror(Silent(), a1111.state).cancelled()
+    assert WebUIProgress(Silent(), a1111.state).cancelled()
 
 
-def test_the_forecast_begins_anew_with_each_stage(a1111: WebUI) -> None:
-    mirror = Mirror(Silent(), a1111.state)
+def test_the_forecast_begins_anew_with_each_stage(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webui_queue, "time", SimpleNamespace(time=itertools.count(1.0).__next__))
+    mirror = WebUIProgress(Silent(), a1111.state)
     begun = []
     for stage, done in (("preparing", 0), ("drawing frames", 0), ("drawing frames", 1)):
         mirror.report(Step(stage, done, 2))
         begun.append(a1111.state.time_start)
-        threading.Event().wait(0.002)
-    assert begun[0] < begun[1] == begun[2]
+    assert begun == [1.0, 2.0, 2.0]
 
 
 def test_live_preview_shows_a_picture_a_second(a1111: WebUI) -> None:
     now = [0.0]
-    mirror = Mirror(Silent(), a1111.state, lambda: now[0])
+    mirror = WebUIProgress(Silent(), a1111.state, lambda: now[0])
     for now[0] in (0.0, 0.5, 1.2):
         mirror.show(np.full((4, 6, 3), round(10 * now[0]), np.uint8))
     assert a1111.state.id_live_preview == 2
@@ -221,7 +223,7 @@ def test_a_video_shows_itself_stamped_while_it_is_made(a1111: WebUI) -> None:
 
     example = ROOT / "sonic_ext" / "assets" / "example"
     settings = {"engine": "preview", "min_resolution": 256, "duration": 0.2, "duration_policy": "trim"}
-    host = webui.host()
+    host = registration.host()
     take = host.work(
         Silent(),
         lambda progress: pipeline.animate(
@@ -240,7 +242,7 @@ def test_a_video_shows_itself_stamped_while_it_is_made(a1111: WebUI) -> None:
 def test_the_page_can_ask_for_a_job_by_its_task(ui: WebUI) -> None:
     tasks = ui.modules["modules.progress"]
     name = "task(sonic-1)"
-    _worked(webui.host(), Told(task_id=name), lambda _: tasks.begun.append("work"))
+    _worked(registration.host(), Told(task_id=name), lambda _: tasks.begun.append("work"))
     assert tasks.begun == [name, "work"]
     assert tasks.finished_tasks == [name]
     assert not tasks.pending_tasks
@@ -255,19 +257,19 @@ def test_a_held_host_takes_no_lock_and_leaves_the_bar_as_it_was(ui: WebUI) -> No
         progress.report(Step("drawing frames", 1, 2))
         return threading.current_thread().name
 
-    assert webui.held_host().work(Silent(), task) == threading.current_thread().name
+    assert registration.held_host().work(Silent(), task) == threading.current_thread().name
     assert (ui.state.job_count, ui.state.sampling_steps, ui.state.time_start) == (4, 20, 12.5)
     assert ui.state.jobs == ["begin txt2img"]
     assert ui.lock.taken == 1
 
 
 def test_forge_works_on_its_main_thread(forge: WebUI) -> None:
-    assert _worked(webui.host(), Silent(), lambda _: threading.current_thread().name) == "forge-main"
+    assert _worked(registration.host(), Silent(), lambda _: threading.current_thread().name) == "forge-main"
 
 
 def test_forge_runs_inline_where_the_main_thread_asks(forge: WebUI) -> None:
     assert threading.current_thread() is threading.main_thread()
-    assert webui.host().work(Silent(), lambda _: "no deadlock") == "no deadlock"
+    assert registration.host().work(Silent(), lambda _: "no deadlock") == "no deadlock"
 
 
 # Portraits
@@ -289,7 +291,7 @@ def test_a_portrait_from_words_is_known_as_nobodys(ui: WebUI, tmp_path: Path) ->
 
 
 def _made(ui: WebUI, parameters: dict[str, Any], source: bytes | None = None, told: Any = None) -> Any:
-    host = webui.host()
+    host = registration.host()
     assert host.portraits is not None
     make = host.portraits.make
     return _worked(host, told or Silent(), lambda progress: make(parameters, source, progress))
@@ -318,9 +320,8 @@ def test_steps_are_told_and_a_stop_interrupts_the_webui(ui: WebUI) -> None:
 
     def draw(_: Any) -> None:
         told.stop = True
-        while not ui.state.interrupted:
-            ui.state.sampling_step = 2
-            threading.Event().wait(0.01)
+        ui.state.sampling_step = 2
+        until(lambda: ui.state.interrupted)
 
     ui.draw = draw
     with pytest.raises(Cancelled):
@@ -407,7 +408,7 @@ def test_what_goes_wrong_in_the_webui_is_told(ui: WebUI) -> None:
 
 
 def test_samplers_but_the_hidden_ones(a1111: WebUI) -> None:
-    host = webui.host()
+    host = registration.host()
     assert host.portraits is not None
     a1111.modules["modules.sd_samplers"].samplers_hidden = {"Euler"}
     assert host.portraits.samplers() == ["DPM++ 2M"]
@@ -426,16 +427,16 @@ def test_samplers_but_the_hidden_ones(a1111: WebUI) -> None:
 )
 def test_credentials(a1111: WebUI, given: str, expected: dict[str, str]) -> None:
     a1111.cmd_opts.api_auth = given or None
-    assert webui.host().credentials() == expected
+    assert registration.host().credentials() == expected
 
 
 def test_outputs_by_the_users_pattern(a1111: WebUI, tmp_path: Path) -> None:
-    assert webui.host().outputs() == tmp_path / "webui" / "outputs" / "sonic"
+    assert registration.host().outputs() == tmp_path / "webui" / "outputs" / "sonic"
     a1111.opts.data["sonic_outputs"] = "videos/[date]/[datetime<%H>]"
     assert options.outputs(datetime(2031, 2, 3, 4, 5)).relative_to(tmp_path) == Path(
         "webui/outputs/videos/2031-02-03/04"
     )
-    assert webui.host().outputs().is_dir()
+    assert registration.host().outputs().is_dir()
 
 
 def test_a_pattern_adds_no_folders_through_the_time() -> None:
@@ -443,7 +444,7 @@ def test_a_pattern_adds_no_folders_through_the_time() -> None:
 
 
 def test_defaults_are_settings(a1111: WebUI) -> None:
-    host = webui.host()
+    host = registration.host()
     assert host.defaults() == {}
     a1111.opts.data |= {
         "sonic_preset": "quick",
@@ -472,7 +473,7 @@ def page(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
 
 
 def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) -> None:
-    options.add()
+    settings_page.add()
     labels = page.opts.data_labels
     assert {info.section for info in labels.values()} == {("sonic", "Sonic")}
     assert {key for key, info in labels.items() if info.restrict_api} == {
@@ -480,24 +481,24 @@ def test_the_page_has_one_section_and_keeps_paths_from_the_network(page: WebUI) 
         *("sonic_c2pa_anchors", "sonic_c2pa_tsa"),
     }
     assert "off" not in labels["sonic_label"].component_args["choices"]
-    assert webui.host().defaults() == {}
+    assert registration.host().defaults() == {}
 
 
 def test_a_label_that_says_nothing_of_ai_is_not_taken(page: WebUI) -> None:
-    options.add()
+    settings_page.add()
     page.opts.set("sonic_label_text", "AI生成 · My Studio")
-    assert webui.host().defaults() == {"label_text": "AI生成 · My Studio"}
+    assert registration.host().defaults() == {"label_text": "AI生成 · My Studio"}
     page.opts.set("sonic_label_text", "made with love")
-    assert webui.host().defaults() == {"label_text": "AI生成 · My Studio"}
+    assert registration.host().defaults() == {"label_text": "AI生成 · My Studio"}
     page.opts.set("sonic_label_text", " ")
-    assert webui.host().defaults() == {}
+    assert registration.host().defaults() == {}
 
 
 def test_values_reach_those_who_read_them(page: WebUI) -> None:
     from sonic_ext import weights
     from sonic_ext.provenance.store import retention
 
-    options.add()
+    settings_page.add()
     page.opts.set("sonic_models_path", "/models/of mine")
     page.opts.set("sonic_retention_days", 30)
     page.opts.set("sonic_c2pa_certificate", "/keys/chain.pem")
@@ -524,7 +525,7 @@ def test_the_command_line_names_the_weights_where_the_page_does_not(page: WebUI)
     from sonic_ext import weights
 
     page.cmd_opts.sonic_models_path = "/from the flag"
-    options.add()
+    settings_page.add()
     assert weights.Search.default().configured == (Path("/from the flag"),)
     page.opts.set("sonic_models_path", "/from the page")
     assert weights.Search.default().configured == (Path("/from the page"),)
@@ -534,7 +535,7 @@ def test_the_command_line_is_heard_where_there_is_no_page(page: WebUI) -> None:
     from sonic_ext import weights
 
     page.cmd_opts.sonic_models_path = "/from the flag"
-    webui.started(None, None)  # the WebUI runs without --api: nothing is added to its server
+    registration.started(None, None)  # the WebUI runs without --api: nothing is added to its server
     assert weights.Search.default().configured == (Path("/from the flag"),)
 
 
@@ -544,7 +545,7 @@ def test_its_queue_lets_go_of_closed_windows(page: WebUI) -> None:
 
     app = fastapi.FastAPI()
     app.add_api_websocket_route("/queue/join", lambda websocket: None)
-    webui.started(object(), app)
+    registration.started(object(), app)
     assert isinstance(app.routes[-1].app, Leaving)
 
 
@@ -552,14 +553,14 @@ def test_its_queue_lets_go_of_closed_windows(page: WebUI) -> None:
 
 
 def test_registration_asks_for_everything(a1111: WebUI) -> None:
-    webui.register()
+    registration.register()
     asked = {name for name, functions in a1111.callbacks.items() if functions}
     assert {"on_ui_tabs", "on_ui_settings", "on_app_started"} <= asked
 
 
 def test_registration_survives_a_broken_script(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sonic_ext.hosts.script", None)
-    webui.register()
+    monkeypatch.setitem(sys.modules, "sonic_ext.extension.script", None)
+    registration.register()
     assert a1111.callbacks["on_ui_tabs"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,9 +25,9 @@ FLOORS = (
     {"media", "provenance", "nn", "weights"},
     {"engines", "sync"},
     {"pipeline", "train"},
-    {"jobs"},
-    {"batch"},
-    {"hosts", "app"},
+    {"jobs", "hosts"},
+    {"app", "batch"},
+    {"cli", "extension"},
     {"__main__"},
 )
 """From the ground up; a room may use its own floor and those below."""
@@ -40,7 +41,7 @@ HOSTS = ("modules", "modules_forge", "backend", "launch", "ldm_patched")
 WEB = ("gradio", "fastapi", "starlette", "pydantic", "uvicorn", "ray")
 TORCH = ("torch", "diffusers", "transformers")
 ONLY_HERE = {
-    **{library: {"hosts"} for library in HOSTS},
+    **{library: {"hosts.modules"} for library in HOSTS},
     **{library: {"app"} for library in WEB},
     **{
         library: {"nn", "weights", "engines.sonic", "engines.runtime", "sync", "train", "hosts"}
@@ -141,6 +142,22 @@ def test_libraries_stay_in_their_rooms(module: str) -> None:
     assert strayed == set()
 
 
+def test_app_and_hosts_know_nothing_of_each_other() -> None:
+    for one, other in (("app", "hosts"), ("hosts", "app"), ("jobs", "hosts")):
+        assert [m for m in SOURCES if _may(m, {one}) and any(_may(e, {other}) for e in _edges(m))] == []
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name != "sonic_ext.hosts.modules"])
+def test_the_webuis_module_names_stand_in_one_map(module: str) -> None:
+    known = re.compile(rf"({'|'.join(HOSTS)})\.[a-z]\w*(\.\w+)*")
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {text for text in texts if known.fullmatch(text)} == set()
+
+
 def test_modules_do_not_import_each_other_in_circles() -> None:
     graph = {module: _edges(module) for module in SOURCES if module != "sonic_ext"}
     while graph:
@@ -178,8 +195,8 @@ def _loaded_by(statements: str) -> set[str]:
     [
         "import sonic_ext",
         "import sonic_ext; dir(sonic_ext); sonic_ext.Settings(); sonic_ext.SonicError",
-        "import sonic_ext.app.cli; sonic_ext.app.cli.parser()",
-        "import sonic_ext.hosts.webui",
+        "import sonic_ext.cli.main; sonic_ext.cli.main.parser()",
+        "import sonic_ext.extension.registration, sonic_ext.extension.script",
     ],
 )
 def test_importing_loads_nothing_heavy(statements: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from itertools import chain, pairwise
@@ -18,9 +21,11 @@ from made_jobs import LANE, finished, some_spec, stored_names, submitted
 from patience import PATIENCE, until
 from spoken import one_minute
 
+from sonic_ext import pipeline
 from sonic_ext.errors import (
     BadAudio,
     BadInput,
+    BadOutput,
     BadPortrait,
     BadSetting,
     Busy,
@@ -37,7 +42,6 @@ from sonic_ext.errors import (
     error_from,
     error_values,
 )
-from sonic_ext.hosts import MadePortrait
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
@@ -52,13 +56,16 @@ from sonic_ext.jobs import (
     exporting,
     making,
 )
+from sonic_ext.jobs import database as databases
 from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import specified
-from sonic_ext.ports import Progress, Step
+from sonic_ext.media.image import Portrait
+from sonic_ext.ports import Host, MadePortrait, Progress, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.locks import held
 from sonic_ext.provenance.store import Store, Take
 from sonic_ext.settings import Settings
 
@@ -104,7 +111,7 @@ def worker(host: Standalone, sonic_home: Path) -> Iterator[Worker]:
 
 
 def asked(
-    host: Standalone,
+    host: Host,
     staged: Staging,
     *,
     audio: Path | None = None,
@@ -329,20 +336,116 @@ class TestFiles:
         assert stored_names(queue.home) == set()
         assert list((queue.home / "uploads").iterdir()) == []
 
+    def test_deleted_when_their_job_has_ended_and_not_before(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed between the two."""
+        job = submitted(queue)
+
+        def dies(home: Path, needed: set[str], names: Collection[str]) -> None:
+            assert Queue().find(job.id).state is State.CANCELLED
+            raise SystemExit
+
+        monkeypatch.setattr(queues, "collect", dies)
+        with pytest.raises(SystemExit):
+            queue.cancel(job.id)
+        assert len(stored_names(queue.home)) == 2
+        monkeypatch.undo()
+        Queue(queue.home).recover()
+        assert stored_names(queue.home) == set()
+
     def test_left_by_a_kill_is_swept(self, queue: Queue) -> None:
         kept = submitted(queue)
         (queue.home / "inputs" / ("ab" * 32)).write_bytes(b"moved, and killed before the row")
         (queue.home / "uploads" / "0123456789abcdef").mkdir()
         queue.recover()
         assert stored_names(queue.home) == {each.stored_name for each in kept.spec.inputs}
-        submitted(queue, 2)
         assert list((queue.home / "uploads").iterdir()) == []
+
+    def test_several_jobs_of_one_block_share_them(self, queue: Queue) -> None:
+        with staging(queue.home) as staged:
+            first = queue.submit(some_spec(staged), staged, lane=LANE)
+            queue.cancel(first.id)
+            spec = some_spec(staged)
+            assert staged.path(spec.audio).read_bytes() == b"0"
+            second = queue.submit(spec, staged, lane=LANE)
+        assert queue.input(second.spec.audio).read_bytes() == b"0"
+
+    def test_without_hard_links(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unsupported(*_: object, **__: object) -> None:
+            raise PermissionError("no links")
+
+        monkeypatch.setattr("os.link", unsupported)
+        job = submitted(queue)
+        path = queue.input(job.spec.audio)
+        assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"0", 0o600)
+
+    @pytest.mark.parametrize("linked", [True, False])
+    def test_other_bytes_are_not_used(self, queue: Queue, tmp_path: Path, linked: bool) -> None:
+        job = submitted(queue)
+        path, other = queue.input(job.spec.audio), tmp_path / "other"
+        other.write_bytes(b"1")
+        path.unlink()
+        path.symlink_to(other) if linked else path.write_bytes(b"1")
+        with pytest.raises(Failed, match=r"voice\.wav"):
+            queue.input(job.spec.audio)
 
     def test_a_name_leads_nowhere(self, queue: Queue) -> None:
         with staging(queue.home) as staged:
             odd = staged.write("../../etc/passwd", b"x")
             assert staged.path(odd).parent.parent == staged.folder
         assert odd.name == "passwd"
+
+    @pytest.mark.parametrize(
+        ("name", "fitted"),
+        [
+            ("a\0b\nc.wav", "a_b_c.wav"),
+            ("x" * 300 + ".wav", "x" * 40 + ".wav"),
+            ("☃" * 300 + ".wav", "☃" * 40 + ".wav"),
+            ("a." + "w" * 300, "a." + "w" * 11),
+            ("half \ud800.wav", "half _.wav"),
+            ("a:stream.wav", "a_stream.wav"),
+            ("nul.wav", "_nul.wav"),
+            ("", "file"),
+            (" . ", "file"),
+        ],
+    )
+    def test_any_name(self, queue: Queue, name: str, fitted: str) -> None:
+        with staging(queue.home) as staged:
+            spec = replace(some_spec(staged), audio=staged.write(name, b"0"))
+            job = queue.submit(spec, staged, lane=LANE)
+        assert job.spec.audio.name == fitted
+        assert queue.input(job.spec.audio).read_bytes() == b"0"
+
+    def test_many_jobs_make_none_slow(self, queue: Queue) -> None:
+        """What every job does is looked up, and nothing is read from end to end."""
+        submitted(queue)
+        asked: list[str] = []
+        connect = databases._connected
+
+        def listening(path: Path) -> sqlite3.Connection:
+            db = connect(path)
+            db.set_trace_callback(asked.append)
+            return db
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(databases, "_connected", listening)
+            submitted(queue, 1, batch="a")
+            job = queue.claim("w", LANE)
+            assert job is not None
+            queue.position(job)
+            queue.begin(job)
+            queue.report(job, Step("drawing frames", 1, 2), 0.5)
+            queue.fail(job, Failed("It failed.", "Try again."))
+            queue.of_take(job.take_id)
+            queue.asked(job.spec.digest)
+            exporting.settle(queue)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            for words in {each for each in asked if each.startswith(("SELECT", "UPDATE", "DELETE"))}:
+                plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {words}")]
+                scans = [step for step in plan if step.startswith("SCAN") and "jobs_unsettled" not in step]
+                assert not scans, (words, scans)
+        db.close()
 
 
 class TestStates:
@@ -428,6 +531,25 @@ class TestAfterAKill:
         worker.queue.recover()
         assert worker.queue.jobs()[0].worker == worker.id
 
+    @pytest.mark.parametrize("what", ["jobs/worker-{worker}", "jobs/export-{job}", "takes/{take}"])
+    def test_who_only_looks_at_a_lock_is_in_nobodys_way(
+        self, host: Standalone, outputs: Path, sonic_home: Path, what: str
+    ) -> None:
+        """Another process that starts takes it for a moment."""
+        worker = Worker(host)
+        with staging(sonic_home) as staged:
+            spec = asked(host, staged, export=Destination(AGREED, folder=str(outputs)))
+            job = worker.queue.submit(spec, staged, lane=host.lane)
+        path = sonic_home / what.format(worker=worker.id, job=job.id, take=job.take_id)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with ExitStack() as looking:
+            assert looking.enter_context(held(path))
+            threading.Timer(0.5, looking.pop_all().close).start()
+            with worker:
+                done = worker.queue.wait(job.id, PATIENCE)
+        assert (done.state, done.error) == (State.DONE, None)
+        assert done.exported is not None
+
     def test_who_lost_a_job_cannot_end_it(self, queue: Queue, take: Take) -> None:
         lost = killed(queue, submitted(queue))
         queue.recover()
@@ -441,6 +563,35 @@ class TestAfterAKill:
             queue.finish(lost)
         queue.fail(lost, Failed("Too late.", "Never mind."))
         assert queue.find(lost.id).state is State.RUNNING
+
+    def test_who_lost_a_job_reports_nothing_more(self, queue: Queue) -> None:
+        lost = killed(queue, submitted(queue))
+        queue.recover()
+        killed(queue, lost)  # by another
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute("UPDATE jobs SET worker = 'another'")
+        db.close()
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        queue.release(lost)
+        found = queue.find(lost.id)
+        assert (found.state, found.step.stage) == (State.RUNNING, "starting")
+
+    def test_who_lost_a_job_that_was_deleted(self, queue: Queue) -> None:
+        lost = killed(queue, submitted(queue))
+        queue.recover()
+        queue.cancel(lost.id)
+        queue.forget(lost.id)
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        queue.release(lost)
+        queue.fail(lost, Failed("Too late.", "Never mind."))
+
+    def test_a_job_that_was_not_begun_keeps_its_attempts(self, queue: Queue) -> None:
+        killed(queue, submitted(queue))
+        queue.recover()
+        claimed = queue.claim("w", LANE)
+        assert claimed is not None
+        queue.release(claimed)
+        assert queue.find(claimed.id).attempts == 1
 
     def test_a_job_that_kills_is_given_up(self, queue: Queue) -> None:
         job = submitted(queue)
@@ -523,6 +674,41 @@ class TestDatabase:
         claimed = queue.claim("w", LANE)
         assert claimed and claimed.id == ours.id
         assert [job.id for job in queue.jobs()] == [ours.id]
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "spec = 'no JSON'",
+            "spec = '[]'",
+            "state = 'waiting', spec = spec",
+            """take = '{"a later": "version"}'""",
+            "exported = '{\"a later\": 1}'",
+            "created = 'then'",
+        ],
+    )
+    def test_a_damaged_job_is_in_nobodys_way(self, queue: Queue, host: Standalone, damage: str) -> None:
+        bad, ours = submitted(queue), submitted(queue, 1)
+        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+            db.execute(f"UPDATE jobs SET {damage} WHERE id = ?", (bad.id,))
+        db.close()
+        queue.hold(LANE, [Origin.PAGE])
+        queue.recover()
+        exporting.settle(queue)
+        assert [job.id for job in queue.jobs()] == [ours.id]
+        with pytest.raises(BadInput, match="damaged"):
+            queue.find(bad.id)
+        claimed = queue.claim("w", LANE)
+        assert claimed and claimed.id == ours.id
+        if "waiting" not in damage:
+            queue.forget(bad.id)  # given up by `claim`
+
+    @pytest.mark.parametrize("name", ["a home", "a#home", "a?home", "a%20home", "ein Zuhäuse ☃"])
+    def test_wherever_the_home_lies(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).mkdir(mode=0o700)
+        queue = Queue(tmp_path / name)
+        job = submitted(queue)
+        assert Queue(tmp_path / name).find(job.id) == job
+        assert {path.name for path in tmp_path.glob("a*") if path.is_dir()} <= {name}
 
 
 class Painter:
@@ -623,6 +809,21 @@ class TestWorker:
             done = worker.queue.wait(job.id, PATIENCE)
         assert (done.state, type(done.error)) == (State.FAILED, ConsentExpired)
 
+    def test_sound_that_is_exchanged_while_it_is_made(
+        self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        animate = pipeline.animate
+
+        def exchanging(portrait: Portrait, audio: Path, *given: Any, **named: Any) -> Take:
+            audio.write_bytes(Path(EXAMPLE / "speech.wav").read_bytes() + b"more")
+            return animate(portrait, audio, *given, **named)
+
+        monkeypatch.setattr(pipeline, "animate", exchanging)
+        with Worker(host) as worker:
+            done = worker.queue.wait(begun(worker).id, PATIENCE)
+        assert (done.state, type(done.error)) == (State.FAILED, Failed)
+        assert Store().takes() == ()
+
     def test_other_weights_than_it_was_submitted_with(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged:
             spec = replace(asked(host, staged), weights={"unet": "another"})
@@ -641,7 +842,7 @@ class TestWorker:
             claimed = killed(worker.queue, job)
             kept = making._portrait(worker.queue, claimed, host, Report())
             worker.queue.recover()
-            assert kept.is_file()
+            assert worker.queue.input(kept).is_file()
             again = worker.adopt(job.id)
         assert again is not None
         assert (again.state, again.infotext, painter.times) == (State.DONE, "a portrait", 1)
@@ -673,7 +874,7 @@ class TestWorker:
 
         with monkeypatch.context() as patch:
             patch.setattr(Queue, "exported", dies)
-            patch.setattr(Queue, "fail", lambda self, job, problem: None)
+            patch.setattr(Queue, "put_back", lambda self, job: None)
             with staging(worker.queue.home) as staged, pytest.raises(SystemExit):
                 spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
                 worker.run(spec, staged)
@@ -685,6 +886,117 @@ class TestWorker:
         (record,) = Ledger().records(take=job.take_id)
         assert (again.state, again.exported.record) == (State.DONE, record.id)
         assert [path.name for path in outputs.iterdir()] == [record.output_name]
+
+
+class TestWorkerThatEnds:
+    """Closed, interrupted, or unable to say what came of a job."""
+
+    @pytest.fixture
+    def job(self, host: Standalone, sonic_home: Path) -> Job:
+        """One that waits."""
+        with staging(sonic_home) as staged:
+            return Queue().submit(asked(host, staged), staged, lane=host.lane)
+
+    def test_it_keeps_its_lease_while_a_caller_works(self, outputs: Path, sonic_home: Path) -> None:
+        begun, end = threading.Event(), threading.Event()
+
+        class Slow(Standalone):
+            def work(self, progress: Progress, task: Callable[[Progress], Any]) -> Any:
+                begun.set()
+                assert end.wait(PATIENCE)
+                return super().work(progress, task)
+
+        worker, came = Worker(Slow(outputs)), []
+
+        def run() -> None:
+            with staging(sonic_home) as staged:
+                came.append(worker.run(asked(worker.host, staged), staged))
+
+        caller = threading.Thread(target=run)
+        caller.start()
+        assert begun.wait(PATIENCE)
+        worker.close()
+        Queue().recover()
+        assert Queue().jobs()[0].worker == worker.id
+        end.set()
+        caller.join(PATIENCE)
+        assert (came[0].state, came[0].worker) == (State.QUEUED, "")
+        with held(queues.lock_of(sonic_home, worker.id)) as free:
+            assert free
+
+    @pytest.mark.parametrize(
+        ("problem", "state"), [(KeyboardInterrupt, State.CANCELLED), (SystemExit, State.QUEUED)]
+    )
+    def test_interrupted(
+        self,
+        job: Job,
+        host: Standalone,
+        problem: type[BaseException],
+        state: State,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def ends(*_: object, **__: object) -> None:
+            raise problem
+
+        monkeypatch.setattr(pipeline, "animate", ends)
+        with Worker(host, line=False) as worker, pytest.raises(problem):
+            worker.adopt(job.id)
+        assert Queue().find(job.id).state is state
+
+    @pytest.mark.parametrize("broken", [("finish", "fail"), ("claim",)])
+    def test_a_queue_that_cannot_be_written_for_a_while(
+        self, job: Job, host: Standalone, broken: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = {name: getattr(Queue, name) for name in broken}
+        left = set(broken)
+
+        def full(name: str) -> Callable[..., Any]:
+            def once(*given: Any, **named: Any) -> Any:
+                if name in left:
+                    left.remove(name)
+                    raise BadOutput("The disk is full.", "Make room.")
+                return real[name](*given, **named)
+
+            return once
+
+        for name in broken:
+            monkeypatch.setattr(Queue, name, full(name))
+        with Worker(host) as worker:
+            until(lambda: not left)
+            until(lambda: not worker._threads)
+            worker.wake()
+            assert worker.queue.wait(job.id, PATIENCE).state is State.DONE
+            worker.close(PATIENCE)
+        assert len(Store().takes()) == 1
+
+    def test_without_a_line(self, job: Job, host: Standalone) -> None:
+        """The command line's: what another command left is not in its way, and it may go on with its own."""
+        with Worker(host, line=False) as worker:
+            assert worker._threads == set()
+            done = worker.adopt(job.id)
+        assert done is not None and done.state is State.DONE
+
+    def test_an_interpreter_that_ends_does_not_wait(self, job: Job, outputs: Path) -> None:
+        """Nobody closed the worker."""
+        script = f"""
+import threading, time
+from pathlib import Path
+from sonic_ext.errors import Cancelled
+from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Worker
+begun = threading.Event()
+class Endless(Standalone):
+    def work(self, progress, task):
+        begun.set()
+        while not progress.cancelled():
+            time.sleep(0.01)
+        raise Cancelled
+Worker(Endless(Path({str(outputs)!r}))).start()
+begun.wait()
+"""
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
+        found = Queue().find(job.id)
+        assert (found.state, found.worker) == (State.QUEUED, "")
 
 
 class Report:
@@ -723,6 +1035,60 @@ class TestExport:
             )
         assert queue.find(job.id) == job
         assert exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs))).path.is_file()
+
+    @pytest.mark.parametrize("ending", ["cancel", "fail", "stop", "wait"])
+    def test_exported_before_it_ended_otherwise(
+        self, queue: Queue, take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+    ) -> None:
+        """Killed between the gate and the queue's row; then somebody cancels it, or it is given up."""
+        job = killed(queue, submitted(queue))
+        queue.made(job, take, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
+        if ending == "stop":
+            queue.cancel(job.id)
+        elif ending == "fail":
+            queue.fail(job, Failed("It failed.", "Try again."))
+        queue.recover()
+        if ending == "cancel":
+            queue.cancel(job.id)
+        assert queue.find(job.id).exported is None
+        exporting.settle(queue)
+        found = queue.find(job.id)
+        assert (found.state, found.error, found.progress) == (State.DONE, None, 1.0)
+        assert found.exported == replace(file, warnings=())
+        assert stored_names(queue.home) == set()
+
+    def test_a_start_outlives_an_export_by_hand(self, worker: Worker, take: Take, outputs: Path) -> None:
+        """Another process is just exporting a job that is done."""
+        job = finished(worker.queue, take)
+        worker.queue.exporting(worker.queue.find(job.id), outputs / "x.mp4")
+        with held(worker.queue.home / "jobs" / f"export-{job.id}") as mine:
+            assert mine
+            Worker(worker.host).start()
+        assert worker.queue.find(job.id).exported is None
+
+    def test_a_start_outlives_a_ledger_that_was_altered(
+        self, queue: Queue, host: Standalone, take: Take, outputs: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = finished(queue, take)
+        queue.exporting(job, outputs / "x.mp4")
+        with sqlite3.connect(queue.home / "consent" / "ledger.sqlite3") as db:
+            db.execute("DROP TABLE events")
+        db.close()
+        with Worker(host):
+            pass
+        assert "cannot be told" in caplog.text
+
+    def test_exported_by_hand_meanwhile(self, queue: Queue, take: Take, outputs: Path) -> None:
+        """By hand, while its worker was about to: that is no failure."""
+        job = killed(queue, submitted(queue))
+        queue.made(job, take, None)
+        exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
+        queue.finish(job, WrongTime("It was exported already.", "Fetch it."))
+        found = queue.find(job.id)
+        assert (found.state, found.error) == (State.DONE, None)
 
     def test_killed_before_the_queue_knew(
         self, queue: Queue, take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch

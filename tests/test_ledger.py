@@ -643,7 +643,7 @@ def test_a_locked_ledger_is_told(filled: Ledger, monkeypatch: pytest.MonkeyPatch
 
 
 def _write_many(home: str, start: int, gate: Any) -> None:
-    gate.wait()
+    gate.wait(PATIENCE)
     ledger = Ledger(home)
     for number in range(start, start + 15):
         record = ledger.record(AGREED, undrawn_take(number))

@@ -105,7 +105,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     from sonic_ext.app import tab
     from sonic_ext.app.compat import gr
     from sonic_ext.app.send import Doors
-    from sonic_ext.hosts import script
+    from sonic_ext.extension import script
     from sonic_ext.jobs import Worker
 
     scripts = ModuleType("modules.scripts")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from sonic_ext.provenance.locks import held, lock_of, sweep
 
@@ -47,7 +48,7 @@ def test_threads_keep_each_other_out(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
     assert count == 200
     assert names(tmp_path) == []
 
@@ -56,7 +57,7 @@ def _hold(path: str, held_now: Any, end: Any) -> None:
     with held(Path(path)) as mine:
         assert mine
         held_now.set()
-        end.wait()
+        end.wait(PATIENCE)
         os._exit(1)  # as a kill: nothing is let go by Python
 
 
@@ -65,13 +66,13 @@ def test_the_end_of_a_process_frees_its_lock(tmp_path: Path) -> None:
     held_now, end = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(tmp_path / "work"), held_now, end))
     other.start()
-    assert held_now.wait(60)
+    assert held_now.wait(PATIENCE)
     with held(tmp_path / "work") as mine:
         assert not mine
     sweep(tmp_path)
     assert names(tmp_path) == ["work.lock"]
     end.set()
-    other.join(60)
+    other.join(PATIENCE)
     assert names(tmp_path) == ["work.lock"]
     with held(tmp_path / "work") as mine:
         assert mine

@@ -16,7 +16,7 @@ import pytest
 
 import sonic_ext
 from sonic_ext import errors, weights
-from sonic_ext.app import cli
+from sonic_ext.cli import main as cli
 from sonic_ext.provenance.consent import Basis
 
 ROOT = Path(__file__).resolve().parent.parent

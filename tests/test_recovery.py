@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from sonic_ext.app.cli import main
 from sonic_ext.app.server import serve
+from sonic_ext.cli.main import main
 from sonic_ext.errors import BadInput, BadOutput
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.provenance import c2pa, gate, intents

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from made_takes import adopt_clip, some_portrait, undrawn_take
+from patience import PATIENCE
 
 from sonic_ext import pipeline
-from sonic_ext.app.commands import record_lines
+from sonic_ext.cli.commands import record_lines
 from sonic_ext.errors import BadInput, ConsentRevoked, LooksRevoked
 from sonic_ext.media.image import from_array
 from sonic_ext.media.perceptual import BYTES
@@ -136,7 +137,7 @@ def test_revoked_in_another_process_stops_this_one(clip: Path, tmp_path: Path, s
         target=_revoked_elsewhere, args=(sonic_home, take.portrait_sha256)
     )
     other.start()
-    other.join()
+    other.join(PATIENCE)
     assert other.exitcode == 0
     with pytest.raises(ConsentRevoked):
         pipeline.export(take, tmp_path / "out.mp4", AGREED)

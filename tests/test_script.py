@@ -22,11 +22,11 @@ from spoken import MEDIA, one_second
 
 from sonic_ext.app import one_click
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, ConsentMissing
-from sonic_ext.hosts import Result, script
+from sonic_ext.extension import script
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import State, Worker
 from sonic_ext.media.image import pixel_digest, read_portrait
-from sonic_ext.ports import Progress
+from sonic_ext.ports import Progress, Result
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings

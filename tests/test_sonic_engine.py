@@ -7,11 +7,9 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +31,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 import tiny_sonic  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
-from sonic_ext.app import cli  # noqa: E402
+from sonic_ext.cli import main as cli  # noqa: E402
 from sonic_ext.engines.runtime import devices, lock  # noqa: E402
 from sonic_ext.engines.runtime.checkpoints import Checkpoint, Checkpoints  # noqa: E402
 from sonic_ext.engines.sonic import budget as budgets  # noqa: E402
@@ -422,29 +420,30 @@ def test_an_unfinished_run_keeps_its_drawn_seed(
 
 
 def test_a_killed_process_goes_on(models: Path, spoken: Path, tmp_path: Path) -> None:
-    settings = ["min_resolution=256", "inference_steps=3", "seed=5"]
+    """One that ends itself as soon as it has kept a step, as a kill would."""
+    killed = (
+        "import os, sys; from sonic_ext.engines.runtime.checkpoints import Checkpoints\n"
+        "save = Checkpoints.save\n"
+        "Checkpoints.save = lambda *given: (save(*given), os._exit(9))\n"
+        "from sonic_ext.cli.main import main; sys.exit(main())"
+    )
+    settings = ["min_resolution=256", "inference_steps=2", "seed=5", "duration=0.2", "duration_policy=trim"]
     words = ["animate", str(PORTRAIT), str(spoken), "--engine", "sonic", *CONSENT, "--json"]
     words += [word for each in settings for word in ("--set", each)]
-    environment = {**os.environ, "SONIC_MODELS": str(models), "OMP_NUM_THREADS": "1"}
+    home = tmp_path / "home"
+    places = {"SONIC_MODELS": str(models), "SONIC_HOME": str(home), "OMP_NUM_THREADS": "1"}
 
-    def started(home: str) -> subprocess.Popen[str]:
-        place = {**environment, "SONIC_HOME": str(tmp_path / home)}
-        line = [sys.executable, "-m", "sonic_ext", *words, "-o", str(tmp_path / f"{home}.mp4")]
-        return subprocess.Popen(line, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def run(*program: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, *program, *words, "-o", str(tmp_path / "out.mp4")]
+        return subprocess.run(line, env=os.environ | places, capture_output=True, text=True, check=False)
 
-    killed = started("home")
-    checkpoints = Checkpoints(tmp_path / "home")
-    until = time.monotonic() + PATIENCE
-    while not (step := _done(tmp_path / "home")) and killed.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-    killed.communicate()
-    assert step in (1, 2)
-    assert checkpoints.load(next((tmp_path / "home" / "drafts").glob("*.safetensors")).stem) is not None
-    out, err = started("home").communicate()
-    told = json.loads(out)
-    assert any("Went on with an unfinished run" in text for text in told["warnings"]), err
-    assert not (tmp_path / "home" / "sonic-cpu.lock").exists() or _free(tmp_path / "home")
+    first = run("-c", killed)
+    assert first.returncode == 9, first.stderr
+    assert _done(home) == 1
+    second = run("-m", "sonic_ext")
+    told = json.loads(second.stdout)
+    assert any("Went on with an unfinished run" in text for text in told["warnings"]), second.stderr
+    assert not (home / "sonic-cpu.lock").exists() or _free(home)
 
 
 def _done(home: Path) -> int:
@@ -465,7 +464,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
     checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
     loaded = checkpoints.load("key")
     assert loaded is not None
-    assert (loaded.done, loaded.seed, loaded.rung) == (3, 9, "branches")
+    assert (loaded.done, loaded.seed, loaded.mode) == (3, 9, "branches")
     assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
@@ -567,21 +566,21 @@ def published(side: int = 512, hardware: devices.Hardware = CARD) -> budgets.Bud
     return budgets.Budget(hardware, weights.UNET.shapes, side, windows.Plan(125), 25)
 
 
-def test_memory_falls_from_rung_to_rung_and_grows_with_size() -> None:
-    needs = [published().device_bytes(rung, chunk=1) for rung in budgets.MEMORY_MODES]
+def test_memory_falls_from_mode_to_mode_and_grows_with_size() -> None:
+    needs = [published().device_bytes(mode, chunk=1) for mode in budgets.MEMORY_MODES]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) == len(needs)
-    for rung in budgets.MEMORY_MODES:
-        sizes = [published(side).device_bytes(rung) for side in range(256, 1025, 64)]
+    for mode in budgets.MEMORY_MODES:
+        sizes = [published(side).device_bytes(mode) for side in range(256, 1025, 64)]
         assert sizes == sorted(sizes)
 
 
-def test_auto_takes_the_first_rung_that_fits_and_says_why() -> None:
+def test_auto_takes_the_first_mode_that_fits_and_says_why() -> None:
     plan = published()
-    for rung in budgets.MEMORY_MODES:
-        free = int(plan.device_bytes(rung, chunk=1) / budgets.MARGIN) + 10**6
+    for mode in budgets.MEMORY_MODES:
+        free = int(plan.device_bytes(mode, chunk=1) / budgets.MARGIN) + 10**6
         memory_plan = plan.memory_plan("auto", free)
-        assert memory_plan.rung == rung
+        assert memory_plan.mode == mode
         assert f"{free / 1e9:.1f} GB are free" in memory_plan.note
         assert plan.warning(memory_plan, free) == ""
     assert plan.memory_plan("branches", 0) == budgets.MemoryPlan("branches")

@@ -15,7 +15,7 @@ from webui_standin import WebUI
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
 
-from sonic_ext.hosts import webui  # noqa: E402
+from sonic_ext.extension import registration  # noqa: E402
 from sonic_ext.ports import Silent  # noqa: E402
 
 ELSEWHERE = torch.device("meta")
@@ -107,7 +107,7 @@ def test_a1111_lends_no_vae_of_other_latents(a1111: WebUI, model: Any, words: st
 
 
 def _place() -> Any:
-    place = webui.host().place
+    place = registration.host().devices
     assert place is not None
     return place
 
@@ -158,14 +158,14 @@ def test_a1111_moves_its_model_out_for_a_network_and_back_whatever_happens(a1111
         raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match="boom"):
-        webui.host().work(Silent(), task)
+        registration.host().work(Silent(), task)
     assert [move for move in a1111.moves if move != "gc"] == ["model to cpu", "work", "model to device"]
 
 
 def test_a1111_keeps_its_model_where_no_network_comes(a1111: WebUI) -> None:
     a1111.modules["modules.devices"].device = ELSEWHERE
     a1111.model_data.sd_model = a_model()
-    webui.host().work(Silent(), lambda _: None)
+    registration.host().work(Silent(), lambda _: None)
     assert {*a1111.moves} <= {"gc"}
 
 
@@ -180,7 +180,7 @@ def test_a1111_moves_its_model_once_and_only_what_is_in_use_comes_back(a1111: We
         _place().unload(one)
         _place().load(other, 0)
 
-    webui.host().work(Silent(), task)
+    registration.host().work(Silent(), task)
     assert a1111.moves.count("model to cpu") == 2
     assert a1111.moves.count("model to device") == 1
     assert other.weight.device.type == "meta"
@@ -275,7 +275,7 @@ def test_forge_registers_a_network_moves_all_of_it_and_lets_it_go(forge: WebUI) 
         raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match="boom"):
-        webui.host().work(Silent(), task)
+        registration.host().work(Silent(), task)
     assert forge.moves == ["load 1 for 5000", "unload", "empty"]
     assert manager(forge).current_loaded_models == []
 
@@ -332,7 +332,7 @@ def test_reforge_has_no_function_that_unloads_one_network(forge: WebUI) -> None:
 
 
 def test_devices_have_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sonic_ext.hosts.places import device_name
+    from sonic_ext.hosts.devices import device_name
 
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert device_name("cuda") == "cuda:1"

@@ -115,7 +115,7 @@ def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
         next(sampling.sample(lambda *_: None, start_of(told, levels), levels, Plan(5, 3, 2), 2, 2))
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("name", ["exact", "null_branch", "deep_features", "both"])
 def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, batched: bool) -> None:
     levels, plan, shortcuts = schedule.schedule(4), Plan(3, 3, 2), Shortcuts.named(name)

@@ -23,6 +23,7 @@ from fuzz.targets import TARGETS, Target, check_shown
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from sonic_ext.app import html
 from sonic_ext.errors import BadVideo, SonicError
@@ -228,11 +229,14 @@ def test_a_verification_can_be_stopped(tmp_path: Path) -> None:
         file.truncate(1 << 32)
     words = [sys.executable, "-m", "sonic_ext", "verify", str(video), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        assert running.stdout is not None and running.stderr is not None
-        assert b"reading the marks" in running.stderr.readline()
-        running.send_signal(signal.SIGTERM)
-        assert json.loads(running.stdout.read())["error"] == "Cancelled"
-        assert running.wait() == 130
+        assert running.stderr is not None
+        try:
+            assert b"reading the marks" in running.stderr.readline()
+            running.send_signal(signal.SIGTERM)
+            said, _ = running.communicate(timeout=PATIENCE)
+        finally:
+            running.kill()
+    assert (json.loads(said)["error"], running.returncode) == ("Cancelled", 130)
 
 
 # Codecs that nobody knows

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from certificates import Certified
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from patience import PATIENCE
 
 _SHA256 = bytes.fromhex("300b0609608648016503040201")
 _ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
@@ -67,7 +68,7 @@ class TimeStampAuthority:
             yield self
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(PATIENCE)
             server.server_close()
 
     def answer(self, request: bytes) -> bytes:

@@ -8,14 +8,13 @@ import http.client
 import json
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE
+from patience import PATIENCE, until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the libraries' own, about each other
@@ -24,8 +23,8 @@ with warnings.catch_warnings():
 
     from sonic_ext.app import api
     from sonic_ext.app.routing import MAX_BODY
-from sonic_ext.hosts import Host
 from sonic_ext.jobs import Worker
+from sonic_ext.ports import Host
 
 ENDED = ("done", "failed", "cancelled")
 
@@ -90,11 +89,7 @@ class Client:
 
     def until(self, job: str, *states: str) -> Any:
         """The animation as soon as it is in one of the states."""
-        give_up = time.monotonic() + PATIENCE
-        while (found := self.get(f"/animations/{job}").json)["state"] not in states:
-            assert time.monotonic() < give_up, found
-            threading.Event().wait(0.05)
-        return found
+        return until(lambda: self.get(f"/animations/{job}").json, lambda found: found["state"] in states)
 
     def ended(self, job: str) -> Any:
         """The animation at its end, whatever that is."""
@@ -121,9 +116,8 @@ def serving(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            while not server.started:
-                assert thread.is_alive()
-                threading.Event().wait(0.01)
+            until(lambda: server.started or not thread.is_alive())
+            assert server.started
             auth = next((f"{user}:{word}" for user, word in host.credentials().items()), None)
             yield Client(listener.getsockname()[1], app, worker, auth)
         finally:

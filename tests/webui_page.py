@@ -19,11 +19,10 @@ from sonic_ext.app import compat, tab
 from sonic_ext.app.compat import gr
 from sonic_ext.app.send import Doors
 from sonic_ext.errors import BadInput, Cancelled, MissingPart
-from sonic_ext.hosts import MadePortrait, Result
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Origin, Worker
 from sonic_ext.media.image import read_portrait
-from sonic_ext.ports import Progress, Step
+from sonic_ext.ports import MadePortrait, Progress, Result, Step
 from sonic_ext.provenance.ledger import Ledger
 
 MEDIA = Path(__file__).parent / "data" / "media"

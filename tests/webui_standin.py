@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -242,6 +243,7 @@ def _picture(job: Processing, number: int) -> Image.Image:
 @contextmanager
 def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) -> Iterator[WebUI]:
     """The modules in `sys.modules`, and the host of the process forgotten before and after."""
+    from sonic_ext.extension import registration
     from sonic_ext.hosts import webui as hosts
 
     made = _modules(tmp_path)
@@ -250,13 +252,13 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) 
     for name, module in made.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("SONIC_HOME", str(tmp_path / "private home"))
-    cached = (hosts.host, hosts.held_host, hosts.worker, hosts._place)
+    cached = (registration.host, registration.held_host, registration.worker, hosts.device_manager)
     for each in cached:
         each.cache_clear()
     with _main_thread(made) if forge else _nothing():
         yield made
-        if hosts.worker.cache_info().currsize:
-            hosts.worker().close()
+        if registration.worker.cache_info().currsize:
+            registration.worker().close()
     for each in cached:
         each.cache_clear()
 
@@ -422,23 +424,21 @@ def _as_forge(made: WebUI) -> None:
 def _main_thread(made: WebUI) -> Iterator[None]:
     """`modules_forge.main_thread` with its loop in a thread, which loses exceptions as the real one does."""
     module = ModuleType("modules_forge.main_thread")
-    waiting: deque[tuple[Any, tuple[Any, ...], dict[str, Any], threading.Event]] = deque()
-    ended = threading.Event()
+    waiting: SimpleQueue[tuple[Any, tuple[Any, ...], dict[str, Any], threading.Event] | None] = SimpleQueue()
 
     def loop() -> None:
-        while not ended.wait(0.005):
-            while waiting:
-                fun, arguments, results, done = waiting.popleft()
-                try:
-                    results["value"] = fun(*arguments)
-                except Exception:
-                    results["value"] = None
-                done.set()
+        while task := waiting.get():
+            fun, arguments, results, done = task
+            try:
+                results["value"] = fun(*arguments)
+            except Exception:
+                results["value"] = None
+            done.set()
 
     def run_and_wait_result(fun: Any, *arguments: Any) -> Any:
         results: dict[str, Any] = {}
         done = threading.Event()
-        waiting.append((fun, arguments, results, done))
+        waiting.put((fun, arguments, results, done))
         if not done.wait(PATIENCE):
             raise AssertionError("the main thread waits for itself")
         return results["value"]
@@ -452,7 +452,7 @@ def _main_thread(made: WebUI) -> Iterator[None]:
     try:
         yield
     finally:
-        ended.set()
+        waiting.put(None)
         thread.join(PATIENCE)
         for name in ("modules_forge", "modules_forge.main_thread"):
             sys.modules.pop(name, None)

@@ -27,7 +27,7 @@ from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
 
 PREFIX = "/sonic/v1"
 

@@ -20,7 +20,7 @@ from .showing import preview_of
 from .tasks import TabKey, Updates
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
     from ..provenance.ledger import Record
     from ..provenance.store import Store, Take, Unusable
 

@@ -13,8 +13,7 @@ from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
 from ..ports import Step
-from ..text import visible
-from .console import bytes_text, duration_text
+from ..text import bytes_text, duration_text, visible
 
 if TYPE_CHECKING:
     from ..pipeline import Preflight

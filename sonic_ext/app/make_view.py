@@ -246,6 +246,8 @@ class MakeView:
 
         Whoever stops iterating stops nothing: the job is the queue's.
         """
+        if not (job_id or values):
+            return  # this browser has asked for nothing yet
         asked = self._asked[tab] = Asked(job_id)
         try:
             if not job_id:

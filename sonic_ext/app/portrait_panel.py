@@ -14,7 +14,7 @@ from .relay import Relay
 from .tasks import BackgroundTask, BackgroundTasks, TabKey, Updates, new_task, shown
 
 if TYPE_CHECKING:
-    from ..hosts import Host, MadePortrait, Portraits
+    from ..ports import Host, MadePortrait, Portraits
 
 PURPOSE = "portrait"
 """Of the one task that a browser tab has here."""

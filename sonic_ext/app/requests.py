@@ -14,7 +14,7 @@ from . import schemas, uploads
 from .routing import BadEntries
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
 
 SOURCES = ("portrait", "txt2img", "img2img")
 """Where a portrait can come from; a request names one."""

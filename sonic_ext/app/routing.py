@@ -24,7 +24,7 @@ from .credentials import known
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
-    from ..hosts import Host
+    from ..ports import Host
 
 MAX_BODY = 400 * 10**6
 """Bytes of a request's body: 300 MB of files in base64."""

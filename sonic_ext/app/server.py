@@ -27,7 +27,7 @@ from .tasks import BackgroundTasks
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..hosts import Host
+    from ..ports import Host
 
 FIRST_PORT = 7870
 PORTS_TRIED = 40

@@ -14,10 +14,10 @@ from typing import Any
 from .. import weights
 from ..errors import BadInput, Cancelled, as_error
 from ..ports import DeviceManager, Step
+from ..text import bytes_text
 from ..weights import Finding, Licence, Part, Search, State, Survey
 from . import compat, html
 from .compat import gr
-from .console import bytes_text
 from .latest import on_choice
 from .relay import Relay
 from .tasks import BackgroundTask, BackgroundTasks, TabKey, Updates, shown

@@ -28,7 +28,7 @@ from ..provenance.store import Store
 from .rows import AnyRow, Row, WrongRow
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
 
 LANE = "batch"
 """Of the jobs of all batches of the command line, see `hosts.Host.lane`."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..ports import HostVae
-from . import Result
-from .places import (
+from ..ports import HostVae, Result
+from .devices import (
     bytes_of,
     chosen_checkpoint,
     device_name,
@@ -20,10 +18,11 @@ from .places import (
     refusal,
     title_of,
 )
+from .modules import Module, webui
 
 
-class A1111Place:
-    """See `ports.DeviceManager` and `places.WebUIPlace`."""
+class A1111DeviceManager:
+    """See `ports.DeviceManager` and `devices.WebUIDeviceManager`."""
 
     name = "a1111"
 
@@ -37,7 +36,7 @@ class A1111Place:
 
     @contextmanager
     def visit(self) -> Iterator[None]:
-        """See `WebUIPlace.visit`."""
+        """See `WebUIDeviceManager.visit`."""
         try:
             yield
         finally:
@@ -64,7 +63,7 @@ class A1111Place:
 
     def vae(self) -> HostVae:
         """See `ports.DeviceManager.vae`."""
-        model = importlib.import_module("modules.sd_models").model_data.sd_model
+        model = webui(Module.SD_MODELS).model_data.sd_model
         module = getattr(model, "first_stage_model", None)
         if module is None:
             return no_checkpoint()
@@ -90,14 +89,14 @@ class A1111Place:
         _devices().torch_gc()
 
     def ready_checkpoint(self) -> None:
-        """See `WebUIPlace.ready_checkpoint`."""
+        """See `WebUIDeviceManager.ready_checkpoint`."""
         info = chosen_checkpoint()
         self._bring_back()
         load_by_access(info)
 
     def _move_out(self) -> None:
         """The WebUI's models, once in a job; a model under --medvram or --lowvram in its own way."""
-        models = importlib.import_module("modules.sd_models")
+        models = webui(Module.SD_MODELS)
         for model in _loaded():
             if not any(model is moved for moved in self._moved):
                 self._moved.append(model)
@@ -106,7 +105,7 @@ class A1111Place:
 
     def _bring_back(self) -> None:
         """The model in use to the device; others wait in main memory, as the WebUI lets them."""
-        models = importlib.import_module("modules.sd_models")
+        models = webui(Module.SD_MODELS)
         moved, self._moved = self._moved, []
         if moved:
             _devices().torch_gc()
@@ -137,7 +136,7 @@ class A1111Vae:
         import torch
 
         with lasting(), torch.autocast("cuda", enabled=False):
-            self._place()
+            self._move_in()
             kept = next(self._module.parameters()).dtype
             done = self._called(call, given)
             if kept != torch.float32 and not bool(torch.isfinite(done).all()):
@@ -152,19 +151,19 @@ class A1111Vae:
         dtype = next(self._module.parameters()).dtype
         return call(given.to(_devices().device, dtype)).float()
 
-    def _place(self) -> None:
+    def _move_in(self) -> None:
         """To the device; --medvram and --lowvram do that in their own way when they are called."""
         if not getattr(self._model, "lowvram", False):
             self._module.to(_devices().device)
 
 
 def _devices() -> Any:
-    return importlib.import_module("modules.devices")
+    return webui(Module.DEVICES)
 
 
 def _loaded() -> list[Any]:
     """Models that the WebUI keeps, on the device or in main memory."""
-    data = importlib.import_module("modules.sd_models").model_data
+    data = webui(Module.SD_MODELS).model_data
     kept = list(getattr(data, "loaded_sd_models", ()))
     if data.sd_model is not None and not any(data.sd_model is model for model in kept):
         kept.append(data.sd_model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -10,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..ports import HostVae
-from . import Result
-from .places import (
+from ..ports import HostVae, Result
+from .devices import (
     bytes_of,
     chosen_checkpoint,
     device_name,
@@ -21,29 +19,28 @@ from .places import (
     lasting,
     load_by_access,
     no_checkpoint,
-    offers,
     refusal,
     title_of,
 )
+from .modules import Module, offers, webui
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where a branch keeps its memory manager."""
 
-    manager: str
-    patcher: str
+    manager: Module
+    patcher: Module
 
 
-BACKEND = Layout("backend.memory_management", "backend.patcher.base")
+BACKEND = Layout(Module.FORGE_MEMORY, Module.FORGE_PATCHER)
 """Forge and Neo."""
-LDM_PATCHED = Layout("ldm_patched.modules.model_management", "ldm_patched.modules.model_patcher")
+LDM_PATCHED = Layout(Module.LDM_MEMORY, Module.LDM_PATCHER)
 """reForge and Classic."""
-MAIN_THREAD = "modules_forge.main_thread"
 
 
-class ForgePlace:
-    """See `ports.DeviceManager` and `places.WebUIPlace`."""
+class ForgeDeviceManager:
+    """See `ports.DeviceManager` and `devices.WebUIDeviceManager`."""
 
     name = "forge"
 
@@ -57,7 +54,7 @@ class ForgePlace:
 
     @contextmanager
     def visit(self) -> Iterator[None]:
-        """See `WebUIPlace.visit`; the WebUI's own models come back when it needs them."""
+        """See `WebUIDeviceManager.visit`; the WebUI's own models come back when it needs them."""
         try:
             yield
         finally:
@@ -66,7 +63,7 @@ class ForgePlace:
 
     @property
     def _manager(self) -> Any:
-        return importlib.import_module(self._layout.manager)
+        return webui(self._layout.manager)
 
     def device(self) -> str | None:
         """See `ports.DeviceManager.device`."""
@@ -84,7 +81,7 @@ class ForgePlace:
 
     def vae(self) -> HostVae:
         """See `ports.DeviceManager.vae`."""
-        model = importlib.import_module("modules.sd_models").model_data.sd_model
+        model = webui(Module.SD_MODELS).model_data.sd_model
         objects = getattr(model, "forge_objects", None)
         lent = getattr(objects, "vae", None)
         if lent is None:
@@ -115,15 +112,15 @@ class ForgePlace:
             self._release(patcher)
 
     def ready_checkpoint(self) -> None:
-        """See `WebUIPlace.ready_checkpoint`."""
+        """See `WebUIDeviceManager.ready_checkpoint`."""
         info = chosen_checkpoint()
-        models = importlib.import_module("modules.sd_models")
+        models = webui(Module.SD_MODELS)
         if not hasattr(models, "forge_model_reload"):
             load_by_access(info)
             return
         data = models.model_data
         if not data.forge_loading_parameters:  # no page has been made yet
-            importlib.import_module("modules_forge.main_entry").refresh_model_loading_parameters()
+            webui(Module.FORGE_MAIN).refresh_model_loading_parameters()
         if data.sd_model is None:
             data.forge_hash = ""  # loading failed before: without this it would not be tried again
         try:
@@ -141,7 +138,7 @@ class ForgePlace:
         holder = torch.nn.Module()
         holder.network = network
         manager = self._manager
-        kind = importlib.import_module(self._layout.patcher).ModelPatcher
+        kind = webui(self._layout.patcher).ModelPatcher
         return kind(
             holder, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device()
         )
@@ -219,10 +216,10 @@ def on_main_thread(task: Callable[[], Result]) -> Result:
 
     Forge's own function loses what is raised, and waits for itself where it is called on that thread.
     """
-    if threading.current_thread() is threading.main_thread() or not offers(MAIN_THREAD):
+    if threading.current_thread() is threading.main_thread() or not offers(Module.FORGE_THREAD):
         return task()
     box: Future[Result] = Future()
-    importlib.import_module(MAIN_THREAD).run_and_wait_result(_settle, box, task)
+    webui(Module.FORGE_THREAD).run_and_wait_result(_settle, box, task)
     return box.result()
 
 

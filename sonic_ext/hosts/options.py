@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..provenance.store import DAYS
 from ..settings import PRESETS, Settings, describe
+from .modules import Module, webui
 
 SECTION = ("sonic", "Sonic")
 MODELS, PRESET, OUTPUTS, SAVE_PORTRAITS = (
@@ -123,37 +123,6 @@ def key_of(field: str) -> str:
     return f"sonic_{field}"
 
 
-def add() -> None:
-    """Called by the WebUI when it makes its settings page."""
-    shared = importlib.import_module("modules.shared")
-    for option in every():
-        shared.opts.add_option(option.key, _info(option, shared))
-    apply()
-
-
-def _info(option: Option, shared: Any) -> Any:
-    from ..app.compat import gr
-
-    component: Any = None
-    arguments: dict[str, Any] = {}
-    if option.choices:
-        component, arguments = gr.Dropdown, {"choices": list(option.choices)}
-    elif option.high:
-        component, arguments = gr.Slider, {"minimum": option.low, "maximum": option.high, "step": 1}
-    elif option.path:
-        arguments = dict(getattr(shared, "hide_dirs", None) or {})  # the user may have hidden all such fields
-    info = shared.OptionInfo(
-        option.default,
-        option.label,
-        component,
-        arguments or None,
-        onchange=option.changed or apply,
-        section=SECTION,
-    )
-    info.restrict_api = option.path
-    return info.info(option.info)
-
-
 def apply() -> None:
     """Let the values take effect where they are read: in this process's environment.
 
@@ -204,13 +173,13 @@ def _text(key: str) -> str:
 
 def _flag() -> str:
     """`--sonic-models-path`, of `preload.py`."""
-    command_line = importlib.import_module("modules.shared").cmd_opts
+    command_line = webui(Module.SHARED).cmd_opts
     return getattr(command_line, "sonic_models_path", None) or ""
 
 
 def outputs(now: datetime | None = None) -> Path:
     """Folder for exported videos, by the user's pattern."""
-    data = Path(importlib.import_module("modules.paths_internal").data_path)
+    data = Path(webui(Module.PATHS).data_path)
     return data / "outputs" / dated(_text(OUTPUTS) or FOLDER, now or datetime.now())
 
 
@@ -245,4 +214,4 @@ def defaults() -> Mapping[str, Any]:
 
 
 def _value(name: str, otherwise: Any) -> Any:
-    return getattr(importlib.import_module("modules.shared").opts, name, otherwise)
+    return getattr(webui(Module.SHARED).opts, name, otherwise)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import io
 import tempfile
 import threading
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, Failed, MissingPart, OutOfMemory, SonicError
-from ..ports import Progress, Step
-from . import POLL, MadePortrait, options
-from .places import WebUIPlace
-from .turn import Mirror
+from ..ports import MadePortrait, Progress, Step
+from . import POLL, options
+from .devices import WebUIDeviceManager
+from .modules import Module, webui
+from .webui_queue import WebUIProgress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,14 +56,14 @@ STAGE = "making the portrait"
 
 
 class WebUIPortraits:
-    """See `hosts.Portraits`."""
+    """See `ports.Portraits`."""
 
-    def __init__(self, place: WebUIPlace) -> None:
-        self._place = place
+    def __init__(self, devices: WebUIDeviceManager) -> None:
+        self._devices = devices
 
     def samplers(self) -> Sequence[str]:
         """See `Portraits.samplers`; those that the user hides are left out."""
-        module = importlib.import_module("modules.sd_samplers")
+        module = webui(Module.SAMPLERS)
         hidden = getattr(module, "samplers_hidden", ())
         return [sampler.name for sampler in module.samplers if sampler.name not in hidden]
 
@@ -80,7 +80,7 @@ class WebUIPortraits:
         kind = "txt2img" if source is None else "img2img"
         values = self._checked(kind, parameters)
         portrait = None if source is None else read(source)
-        self._place.ready_checkpoint()
+        self._devices.ready_checkpoint()
         processed = self._processed(kind, values, portrait, progress)
         synthetic = portrait is None or known(portrait)
         parent = "" if portrait is None else portrait.pixel_sha256
@@ -124,8 +124,8 @@ class WebUIPortraits:
     def _processed(
         self, kind: str, values: Mapping[str, Any], portrait: Portrait | None, progress: Progress
     ) -> Any:
-        shared = importlib.import_module("modules.shared")
-        state, processing = shared.state, importlib.import_module("modules.processing")
+        shared = webui(Module.SHARED)
+        state, processing = shared.state, webui(Module.PROCESSING)
         state.job_count, state.job_no, state.sampling_step, state.textinfo = -1, 0, 0, None
         with closing(self._job(kind, values, portrait)) as job, _watched(state, progress), _host_errors():
             try:
@@ -141,13 +141,13 @@ class WebUIPortraits:
 
         A runner without scripts rather than none: reForge looks through its list without asking.
         """
-        opts = importlib.import_module("modules.shared").opts
+        opts = webui(Module.SHARED).opts
         with _host_errors():
             job = _processing(kind)(**values)
         if portrait is not None:
             job.init_images = [_picture(portrait.rgb)]
         job.is_api = True
-        job.scripts = importlib.import_module("modules.scripts").ScriptRunner()
+        job.scripts = webui(Module.SCRIPTS).ScriptRunner()
         job.outpath_samples = getattr(opts, "outdir_samples", "") or getattr(opts, f"outdir_{kind}_samples")
         job.outpath_grids = getattr(opts, "outdir_grids", "") or getattr(opts, f"outdir_{kind}_grids")
         return job
@@ -228,7 +228,7 @@ def _picture(rgb: NDArray[np.uint8]) -> Any:
 
 
 def _processing(kind: str) -> Any:
-    return getattr(importlib.import_module("modules.processing"), CLASSES[kind])
+    return getattr(webui(Module.PROCESSING), CLASSES[kind])
 
 
 def _value(key: str, value: Any) -> Any:
@@ -247,17 +247,17 @@ def _value(key: str, value: Any) -> Any:
 
 def _is_sampler(name: str) -> bool:
     """Also with a schedule after it, as in "DPM++ 2M Karras"."""
-    module = importlib.import_module("modules.sd_samplers")
+    module = webui(Module.SAMPLERS)
     names = {**module.samplers_map, **{sampler.name.lower(): sampler.name for sampler in module.all_samplers}}
     wanted = name.lower()
-    schedules = getattr(_optional("modules.sd_schedulers"), "schedulers", ())
+    schedules = getattr(_optional(Module.SCHEDULERS), "schedulers", ())
     ends = [f" {label.lower()}" for each in schedules for label in (each.label, each.name) if label]
     return wanted in names or any(wanted.endswith(end) and wanted[: -len(end)] in names for end in ends)
 
 
-def _optional(name: str) -> Any:
+def _optional(module: Module) -> Any:
     try:
-        return importlib.import_module(name)
+        return webui(module)
     except ImportError:
         return None
 
@@ -268,7 +268,7 @@ def _refuse_checkpoint(values: Mapping[str, Any]) -> None:
     if not isinstance(overrides, Mapping):
         raise BadInput("override_settings is no list of settings.", "Give names and values.")
     name = overrides.get("sd_model_checkpoint")
-    models = importlib.import_module("modules.sd_models")
+    models = webui(Module.SD_MODELS)
     if name and name not in models.checkpoint_aliases:
         raise MissingPart(
             f"The WebUI has no checkpoint {name!r}.", "Choose one from its list, or put the file there."
@@ -281,7 +281,7 @@ def _watched(state: Any, progress: Progress) -> Iterator[None]:
 
     The WebUI tells nobody of its steps while it works, so a thread looks at its bar.
     """
-    asked = progress.inner if isinstance(progress, Mirror) else progress
+    asked = progress.inner if isinstance(progress, WebUIProgress) else progress
     over = threading.Event()
 
     def watch() -> None:

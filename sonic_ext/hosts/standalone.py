@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadOutput, Cancelled
-from ..ports import DeviceManager, Progress
-from . import POLL, Portraits, Result
+from ..ports import DeviceManager, Portraits, Progress, Result
+from . import POLL
 
 
 class Standalone:

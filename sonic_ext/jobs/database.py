@@ -45,7 +45,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             output TEXT,
             exported TEXT,
             error TEXT)""",
-        "CREATE INDEX jobs_waiting ON jobs(state, lane, number)",
+        "CREATE INDEX jobs_waiting ON jobs(state, lane, held, number)",
+        "CREATE INDEX jobs_of_lane ON jobs(batch, lane, state, number)",
+        "CREATE INDEX jobs_of_worker ON jobs(worker) WHERE worker != ''",
+        "CREATE INDEX jobs_with_take ON jobs(take_id)",
+        "CREATE INDEX jobs_unsettled ON jobs(number) WHERE output IS NOT NULL AND exported IS NULL",
         "CREATE INDEX jobs_asked ON jobs(digest)",
         "CREATE INDEX jobs_of_batch ON jobs(batch, number)",
         # A table of its own, so that a report does not write the whole row anew.

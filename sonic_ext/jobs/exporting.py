@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from itertools import chain, count
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConsentMissing, WrongTime
-from ..provenance.locks import held
+from ..errors import ConsentMissing, SonicError, WrongTime
+from ..provenance.locks import awaited
 from ..provenance.private import home_errors
 from .database import FOLDER
-from .job import ExportedFile, Job, State
+from .job import ExportedFile, Job
 from .spec import Destination, Input
 
 if TYPE_CHECKING:
     from ..provenance.consent import Consent
     from ..provenance.gate import Exported
+    from ..provenance.ledger import Record
     from ..provenance.store import Take
     from .queue import Queue
+
+_log = logging.getLogger(__name__)
 
 
 def export(
@@ -79,12 +83,26 @@ def export_take(queue: Queue, take: Take, destination: Destination) -> ExportedF
 
 
 def settle(queue: Queue) -> None:
-    """Finish what was killed between the gate and the queue, for jobs that are done already."""
-    for job in queue.jobs():
-        if job.state is State.DONE and job.output is not None and job.exported is None:
-            with _alone(queue, job.id):
-                if file := _arrived(queue, job):
-                    queue.exported(job, file)
+    """Write down the exports whose process was killed before the queue knew, of jobs that no worker has.
+
+    A ledger that cannot be read goes to the log; it stops whoever exports.
+    """
+    from ..provenance.ledger import Ledger
+    from ..provenance.recovery import recover
+
+    unsettled = queue.unsettled()
+    if not unsettled:
+        return
+    recover(queue.home)
+    try:
+        records = Ledger(queue.home).records()
+    except SonicError as error:
+        _log.warning("What an interrupted process exported cannot be told: %s", error)
+        return
+    of_take = {take_id: list(found) for take_id, found in groupby(sorted(records, key=_take_of), _take_of)}
+    for job in unsettled:
+        if file := _recorded(job, of_take.get(job.take_id, ())):
+            queue.exported(job, file)
 
 
 def consent_of(destination: Destination, where: Callable[[Input], Path]) -> Consent:
@@ -134,10 +152,19 @@ def _arrived(queue: Queue, job: Job) -> ExportedFile | None:
     if job.output is None:
         return None
     recover(queue.home)
-    for record in Ledger(queue.home).records(take=job.take_id):
-        if record.exported_at and record.output_name == job.output.name:
+    return _recorded(job, Ledger(queue.home).records(take=job.take_id))
+
+
+def _recorded(job: Job, records: Iterable[Record]) -> ExportedFile | None:
+    """The export of a job among the records of its take."""
+    for record in records:
+        if job.output and record.exported_at and record.output_name == job.output.name:
             return ExportedFile(job.output, record.id, record.output_sha256)
     return None
+
+
+def _take_of(record: Record) -> str:
+    return record.take
 
 
 def _loaded(queue: Queue, take: Take) -> Take:
@@ -148,7 +175,7 @@ def _loaded(queue: Queue, take: Take) -> Take:
 
 @contextmanager
 def _alone(queue: Queue, job_id: str) -> Iterator[None]:
-    with home_errors(queue.home), held(queue.home / FOLDER / f"export-{job_id}") as mine:
+    with home_errors(queue.home), awaited(queue.home / FOLDER / f"export-{job_id}") as mine:
         if not mine:
             raise WrongTime("The video is being exported already.", "Look again in a moment.")
         yield

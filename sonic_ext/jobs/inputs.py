@@ -10,14 +10,23 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadInput, Failed
 from ..provenance.locks import held
-from ..provenance.private import home_errors, open_new, private_folder, sync_folder, working_folder
+from ..provenance.private import (
+    home_errors,
+    open_new,
+    private_folder,
+    sha256_of,
+    sync_folder,
+    working_folder,
+)
+from ..text import whole
 from .spec import Input
 
 FOLDER = "inputs"
@@ -25,6 +34,11 @@ FOLDER = "inputs"
 STAGING = "uploads"
 """Below the private home: what is being brought."""
 BLOCK = 1 << 20
+STEM_LENGTH, SUFFIX_LENGTH = 40, 12
+"""Characters of a name; four bytes each are less than the 255 that a file system takes."""
+_UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Windows opens these instead of a file."""
 MOST_BYTES = 8 << 30
 """Of one file: two hours of sound in the largest format are less."""
 
@@ -65,16 +79,24 @@ class Staging:
         """Where a file lies until it is submitted, under its own name."""
         return self._staged[staged.stored_name]
 
-    def move(self, into: Path) -> None:
-        """Bring every file into the store; one that is there already is left as it is."""
+    def store(self, into: Path, needed: Iterable[Input] | None = None) -> None:
+        """Put files into the store, each whole or not at all; here they stay, for the block's next job.
+
+        Args:
+            needed: those that are staged of these; None for all.
+        """
         private_folder(into)
-        for name, path in self._staged.items():
-            if not (into / name).is_file():
-                path.replace(into / name)
+        names = self._staged if needed is None else {each.stored_name for each in needed}
+        for name in self._staged.keys() & names:
+            path, target = self._staged[name], into / name
+            if not _is_plain(target) or target.stat().st_size != path.stat().st_size:
+                part = path.with_name(".part")
+                _link(path, part)
+                part.replace(target)
         sync_folder(into)
 
     def _staged_as(self, name: str, reading: BinaryIO) -> Input:
-        name = Path(name).name or "file"
+        name = _fitting(name)
         folder = self.folder / str(len(self._staged))
         digest, size = hashlib.sha256(), 0
         with home_errors(self.folder):
@@ -99,7 +121,7 @@ def staging(home: Path) -> Iterator[Staging]:
         BadOutput: the folder cannot be made.
     """
     with home_errors(home):
-        _remove_left(home / STAGING)
+        remove_left(home / STAGING)
     with working_folder(home, STAGING) as folder:
         yield Staging(folder)
 
@@ -108,23 +130,60 @@ def stored(home: Path, needed: Input) -> Path:
     """Where a file lies in the store.
 
     Raises:
-        Failed: it is gone.
+        Failed: it is gone, or other bytes are there.
     """
     path = home / FOLDER / needed.stored_name
-    if not path.is_file():
-        raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
+    with home_errors(home):
+        if not _is_plain(path):
+            raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
+        require_same(needed, sha256_of(path))
     return path
 
 
-def collect(home: Path, needed: set[str]) -> None:
-    """Delete what no job needs; call it while nobody can submit one."""
+def require_same(needed: Input, sha256: str) -> None:
+    """Refuse other bytes than those that were submitted.
+
+    Raises:
+        Failed: the hash is another file's.
+    """
+    if sha256 != needed.sha256:
+        raise Failed(f"{needed.name} was changed in the private store.", "Submit the job again.")
+
+
+def collect(home: Path, needed: set[str], names: Collection[str] | None = None) -> None:
+    """Delete what no job needs; call it while nobody can submit one.
+
+    Args:
+        names: only among these; None for all that there are.
+    """
     with home_errors(home):
-        for path in (home / FOLDER).glob("*"):
-            if path.name not in needed:
-                path.unlink(missing_ok=True)
+        found = {path.name for path in (home / FOLDER).glob("*")} if names is None else set(names)
+        for name in found - needed:
+            (home / FOLDER / name).unlink(missing_ok=True)
 
 
-def _remove_left(parent: Path) -> None:
+def _fitting(name: str) -> str:
+    """The name in a form that every file system takes."""
+    fit = Path(_UNFIT.sub("_", whole(Path(name).name)).rstrip(". "))
+    stem = fit.stem[:STEM_LENGTH].strip() or "file"
+    return ("_" if _DEVICE.fullmatch(stem) else "") + stem + fit.suffix[:SUFFIX_LENGTH].rstrip()
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no hard links on this file system
+        with source.open("rb") as reading, open_new(target) as writing:
+            shutil.copyfileobj(reading, writing, BLOCK)
+            writing.flush()
+            os.fsync(writing.fileno())
+
+
+def remove_left(parent: Path) -> None:
     """What processes left here that were killed."""
     for folder in {path.with_suffix("") for path in parent.glob("*")}:
         with held(folder) as gone:

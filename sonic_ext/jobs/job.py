@@ -56,7 +56,7 @@ class Job:
     id: str
     """32 hex digits that nobody guesses."""
     lane: str
-    """Whose workers carry it out, see `hosts.Host.lane`."""
+    """Whose workers carry it out, see `ports.Host.lane`."""
     spec: JobSpec
     state: State
     held: bool

@@ -6,20 +6,19 @@ steps of the sonic engine, the take, the export.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError, as_error
 from ..ports import Progress, Step
 from .exporting import consent_of, export, require_meant
-from .inputs import staging
+from .inputs import require_same, staging
 from .job import Job
 from .queue import Queue
-from .spec import Generation
+from .spec import Generation, Input
 from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
-    from ..hosts import Host
+    from ..ports import Host
     from ..provenance.store import Store, Take
 
 
@@ -66,11 +65,13 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
     require_same_weights(spec)
     if spec.export is not None:
         consent_of(spec.export, queue.input).check()
-    portrait = read_portrait(_portrait(queue, job, host, progress))
+    given = _portrait(queue, job, host, progress)
+    portrait = read_portrait(queue.input(given))
+    require_same(given, portrait.sha256)
     if spec.export is not None:
         require_meant(spec.export.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
     store.ledger.refuse_revoked(portrait.sha256, portrait.pixel_sha256)
-    return pipeline.animate(
+    take = pipeline.animate(
         portrait,
         queue.input(spec.audio),
         spec.settings,
@@ -82,21 +83,27 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
         take_id=job.take_id,
         threads=threads,
     )
+    try:
+        require_same(spec.audio, take.audio_sha256)
+    except Failed:
+        store.discard(take.id)
+        raise
+    return take
 
 
-def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Path:
+def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
     """The picture that was sent, or what the WebUI makes of the job's words, once."""
     wanted = job.spec.portrait
     if not isinstance(wanted, Generation):
-        return queue.input(wanted)
+        return wanted
     if job.portrait is not None:
-        return queue.input(job.portrait)
+        return job.portrait
     start = queue.input(wanted.start).read_bytes() if wanted.start else None
     pictures = portraits_of(host, wanted.source).make(wanted.parameters, start, progress)
     if not pictures:
         raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
     with staging(queue.home) as staged:
-        return queue.input(queue.keep_portrait(job, pictures[0].png, staged, pictures[0].infotext))
+        return queue.keep_portrait(job, pictures[0].png, staged, pictures[0].infotext)
 
 
 def _known_synthetic(take: Take, store: Store) -> bool | None:

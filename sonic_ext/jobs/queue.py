@@ -1,6 +1,6 @@
 """The queue: what waits, what is being made and what came of it, in one SQLite database of the private home.
 
-Jobs begin in the order in which they were submitted, one lane of them beside another (`hosts.Host.lane`).
+Jobs begin in the order in which they were submitted, one lane of them beside another (`ports.Host.lane`).
 A worker that has a job holds a lock that the system gives back when its process ends, however it ends: that
 is its lease. `recover` finds the jobs of workers that are gone and puts them back in their place.
 
@@ -19,13 +19,14 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
+    BadInput,
     Busy,
     Cancelled,
     Failed,
@@ -41,7 +42,7 @@ from ..provenance.locks import held, sweep
 from ..provenance.private import home_errors, private_home
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
-from .inputs import Staging, collect, stored
+from .inputs import STAGING, Staging, collect, remove_left, stored
 from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
@@ -115,10 +116,9 @@ class Queue:
             Busy: too many wait.
         """
         with self._database.writing() as db:
-            waiting = _waiting(db, lane)
-            if most is not None and waiting >= most:
+            if most is not None and (waiting := _waiting(db, lane)) >= most:
                 raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
-            self._store(staged)
+            self._store(staged, spec.inputs)
             if batch:
                 _open_batch(db, batch, lane)
             job_id = _insert(db, spec, lane, worker, batch, label)
@@ -129,17 +129,17 @@ class Queue:
         """Put jobs that belong together at the end of their lane: all of them, or none."""
         batch = secrets.token_hex(16)
         with self._database.writing() as db:
-            self._store(staged)
+            self._store(staged, itertools.chain.from_iterable(spec.inputs for spec in specs))
             _open_batch(db, batch, lane)
             for number, spec in enumerate(specs):
                 _insert(db, spec, lane, "", batch, str(number))
         return self.batch(batch, lane)
 
-    def _store(self, staged: Staging | None) -> None:
+    def _store(self, staged: Staging | None, inputs: Iterable[Input]) -> None:
         """Call it with the write lock held: then nobody collects what has no row yet."""
         if staged is not None:
             with home_errors(self.home):
-                staged.move(self.home / INPUTS)
+                staged.store(self.home / INPUTS, inputs)
 
     # carrying out: for the worker that has the job
 
@@ -166,7 +166,7 @@ class Queue:
                 db.execute("UPDATE jobs SET worker = ? WHERE id = ?", (worker, found["id"]))
                 try:
                     return self._found(db, found["id"])
-                except SonicError as error:  # a later version's
+                except SonicError as error:  # damaged, or a later version's
                     _end(db, found["id"], State.FAILED, error=error)
 
     def begin(self, job: Job) -> None:
@@ -192,9 +192,11 @@ class Queue:
             share: of all work that is done, 0 to 1.
         """
         with self._database.writing(lasting=False) as db:
+            row = db.execute("SELECT stop, worker FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            if row is None or row["worker"] != job.worker:
+                return Stopped(True)
             _report(db, job.id, step, share)
-            row = db.execute("SELECT stop, worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
-        return Stopped(row is None or bool(row["stop"]) or row["worker"] != job.worker)
+        return Stopped(bool(row["stop"]))
 
     def keep_portrait(self, job: Job, png: bytes, staged: Staging, infotext: str) -> Input:
         """Keep the portrait that the WebUI made, so that the job goes on with the same after a crash."""
@@ -202,7 +204,7 @@ class Queue:
         with self._database.writing() as db:
             self._require_own(db, job)
             with home_errors(self.home):
-                staged.move(self.home / INPUTS)
+                staged.store(self.home / INPUTS)
             db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (job.id, portrait.stored_name))
             values = json.dumps(portrait.__dict__)
             db.execute("UPDATE jobs SET portrait = ?, infotext = ? WHERE id = ?", (values, infotext, job.id))
@@ -233,49 +235,65 @@ class Queue:
                 raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
 
     def exported(self, job: Job, file: ExportedFile) -> None:
-        """The video passed the gate."""
+        """The video passed the gate. A job that no worker has is done by that, whatever became of it."""
         facts = {"path": str(file.path), "record": file.record, "sha256": file.sha256}
         with self._database.writing() as db:
             db.execute(
-                "UPDATE jobs SET exported = ?, error = NULL WHERE id = ?",
+                "UPDATE jobs SET exported = ?, error = NULL WHERE id = ? AND exported IS NULL",
                 (json.dumps(facts | {"warnings": file.warnings}), job.id),
             )
+            row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            over = row is None or row["worker"] or row["state"] == State.DONE
+            freed = () if over else _end(db, job.id, State.DONE)
+        self._collect(freed)
 
     def finish(self, job: Job, error: SonicError | None = None) -> None:
         """The video is made; `error` says why it was not exported, where it was to be."""
         with self._database.writing() as db:
-            self._require_own(db, job)
-            _end(db, job.id, State.DONE, error=error, share=1.0)
-            self._collect(db)
+            row = self._require_own(db, job)
+            freed = _end(db, job.id, State.DONE, error=None if row["exported"] else error)
+        self._collect(freed)
 
     def fail(self, job: Job, problem: BaseException) -> None:
         """The work raised this. A job that somebody else ended, or has, stays as it is."""
-        error = as_error(problem)
+        error: SonicError | None = as_error(problem)
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
-        with self._database.writing() as db, contextlib.suppress(WrongTime):
-            self._require_own(db, job)
-            _end(db, job.id, state, error=error)
-            self._collect(db)
+        with contextlib.suppress(WrongTime):
+            with self._database.writing() as db:
+                row = self._require_own(db, job)
+                if row["exported"]:
+                    state, error = State.DONE, None  # it was too late for that
+                freed = _end(db, job.id, state, error=error)
+            self._collect(freed)
 
     def release(self, job: Job) -> None:
         """Let another worker, or this one at another time, go on with it: nobody asked for its end."""
         with self._database.writing() as db:
-            db.execute(
-                "UPDATE jobs SET state = 'queued', worker = '', attempts = max(0, attempts - 1) "
+            changed = db.execute(
+                "UPDATE jobs SET state = 'queued', worker = '', attempts = attempts - (state = 'running') "
                 "WHERE id = ? AND worker = ? AND state IN ('queued', 'running')",
                 (job.id, job.worker),
             )
-            _report(db, job.id, WAITING, 0.0)
+            if changed.rowcount:
+                _report(db, job.id, WAITING, 0.0)
 
-    def _require_own(self, db: sqlite3.Connection, job: Job) -> None:
+    def put_back(self, job: Job) -> None:
+        """As `recover` does with those of a worker that is gone: its process ends, or could not write down
+        what came of it."""
+        self._take_back(job.worker, job.id)
+
+    def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
 
         Raises:
             WrongTime: it has.
         """
-        row = db.execute("SELECT worker, state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+        row: sqlite3.Row | None = db.execute(
+            "SELECT worker, state, exported FROM jobs WHERE id = ?", (job.id,)
+        ).fetchone()
         if row is None or row["worker"] != job.worker or State(row["state"]).ended:
             raise WrongTime("The job is no longer this worker's.", "List the jobs to see how it stands.")
+        return row
 
     # asking
 
@@ -352,6 +370,14 @@ class Queue:
             ).fetchall()
         return next(iter(_readable(self.home, rows)), None)
 
+    def unsettled(self) -> tuple[Job, ...]:
+        """Jobs that no worker has and that may have been exported without the queue's knowing."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
+            ).fetchall()
+        return tuple(_readable(self.home, rows))
+
     def position(self, job: Job) -> int:
         """1 for the job whose turn comes next, 0 for one that does not wait."""
         with self._database.reading() as db:
@@ -367,7 +393,7 @@ class Queue:
         """Where a job's file lies.
 
         Raises:
-            Failed: it is gone.
+            Failed: it is gone, or other bytes are there.
         """
         return stored(self.home, needed)
 
@@ -384,14 +410,15 @@ class Queue:
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop. One that waits is cancelled at once; one that ended stays as it is."""
+        freed: Collection[str] = ()
         with self._database.writing() as db:
-            job = self._found(db, job_id)
-            if job.state is State.QUEUED:
-                _end(db, job_id, State.CANCELLED, error=Cancelled())
-                self._collect(db)
-            elif job.state is State.RUNNING:
+            state = self._state(db, job_id)
+            if state is State.QUEUED:
+                freed = _end(db, job_id, State.CANCELLED, error=Cancelled())
+            elif state is State.RUNNING:
                 db.execute("UPDATE jobs SET stop = 1 WHERE id = ?", (job_id,))
-            return self._found(db, job_id)
+        self._collect(freed)
+        return self.find(job_id)
 
     def resume(self, job_id: str) -> Job:
         """Let a job go on that a restart found and held."""
@@ -416,7 +443,7 @@ class Queue:
             WrongTime: it has not ended.
         """
         with self._database.writing() as db:
-            if not self._found(db, job_id).state.ended:
+            if not self._state(db, job_id).ended:
                 raise WrongTime("The animation has not ended.", "Cancel it first.")
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             db.execute("DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs)")
@@ -437,7 +464,9 @@ class Queue:
             limit = datetime.fromtimestamp(time.time() - KEPT_DAYS * 86400, timezone.utc).isoformat()
             db.execute("DELETE FROM jobs WHERE batch != '' AND ended < ?", (limit,))
             db.execute("DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs)")
-            self._collect(db)
+        with home_errors(self.home):
+            remove_left(self.home / STAGING)
+        self._collect()
 
     def hold(self, lane: str, origins: Collection[Origin], batch: str = "") -> None:
         """Let the jobs of a lane that no worker has wait until somebody says `resume`.
@@ -453,16 +482,16 @@ class Queue:
                 (lane, batch, batch),
             ).fetchall()
             for row in rows:
-                if json.loads(row["spec"]).get("origin") in asked:
+                if _origin(row["spec"]) in asked:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
-    def _take_back(self, worker: str) -> None:
+    def _take_back(self, worker: str, job_id: str = "") -> None:
         with self._database.writing() as db:
             rows = db.execute(
                 f"SELECT jobs.id, attempts, stop, reached, share {_FROM} "
-                "WHERE worker = ? AND state IN ('queued', 'running')",
-                (worker,),
+                "WHERE worker = ? AND state IN ('queued', 'running') AND ? IN ('', jobs.id)",
+                (worker, job_id),
             ).fetchall()
             for row in rows:
                 share = row["share"] or 0.0
@@ -482,15 +511,33 @@ class Queue:
     def _found(self, db: sqlite3.Connection, job_id: str) -> Job:
         row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
         if row is None:
-            raise NotFound(
-                "There is no animation with this id.", f"The newest {KEPT} are remembered; list them."
-            )
+            raise _unknown()
         return _job(self.home, row)
 
-    def _collect(self, db: sqlite3.Connection) -> None:
-        """Inside a transaction, so that nobody submits a job meanwhile that needs what is deleted."""
-        needed = {row["name"] for row in db.execute("SELECT name FROM inputs")}
-        collect(self.home, needed)
+    def _state(self, db: sqlite3.Connection, job_id: str) -> State:
+        """Also of a job that cannot be read."""
+        row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise _unknown()
+        try:
+            return State(row["state"])
+        except ValueError as error:
+            raise BadInput(f"The job {job_id} is damaged: {error}.", "Update the extension.") from error
+
+    def _collect(self, freed: Collection[str] | None = None) -> None:
+        """Delete what no job needs, when that is on the disk: a kill before leaves a file too many, and
+        never one too few. Where it cannot be done, the next start does it.
+
+        Args:
+            freed: look at these only; None for all that is in the store.
+        """
+        if freed is not None and not freed:
+            return
+        wanted = "" if freed is None else f"WHERE name IN ({', '.join('?' * len(freed))})"
+        # With the write lock held nobody submits a job meanwhile that needs what is deleted.
+        with contextlib.suppress(SonicError), self._database.writing(lasting=False) as db:
+            rows = db.execute(f"SELECT DISTINCT name FROM inputs {wanted}", tuple(freed or ()))
+            collect(self.home, {row["name"] for row in rows}, freed)
 
     def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
         with self._database.reading() as db:
@@ -499,7 +546,7 @@ class Queue:
     def _forget_oldest(self, db: sqlite3.Connection, lane: str) -> None:
         db.execute(
             "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE lane = ? AND batch = '' "
-            "AND state NOT IN ('queued', 'running') ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            "AND state IN ('done', 'failed', 'cancelled') ORDER BY number DESC LIMIT -1 OFFSET ?)",
             (lane, KEPT),
         )
 
@@ -562,21 +609,19 @@ def _waiting(db: sqlite3.Connection, lane: str) -> int:
 
 
 def _end(
-    db: sqlite3.Connection,
-    job_id: str,
-    state: State,
-    error: SonicError | None = None,
-    share: float | None = None,
-) -> None:
-    """Nothing more will come of a job, and it needs no files any more."""
+    db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None
+) -> Collection[str]:
+    """Nothing more will come of a job. Returns the files that it does not need any more."""
     told = json.dumps(error_values(error)) if error else None
     db.execute(
         "UPDATE jobs SET state = ?, worker = '', held = 0, ended = ?, error = ? WHERE id = ?",
         (str(state), _now(), told, job_id),
     )
-    if share is not None:
-        db.execute("UPDATE progress SET share = ? WHERE id = ?", (share, job_id))
+    if state is State.DONE:
+        db.execute("UPDATE progress SET share = 1.0 WHERE id = ?", (job_id,))
+    freed = [row["name"] for row in db.execute("SELECT name FROM inputs WHERE id = ?", (job_id,))]
     db.execute("DELETE FROM inputs WHERE id = ?", (job_id,))
+    return freed
 
 
 def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> None:
@@ -587,7 +632,7 @@ def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> No
 
 
 def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
-    """All but those of a later version, which the log names."""
+    """All but those that cannot be read, which the log names."""
     jobs = []
     for row in rows:
         try:
@@ -601,8 +646,15 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
     """The job of a row.
 
     Raises:
-        BadInput: a later version wrote it.
+        BadInput: a later version wrote it, or it is damaged.
     """
+    try:
+        return _read(home, row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
+
+
+def _read(home: Path, row: sqlite3.Row) -> Job:
     from ..provenance.store import Take
 
     spec = JobSpec.from_dict(json.loads(row["spec"]))
@@ -640,8 +692,19 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
     )
 
 
+def _origin(spec: str) -> str:
+    """Who asked, as far as it can be read."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(spec)["origin"])
+    return ""
+
+
 def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
     return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no animation with this id.", f"The newest {KEPT} are remembered; list them.")
 
 
 def _deadly(attempts: int) -> Failed:

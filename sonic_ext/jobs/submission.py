@@ -15,9 +15,9 @@ from .inputs import Staging
 from .spec import Destination, Generation, Input, JobSpec, Origin
 
 if TYPE_CHECKING:
-    from ..hosts import Host, Portraits
     from ..media.audio import Speech
     from ..media.image import Portrait
+    from ..ports import Host, Portraits
 
 
 def specified(

@@ -8,16 +8,18 @@ with Worker(host) as worker:
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError
 from ..ports import Progress, Step
-from ..provenance.locks import held
+from ..provenance.locks import awaited
 from ..provenance.private import home_errors, private_folder
 from .exporting import settle
 from .job import Job
@@ -28,7 +30,7 @@ from .spec import JobSpec, Origin
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..hosts import Host
+    from ..ports import Host
     from .inputs import Staging
 
 WAITING = 64
@@ -39,6 +41,7 @@ REPORT_EVERY = 0.25
 """Seconds between two reports to the queue of the same stage."""
 SHARES = {"denoising": 0.8, "drawing frames": 0.98}
 """Long stages → the share of all work that is done at their end; what comes before takes seconds."""
+_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -49,6 +52,7 @@ class Worker:
         queue: that of the private home by default.
         ask: jobs of these origins that an earlier process left wait for `Queue.resume`.
         most: jobs that may wait.
+        line: work the lane off in threads of this process; without it, only what `run` and `adopt` get.
         batch: carry out only the jobs of this batch; "" for all of the lane.
         threads: that each video is encoded with; 0 leaves it to the encoder.
     """
@@ -60,6 +64,7 @@ class Worker:
         *,
         ask: tuple[Origin, ...] = (),
         most: int = WAITING,
+        line: bool = True,
         batch: str = "",
         threads: int = 0,
     ) -> None:
@@ -71,8 +76,11 @@ class Worker:
         self._threads_each = threads
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._stopping = threading.Event()
+        self._callers = 0  # threads of others in `run` and `adopt`
+        self._unwritten: list[Job] = []
+        self._stopping = Closing()
         self._lease = ExitStack()
+        self._line = line
         self._ask = ask
         self._begun = False
 
@@ -104,7 +112,7 @@ class Worker:
             self.queue.hold(self.host.lane, self._ask)
         with home_errors(self.queue.home):
             private_folder(path.parent)
-            if not self._lease.enter_context(held(path)):
+            if not self._lease.enter_context(awaited(path)):
                 raise Failed("The worker's lock is taken.", "Start again.")
         self._begun = True
 
@@ -137,8 +145,9 @@ class Worker:
             The job, over.
         """
         self.start()
-        job = self.queue.submit(spec, staged, lane=self.host.lane, worker=self.id)
-        return self.carry_out(job, host or self.host, along)
+        with self._at_work():
+            job = self.queue.submit(spec, staged, lane=self.host.lane, worker=self.id)
+            return self.carry_out(job, host or self.host, along)
 
     def held(self) -> tuple[Job, ...]:
         """What an earlier process left and waits for somebody's word, newest first."""
@@ -158,8 +167,9 @@ class Worker:
     def adopt(self, job_id: str, along: Progress | None = None) -> Job | None:
         """Go on, in this thread, with a job that an earlier process left; None where another one has it."""
         self.start()
-        job = self.queue.adopt(job_id, self.id)
-        return None if job is None else self.carry_out(job, self.host, along)
+        with self._at_work():
+            job = self.queue.adopt(job_id, self.id)
+            return None if job is None else self.carry_out(job, self.host, along)
 
     def carry_out(self, job: Job, host: Host, along: Progress | None = None) -> Job:
         """All of a claimed job; however it ends, the queue says so.
@@ -171,11 +181,15 @@ class Worker:
         try:
             carry_out(self.queue, job, host, report, self._threads_each)
         except BaseException as problem:
-            released = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
-            if released and not report.stopped:
-                self.queue.release(job)
-            else:
-                self.queue.fail(job, problem)
+            closed = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
+            ending = not isinstance(problem, (Exception, KeyboardInterrupt))  # of the process
+            with self._told_later(job):
+                if ending:
+                    self.queue.put_back(job)
+                elif closed and not report.stopped:
+                    self.queue.release(job)
+                else:
+                    self.queue.fail(job, Cancelled() if isinstance(problem, KeyboardInterrupt) else problem)
             if not isinstance(problem, Exception):
                 raise
         return self.queue.find(job.id)
@@ -183,7 +197,8 @@ class Worker:
     def wake(self) -> None:
         """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
         with self._lock:
-            while self._begun and not self._stopping.is_set() and len(self._threads) < self.host.slots:
+            ready = self._line and self._begun and not self._stopping.is_set()
+            while ready and len(self._threads) < self.host.slots:
                 # no daemon: a thread cut off inside OpenCV takes the whole process down with it
                 thread = threading.Thread(target=self._work_off, name="sonic-jobs")
                 self._threads.add(thread)
@@ -201,14 +216,13 @@ class Worker:
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
-        if not any(thread.is_alive() for thread in threads):
-            with contextlib.suppress(OSError):
-                self._lease.close()
+        self._give_back()
 
     def _work_off(self) -> None:
         while (job := self._next()) is not None:
             with contextlib.suppress(BaseException):  # the queue has it
                 self.carry_out(job, self.host)
+        self._give_back()
 
     def _next(self) -> Job | None:
         """The next job; without one, the thread is no longer counted: `wake` starts another."""
@@ -216,11 +230,55 @@ class Worker:
             job = None
             try:
                 if not self._stopping.is_set():
+                    while self._unwritten:
+                        self.queue.put_back(self._unwritten[-1])
+                        self._unwritten.pop()
                     job = self.queue.claim(self.id, self.host.lane, self._batch)
+            except SonicError as error:
+                _log.warning("Jobs wait until the next one is submitted: %s", error)
             finally:
                 if job is None:
                     self._threads.discard(threading.current_thread())
             return job
+
+    @contextlib.contextmanager
+    def _told_later(self, job: Job) -> Iterator[None]:
+        """Around what the queue is told of a job's end: where it cannot be, the job is not kept from others
+        for as long as this process lives."""
+        try:
+            yield
+        except SonicError:
+            with self._lock:
+                self._unwritten.append(job)
+            raise
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """In somebody else's thread, which `close` does not wait for."""
+        with self._lock:
+            self._callers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callers -= 1
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Let the lease go once the worker is closed and nobody works under it any more."""
+        with self._lock:
+            if self._stopping.is_set() and not self._threads and not self._callers:
+                with contextlib.suppress(OSError):
+                    self._lease.close()
+
+
+class Closing(threading.Event):
+    """Set when a worker is closed, or when the interpreter ends: it waits for all threads, and would for all
+    jobs of the lane."""
+
+    def is_set(self) -> bool:
+        """See the class."""
+        return super().is_set() or not threading.main_thread().is_alive()
 
 
 class Report:

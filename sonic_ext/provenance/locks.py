@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIX = ".lock"
+SECONDS = 5.0
+"""How long `awaited` waits."""
+POLL = 0.01
+"""Seconds between two of its tries."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -70,6 +75,21 @@ def held(path: Path) -> Iterator[bool]:
         if mine and sys.platform == "win32":
             with contextlib.suppress(OSError):  # somebody has it open, and deletes it in turn
                 file.unlink()
+
+
+@contextlib.contextmanager
+def awaited(path: Path) -> Iterator[bool]:
+    """As `held`, for what is the caller's own: outlasts those who only look whether its holder lives.
+
+    `sweep` and whoever clears up take a lock for a moment.
+    """
+    end = time.monotonic() + SECONDS
+    while True:
+        with held(path) as mine:
+            if mine or time.monotonic() >= end:
+                yield mine
+                return
+        time.sleep(POLL)
 
 
 def _is(handle: int, path: Path) -> bool:

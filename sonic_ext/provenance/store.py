@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadAudio, BadInput, Refused, SonicError, WrongTime
 from ..settings import Settings
 from .ledger import Head, Ledger
-from .locks import held, sweep
+from .locks import awaited, held, sweep
 from .private import home_errors, private_folder, private_home, replace_file, sha256_of
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class Store:
     def _given_folder(self, take_id: str, stack: contextlib.ExitStack) -> None:
         """Lock the folder of an id until `stack` ends, and make it, without what a killed process left."""
         folder = self._place(take_id)
-        if not stack.enter_context(held(folder)) or self.holds(take_id):
+        if not stack.enter_context(awaited(folder)) or self.holds(take_id):
             raise WrongTime(f"Take {take_id} is there already, or being made.", "Export it, or wait.")
         self.discard(take_id)
         folder.mkdir(mode=0o700)

@@ -32,6 +32,7 @@ FRAMES = 25
 BEFORE = b"what was there before"
 KNOWN = re.compile(
     r"ledger-head\.json|consent/(key|head\.json|ledger\.sqlite3(-wal|-shm)?)|signing/(root|chain|key)\.pem"
+    r"|jobs/queue\.sqlite3(-wal|-shm)?"
     r"|takes/[0-9a-f]{16}/(master\.mp4|preview\.mp4|portrait\.\w+|speech\.\w+|take\.json)"
 )
 """Files that belong into a private home."""
@@ -73,11 +74,11 @@ class Export:
 
     def left(self, place: Path) -> dict[str, int]:
         found: Counter[str] = Counter()
-        rows = {record.output_sha256: record for record in _records(place) if record.exported_at}
+        rows = {record.output_sha256: record for record in records(place) if record.exported_at}
         for path in (place / "outputs").iterdir():
             if path.name.startswith("."):
                 found[TEMPORARY] += 1
-            found.update(_state(path, rows))
+            found.update(state(path, rows))
         found[NO_FILE] = sum(not (place / "outputs" / row.output_name).is_file() for row in rows.values())
         found[LOST] = self.overwrite and not self.output(place).exists()
         found[PRIVATE] = private_left(place / "home", {TAKE_ID})
@@ -97,29 +98,13 @@ class Export:
             elif name not in exported:
                 said.append(f"{name} is there without its row")
             else:
-                said += self._wrong(path, exported[name])
+                kept = 0o640 if self.overwrite and path == self.output(place) else None
+                said += faults_of(path, exported[name], FRAMES, kept)
         return said
 
     def outcome(self, place: Path) -> str:
         there = self.output(place)
         return "exported" if there.exists() and there.read_bytes() != BEFORE else "not exported"
-
-    def _wrong(self, path: Path, record: Record) -> list[str]:
-        """What is not as it should be with an exported file."""
-        signature, mode = c2pa.read(path), stat.S_IMODE(path.stat().st_mode)
-        new_file = path.with_name("plain")
-        new_file.write_bytes(b"")
-        usual = 0o640 if self.overwrite and path == self.output(path.parent.parent) else None
-        usual = usual or stat.S_IMODE(new_file.stat().st_mode)
-        new_file.unlink()
-        facts = {
-            "its digest is not the row's": _digest(path) != record.output_sha256,
-            "its signature does not hold": signature.state != "valid",
-            "it is signed for another consent": signature.consent_sha256 != record.digest,
-            "it is not whole": probe(path).frames != FRAMES,
-            f"its mode is {mode:o} and not {usual:o}": mode != usual,
-        }
-        return [f"{path.name}: {what}" for what, wrong in facts.items() if wrong]
 
     def output(self, place: Path) -> Path:
         return place / "outputs" / "x.mp4"
@@ -210,6 +195,27 @@ def private_left(home: Path, takes: Collection[str]) -> int:
     return sum(not KNOWN.fullmatch(name) for name in files) + len(folders)
 
 
+def faults_of(path: Path, record: Record, frames: int, mode: int | None = None) -> list[str]:
+    """What is not as it should be with an exported file.
+
+    Args:
+        mode: its permission bits; None for those of any new file beside it.
+    """
+    signature, found = c2pa.read(path), stat.S_IMODE(path.stat().st_mode)
+    new_file = path.with_name("plain")
+    new_file.write_bytes(b"")
+    usual = stat.S_IMODE(new_file.stat().st_mode) if mode is None else mode
+    new_file.unlink()
+    facts = {
+        "its digest is not the row's": _digest(path) != record.output_sha256,
+        "its signature does not hold": signature.state != "valid",
+        "it is signed for another consent": signature.consent_sha256 != record.digest,
+        "it is not whole": probe(path).frames != frames,
+        f"its mode is {found:o} and not {usual:o}": found != usual,
+    }
+    return [f"{path.name}: {what}" for what, wrong in facts.items() if wrong]
+
+
 def _record_noise(clip: Path) -> None:
     """Pictures that cannot be compressed: more than a block to copy, too much for c2pa to keep in memory."""
     chance, speech = np.random.default_rng(1), some_speech()
@@ -219,7 +225,7 @@ def _record_noise(clip: Path) -> None:
                 writer.write(chance.integers(0, 256, (SIDE * 3 // 2, SIDE), np.uint8))
 
 
-def _records(place: Path) -> tuple[Record, ...]:
+def records(place: Path) -> tuple[Record, ...]:
     """Read from a copy: looking must not mend anything."""
     source = place / "home" / "consent"
     if not source.is_dir():
@@ -229,7 +235,8 @@ def _records(place: Path) -> tuple[Record, ...]:
         return Ledger(copy).records()
 
 
-def _state(path: Path, rows: dict[str, Record]) -> list[str]:
+def state(path: Path, rows: dict[str, Record]) -> list[str]:
+    """What is wrong with a file in the output folder that may be half-done."""
     data = path.read_bytes()
     if not data and path.name.startswith("."):
         return []

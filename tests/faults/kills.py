@@ -28,6 +28,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -251,11 +252,13 @@ def _stepping(way: str, step: Callable[[], None]) -> Iterator[None]:
     if way == "call":
         sys.addaudithook(audit)
     else:
+        threading.settrace(trace)
         sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(None)
+        threading.settrace(None)
         on = False
 
 
@@ -311,14 +314,14 @@ def _read(pipe: Any, child: int) -> bytes:
 
 def _child(action: Callable[[], object], place: Path, writing: int, way: str, steps: int) -> None:
     """The copy: never returns."""
-    trouble, answer, left = "", None, steps
+    trouble, answer, left, process = "", None, steps, os.getpid()
     logging.disable()
 
     def step() -> None:
         nonlocal left
         left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if not left and os.getpid() == process:  # and not one that the operation forked
+            os.kill(process, signal.SIGKILL)
 
     tempfile.tempdir = os.environ["TMPDIR"] = str(place / "tmp")
     os.environ["SONIC_HOME"] = str(place / "home")

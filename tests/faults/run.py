@@ -12,11 +12,12 @@ from animating import Animate
 from exporting import SCENARIOS
 from kills import kill
 from recording import FirstRow
+from working import WORKING
 
 
 def main() -> int:
     """Returns 1 where anything was left or did not hold."""
-    made = {scenario.name: scenario for scenario in (*SCENARIOS, FirstRow, Animate)}
+    made = {scenario.name: scenario for scenario in (*SCENARIOS, FirstRow, Animate, *WORKING)}
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--kills", type=int, default=500, help="in all, shared by the scenarios (%(default)s)")
     asked.add_argument("--seed", type=int, default=1, help="the same draws the same instants (%(default)s)")

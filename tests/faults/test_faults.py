@@ -58,7 +58,7 @@ print(json.dumps(told))
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     # Apart from this process: its threads would be missing in a forked one.
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
 
 
 def test_no_kill_leaves_anything() -> None:

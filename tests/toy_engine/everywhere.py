@@ -20,7 +20,7 @@ registry.ENGINES = (*registry.ENGINES, SPEC)  # before the settings are composed
 
 
 def _printed(*words: str) -> str:
-    from sonic_ext.app import cli
+    from sonic_ext.cli import main as cli
 
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         cli.main([*words])

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from ..errors import MissingPart
-from ..ports import DeviceManager, HostVae
-from . import Result
+from ..ports import DeviceManager, HostVae, Result
+from .modules import Module, webui
 
 CHANNELS, SCALE = 4, 0.18215
 """The latent space of Stable Diffusion 1 and 2, in which Stable Video Diffusion works."""
 OWN_VAE = "Stable Video Diffusion's own VAE is used."
 
 
-class WebUIPlace(DeviceManager, Protocol):
+class WebUIDeviceManager(DeviceManager, Protocol):
     """A `DeviceManager` with what a host needs of it."""
 
     name: str
@@ -35,19 +32,6 @@ class WebUIPlace(DeviceManager, Protocol):
         Raises:
             MissingPart: there is none, or it cannot be loaded.
         """
-
-
-def offers(name: str) -> bool:
-    """Whether a module of the WebUI is there; looked for without loading anything that is not."""
-    if name in sys.modules:
-        return True
-    parent = name.rpartition(".")[0]
-    if parent and not offers(parent):
-        return False
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError, AttributeError):  # a parent that is no package, or half loaded
-        return False
 
 
 def refusal(channels: int, scale: float, shift: float = 0.0) -> str:
@@ -129,7 +113,7 @@ def chosen_checkpoint() -> Any:
     Raises:
         MissingPart: nothing to choose from.
     """
-    models = importlib.import_module("modules.sd_models")
+    models = webui(Module.SD_MODELS)
     if not models.checkpoints_list:
         raise no_such_checkpoint()
     try:
@@ -147,7 +131,7 @@ def load_by_access(info: Any) -> None:
     Raises:
         MissingPart: it cannot be loaded.
     """
-    shared, models = importlib.import_module("modules.shared"), importlib.import_module("modules.sd_models")
+    shared, models = webui(Module.SHARED), webui(Module.SD_MODELS)
     try:
         shared.sd_model  # noqa: B018 - waits for the WebUI's own loading at its start
         models.reload_model_weights()  # nothing to do, unless another one was chosen or loading failed before

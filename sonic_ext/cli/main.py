@@ -25,9 +25,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import batch_command, form, jobs_command, weights_command
+from . import batch_command, jobs_command, weights_command
 from .console import Console, tolerate_any_text
 from .interrupt import interrupts
 

@@ -7,10 +7,8 @@ the API (`Sonic error`), and the pictures, which are fine, stay.
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, SonicError, as_error
+from ..hosts.modules import Module, webui
 from ..jobs import Destination, Job, Origin, Worker
 from ..jobs.inputs import staging
 from ..jobs.submission import specified
@@ -25,7 +24,7 @@ from ..jobs.submission import specified
 if TYPE_CHECKING:
     from ..app.one_click import Order
     from ..app.send import Doors
-    from . import Host
+    from ..ports import Host
 
 TITLE = "Sonic"
 """Key in `alwayson_scripts`."""
@@ -56,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 def register() -> None:
     """Ask the WebUI for buttons under its galleries and for axes; called while its scripts are loaded."""
-    callbacks = importlib.import_module("modules.script_callbacks")
+    callbacks = webui(Module.SCRIPT_CALLBACKS)
     callbacks.on_after_component(Buttons())
     callbacks.on_before_ui(add_axes)
 
@@ -65,17 +64,9 @@ def doors() -> Doors | None:
     """Where pictures can be sent to; None before the WebUI has built its img2img tab."""
     from ..app.send import Doors
 
-    fields = _infotext_module().paste_fields
+    fields = webui(Module.INFOTEXT).paste_fields
     picture = fields.get("img2img", {}).get("init_img")
     return None if picture is None else Doors(picture)
-
-
-def _infotext_module() -> Any:
-    """Of WebUIs since 1.8; older branches know it by its former name only."""
-    try:
-        return importlib.import_module("modules.infotext_utils")
-    except ImportError:
-        return importlib.import_module("modules.generation_parameters_copypaste")
 
 
 class Buttons:
@@ -104,7 +95,7 @@ class Buttons:
     def _tool(self, name: str) -> None:
         from ..app.compat import keep_from_defaults
 
-        button = importlib.import_module("modules.ui_components").ToolButton
+        button = webui(Module.UI_COMPONENTS).ToolButton
         keep_from_defaults(button(SEND, elem_id=name, tooltip=SEND_TOOLTIP))
 
 
@@ -115,7 +106,7 @@ def script_class(held_host: Callable[[], Host], worker: Callable[[], Worker]) ->
         held_host: the host as it is inside hooks, where the queue lock is held already.
         worker: of this process; our jobs are in its queue, so that the API knows them.
     """
-    scripts = importlib.import_module("modules.scripts")
+    scripts = webui(Module.SCRIPTS)
 
     class Sonic(scripts.Script):  # type: ignore[misc, name-defined]
         """Animates what txt2img and img2img make."""
@@ -444,5 +435,5 @@ def _setter(name: str) -> Callable[[Any, Any, Any], None]:
 
 def _loaded() -> Iterator[tuple[str, Any]]:
     """File name and module of every script that the WebUI has loaded."""
-    for data in getattr(sys.modules["modules.scripts"], "scripts_data", ()):
+    for data in getattr(webui(Module.SCRIPTS), "scripts_data", ()):
         yield Path(data.path).name, data.module

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..settings import PRESETS, Settings
+from ..text import bytes_text, duration_text
 from . import batch_command, jobs_command, weights_command
-from .console import Console, ProgressLine, bytes_text, duration_text
+from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..provenance.store import Take
 
 LANE = "cli"
-"""See `hosts.Host.lane`."""
+"""See `ports.Host.lane`."""
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -44,7 +45,7 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=LANE)) as worker,
+        Worker(Standalone(output.parent, lane=LANE), line=False) as worker,
         staging(worker.queue.home) as staged,
         signals.polite(),
     ):
@@ -193,9 +194,9 @@ def _consent_revoke(options: argparse.Namespace, console: Console, signals: Inte
 
 
 def _serve(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..app.credentials import credentials
+    from ..app.server import serve
     from ..hosts.standalone import Standalone
-    from .credentials import credentials
-    from .server import serve
 
     signals.unwind()
     host = Standalone(Path(options.output_dir), slots=options.jobs)

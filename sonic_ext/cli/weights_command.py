@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadSetting, MissingPart
-from .console import Console, ProgressLine, bytes_text
+from ..text import bytes_text
+from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:

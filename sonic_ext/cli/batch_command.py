@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Busy, Cancelled, NotFound, SonicError
-from .console import Console, ProgressLine, duration_text
+from ..text import duration_text
+from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ class _Waiting:
             self._lock.release()
 
 
-class Mirror:
+class WebUIProgress:
     """A `Progress` that also moves the WebUI's bar and heeds its Interrupt, Skip and Stop.
 
     Args:

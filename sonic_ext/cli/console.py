@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from ..errors import SonicError
 from ..ports import Step
-from ..text import visible
+from ..text import duration_text, visible
 from .interrupt import as_dict
 
 LINE_EVERY = 10.0
@@ -116,25 +116,6 @@ def step_text(step: Step) -> str:
     if step.seconds_left is not None and step.done < step.total:
         parts.append(f"{duration_text(step.seconds_left)} left")
     return visible("  ".join(parts))
-
-
-def duration_text(seconds: float) -> str:
-    """`0.8 s`, `12 s`, `3 min 20 s`, `1 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def bytes_text(count: float) -> str:
-    """`163 kB`, `812 MB`, `1.4 GB` (powers of ten)."""
-    if count >= 1e9:
-        return f"{count / 1e9:.1f} GB"
-    return f"{round(count / 1e6)} MB" if count >= 1e6 else f"{round(count / 1e3)} kB"
 
 
 def _say(stream: TextIO, *lines: str) -> None:

@@ -1,0 +1,142 @@
+"""What a WebUI is given: a tab, a settings page, routes, and the script in txt2img and img2img.
+
+`scripts/sonic.py` calls `register`; the rest is made when the WebUI builds its page, starts its server or
+first needs it. Importing this module loads nothing of the WebUI, torch or gradio.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SonicError
+from ..hosts import options
+from ..hosts.modules import Module, webui
+from ..hosts.webui import WebUI, device_manager
+from ..ports import Host
+from ..provenance.boundary import refuse_served
+from ..provenance.private import private_home
+
+if TYPE_CHECKING:
+    from ..jobs import Worker
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def host() -> Host:
+    """The one host of this process, made when it is first asked for.
+
+    Raises:
+        BadSetting: the private home lies where the WebUI hands files out.
+    """
+    from ..provenance.recovery import clear_up
+
+    made = _made(held=False)
+    clear_up()
+    return made
+
+
+@cache
+def held_host() -> Host:
+    """The same for hooks of scripts, inside which the WebUI's queue is held already."""
+    host()
+    return _made(held=True)
+
+
+@cache
+def worker() -> Worker:
+    """The one of this process, for page, API and script.
+
+    What an earlier process of the WebUI left of the page's and the script's jobs waits for its user's word;
+    an API's goes on.
+    """
+    from ..jobs import Origin, Worker
+
+    return Worker(host(), ask=(Origin.PAGE, Origin.SCRIPT))
+
+
+def _made(held: bool) -> WebUI:
+    from ..hosts.portraits import WebUIPortraits
+
+    refuse_served(private_home(), served())
+    devices = device_manager()
+    return WebUI(devices.name, devices, WebUIPortraits(devices), held)
+
+
+def served() -> list[Path]:
+    """Folders that the WebUI hands files out of: its data, those of its command line, and gradio's own."""
+    from ..app.file_guard import served_by_gradio
+
+    data = Path(webui(Module.PATHS).data_path)
+    command_line = webui(Module.SHARED).cmd_opts
+    named = map(Path, getattr(command_line, "gradio_allowed_path", None) or ())
+    return [data, *named, *served_by_gradio(private_home())]
+
+
+def register() -> None:
+    """Ask the WebUI for a tab, a settings page, routes and hooks; they are made when it makes its own."""
+    callbacks = webui(Module.SCRIPT_CALLBACKS)
+    callbacks.on_ui_tabs(tabs)
+    callbacks.on_ui_settings(_add_settings)
+    callbacks.on_app_started(started)
+    _register_script()
+
+
+def _add_settings() -> None:
+    from . import settings_page
+
+    settings_page.add()
+
+
+def _register_script() -> None:
+    try:
+        importlib.import_module("sonic_ext.extension.script").register()
+    except Exception as problem:  # the tab must appear whatever happens to the script
+        _log.error("Sonic's script in txt2img and img2img is missing", exc_info=problem)
+
+
+def tabs() -> list[tuple[Any, str, str]]:
+    """The tab *Sonic*; where a part is missing, a sentence that says which one and what brings it.
+
+    The WebUI builds its page before it launches gradio, so the guard is there before the first request, also
+    where the tab cannot be: what earlier sessions made is private all the same.
+    """
+    try:
+        importlib.import_module("sonic_ext.app.file_guard").guard_gradio()
+        from ..app import tab
+
+        doors = importlib.import_module("sonic_ext.extension.script").doors()
+        blocks = tab.build(worker(), doors=doors)
+    except (SonicError, ImportError) as problem:
+        _log.error("the tab Sonic cannot be built", exc_info=problem)
+        from ..app import missing
+
+        blocks = missing.build(problem)
+    return [(blocks, "Sonic", "sonic")]
+
+
+def started(page: Any, app: Any) -> None:
+    """The WebUI's server is up: add the API where the WebUI has one, with a page beside it or without.
+
+    Elsewhere it would be a way around the page's own password.
+    """
+    options.apply()  # without a page the WebUI never asks for the settings page
+    if page is not None:
+        importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
+    try:
+        worker().start()
+        if page is None:  # there is nobody to ask
+            worker().resume_held()
+    except SonicError as problem:
+        _log.error("Sonic's jobs cannot be worked off", exc_info=problem)
+    command_line = webui(Module.SHARED).cmd_opts
+    if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
+        return
+    try:
+        importlib.import_module("sonic_ext.app.api").mount(app, worker())
+    except (SonicError, ImportError) as problem:
+        _log.error("the API of Sonic cannot be added", exc_info=problem)
