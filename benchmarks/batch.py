@@ -5,7 +5,8 @@
 Each round makes the same short preview videos twice, export included, in turn: with one process that is held
 to one thread and, where the system can, to one core; and with as many processes as there are cores. The clock
 runs from the first job that begins to the last that ends, so that starting Python is in neither. Prints one
-JSON object: seconds of each round, the ratio of each round, their median, and the machine's load meanwhile.
+JSON object: seconds of each round, the ratio of each round, their median, seconds of processor time for each
+video (starting Python included), and the machine's load meanwhile: beside other work the ratio means little.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ SETTINGS = Settings(
 CONSENT = Consent(face="synthetic", voice="synthetic")
 
 
-def seconds(jobs: int, processes: int) -> float:
-    """From the first job that begins to the last that ends, in a private home of its own."""
+def seconds(jobs: int, processes: int) -> tuple[float, float]:
+    """From the first job that begins to the last that ends, in a private home of its own; and the processor
+    time of all processes."""
+    used = _used()
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["SONIC_HOME"] = str(Path(temporary) / "home")
         folder = Path(temporary) / "out"
@@ -61,7 +64,14 @@ def seconds(jobs: int, processes: int) -> float:
         if bad:
             raise SystemExit(f"{len(bad)} jobs failed: {bad[0].error}")
         ended = max(job.ended for job in made if job.ended)
-        return (ended - min(job.began for job in made if job.began)).total_seconds()
+        took = (ended - min(job.began for job in made if job.began)).total_seconds()
+        return took, _used() - used
+
+
+def _used() -> float:
+    """Seconds of processor time of all processes that this one began and that ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _held_to(count: int) -> set[int] | None:
@@ -81,24 +91,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="12 videos, one round")
     options = parser.parse_args()
     jobs, rounds = (12, 1) if options.quick else (options.jobs, options.rounds)
-    alone, together = [], []
+    alone: list[tuple[float, float]] = []
+    together: list[tuple[float, float]] = []
     loads = [os.getloadavg()[0]] if hasattr(os, "getloadavg") else []
     for number in range(rounds):
         pair = {1: alone, cores(): together}
         for processes in sorted(pair, reverse=bool(number % 2)):
             pair[processes].append(seconds(jobs, processes))
-            print(f"{processes} processes: {pair[processes][-1]:.1f} s", file=sys.stderr)
+            print(f"{processes} processes: {pair[processes][-1][0]:.1f} s", file=sys.stderr)
         if loads:
             loads.append(os.getloadavg()[0])
-    ratios = [one / many for one, many in zip(alone, together, strict=True)]
+    ratios = [one / many for (one, _), (many, _) in zip(alone, together, strict=True)]
+    per_hour = 3600 * jobs / statistics.median(took for took, _ in together)
     values = {
         "jobs": jobs,
         "cores": cores(),
-        "one_process_seconds": [round(each, 1) for each in alone],
-        "a_process_each_seconds": [round(each, 1) for each in together],
+        "one_process_seconds": [round(took, 1) for took, _ in alone],
+        "a_process_each_seconds": [round(took, 1) for took, _ in together],
+        "processor_seconds_a_video": [
+            round(statistics.median(used for _, used in each) / jobs, 2) for each in (alone, together)
+        ],
         "ratios": [round(each, 2) for each in ratios],
         "ratio": round(statistics.median(ratios), 2),
-        "videos_per_hour": round(3600 * jobs / statistics.median(together)),
+        "videos_per_hour": round(per_hour),
         "load": [round(each, 1) for each in loads],
     }
     print(json.dumps(values))

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_jobs import submitted
 from patience import PATIENCE, until
 
 from sonic_ext.batch import report, rows
-from sonic_ext.batch.planning import LANE, Planned, Planner, batch_id
+from sonic_ext.batch.planning import LANE, Planned, Planner, alone, batch_id
 from sonic_ext.batch.processes import Processes
 from sonic_ext.batch.report import Entry
 from sonic_ext.batch.rows import Defaults, Row, WrongRow
@@ -581,14 +582,27 @@ class TestCommand:
         assert not (work / "out").exists()
 
     def test_one_command_for_a_folder(self, sonic: Sonic, work: Path, queue: Queue) -> None:
-        from sonic_ext.files.locks import held
-
         (work / "jobs.csv").write_text("portrait,audio\na,b")
         (work / "out").mkdir()
-        queue.jobs()
-        with held(queue.home / "jobs" / f"batch-{batch_id(work / 'out')}"):
+        batch = batch_id(work / "out")
+        job = submitted(queue, lane=LANE, batch=batch)
+        with alone(queue, batch) as mine:
+            assert mine
             code, found, _ = sonic("batch", work / "jobs.csv", "-o", work / "out")
-        assert (code, found["error"]) == (1, "Busy")
+            assert (code, found["error"]) == (1, "Busy")
+            assert sonic("jobs", "resume")[:2] == (0, {"jobs": [], "exit_code": 0})
+        assert queue.find(job.id).state is State.QUEUED
+
+    def test_jobs(self, sonic: Sonic, queue: Queue) -> None:
+        assert sonic("jobs", "list")[:2] == (0, {"jobs": []})
+        one, two = submitted(queue, 0), submitted(queue, 1)
+        assert [each["id"] for each in sonic("jobs", "list")[1]["jobs"]] == [two.id, one.id]
+        shown = sonic("jobs", "show", one.id[:10].upper())[1]
+        assert (shown["id"], shown["state"], shown["audio"]) == (one.id, "queued", "voice.wav")
+        assert sonic("jobs", "cancel", two.id)[1]["state"] == "cancelled"
+        assert sonic("jobs", "show", "no such")[1]["error"] == "NotFound"
+        code, found, _ = sonic("jobs", "resume", one.id)  # whose files are no picture and no sound
+        assert (code, found["jobs"][0]["state"]) == (2, "failed")
 
 
 class TestDeath:

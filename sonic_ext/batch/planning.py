@@ -5,16 +5,19 @@ A batch is what goes into one folder: the same command again finds its jobs by t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadAudio, BadPortrait, SonicError
 from ..files.digest import sha256_of
+from ..files.locks import held
 from ..jobs import Destination, Job, JobSpec, Origin, Queue, State
+from ..jobs.database import FOLDER
 from ..jobs.exporting import export, settle
 from ..jobs.inputs import Staging, staging
 from ..jobs.queue import POLL
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 LANE = "batch"
 """Of the jobs of all batches of the command line, see `hosts.Host.lane`."""
+SWEEP_SECONDS = 0.5
+"""Who removes the locks of processes that are gone holds each of them for a moment."""
 LEAVING_SECONDS = 30.0
 """How long workers of a command that was killed may take to let go of their jobs."""
 
@@ -47,6 +52,19 @@ class Planned:
 def batch_id(folder: Path) -> str:
     """Of the batch whose videos go into a folder."""
     return hashlib.sha256(str(folder.resolve()).encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def alone(queue: Queue, batch: str) -> Iterator[bool]:
+    """Try to be the one command that makes a batch, while the block runs; yields whether it is."""
+    queue.standing(batch)  # makes the folder that the lock is in
+    with contextlib.ExitStack() as stack:
+        end = time.monotonic() + SWEEP_SECONDS
+        while not (mine := stack.enter_context(held(queue.home / FOLDER / f"batch-{batch}"))):
+            if time.monotonic() >= end:
+                break
+            time.sleep(POLL)
+        yield mine
 
 
 class Planner:

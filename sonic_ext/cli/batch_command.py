@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +70,9 @@ def _count(text: str) -> int:
 def run(options: argparse.Namespace, settings: Settings, console: Console, signals: Interrupts) -> int:
     """Carry out a parsed `batch` command; returns the exit code. Errors are raised."""
     from ..batch import report
-    from ..batch.planning import LANE, Planner
-    from ..files.locks import held
+    from ..batch.planning import LANE, Planner, alone
     from ..hosts.standalone import Standalone
     from ..jobs import Queue
-    from ..jobs.database import FOLDER
     from ..provenance.boundary import refuse_inside
 
     signals.unwind()
@@ -87,11 +84,9 @@ def run(options: argparse.Namespace, settings: Settings, console: Console, signa
     host.outputs()
     report.require_ours(folder, options.overwrite)
     planner = Planner(queue, host, folder, options.overwrite)
-    queue.standing(planner.batch)  # makes the folder that the lock is in
-    with ExitStack() as stack:
-        if not stack.enter_context(held(queue.home / FOLDER / f"batch-{planner.batch}")):
+    with alone(queue, planner.batch) as mine, signals.polite():
+        if not mine:
             raise Busy(f"Another command makes videos in {folder}.", "Wait for it, or take another folder.")
-        stack.enter_context(signals.polite())
         batch = _Batch(console, signals, queue, planner, folder)
         if options.check:
             batch.check(rows)

@@ -79,6 +79,9 @@ def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals
     """One after the other, in their order; the exit code is that of the last one that failed."""
     jobs = [_found(queue, options.id)] if options.id else [*reversed(queue.jobs(ended=False))]
     waiting = [job for job in jobs if options.id or (job.lane in LANES and not job.worker)]
+    if not options.id:
+        made_now = {batch for batch in {job.batch for job in waiting} if batch and _is_made(queue, batch)}
+        waiting = [job for job in waiting if job.batch not in made_now]
     code, over = 0, []
     with signals.polite():
         for job in waiting:
@@ -92,6 +95,14 @@ def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals
         return console.error(Cancelled("Stopped as asked.", "The rest waits; resume it again."), values)
     console.result(values, f"{len(over)} of {len(waiting)} jobs are over.")
     return code
+
+
+def _is_made(queue: Queue, batch: str) -> bool:
+    """A command is at it, and decides what of it is still wanted."""
+    from ..batch.planning import alone
+
+    with alone(queue, batch) as nobody_else:
+        return not nobody_else
 
 
 def _carried_out(job: Job, queue: Queue, signals: Interrupts) -> Job | None:
