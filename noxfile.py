@@ -150,7 +150,7 @@ def sonic_forge(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def faults(session: nox.Session) -> None:
-    """Kill exports and animations at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
+    """Kill exports, animations and jobs at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
     session.run("python", "tests/faults/run.py", *session.posargs)
 
