@@ -1,6 +1,6 @@
 """Videos an hour of `sonic batch` with one process for each core against one single-threaded process.
 
-    python benchmarks/batch.py [--quick] [--jobs 100] [--rounds 3]
+    python benchmarks/batch.py [--quick] [--jobs 20] [--rounds 5]
 
 Each round makes the same short preview videos twice, export included, in turn: with one process that is held
 to one thread and, where the system can, to one core; and with as many processes as there are cores. The clock
@@ -86,8 +86,8 @@ def _held_to(count: int) -> set[int] | None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=20, help="of each round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="12 videos, one round")
     options = parser.parse_args()
     jobs, rounds = (12, 1) if options.quick else (options.jobs, options.rounds)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadAudio, BadPortrait, SonicError
 from ..files.digest import sha256_of
-from ..files.locks import held
+from ..files.locks import awaited
 from ..jobs import Destination, Job, JobSpec, Origin, Queue, State
 from ..jobs.database import FOLDER
 from ..jobs.exporting import export, settle
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 LANE = "batch"
 """Of the jobs of all batches of the command line, see `hosts.Host.lane`."""
-SWEEP_SECONDS = 0.5
-"""Who removes the locks of processes that are gone holds each of them for a moment."""
 LEAVING_SECONDS = 30.0
 """How long workers of a command that was killed may take to let go of their jobs."""
 
@@ -58,12 +56,7 @@ def batch_id(folder: Path) -> str:
 def alone(queue: Queue, batch: str) -> Iterator[bool]:
     """Try to be the one command that makes a batch, while the block runs; yields whether it is."""
     queue.standing(batch)  # makes the folder that the lock is in
-    with contextlib.ExitStack() as stack:
-        end = time.monotonic() + SWEEP_SECONDS
-        while not (mine := stack.enter_context(held(queue.home / FOLDER / f"batch-{batch}"))):
-            if time.monotonic() >= end:
-                break
-            time.sleep(POLL)
+    with awaited(queue.home / FOLDER / f"batch-{batch}") as mine:
         yield mine
 
 

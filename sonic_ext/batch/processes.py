@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import Failed
 from ..jobs import Queue
 
-CHILD = "sonic_ext.app.batch_worker"
+CHILD = "sonic_ext.cli.batch_worker"
 """Module whose `main` a process runs."""
 STOP_SECONDS = 20.0
 """How long processes may take to leave nothing half-written; a step of the sonic engine is waited for."""
