@@ -1,7 +1,9 @@
 """What a long piece of work says of itself, and how it is asked to stop.
 
-tick = Ticker(progress)
-tick(Stage.DRAWING, 3, 250)          # progress.report(Step(…)); raises Cancelled where it says so
+    tick = Ticker(progress)
+    tick(Stage.DRAWING, 3, 250)          # progress.report(Step(…)); raises Cancelled where it says so
+
+Stages are named, so that whoever shows them knows which take long.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Works the jobs of a host off: in threads of this process, or in the caller's own.
 
-with Worker(host) as worker:
-    job = worker.submit(spec, staged)
-    job = worker.queue.wait(job.id)
+    with Worker(host) as worker:
+        job = worker.submit(spec, staged)
+        job = worker.queue.wait(job.id)
+
+A worker that is closed lets what it makes wait for the next process.
 """
 
 from __future__ import annotations
