@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sonic_ext.provenance.ledger import Ledger, _connect
+from sonic_ext.provenance.database import connect
+from sonic_ext.provenance.ledger import Ledger
 
 
 def main(rows: int) -> None:
@@ -32,7 +33,7 @@ def main(rows: int) -> None:
             "refuse_revoked": lambda: _quiet(ledger),
             "revoke": lambda: ledger.revoke("a" * 64),
         }
-        with contextlib.closing(_connect(ledger.folder / "ledger.sqlite3")) as db:
+        with contextlib.closing(connect(ledger.folder / "ledger.sqlite3")) as db:
             size = db.execute("SELECT sum(length(body)) FROM events").fetchone()[0]
         print(f"{rows} rows, {size / 1e6:.1f} MB of text")
         for name, use in uses.items():

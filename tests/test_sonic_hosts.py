@@ -16,7 +16,7 @@ from webui_standin import WebUI
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
 
 from sonic_ext.extension import registration  # noqa: E402
-from sonic_ext.ports import Silent  # noqa: E402
+from sonic_ext.progress import Silent  # noqa: E402
 
 ELSEWHERE = torch.device("meta")
 """Stands for a graphics card: memory that is not the processor's."""
@@ -103,7 +103,7 @@ def test_a1111_lends_no_vae_of_other_latents(a1111: WebUI, model: Any, words: st
     a1111.model_data.sd_model = model
     lent = _place().vae()
     assert lent.vae is None
-    assert words in lent.why
+    assert words in lent.reason
 
 
 def _place() -> Any:
@@ -216,7 +216,7 @@ def test_forge_lends_no_vae_of_other_latents(forge: WebUI, model: Any, words: st
     forge.model_data.sd_model = model
     lent = _place().vae()
     assert lent.vae is None
-    assert words in lent.why
+    assert words in lent.reason
 
 
 def test_forge_lends_the_mean_and_loads_before_each_call(forge: WebUI) -> None:
@@ -236,7 +236,7 @@ def test_reforge_says_its_latents_in_the_model(monkeypatch: pytest.MonkeyPatch, 
     unet = SimpleNamespace(model=SimpleNamespace(model_config=SimpleNamespace(latent_format=latents)))
     objects = SimpleNamespace(vae=SimpleNamespace(first_stage_model=network), unet=unet)
     a1111.model_data.sd_model = SimpleNamespace(forge_objects=objects)
-    assert "0.13025" in _place().vae().why
+    assert "0.13025" in _place().vae().reason
     latents.scale_factor = 0.18215
     assert _place().vae().vae is not None
 

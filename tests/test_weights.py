@@ -29,8 +29,8 @@ from tiny_hub import COMMIT, TinyHub, serving
 
 from sonic_ext import weights
 from sonic_ext.cli import main as cli
-from sonic_ext.cli.console import bytes_text
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, BadWeights, Cancelled, MissingPart
+from sonic_ext.text import bytes_text
 from sonic_ext.weights import (
     AUDIO2BUCKET,
     IMAGE_ENCODER,

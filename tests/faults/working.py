@@ -27,7 +27,7 @@ from kills import in_a_copy
 from made_takes import SIDE, record_clip
 
 from sonic_ext import pipeline
-from sonic_ext.app import cli
+from sonic_ext.cli import main as cli
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Job, JobSpec, Origin, Queue, State, Worker, exporting
 from sonic_ext.jobs.inputs import Staging, staging
