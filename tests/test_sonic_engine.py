@@ -118,8 +118,8 @@ class Stopper:
     def __init__(self, after: int) -> None:
         self.after = after
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage == "denoising" and done >= self.after:
+    def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if stage is Stage.DENOISING and done >= self.after:
             raise Cancelled
 
 
@@ -727,7 +727,7 @@ def test_the_turn_lasts_until_the_animation_is_closed(
     made(models, scene, spoken, tick=_impatient, home=tmp_path).close()
 
 
-def _impatient(stage: str, done: int, total: int) -> None:
+def _impatient(stage: Stage, done: int, total: int, detail: str = "") -> None:
     if stage.startswith("waiting"):
         raise Cancelled
 

@@ -185,7 +185,7 @@ def test_a_new_window_forgets_the_last(unet: Any, told: Conditioning) -> None:
     denoiser = Denoiser(unet, told, shortcuts=Shortcuts.named("both"))
     both_steps(denoiser)
     denoiser.forget()
-    assert denoiser.memory.towards_nothing is None and not denoiser.memory.deep
+    assert denoiser.cached.towards_nothing is None and not denoiser.cached.deep
 
 
 # weights elsewhere, in 8 bits, compiled
