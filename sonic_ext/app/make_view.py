@@ -126,7 +126,7 @@ class MakeView:
         with gr.Column(visible=False, elem_id="sonic_interrupted") as self.interrupted:
             self.waiting = gr.HTML("")
             with gr.Row():
-                self.go_on = gr.Button("Continue", variant="primary", size="sm", elem_id="sonic_go_on")
+                self.go_on = gr.Button("Continue", size="sm", elem_id="sonic_go_on")
                 self.drop = gr.Button("Discard", size="sm", elem_id="sonic_drop")
         with gr.Row():
             self.generate = gr.Button("Generate", variant="primary", elem_id="sonic_generate")
@@ -302,8 +302,11 @@ class MakeView:
     def look_for_interrupted(self) -> Updates:
         """What a restart of the WebUI interrupted, and the question what is to become of it."""
         held = self._worker.held()
-        said = f"{len(held)} interrupted video" + ("s wait." if len(held) > 1 else " waits.")
-        told = html.banner("note", said, "It goes on where it stopped, if you want it.") if held else ""
+        if len(held) == 1:
+            said, hint = "1 interrupted video waits.", "Once continued, it appears under History."
+        else:
+            said, hint = f"{len(held)} interrupted videos wait.", "Once continued, they appear under History."
+        told = html.banner("note", said, hint) if held else ""
         return {self.interrupted: gr.update(visible=bool(held)), self.waiting: told}
 
     def _deciding(self, decide: Callable[[], None]) -> Callable[[], Updates]:
