@@ -447,7 +447,7 @@ class TestExport:
 
         seen: list[tuple[int, int]] = []
 
-        def look(queue: Any, job_id: str, destination: Any, where: Any) -> Any:
+        def look(queue: Any, job_id: str, destination: Any, where: Any, configuration: Any) -> Any:
             path = where(destination.evidence)
             seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)))
             raise BadInput("Seen.", "Go on.")
@@ -856,23 +856,6 @@ class TestBatches:
             assert client.ask(method, f"/batches/{'ab' * 16}").refusal() == (404, "NotFound")
 
 
-METHODS = {
-    "/animations": {"get", "post"},
-    "/animations/{id}": {"get", "delete"},
-    "/animations/{id}/preview": {"get"},
-    "/animations/{id}/export": {"post"},
-    "/animations/{id}/video": {"get"},
-    "/batches": {"get", "post"},
-    "/batches/{id}": {"get", "delete"},
-    "/preflight": {"post"},
-    "/verify": {"post"},
-    "/engines": {"get"},
-    "/weights": {"get"},
-    "/settings": {"get"},
-    "/openapi.json": {"get"},
-}
-
-
 class TestDescription:
     """OpenAPI."""
 
@@ -881,14 +864,14 @@ class TestDescription:
         return client.get("/openapi.json").json
 
     def test_paths(self, told: Any, client: Client) -> None:
-        found = {path: set(each) for path, each in told["paths"].items()}
-        assert found == {f"/sonic/v1{path}": methods for path, methods in METHODS.items()}
-        assert client.app.openapi()["paths"] == told["paths"]
-
-    def test_the_docs_name_every_route(self) -> None:
+        """The table of docs/api.md is the list of routes."""
         text = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
-        named = set(re.findall(r"^\| `(\w+) (/\S+)`", text, re.MULTILINE))
-        assert named == {(each.upper(), path) for path, methods in METHODS.items() for each in methods}
+        named = re.findall(r"^\| `(\w+) (/\S+)`", text, re.MULTILINE)
+        assert len(named) > 15
+        assert {(method.upper(), path) for path, each in told["paths"].items() for method in each} == {
+            (method, f"/sonic/v1{path}") for method, path in named
+        }
+        assert client.app.openapi()["paths"] == told["paths"]
 
     def test_every_operation_is_complete(self, told: Any) -> None:
         operations = [each for path in told["paths"].values() for each in path.values()]

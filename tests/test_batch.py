@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_jobs import submitted
+from made_jobs import some_spec, submitted
 from patience import PATIENCE, until
 
 from sonic_ext.batch import report, rows
@@ -32,7 +32,7 @@ from sonic_ext.cli import main as cli
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, ConsentExpired, ConsentMissing, Failed
 from sonic_ext.files.digest import sha256_of
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import ExportedFile, Job, Queue, State
+from sonic_ext.jobs import ExportedFile, Generation, Job, Queue, State
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
@@ -603,6 +603,13 @@ class TestCommand:
         assert sonic("jobs", "show", "no such")[1]["error"] == "NotFound"
         code, found, _ = sonic("jobs", "resume", one.id)  # whose files are no picture and no sound
         assert (code, found["jobs"][0]["state"]) == (2, "failed")
+
+    def test_what_a_webui_paints_waits_for_it(self, sonic: Sonic, queue: Queue) -> None:
+        with queue.staging() as staged:
+            spec = replace(some_spec(staged), portrait=Generation("txt2img", {"prompt": "a face"}))
+            job = queue.submit(spec, staged, lane="webui somewhere")
+        assert sonic("jobs", "resume", job.id)[1]["error"] == "MissingPart"
+        assert queue.find(job.id).state is State.QUEUED
 
 
 class TestDeath:

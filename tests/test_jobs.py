@@ -171,6 +171,16 @@ class TestSpec:
         with pytest.raises(BadInput, match="job"):
             JobSpec.from_dict(values | change)
 
+    @pytest.mark.parametrize(
+        "change",
+        [{"sha256": "../../x"}, {"sha256": "AB" * 32}, {"name": "../a.wav"}, {"name": ""}, {"sha256": 7}],
+    )
+    def test_an_input_is_named_by_its_hash(self, queue: Queue, change: dict[str, Any]) -> None:
+        with queue.staging() as staged:
+            values = some_spec(staged).to_dict()
+        with pytest.raises(BadInput, match="damaged"):
+            JobSpec.from_dict(values | {"audio": values["audio"] | change})
+
     def test_the_digest_is_of_what_decides(self, queue: Queue) -> None:
         with staging(queue.home) as staged:
             spec = some_spec(staged)
@@ -267,6 +277,7 @@ class TestOrder:
         assert queue.jobs(lane=LANE) == tuple(reversed(jobs))
         queue.cancel(jobs[1].id)
         assert [queue.position(job) for job in jobs] == [1, 0, 2, 3]
+        assert queue.positions(LANE) == {job.id: queue.position(job) for job in jobs if job is not jobs[1]}
         claimed = [queue.claim("w", LANE) for _ in range(4)]
         assert [job and job.id for job in claimed] == [jobs[0].id, jobs[2].id, jobs[3].id, None]
 
@@ -634,6 +645,14 @@ class TestAfterAKill:
         claimed = queue.claim("w", LANE)
         assert claimed and claimed.id == by_page.id
 
+    def test_only_what_is_held_goes_on(self, queue: Queue) -> None:
+        """Two pages may ask about the same job."""
+        job = killed(queue, submitted(queue))
+        step = queue.find(job.id).step
+        assert queue.resume(job.id).step == step
+        with pytest.raises(NotFound):
+            queue.resume("0" * 32)
+
     def test_another_webui_is_not_asked_about(self, queue: Queue, worker: Worker) -> None:
         """What waits behind a job that is being made was not interrupted."""
         submitted(queue, worker=worker.id)
@@ -694,6 +713,7 @@ class TestDatabase:
             """take = '{"a later": "version"}'""",
             "exported = '{\"a later\": 1}'",
             "created = 'then'",
+            "spec = replace(spec, '\"seed\": 7', '\"seed\": 1e999')",
         ],
     )
     def test_a_damaged_job_is_in_nobodys_way(self, queue: Queue, host: Standalone, damage: str) -> None:
@@ -931,7 +951,7 @@ class TestWorkerThatEnds:
         end.set()
         caller.join(PATIENCE)
         assert (came[0].state, came[0].worker) == (State.QUEUED, "")
-        with held(queues.lock_of(sonic_home, worker.id)) as free:
+        with Queue().alone(queues.lease_of(worker.id)) as free:
             assert free
 
     @pytest.mark.parametrize(

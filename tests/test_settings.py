@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonic_ext.errors import BadSetting
-from sonic_ext.settings import PRESETS, Settings, Spec, describe
+from sonic_ext.settings import PRESETS, Settings, Spec, describe, headings
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 RANGED = [name for name, spec in describe().items() if spec.low is not None]
 CHOSEN = [name for name, spec in describe().items() if spec.choices]
 WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 """`re_param_code` of the WebUI's infotext reader."""
-GROUPS = {"video", "motion", "quality", "sonic", "label", "placement"}
 
 
 def _legal(name: str) -> st.SearchStrategy[Any]:
@@ -124,7 +123,7 @@ def test_every_field_says_what_a_form_needs(name: str) -> None:
     spec = describe()[name]
     assert isinstance(spec, Spec)
     assert spec.label and spec.help.endswith(".")
-    assert spec.group in GROUPS
+    assert spec.group in headings()
     assert (spec.low is None) == (spec.high is None)
     assert spec.low is None or spec.low < spec.high
 

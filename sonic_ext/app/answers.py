@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..jobs import Batch, Job, Queue, State
+from ..jobs import Batch, Job, State
 from .routing import failure
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
 
 
-def animation(job: Job, queue: Queue, base: str) -> dict[str, Any]:
+def animation(job: Job, position: int, base: str) -> dict[str, Any]:
     """`SonicAnimation`.
 
     Args:
         job: of the queue.
-        queue: knows its position.
+        position: there.
         base: where the API is, as seen from outside.
     """
     address = f"{base}/animations/{job.id}"
     return {
         "id": job.id,
         "origin": str(job.origin),
-        "position": queue.position(job) if job.state is State.QUEUED else 0,
+        "position": position,
         "created": job.created.isoformat(),
         **_progress(job),
         **_outcome(job, address),

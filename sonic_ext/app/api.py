@@ -8,6 +8,7 @@ as base64 and lie in private folders while they are needed; no path is ever read
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,15 +181,14 @@ class Animations:
 
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
-        with staging(self._queue.home) as staged:
+        with self._queue.staging() as staged:
             job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self.told(job, request)
 
     def every(self, request: Request) -> dict[str, Any]:
         """Those of the page and of the script, too."""
-        jobs = self._queue.jobs(lane=self._host.lane)
-        return {"animations": [self.told(job, request) for job in jobs]}
+        return {"animations": self.all_told(self._queue.jobs(lane=self._host.lane), request)}
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """Its state, what it waits for or does, what came of it."""
@@ -213,7 +213,7 @@ class Animations:
         """Consent is checked and recorded, then the video is signed and moved to the outputs folder."""
         self._queue.find(id)
         given = (body and body.consent) or schemas.SonicConsent()
-        with staging(self._queue.home) as staged:
+        with self._queue.staging() as staged:
             to = requests.destination(self._host, given, staged)
             export(self._queue, id, to, staged.path, self._host.configuration())
         return answers.export(self._queue.find(id), f"{_base(request)}/animations/{id}") or {}
@@ -227,7 +227,12 @@ class Animations:
 
     def told(self, job: Job, request: Request) -> dict[str, Any]:
         """`SonicAnimation`."""
-        return answers.animation(job, self._queue, _base(request))
+        return answers.animation(job, self._queue.position(job), _base(request))
+
+    def all_told(self, jobs: Iterable[Job], request: Request) -> list[dict[str, Any]]:
+        """The same of many jobs of the host's lane, counted once."""
+        positions = self._queue.positions(self._host.lane)
+        return [answers.animation(job, positions.get(job.id, 0), _base(request)) for job in jobs]
 
 
 class Batches:
@@ -240,7 +245,7 @@ class Batches:
 
     def begin(self, body: schemas.BatchRequest, request: Request, response: Response) -> dict[str, Any]:
         """All of them, or none: what is wrong is said entry by entry. Faces are looked for later."""
-        with staging(self._queue.home) as staged:
+        with self._queue.staging() as staged:
             specs = requests.specs_of(self._host, body, staged)
             batch = self._queue.submit_batch(specs, staged, lane=self._host.lane)
         self._worker.start()
@@ -267,7 +272,7 @@ class Batches:
 
     def _told(self, batch: Batch, request: Request) -> dict[str, Any]:
         jobs = reversed(self._queue.jobs(batch=batch.id))
-        return answers.batch(batch) | {"animations": [self._animations.told(job, request) for job in jobs]}
+        return answers.batch(batch) | {"animations": self._animations.all_told(jobs, request)}
 
 
 class Questions:

@@ -8,7 +8,7 @@ import mimetypes
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,12 +271,6 @@ def keep_from_defaults(layout: Any, saved: Iterable[Any] = ()) -> None:
         part = left.pop()
         part.do_not_save_to_config = id(part) not in allowed
         left.extend(getattr(part, "children", ()))
-
-
-def on_first(events: Sequence[Any], fn: Callable[..., Any], **options: Any) -> None:
-    """Call `fn` at each of the events; gradio 3 has no `gr.on`."""
-    for event in events:
-        event(fn, **options)
 
 
 def _cache(component: Any) -> Path:

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 from ..errors import BadAudio, BadInput, BadPortrait, Cancelled, NotFound, SonicError, as_error
 from ..jobs import Destination, ExportedFile, Origin, Worker
 from ..jobs.exporting import export_take
-from ..jobs.inputs import staging
 from ..jobs.submission import specified
 from ..progress import Stage, Step
 from ..settings import Settings
@@ -271,7 +270,7 @@ class MakeView:
         portrait, audio = _given(sources)
         if not (portrait and audio):
             raise BadInput("A portrait and speech are needed.", "Add both on the left.")
-        with staging(self._queue.home) as staged:
+        with self._queue.staging() as staged:
             spec = specified(
                 self._host,
                 staged,

@@ -5,21 +5,19 @@ A batch is what goes into one folder: the same command again finds its jobs by t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadAudio, BadPortrait, SonicError
 from ..files.digest import sha256_of
-from ..files.locks import awaited
 from ..jobs import Destination, Job, JobSpec, Origin, Queue, State
-from ..jobs.database import FOLDER
 from ..jobs.exporting import export, settle
-from ..jobs.inputs import Staging, staging
+from ..jobs.inputs import Staging
 from ..jobs.queue import POLL
 from ..jobs.submission import specified
 from ..provenance.gate import check_output
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from ..ports import Host
 
 LANE = "batch"
-"""Of the jobs of all batches of the command line, see `hosts.Host.lane`."""
+"""Of the jobs of all batches of the command line, see `ports.Host.lane`."""
 LEAVING_SECONDS = 30.0
 """How long workers of a command that was killed may take to let go of their jobs."""
 
@@ -52,12 +50,9 @@ def batch_id(folder: Path) -> str:
     return hashlib.sha256(str(folder.resolve()).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-@contextlib.contextmanager
-def alone(queue: Queue, batch: str) -> Iterator[bool]:
+def alone(queue: Queue, batch: str) -> AbstractContextManager[bool]:
     """Try to be the one command that makes a batch, while the block runs; yields whether it is."""
-    queue.standing(batch)  # makes the folder that the lock is in
-    with awaited(queue.home / FOLDER / f"batch-{batch}") as mine:
-        yield mine
+    return queue.alone(f"batch-{batch}")
 
 
 class Planner:
@@ -101,7 +96,7 @@ class Planner:
         if isinstance(row, WrongRow):
             return Planned(row)
         try:
-            with staging(self._queue.home) as staged:
+            with self._queue.staging() as staged:
                 return self._placed(row, staged, submit)
         except SonicError as error:
             return Planned(WrongRow(row.number, str(row.portrait), str(row.audio), row.output, error))

@@ -41,13 +41,12 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     settings, consent = _settings(options), _consent(options)
     from ..hosts.standalone import Standalone
     from ..jobs import Worker
-    from ..jobs.inputs import staging
 
     signals.unwind()
     output = Path(options.output).absolute()
     with (
         Worker(Standalone(output.parent, lane=LANE), line=False) as worker,
-        staging(worker.queue.home) as staged,
+        worker.queue.staging() as staged,
         signals.polite(),
     ):
         job = _with_progress(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, Cancelled, NotFound
+from ..errors import BadInput, Cancelled, MissingPart, NotFound
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
@@ -78,6 +78,8 @@ def _cancel(options: argparse.Namespace, queue: Queue, console: Console, signals
 def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals: Interrupts) -> int:
     """One after the other, in their order; the exit code is that of the last one that failed."""
     jobs = [_found(queue, options.id)] if options.id else [*reversed(queue.jobs(ended=False))]
+    if options.id and not jobs[0].state.ended and jobs[0].portrait is None and _is_painted(jobs[0]):
+        raise MissingPart("A WebUI makes the portrait of this job.", "Start the WebUI and continue it there.")
     waiting = [job for job in jobs if options.id or (job.lane in LANES and not job.worker)]
     if not options.id:
         made_now = {batch for batch in {job.batch for job in waiting} if batch and _is_made(queue, batch)}
@@ -95,6 +97,12 @@ def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals
         return console.error(Cancelled("Stopped as asked.", "The rest waits; resume it again."), values)
     console.result(values, f"{len(over)} of {len(waiting)} jobs are over.")
     return code
+
+
+def _is_painted(job: Job) -> bool:
+    from ..jobs import Generation
+
+    return isinstance(job.spec.portrait, Generation)
 
 
 def _is_made(queue: Queue, batch: str) -> bool:

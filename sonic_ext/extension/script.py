@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Cancelled, SonicError, as_error
 from ..hosts.modules import Module, webui
 from ..jobs import Destination, Job, Origin, Worker
-from ..jobs.inputs import staging
 from ..jobs.submission import specified
 
 if TYPE_CHECKING:
@@ -300,7 +299,7 @@ class Maker:
             SonicError: there is no video, or it was not let out.
         """
         consent = self.order.consent
-        with staging(self.worker.queue.home) as staged:
+        with self.worker.queue.staging() as staged:
             spec = specified(
                 self.host,
                 staged,

@@ -1,5 +1,5 @@
-"""Where the package runs: standalone, A1111, Forge; each is a `ports.Host`. The only room beside `extension`
-that imports a WebUI's modules.
+"""Where the package runs: standalone, A1111, Forge; each is a `ports.Host`. `modules` has the names of a
+WebUI's modules, and nobody else has.
 """
 
 from __future__ import annotations

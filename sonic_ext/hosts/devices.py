@@ -12,7 +12,6 @@ from .modules import Module, webui
 
 CHANNELS, SCALE = 4, 0.18215
 """The latent space of Stable Diffusion 1 and 2, in which Stable Video Diffusion works."""
-OWN_VAE = "Stable Video Diffusion's own VAE is used."
 
 
 class WebUIDeviceManager(DeviceManager, Protocol):

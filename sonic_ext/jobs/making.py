@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import Cancelled, Failed, SonicError, as_error
 from ..progress import Progress, Stage, Step
 from .exporting import consent_of, export, require_meant
-from .inputs import require_same, staging
+from .inputs import require_same
 from .job import Job
 from .queue import Queue
 from .spec import Generation, Input
@@ -103,7 +103,7 @@ def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
     pictures = portraits_of(host, wanted.source).make(wanted.parameters, start, progress)
     if not pictures:
         raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
-    with staging(queue.home) as staged:
+    with queue.staging() as staged:
         return queue.keep_portrait(job, pictures[0].png, staged, pictures[0].infotext)
 
 

@@ -19,7 +19,8 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,11 +39,11 @@ from ..errors import (
     error_values,
 )
 from ..files.home import home_errors, private_home
-from ..files.locks import held, sweep
+from ..files.locks import awaited, held, sweep
 from ..progress import Stage, Step
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
-from .inputs import STAGING, Staging, collect, remove_left, stored
+from .inputs import STAGING, Staging, collect, remove_left, staging, stored
 from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
@@ -80,7 +81,7 @@ class Queue:
     """All jobs of a private home. Safe to use from several threads and processes.
 
     Args:
-        root: the private home; see `private.private_home`.
+        root: the private home; see `files.home.private_home`.
 
     Raises (every method):
         BadOutput: the file system keeps it from being used.
@@ -90,7 +91,20 @@ class Queue:
         self.home = private_home(root)
         self._database = Database(self.home)
 
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Try to be the only one who holds a name, among all processes, while the block runs; yields whether
+        it is. The system lets it go when the process ends, however it ends."""
+        with contextlib.ExitStack() as stack:
+            with self._database.reading():  # makes the folder that the lock is in
+                mine = stack.enter_context(awaited(self.home / FOLDER / name))
+            yield mine
+
     # submitting
+
+    def staging(self) -> AbstractContextManager[Staging]:
+        """A place for the files of jobs, for the block that submits them."""
+        return staging(self.home)
 
     def submit(
         self,
@@ -147,7 +161,7 @@ class Queue:
         """Take the oldest job that waits; None where none does.
 
         Args:
-            worker: who takes it; it must hold its lock (`Worker`).
+            worker: who takes it; it must hold its lease (`Worker`).
             batch: only jobs of this batch.
             job_id: this very job.
         """
@@ -389,6 +403,15 @@ class Queue:
             ).fetchone()[0]
         return count
 
+    def positions(self, lane: str) -> dict[str, int]:
+        """The same for all jobs of a lane that wait, by their ids."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT id FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0 ORDER BY number",
+                (lane,),
+            ).fetchall()
+        return {row["id"]: place for place, row in enumerate(rows, 1)}
+
     def input(self, needed: Input) -> Path:
         """Where a job's file lies.
 
@@ -421,10 +444,10 @@ class Queue:
         return self.find(job_id)
 
     def resume(self, job_id: str) -> Job:
-        """Let a job go on that a restart found and held."""
+        """Let a job go on that a restart found and held; any other stays as it is."""
         with self._database.writing() as db:
-            db.execute("UPDATE jobs SET held = 0 WHERE id = ?", (job_id,))
-            _report(db, job_id, WAITING, 0.0)
+            if db.execute("UPDATE jobs SET held = 0 WHERE id = ? AND held = 1", (job_id,)).rowcount:
+                _report(db, job_id, WAITING, 0.0)
             return self._found(db, job_id)
 
     def adopt(self, job_id: str, worker: str) -> Job | None:
@@ -455,7 +478,7 @@ class Queue:
                 "SELECT DISTINCT worker FROM jobs WHERE worker != '' AND state IN ('queued', 'running')"
             ).fetchall()
         for worker in [row["worker"] for row in rows]:
-            with home_errors(self.home), held(lock_of(self.home, worker)) as gone:
+            with home_errors(self.home), held(self.home / FOLDER / lease_of(worker)) as gone:
                 if gone:
                     self._take_back(worker)
         with home_errors(self.home):
@@ -556,9 +579,9 @@ class Queue:
         )
 
 
-def lock_of(home: Path, worker: str) -> Path:
-    """What a worker holds the lock of while it lives (`locks.held`)."""
-    return home / FOLDER / f"worker-{worker}"
+def lease_of(worker: str) -> str:
+    """The name that a worker holds while it lives, see `Queue.alone`."""
+    return f"worker-{worker}"
 
 
 def _insert(db: sqlite3.Connection, spec: JobSpec, lane: str, worker: str, batch: str, label: str) -> str:
@@ -661,7 +684,7 @@ def _job(home: Path, row: sqlite3.Row) -> Job:
     """
     try:
         return _read(home, row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -24,6 +25,7 @@ from ..settings import Settings
 
 VERSION = 1
 """Of the JSON. A reader refuses later ones."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Origin(str, Enum):
@@ -49,6 +51,15 @@ class Input:
     """As its owner calls it, without folders; the suffix tells its kind."""
     size: int
     """Bytes."""
+
+    def __post_init__(self) -> None:
+        """The names become those of files, and a spec may come from elsewhere.
+
+        Raises:
+            BadInput: it is no file's.
+        """
+        if not (_SHA256.fullmatch(self.sha256) and self.name and not set(self.name) & set("/\\\0")):
+            raise BadInput("The job is damaged: an input's hash or name is none.", "Submit it again.")
 
     @property
     def stored_name(self) -> str:
@@ -167,7 +178,7 @@ class JobSpec:
                 weights=dict(values["weights"]),
                 export=_destination(export) if export else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadInput(f"The job is damaged: {error}.", "Submit it again.") from error
 
 

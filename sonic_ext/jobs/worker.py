@@ -20,13 +20,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError
-from ..files.home import home_errors, private_folder
-from ..files.locks import awaited
 from ..progress import Progress, Stage, Step
 from .exporting import settle
 from .job import Job
 from .making import carry_out
-from .queue import Queue, lock_of
+from .queue import Queue, lease_of
 from .spec import JobSpec, Origin
 
 if TYPE_CHECKING:
@@ -108,15 +106,12 @@ class Worker:
         self.wake()
 
     def _begin(self) -> None:
-        path = lock_of(self.queue.home, self.id)
         self.queue.recover()
         settle(self.queue, self.host.configuration())
         if self._ask:
             self.queue.hold(self.host.lane, self._ask)
-        with home_errors(self.queue.home):
-            private_folder(path.parent)
-            if not self._lease.enter_context(awaited(path)):
-                raise Failed("The worker's lock is taken.", "Start again.")
+        if not self._lease.enter_context(self.queue.alone(lease_of(self.id))):
+            raise Failed("The worker's lock is taken.", "Start again.")
         self._begun = True
 
     def submit(self, spec: JobSpec, staged: Staging | None = None) -> Job:

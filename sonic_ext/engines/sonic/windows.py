@@ -17,8 +17,6 @@ LONGEST = 10_000
 """Steps of the audio clock that are used at most: 400 seconds."""
 BASE_FPS = 12.5
 """Frames per second that the network draws."""
-FULL_FPS = 25.0
-"""Frames per second with one interpolated between every two."""
 LEAST = 11
 """Steps of the audio clock under which the published inference fails: 0.44 seconds."""
 CHUNK = 480_000

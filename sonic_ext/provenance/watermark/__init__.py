@@ -26,8 +26,8 @@ PROJECT_KEY = b"sonic public watermark key 1"
 """Public on purpose: anyone with the tool can read the id."""
 
 ALGORITHMS = {module.ALGORITHM: module for module in (version2, version1)}
-"""Every watermark that can be read, in the order in which they are looked for."""
-ALGORITHM = version2.ALGORITHM
+"""Every watermark that can be read, in the order in which they are looked for; new videos get the first."""
+ALGORITHM = next(iter(ALGORITHMS))
 """The one that new videos get."""
 LOOK = 60
 """A look costs about as much as gathering so many frames."""
