@@ -29,6 +29,7 @@ from sonic_ext.media.image import read_portrait
 from sonic_ext.media.scene import Scene, compose
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.pipeline import frame_count
+from sonic_ext.progress import Stage
 from sonic_ext.provenance.labels import VisibleLabel
 from sonic_ext.provenance.stamp import PreviewStamp, preview_size
 from sonic_ext.provenance.watermark import marker
@@ -62,7 +63,7 @@ class Run:
     """Seconds of processor, all threads."""
 
 
-def quiet(stage: str, done: int, total: int) -> None:
+def quiet(stage: Stage, done: int, total: int, detail: str = "") -> None:
     """A `Tick` that shows nothing."""
 
 

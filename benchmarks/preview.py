@@ -11,13 +11,14 @@ from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.media.audio import read_speech
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.scene import compose
+from sonic_ext.progress import Stage
 from sonic_ext.settings import Settings
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "sonic_ext" / "assets" / "example"
 FRAMES, ROUNDS = 100, 3
 
 
-def no_tick(stage: str, done: int, total: int) -> None:
+def no_tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
     """Nothing is shown and nothing stops."""
 
 

@@ -20,6 +20,7 @@ from sonic_ext.media.image import Portrait, from_array
 from sonic_ext.media.mesh import mean_face
 from sonic_ext.media.scene import FaceRange
 from sonic_ext.media.video import VideoWriter
+from sonic_ext.progress import Stage
 from sonic_ext.provenance import metadata
 from sonic_ext.provenance.chain import Head
 from sonic_ext.provenance.labels import VisibleLabel
@@ -34,7 +35,7 @@ SIDE, FPS = 256, 25
 SPEECH = Path(__file__).parent / "data" / "media" / "short_en_flite_rms_2s3.wav"
 
 
-def no_tick(stage: str, done: int, total: int) -> None:
+def no_tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
     """Progress for nobody."""
 
 

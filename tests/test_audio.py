@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled
 from sonic_ext.media.audio import MAX_SECONDS, Speech, read_speech, wav_bytes
+from sonic_ext.progress import Stage
 from sonic_ext.settings import Settings
 
 MEDIA = Path(__file__).parent / "data/media"
@@ -338,7 +339,7 @@ def test_reading_can_be_stopped(tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.wav", sounds.tone(60, 8000), 8000)
     seen: list[tuple[int, int]] = []
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
         seen.append((done, total))
         if len(seen) == 3:
             raise Cancelled

@@ -30,6 +30,7 @@ from sonic_ext.media.face import (
 from sonic_ext.media.geometry import Box
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.mesh import bounds, eye_centres, face_score, fit_similarity, mean_face, pose
+from sonic_ext.progress import Stage
 
 MEDIA = Path(__file__).parent / "data/media"
 FRONTAL = [f"portrait_0{number}.jpg" for number in range(1, 6)]
@@ -180,7 +181,7 @@ def test_a_tilted_face() -> None:
 
 
 def test_between_steps_it_can_be_stopped() -> None:
-    def stop(stage: str, done: int, total: int) -> None:
+    def stop(stage: Stage, done: int, total: int, detail: str = "") -> None:
         assert 0 <= done <= total
         raise Cancelled
 

@@ -69,7 +69,7 @@ def test_steps_are_told_in_order() -> None:
 def test_what_does_not_end_is_ended(work: isolated.Work, monkeypatch: pytest.MonkeyPatch) -> None:
     pids, now = [], [0.0]
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
         if stage in ("asleep", "holding"):
             pids.append(done)
             now[0] = LONG + 1

@@ -15,6 +15,7 @@ from sonic_ext.engines.preview import background, mel, motion, network, speech
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.engines.preview.visemes import SHAPES, Viseme
 from sonic_ext.errors import Cancelled, MissingPart
+from sonic_ext.progress import Stage
 from sonic_ext.train import corpus, phonemes, scores
 from sonic_ext.train.phonemes import Phoneme
 
@@ -24,7 +25,7 @@ FPS = 25
 SHUT = 0.03
 
 
-def quietly(stage: str, done: int, total: int) -> None:
+def quietly(stage: Stage, done: int, total: int, detail: str = "") -> None:
     """A tick that lets everything pass."""
 
 
@@ -221,7 +222,7 @@ def test_memory_does_not_grow_with_the_speech(english: corpus.Utterance) -> None
 def test_ticks_rise_to_the_count_and_can_stop_the_reading(english: corpus.Utterance) -> None:
     seen: list[int] = []
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
         assert total == 700
         seen.append(done)
         if done > 300:

@@ -12,6 +12,7 @@ from sonic_ext.media.face import find_face
 from sonic_ext.media.geometry import Box, crop_square
 from sonic_ext.media.image import Portrait, from_array, read_portrait
 from sonic_ext.media.scene import MAX_ASPECT, compose, draw_preflight
+from sonic_ext.progress import Stage
 from sonic_ext.settings import Settings
 
 MEDIA = Path(__file__).parent / "data/media"
@@ -94,7 +95,7 @@ def test_a_strip_is_not_kept_whole(plain: Portrait) -> None:
 
 
 def test_composing_can_be_stopped(plain: Portrait) -> None:
-    def stop(stage: str, done: int, total: int) -> None:
+    def stop(stage: Stage, done: int, total: int, detail: str = "") -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):

@@ -57,6 +57,7 @@ from sonic_ext.fields import Affects, Spec  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
+from sonic_ext.progress import Stage  # noqa: E402
 from sonic_ext.settings import Settings, describe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -701,7 +702,7 @@ def test_a_file_of_another_form_is_named(models: Path, scene: Scene, spoken: Pat
 def test_one_video_at_a_time_on_a_device(tmp_path: Path) -> None:
     waited: list[str] = []
 
-    def impatient(stage: str, done: int, total: int) -> None:
+    def impatient(stage: Stage, done: int, total: int, detail: str = "") -> None:
         waited.append(stage)
         raise Cancelled
 

@@ -613,7 +613,7 @@ class Told:
         self.steps: list[Step] = []
         self._stop = stop
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
         assert stage == Stage.FINDING_WATERMARK
         self.steps.append((done, total))
         if len(self.steps) == self._stop:

@@ -25,6 +25,7 @@ from sonic_ext.engines.sonic.run import SamplingRun, first_checkpoint
 from sonic_ext.engines.sonic.vaes import VaeChoice
 from sonic_ext.engines.sonic.windows import BASE_FPS, Plan
 from sonic_ext.media.geometry import Box
+from sonic_ext.progress import Stage
 from sonic_ext.settings import Settings
 
 from .bench import Bench, gigabytes, named
@@ -109,7 +110,7 @@ class Video:
     def _latents(
         self, networks: RandomNetworks, budget: Budget, memory_plan: MemoryPlan, clock: Clock, folder: Path
     ) -> tuple[torch.Tensor, list[str]]:
-        def tick(stage: str, done: int, total: int) -> None:
+        def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
             ended = {("looking at the portrait", 1): "CLIP", ("reading the speech", 0): "VAE encoder"}
             if name := ended.get((stage, done), "speech" if stage == "reading the speech" else ""):
                 clock.stop(name)
