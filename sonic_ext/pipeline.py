@@ -37,7 +37,7 @@ from .ports import Animation, DeviceManager
 from .progress import Progress, Silent, Stage, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
-from .provenance.metadata import Origin, digital_source_type, tags, xmp
+from .provenance.metadata import TakeProvenance, digital_source_type, tags, xmp
 from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store
@@ -162,7 +162,7 @@ def animate(
         closing(drawer.prepare(scene, speech, settings, count, seed, tick)) as animation,
         home.making(take_id) as (take_id, folder),
     ):
-        origin = Origin(take_id, drawer.name, __version__, settings, animation.seed)
+        origin = TakeProvenance(take_id, drawer.name, __version__, settings, animation.seed)
         offset = _record(
             folder,
             origin,
@@ -253,7 +253,7 @@ def preflight(
 
 def _record(
     folder: Path,
-    origin: Origin,
+    origin: TakeProvenance,
     producer: str,
     scene: Scene,
     speech: Speech,

@@ -47,10 +47,10 @@ from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
     ExportedFile,
-    Generation,
     Job,
     JobSpec,
     Origin,
+    PortraitRequest,
     Queue,
     State,
     Worker,
@@ -156,7 +156,9 @@ class TestSpec:
             evidence = staged.write("form.pdf", b"signed")
             to = Destination(consent, evidence, "ab" * 32, path="/somewhere/out.mp4", overwrite=True)
             one = some_spec(staged, export=to)
-            words = Generation("img2img", {"prompt": "a face", "steps": 5}, staged.write("source", b"start"))
+            words = PortraitRequest(
+                "img2img", {"prompt": "a face", "steps": 5}, staged.write("source", b"start")
+            )
             two = replace(one, origin=Origin.SCRIPT, portrait=words, weights={"unet": "ab"}, export=None)
         for spec in (one, two):
             text = json.dumps(spec.to_dict(), allow_nan=False)
@@ -186,7 +188,7 @@ class TestSpec:
                 replace(spec, engine="sonic"),
                 replace(spec, weights={"unet": "1:2"}),
                 replace(spec, export=Destination(AGREED, folder="/out")),
-                replace(spec, portrait=Generation("txt2img", {"prompt": "a face"})),
+                replace(spec, portrait=PortraitRequest("txt2img", {"prompt": "a face"})),
             ]
         assert {each.digest for each in same} == {spec.digest}
         assert len({each.digest for each in (spec, *other)}) == 1 + len(other)
@@ -254,7 +256,7 @@ class TestSubmission:
 
     def test_words_need_a_webui(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged, pytest.raises(MissingPart, match="txt2img"):
-            asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+            asked(host, staged, portrait=PortraitRequest("txt2img", {"prompt": "a face"}))
 
 
 class TestOrder:
@@ -847,7 +849,7 @@ class TestWorker:
         painter = host.portraits = Painter()
         with Worker(host) as worker:
             with staging(sonic_home) as staged:
-                spec = asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+                spec = asked(host, staged, portrait=PortraitRequest("txt2img", {"prompt": "a face"}))
                 job = worker.queue.submit(spec, staged, lane="elsewhere")
             claimed = killed(worker.queue, job)
             kept = making._portrait(worker.queue, claimed, host, Report())

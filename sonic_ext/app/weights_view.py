@@ -17,7 +17,7 @@ from ..errors import BadInput, Cancelled, as_error
 from ..ports import DeviceManager
 from ..progress import Stage, Step
 from ..text import bytes_text
-from ..weights import Finding, Licence, Part, Search, State, Survey
+from ..weights import Finding, Licence, Part, PartState, Search, Survey
 from . import compat, html
 from .compat import gr
 from .latest import on_choice
@@ -113,7 +113,7 @@ class WeightsView:
         except Exception as problem:
             return {self.summary: html.error(as_error(problem)), self.table: ""}
         lacking = [finding.part.name for finding in found.lacking()]
-        pickles = [finding for finding in found.findings if finding.state is State.CONVERT]
+        pickles = [finding for finding in found.findings if finding.state is PartState.CONVERT]
         return {
             self.summary: _summary(found, self._lent(found)),
             self.table: html.parts(found),
@@ -159,7 +159,7 @@ class WeightsView:
         def work(task: BackgroundTask) -> str:
             search = self._search()
             found = weights.survey(search)
-            todo = [finding for finding in found.findings if finding.state is State.CONVERT]
+            todo = [finding for finding in found.findings if finding.state is PartState.CONVERT]
             for finding in todo:
                 _convert(finding, search, task)
             done = ", ".join(finding.part.title for finding in todo)
@@ -299,7 +299,7 @@ def _offline() -> bool:
 
 
 def _fetch_text(found: Survey) -> str:
-    begun = any(finding.state is State.PARTIAL and finding.path for finding in found.lacking())
+    begun = any(finding.state is PartState.PARTIAL and finding.path for finding in found.lacking())
     return "Fetch the rest" if begun else "Fetch"
 
 

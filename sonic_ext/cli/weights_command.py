@@ -15,7 +15,7 @@ from .interrupt import Interrupts
 
 if TYPE_CHECKING:
     from ..progress import Tick
-    from ..weights import Finding, Part, Report, Search, Survey
+    from ..weights import CheckReport, Finding, Part, Search, Survey
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
@@ -86,13 +86,13 @@ def _list(
 def _check(
     options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
 ) -> int:
-    from ..weights import PARTS, State, check, survey
+    from ..weights import PARTS, PartState, check, survey
 
     if options.file:
         found, files = None, [(_one(parts, "--file"), Path(options.file))]
     else:
         found = survey(search, parts or PARTS)
-        there = (each for each in found.findings if each.state not in (State.PARTIAL, State.MISSING))
+        there = (each for each in found.findings if each.state not in (PartState.PARTIAL, PartState.MISSING))
         files = [(each.part, each.path) for each in there if each.path is not None]
     with _progress(signals) as tick:
         reports = [check(part, path, hashes=options.hash, tick=tick) for part, path in files]
@@ -111,9 +111,9 @@ def _check(
 
 def _lacking(found: Survey, asked: bool) -> tuple[Finding, ...]:
     """Required parts that are not usable; of parts that were asked for by name, also optional ones."""
-    from ..weights import State
+    from ..weights import PartState
 
-    absent = (State.PARTIAL, State.MISSING)
+    absent = (PartState.PARTIAL, PartState.MISSING)
     lacking = found.lacking()
     return tuple(each for each in found.findings if each in lacking or (asked and each.state in absent))
 
@@ -143,9 +143,9 @@ def _fetch(
 
 
 def _hint_at_conversion(search: Search, parts: Iterable[Part], console: Console) -> None:
-    from ..weights import State, survey
+    from ..weights import PartState, survey
 
-    if any(finding.state is State.CONVERT for finding in survey(search, parts).findings):
+    if any(finding.state is PartState.CONVERT for finding in survey(search, parts).findings):
         console.note("Pickles are converted on first use, or now with: sonic weights convert")
 
 
@@ -168,16 +168,16 @@ def _convert(
 
 def _to_convert(options: argparse.Namespace, parts: Any, search: Search) -> list[tuple[Part, Path]]:
     """What was named, or every part of which there is a pickle only; with --again any pickle."""
-    from ..weights import PARTS, State, survey
+    from ..weights import PARTS, PartState, survey
 
     if options.source:
         return [(_one(parts, "--from"), Path(options.source))]
     found = survey(search, parts or PARTS)
     todo = []
     for finding in found.findings:
-        pickle = finding.path if finding.state is State.CONVERT else None
+        pickle = finding.path if finding.state is PartState.CONVERT else None
         if pickle is None and options.again:
-            pickle = next((each.path for each in finding.others if each.state is State.CONVERT), None)
+            pickle = next((each.path for each in finding.others if each.state is PartState.CONVERT), None)
         if pickle is not None:
             todo.append((finding.part, pickle))
     if parts and not todo and not options.again:
@@ -232,7 +232,7 @@ def _finding_lines(finding: Finding) -> list[str]:
     return lines
 
 
-def check_lines(reports: Iterable[Report], lacking: Iterable[Finding]) -> list[str]:
+def check_lines(reports: Iterable[CheckReport], lacking: Iterable[Finding]) -> list[str]:
     """A line or two for each file, then what is not there."""
     lines = []
     for report in reports:

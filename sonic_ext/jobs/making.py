@@ -14,7 +14,7 @@ from .exporting import consent_of, export, require_meant
 from .inputs import require_same, staging
 from .job import Job
 from .queue import Queue
-from .spec import Generation, Input
+from .spec import Input, PortraitRequest
 from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
 def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
     """The picture that was sent, or what the WebUI makes of the job's words, once."""
     wanted = job.spec.portrait
-    if not isinstance(wanted, Generation):
+    if not isinstance(wanted, PortraitRequest):
         return wanted
     if job.portrait is not None:
         return job.portrait

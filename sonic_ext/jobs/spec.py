@@ -58,7 +58,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Generation:
+class PortraitRequest:
     """A portrait that the WebUI makes first."""
 
     source: str
@@ -91,7 +91,7 @@ class JobSpec:
     """One video: inputs, settings and what is to be done with the result."""
 
     origin: Origin
-    portrait: Input | Generation
+    portrait: Input | PortraitRequest
     audio: Input
     settings: Settings
     """As asked for."""
@@ -127,7 +127,7 @@ class JobSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        generated = isinstance(self.portrait, Generation)
+        generated = isinstance(self.portrait, PortraitRequest)
         portrait = asdict(self.portrait)
         return {
             "version": VERSION,
@@ -177,9 +177,9 @@ def _settings(text: str) -> Settings:
     return Settings.from_mapping(json.loads(text))
 
 
-def _generation(values: Mapping[str, Any]) -> Generation:
+def _generation(values: Mapping[str, Any]) -> PortraitRequest:
     start = values["start"]
-    return Generation(values["source"], dict(values["parameters"]), Input(**start) if start else None)
+    return PortraitRequest(values["source"], dict(values["parameters"]), Input(**start) if start else None)
 
 
 def _destination_values(export: Destination) -> dict[str, Any]:

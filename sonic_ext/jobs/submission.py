@@ -12,7 +12,7 @@ from ..errors import BadInput, MissingPart
 from ..settings import Settings
 from .exporting import consent_of, require_meant
 from .inputs import Staging
-from .spec import Destination, Generation, Input, JobSpec, Origin
+from .spec import Destination, Input, JobSpec, Origin, PortraitRequest
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
@@ -25,7 +25,7 @@ def specified(
     staged: Staging,
     *,
     origin: Origin,
-    portrait: Input | Generation,
+    portrait: Input | PortraitRequest,
     audio: Input,
     settings: Settings,
     export: Destination | None = None,

@@ -178,7 +178,7 @@ class Worker:
         Returns:
             The job as it stands then: over, or waiting again where the worker is being closed.
         """
-        report = Report(self.queue, job, self._stopping, along)
+        report = JobProgress(self.queue, job, self._stopping, along)
         try:
             carry_out(self.queue, job, host, report, self._threads_each)
         except BaseException as problem:
@@ -282,7 +282,7 @@ class Closing(threading.Event):
         return super().is_set() or not threading.main_thread().is_alive()
 
 
-class Report:
+class JobProgress:
     """The `Progress` of a job that is carried out: the queue's, and somebody else's who looks on.
 
     Args:

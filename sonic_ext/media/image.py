@@ -55,7 +55,7 @@ _BROKEN = (
 
 
 @dataclass(frozen=True)
-class Animation:
+class AnimatedPicture:
     """A picture file as it is shown in time: one frame, or a sequence."""
 
     frames: Iterator[NDArray[np.uint8]]
@@ -110,7 +110,7 @@ def read_portrait(path: str | os.PathLike[str]) -> Portrait:
     return _portrait(rgb, path, data, media_type, notes)
 
 
-def read_animation(path: str | os.PathLike[str]) -> Animation:
+def read_animation(path: str | os.PathLike[str]) -> AnimatedPicture:
     """Read a picture file, still or animated, up to `MAX_PIXELS`; the first frame is decoded at once.
 
     A file that is cut short after its first frame gives the frames that it has.
@@ -124,7 +124,7 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
         picture = _opened(data, path.name)
         first, _ = _decoded(picture, path.name)
         fps = _fps(picture)
-    return Animation(itertools.chain([first], _following(picture, path.name)), fps)
+    return AnimatedPicture(itertools.chain([first], _following(picture, path.name)), fps)
 
 
 def is_picture(path: Path) -> bool:

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import BadInput, ConsentRevoked, LooksRevoked, Tampered
-from .chain import Chain, Head, HeadCopy, Row, sealed_mac
+from .chain import Chain, Head, HeadCopy, LedgerRow, sealed_mac
 from .consent import Basis, Consent, parsed_date
 from .take import Take
 
@@ -255,7 +255,7 @@ def consent_body(consent: Consent, take: Take, evidence: str) -> dict[str, Any]:
     }
 
 
-def record_of(row: Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
+def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
     """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
     values = row.values
     exported = exports.get(values["id"], {})

@@ -77,7 +77,7 @@ class Unusable:
 
 
 @dataclass(frozen=True)
-class Contents:
+class TakeListing:
     """What the store holds, each oldest first."""
 
     takes: tuple[Take, ...]
@@ -261,7 +261,7 @@ class Store:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"Take {take_id} is damaged: {error}.", "Make the video again.") from error
 
-    def contents(self) -> Contents:
+    def contents(self) -> TakeListing:
         """All takes, and those that cannot be loaded with the reason."""
         takes, unusable = [], []
         for folder in self._folders():
@@ -274,7 +274,7 @@ class Store:
                 unusable.append(Unusable(folder.name, error, written))
         takes.sort(key=lambda take: take.created)
         unusable.sort(key=lambda each: each.written)
-        return Contents(tuple(takes), tuple(unusable))
+        return TakeListing(tuple(takes), tuple(unusable))
 
     def takes(self) -> tuple[Take, ...]:
         """All takes that can be loaded, oldest first."""

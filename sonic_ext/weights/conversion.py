@@ -25,10 +25,10 @@ from ..files.digest import BLOCK
 from ..progress import Stage, Tick
 from .catalogue import Part
 from .checks import refuse_foreign, refuse_misfit
-from .contents import Contents, read_contents
+from .contents import TensorListing, read_contents
 from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
-from .mapping import Origin, origins
+from .mapping import TensorSource, origins
 from .pickles import MappedTensors, Pickle, look
 from .record import write_record
 
@@ -102,7 +102,7 @@ def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
     if found is Format.SAFETENSORS:
         raise BadSetting(f"{source} is safetensors already.", "It can be used as it is.")
     held = look(source)
-    contents = Contents(source, found, held.entries, foreign=held.foreign)
+    contents = TensorListing(source, found, held.entries, foreign=held.foreign)
     if strict:
         refuse_misfit(part, contents, part.shapes)
     else:
@@ -110,17 +110,19 @@ def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
     return held
 
 
-def _plan(part: Part, source: Pickle) -> dict[str, Origin]:
+def _plan(part: Part, source: Pickle) -> dict[str, TensorSource]:
     """The part's keys → what is written, in the order in which the source holds it."""
 
-    def place(pair: tuple[str, Origin]) -> int:
+    def place(pair: tuple[str, TensorSource]) -> int:
         return source.span(pair[1].source)[0] if pair[1].source else 0
 
     found = sorted(origins(part, source.entries).items(), key=place)
     return {key: replace(each, dtype="F32") if each.dtype == "F64" else each for key, each in found}
 
 
-def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path, tick: Tick | None) -> None:
+def _write(
+    part: Part, source: Pickle, plan: Mapping[str, TensorSource], target: Path, tick: Tick | None
+) -> None:
     make_folder(target.parent)
     with contextlib.suppress(OSError):
         remove_temporaries(target, STALE_AFTER)
@@ -178,7 +180,7 @@ def _stream(path: Path, blocks: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
+def _blocks(plan: Mapping[str, TensorSource], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
     """A safetensors file piece by piece: length of the header, header, every tensor's bytes."""
     header = _header(plan)
     yield len(header).to_bytes(8, "little") + header
@@ -188,7 +190,7 @@ def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -
         yield _little_endian(origin, tensors)
 
 
-def _header(plan: Mapping[str, Origin]) -> bytes:
+def _header(plan: Mapping[str, TensorSource]) -> bytes:
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for key, origin in plan.items():
@@ -199,7 +201,7 @@ def _header(plan: Mapping[str, Origin]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def _little_endian(origin: Origin, tensors: MappedTensors) -> bytes:
+def _little_endian(origin: TensorSource, tensors: MappedTensors) -> bytes:
     import torch
 
     tensor = origin.take(tensors.__getitem__)
@@ -207,11 +209,11 @@ def _little_endian(origin: Origin, tensors: MappedTensors) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _tensor_bytes(origin: Origin) -> int:
+def _tensor_bytes(origin: TensorSource) -> int:
     return ITEM_BYTES[origin.dtype] * prod(origin.shape)
 
 
-def _bytes(plan: Mapping[str, Origin]) -> int:
+def _bytes(plan: Mapping[str, TensorSource]) -> int:
     return sum(_tensor_bytes(origin) for origin in plan.values())
 
 

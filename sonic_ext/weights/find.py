@@ -43,7 +43,7 @@ _HALF = re.compile(r"(?i)(^|[-_.])(fp16|bf16|half)$")
 """How the name ends of a file in half precision."""
 
 
-class State(Enum):
+class PartState(Enum):
     """How a part stands, best first."""
 
     READY = "ready"
@@ -57,7 +57,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchFolder:
     """Somewhere that weights may lie."""
 
     title: str
@@ -71,7 +71,7 @@ class Candidate:
 
     path: Path
     place: str
-    state: State
+    state: PartState
     problem: str = ""
     """What is wrong with it."""
 
@@ -81,7 +81,7 @@ class Finding:
     """How one part stands."""
 
     part: Part
-    state: State
+    state: PartState
     path: Path | None = None
     place: str = ""
     detail: str = ""
@@ -92,9 +92,9 @@ class Finding:
     @property
     def command(self) -> str:
         """What brings the part; empty if nothing has to be done."""
-        if self.state is State.READY:
+        if self.state is PartState.READY:
             return ""
-        if self.state is State.CONVERT:
+        if self.state is PartState.CONVERT:
             return f"sonic weights convert {self.part.name}"
         return fetch_command([self.part])
 
@@ -165,18 +165,23 @@ class Search:
         first = next(iter(self.configured), None)
         return self.own if first is None or _is_dir(first / "models") else first
 
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[SearchFolder, ...]:
         """All places but the cache."""
-        named = [Place("the configured folder", _branches(folder)) for folder in self.configured]
-        comfy = [Place("ComfyUI", _branches(folder)) for folder in self.comfyui]
-        return (Place("the extension's models folder", (self.own,)), *named, *self._webui_places(), *comfy)
+        named = [SearchFolder("the configured folder", _branches(folder)) for folder in self.configured]
+        comfy = [SearchFolder("ComfyUI", _branches(folder)) for folder in self.comfyui]
+        return (
+            SearchFolder("the extension's models folder", (self.own,)),
+            *named,
+            *self._webui_places(),
+            *comfy,
+        )
 
-    def _webui_places(self) -> tuple[Place, ...]:
+    def _webui_places(self) -> tuple[SearchFolder, ...]:
         roots = list(self.checkpoints)
         if self.webui is not None:
             own = [self.webui / "sonic", self.webui / "Sonic", self.webui / "Stable-diffusion"]
             roots = [*own, *roots, self.webui]
-        return (Place("the WebUI", tuple(roots)),) if roots else ()
+        return (SearchFolder("the WebUI", tuple(roots)),) if roots else ()
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class Survey:
 
     def lacking(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
         """Required parts, and those of `also`, that are not usable."""
-        usable = (State.READY, State.CONVERT)
+        usable = (PartState.READY, PartState.CONVERT)
         wanted = (each for each in self.findings if each.part.required or each.part in also)
         return tuple(each for each in wanted if each.state not in usable)
 
@@ -229,12 +234,12 @@ def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Surve
 def find(part: Part, search: Search) -> Finding:
     """How one part stands: the first ready file, else the first that can be converted, else what is wrong."""
     candidates = tuple(dict.fromkeys(_candidates(part, search)))
-    order = list(State)
+    order = list(PartState)
     best = min(candidates, key=lambda candidate: order.index(candidate.state), default=None)
     if best is None:
-        return _leftover(part, search) or Finding(part, State.MISSING)
+        return _leftover(part, search) or Finding(part, PartState.MISSING)
     others = tuple(candidate for candidate in candidates if candidate.path != best.path)
-    wrong = [each.problem for each in candidates if each.state is State.WRONG and each is not best]
+    wrong = [each.problem for each in candidates if each.state is PartState.WRONG and each is not best]
     detail = best.problem or (f"Not used: {wrong[0]}" if wrong else _stale(best.path))
     return Finding(part, best.state, best.path, best.place, detail, others)
 
@@ -312,7 +317,7 @@ def _fitting(part: Part, root: Path, place: str) -> Iterator[Candidate]:
     for path in sorted(found, key=lambda path: (bool(_HALF.search(path.stem)), path)):
         if not (part.not_named and re.search(part.not_named, path.name)):
             seen = _look(part, path, place, inside=True)
-            if seen.state in (State.READY, State.CONVERT):
+            if seen.state in (PartState.READY, PartState.CONVERT):
                 yield seen
 
 
@@ -359,23 +364,23 @@ def _look(part: Part, path: Path, place: str, inside: bool = False) -> Candidate
     try:
         return Candidate(path, place, _state(part, path, inside))
     except BadWeights as problem:
-        return Candidate(path, place, State.WRONG, problem.message)
+        return Candidate(path, place, PartState.WRONG, problem.message)
 
 
-def _state(part: Part, path: Path, inside: bool) -> State:
+def _state(part: Part, path: Path, inside: bool) -> PartState:
     if part.kind is Kind.SETTINGS:
-        return State.READY
+        return PartState.READY
     found = format_of(path)
     if part.kind is Kind.TORCHSCRIPT and found is Format.TORCHSCRIPT:
-        return State.READY
+        return PartState.READY
     if part.kind is Kind.TENSORS and found in PICKLES:
         if inside:
             refuse_foreign(part, read_contents(path))
-        return State.CONVERT
+        return PartState.CONVERT
     if part.kind is not Kind.TENSORS or found is not Format.SAFETENSORS:
         raise not_weights(path, found) if found not in PICKLES else BadWeights(f"{path} is no TorchScript.")
     refuse_foreign(part, read_contents(path))
-    return State.READY
+    return PartState.READY
 
 
 def _stale(path: Path) -> str:
@@ -418,7 +423,7 @@ def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
 
 
 def _partial(part: Part, path: Path, detail: str) -> Finding:
-    return Finding(part, State.PARTIAL, path, "", detail)
+    return Finding(part, PartState.PARTIAL, path, "", detail)
 
 
 def _lack(finding: Finding) -> str:

@@ -58,7 +58,7 @@ PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """One tensor of a file."""
 
     shape: tuple[int, ...]

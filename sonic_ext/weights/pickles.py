@@ -23,8 +23,8 @@ from .formats import (
     ITEM_BYTES,
     PICKLES,
     PUBLISHED,
-    Entry,
     Format,
+    TensorEntry,
     first_few,
     format_of,
     not_weights,
@@ -54,9 +54,9 @@ class Pickle:
     """Names of what is no tensor and was left out; it was never run."""
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, TensorEntry]:
         """Names, shapes and types."""
-        return {key: Entry(tensor.shape, tensor.dtype) for key, tensor in self.stored.items()}
+        return {key: TensorEntry(tensor.shape, tensor.dtype) for key, tensor in self.stored.items()}
 
     def span(self, key: str) -> tuple[int, int]:
         """The first byte of a tensor in the file, and the one after its last."""

@@ -42,7 +42,7 @@ from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
 from .run import SamplingRun, first_checkpoint
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 from .vaes import VaeChoice
 from .windows import BASE_FPS, Plan
 
@@ -52,7 +52,7 @@ CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
 """Branches per step on average, as operations of whole ones; counted on a network of middling size."""
 
 
-class SonicEngine:
+class DiffusionEngine:
     """See `ports.Engine`.
 
     Args:
@@ -83,9 +83,9 @@ class SonicEngine:
 
     def prepare(
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
-    ) -> SonicAnimation:
+    ) -> DiffusionAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
-        chosen = hardware(SonicSettings.of(settings).precision, self._device)
+        chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
@@ -101,19 +101,19 @@ class SonicEngine:
             generation = replace(generation, vae=self._fitting(vae, memory_plan, settings))
             checkpoint, notes = generation.sampled(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
-            return SonicAnimation(
+            return DiffusionAnimation(
                 generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
             )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
-        chosen = hardware(SonicSettings.of(settings).precision, self._device)
+        chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
         free = DeviceMemory(chosen.device, self._devices).free()
-        memory_plan = budget.memory_plan(SonicSettings.of(settings).memory, free)
+        memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
         vae = self._fitting(vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
@@ -138,7 +138,7 @@ class SonicEngine:
 
     def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search)
+        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
@@ -146,7 +146,7 @@ class SonicEngine:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
         if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search, roomy=False)
+        return vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search, roomy=False)
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ class Generation:
     tick: Tick
 
     @cached_property
-    def own(self) -> SonicSettings:
+    def own(self) -> DiffusionSettings:
         """The engine's own settings."""
-        return SonicSettings.of(self.settings)
+        return DiffusionSettings.of(self.settings)
 
     @cached_property
     def view(self) -> HeadView:
@@ -247,7 +247,7 @@ class Generation:
         raise self.budget.refusal(self.networks.memory.free())
 
 
-class SonicAnimation:
+class DiffusionAnimation:
     """See `ports.Animation`."""
 
     def __init__(
@@ -328,7 +328,7 @@ def _budget(
     chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
 ) -> Budget:
     side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
-    own = SonicSettings.of(settings)
+    own = DiffusionSettings.of(settings)
     return Budget(chosen, shapes, side, Plan(frames), own.inference_steps, CALLS[own.shortcuts])
 
 

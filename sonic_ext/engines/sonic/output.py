@@ -102,7 +102,7 @@ def inferring(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDAr
 
 
 @dataclass
-class Interpolator:
+class FrameInterpolator:
     """RIFE where it is and where it fits, optical flow otherwise, and says so; a `stream.Between`."""
 
     networks: Networks
@@ -167,7 +167,7 @@ class Output:
         return stream.Finish(times, self._between(), steady)
 
     def _between(self) -> stream.Between:
-        return Interpolator(self.decoder.networks, self.decoder.notes)
+        return FrameInterpolator(self.decoder.networks, self.decoder.notes)
 
     def _pasted(self, frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         if self.view.box is None:

@@ -23,7 +23,7 @@ from .guidance import Guidance
 from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 from .windows import Plan
 
 
@@ -44,9 +44,9 @@ class SamplingRun:
     _newest: Checkpoint = field(init=False)
 
     @cached_property
-    def own(self) -> SonicSettings:
+    def own(self) -> DiffusionSettings:
         """The engine's own settings."""
-        return SonicSettings.of(self.settings)
+        return DiffusionSettings.of(self.settings)
 
     def complete(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the steps that the checkpoint lacks.
