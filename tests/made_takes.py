@@ -124,7 +124,7 @@ def adopt_clip(
     private_folder(folder)
     for name in (MASTER_NAME, PREVIEW_NAME):
         (folder / name).write_bytes((clip / name).read_bytes())
-    return store.adopt(
+    return store.create(
         take_id,
         portrait or some_portrait(),
         some_speech(),

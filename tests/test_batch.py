@@ -360,12 +360,12 @@ def ended(queue: Queue, job: Job, take: Take, video: bytes | None = b"a video") 
     claimed = queue.claim("a worker", LANE, job_id=job.id)
     assert claimed is not None and job.spec.export is not None
     queue.begin(claimed)
-    queue.made(claimed, take, synthetic=False)
+    queue.record_take(claimed, take, synthetic=False)
     if video is not None:
         path = Path(job.spec.export.path)
         path.write_bytes(video)
-        queue.exporting(claimed, path)
-        queue.exported(claimed, ExportedFile(path, "ab" * 8, sha256_of(path)))
+        queue.record_output(claimed, path)
+        queue.record_export(claimed, ExportedFile(path, "ab" * 8, sha256_of(path)))
     queue.finish(claimed)
 
 

@@ -54,9 +54,9 @@ def entries(store: Store, since: datetime | None) -> tuple[list[HistoryEntry], l
     Args:
         since: UTC; only those that were made, or last changed, after it. None for all.
     """
-    found = store.contents()
+    found = store.listing()
     takes = [take for take in found.takes if since is None or take.created >= since]
-    unusable = [each for each in found.unusable if since is None or each.written >= since]
+    unusable = [each for each in found.unusable if since is None or each.modified >= since]
     records = store.ledger.records() if takes else ()
     exported = {record.take: record for record in records if record.exported_at}
     return [HistoryEntry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]], unusable[::-1]

@@ -46,7 +46,7 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=LANE), line=False) as worker,
+        Worker(Standalone(output.parent, lane=LANE), threaded=False) as worker,
         staging(worker.queue.home) as staged,
         signals.polite(),
     ):
@@ -86,11 +86,11 @@ def _made(
         ),
         look=False,
     )
-    for earlier in worker.queue.asked(spec.digest):
+    for earlier in worker.queue.find_by_digest(spec.digest):
         if not earlier.state.ended and (job := worker.adopt(earlier.id, progress)):
             return job
     _checked_output(options)
-    return worker.run(spec, staged, along=progress)
+    return worker.run(spec, staged, observer=progress)
 
 
 def _ended(job: Job, console: Console) -> int:

@@ -56,7 +56,7 @@ def worker() -> Worker:
     """
     from ..jobs import Origin, Worker
 
-    return Worker(host(), ask=(Origin.PAGE, Origin.SCRIPT))
+    return Worker(host(), hold=(Origin.PAGE, Origin.SCRIPT))
 
 
 def _made(held: bool) -> WebUI:

@@ -159,7 +159,7 @@ class JobSpec:
             generate, export = values["generate"], values["export"]
             return cls(
                 origin=Origin(values["origin"]),
-                portrait=_generation(generate) if generate else Input(**values["portrait"]),
+                portrait=_portrait_request(generate) if generate else Input(**values["portrait"]),
                 audio=Input(**values["audio"]),
                 settings=_settings(json.dumps(values["settings"])),
                 seed=int(values["seed"]),
@@ -177,7 +177,7 @@ def _settings(text: str) -> Settings:
     return Settings.from_mapping(json.loads(text))
 
 
-def _generation(values: Mapping[str, Any]) -> PortraitRequest:
+def _portrait_request(values: Mapping[str, Any]) -> PortraitRequest:
     start = values["start"]
     return PortraitRequest(values["source"], dict(values["parameters"]), Input(**start) if start else None)
 

@@ -151,7 +151,7 @@ class Chain:
     def commit(self) -> None:
         self.db.execute("COMMIT")
 
-    def sealed(self) -> bytes:
+    def head_bytes(self) -> bytes:
         head = self.head()
         mac = sealed_mac(self.secret, "head", str(head.count), head.hash)
         return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()

@@ -114,11 +114,11 @@ def export(
         with home_errors(folder):
             copy = take.copied(folder)
         record = ledger.record(consent, take)
-        signed, left_out = _marked_and_signed(copy, record, folder, signer, store.configuration)
+        signed, left_out = _tag_and_sign(copy, record, folder, signer, store.configuration)
         signature = c2pa.proven(signed, record, ledger)
         digest = sha256_of(signed)
         intent = Intent.begun(folder, record.id, digest, path, overwrite)
-        _let_out(signed, intent, ledger, record)
+        _move_out(signed, intent, ledger, record)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)
 
@@ -137,7 +137,7 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
             raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 
 
-def _marked_and_signed(
+def _tag_and_sign(
     take: Take, record: Record, folder: Path, signer: Identity, configuration: Configuration
 ) -> tuple[Path, tuple[str, ...]]:
     """Tags, then XMP, then the signature over both; and sentences on what the signature lacks."""
@@ -151,7 +151,7 @@ def _marked_and_signed(
     return signed, left_out
 
 
-def _let_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:
+def _move_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:
     """Copy beside the destination, then move and write the export's row as one; `intents` tells the order."""
     try:
         with home_errors(ledger.home):

@@ -170,11 +170,11 @@ class Records(Chain):
             for row in self.rows("revoke"):
                 hashes, takes = set(row.values["hashes"]), row.values.get("takes", ())
                 time = datetime.fromisoformat(row.values["time"]).isoformat()
-                for value in (*hashes, *self.made_from(hashes), *takes):
+                for value in (*hashes, *self.descendants(hashes), *takes):
                     revoked.setdefault(value, time)
         return revoked
 
-    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+    def revoked_lookalikes(self, perceptual_hash: str) -> tuple[str, ...]:
         with row_errors():
             revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
         if not (revocations and perceptual_hash):
@@ -198,7 +198,7 @@ class Records(Chain):
         self.db.execute("INSERT OR REPLACE INTO lineage VALUES (?, ?, ?, ?, ?)", (*values, mac))
         self.children.append((pixel_sha256, parent))
 
-    def made_from(self, hashes: Iterable[str]) -> set[str]:
+    def descendants(self, hashes: Iterable[str]) -> set[str]:
         """Pixel hashes of all pictures that were made from these, directly or over others."""
         found: set[str] = set()
         waiting = list(hashes)
