@@ -885,7 +885,7 @@ class TestWorker:
             raise SystemExit
 
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", dies)
+            patch.setattr(Queue, "record_export", dies)
             patch.setattr(Queue, "requeue", lambda self, job: None)
             with staging(worker.queue.home) as staged, pytest.raises(SystemExit):
                 spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
@@ -1057,7 +1057,7 @@ class TestExport:
         job = killed(queue, submitted(queue))
         queue.record_take(job, take, None)
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            patch.setattr(Queue, "record_export", lambda self, job, file: None)
             file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
         if ending == "stop":
             queue.cancel(job.id)
@@ -1108,7 +1108,7 @@ class TestExport:
     ) -> None:
         job = finished(queue, take)
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            patch.setattr(Queue, "record_export", lambda self, job, file: None)
             file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
         assert queue.find(job.id).exported is None
         exporting.settle(queue)

@@ -133,7 +133,7 @@ def tiny_tensors(torch: Any) -> dict[str, Any]:
 def test_the_key_lists_are_those_of_the_published_models(
     part: str, tensors: int, elements: int | None
 ) -> None:
-    (found,) = weights.named([part])
+    (found,) = weights.parts_named([part])
     assert len(found.shapes) == tensors
     assert elements is None or found.elements == elements
 
@@ -163,7 +163,7 @@ def test_the_documentation_lists_every_part_as_the_catalogue_has_it(root: Path) 
 
 def test_an_unknown_part_is_named_with_those_that_are() -> None:
     with pytest.raises(BadSetting, match=r"no part 'wisper'.*unet, audio2token"):
-        weights.named(["wisper"])
+        weights.parts_named(["wisper"])
 
 
 def test_importing_and_looking_loads_neither_torch_nor_the_hub() -> None:

@@ -14,7 +14,7 @@ from .devices import (
     bytes_of,
     chosen_checkpoint,
     device_name,
-    dropped,
+    drop_from_device,
     failed_checkpoint,
     lasting,
     load_by_access,
@@ -148,7 +148,7 @@ class ForgeDeviceManager:
         try:
             _unload(manager, patcher)
         finally:
-            dropped(patcher.model)
+            drop_from_device(patcher.model)
             manager.soft_empty_cache()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConsentMissing, SonicError, WrongTime
 from ..files.home import home_errors
-from ..files.locks import awaited
+from ..files.locks import wait_for_lock
 from .database import FOLDER
 from .job import ExportedFile, Job
 from .spec import Destination, Input
@@ -187,7 +187,7 @@ def _take_of(record: Record) -> str:
 
 @contextmanager
 def _export_lock(queue: Queue, job_id: str) -> Iterator[None]:
-    with home_errors(queue.home), awaited(queue.home / FOLDER / f"export-{job_id}") as mine:
+    with home_errors(queue.home), wait_for_lock(queue.home / FOLDER / f"export-{job_id}") as mine:
         if not mine:
             raise WrongTime("The video is being exported already.", "Look again in a moment.")
         yield

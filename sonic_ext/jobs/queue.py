@@ -155,8 +155,9 @@ class Queue:
         narrower = {"batch": batch, "id": job_id}
         wanted += "".join(f" AND {name} = ?" for name, value in narrower.items() if value)
         chosen = (lane, *filter(None, narrower.values()))
-        if not self._any(wanted, chosen):
-            return None  # without the write lock
+        with self._database.reading() as db:  # without the write lock
+            if db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is None:
+                return None
         while True:
             with self._database.writing() as db:
                 row = db.execute(f"SELECT id FROM jobs WHERE {wanted} ORDER BY number LIMIT 1", chosen)
@@ -543,10 +544,6 @@ class Queue:
         with contextlib.suppress(SonicError), self._database.writing(lasting=False) as db:
             rows = db.execute(f"SELECT DISTINCT name FROM inputs {wanted}", tuple(freed or ()))
             collect(self.home, {row["name"] for row in rows}, freed)
-
-    def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
-        with self._database.reading() as db:
-            return db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is not None
 
     def _prune(self, db: sqlite3.Connection, lane: str) -> None:
         db.execute(

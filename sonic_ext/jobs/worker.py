@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError
 from ..files.home import home_errors, private_folder
-from ..files.locks import awaited
+from ..files.locks import wait_for_lock
 from ..progress import Progress, Stage, Step
 from .exporting import settle
 from .job import Job
@@ -100,22 +100,19 @@ class Worker:
         Raises:
             BadOutput: the file system keeps the queue from being used.
         """
+        path = lock_of(self.queue.home, self.id)
         with self._lock:
             if not self._started:
-                self._begin()
+                self.queue.recover()
+                settle(self.queue, self.host.configuration())
+                if self._hold:
+                    self.queue.hold(self.host.lane, self._hold)
+                with home_errors(self.queue.home):
+                    private_folder(path.parent)
+                    if not self._lease.enter_context(wait_for_lock(path)):
+                        raise Failed("The worker's lock is taken.", "Start again.")
+                self._started = True
         self.wake()
-
-    def _begin(self) -> None:
-        path = lock_of(self.queue.home, self.id)
-        self.queue.recover()
-        settle(self.queue, self.host.configuration())
-        if self._hold:
-            self.queue.hold(self.host.lane, self._hold)
-        with home_errors(self.queue.home):
-            private_folder(path.parent)
-            if not self._lease.enter_context(awaited(path)):
-                raise Failed("The worker's lock is taken.", "Start again.")
-        self._started = True
 
     def submit(self, spec: JobSpec, staged: Staging | None = None) -> Job:
         """Put a job at the end of the line and return at once.

@@ -26,11 +26,11 @@ from . import c2pa
 from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
 from .consent import Consent
-from .intents import FOLDER, Intent, or_next_time
+from .intents import FOLDER, Intent, log_failures
 from .ledger import Ledger
 from .metadata import append_xmp, digital_source_type, tags
 from .records import Record
-from .recovery import recover, take_back
+from .recovery import recover, undo_failed_export
 from .store import Store
 from .take import Take
 
@@ -107,7 +107,7 @@ def export(
     _require_sealed(take, path, store)
     store.check()
     signer = identity(ledger.home, store.configuration)
-    Trust.here(
+    Trust.load(
         ledger.home, store.configuration
     )  # a trust list that cannot be read is said before anything is recorded
     with working_folder(ledger.home, FOLDER) as folder:
@@ -115,9 +115,9 @@ def export(
             copy = take.copied(folder)
         record = ledger.record(consent, take)
         signed, left_out = _tag_and_sign(copy, record, folder, signer, store.configuration)
-        signature = c2pa.proven(signed, record, ledger)
+        signature = c2pa.read_proven(signed, record, ledger)
         digest = sha256_of(signed)
-        intent = Intent.begun(folder, record.id, digest, path, overwrite)
+        intent = Intent.create(folder, record.id, digest, path, overwrite)
         _move_out(signed, intent, ledger, record)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)
@@ -161,9 +161,9 @@ def _move_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> N
         with ledger.exporting(record, intent.sha256, intent.path.name), _output_errors(intent.path):
             intent.move()
     except BaseException:
-        take_back(intent, ledger)
+        undo_failed_export(intent, ledger)
         raise
-    with or_next_time(intent):
+    with log_failures(intent):
         intent.finish()
 
 

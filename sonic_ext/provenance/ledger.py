@@ -33,7 +33,7 @@ from ..files.atomic import new_file, remove_temporaries, replace_file
 from ..files.home import build_folder, home_errors, private_home
 from .chain import OLDER_HINT, Head, HeadCopy, read_head
 from .consent import Consent
-from .database import VERSION, brought_up, connect, database_errors, migrate, require_schema
+from .database import VERSION, connect, database_errors, migrate, migrate_older, require_schema
 from .records import (
     Record,
     Records,
@@ -275,7 +275,7 @@ class Ledger:
         with database_errors(), contextlib.closing(connect(self._database)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                if brought_up(db):
+                if migrate_older(db):
                     db.execute("COMMIT")
                     db.execute("BEGIN IMMEDIATE")
                     require_schema(db, VERSION)

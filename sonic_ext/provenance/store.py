@@ -32,7 +32,7 @@ from ..errors import BadAudio, BadInput, Refused, SonicError, WrongTime
 from ..files.atomic import replace_file
 from ..files.digest import copy_hashed, sha256_of
 from ..files.home import home_errors, private_folder, private_home
-from ..files.locks import awaited, held, sweep
+from ..files.locks import held, sweep, wait_for_lock
 from ..settings import Settings
 from .ledger import Ledger
 from .take import Take, altered
@@ -151,7 +151,7 @@ class Store:
     def _claim_folder(self, take_id: str, stack: contextlib.ExitStack) -> None:
         """Lock the folder of an id until `stack` ends, and make it, without what a killed process left."""
         folder = self._folder_of(take_id)
-        if not stack.enter_context(awaited(folder)) or self.holds(take_id):
+        if not stack.enter_context(wait_for_lock(folder)) or self.holds(take_id):
             raise WrongTime(f"Take {take_id} is there already, or being made.", "Export it, or wait.")
         self.discard(take_id)
         folder.mkdir(mode=0o700)

@@ -57,6 +57,10 @@ READABLE_SECONDS = 2.0
 """Shortest video in which version 0.1's watermark is promised to be readable; the newest needs one frame."""
 
 
+PUBLIC_FIELDS = ("id", "state", "time", "take", "engine", "exported_at", "revoked_at", "output_sha256")
+"""What of a consent record an answer tells: no names."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """The invisible watermark, or that there is none."""
@@ -261,11 +265,14 @@ class Verification:
     def summary(self) -> str:
         """One sentence."""
         unknown = self.signature.trust == "unknown"
+        named = f"Marked by this tool, id {self.id}" if self.id else "Signed"
+        damaged = self.signature.state == "damaged"
+        alteration = "its signature cannot be read" if damaged else "the signature does not fit the file"
         said = f"Says that this tool made it, id {self.id}"
         since = "exported here" if unknown and self.home.same_file else self.signature.trust_text
         signed = "exported here" if self.home.same_file else "signed"
         return {
-            Verdict.ALTERED: f"{self._named}, but altered: {self._alteration}.",
+            Verdict.ALTERED: f"{named}, but altered: {alteration}.",
             Verdict.CONTRADICTION: f"The marks contradict each other: {' '.join(self.contradictions)}",
             Verdict.TIME: f"{said}, unchanged since it was {signed}; but {self._untimely}.",
             Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {since}.",
@@ -322,7 +329,10 @@ class Verification:
             "watermark": dataclasses.asdict(self.watermark),
             "labels": dataclasses.asdict(self.labels),
             "record": {
-                "found": [_record_values(record) for record in self.home.records],
+                "found": [
+                    {name: values[name] for name in PUBLIC_FIELDS}
+                    for values in (record.to_dict() for record in self.home.records)
+                ],
                 "revoked": self.home.revoked,
                 "same_file": self.home.same_file,
                 "outdated": self.home.outdated,
@@ -353,17 +363,8 @@ class Verification:
         return f"{_time_text(stamp.time)} by {stamp.authority or 'an unnamed authority'} ({trusted})"
 
     @property
-    def _named(self) -> str:
-        return f"Marked by this tool, id {self.id}" if self.id else "Signed"
-
-    @property
     def _with_id(self) -> str:
         return f", id {self.id}" if self.id else ""
-
-    @property
-    def _alteration(self) -> str:
-        damaged = self.signature.state == "damaged"
-        return "its signature cannot be read" if damaged else "the signature does not fit the file"
 
     @property
     def _untimely(self) -> str:
@@ -562,12 +563,6 @@ def _look_up(ledger: Ledger, found: Verification) -> LedgerMatch:
     named = tuple(record for record in records if record.digest == signature.consent_sha256)
     same = any(record.output_sha256 == found.sha256 for record in records)
     return LedgerMatch(named or records, same, outdated=signed_here and not named)
-
-
-def _record_values(record: Record) -> dict[str, Any]:
-    values = record.to_dict()
-    names = ("id", "state", "time", "take", "engine", "exported_at", "revoked_at", "output_sha256")
-    return {name: values[name] for name in names}
 
 
 def _time_text(time: str) -> str:

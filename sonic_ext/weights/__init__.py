@@ -27,7 +27,7 @@ from .catalogue import Kind as Kind
 from .catalogue import Licence as Licence
 from .catalogue import Part as Part
 from .catalogue import fetch_command as fetch_command
-from .catalogue import named as named
+from .catalogue import parts_named as parts_named
 from .checks import CheckReport as CheckReport
 from .checks import Misfit as Misfit
 from .checks import check as check

@@ -86,11 +86,11 @@ def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = N
         if hashes:
             _check_hash(path, tick)
     except BadWeights as problem:
-        return CheckReport(part, path, named_for(part, problem))
+        return CheckReport(part, path, with_part_hint(part, problem))
     return report
 
 
-def named_for(part: Part, problem: BadWeights) -> BadWeights:
+def with_part_hint(part: Part, problem: BadWeights) -> BadWeights:
     """The same error; where its hint ends in the bare command, with the whole one for the part."""
     if not problem.hint.endswith(FETCH):
         return problem

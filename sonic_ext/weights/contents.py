@@ -24,7 +24,7 @@ from .formats import (
     not_weights,
     unreadable,
 )
-from .pickles import look
+from .pickles import read_pickle
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def read_contents(path: Path) -> TensorListing:
     if found is Format.SAFETENSORS:
         return _safetensors(path)
     if found in PICKLES:
-        held = look(path)
+        held = read_pickle(path)
         return TensorListing(path, found, held.entries, foreign=held.foreign)
     raise not_weights(path, found)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
-from ..files.atomic import remove_temporaries, written_whole
+from ..files.atomic import atomic_write, remove_temporaries
 from ..files.digest import BLOCK
 from ..progress import Stage, Tick
 from .catalogue import Part
@@ -29,7 +29,7 @@ from .contents import TensorListing, read_contents
 from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
 from .mapping import TensorSource, origins
-from .pickles import MappedTensors, Pickle, look
+from .pickles import MappedTensors, Pickle, read_pickle
 from .record import write_record
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
     found = format_of(source)
     if found is Format.SAFETENSORS:
         raise BadSetting(f"{source} is safetensors already.", "It can be used as it is.")
-    held = look(source)
+    held = read_pickle(source)
     contents = TensorListing(source, found, held.entries, foreign=held.foreign)
     if strict:
         refuse_misfit(part, contents, part.shapes)
@@ -126,11 +126,11 @@ def _write(
     make_folder(target.parent)
     with contextlib.suppress(OSError):
         remove_temporaries(target, STALE_AFTER)
-    _need_room(target.parent, _bytes(plan))
+    _require_space(target.parent, _bytes(plan))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
     read = _Digest(tensors.data, part.name, tick)
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         sha256 = _stream(temporary, _blocks(plan, tensors, read))
         source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
@@ -217,7 +217,7 @@ def _bytes(plan: Mapping[str, TensorSource]) -> int:
     return sum(_tensor_bytes(origin) for origin in plan.values())
 
 
-def _need_room(folder: Path, count: int) -> None:
+def _require_space(folder: Path, count: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < count + MARGIN:
         raise BadOutput(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import BadWeights
 from ..progress import Stage, Tick
 from .catalogue import REQUIRED, Part, Shape
-from .checks import compare, misfit_error, named_for
+from .checks import compare, misfit_error, with_part_hint
 from .contents import TensorListing, read_contents
 from .conversion import convert, target_of
 from .find import PartState, Search, survey
@@ -48,15 +48,12 @@ def prepare(
             paths[finding.part.name] = finding.path
         elif finding.state is PartState.CONVERT and finding.path:
             target = target_of(finding.part, found.search.target)
-            paths[finding.part.name] = _converted(finding.part, finding.path, target, tick)
+            try:
+                convert(finding.part, finding.path, target, again=True, strict=False, tick=tick)
+            except BadWeights as problem:
+                raise with_part_hint(finding.part, problem) from problem
+            paths[finding.part.name] = target
     return paths
-
-
-def _converted(part: Part, source: Path, target: Path, tick: Tick | None) -> Path:
-    try:
-        return convert(part, source, target, again=True, strict=False, tick=tick)
-    except BadWeights as problem:
-        raise named_for(part, problem) from problem
 
 
 def shapes(part: Part, path: Path) -> dict[str, Shape]:
@@ -86,7 +83,7 @@ def tensors(
         BadWeights: damaged, or a pickle, which has to be converted first.
     """
     contents = _safetensors(path)
-    yield from _read(path, _below(prefix, origins(part, contents.entries)), dtype, device)
+    yield from _read(path, _strip_prefix(prefix, origins(part, contents.entries)), dtype, device)
 
 
 def fill(
@@ -114,7 +111,7 @@ def fill(
     from ..nn import build
 
     contents = _safetensors(path)
-    found = _below(prefix, origins(part, contents.entries))
+    found = _strip_prefix(prefix, origins(part, contents.entries))
     _refuse_misfit(module, part, contents, found)
     read = _ticking(_read(path, found, dtype, device), len(found), part.name, tick)
     build.fill(module, dict(read))
@@ -128,7 +125,7 @@ def _safetensors(path: Path) -> TensorListing:
     return contents
 
 
-def _below(prefix: str, found: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
+def _strip_prefix(prefix: str, found: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
     return {key[len(prefix) :]: origin for key, origin in found.items() if key.startswith(prefix)}
 
 

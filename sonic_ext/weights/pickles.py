@@ -66,7 +66,7 @@ class Pickle:
         return start, start + tensor.span * item
 
 
-def look(path: Path) -> Pickle:
+def read_pickle(path: Path) -> Pickle:
     """List the tensors of a pickle.
 
     Raises:
@@ -198,7 +198,7 @@ def _refuse_short(storage: Storage, place: int, size: int, end: int) -> None:
         raise ValueError("it ends before its tensors do")
 
 
-def _named_tensors(held: Any) -> dict[str, StoredTensor]:
+def _named_tensors(content: Any) -> dict[str, StoredTensor]:
     """Those of the innermost wrapping that holds any. A dict that holds itself is looked into once."""
     seen: set[int] = set()
 
@@ -210,7 +210,7 @@ def _named_tensors(held: Any) -> dict[str, StoredTensor]:
         own = ((key, tensor) for key, tensor in value.items() if isinstance(tensor, StoredTensor))
         return next((found for found in wrapped if found), None) or dict(own)
 
-    return inside(held, 0)
+    return inside(content, 0)
 
 
 def _without_tensors(path: Path, foreign: tuple[str, ...]) -> BadWeights:

@@ -251,17 +251,19 @@ class _Machine:
         value, key = self.stack.pop(), self.stack.pop()
         self.update([key, value])
 
-    def storage(self, said: Any) -> None:
+    def storage(self, persistent_id: Any) -> None:
         """A persistent id; those of tensors' numbers are `("storage", type, key, device, count)`."""
-        is_storage = type(said) is tuple and len(said) in (5, 6) and said[0] == "storage"
+        is_storage = (
+            type(persistent_id) is tuple and len(persistent_id) in (5, 6) and persistent_id[0] == "storage"
+        )
         if (
             not is_storage
-            or not isinstance(said[1], _StorageType)
-            or any(each is not None for each in said[5:])
+            or not isinstance(persistent_id[1], _StorageType)
+            or any(each is not None for each in persistent_id[5:])
         ):
             self.push(FOREIGN)
             return
-        _, kind, key, _, count = said[:5]
+        _, kind, key, _, count = persistent_id[:5]
         if type(key) is not str or not _is_count(count):
             raise TypeError("a storage has no name or no length")
         made = Storage(key, kind.item, count, kind.name)

@@ -41,7 +41,7 @@ def probe(context: EngineContext) -> Readiness:
     try:
         found.require()
     except MissingPart as error:
-        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.lacking()) else ""
+        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.missing()) else ""
         message = " ".join(filter(None, (error.message, borrowed, needs)))
         return Readiness(MissingPart(message, f"{error.hint} (after {INSTALL})" if lacking else error.hint))
     if lacking:
