@@ -116,8 +116,12 @@ class Queue:
             Busy: too many wait.
         """
         with self._database.writing() as db:
-            if limit is not None and (waiting := _waiting(db, lane)) >= limit:
-                raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+            if limit is not None:
+                waiting = db.execute(
+                    "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
+                ).fetchone()[0]
+                if waiting >= limit:
+                    raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
             self._store(staged, spec.inputs)
             if batch:
                 _open_batch(db, batch, lane)
@@ -603,13 +607,6 @@ def _batch(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
     )
 
 
-def _waiting(db: sqlite3.Connection, lane: str) -> int:
-    count: int = db.execute(
-        "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
-    ).fetchone()[0]
-    return count
-
-
 def _end(
     db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None
 ) -> Collection[str]:
@@ -644,12 +641,6 @@ def _load_readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
     return jobs
 
 
-def _step(row: sqlite3.Row) -> Step:
-    known = {str(stage): stage for stage in Stage}  # a later version may have others
-    stage = known.get(row["stage"], Stage.STARTING)
-    return Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
-
-
 def _job(home: Path, row: sqlite3.Row) -> Job:
     """The job of a row.
 
@@ -667,7 +658,11 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
 
     spec = JobSpec.from_dict(json.loads(row["spec"]))
     exported = row["exported"] and json.loads(row["exported"])
-    step = WAITING if row["stage"] is None else _step(row)
+    step = WAITING
+    if row["stage"] is not None:
+        stages = {str(stage): stage for stage in Stage}  # a later version may have others
+        stage = stages.get(row["stage"], Stage.STARTING)
+        step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
     return Job(
         id=row["id"],
         lane=row["lane"],

@@ -127,7 +127,11 @@ class JobSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        generated = isinstance(self.portrait, PortraitRequest)
+        generated, export = isinstance(self.portrait, PortraitRequest), None
+        if self.export is not None:
+            consent = self.export.consent.to_dict()
+            del consent["evidence"]  # a path; the file is an input of the job
+            export = asdict(self.export) | {"consent": consent}
         portrait = asdict(self.portrait)
         return {
             "version": VERSION,
@@ -139,7 +143,7 @@ class JobSpec:
             "seed": self.seed,
             "engine": self.engine,
             "weights": dict(self.weights),
-            "export": self.export and _destination_values(self.export),
+            "export": export,
         }
 
     @classmethod
@@ -180,12 +184,6 @@ def _settings(text: str) -> Settings:
 def _portrait_request(values: Mapping[str, Any]) -> PortraitRequest:
     start = values["start"]
     return PortraitRequest(values["source"], dict(values["parameters"]), Input(**start) if start else None)
-
-
-def _destination_values(export: Destination) -> dict[str, Any]:
-    consent = export.consent.to_dict()
-    del consent["evidence"]
-    return asdict(export) | {"consent": consent}
 
 
 def _destination(values: Mapping[str, Any]) -> Destination:

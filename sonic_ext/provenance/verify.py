@@ -125,8 +125,12 @@ class Labels:
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Name and value of each."""
         none = "none" if self.sought else "not looked for in pictures"
+        aigc = none
+        if self.aigc is not None:
+            aigc = ", ".join(f"{name}={value}" for name, value in self.aigc.fields.items() if value)
+            aigc += f" (not as prescribed: {'; '.join(self.aigc.problems)})" if self.aigc.problems else ""
         return (
-            ("AIGC label", _aigc_text(self.aigc) if self.aigc else none),
+            ("AIGC label", aigc),
             ("XMP source", self.source_type or none),
             ("Comment", self.comment or none),
         )
@@ -572,8 +576,3 @@ def _time_text(time: str) -> str:
     except (ValueError, OverflowError):
         return time
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _aigc_text(label: AigcLabel) -> str:
-    fields = ", ".join(f"{name}={value}" for name, value in label.fields.items() if value)
-    return fields + (f" (not as prescribed: {'; '.join(label.problems)})" if label.problems else "")

@@ -126,7 +126,7 @@ def _write(
     make_folder(target.parent)
     with contextlib.suppress(OSError):
         remove_temporaries(target, STALE_AFTER)
-    _require_space(target.parent, _bytes(plan))
+    _require_space(target.parent, sum(map(_tensor_bytes, plan.values())))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
     read = _Digest(tensors.data, part.name, tick)
@@ -182,23 +182,19 @@ def _stream(path: Path, blocks: Iterator[bytes]) -> str:
 
 def _blocks(plan: Mapping[str, TensorSource], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
     """A safetensors file piece by piece: length of the header, header, every tensor's bytes."""
-    header = _header(plan)
-    yield len(header).to_bytes(8, "little") + header
-    for origin in plan.values():
-        if origin.source:
-            read.to(tensors.source.span(origin.source)[1])
-        yield _little_endian(origin, tensors)
-
-
-def _header(plan: Mapping[str, TensorSource]) -> bytes:
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for key, origin in plan.items():
         stop = start + _tensor_bytes(origin)
         table[key] = {"dtype": origin.dtype, "shape": list(origin.shape), "data_offsets": [start, stop]}
         start = stop
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
-    return text + b" " * (-len(text) % 8)
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
+    header += b" " * (-len(header) % 8)
+    yield len(header).to_bytes(8, "little") + header
+    for origin in plan.values():
+        if origin.source:
+            read.to(tensors.source.span(origin.source)[1])
+        yield _little_endian(origin, tensors)
 
 
 def _little_endian(origin: TensorSource, tensors: MappedTensors) -> bytes:
@@ -211,10 +207,6 @@ def _little_endian(origin: TensorSource, tensors: MappedTensors) -> bytes:
 
 def _tensor_bytes(origin: TensorSource) -> int:
     return ITEM_BYTES[origin.dtype] * prod(origin.shape)
-
-
-def _bytes(plan: Mapping[str, TensorSource]) -> int:
-    return sum(_tensor_bytes(origin) for origin in plan.values())
 
 
 def _require_space(folder: Path, count: int) -> None:
