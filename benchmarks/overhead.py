@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import tiny_sonic  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
-from sonic_ext.engines.sonic.engine import MULTIPLE, SonicEngine  # noqa: E402
+from sonic_ext.engines.sonic.engine import MULTIPLE, DiffusionEngine  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import compose  # noqa: E402
@@ -110,7 +110,7 @@ def main() -> None:
     spent: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         models = tiny_sonic.write(Path(folder) / "models", options.rife, UNET, VAE, width=1024)
-        engine = SonicEngine(weights.Search(own=models), home=Path(folder) / "home")
+        engine = DiffusionEngine(weights.Search(own=models), home=Path(folder) / "home")
         scene = compose(read_portrait(EXAMPLE / "portrait.jpg"), settings, MULTIPLE)
         speech = replace(read_speech(EXAMPLE / "speech.wav"), limit=options.seconds)
         count = frame_count(speech.length, settings.fps)

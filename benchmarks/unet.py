@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from sonic_ext.engines.runtime.heap import kept_heap
+from sonic_ext.engines.runtime.heap import keep_heap
 from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
@@ -177,7 +177,7 @@ def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
     rung = RUNGS[options.rung]
-    with torch.inference_mode(), kept_heap(options.device if rung.heap else "no processor"):
+    with torch.inference_mode(), keep_heap(options.device if rung.heap else "no processor"):
         run = prepared(rung, size, DTYPES[options.dtype], options.device)
         peak = Peak(options.device)
         out = run().float().cpu()

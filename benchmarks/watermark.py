@@ -32,7 +32,7 @@ from PIL import Image
 
 from sonic_ext.provenance.watermark import ALGORITHM, PROJECT_KEY, Detection, detect, marker
 from sonic_ext.provenance.watermark.seam import luma_of
-from sonic_ext.provenance.watermark.version2 import SHIPPED, Marker, Strength
+from sonic_ext.provenance.watermark.version2 import SHIPPED, MarkerV2, Strength
 
 MEDIA = Path(__file__).resolve().parent.parent / "tests" / "data" / "media"
 ID, OTHER_ID = 0xC0FFEE0123456789, 0x0123456789ABCDEF
@@ -446,7 +446,7 @@ def stills(frames: Frames, kind: str, **options: object) -> list[Frame]:
 
 def marked(frames: list[Frame], payload: int = ID, strength: Strength = SHIPPED) -> list[Frame]:
     height, width = luma_of(frames[0]).shape
-    mark = Marker(payload, width, height, FPS, PROJECT_KEY, strength)
+    mark = MarkerV2(payload, width, height, FPS, PROJECT_KEY, strength)
     copies = [frame.copy() for frame in frames]
     for index, frame in enumerate(copies):
         mark.embed(frame, index)

@@ -37,7 +37,7 @@ from .ports import Animation, DeviceManager
 from .progress import Progress, Silent, Stage, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
-from .provenance.metadata import Origin, digital_source_type, tags, xmp
+from .provenance.metadata import TakeProvenance, digital_source_type, tags, xmp
 from .provenance.recovery import clear_up
 from .provenance.stamp import PreviewStamp
 from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store
@@ -160,9 +160,9 @@ def animate(
     seed = drawn if settings.seed == -1 else settings.seed
     with (
         closing(drawer.prepare(scene, speech, settings, count, seed, tick)) as animation,
-        home.making(take_id) as (take_id, folder),
+        home.new_take(take_id) as (take_id, folder),
     ):
-        origin = Origin(take_id, drawer.name, __version__, settings, animation.seed)
+        origin = TakeProvenance(take_id, drawer.name, __version__, settings, animation.seed)
         offset = _record(
             folder,
             origin,
@@ -175,9 +175,9 @@ def animate(
             tick,
             threads,
         )
-        mark = _own_mark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
+        mark = _read_own_watermark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
-        take = home.adopt(
+        take = home.create(
             take_id,
             scene.portrait,
             speech,
@@ -194,7 +194,7 @@ def animate(
                 face_range,
                 *animation.warnings,
                 *unread,
-                *_looks_revoked(home, looks),
+                *_lookalike_warning(home, looks),
             ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
@@ -253,7 +253,7 @@ def preflight(
 
 def _record(
     folder: Path,
-    origin: Origin,
+    origin: TakeProvenance,
     producer: str,
     scene: Scene,
     speech: Speech,
@@ -285,11 +285,11 @@ def _record(
     ):
 
         def write(frame: NDArray[np.uint8], index: int) -> None:
-            stamped = _marked(stamp.frame(frame, index), small_mark, index)
+            stamped = _mark_frame(stamp.frame(frame, index), small_mark, index)
             small.write(stamped)
             tick.show(cv2.cvtColor(stamped, cv2.COLOR_YUV2RGB_I420))
             label.draw(frame, index)
-            video.write(_marked(frame, mark, index))
+            video.write(_mark_frame(frame, mark, index))
 
         # One frame is marked and encoded while the next is drawn; never more than these two exist.
         with ThreadPoolExecutor(1, "encoder") as beside:
@@ -313,14 +313,14 @@ def _record(
     return offset
 
 
-def _marked(rgb: NDArray[np.uint8], mark: Marker, index: int) -> NDArray[np.uint8]:
+def _mark_frame(rgb: NDArray[np.uint8], mark: Marker, index: int) -> NDArray[np.uint8]:
     """A frame as it is encoded, planes Y, U, V below each other, with the watermark in it."""
     planes: NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
     mark.embed(planes, index)
     return planes
 
 
-def _own_mark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
+def _read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
     """The watermark as it reads from the finished master; None where it cannot be read.
 
     Raises:
@@ -347,8 +347,8 @@ def _calibration(
     return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
 
 
-def _looks_revoked(store: Store, looks: str) -> tuple[str, ...]:
-    alike = store.ledger.revoked_alike(looks)
+def _lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
+    alike = store.ledger.revoked_lookalikes(looks)
     if not alike:
         return ()
     return (

@@ -263,7 +263,7 @@ if TYPE_CHECKING:
 
     @dataclass(frozen=True)
     class Composed(LabelSettings, VideoSettings):
-        """What every engine may rely on; the rest it asks of its own class: `SonicSettings.of(settings)`."""
+        """What every engine may rely on; the rest it reads of its own: `DiffusionSettings.of(settings)`."""
 
         def __init__(self, **values: Any) -> None: ...
 

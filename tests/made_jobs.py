@@ -32,7 +32,7 @@ def finished(queue: Queue, take: Take, lane: str = LANE) -> Job:
         spec = JobSpec(Origin.PAGE, spec.portrait, spec.audio, take.settings, take.seed, take.engine)
         job = queue.submit(spec, staged, lane=lane, worker="a worker")
     queue.begin(job)
-    queue.made(job, take, synthetic=False)
+    queue.record_take(job, take, synthetic=False)
     queue.finish(job)
     return queue.find(job.id)
 

@@ -92,7 +92,7 @@ def record_clip(
     label = VisibleLabel(settings, SIDE, SIDE, FPS, face_range(face))
     stamp = PreviewStamp(settings, face, face_range(face), SIDE, SIDE, FPS)
     marks = [marker(int(take_id, 16), SIDE, SIDE, FPS, algorithm=algorithm) for _ in range(2)]
-    origin = metadata.Origin(take_id, "preview", "0.1.0", settings, 7)
+    origin = metadata.TakeProvenance(take_id, "preview", "0.1.0", settings, 7)
     packet = metadata.xmp(origin, metadata.COMPOSITE)
     tags = [metadata.tags(origin, preview) for preview in (False, True)]
     speech = some_speech()
@@ -125,7 +125,7 @@ def adopt_clip(
     private_folder(folder)
     for name in (MASTER_NAME, PREVIEW_NAME):
         (folder / name).write_bytes((clip / name).read_bytes())
-    return store.adopt(
+    return store.create(
         take_id,
         portrait or some_portrait(),
         some_speech(),

@@ -382,7 +382,7 @@ class TestSize:
 
     def test_the_line_has_an_end(self, outputs: Path, minute: str, sonic_home: Path) -> None:
         host = Standalone(outputs)
-        with serving(host, worker=Worker(host, most=1)) as client:
+        with serving(host, worker=Worker(host, limit=1)) as client:
             client.until(client.begin(**SOURCE | {"audio": minute}), "running")
             client.begin(**SOURCE)
             assert client.post("/animations", SOURCE).refusal() == (503, "Busy")

@@ -32,7 +32,7 @@ from sonic_ext.cli import main as cli
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, ConsentExpired, ConsentMissing, Failed
 from sonic_ext.files.digest import sha256_of
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import ExportedFile, Generation, Job, Queue, State
+from sonic_ext.jobs import ExportedFile, Job, PortraitRequest, Queue, State
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
@@ -360,12 +360,12 @@ def ended(queue: Queue, job: Job, take: Take, video: bytes | None = b"a video") 
     claimed = queue.claim("a worker", LANE, job_id=job.id)
     assert claimed is not None and job.spec.export is not None
     queue.begin(claimed)
-    queue.made(claimed, take, synthetic=False)
+    queue.record_take(claimed, take, synthetic=False)
     if video is not None:
         path = Path(job.spec.export.path)
         path.write_bytes(video)
-        queue.exporting(claimed, path)
-        queue.exported(claimed, ExportedFile(path, "ab" * 8, sha256_of(path)))
+        queue.record_output(claimed, path)
+        queue.record_export(claimed, ExportedFile(path, "ab" * 8, sha256_of(path)))
     queue.finish(claimed)
 
 
@@ -606,7 +606,7 @@ class TestCommand:
 
     def test_what_a_webui_paints_waits_for_it(self, sonic: Sonic, queue: Queue) -> None:
         with queue.staging() as staged:
-            spec = replace(some_spec(staged), portrait=Generation("txt2img", {"prompt": "a face"}))
+            spec = replace(some_spec(staged), portrait=PortraitRequest("txt2img", {"prompt": "a face"}))
             job = queue.submit(spec, staged, lane="webui somewhere")
         assert sonic("jobs", "resume", job.id)[1]["error"] == "MissingPart"
         assert queue.find(job.id).state is State.QUEUED

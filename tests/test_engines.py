@@ -101,7 +101,7 @@ def test_what_a_spec_names_is_there(spec: EngineSpec) -> None:
     for entry in (spec.probe, spec.make):
         assert isinstance(entry, EntryPoint)
         assert callable(getattr(import_module(entry.module), entry.function))
-    assert [part.name for part in weights.named(spec.parts)] == list(spec.parts)
+    assert [part.name for part in weights.parts_named(spec.parts)] == list(spec.parts)
 
 
 def test_the_sonic_engine_needs_the_required_parts() -> None:

@@ -20,8 +20,8 @@ from sonic_ext.media.face import (
     MIN_FACE,
     SURE,
     Face,
+    HandPoints,
     LandmarkTracker,
-    Placed,
     find_boxes,
     find_face,
     fit_to,
@@ -272,7 +272,7 @@ def test_any_plausible_placing_is_met(
     middle = np.array(origin) + 120
     eyes = np.stack([middle - across / 2, middle + across / 2])
     mouth = np.stack([middle + down - across * mouth_width / 2, middle + down + across * mouth_width / 2])
-    points = fit_to(Placed(mouth, eyes), None, Placed(None, None))
+    points = fit_to(HandPoints(mouth, eyes), None, HandPoints(None, None))
     assert np.allclose(eye_centres(points), eyes, atol=0.5)
     assert np.allclose(points[[61, 291], :2], mouth, atol=0.5)
     # Nothing is folded: forehead, eyes, mouth and chin follow each other down the face.

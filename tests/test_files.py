@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sonic_ext.errors import BadOutput
-from sonic_ext.files.atomic import move_into_place, remove_temporaries, replace_file, written_whole
+from sonic_ext.files.atomic import atomic_write, move_into_place, remove_temporaries, replace_file
 from sonic_ext.files.digest import BLOCK, copy_hashed, sha256_of
 
 
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -29,7 +29,7 @@ def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
 def test_what_fails_leaves_the_file_of_before(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as part:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as part:
         part.write_text("hal")
         raise KeyboardInterrupt
     assert (names(tmp_path), path.read_text()) == (["a.txt"], "before")
@@ -43,9 +43,9 @@ def test_a_file_that_is_there_survives(links: bool, tmp_path: Path, monkeypatch:
     if not links:
         monkeypatch.setattr("os.link", none)
     path = tmp_path / "a.txt"
-    with written_whole(path, overwrite=False) as part:
+    with atomic_write(path, overwrite=False) as part:
         part.write_text("first")
-    with pytest.raises(BadOutput, match="exists already"), written_whole(path, overwrite=False) as part:
+    with pytest.raises(BadOutput, match="exists already"), atomic_write(path, overwrite=False) as part:
         part.write_text("second")
     assert (names(tmp_path), path.read_text()) == (["a.txt"], "first")
     (tmp_path / "b.txt").write_text("third")

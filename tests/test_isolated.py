@@ -170,4 +170,4 @@ def test_what_a_file_says_comes_back_through_json() -> None:
         Marks("ab", signature, Mark("0" * 16, "local.sonic.watermark.2", 1e-9, 75), labels),
         Marks("ab", Signature("absent"), Mark(note="why"), Labels()),
     ):
-        assert isolated.revived(Marks, json.loads(json.dumps(dataclasses.asdict(marks)))) == marks
+        assert isolated.from_values(Marks, json.loads(json.dumps(dataclasses.asdict(marks)))) == marks

@@ -47,10 +47,10 @@ from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import (
     Destination,
     ExportedFile,
-    Generation,
     Job,
     JobSpec,
     Origin,
+    PortraitRequest,
     Queue,
     State,
     Worker,
@@ -156,7 +156,9 @@ class TestSpec:
             evidence = staged.write("form.pdf", b"signed")
             to = Destination(consent, evidence, "ab" * 32, path="/somewhere/out.mp4", overwrite=True)
             one = some_spec(staged, export=to)
-            words = Generation("img2img", {"prompt": "a face", "steps": 5}, staged.write("source", b"start"))
+            words = PortraitRequest(
+                "img2img", {"prompt": "a face", "steps": 5}, staged.write("source", b"start")
+            )
             two = replace(one, origin=Origin.SCRIPT, portrait=words, weights={"unet": "ab"}, export=None)
         for spec in (one, two):
             text = json.dumps(spec.to_dict(), allow_nan=False)
@@ -196,7 +198,7 @@ class TestSpec:
                 replace(spec, engine="sonic"),
                 replace(spec, weights={"unet": "1:2"}),
                 replace(spec, export=Destination(AGREED, folder="/out")),
-                replace(spec, portrait=Generation("txt2img", {"prompt": "a face"})),
+                replace(spec, portrait=PortraitRequest("txt2img", {"prompt": "a face"})),
             ]
         assert {each.digest for each in same} == {spec.digest}
         assert len({each.digest for each in (spec, *other)}) == 1 + len(other)
@@ -264,7 +266,7 @@ class TestSubmission:
 
     def test_words_need_a_webui(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged, pytest.raises(MissingPart, match="txt2img"):
-            asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+            asked(host, staged, portrait=PortraitRequest("txt2img", {"prompt": "a face"}))
 
 
 class TestOrder:
@@ -309,13 +311,13 @@ class TestOrder:
 
     def test_the_line_has_an_end(self, queue: Queue) -> None:
         with staging(queue.home) as staged:
-            queue.submit(some_spec(staged), staged, lane=LANE, most=1)
+            queue.submit(some_spec(staged), staged, lane=LANE, limit=1)
             with pytest.raises(Busy):
-                queue.submit(some_spec(staged, 1), staged, lane=LANE, most=1)
-            queue.submit(some_spec(staged, 1), staged, lane="another", most=1)
+                queue.submit(some_spec(staged, 1), staged, lane=LANE, limit=1)
+            queue.submit(some_spec(staged, 1), staged, lane="another", limit=1)
 
     def test_the_oldest_are_forgotten(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(queues, "KEPT", 2)
+        monkeypatch.setattr(queues, "MAX_ENDED", 2)
         jobs = [submitted(queue, number) for number in range(4)]
         for job in jobs:
             queue.cancel(job.id)
@@ -345,7 +347,7 @@ class TestFiles:
 
     def test_nothing_is_left_of_a_refused_one(self, queue: Queue) -> None:
         with pytest.raises(Busy), staging(queue.home) as staged:
-            queue.submit(some_spec(staged), staged, lane=LANE, most=0)
+            queue.submit(some_spec(staged), staged, lane=LANE, limit=0)
         assert stored_names(queue.home) == set()
         assert list((queue.home / "uploads").iterdir()) == []
 
@@ -450,8 +452,8 @@ class TestFiles:
             queue.begin(job)
             queue.report(job, Step("drawing frames", 1, 2), 0.5)
             queue.fail(job, Failed("It failed.", "Try again."))
-            queue.of_take(job.take_id)
-            queue.asked(job.spec.digest)
+            queue.find_by_take(job.take_id)
+            queue.find_by_digest(job.spec.digest)
             exporting.settle(queue)
         with sqlite3.connect(queue.home / "jobs" / NAME) as db:
             for words in {each for each in asked if each.startswith(("SELECT", "UPDATE", "DELETE"))}:
@@ -469,7 +471,7 @@ class TestStates:
         assert (job.state, job.progress, job.take, job.error) == (State.DONE, 1.0, take, None)
         assert job.result() == take
         assert job.created <= (job.began or job.created) <= (job.ended or job.created)
-        assert queue.of_take(take.id) == job
+        assert queue.find_by_take(take.id) == job
         assert stored_names(queue.home) == set()
 
     def test_failed(self, queue: Queue) -> None:
@@ -502,7 +504,7 @@ class TestStates:
 
     def test_a_running_one_hears_of_it(self, queue: Queue) -> None:
         job = killed(queue, submitted(queue))
-        assert not queue.report(job, Step("drawing frames", 1, 2, 3.0), 0.5).wanted
+        assert not queue.report(job, Step("drawing frames", 1, 2, 3.0), 0.5).requested
         running = queue.find(job.id)
         assert (running.state, running.step, running.progress) == (
             State.RUNNING,
@@ -510,7 +512,7 @@ class TestStates:
             0.5,
         )
         assert queue.cancel(job.id).state is State.RUNNING
-        assert queue.report(job, Step("drawing frames", 2, 2), 0.6).wanted
+        assert queue.report(job, Step("drawing frames", 2, 2), 0.6).requested
 
     def test_forgotten(self, queue: Queue, take: Take) -> None:
         waiting, done = submitted(queue), finished(queue, take)
@@ -569,9 +571,9 @@ class TestAfterAKill:
         again = queue.claim("other", LANE)
         assert again is not None
         queue.begin(again)
-        assert queue.report(lost, Step("drawing frames", 1, 2), 0.1).wanted
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.1).requested
         with pytest.raises(WrongTime):
-            queue.made(lost, take, None)
+            queue.record_take(lost, take, None)
         with pytest.raises(WrongTime):
             queue.finish(lost)
         queue.fail(lost, Failed("Too late.", "Never mind."))
@@ -584,7 +586,7 @@ class TestAfterAKill:
         with sqlite3.connect(queue.home / "jobs" / NAME) as db:
             db.execute("UPDATE jobs SET worker = 'another'")
         db.close()
-        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).requested
         queue.release(lost)
         found = queue.find(lost.id)
         assert (found.state, found.step.stage) == (State.RUNNING, "starting")
@@ -594,7 +596,7 @@ class TestAfterAKill:
         queue.recover()
         queue.cancel(lost.id)
         queue.forget(lost.id)
-        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).wanted
+        assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).requested
         queue.release(lost)
         queue.fail(lost, Failed("Too late.", "Never mind."))
 
@@ -608,7 +610,7 @@ class TestAfterAKill:
 
     def test_a_job_that_kills_is_given_up(self, queue: Queue) -> None:
         job = submitted(queue)
-        for _ in range(queues.MOST_ATTEMPTS):
+        for _ in range(queues.MAX_ATTEMPTS):
             assert queue.find(job.id).state is State.QUEUED
             killed(queue, job)
             queue.recover()
@@ -618,7 +620,7 @@ class TestAfterAKill:
 
     def test_one_that_gets_further_each_time_is_not(self, queue: Queue) -> None:
         job = submitted(queue)
-        for attempt in range(2 * queues.MOST_ATTEMPTS):
+        for attempt in range(2 * queues.MAX_ATTEMPTS):
             queue.report(killed(queue, job), Step("denoising", attempt, 9), 0.1 * (attempt + 1))
             queue.recover()
         assert queue.find(job.id).state is State.QUEUED
@@ -665,7 +667,7 @@ class TestAfterAKill:
         job = submitted(queue)
         killed(queue, job)
         queue.recover()
-        (found,) = queue.asked(job.spec.digest)
+        (found,) = queue.find_by_digest(job.spec.digest)
         taken = queue.adopt(found.id, "again")
         assert taken and (taken.id, taken.worker) == (job.id, "again")
         assert queue.adopt(found.id, "a third") is None
@@ -867,10 +869,10 @@ class TestWorker:
         painter = host.portraits = Painter()
         with Worker(host) as worker:
             with staging(sonic_home) as staged:
-                spec = asked(host, staged, portrait=Generation("txt2img", {"prompt": "a face"}))
+                spec = asked(host, staged, portrait=PortraitRequest("txt2img", {"prompt": "a face"}))
                 job = worker.queue.submit(spec, staged, lane="elsewhere")
             claimed = killed(worker.queue, job)
-            kept = making._portrait(worker.queue, claimed, host, Report())
+            kept = making._make_portrait(worker.queue, claimed, host, Report())
             worker.queue.recover()
             assert worker.queue.input(kept).is_file()
             again = worker.adopt(job.id)
@@ -885,7 +887,7 @@ class TestWorker:
         with staging(worker.queue.home) as staged:
             spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
             job = worker.queue.submit(spec, staged, lane="elsewhere")
-        making._made(worker.queue, worker.queue.claim("gone", "elsewhere"), worker.host, Report())  # type: ignore[arg-type]
+        making._make_take(worker.queue, worker.queue.claim("gone", "elsewhere"), worker.host, Report())  # type: ignore[arg-type]
         made = Store().load(job.take_id)
         worker.queue.recover()
         again = worker.adopt(job.id)
@@ -903,14 +905,14 @@ class TestWorker:
             raise SystemExit
 
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", dies)
-            patch.setattr(Queue, "put_back", lambda self, job: None)
+            patch.setattr(Queue, "record_export", dies)
+            patch.setattr(Queue, "requeue", lambda self, job: None)
             with staging(worker.queue.home) as staged, pytest.raises(SystemExit):
                 spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
                 worker.run(spec, staged)
         (job,) = worker.queue.jobs()
         assert (job.state, job.exported) == (State.RUNNING, None)
-        worker.queue._take_back(worker.id)
+        worker.queue._requeue(worker.id)
         again = worker.adopt(job.id)
         assert again is not None and again.exported is not None
         (record,) = Ledger().records(take=job.take_id)
@@ -969,7 +971,7 @@ class TestWorkerThatEnds:
             raise problem
 
         monkeypatch.setattr(pipeline, "animate", ends)
-        with Worker(host, line=False) as worker, pytest.raises(problem):
+        with Worker(host, threaded=False) as worker, pytest.raises(problem):
             worker.adopt(job.id)
         assert Queue().find(job.id).state is state
 
@@ -1001,7 +1003,7 @@ class TestWorkerThatEnds:
 
     def test_without_a_line(self, job: Job, host: Standalone) -> None:
         """The command line's: what another command left is not in its way, and it may go on with its own."""
-        with Worker(host, line=False) as worker:
+        with Worker(host, threaded=False) as worker:
             assert worker._threads == set()
             done = worker.adopt(job.id)
         assert done is not None and done.state is State.DONE
@@ -1073,9 +1075,9 @@ class TestExport:
     ) -> None:
         """Killed between the gate and the queue's row; then somebody cancels it, or it is given up."""
         job = killed(queue, submitted(queue))
-        queue.made(job, take, None)
+        queue.record_take(job, take, None)
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            patch.setattr(Queue, "record_export", lambda self, job, file: None)
             file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
         if ending == "stop":
             queue.cancel(job.id)
@@ -1094,7 +1096,7 @@ class TestExport:
     def test_a_start_outlives_an_export_by_hand(self, worker: Worker, take: Take, outputs: Path) -> None:
         """Another process is just exporting a job that is done."""
         job = finished(worker.queue, take)
-        worker.queue.exporting(worker.queue.find(job.id), outputs / "x.mp4")
+        worker.queue.record_output(worker.queue.find(job.id), outputs / "x.mp4")
         with held(worker.queue.home / "jobs" / f"export-{job.id}") as mine:
             assert mine
             Worker(worker.host).start()
@@ -1104,7 +1106,7 @@ class TestExport:
         self, queue: Queue, host: Standalone, take: Take, outputs: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         job = finished(queue, take)
-        queue.exporting(job, outputs / "x.mp4")
+        queue.record_output(job, outputs / "x.mp4")
         with sqlite3.connect(queue.home / "consent" / "ledger.sqlite3") as db:
             db.execute("DROP TABLE events")
         db.close()
@@ -1115,7 +1117,7 @@ class TestExport:
     def test_exported_by_hand_meanwhile(self, queue: Queue, take: Take, outputs: Path) -> None:
         """By hand, while its worker was about to: that is no failure."""
         job = killed(queue, submitted(queue))
-        queue.made(job, take, None)
+        queue.record_take(job, take, None)
         exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
         queue.finish(job, WrongTime("It was exported already.", "Fetch it."))
         found = queue.find(job.id)
@@ -1126,7 +1128,7 @@ class TestExport:
     ) -> None:
         job = finished(queue, take)
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "exported", lambda self, job, file: None)
+            patch.setattr(Queue, "record_export", lambda self, job, file: None)
             file = exporting.export(queue, job.id, Destination(AGREED, folder=str(outputs)))
         assert queue.find(job.id).exported is None
         exporting.settle(queue)

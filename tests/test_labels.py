@@ -132,21 +132,21 @@ def test_any_text_fits_any_frame(text: str, width: int, height: int) -> None:
 @pytest.mark.parametrize("kind", ["roomy", "tight"])
 def test_another_text_is_no_smaller(text: str, kind: str) -> None:
     """Capitals and Chinese are a twentieth of the short side high, whatever stands beside them."""
-    type_ = getattr(labels._Type, kind)(26)
+    type_ = getattr(labels._Typeface, kind)(26)
     for letters in ("AI", "生成", "合成"):
         assert np.count_nonzero(type_._drawn(letters).max(axis=1) >= 128) >= 26
     assert "".join(labels._fewest_lines(text, type_, 450)).replace(" ", "") == text.replace(" ", "")
 
 
 def test_a_word_wider_than_the_frame_is_broken() -> None:
-    type_ = labels._Type.roomy(26)
+    type_ = labels._Typeface.roomy(26)
     lines = labels._fewest_lines("AI生成" + "W" * 34, type_, 450)
     assert len(lines) > 1
     assert max(map(type_.length, lines)) <= 450
 
 
 def test_lines_are_broken_evenly() -> None:
-    type_ = labels._Type.roomy(26)
+    type_ = labels._Typeface.roomy(26)
     assert labels._fewest_lines(Settings().label_text, type_, 450, 200) == ["AI GENERATED", "人工智能生成"]
 
 

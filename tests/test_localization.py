@@ -138,8 +138,8 @@ def test_settings_are_translated() -> None:
 def test_settings_page_is_translated() -> None:
     """A WebUI puts explanations in brackets."""
     known = _translations()
-    wanted = {text for option in options.every() for text in (option.label, f"({option.info})")}
-    wanted |= {choice for option in options.every() for choice in option.choices if _is_word(choice)}
+    wanted = {text for option in options.all_options() for text in (option.label, f"({option.info})")}
+    wanted |= {choice for option in options.all_options() for choice in option.choices if _is_word(choice)}
     assert sorted(wanted - known.keys()) == []
 
 

@@ -100,7 +100,7 @@ def test_a_mark_that_cannot_be_read_is_told(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Black from the first frame to the last."""
-    monkeypatch.setattr(version2.Marker, "embed", _blacken)
+    monkeypatch.setattr(version2.MarkerV2, "embed", _blacken)
     made = animate(PORTRAIT, clip(tmp_path, 0.6), SMALL, store=store)
     assert (made.mark_read, made.mark_odds) == (False, 1.0)
     assert pipeline.NOT_READABLE in made.warnings

@@ -80,7 +80,7 @@ def interrupted(take: Take, outputs: Path, home: Path) -> Interrupt:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(owner, step, last)
-            patch.setattr(gate, "take_back", lambda *_: None)
+            patch.setattr(gate, "undo_failed_export", lambda *_: None)
             with pytest.raises(Killed):
                 export(take, outputs / "x.mp4", AGREED, overwrite=overwrite)
         (intent,) = (home / FOLDER).glob("*.json")

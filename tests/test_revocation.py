@@ -112,7 +112,7 @@ def test_copies_of_the_preview_go_and_nothing_else(clip: Path, tmp_path: Path) -
     shutil.copyfile(take.preview, shown)
     replaced.write_bytes(b"somebody else's by now")
     for path in (shown, replaced, tmp_path / "gone already"):
-        store.note_copy(take.id, path)
+        store.record_copy(take.id, path)
     revoke(take.id)
     assert not shown.exists()
     assert replaced.read_bytes() == b"somebody else's by now"
@@ -156,14 +156,14 @@ def test_nothing_is_made_of_it_any_more(
     if when == "before":
         revoke(digest)
     else:
-        adopt = Store.adopt
+        adopt = Store.create
 
         def revoked_first(self: Store, *args: object, **named: object) -> Take:
             take = adopt(self, *args, **named)  # type: ignore[arg-type]
             Ledger().revoke(digest)
             return take
 
-        monkeypatch.setattr(Store, "adopt", revoked_first)
+        monkeypatch.setattr(Store, "create", revoked_first)
     speech = media / "short_en_flite_rms_2s3.wav"
     with pytest.raises(ConsentRevoked):
         pipeline.animate(portrait, speech, {"engine": "preview", "min_resolution": 256, "framing": "crop"})

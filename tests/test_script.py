@@ -283,7 +283,7 @@ def test_a_grid_tells_of_every_cell(host: Held, voice: str) -> None:
             script.after_generation(host, host.worker, cell, cells[-1], [{"voice": voice}])
         return copy(cells[0])
 
-    told = script.told_of_every_cell(draw)(Generation(), values=[1.2, 0.5, 9.0]).comments.split("\n")
+    told = script.report_every_cell(draw)(Generation(), values=[1.2, 0.5, 9.0]).comments.split("\n")
     assert (len(told), len(Store().takes())) == (3, 2)
     assert told[0].startswith("Sonic video of picture 1 (dynamic_scale=1.2): it waits")
     assert told[1].startswith("Sonic video of picture 1 (dynamic_scale=0.5): it waits")
@@ -362,7 +362,7 @@ class TestOrders:
 
     def test_what_is_pasted_back_is_what_was_ordered(self, voice: str) -> None:
         settings = {"framing": "crop", "seed": 0, "motion_scale": 1.25}
-        order = one_click.order_from([{"voice": voice, "settings": settings, "pictures": "each"}], {})
+        order = one_click.read_request([{"voice": voice, "settings": settings, "pictures": "each"}], {})
         assert order is not None
         parameters = one_click.infotext(order)
         read = {name: one_click._reader(name)(parameters) for name in one_click.MAIN}
@@ -377,7 +377,7 @@ class TestOrders:
         assert one_click._reader("seed")({"Sonic pictures": "first", "Sonic seed": "many"}) is None
 
     def test_voice_of_a_request_is_gone_afterwards(self, voice: str, speech: Path) -> None:
-        order = one_click.order_from([{"voice": f"data:audio/wav;base64,{voice}"}], {})
+        order = one_click.read_request([{"voice": f"data:audio/wav;base64,{voice}"}], {})
         assert order is not None
         with order.voice_file() as path:
             assert path.read_bytes() == speech.read_bytes()
@@ -411,7 +411,7 @@ class TestAccordion:
 
     def test_untouched_controls_ask_for_nothing(self, webui: Any, host: Held) -> None:
         made = self._made(webui, host)
-        assert one_click.order_from(self._values(made.controls), host.defaults()) is None
+        assert one_click.read_request(self._values(made.controls), host.defaults()) is None
 
     def test_controls_make_an_order(self, webui: Any, host: Held, speech: Path, tmp_path: Path) -> None:
         made = self._made(webui, host)
@@ -426,7 +426,7 @@ class TestAccordion:
             "pictures": "Each picture",
         }
         stated = {"stated": True, "face": "Synthetic: nobody's", "voice": "My own"}
-        order = one_click.order_from(self._values(made.controls, **given, **stated), host.defaults())
+        order = one_click.read_request(self._values(made.controls, **given, **stated), host.defaults())
         assert order is not None
         assert (order.settings.seed, order.settings.framing, order.each) == (3, "crop", True)
         assert order.settings.min_resolution == 256  # the host's default, shown by the slider
@@ -438,13 +438,13 @@ class TestAccordion:
         made = self._made(webui, host)
         values = self._values(made.controls, enabled=True, sound=str(speech))
         with pytest.raises(BadAudio, match="not a file that was uploaded"):
-            one_click.order_from(values, host.defaults())
+            one_click.read_request(values, host.defaults())
 
     def test_consent_needs_both_bases(self, webui: Any, host: Held) -> None:
         made = self._made(webui, host)
         values = self._values(made.controls, enabled=True, stated=True, face="My own")
         with pytest.raises(ConsentMissing):
-            one_click.order_from(values, host.defaults())
+            one_click.read_request(values, host.defaults())
 
     def test_number_out_of_range_stops_no_picture(self, webui: Any, host: Held) -> None:
         """gradio would refuse the WebUI's own *Generate*, of which these controls are inputs."""
@@ -452,7 +452,7 @@ class TestAccordion:
         seed = made.controls[2 + one_click.MAIN.index("seed")]
         values = self._values(made.controls, enabled=True, seed=seed.preprocess(-5))
         with pytest.raises(BadSetting, match="seed=-5"):
-            one_click.order_from(values, host.defaults())
+            one_click.read_request(values, host.defaults())
 
     def test_pasted_fields_are_controls(self, webui: Any, host: Held) -> None:
         made = self._made(webui, host)

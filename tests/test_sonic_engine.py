@@ -44,7 +44,7 @@ from sonic_ext.engines.sonic import (  # noqa: E402
     speech,
     windows,
 )
-from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine, base_frames  # noqa: E402
+from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine, base_frames  # noqa: E402
 from sonic_ext.errors import (  # noqa: E402
     BadSetting,
     BadWeights,
@@ -132,13 +132,13 @@ def made(
     tick: Any = quiet,
     home: Path | None = None,
     count: int = 6,
-) -> SonicAnimation:
+) -> DiffusionAnimation:
     search = weights.Search(own=models)
     sound = replace(read_speech(spoken), limit=SECONDS)
-    return SonicEngine(search, home=home).prepare(scene, sound, settings, count, 7, tick)
+    return DiffusionEngine(search, home=home).prepare(scene, sound, settings, count, 7, tick)
 
 
-def digest(animation: SonicAnimation) -> str:
+def digest(animation: DiffusionAnimation) -> str:
     """Of every frame."""
     found = hashlib.sha256()
     for frame in animation.frames():
@@ -291,7 +291,7 @@ def test_other_precisions_make_nearly_the_same_frames(
     assert float((exact - other).norm() / exact.norm()) < apart
 
 
-def _latents(animation: SonicAnimation) -> Any:
+def _latents(animation: DiffusionAnimation) -> Any:
     latents = animation._latents
     animation.close()
     return latents
@@ -412,7 +412,7 @@ def test_an_unfinished_run_keeps_its_drawn_seed(
 ) -> None:
     settings = replace(SMALL, seed=-1)
     search, sound = weights.Search(own=models), replace(read_speech(spoken), limit=SECONDS)
-    maker = SonicEngine(search, home=tmp_path)
+    maker = DiffusionEngine(search, home=tmp_path)
     with pytest.raises(Cancelled):
         maker.prepare(scene, sound, settings, 6, 111, Stopper(2))
     again = maker.prepare(scene, sound, settings, 6, 222, quiet)

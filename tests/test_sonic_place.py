@@ -20,7 +20,7 @@ import tiny_sonic  # noqa: E402
 
 from sonic_ext import engines, weights  # noqa: E402
 from sonic_ext.engines.sonic import engine, libraries, output, vaes, windows  # noqa: E402
-from sonic_ext.engines.sonic.engine import SonicAnimation, SonicEngine  # noqa: E402
+from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine  # noqa: E402
 from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
@@ -135,9 +135,9 @@ def scene() -> Scene:
 
 def made(
     models: Path, scene: Scene, spoken: Path, home: Path, devices: Toy, settings: Settings = SMALL
-) -> SonicAnimation:
+) -> DiffusionAnimation:
     sound = replace(read_speech(spoken), limit=0.24)
-    maker = SonicEngine(weights.Search(own=models), home=home, devices=devices)
+    maker = DiffusionEngine(weights.Search(own=models), home=home, devices=devices)
     return maker.prepare(scene, sound, settings, 4, 7, lambda *_: None)
 
 
@@ -217,7 +217,7 @@ def test_a_vae_that_overflows_is_said(without_vae: Path, scene: Scene, spoken: P
 
 def test_the_forecast_goes_by_the_webuis_memory(models: Path, scene: Scene, tmp_path: Path) -> None:
     devices = Toy(HostVae(ToyVae()), free=3_000_000_000)
-    maker = SonicEngine(weights.Search(own=models), home=tmp_path, devices=devices)
+    maker = DiffusionEngine(weights.Search(own=models), home=tmp_path, devices=devices)
     cost = maker.forecast(scene, SMALL, 50)
     assert "Stable Video Diffusion's own" in " ".join(cost.warnings)
     devices.free = 700_000_000

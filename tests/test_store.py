@@ -114,7 +114,7 @@ def test_nobody_else_may_read(store: Store, clip: Path) -> None:
 
 def test_new_folders_are_empty_and_their_ids_fit_the_watermark(store: Store) -> None:
     with ExitStack() as stack:
-        made = [stack.enter_context(store.making()) for _ in range(20)]
+        made = [stack.enter_context(store.new_take()) for _ in range(20)]
         assert len({take_id for take_id, _ in made}) == 20
         for take_id, folder in made:
             assert 0 < int(take_id, 16) < 1 << 64
@@ -279,10 +279,10 @@ def test_a_take_of_version_0_1_is_told_and_can_be_deleted(tmp_path: Path) -> Non
     with pytest.raises(Refused, match=r"version 0\.1") as caught:
         store.load(TAKE_ID)
     assert "again" in caught.value.hint
-    assert (store.takes(), [each.id for each in store.contents().unusable]) == ((), [TAKE_ID])
+    assert (store.takes(), [each.id for each in store.listing().unusable]) == ((), [TAKE_ID])
     store.check()
     store.discard(TAKE_ID)
-    assert store.contents().unusable == ()
+    assert store.listing().unusable == ()
 
 
 def test_leaving_the_seal_out_does_not_make_it_an_old_take_that_passes(store: Store, clip: Path) -> None:
@@ -318,14 +318,14 @@ def test_a_bad_take_hides_no_other(store: Store, clip: Path) -> None:
         take = adopt_clip(store, clip, take_id=f"{number + 16:016x}")
         _spoilt(take, text)
         told[take.id] = words
-    found = store.contents()
+    found = store.listing()
     assert found.takes == store.takes() == tuple(good)
     assert {each.id for each in found.unusable} == told.keys()
     for each in found.unusable:
         assert told[each.id] in each.error.message
         assert each.error.hint
         store.discard(each.id)
-    assert store.contents().unusable == ()
+    assert store.listing().unusable == ()
 
 
 def test_what_is_no_take_is_left_alone(store: Store, clip: Path) -> None:
@@ -387,7 +387,7 @@ def test_a_home_that_others_may_read_is_refused_with_the_cure(
         uses: list[Callable[[], object]] = [
             Store(home).takes,
             Store(home).check,
-            Store(home).making().__enter__,
+            Store(home).new_take().__enter__,
             Store(home).expire,
             lambda home=home: Store(home).load(take.id),  # type: ignore[misc]
             Ledger(home).check,
@@ -444,7 +444,7 @@ def test_takes_expire(store: Store, clip: Path) -> None:
 
 
 def test_an_unfinished_take_stays_as_long_as_its_process(store: Store, clip: Path) -> None:
-    with store.making() as (take_id, folder):
+    with store.new_take() as (take_id, folder):
         (folder / "master.mp4").write_bytes(b"half")
         assert store.expire() == ()
         adopt_clip(store, clip, take_id=take_id)
@@ -465,7 +465,7 @@ def test_an_unfinished_take_of_a_killed_process_goes_at_once(store: Store, clip:
 
 
 def test_a_take_that_fails_leaves_nothing(store: Store) -> None:
-    with pytest.raises(KeyboardInterrupt), store.making() as (_, folder):
+    with pytest.raises(KeyboardInterrupt), store.new_take() as (_, folder):
         (folder / "master.mp4").write_bytes(b"half")
         raise KeyboardInterrupt
     assert not list(store.folder.iterdir())
@@ -494,7 +494,7 @@ def test_an_empty_store_has_nothing_to_expire(store: Store) -> None:
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(BadOutput, match="private folder"):
-        Store(tmp_path / "file" / "home").making().__enter__()
+        Store(tmp_path / "file" / "home").new_take().__enter__()
 
 
 def test_saving_leaves_nothing_half_written(

@@ -186,7 +186,7 @@ def test_a_carrier_can_be_left_out(carrier: str, clean: list[Frame]) -> None:
     none = {f"{carrier}{part}": 0.0 for part in ("", "_gain")}
     strength = replace(version2.SHIPPED, **none)
     frame = clean[0].copy()
-    version2.Marker(ID, 384, 384, 25, PROJECT_KEY, strength).embed(frame, 0)
+    version2.MarkerV2(ID, 384, 384, 25, PROJECT_KEY, strength).embed(frame, 0)
     change = added(clean[0], frame)
     assert np.any(luma(change)) == (carrier == "chroma")
     assert np.any(chroma(change)) == (carrier == "luma")

@@ -111,7 +111,7 @@ def same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def read(path: Path) -> dict[str, Any]:
-    held = pickles.look(path)
+    held = pickles.read_pickle(path)
     mapped = pickles.MappedTensors(held)
     return {key: mapped[key] for key in held.stored}
 
@@ -190,7 +190,7 @@ def test_a_module_of_weights_keeps_them_without_its_own_notes(tmp_path: Path) ->
 
 def test_a_whole_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadWeights, match=r"only objects that could run code \(torch\.nn\.modules\.linear"):
-        pickles.look(saved(tmp_path / "a.pt", torch.nn.Linear(2, 2)))
+        pickles.read_pickle(saved(tmp_path / "a.pt", torch.nn.Linear(2, 2)))
 
 
 def test_a_dict_that_holds_itself_comes_to_an_end(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_listing_reads_no_tensor_and_a_tensor_reads_no_other(tmp_path: Path) -> 
     saved(path, {"small": torch.ones(3), "big": big, "more": big.clone()})
     del big
     tracemalloc.start()
-    held = pickles.look(path)
+    held = pickles.read_pickle(path)
     assert held.entries["big"].shape == (50_000_000,)
     assert tracemalloc.get_traced_memory()[1] < 3_000_000
     tracemalloc.stop()
@@ -224,7 +224,7 @@ def test_listing_takes_no_torch_and_conversion_says_that_it_does(
 ) -> None:
     path = saved(tmp_path / "a.pt", {"w": torch.ones(2)})
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    held = pickles.look(path)
+    held = pickles.read_pickle(path)
     assert held.entries["w"].shape == (2,)
     with pytest.raises(MissingPart, match="only with PyTorch"):
         pickles.MappedTensors(held)
@@ -271,7 +271,7 @@ def tensor(
 def test_the_tensor_that_the_attacks_vary_is_sound(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.pt", tensor())
     assert read(path)["w"].tolist() == [0.0] * 4
-    assert pickles.look(path).span("w")[1] - pickles.look(path).span("w")[0] == 16
+    assert pickles.read_pickle(path).span("w")[1] - pickles.read_pickle(path).span("w")[0] == 16
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_the_tensor_that_the_attacks_vary_is_sound(tmp_path: Path) -> None:
 )
 def test_a_tensor_beyond_its_storage_is_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(BadWeights, match="damaged or not a file of weights"):
-        pickles.look(zipped(tmp_path / "a.pt", data))
+        pickles.read_pickle(zipped(tmp_path / "a.pt", data))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_tensor_beyond_its_storage_is_refused(data: bytes, tmp_path: Path) -> 
 )
 def test_what_is_no_storage_of_ours_makes_no_tensor(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(BadWeights, match="holds no named tensors"):
-        pickles.look(zipped(tmp_path / "a.pt", data))
+        pickles.read_pickle(zipped(tmp_path / "a.pt", data))
 
 
 MARKED = "open('owned', 'w')"
@@ -348,7 +348,7 @@ def test_nothing_is_run_and_the_tensors_beside_are_kept(
     sound = tensor()
     for body in (ATTACKS[way] + b"0" + sound[2:], sound[:-1] + b"(X\x01\0\0\0x" + ATTACKS[way] + b"u."):
         path = zipped(tmp_path / "a.pt", b"\x80\x04" + body.removeprefix(b"\x80\x02"))
-        held = pickles.look(path)
+        held = pickles.read_pickle(path)
         assert held.entries["w"].shape == (4,)
     assert {entry.name for entry in tmp_path.iterdir()} == {"a.pt"}
 
@@ -433,7 +433,7 @@ def test_a_long_list_of_arguments_is_not_copied_again_and_again() -> None:
 def test_a_zip_of_another_program_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.pt", tensor(), compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(BadWeights, match="compressed or encrypted"):
-        pickles.look(path)
+        pickles.read_pickle(path)
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
@@ -445,7 +445,7 @@ def test_numbers_in_another_order_are_refused(new: bool, tmp_path: Path) -> None
         path.write_bytes(path.read_bytes().replace(b"little_endian\x94\x88", b"little_endian\x94\x89", 1))
         path.write_bytes(path.read_bytes().replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89", 1))
     with pytest.raises(BadWeights, match="order of another processor"):
-        pickles.look(path)
+        pickles.read_pickle(path)
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
@@ -455,7 +455,7 @@ def test_every_cut_is_refused(new: bool, tmp_path: Path) -> None:
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(BadWeights):
-            pickles.look(path)
+            pickles.read_pickle(path)
 
 
 def test_an_old_file_whose_storages_say_otherwise_is_refused(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ def test_an_old_file_whose_storages_say_otherwise_is_refused(tmp_path: Path) -> 
     for count in (1, -1, 3, 2**62):
         path.write_bytes(whole[:-16] + struct.pack("<q", count) + whole[-8:])
         with pytest.raises(BadWeights, match="ends before its tensors do"):
-            pickles.look(path)
+            pickles.read_pickle(path)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +478,7 @@ def test_an_old_file_whose_storages_have_no_names_is_refused(keys: bytes, tmp_pa
         start = unpickle(whole, start).stop
     path.write_bytes(whole[:start] + b"\x80\x02" + keys + whole[unpickle(whole, start).stop :])
     with pytest.raises(BadWeights, match="storages have no names"):
-        pickles.look(path)
+        pickles.read_pickle(path)
 
 
 # ---- conversion

@@ -133,7 +133,7 @@ def _txt2img() -> None:
 def main() -> None:
     """Serve until killed; says the address first."""
     outputs = Path(sys.argv[1])
-    worker = Worker(Painting(outputs), ask=(Origin.PAGE, Origin.SCRIPT))
+    worker = Worker(Painting(outputs), hold=(Origin.PAGE, Origin.SCRIPT))
     worker.start()
     blocks, app = page(worker), fastapi.FastAPI()
     compat.queue(blocks, compat.AT_ONCE)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from sonic_ext.engines.runtime.devices import computes_bf16, free_memory, unless_full
+from sonic_ext.engines.runtime.devices import catch_out_of_memory, computes_bf16, free_memory
 from sonic_ext.engines.sonic.budget import MARGIN
 
 from .networks import FULL, TINY, Sizes
@@ -136,7 +136,7 @@ class Bench:
 
     def tried(self, names: Row, measure: Callable[[], Row]) -> Row:
         """The row of a measurement; one that says so where memory runs out, and the next goes on."""
-        with unless_full():
+        with catch_out_of_memory():
             return {**names, **measure()}
         self.release()
         return {**names, "result": "out of memory"}

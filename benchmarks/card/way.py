@@ -19,7 +19,7 @@ from sonic_ext.engines.runtime.checkpoints import Checkpoints
 from sonic_ext.engines.runtime.devices import Hardware
 from sonic_ext.engines.sonic import stream
 from sonic_ext.engines.sonic.budget import Budget, MemoryPlan
-from sonic_ext.engines.sonic.output import Decoder, Interpolator
+from sonic_ext.engines.sonic.output import Decoder, FrameInterpolator
 from sonic_ext.engines.sonic.prepare import prepare_conditioning
 from sonic_ext.engines.sonic.run import SamplingRun, first_checkpoint
 from sonic_ext.engines.sonic.vaes import VaeChoice
@@ -150,7 +150,7 @@ class Video:
     ) -> tuple[int, bool]:
         """How many, and whether they are pictures: numbers that differ from place to place."""
         decoder = Decoder(networks, budget, VaeChoice("temporal"), memory_plan.chunk, notes)
-        between = Interpolator(networks, notes)
+        between = FrameInterpolator(networks, notes)
         rest = "jitter filter, 8 bits"
 
         def decode(part: torch.Tensor) -> torch.Tensor:

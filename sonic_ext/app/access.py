@@ -108,12 +108,12 @@ class Names:
         own = socket.gethostname().lower()
         return cls(False, frozenset((address.lower(), own, f"{own}.local", *named)))
 
-    def allow(self, asked: Authority) -> bool:
+    def allow(self, host: Authority) -> bool:
         """An address is never a name that another site has pointed here."""
-        address = asked.address
+        address = host.address
         if address is not None:
-            return not self.loopback or address.is_loopback or asked.name in self.more
-        return asked.name in LOOPBACK_NAMES or asked.name in self.more
+            return not self.loopback or address.is_loopback or host.name in self.more
+        return host.name in LOOPBACK_NAMES or host.name in self.more
 
 
 def _server_name(text: str) -> str:

@@ -78,7 +78,7 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     return made
 
 
-def _add_animations(made: APIRouter, animations: Animations) -> None:
+def _add_animations(api: APIRouter, animations: Animations) -> None:
     one = schemas.SonicAnimation
     ended = one | schemas.SonicForgotten
     begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the video."}}}}
@@ -89,7 +89,7 @@ def _add_animations(made: APIRouter, animations: Animations) -> None:
         ("DELETE", "/{id}", animations.end, ended, stop, _refusals(404)),
         ("POST", "", animations.begin, one, "Begin a video", _refusals(403, 413, 415, 422, 503) | begun),
     ):
-        made.add_api_route(
+        api.add_api_route(
             f"/animations{path}",
             answer,
             methods=[method],
@@ -100,12 +100,12 @@ def _add_animations(made: APIRouter, animations: Animations) -> None:
         )
 
 
-def _add_files(made: APIRouter, animations: Animations) -> None:
+def _add_files(api: APIRouter, animations: Animations) -> None:
     for name, answer, summary in (
         ("preview", animations.preview, "The stamped preview"),
         ("video", animations.video, "The exported video"),
     ):
-        made.add_api_route(
+        api.add_api_route(
             f"/animations/{{id}}/{name}",
             answer,
             methods=["GET"],
@@ -113,7 +113,7 @@ def _add_files(made: APIRouter, animations: Animations) -> None:
             response_class=Response,
             responses={**_refusals(404, 409, 416), 200: _VIDEO, 206: _VIDEO | {"description": "A part."}},
         )
-    made.add_api_route(
+    api.add_api_route(
         "/animations/{id}/export",
         animations.export,
         methods=["POST"],
@@ -123,7 +123,7 @@ def _add_files(made: APIRouter, animations: Animations) -> None:
     )
 
 
-def _add_batches(made: APIRouter, batches: Batches) -> None:
+def _add_batches(api: APIRouter, batches: Batches) -> None:
     one = schemas.SonicBatch
     ended = one | schemas.SonicForgotten
     begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the batch."}}}}
@@ -134,7 +134,7 @@ def _add_batches(made: APIRouter, batches: Batches) -> None:
         ("DELETE", "/{id}", batches.end, ended, stop, _refusals(404)),
         ("POST", "", batches.begin, one, "Begin many videos", _refusals(403, 413, 415, 422, 503) | begun),
     ):
-        made.add_api_route(
+        api.add_api_route(
             f"/batches{path}",
             answer,
             methods=[method],
@@ -145,7 +145,7 @@ def _add_batches(made: APIRouter, batches: Batches) -> None:
         )
 
 
-def _add_questions(made: APIRouter, questions: Questions) -> None:
+def _add_questions(api: APIRouter, questions: Questions) -> None:
     sent = _refusals(413, 415, 422, 503)
     for method, name, answer, model, summary in (
         ("POST", "preflight", questions.preflight, schemas.SonicPreflight, "What a video will be"),
@@ -155,7 +155,7 @@ def _add_questions(made: APIRouter, questions: Questions) -> None:
         ("GET", "settings", questions.settings, schemas.SonicSettings, "Settings, presets, consent notice"),
         ("GET", "openapi.json", questions.description, dict[str, Any], "This description"),
     ):
-        made.add_api_route(
+        api.add_api_route(
             f"/{name}",
             answer,
             methods=[method],
@@ -184,21 +184,21 @@ class Animations:
         with self._queue.staging() as staged:
             job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
-        return self.told(job, request)
+        return self.describe(job, request)
 
     def every(self, request: Request) -> dict[str, Any]:
         """Those of the page and of the script, too."""
-        return {"animations": self.all_told(self._queue.jobs(lane=self._host.lane), request)}
+        return {"animations": self.describe_all(self._queue.jobs(lane=self._host.lane), request)}
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """Its state, what it waits for or does, what came of it."""
-        return self.told(self._queue.find(id), request)
+        return self.describe(self._queue.find(id), request)
 
     def end(self, id: str, request: Request) -> dict[str, Any]:
         """One that waits is cancelled at once, one that is being made within about a second."""
         job = self._queue.find(id)
         if not job.state.ended:
-            return self.told(self._queue.cancel(id), request)
+            return self.describe(self._queue.cancel(id), request)
         _forget(self._queue, job)
         return {"id": id, "forgotten": True}
 
@@ -225,11 +225,11 @@ class Animations:
             raise WrongTime("The video was not exported.", "Export it first: POST …/export, with consent.")
         return _served(exported.path, request)
 
-    def told(self, job: Job, request: Request) -> dict[str, Any]:
+    def describe(self, job: Job, request: Request) -> dict[str, Any]:
         """`SonicAnimation`."""
         return answers.animation(job, self._queue.position(job), _base(request))
 
-    def all_told(self, jobs: Iterable[Job], request: Request) -> list[dict[str, Any]]:
+    def describe_all(self, jobs: Iterable[Job], request: Request) -> list[dict[str, Any]]:
         """The same of many jobs of the host's lane, counted once."""
         positions = self._queue.positions(self._host.lane)
         return [answers.animation(job, positions.get(job.id, 0), _base(request)) for job in jobs]
@@ -250,7 +250,7 @@ class Batches:
             batch = self._queue.submit_batch(specs, staged, lane=self._host.lane)
         self._worker.start()
         response.headers["Location"] = f"{_base(request)}/batches/{batch.id}"
-        return self._told(batch, request)
+        return self._describe(batch, request)
 
     def every(self, request: Request) -> dict[str, Any]:
         """Without their videos."""
@@ -258,7 +258,7 @@ class Batches:
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """How many are made, how long the rest takes, and each video."""
-        return self._told(self._queue.batch(id, self._host.lane), request)
+        return self._describe(self._queue.batch(id, self._host.lane), request)
 
     def end(self, id: str, request: Request) -> dict[str, Any]:
         """Videos that are made stay; once all are over, the same forgets them as for a video alone."""
@@ -270,9 +270,9 @@ class Batches:
                 self._queue.cancel(job.id)
         return {"id": id, "forgotten": True} if over else self.one(id, request)
 
-    def _told(self, batch: Batch, request: Request) -> dict[str, Any]:
+    def _describe(self, batch: Batch, request: Request) -> dict[str, Any]:
         jobs = reversed(self._queue.jobs(batch=batch.id))
-        return answers.batch(batch) | {"animations": self._animations.all_told(jobs, request)}
+        return answers.batch(batch) | {"animations": self._animations.describe_all(jobs, request)}
 
 
 class Questions:

@@ -145,7 +145,7 @@ class FileGuard:
             _log.warning("refused: a request named a private file in its address")
             await refuse(scope, receive, send, NOT_SERVED)
         elif scope["type"] == "websocket":
-            await self._app(scope, _Heard(self._allowed, receive, send), send)
+            await self._app(scope, _CheckedReceive(self._allowed, receive, send), send)
         elif scope["method"] == "POST" and _EVENTS.search(scope["path"]):
             await self._event(scope, receive, send)
         else:
@@ -173,7 +173,7 @@ class FileGuard:
         return Inputs(private(self._configuration()), self._page, self._major).allowed(value)
 
 
-class _Heard:
+class _CheckedReceive:
     """What a web socket hears, until a message names a private file: then it is closed."""
 
     def __init__(self, allowed: Any, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ SIDE = 320
 
 
 @dataclass(frozen=True)
-class Entry:
+class HistoryEntry:
     """A take, and what became of it."""
 
     take: Take
@@ -48,18 +48,18 @@ class Entry:
         return f"{made:%H:%M} · {state}"
 
 
-def entries(store: Store, since: datetime | None) -> tuple[list[Entry], list[Unusable]]:
+def entries(store: Store, since: datetime | None) -> tuple[list[HistoryEntry], list[Unusable]]:
     """Takes in the store, and those that cannot be loaded, newest first.
 
     Args:
         since: UTC; only those that were made, or last changed, after it. None for all.
     """
-    found = store.contents()
+    found = store.listing()
     takes = [take for take in found.takes if since is None or take.created >= since]
-    unusable = [each for each in found.unusable if since is None or each.written >= since]
+    unusable = [each for each in found.unusable if since is None or each.modified >= since]
     records = store.ledger.records() if takes else ()
     exported = {record.take: record for record in records if record.exported_at}
-    return [Entry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]], unusable[::-1]
+    return [HistoryEntry(take, exported.get(take.id)) for take in takes[::-1][:LIMIT]], unusable[::-1]
 
 
 class HistoryView:
@@ -184,7 +184,7 @@ class HistoryView:
             self.asking: gr.update(visible=False),
         }
 
-    def _entry(self, take_id: str) -> Entry:
+    def _entry(self, take_id: str) -> HistoryEntry:
         from ..provenance.store import Store
 
         if not take_id:
@@ -192,9 +192,9 @@ class HistoryView:
         store = Store()
         take = store.load(take_id)
         exported = [record for record in store.ledger.records(take.id) if record.exported_at]
-        return Entry(take, exported[-1] if exported else None)
+        return HistoryEntry(take, exported[-1] if exported else None)
 
-    def _told_of(self, entry: Entry) -> Updates:
+    def _told_of(self, entry: HistoryEntry) -> Updates:
         """The stamped preview, or the exported file where there is one, and what it is."""
         file = exported_file(self._host, entry)
         shown = compat.served_copy(self.video, file) if file else preview_of(self.video, entry.take)
@@ -239,7 +239,7 @@ class HistoryView:
         return self.refresh(earlier)
 
 
-def exported_file(host: Host, entry: Entry) -> Path | None:
+def exported_file(host: Host, entry: HistoryEntry) -> Path | None:
     """The exported file, where it still lies in the host's folder."""
     if entry.record is None:
         return None

@@ -100,7 +100,7 @@ def take(made: Take, record: Record | None) -> str:
 
 def unusable(listed: Iterable[Unusable]) -> str:
     """A line for each take that cannot be loaded: when it was last changed, and why not."""
-    return warnings(f"{local_time(each.written)}: {each.error}" for each in listed)
+    return warnings(f"{local_time(each.modified)}: {each.error}" for each in listed)
 
 
 def verdict(found: Verification) -> str:

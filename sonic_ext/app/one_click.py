@@ -1,6 +1,6 @@
 """The accordion in txt2img and img2img: what the user fills in, and what an API client sends instead.
 
-Both become an `Order`. In a request the only argument is a mapping:
+Both become a `ScriptRequest`. In a request the only argument is a mapping:
 
     {"voice": "<base64>", "pictures": "first", "settings": {"min_resolution": 384},
      "consent": {"face": "synthetic", "voice": "self"}}
@@ -32,7 +32,7 @@ MAIN = (
 PICTURES = {"first": "The first picture", "each": "Each picture"}
 """What is animated → what the user chooses."""
 PICTURES_KEY = "Sonic pictures"
-"""In every infotext of an order, so that pasting one knows that settings left out are the usual ones."""
+"""In every infotext of a request, so that pasting one knows that settings left out are the usual ones."""
 KEYS = ("enabled", "voice", "pictures", "preset", "settings", "consent")
 """What a request may hold."""
 STATED = ("face", "voice", "purpose", "expires", "contact", "operator", "subject", "unlike_reason")
@@ -42,7 +42,7 @@ MAX_VOICE = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Order:
+class ScriptRequest:
     """Animate the pictures of a generation."""
 
     settings: Settings
@@ -65,9 +65,9 @@ class Order:
             yield path
 
 
-def order_from(
+def read_request(
     values: Sequence[Any], defaults: Mapping[str, Any], changes: Mapping[str, Any] | None = None
-) -> Order | None:
+) -> ScriptRequest | None:
     """What the controls say, or the one mapping that a request gives; None where nothing is asked for.
 
     Args:
@@ -87,16 +87,16 @@ def order_from(
     return _from_controls(values, defaults, changes or {})
 
 
-def infotext(order: Order) -> dict[str, str]:
+def infotext(request: ScriptRequest) -> dict[str, str]:
     """`Sonic …` → value for the WebUI's infotext: what is animated, and settings that are not the usual."""
-    usual, given = Settings().to_dict(), order.settings.to_dict()
+    usual, given = Settings().to_dict(), request.settings.to_dict()
     changed = {f"Sonic {name}": str(value) for name, value in given.items() if value != usual[name]}
-    return {PICTURES_KEY: "each" if order.each else "first"} | changed
+    return {PICTURES_KEY: "each" if request.each else "first"} | changed
 
 
 def _from_request(
     asked: Mapping[str, Any], defaults: Mapping[str, Any], changes: Mapping[str, Any]
-) -> Order | None:
+) -> ScriptRequest | None:
     _refuse_unknown("Sonic", asked, KEYS)
     if not asked.get("enabled", True):
         return None
@@ -110,10 +110,12 @@ def _from_request(
     settings = Settings.from_mapping({**defaults, **PRESETS[preset], **named, **changes})
     stated = _mapping(asked, "consent")
     _refuse_unknown("Sonic's consent", stated, STATED)
-    return Order(settings, _decoded(asked.get("voice")), pictures == "each", _consent(stated))
+    return ScriptRequest(settings, _decoded(asked.get("voice")), pictures == "each", _consent(stated))
 
 
-def _from_controls(values: Sequence[Any], defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> Order:
+def _from_controls(
+    values: Sequence[Any], defaults: Mapping[str, Any], changes: Mapping[str, Any]
+) -> ScriptRequest:
     _, pictures, *rest = values
     main, (stated, face, voice, *sounds) = rest[: len(MAIN)], rest[len(MAIN) :]
     controls = {control.name: control for control in form.controls()}
@@ -123,7 +125,7 @@ def _from_controls(values: Sequence[Any], defaults: Mapping[str, Any], changes: 
 
     bases = {"face": BY_MEANING.get(face or "", ""), "voice": BY_MEANING.get(voice or "", "")}
     consent = _consent(bases if stated else {})
-    return Order(settings, _uploaded(sounds), pictures == PICTURES["each"], consent)
+    return ScriptRequest(settings, _uploaded(sounds), pictures == PICTURES["each"], consent)
 
 
 def _consent(stated: Mapping[str, Any]) -> Consent | None:
@@ -230,7 +232,7 @@ class Accordion:
 
     @property
     def components(self) -> list[Any]:
-        """Inputs of the script, in the order that `order_from` reads."""
+        """Inputs of the script, in the order that `read_request` reads."""
         return [
             self.enabled, self.pictures, *self.main.values(), self.stated, self.face, self.voice,
             *self.sounds,

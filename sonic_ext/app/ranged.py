@@ -14,13 +14,13 @@ BLOCK = 1 << 18
 """Bytes that are read at once."""
 
 
-def ranged(path: Path, media_type: str, asked: str | None) -> Response:
+def ranged(path: Path, media_type: str, header: str | None) -> Response:
     """A file, or the part of it that the header `Range` asks for.
 
     Args:
         path: of the file.
         media_type: such as video/mp4.
-        asked: the header; forms other than one range of bytes are answered with the whole file.
+        header: forms other than one range of bytes are answered with the whole file.
 
     Raises:
         FileNotFoundError: it is gone.
@@ -28,7 +28,7 @@ def ranged(path: Path, media_type: str, asked: str | None) -> Response:
     size = path.stat().st_size
     # said aloud, or a WebUI's gzip would pack the video and part company with the range
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-store", "Content-Encoding": "identity"}
-    part = part_of(asked, size) if asked else None
+    part = part_of(header, size) if header else None
     start, stop = part or (0, size)
     if part and start >= stop:
         unknown = {"Content-Range": f"bytes */{size}"}
@@ -41,12 +41,12 @@ def ranged(path: Path, media_type: str, asked: str | None) -> Response:
     return StreamingResponse(blocks, 206 if part else 200, headers, media_type=media_type)
 
 
-def part_of(asked: str, size: int) -> tuple[int, int] | None:
+def part_of(header: str, size: int) -> tuple[int, int] | None:
     """First byte and the one after the last of a `Range` header; None for a form that is not heeded.
 
     Where the file has no such bytes, the first lies at or after the other.
     """
-    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", asked.strip())
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip())
     if found is None or not any(found.groups()):
         return None
     first, last = found.groups()

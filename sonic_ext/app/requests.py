@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadInput, ConsentMissing, SonicError
-from ..jobs import Destination, Generation, Input, JobSpec, Origin
+from ..jobs import Destination, Input, JobSpec, Origin, PortraitRequest
 from ..jobs.inputs import Staging
 from ..jobs.submission import portraits_of, specified
 from ..settings import Settings
@@ -59,7 +59,7 @@ def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging, look: b
     settings = settings_of(host, body.settings)
     audio = staged_speech(staged, body.audio)
     source = _source(body)
-    portrait: Input | Generation
+    portrait: Input | PortraitRequest
     if source == "portrait":
         portrait = staged_portrait(staged, body.portrait or "")
     else:
@@ -78,7 +78,7 @@ def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging, look: b
     )
 
 
-def generation(source: str, given: Any, staged: Staging) -> Generation:
+def generation(source: str, given: Any, staged: Staging) -> PortraitRequest:
     """The portrait that the WebUI is asked to make.
 
     Raises:
@@ -86,12 +86,12 @@ def generation(source: str, given: Any, staged: Staging) -> Generation:
     """
     rest = dict(_object(source, given))
     if source == "txt2img":
-        return Generation(source, rest)
+        return PortraitRequest(source, rest)
     pictures = rest.pop("init_images", None)
     if not isinstance(pictures, list) or len(pictures) != 1 or not isinstance(pictures[0], str):
         raise BadInput("img2img needs one picture to begin with.", "Send it as init_images: [base64].")
     start = staged.write("source", uploads.decoded(pictures[0], "img2img.init_images[0]"))
-    return Generation(source, rest, start)
+    return PortraitRequest(source, rest, start)
 
 
 def settings_of(host: Host, given: Any) -> Settings:

@@ -60,7 +60,9 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
 
             async def handler(request: Request) -> Response:
                 try:
-                    return refused(request, host.credentials()) or await inner(await _taken(request, limit))
+                    return refused(request, host.credentials()) or await inner(
+                        await _checked_request(request, limit)
+                    )
                 except Exception as error:
                     return answer_of(error)
 
@@ -97,7 +99,7 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _taken(request: Request, limit: int) -> Request:
+async def _checked_request(request: Request, limit: int) -> Request:
     """The request with its body read: at most `limit` bytes, a JSON object or nothing.
 
     Raises:
@@ -201,10 +203,10 @@ def _in_words(error: SonicError) -> dict[str, Any]:
     return {name: whole(text) for name, text in error_values(error).items()}
 
 
-def in_words(found: Mapping[str, Any]) -> tuple[str, str]:
+def in_words(finding: Mapping[str, Any]) -> tuple[str, str]:
     """Detail and hint for one finding of pydantic's: the same for both of its majors."""
-    kind = str(found["type"])
-    name = ".".join(str(part) for part in found["loc"] if part != "body")
+    kind = str(finding["type"])
+    name = ".".join(str(part) for part in finding["loc"] if part != "body")
     if "missing" in kind:
         return f"{name} is missing.", _DESCRIBED
     if "extra" in kind:

@@ -16,5 +16,5 @@ def preview_of(component: Any, take: Take) -> str:
     from ..provenance.store import Store
 
     copy = compat.served_copy(component, take.preview)
-    Store().note_copy(take.id, Path(copy))
+    Store().record_copy(take.id, Path(copy))
     return copy

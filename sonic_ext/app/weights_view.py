@@ -17,7 +17,7 @@ from ..errors import BadInput, Cancelled, as_error
 from ..ports import DeviceManager
 from ..progress import Stage, Step
 from ..text import bytes_text
-from ..weights import Finding, Licence, Part, Search, State, Survey
+from ..weights import Finding, Licence, Part, PartState, Search, Survey
 from . import compat, html
 from .compat import gr
 from .latest import on_choice
@@ -112,8 +112,8 @@ class WeightsView:
             found = weights.survey(search)
         except Exception as problem:
             return {self.summary: html.error(as_error(problem)), self.table: ""}
-        lacking = [finding.part.name for finding in found.lacking()]
-        pickles = [finding for finding in found.findings if finding.state is State.CONVERT]
+        lacking = [finding.part.name for finding in found.missing()]
+        pickles = [finding for finding in found.findings if finding.state is PartState.CONVERT]
         return {
             self.summary: _summary(found, self._lent(found)),
             self.table: html.parts(found),
@@ -124,7 +124,7 @@ class WeightsView:
 
     def _lent(self, found: Survey) -> str:
         """Whose VAE makes up for the only part that lacks; empty where it is not so."""
-        if self._devices is None or [each.part for each in found.lacking()] != [weights.VAE]:
+        if self._devices is None or [each.part for each in found.missing()] != [weights.VAE]:
             return ""
         vae = self._devices.vae().vae
         return vae.title if vae else ""
@@ -134,7 +134,7 @@ class WeightsView:
         return self._choice(names, self._search())
 
     def _choice(self, names: Sequence[str], search: Search) -> Updates:
-        parts = weights.named(names)
+        parts = weights.parts_named(names)
         needed = {part.licence for part in parts}
         visible = {
             frame: gr.update(visible=licence in needed)
@@ -146,7 +146,7 @@ class WeightsView:
         """Fetch what is chosen, if the licences are accepted."""
 
         def work(task: BackgroundTask) -> str:
-            parts = weights.named(names)
+            parts = weights.parts_named(names)
             self._check(parts, accepted)
             weights.fetch(parts, self._search().target, accept=True, tick=_ticker(task))
             return f"Fetched: {', '.join(part.title for part in parts)}."
@@ -159,7 +159,7 @@ class WeightsView:
         def work(task: BackgroundTask) -> str:
             search = self._search()
             found = weights.survey(search)
-            todo = [finding for finding in found.findings if finding.state is State.CONVERT]
+            todo = [finding for finding in found.findings if finding.state is PartState.CONVERT]
             for finding in todo:
                 _convert(finding, search, task)
             done = ", ".join(finding.part.title for finding in todo)
@@ -262,7 +262,7 @@ def _summary(found: Survey, lent: str = "") -> str:
             f"{lent} stands in for Stable Video Diffusion's VAE, which flickers less.",
         )
     else:
-        lacking = [finding.part for finding in found.lacking()]
+        lacking = [finding.part for finding in found.missing()]
         size = bytes_text(sum(part.about or 0 for part in lacking))
         said = html.banner(
             "warning",
@@ -299,7 +299,7 @@ def _offline() -> bool:
 
 
 def _fetch_text(found: Survey) -> str:
-    begun = any(finding.state is State.PARTIAL and finding.path for finding in found.lacking())
+    begun = any(finding.state is PartState.PARTIAL and finding.path for finding in found.missing())
     return "Fetch the rest" if begun else "Fetch"
 
 

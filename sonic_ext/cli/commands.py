@@ -45,17 +45,17 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=LANE), line=False) as worker,
+        Worker(Standalone(output.parent, lane=LANE), threaded=False) as worker,
         worker.queue.staging() as staged,
         signals.polite(),
     ):
         job = _with_progress(
-            signals, lambda progress: _made(options, settings, consent, worker, staged, progress)
+            signals, lambda progress: _run_job(options, settings, consent, worker, staged, progress)
         )
-    return _ended(job, console)
+    return _report_job(job, console)
 
 
-def _made(
+def _run_job(
     options: argparse.Namespace,
     settings: Settings,
     consent: Consent,
@@ -85,21 +85,21 @@ def _made(
         ),
         look=False,
     )
-    for earlier in worker.queue.asked(spec.digest):
+    for earlier in worker.queue.find_by_digest(spec.digest):
         if not earlier.state.ended and (job := worker.adopt(earlier.id, progress)):
             return job
-    _checked_output(options)
-    return worker.run(spec, staged, along=progress)
+    _check_output(options)
+    return worker.run(spec, staged, observer=progress)
 
 
-def _ended(job: Job, console: Console) -> int:
+def _report_job(job: Job, console: Console) -> int:
     """Say what came of a job; a take that did not pass the gate stays in the private store, and its id is
     said."""
     take = job.result()
     console.warnings(take.warnings)
     if job.exported is None:
-        return _kept(take, job.error or Cancelled(), console)
-    return _said(take, job.exported, console)
+        return _report_refusal(take, job.error or Cancelled(), console)
+    return _report_export(take, job.exported, console)
 
 
 def _export(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -108,15 +108,15 @@ def _export(options: argparse.Namespace, console: Console, signals: Interrupts) 
     from ..provenance.store import Store
 
     consent = _consent(options)
-    output = _checked_output(options)
+    output = _check_output(options)
     signals.unwind()
     take = Store().load(options.take)
     to = Destination(consent, path=str(output.absolute()), overwrite=options.overwrite)
     try:
         exported = export_take(Queue(), take, to)
     except (SonicError, KeyboardInterrupt) as problem:
-        return _kept(take, problem if isinstance(problem, SonicError) else Cancelled(), console)
-    return _said(take, exported, console)
+        return _report_refusal(take, problem if isinstance(problem, SonicError) else Cancelled(), console)
+    return _report_export(take, exported, console)
 
 
 def _preflight(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -253,7 +253,7 @@ def _consent(options: argparse.Namespace) -> Consent:
     return consent
 
 
-def _checked_output(options: argparse.Namespace) -> Path:
+def _check_output(options: argparse.Namespace) -> Path:
     """The place of the video, refused now if it could not be written to after minutes of work."""
     from ..provenance.gate import check_output
     from ..provenance.recovery import recover
@@ -270,7 +270,7 @@ def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> 
         line.close()
 
 
-def _kept(take: Take, error: SonicError, console: Console) -> int:
+def _report_refusal(take: Take, error: SonicError, console: Console) -> int:
     from ..configuration import Configuration
 
     code = console.error(error, {"take": take.id})
@@ -279,7 +279,7 @@ def _kept(take: Take, error: SonicError, console: Console) -> int:
     return code
 
 
-def _said(take: Take, exported: ExportedFile, console: Console) -> int:
+def _report_export(take: Take, exported: ExportedFile, console: Console) -> int:
     console.warnings(exported.warnings)
     console.result(_exported_values(take, exported), *exported_lines(take, exported))
     return 0
@@ -339,10 +339,10 @@ def _write_png(path: Path, rgb: NDArray[np.uint8], overwrite: bool) -> None:
     """Whole or not at all."""
     from PIL import Image
 
-    from ..files.atomic import written_whole
+    from ..files.atomic import atomic_write
 
     try:
-        with written_whole(path, overwrite) as part:
+        with atomic_write(path, overwrite) as part:
             Image.fromarray(rgb).save(part, format="PNG")
     except OSError as error:
         raise BadOutput(

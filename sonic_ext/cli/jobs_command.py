@@ -100,9 +100,9 @@ def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals
 
 
 def _is_painted(job: Job) -> bool:
-    from ..jobs import Generation
+    from ..jobs import PortraitRequest
 
-    return isinstance(job.spec.portrait, Generation)
+    return isinstance(job.spec.portrait, PortraitRequest)
 
 
 def _is_made(queue: Queue, batch: str) -> bool:

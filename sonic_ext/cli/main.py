@@ -240,18 +240,18 @@ def _count(text: str) -> int:
     return number
 
 
-def _add_sources(made: argparse.ArgumentParser) -> None:
-    made.add_argument("portrait", metavar="PORTRAIT", help="a picture with a face")
-    made.add_argument("audio", metavar="AUDIO", help="speech, or a video with speech")
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    command.add_argument("portrait", metavar="PORTRAIT", help="a picture with a face")
+    command.add_argument("audio", metavar="AUDIO", help="speech, or a video with speech")
 
 
-def _add_output(made: argparse.ArgumentParser) -> None:
-    made.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="where the video goes")
-    made.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="where the video goes")
+    command.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
-def _add_consent(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("consent", "BASIS is self, authorised, synthetic or estate.")
+def _add_consent(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("consent", "BASIS is self, authorised, synthetic or estate.")
     group.add_argument("--consent-face", default="", metavar="BASIS", help="why this face may be shown")
     group.add_argument("--consent-voice", default="", metavar="BASIS", help="why this voice may be used")
     group.add_argument("--consent-purpose", default="", metavar="TEXT", help="what the video is for")
@@ -264,8 +264,8 @@ def _add_consent(made: argparse.ArgumentParser) -> None:
     group.add_argument("--consent-unlike-reason", default="", metavar="TEXT", help=told)
 
 
-def _add_settings(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("settings")
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("settings")
     group.add_argument("--engine", choices=describe()["engine"].choices, help="default: auto")
     group.add_argument("--preset", choices=tuple(PRESETS), default="standard", help="default: %(default)s")
     group.add_argument(

@@ -15,7 +15,7 @@ from .interrupt import Interrupts
 
 if TYPE_CHECKING:
     from ..progress import Tick
-    from ..weights import Finding, Part, Report, Search, Survey
+    from ..weights import CheckReport, Finding, Part, Search, Survey
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
@@ -30,33 +30,33 @@ def grammar(commands: Any, add: AddCommand) -> None:
     _convert_grammar(_add_parts(add(actions, "convert", "Turn pickles into safetensors, once.")))
 
 
-def _add_parts(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    made.add_argument(
+def _add_parts(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument(
         "parts", metavar="PART", nargs="*", help="default: whatever the command makes sense for"
     )
-    made.add_argument("--models", metavar="FOLDER", help="look here too; default: $SONIC_MODELS")
-    return made
+    command.add_argument("--models", metavar="FOLDER", help="look here too; default: $SONIC_MODELS")
+    return command
 
 
-def _check_grammar(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--file", metavar="FILE", help="compare this file with the one PART that is named")
-    made.add_argument("--hash", action="store_true", help="read the files whole and compare their SHA-256")
+def _check_grammar(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--file", metavar="FILE", help="compare this file with the one PART that is named")
+    command.add_argument("--hash", action="store_true", help="read the files whole and compare their SHA-256")
 
 
-def _fetch_grammar(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+def _fetch_grammar(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--accept-licences", action="store_true", help="I have read the licences and accept them"
     )
-    made.add_argument("--revision", default="main", help="branch, tag or commit; default: %(default)s")
-    made.add_argument("--endpoint", metavar="URL", help="another server with the Hub's interface")
+    command.add_argument("--revision", default="main", help="branch, tag or commit; default: %(default)s")
+    command.add_argument("--endpoint", metavar="URL", help="another server with the Hub's interface")
 
 
-def _convert_grammar(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+def _convert_grammar(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--from", dest="source", metavar="FILE", help="the pickle of the one PART that is named"
     )
-    made.add_argument("--again", action="store_true", help="replace what was converted before")
-    made.add_argument(
+    command.add_argument("--again", action="store_true", help="replace what was converted before")
+    command.add_argument(
         "--any-size",
         action="store_true",
         help="also what has other keys or shapes than the published weights",
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
     from .. import weights
 
     signals.unwind()
-    parts = weights.named(options.parts)
+    parts = weights.parts_named(options.parts)
     search = weights.Search.default(options.models)
     return _ACTIONS[options.action](options, parts, search, console, signals)
 
@@ -86,17 +86,17 @@ def _list(
 def _check(
     options: argparse.Namespace, parts: Any, search: Search, console: Console, signals: Interrupts
 ) -> int:
-    from ..weights import PARTS, State, check, survey
+    from ..weights import PARTS, PartState, check, survey
 
     if options.file:
         found, files = None, [(_one(parts, "--file"), Path(options.file))]
     else:
         found = survey(search, parts or PARTS)
-        there = (each for each in found.findings if each.state not in (State.PARTIAL, State.MISSING))
+        there = (each for each in found.findings if each.state not in (PartState.PARTIAL, PartState.MISSING))
         files = [(each.part, each.path) for each in there if each.path is not None]
     with _progress(signals) as tick:
         reports = [check(part, path, hashes=options.hash, tick=tick) for part, path in files]
-    lacking = _lacking(found, bool(parts)) if found else ()
+    lacking = _missing(found, bool(parts)) if found else ()
     good = not lacking and all(report.problem is None for report in reports)
     code = 0 if good else MissingPart.exit_code
     values = {
@@ -109,12 +109,12 @@ def _check(
     return code
 
 
-def _lacking(found: Survey, asked: bool) -> tuple[Finding, ...]:
+def _missing(found: Survey, asked: bool) -> tuple[Finding, ...]:
     """Required parts that are not usable; of parts that were asked for by name, also optional ones."""
-    from ..weights import State
+    from ..weights import PartState
 
-    absent = (State.PARTIAL, State.MISSING)
-    lacking = found.lacking()
+    absent = (PartState.PARTIAL, PartState.MISSING)
+    lacking = found.missing()
     return tuple(each for each in found.findings if each in lacking or (asked and each.state in absent))
 
 
@@ -123,7 +123,7 @@ def _fetch(
 ) -> int:
     from ..weights import REQUIRED, fetch, licence_text, survey
 
-    wanted = parts or tuple(finding.part for finding in survey(search, REQUIRED).lacking())
+    wanted = parts or tuple(finding.part for finding in survey(search, REQUIRED).missing())
     if wanted:
         console.note(*licence_text(wanted).splitlines())
     with _progress(signals) as tick:
@@ -143,9 +143,9 @@ def _fetch(
 
 
 def _hint_at_conversion(search: Search, parts: Iterable[Part], console: Console) -> None:
-    from ..weights import State, survey
+    from ..weights import PartState, survey
 
-    if any(finding.state is State.CONVERT for finding in survey(search, parts).findings):
+    if any(finding.state is PartState.CONVERT for finding in survey(search, parts).findings):
         console.note("Pickles are converted on first use, or now with: sonic weights convert")
 
 
@@ -168,16 +168,16 @@ def _convert(
 
 def _to_convert(options: argparse.Namespace, parts: Any, search: Search) -> list[tuple[Part, Path]]:
     """What was named, or every part of which there is a pickle only; with --again any pickle."""
-    from ..weights import PARTS, State, survey
+    from ..weights import PARTS, PartState, survey
 
     if options.source:
         return [(_one(parts, "--from"), Path(options.source))]
     found = survey(search, parts or PARTS)
     todo = []
     for finding in found.findings:
-        pickle = finding.path if finding.state is State.CONVERT else None
+        pickle = finding.path if finding.state is PartState.CONVERT else None
         if pickle is None and options.again:
-            pickle = next((each.path for each in finding.others if each.state is State.CONVERT), None)
+            pickle = next((each.path for each in finding.others if each.state is PartState.CONVERT), None)
         if pickle is not None:
             todo.append((finding.part, pickle))
     if parts and not todo and not options.again:
@@ -216,7 +216,7 @@ def list_lines(found: Survey) -> list[str]:
     lines = [line for finding in found.findings for line in _finding_lines(finding)]
     if found.ready:
         return [*lines, "The sonic engine has all that it needs."]
-    command = fetch_command(each.part for each in found.lacking())
+    command = fetch_command(each.part for each in found.missing())
     return [*lines, f"The sonic engine cannot run yet. All that it lacks: {command}"]
 
 
@@ -232,7 +232,7 @@ def _finding_lines(finding: Finding) -> list[str]:
     return lines
 
 
-def check_lines(reports: Iterable[Report], lacking: Iterable[Finding]) -> list[str]:
+def check_lines(reports: Iterable[CheckReport], lacking: Iterable[Finding]) -> list[str]:
     """A line or two for each file, then what is not there."""
     lines = []
     for report in reports:

@@ -53,7 +53,7 @@ def packs(search: weights.Search) -> list[Path]:
 
 def _yoloface(search: weights.Search) -> Detect:
     finding = weights.survey(search, [weights.YOLOFACE])["yoloface"]
-    if finding.state is not weights.State.READY or finding.path is None:
+    if finding.state is not weights.PartState.READY or finding.path is None:
         said = f" ({finding.detail.rstrip('.')})" if finding.detail else ""
         raise MissingPart(
             f"The face detector yoloface is {finding.state.value}{said}.",

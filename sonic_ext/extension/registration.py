@@ -35,7 +35,7 @@ def host() -> Host:
     """
     from ..provenance.recovery import clear_up
 
-    made = _made(held=False)
+    made = _make_host(held=False)
     clear_up(configuration=options.configuration())
     return made
 
@@ -44,7 +44,7 @@ def host() -> Host:
 def held_host() -> Host:
     """The same for hooks of scripts, inside which the WebUI's queue is held already."""
     host()
-    return _made(held=True)
+    return _make_host(held=True)
 
 
 @cache
@@ -56,10 +56,10 @@ def worker() -> Worker:
     """
     from ..jobs import Origin, Worker
 
-    return Worker(host(), ask=(Origin.PAGE, Origin.SCRIPT))
+    return Worker(host(), hold=(Origin.PAGE, Origin.SCRIPT))
 
 
-def _made(held: bool) -> WebUI:
+def _make_host(held: bool) -> WebUI:
     from ..hosts.portraits import WebUIPortraits
 
     refuse_served(private_home(), served())

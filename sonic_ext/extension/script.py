@@ -21,7 +21,7 @@ from ..jobs import Destination, Job, Origin, Worker
 from ..jobs.submission import specified
 
 if TYPE_CHECKING:
-    from ..app.one_click import Order
+    from ..app.one_click import ScriptRequest
     from ..app.send import Doors
     from ..ports import Host
 
@@ -42,7 +42,7 @@ PNG_INFO = ("pnginfo_image", "extras_tab", "pnginfo_send_to_sonic")
 
 CHANGES = "sonic_changes"
 """Attribute of a generation: settings that an axis of the grid decides."""
-TOLD = "sonic_told"
+REPORTED = "sonic_told"
 """Attribute of a generation that a grid is made from, and so of its cells: what is told of all of them."""
 DRAW = "draw_xyz_grid"
 """Function of the WebUI's grid that makes all cells, each from a shallow copy of its first argument."""
@@ -137,8 +137,8 @@ def script_class(held_host: Callable[[], Host], worker: Callable[[], Worker]) ->
 
         def process(self, p: Any, *values: Any) -> None:
             """Before the pictures are made: the settings go into their infotext."""
-            order, _ = _ordered(held_host(), p, values)
-            name_in_infotext(p, order)
+            request, _ = _read_request(held_host(), p, values)
+            name_in_infotext(p, request)
 
         def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
             """After all of them are made: remember the synthetic ones, animate what was asked for."""
@@ -147,8 +147,8 @@ def script_class(held_host: Callable[[], Host], worker: Callable[[], Worker]) ->
     return Sonic
 
 
-def name_in_infotext(p: Any, order: Order | None) -> None:
-    """The order's settings in the infotext, in place of what was there of an earlier round.
+def name_in_infotext(p: Any, request: ScriptRequest | None) -> None:
+    """The request's settings in the infotext, in place of what was there of an earlier round.
 
     The cells of a grid are shallow copies of one generation, and other scripts send the same one round again:
     what one of them writes into the parameters, all of them would carry.
@@ -156,7 +156,7 @@ def name_in_infotext(p: Any, order: Order | None) -> None:
     from ..app.one_click import infotext
 
     others = {key: value for key, value in p.extra_generation_params.items() if not _is_ours(key)}
-    p.extra_generation_params = others | (infotext(order) if order else {})
+    p.extra_generation_params = others | (infotext(request) if request else {})
 
 
 def _is_ours(key: str) -> bool:
@@ -165,23 +165,23 @@ def _is_ours(key: str) -> bool:
 
 def after_generation(host: Host, worker: Worker, p: Any, processed: Any, values: Sequence[Any]) -> None:
     """Remember what is synthetic, animate what was asked for, say what came of it."""
-    told = Told(processed, p)
+    report = GenerationReport(processed, p)
     try:
         remember(p, processed, values)
     except Exception as problem:
-        told.problem(as_error(problem))
-    order, refusal = _ordered(host, p, values)
+        report.problem(as_error(problem))
+    request, refusal = _read_request(host, p, values)
     if refusal is not None:
-        told.problem(refusal)
-    if order is not None:
+        report.problem(refusal)
+    if request is not None:
         try:
-            _animate(Maker(host, worker, order), p, processed, told)
+            _animate(Maker(host, worker, request), p, processed, report)
         except Exception as error:
-            told.problem(as_error(error))
-    told.write()
+            report.problem(as_error(error))
+    report.write()
 
 
-class Told:
+class GenerationReport:
     """What the user is told under the gallery and an API client in the answer.
 
     Args:
@@ -191,7 +191,7 @@ class Told:
 
     def __init__(self, processed: Any, p: Any) -> None:
         self._processed = processed
-        self._cells: list[str] = getattr(p, TOLD, [])
+        self._cells: list[str] = getattr(p, REPORTED, [])
         changes = ", ".join(f"{name}={value}" for name, value in getattr(p, CHANGES, {}).items())
         self._cell = f" ({changes})" if changes else ""
         self._sentences: list[str] = []
@@ -221,7 +221,7 @@ class Told:
         done = self._processed
         count = 1 + max((*self._takes, 0))
         named = {"Sonic id": self._takes, "Sonic video": self._videos, "Sonic job": self._jobs}
-        extra = {key: _listed(found, count) for key, found in named.items() if found}
+        extra = {key: _joined(found, count) for key, found in named.items() if found}
         if self._errors:
             extra["Sonic error"] = " ".join(self._errors)
         done.extra_generation_params.update(extra)
@@ -252,43 +252,45 @@ def comment(processed: Any, sentences: Sequence[str]) -> None:
         processed.comments = "\n".join(lines)
 
 
-def _listed(found: Mapping[int, str], count: int) -> str:
+def _joined(found: Mapping[int, str], count: int) -> str:
     """One name for each picture, `-` for those without; no list where there is only the first."""
     return ", ".join(found.get(picture, "-") for picture in range(count))
 
 
-def _ordered(host: Host, p: Any, values: Sequence[Any]) -> tuple[Order | None, SonicError | None]:
+def _read_request(
+    host: Host, p: Any, values: Sequence[Any]
+) -> tuple[ScriptRequest | None, SonicError | None]:
     """What was asked for, or why it cannot be done."""
-    from ..app.one_click import order_from
+    from ..app.one_click import read_request
 
     try:
-        return order_from(values, host.defaults(), getattr(p, CHANGES, {})), None
+        return read_request(values, host.defaults(), getattr(p, CHANGES, {})), None
     except Exception as problem:
         return None, as_error(problem)
 
 
-def _animate(maker: Maker, p: Any, processed: Any, told: Told) -> None:
-    with maker.order.voice_file() as voice:
-        for number, picture in enumerate(_pictures(p, processed, maker.order.each)):
+def _animate(maker: Maker, p: Any, processed: Any, report: GenerationReport) -> None:
+    with maker.request.voice_file() as voice:
+        for number, picture in enumerate(_pictures(p, processed, maker.request.each)):
             try:
                 job = maker.make(voice, picture, number)
             except Cancelled as stopped:
-                told.problem(stopped)
+                report.problem(stopped)
                 return
             except Exception as problem:
-                told.problem(as_error(problem), number)
+                report.problem(as_error(problem), number)
             else:
-                told.finished(number, job)
+                report.finished(number, job)
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the videos of one order."""
+    """Makes the videos of one request."""
 
     host: Host
     """With the queue's lock held."""
     worker: Worker
-    order: Order
+    request: ScriptRequest
 
     def make(self, voice: Path, picture: Any, number: int) -> Job:
         """Animate one picture, counted from 0; export the video where there is consent.
@@ -298,7 +300,7 @@ class Maker:
         Raises:
             SonicError: there is no video, or it was not let out.
         """
-        consent = self.order.consent
+        consent = self.request.consent
         with self.worker.queue.staging() as staged:
             spec = specified(
                 self.host,
@@ -306,7 +308,7 @@ class Maker:
                 origin=Origin.SCRIPT,
                 portrait=staged.write(f"picture-{number + 1}.png", _png(picture)),
                 audio=staged.copy(voice),
-                settings=self.order.settings,
+                settings=self.request.settings,
                 export=Destination(consent, folder=str(self.host.outputs())) if consent else None,
                 look=False,
             )
@@ -395,7 +397,7 @@ def holds_a_picture(value: Any, depth: int = DEPTH) -> bool:
 
 def add_axes() -> None:
     """Give the WebUI's X/Y/Z plot an axis for each main setting."""
-    grid = next((module for name, module in _loaded() if name == "xyz_grid.py"), None)
+    grid = next((module for name, module in _loaded_scripts() if name == "xyz_grid.py"), None)
     if grid is None:
         return
     from ..app.one_click import main_specs
@@ -407,17 +409,17 @@ def add_axes() -> None:
             choices = (lambda values: lambda: list(values))(map(str, spec.choices)) if spec.choices else None
             grid.axis_options.append(grid.AxisOption(label, kind, _setter(name), choices=choices))
     if hasattr(grid, DRAW) and not hasattr(getattr(grid, DRAW), "__wrapped__"):
-        setattr(grid, DRAW, told_of_every_cell(getattr(grid, DRAW)))
+        setattr(grid, DRAW, report_every_cell(getattr(grid, DRAW)))
 
 
-def told_of_every_cell(draw: Callable[..., Any]) -> Callable[..., Any]:
+def report_every_cell(draw: Callable[..., Any]) -> Callable[..., Any]:
     """What draws a grid, with a comment of all its cells: the WebUI keeps that of the first one only."""
 
     @wraps(draw)
     def drawn(p: Any, *given: Any, **named: Any) -> Any:
-        setattr(p, TOLD, [])
+        setattr(p, REPORTED, [])
         processed = draw(p, *given, **named)
-        comment(processed, getattr(p, TOLD))
+        comment(processed, getattr(p, REPORTED))
         return processed
 
     return drawn
@@ -432,7 +434,7 @@ def _setter(name: str) -> Callable[[Any, Any, Any], None]:
     return apply
 
 
-def _loaded() -> Iterator[tuple[str, Any]]:
+def _loaded_scripts() -> Iterator[tuple[str, Any]]:
     """File name and module of every script that the WebUI has loaded."""
     for data in getattr(webui(Module.SCRIPTS), "scripts_data", ()):
         yield Path(data.path).name, data.module

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..hosts.modules import Module, webui
-from ..hosts.options import SECTION, Option, every
+from ..hosts.options import SECTION, Option, all_options
 
 
 def add() -> None:
     """Called by the WebUI when it makes its settings page."""
     shared = webui(Module.SHARED)
-    for option in every():
+    for option in all_options():
         shared.opts.add_option(option.key, _info(option, shared))
 
 

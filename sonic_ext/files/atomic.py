@@ -34,7 +34,7 @@ def remove_temporaries(path: Path, older: float = 0.0) -> None:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """Yields a temporary name for the block to write; at its end that file becomes `path` in one step.
 
     After any exception, Ctrl-C included, nothing is left. Whether the bytes are on the disk by then is up to
@@ -55,7 +55,7 @@ def written_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a private file, 0600, safely on disk when this returns."""
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         new_file(part, data)
 
 
@@ -113,13 +113,13 @@ def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
         part.replace(path)
         return
     try:
-        give_name(part, path, _checked_replace)
+        link_into_place(part, path, _checked_replace)
     except FileExistsError:
         raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting.") from None
     part.unlink(missing_ok=True)
 
 
-def give_name(part: Path, path: Path, without_links: Callable[[Path, Path], None]) -> None:
+def link_into_place(part: Path, path: Path, without_links: Callable[[Path, Path], None]) -> None:
     """Give a finished file a name that nothing has yet; it may stay under `part` as well.
 
     Args:

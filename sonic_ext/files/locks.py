@@ -15,7 +15,7 @@ from pathlib import Path
 
 SUFFIX = ".lock"
 SECONDS = 5.0
-"""How long `awaited` waits."""
+"""How long `wait_for_lock` waits."""
 POLL = 0.01
 """Seconds between two of its tries."""
 
@@ -65,7 +65,7 @@ def held(path: Path) -> Iterator[bool]:
         with contextlib.suppress(_TAKEN):
             _take(handle)
             # Its holder before may have deleted the file between our opening and our locking it.
-            mine = _is(handle, file)
+            mine = _is_same_file(handle, file)
         yield mine
     finally:
         # Deleted first where the system can: with the lock let go, the file may be the next one's.
@@ -78,7 +78,7 @@ def held(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def awaited(path: Path) -> Iterator[bool]:
+def wait_for_lock(path: Path) -> Iterator[bool]:
     """As `held`, for what is the caller's own: outlasts those who only look whether its holder lives.
 
     `sweep` and whoever clears up take a lock for a moment.
@@ -92,7 +92,7 @@ def awaited(path: Path) -> Iterator[bool]:
         time.sleep(POLL)
 
 
-def _is(handle: int, path: Path) -> bool:
+def _is_same_file(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from .devices import (
     bytes_of,
     chosen_checkpoint,
     device_name,
-    dropped,
+    drop_from_device,
     lasting,
     load_by_access,
     no_checkpoint,
@@ -42,7 +42,7 @@ class A1111DeviceManager:
         finally:
             try:
                 while self._ours:
-                    dropped(self._ours.pop())
+                    drop_from_device(self._ours.pop())
             finally:
                 self._bring_back()
 
@@ -85,7 +85,7 @@ class A1111DeviceManager:
     def unload(self, network: Any) -> None:
         """See `ports.DeviceManager.unload`."""
         self._ours = [each for each in self._ours if each is not network]
-        dropped(network)
+        drop_from_device(network)
         _devices().torch_gc()
 
     def ready_checkpoint(self) -> None:

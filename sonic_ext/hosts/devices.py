@@ -71,7 +71,7 @@ def bytes_of(module: Any, device: Any = None) -> int:
     return sum(weight.numel() * weight.element_size() for weight in kept)
 
 
-def dropped(network: Any) -> None:
+def drop_from_device(network: Any) -> None:
     """Free a network's memory, whoever still refers to it."""
     network.to("meta")
 

@@ -14,7 +14,7 @@ from .devices import (
     bytes_of,
     chosen_checkpoint,
     device_name,
-    dropped,
+    drop_from_device,
     failed_checkpoint,
     lasting,
     load_by_access,
@@ -26,16 +26,16 @@ from .modules import Module, offers, webui
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemoryModules:
     """Where a branch keeps its memory manager."""
 
     manager: Module
     patcher: Module
 
 
-BACKEND = Layout(Module.FORGE_MEMORY, Module.FORGE_PATCHER)
+BACKEND = MemoryModules(Module.FORGE_MEMORY, Module.FORGE_PATCHER)
 """Forge and Neo."""
-LDM_PATCHED = Layout(Module.LDM_MEMORY, Module.LDM_PATCHER)
+LDM_PATCHED = MemoryModules(Module.LDM_MEMORY, Module.LDM_PATCHER)
 """reForge and Classic."""
 
 
@@ -148,7 +148,7 @@ class ForgeDeviceManager:
         try:
             _unload(manager, patcher)
         finally:
-            dropped(patcher.model)
+            drop_from_device(patcher.model)
             manager.soft_empty_cache()
 
 

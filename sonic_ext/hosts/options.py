@@ -46,7 +46,7 @@ class Option:
     """Takes the value over; the WebUI goes back to the former one where this raises."""
 
 
-def every() -> tuple[Option, ...]:
+def all_options() -> tuple[Option, ...]:
     """The page's lines in their order."""
     return (
         Option(

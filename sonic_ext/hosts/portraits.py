@@ -82,11 +82,11 @@ class WebUIPortraits:
         portrait = None if source is None else read(source)
         self._devices.ready_checkpoint()
         processed = self._processed(kind, values, portrait, progress)
-        synthetic = portrait is None or known(portrait)
+        synthetic = portrait is None or is_known_synthetic(portrait)
         parent = "" if portrait is None else portrait.pixel_sha256
         first = processed.index_of_first_image
         pictures = zip(processed.images[first:], processed.infotexts[first:], strict=False)
-        made = [_made(picture, text, kind, synthetic, parent) for picture, text in pictures]
+        made = [_made_portrait(picture, text, kind, synthetic, parent) for picture, text in pictures]
         if not made:
             raise Cancelled
         return made
@@ -127,7 +127,11 @@ class WebUIPortraits:
         shared = webui(Module.SHARED)
         state, processing = shared.state, webui(Module.PROCESSING)
         state.job_count, state.job_no, state.sampling_step, state.textinfo = -1, 0, 0, None
-        with closing(self._job(kind, values, portrait)) as job, _watched(state, progress), _host_errors():
+        with (
+            closing(self._job(kind, values, portrait)) as job,
+            _follow_progress(state, progress),
+            _host_errors(),
+        ):
             try:
                 processed = processing.process_images(job)
             finally:
@@ -172,7 +176,7 @@ def read(source: bytes) -> Portrait:
         return read_portrait(path)
 
 
-def known(portrait: Portrait) -> bool:
+def is_known_synthetic(portrait: Portrait) -> bool:
     """Whether the ledger knows the pixels as nobody's."""
     from ..provenance.ledger import Ledger
 
@@ -206,7 +210,7 @@ def remember_made_from(rgb: NDArray[np.uint8], parent: str, kind: str) -> None:
     Ledger().remember_made_from(pixel_digest(rgb), [parent], kind)
 
 
-def _made(picture: Any, infotext: str, kind: str, synthetic: bool, parent: str) -> MadePortrait:
+def _made_portrait(picture: Any, infotext: str, kind: str, synthetic: bool, parent: str) -> MadePortrait:
     import numpy as np
     from PIL.PngImagePlugin import PngInfo
 
@@ -276,7 +280,7 @@ def _refuse_checkpoint(values: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _watched(state: Any, progress: Progress) -> Iterator[None]:
+def _follow_progress(state: Any, progress: Progress) -> Iterator[None]:
     """Tell whoever asked of the WebUI's steps, and the WebUI if they want to stop.
 
     The WebUI tells nobody of its steps while it works, so a thread looks at its bar.

@@ -18,7 +18,7 @@ from ..progress import Progress
 from . import options
 from .devices import WebUIDeviceManager
 from .modules import Module, offers, webui
-from .webui_queue import WebUIProgress, bar_kept, begun, listed, taken
+from .webui_queue import WebUIProgress, keep_bar, listed_task, queue_lock, running_state
 
 JOB = "sonic"
 """Name of our jobs in the WebUI's state."""
@@ -33,12 +33,12 @@ class WebUI:
         name: a1111 or forge; written to logs.
         devices: its VAE and memory.
         portraits: its txt2img and img2img.
-        held: the queue is ours already, as inside the hooks of a script: no lock is taken, and the WebUI's
-            own job goes on afterwards.
+        lock_held: the queue is ours already, as inside the hooks of a script: no lock is taken, and the
+            WebUI's own job goes on afterwards.
     """
 
     def __init__(
-        self, name: str, devices: WebUIDeviceManager, portraits: Portraits, held: bool = False
+        self, name: str, devices: WebUIDeviceManager, portraits: Portraits, lock_held: bool = False
     ) -> None:
         self.name = name
         self.lane = f"webui {webui(Module.PATHS).data_path}"
@@ -46,7 +46,7 @@ class WebUI:
         self.devices: DeviceManager | None = devices
         self._devices = devices
         self.portraits: Portraits | None = portraits
-        self._held = held
+        self._lock_held = lock_held
 
     def outputs(self) -> Path:
         """See `Host.outputs`: below the WebUI's own, by the pattern of the settings page."""
@@ -66,16 +66,16 @@ class WebUI:
         Where `progress` has a `task_id` of the WebUI's form (`task(…)`), the WebUI's own bar shows the job.
         """
         state = webui(Module.SHARED).state
-        if self._held:
-            with bar_kept(state):
+        if self._lock_held:
+            with keep_bar(state):
                 return self._done(progress, task, state)
         tasks = webui(Module.PROGRESS)
         lock = webui(Module.CALL_QUEUE).queue_lock
-        with listed(tasks, _task_id(progress)) as started, taken(lock, progress):
+        with listed_task(tasks, _task_id(progress)) as started, queue_lock(lock, progress):
             started()
 
             def run() -> Result:
-                with begun(state, JOB):
+                with running_state(state, JOB):
                     return self._done(progress, task, state)
 
             return self._devices.run(run)

@@ -25,7 +25,7 @@ BAR = ("job_count", "job_no", "sampling_steps", "sampling_step", "textinfo", "ti
 
 
 @contextmanager
-def taken(lock: Any, progress: Progress) -> Iterator[None]:
+def queue_lock(lock: Any, progress: Progress) -> Iterator[None]:
     """Wait for the WebUI's queue lock and keep it while inside.
 
     The lock is first come, first served and cannot be asked for with a time limit, so a thread stands in the
@@ -48,29 +48,29 @@ class _Waiting:
     def __init__(self, lock: Any) -> None:
         self._lock = lock
         self._deciding = threading.Lock()
-        self._left = False
-        self._reached = threading.Event()
+        self._abandoned = False
+        self._acquired = threading.Event()
         # a daemon: the WebUI may end while somebody stands in its queue
-        threading.Thread(target=self._stand, name="sonic-queue", daemon=True).start()
+        threading.Thread(target=self._acquire, name="sonic-queue", daemon=True).start()
 
     def wait(self, progress: Progress) -> None:
         """Until the lock is ours."""
-        while not self._reached.wait(POLL):
-            if progress.cancelled() and self._leave():
+        while not self._acquired.wait(POLL):
+            if progress.cancelled() and self._abandon():
                 raise Cancelled
 
-    def _leave(self) -> bool:
+    def _abandon(self) -> bool:
         """Give up the place; False where the turn has just come."""
         with self._deciding:
-            self._left = not self._reached.is_set()
-        return self._left
+            self._abandoned = not self._acquired.is_set()
+        return self._abandoned
 
-    def _stand(self) -> None:
+    def _acquire(self) -> None:
         self._lock.acquire()
         with self._deciding:
-            if not self._left:
-                self._reached.set()
-        if self._left:
+            if not self._abandoned:
+                self._acquired.set()
+        if self._abandoned:
             self._lock.release()
 
 
@@ -123,7 +123,7 @@ class WebUIProgress:
 
 
 @contextmanager
-def begun(state: Any, name: str) -> Iterator[None]:
+def running_state(state: Any, name: str) -> Iterator[None]:
     """The WebUI's state between `begin` and `end`, whatever happens inside."""
     state.begin(job=name)
     try:
@@ -133,7 +133,7 @@ def begun(state: Any, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar_kept(state: Any) -> Iterator[None]:
+def keep_bar(state: Any) -> Iterator[None]:
     """The WebUI's bar stands as before when this is left: the job around us goes on with it."""
     before = {name: getattr(state, name) for name in BAR if hasattr(state, name)}
     try:
@@ -144,7 +144,7 @@ def bar_kept(state: Any) -> Iterator[None]:
 
 
 @contextmanager
-def listed(tasks: Any, name: str | None) -> Iterator[Callable[[], None]]:
+def listed_task(tasks: Any, name: str | None) -> Iterator[Callable[[], None]]:
     """A job in the WebUI's list of tasks, which its page asks about by name.
 
     Args:

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from .job import Batch, ExportedFile, Job, State
 from .queue import Queue
-from .spec import Destination, Generation, Input, JobSpec, Origin
+from .spec import Destination, Input, JobSpec, Origin, PortraitRequest
 from .worker import Worker
 
 __all__ = [
     "Batch",
     "Destination",
     "ExportedFile",
-    "Generation",
     "Input",
     "Job",
     "JobSpec",
     "Origin",
+    "PortraitRequest",
     "Queue",
     "State",
     "Worker",

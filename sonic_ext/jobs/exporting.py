@@ -31,7 +31,7 @@ def export(
     queue: Queue,
     job_id: str,
     destination: Destination,
-    where: Callable[[Input], Path] | None = None,
+    locate: Callable[[Input], Path] | None = None,
     configuration: Configuration | None = None,
 ) -> ExportedFile:
     """Let the video of a job out and write down that it is.
@@ -41,7 +41,7 @@ def export(
 
     Args:
         job_id: of a job with a take: one that is done, or one that the caller carries out.
-        where: tells where the evidence lies; by default in the store of inputs.
+        locate: tells where the evidence lies; by default in the store of inputs.
         configuration: who signs; the environment's by default.
 
     Raises:
@@ -52,19 +52,19 @@ def export(
     from ..provenance import gate
     from ..provenance.store import Store
 
-    with _alone(queue, job_id):
+    with _export_lock(queue, job_id):
         job = queue.find(job_id)
         if job.exported is not None:
             raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
         if job.take is None:
             raise WrongTime("There is no finished video to export.", "Wait until its state is done.")
-        if file := _arrived(queue, job, configuration):
-            queue.exported(job, file)
+        if file := _find_finished_export(queue, job, configuration):
+            queue.record_export(job, file)
             return file
-        take, consent = job.take, consent_of(destination, where or queue.input)
-        require_meant(destination.portrait_sha256, take.portrait_sha256, take.portrait_pixel_sha256)
-        output = output_of(destination, take)
-        queue.exporting(job, output)
+        take, consent = job.take, consent_of(destination, locate or queue.input)
+        require_portrait(destination.portrait_sha256, take.portrait_sha256, take.portrait_pixel_sha256)
+        output = output_path(destination, take)
+        queue.record_output(job, output)
         done = gate.export(
             Store(queue.home, configuration).load(take.id),
             output,
@@ -73,7 +73,7 @@ def export(
             configuration=configuration,
         )
         file = exported_file(done)
-        queue.exported(job, file)
+        queue.record_export(job, file)
         return file
 
 
@@ -87,10 +87,10 @@ def export_take(
     """
     from ..provenance import gate
 
-    job = queue.of_take(take.id)
+    job = queue.find_by_take(take.id)
     if job is None or job.exported is not None:
         consent = consent_of(destination, queue.input)
-        output = output_of(destination, take)
+        output = output_path(destination, take)
         done = gate.export(
             take, output, consent, overwrite=destination.overwrite, configuration=configuration
         )
@@ -103,7 +103,7 @@ def settle(queue: Queue, configuration: Configuration | None = None) -> None:
 
     A ledger that cannot be read goes to the log; it stops whoever exports.
     """
-    unsettled = queue.unsettled()
+    unsettled = queue.unrecorded_exports()
     if not unsettled:
         return
     from ..provenance.ledger import Ledger
@@ -117,18 +117,18 @@ def settle(queue: Queue, configuration: Configuration | None = None) -> None:
         return
     of_take = {take_id: list(found) for take_id, found in groupby(sorted(records, key=_take_of), _take_of)}
     for job in unsettled:
-        if file := _recorded(job, of_take.get(job.take_id, ())):
-            queue.exported(job, file)
+        if file := _export_in(job, of_take.get(job.take_id, ())):
+            queue.record_export(job, file)
 
 
-def consent_of(destination: Destination, where: Callable[[Input], Path]) -> Consent:
+def consent_of(destination: Destination, locate: Callable[[Input], Path]) -> Consent:
     """The consent of a destination, with its evidence where that lies now."""
     if destination.evidence is None:
         return destination.consent
-    return replace(destination.consent, evidence=where(destination.evidence))
+    return replace(destination.consent, evidence=locate(destination.evidence))
 
 
-def require_meant(named: str, *hashes: str) -> None:
+def require_portrait(named: str, *hashes: str) -> None:
     """Refuse a consent that names another portrait.
 
     Args:
@@ -144,7 +144,7 @@ def require_meant(named: str, *hashes: str) -> None:
         )
 
 
-def output_of(destination: Destination, take: Take) -> Path:
+def output_path(destination: Destination, take: Take) -> Path:
     """The file that is named, or one in the folder that is not there yet: the same video may be let out
     twice in a second."""
     if destination.path:
@@ -160,7 +160,7 @@ def exported_file(done: Exported) -> ExportedFile:
     return ExportedFile(done.path, done.record.id, done.sha256, done.warnings)
 
 
-def _arrived(queue: Queue, job: Job, configuration: Configuration | None) -> ExportedFile | None:
+def _find_finished_export(queue: Queue, job: Job, configuration: Configuration | None) -> ExportedFile | None:
     """What an export of this job put where it said it would, before its process ended."""
     from ..provenance.ledger import Ledger
     from ..provenance.recovery import recover
@@ -168,10 +168,10 @@ def _arrived(queue: Queue, job: Job, configuration: Configuration | None) -> Exp
     if job.output is None:
         return None
     recover(queue.home, configuration)
-    return _recorded(job, Ledger(queue.home, configuration).records(take=job.take_id))
+    return _export_in(job, Ledger(queue.home, configuration).records(take=job.take_id))
 
 
-def _recorded(job: Job, records: Iterable[Record]) -> ExportedFile | None:
+def _export_in(job: Job, records: Iterable[Record]) -> ExportedFile | None:
     """The export of a job among the records of its take."""
     for record in records:
         if job.output and record.exported_at and record.output_name == job.output.name:
@@ -184,7 +184,7 @@ def _take_of(record: Record) -> str:
 
 
 @contextmanager
-def _alone(queue: Queue, job_id: str) -> Iterator[None]:
+def _export_lock(queue: Queue, job_id: str) -> Iterator[None]:
     with home_errors(queue.home), queue.alone(f"export-{job_id}") as mine:
         if not mine:
             raise WrongTime("The video is being exported already.", "Look again in a moment.")

@@ -34,7 +34,7 @@ STEM_LENGTH, SUFFIX_LENGTH = 40, 12
 _UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Windows opens these instead of a file."""
-MOST_BYTES = 8 << 30
+MAX_BYTES = 8 << 30
 """Of one file: two hours of sound in the largest format are less."""
 
 
@@ -56,8 +56,8 @@ class Staging:
             problem: what is raised where it cannot be read, or is no file of a size that anybody needs.
         """
         try:
-            if not source.is_file() or source.stat().st_size > MOST_BYTES:
-                there = "is no file" if not source.is_file() else f"is larger than {MOST_BYTES >> 30} GB"
+            if not source.is_file() or source.stat().st_size > MAX_BYTES:
+                there = "is no file" if not source.is_file() else f"is larger than {MAX_BYTES >> 30} GB"
                 raise problem(f"{source} {there}.", "Give the file itself.")
             with source.open("rb") as reading:
                 return self._staged_as(source.name, reading)
@@ -91,7 +91,7 @@ class Staging:
         sync_folder(into)
 
     def _staged_as(self, name: str, reading: BinaryIO) -> Input:
-        name = _fitting(name)
+        name = _portable_name(name)
         folder = self.folder / str(len(self._staged))
         digest, size = hashlib.sha256(), 0
         with home_errors(self.folder):
@@ -116,12 +116,12 @@ def staging(home: Path) -> Iterator[Staging]:
         BadOutput: the folder cannot be made.
     """
     with home_errors(home):
-        remove_left(home / STAGING)
+        remove_abandoned(home / STAGING)
     with working_folder(home, STAGING) as folder:
         yield Staging(folder)
 
 
-def stored(home: Path, needed: Input) -> Path:
+def stored_path(home: Path, needed: Input) -> Path:
     """Where a file lies in the store.
 
     Raises:
@@ -131,11 +131,11 @@ def stored(home: Path, needed: Input) -> Path:
     with home_errors(home):
         if not _is_plain(path):
             raise Failed(f"{needed.name} is no longer in the private store.", "Submit the job again.")
-        require_same(needed, sha256_of(path))
+        require_sha256(needed, sha256_of(path))
     return path
 
 
-def require_same(needed: Input, sha256: str) -> None:
+def require_sha256(needed: Input, sha256: str) -> None:
     """Refuse other bytes than those that were submitted.
 
     Raises:
@@ -157,7 +157,7 @@ def collect(home: Path, needed: set[str], names: Collection[str] | None = None) 
             (home / FOLDER / name).unlink(missing_ok=True)
 
 
-def _fitting(name: str) -> str:
+def _portable_name(name: str) -> str:
     """The name in a form that every file system takes."""
     fit = Path(_UNFIT.sub("_", whole(Path(name).name)).rstrip(". "))
     stem = fit.stem[:STEM_LENGTH].strip() or "file"
@@ -178,7 +178,7 @@ def _link(source: Path, target: Path) -> None:
             os.fsync(writing.fileno())
 
 
-def remove_left(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
     """What processes left here that were killed."""
     for folder in {path.with_suffix("") for path in parent.glob("*")}:
         with held(folder) as gone:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, Failed, SonicError, as_error
 from ..progress import Progress, Stage, Step
-from .exporting import consent_of, export, require_meant
-from .inputs import require_same
+from .exporting import consent_of, export, require_portrait
+from .inputs import require_sha256
 from .job import Job
 from .queue import Queue
-from .spec import Generation, Input
+from .spec import Input, PortraitRequest
 from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
         queue.begin(job)
         take = store.load(job.take_id)
     else:
-        take = host.work(progress, lambda shown: _made(queue, job, host, shown, threads))
-    queue.made(job, take, _known_synthetic(take, store))
+        take = host.work(progress, lambda shown: _make_take(queue, job, host, shown, threads))
+    queue.record_take(job, take, _known_synthetic(take, store))
     refusal = None
     if job.spec.export is not None and job.exported is None:
         progress.report(Step(Stage.SIGNING, 0, 1))
@@ -55,7 +55,7 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
     queue.finish(job, refusal)
 
 
-def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> Take:
+def _make_take(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> Take:
     """The take, when the host's turn has come."""
     from .. import pipeline
     from ..media.image import read_portrait
@@ -66,11 +66,11 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
     require_same_weights(spec, host)
     if spec.export is not None:
         consent_of(spec.export, queue.input).check()
-    given = _portrait(queue, job, host, progress)
+    given = _make_portrait(queue, job, host, progress)
     portrait = read_portrait(queue.input(given))
-    require_same(given, portrait.sha256)
+    require_sha256(given, portrait.sha256)
     if spec.export is not None:
-        require_meant(spec.export.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
+        require_portrait(spec.export.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
     store.ledger.refuse_revoked(portrait.sha256, portrait.pixel_sha256)
     take = pipeline.animate(
         portrait,
@@ -85,17 +85,17 @@ def _made(queue: Queue, job: Job, host: Host, progress: Progress, threads: int =
         threads=threads,
     )
     try:
-        require_same(spec.audio, take.audio_sha256)
+        require_sha256(spec.audio, take.audio_sha256)
     except Failed:
         store.discard(take.id)
         raise
     return take
 
 
-def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
+def _make_portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
     """The picture that was sent, or what the WebUI makes of the job's words, once."""
     wanted = job.spec.portrait
-    if not isinstance(wanted, Generation):
+    if not isinstance(wanted, PortraitRequest):
         return wanted
     if job.portrait is not None:
         return job.portrait
@@ -104,7 +104,7 @@ def _portrait(queue: Queue, job: Job, host: Host, progress: Progress) -> Input:
     if not pictures:
         raise Failed("The WebUI made no picture.", "Look for an error in the window that it runs in.")
     with queue.staging() as staged:
-        return queue.keep_portrait(job, pictures[0].png, staged, pictures[0].infotext)
+        return queue.save_portrait(job, pictures[0].png, staged, pictures[0].infotext)
 
 
 def _known_synthetic(take: Take, store: Store) -> bool | None:

@@ -4,7 +4,7 @@ Jobs begin in the order in which they were submitted, one lane of them beside an
 A worker that has a job holds a lock that the system gives back when its process ends, however it ends: that
 is its lease. `recover` finds the jobs of workers that are gone and puts them back in their place.
 
-    queued ── claim, begin ── running ── made ── exporting ── finish ── done
+    queued ── claim, begin ── running ── record_take ── record_export ── finish ── done
        │                         │ └──────────── release ── queued
        └───────── cancel ────────┴──── cancel, fail ── cancelled, failed
 """
@@ -39,22 +39,22 @@ from ..errors import (
     error_values,
 )
 from ..files.home import home_errors, private_home
-from ..files.locks import awaited, held, sweep
+from ..files.locks import held, sweep, wait_for_lock
 from ..progress import Stage, Step
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
-from .inputs import STAGING, Staging, collect, remove_left, staging, stored
+from .inputs import STAGING, Staging, collect, remove_abandoned, staging, stored_path
 from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
     from ..provenance.take import Take
 
-KEPT = 200
+MAX_ENDED = 200
 """Ended jobs of a lane that are remembered, besides those of batches."""
-KEPT_DAYS = 90
+BATCH_DAYS = 90
 """Days that the jobs of a batch are remembered: what was made is not made again meanwhile."""
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """A job whose process died so often, and each time no further than before, is the likely cause of it."""
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
@@ -70,10 +70,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopRequest:
     """Whether a running job is to stop."""
 
-    wanted: bool
+    requested: bool
     """Somebody asked for it, or the job is another worker's by now."""
 
 
@@ -97,7 +97,7 @@ class Queue:
         it is. The system lets it go when the process ends, however it ends."""
         with contextlib.ExitStack() as stack:
             with self._database.reading():  # makes the folder that the lock is in
-                mine = stack.enter_context(awaited(self.home / FOLDER / name))
+                mine = stack.enter_context(wait_for_lock(self.home / FOLDER / name))
             yield mine
 
     # submitting
@@ -112,7 +112,7 @@ class Queue:
         staged: Staging | None = None,
         *,
         lane: str,
-        most: int | None = None,
+        limit: int | None = None,
         worker: str = "",
         batch: str = "",
         label: str = "",
@@ -122,7 +122,7 @@ class Queue:
         Args:
             staged: where the files lie that the spec names; None where they are in the store already.
             lane: whose workers carry it out.
-            most: jobs that may wait in the lane.
+            limit: jobs that may wait in the lane.
             worker: one that takes it at once, past the others.
             batch, label: see `Job`.
 
@@ -130,14 +130,18 @@ class Queue:
             Busy: too many wait.
         """
         with self._database.writing() as db:
-            if most is not None and (waiting := _waiting(db, lane)) >= most:
-                raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+            if limit is not None:
+                waiting = db.execute(
+                    "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
+                ).fetchone()[0]
+                if waiting >= limit:
+                    raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
             self._store(staged, spec.inputs)
             if batch:
                 _open_batch(db, batch, lane)
             job_id = _insert(db, spec, lane, worker, batch, label)
-            self._forget_oldest(db, lane)
-            return self._found(db, job_id)
+            self._prune(db, lane)
+            return self._load(db, job_id)
 
     def submit_batch(self, specs: Sequence[JobSpec], staged: Staging, *, lane: str) -> Batch:
         """Put jobs that belong together at the end of their lane: all of them, or none."""
@@ -169,8 +173,9 @@ class Queue:
         narrower = {"batch": batch, "id": job_id}
         wanted += "".join(f" AND {name} = ?" for name, value in narrower.items() if value)
         chosen = (lane, *filter(None, narrower.values()))
-        if not self._any(wanted, chosen):
-            return None  # without the write lock
+        with self._database.reading() as db:  # without the write lock
+            if db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is None:
+                return None
         while True:
             with self._database.writing() as db:
                 row = db.execute(f"SELECT id FROM jobs WHERE {wanted} ORDER BY number LIMIT 1", chosen)
@@ -179,7 +184,7 @@ class Queue:
                     return None
                 db.execute("UPDATE jobs SET worker = ? WHERE id = ?", (worker, found["id"]))
                 try:
-                    return self._found(db, found["id"])
+                    return self._load(db, found["id"])
                 except SonicError as error:  # damaged, or a later version's
                     _end(db, found["id"], State.FAILED, error=error)
 
@@ -199,7 +204,7 @@ class Queue:
                 raise Cancelled
             _report(db, job.id, STARTING, 0.0)
 
-    def report(self, job: Job, step: Step, share: float) -> Stopped:
+    def report(self, job: Job, step: Step, share: float) -> StopRequest:
         """Write down where the work stands, and hear whether it is to go on.
 
         Args:
@@ -208,11 +213,11 @@ class Queue:
         with self._database.writing(lasting=False) as db:
             row = db.execute("SELECT stop, worker FROM jobs WHERE id = ?", (job.id,)).fetchone()
             if row is None or row["worker"] != job.worker:
-                return Stopped(True)
+                return StopRequest(True)
             _report(db, job.id, step, share)
-        return Stopped(bool(row["stop"]))
+        return StopRequest(bool(row["stop"]))
 
-    def keep_portrait(self, job: Job, png: bytes, staged: Staging, infotext: str) -> Input:
+    def save_portrait(self, job: Job, png: bytes, staged: Staging, infotext: str) -> Input:
         """Keep the portrait that the WebUI made, so that the job goes on with the same after a crash."""
         portrait = staged.write("generated.png", png)
         with self._database.writing() as db:
@@ -224,7 +229,7 @@ class Queue:
             db.execute("UPDATE jobs SET portrait = ?, infotext = ? WHERE id = ?", (values, infotext, job.id))
         return portrait
 
-    def made(self, job: Job, take: Take, synthetic: bool | None) -> None:
+    def record_take(self, job: Job, take: Take, synthetic: bool | None) -> None:
         """The take is safe in the private store."""
         with self._database.writing() as db:
             self._require_own(db, job)
@@ -234,7 +239,7 @@ class Queue:
                 (facts, take.id, synthetic, job.id),
             )
 
-    def exporting(self, job: Job, output: Path) -> None:
+    def record_output(self, job: Job, output: Path) -> None:
         """The next thing that happens is an export to this place.
 
         Raises:
@@ -248,7 +253,7 @@ class Queue:
             if not changed.rowcount:
                 raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
 
-    def exported(self, job: Job, file: ExportedFile) -> None:
+    def record_export(self, job: Job, file: ExportedFile) -> None:
         """The video passed the gate. A job that no worker has is done by that, whatever became of it."""
         facts = {"path": str(file.path), "record": file.record, "sha256": file.sha256}
         with self._database.writing() as db:
@@ -291,10 +296,10 @@ class Queue:
             if changed.rowcount:
                 _report(db, job.id, WAITING, 0.0)
 
-    def put_back(self, job: Job) -> None:
+    def requeue(self, job: Job) -> None:
         """As `recover` does with those of a worker that is gone: its process ends, or could not write down
         what came of it."""
-        self._take_back(job.worker, job.id)
+        self._requeue(job.worker, job.id)
 
     def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
@@ -318,7 +323,7 @@ class Queue:
             NotFound: there is none, or not any more.
         """
         with self._database.reading() as db:
-            return self._found(db, job_id)
+            return self._load(db, job_id)
 
     def jobs(self, lane: str = "", batch: str = "", ended: bool = True) -> tuple[Job, ...]:
         """Newest first.
@@ -336,15 +341,15 @@ class Queue:
                 f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY number DESC",
                 tuple(filter(None, wanted.values())),
             ).fetchall()
-        return tuple(_readable(self.home, rows))
+        return tuple(_load_readable(self.home, rows))
 
-    def asked(self, digest: str) -> tuple[Job, ...]:
+    def find_by_digest(self, digest: str) -> tuple[Job, ...]:
         """Jobs of the same request (`JobSpec.digest`), newest first."""
         with self._database.reading() as db:
             rows = db.execute(
                 f"SELECT {_COLUMNS} {_FROM} WHERE digest = ? ORDER BY number DESC", (digest,)
             ).fetchall()
-        return tuple(_readable(self.home, rows))
+        return tuple(_load_readable(self.home, rows))
 
     def batch(self, batch: str, lane: str) -> Batch:
         """A batch as it stands now.
@@ -376,21 +381,21 @@ class Queue:
             rows = db.execute(f"SELECT jobs.id, state, share {_FROM} WHERE batch = ?", (batch,)).fetchall()
         return {row["id"]: (State(row["state"]), row["share"] or 0.0) for row in rows}
 
-    def of_take(self, take_id: str) -> Job | None:
+    def find_by_take(self, take_id: str) -> Job | None:
         """The job that made a take, if it is remembered."""
         with self._database.reading() as db:
             rows = db.execute(
                 f"SELECT {_COLUMNS} {_FROM} WHERE take_id = ? AND take IS NOT NULL", (take_id,)
             ).fetchall()
-        return next(iter(_readable(self.home, rows)), None)
+        return next(iter(_load_readable(self.home, rows)), None)
 
-    def unsettled(self) -> tuple[Job, ...]:
+    def unrecorded_exports(self) -> tuple[Job, ...]:
         """Jobs that no worker has and that may have been exported without the queue's knowing."""
         with self._database.reading() as db:
             rows = db.execute(
                 f"SELECT {_COLUMNS} {_FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
             ).fetchall()
-        return tuple(_readable(self.home, rows))
+        return tuple(_load_readable(self.home, rows))
 
     def position(self, job: Job) -> int:
         """1 for the job whose turn comes next, 0 for one that does not wait."""
@@ -418,7 +423,7 @@ class Queue:
         Raises:
             Failed: it is gone, or other bytes are there.
         """
-        return stored(self.home, needed)
+        return stored_path(self.home, needed)
 
     def wait(self, job_id: str, seconds: float | None = None) -> Job:
         """The job when nothing more will come of it, or as it stands after so many seconds."""
@@ -448,7 +453,7 @@ class Queue:
         with self._database.writing() as db:
             if db.execute("UPDATE jobs SET held = 0 WHERE id = ? AND held = 1", (job_id,)).rowcount:
                 _report(db, job_id, WAITING, 0.0)
-            return self._found(db, job_id)
+            return self._load(db, job_id)
 
     def adopt(self, job_id: str, worker: str) -> Job | None:
         """Take over a job that waits and that no worker has; None where one has it by now."""
@@ -457,7 +462,7 @@ class Queue:
                 "UPDATE jobs SET worker = ?, held = 0 WHERE id = ? AND state = 'queued' AND worker = ''",
                 (worker, job_id),
             )
-            return self._found(db, job_id) if changed.rowcount else None
+            return self._load(db, job_id) if changed.rowcount else None
 
     def forget(self, job_id: str) -> None:
         """Remember an ended job no longer. Its take stays in the private store.
@@ -480,15 +485,15 @@ class Queue:
         for worker in [row["worker"] for row in rows]:
             with home_errors(self.home), held(self.home / FOLDER / lease_of(worker)) as gone:
                 if gone:
-                    self._take_back(worker)
+                    self._requeue(worker)
         with home_errors(self.home):
             sweep(self.home / FOLDER)
         with self._database.writing() as db:
-            limit = datetime.fromtimestamp(time.time() - KEPT_DAYS * 86400, timezone.utc).isoformat()
+            limit = datetime.fromtimestamp(time.time() - BATCH_DAYS * 86400, timezone.utc).isoformat()
             db.execute("DELETE FROM jobs WHERE batch != '' AND ended < ?", (limit,))
             db.execute("DELETE FROM batches WHERE id NOT IN (SELECT batch FROM jobs)")
         with home_errors(self.home):
-            remove_left(self.home / STAGING)
+            remove_abandoned(self.home / STAGING)
         self._collect()
 
     def hold(self, lane: str, origins: Collection[Origin], batch: str = "") -> None:
@@ -514,7 +519,7 @@ class Queue:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
-    def _take_back(self, worker: str, job_id: str = "") -> None:
+    def _requeue(self, worker: str, job_id: str = "") -> None:
         with self._database.writing() as db:
             rows = db.execute(
                 f"SELECT jobs.id, attempts, stop, reached, share {_FROM} "
@@ -526,8 +531,8 @@ class Queue:
                 attempts = 1 if share > row["reached"] else row["attempts"]
                 if row["stop"]:
                     _end(db, row["id"], State.CANCELLED, error=Cancelled())
-                elif attempts >= MOST_ATTEMPTS:
-                    _end(db, row["id"], State.FAILED, error=_deadly(attempts))
+                elif attempts >= MAX_ATTEMPTS:
+                    _end(db, row["id"], State.FAILED, error=_crash_loop(attempts))
                 else:
                     db.execute(
                         "UPDATE jobs SET state = 'queued', worker = '', attempts = ?, reached = ? "
@@ -536,17 +541,17 @@ class Queue:
                     )
                     _report(db, row["id"], WAITING, 0.0)
 
-    def _found(self, db: sqlite3.Connection, job_id: str) -> Job:
+    def _load(self, db: sqlite3.Connection, job_id: str) -> Job:
         row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
         if row is None:
-            raise _unknown()
+            raise _not_found()
         return _job(self.home, row)
 
     def _state(self, db: sqlite3.Connection, job_id: str) -> State:
         """Also of a job that cannot be read."""
         row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
-            raise _unknown()
+            raise _not_found()
         try:
             return State(row["state"])
         except ValueError as error:
@@ -567,15 +572,11 @@ class Queue:
             rows = db.execute(f"SELECT DISTINCT name FROM inputs {wanted}", tuple(freed or ()))
             collect(self.home, {row["name"] for row in rows}, freed)
 
-    def _any(self, wanted: str, chosen: Sequence[str]) -> bool:
-        with self._database.reading() as db:
-            return db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is not None
-
-    def _forget_oldest(self, db: sqlite3.Connection, lane: str) -> None:
+    def _prune(self, db: sqlite3.Connection, lane: str) -> None:
         db.execute(
             "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE lane = ? AND batch = '' "
             "AND state IN ('done', 'failed', 'cancelled') ORDER BY number DESC LIMIT -1 OFFSET ?)",
-            (lane, KEPT),
+            (lane, MAX_ENDED),
         )
 
 
@@ -629,13 +630,6 @@ def _batch(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
     )
 
 
-def _waiting(db: sqlite3.Connection, lane: str) -> int:
-    count: int = db.execute(
-        "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
-    ).fetchone()[0]
-    return count
-
-
 def _end(
     db: sqlite3.Connection, job_id: str, state: State, error: SonicError | None = None
 ) -> Collection[str]:
@@ -659,7 +653,7 @@ def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> No
     )
 
 
-def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
+def _load_readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
     """All but those that cannot be read, which the log names."""
     jobs = []
     for row in rows:
@@ -668,12 +662,6 @@ def _readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
         except SonicError as error:
             _log.warning("job %s is left out: %s", row["id"], error)
     return jobs
-
-
-def _step(row: sqlite3.Row) -> Step:
-    known = {str(stage): stage for stage in Stage}  # a later version may have others
-    stage = known.get(row["stage"], Stage.STARTING)
-    return Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
 
 
 def _job(home: Path, row: sqlite3.Row) -> Job:
@@ -693,7 +681,11 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
 
     spec = JobSpec.from_dict(json.loads(row["spec"]))
     exported = row["exported"] and json.loads(row["exported"])
-    step = WAITING if row["stage"] is None else _step(row)
+    step = WAITING
+    if row["stage"] is not None:
+        stages = {str(stage): stage for stage in Stage}  # a later version may have others
+        stage = stages.get(row["stage"], Stage.STARTING)
+        step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
     return Job(
         id=row["id"],
         lane=row["lane"],
@@ -733,11 +725,13 @@ def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
     return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
 
 
-def _unknown() -> NotFound:
-    return NotFound("There is no animation with this id.", f"The newest {KEPT} are remembered; list them.")
+def _not_found() -> NotFound:
+    return NotFound(
+        "There is no animation with this id.", f"The newest {MAX_ENDED} are remembered; list them."
+    )
 
 
-def _deadly(attempts: int) -> Failed:
+def _crash_loop(attempts: int) -> Failed:
     return Failed(
         f"The process that made this video ended {attempts} times at the same point.",
         "Look at the memory that is free and try a smaller resolution; a crash is worth a report.",

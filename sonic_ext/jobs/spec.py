@@ -69,7 +69,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Generation:
+class PortraitRequest:
     """A portrait that the WebUI makes first."""
 
     source: str
@@ -102,7 +102,7 @@ class JobSpec:
     """One video: inputs, settings and what is to be done with the result."""
 
     origin: Origin
-    portrait: Input | Generation
+    portrait: Input | PortraitRequest
     audio: Input
     settings: Settings
     """As asked for."""
@@ -138,7 +138,11 @@ class JobSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        generated = isinstance(self.portrait, Generation)
+        generated, export = isinstance(self.portrait, PortraitRequest), None
+        if self.export is not None:
+            consent = self.export.consent.to_dict()
+            del consent["evidence"]  # a path; the file is an input of the job
+            export = asdict(self.export) | {"consent": consent}
         portrait = asdict(self.portrait)
         return {
             "version": VERSION,
@@ -150,7 +154,7 @@ class JobSpec:
             "seed": self.seed,
             "engine": self.engine,
             "weights": dict(self.weights),
-            "export": self.export and _destination_values(self.export),
+            "export": export,
         }
 
     @classmethod
@@ -170,7 +174,7 @@ class JobSpec:
             generate, export = values["generate"], values["export"]
             return cls(
                 origin=Origin(values["origin"]),
-                portrait=_generation(generate) if generate else Input(**values["portrait"]),
+                portrait=_portrait_request(generate) if generate else Input(**values["portrait"]),
                 audio=Input(**values["audio"]),
                 settings=_settings(json.dumps(values["settings"])),
                 seed=int(values["seed"]),
@@ -188,15 +192,9 @@ def _settings(text: str) -> Settings:
     return Settings.from_mapping(json.loads(text))
 
 
-def _generation(values: Mapping[str, Any]) -> Generation:
+def _portrait_request(values: Mapping[str, Any]) -> PortraitRequest:
     start = values["start"]
-    return Generation(values["source"], dict(values["parameters"]), Input(**start) if start else None)
-
-
-def _destination_values(export: Destination) -> dict[str, Any]:
-    consent = export.consent.to_dict()
-    del consent["evidence"]
-    return asdict(export) | {"consent": consent}
+    return PortraitRequest(values["source"], dict(values["parameters"]), Input(**start) if start else None)
 
 
 def _destination(values: Mapping[str, Any]) -> Destination:

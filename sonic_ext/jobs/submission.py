@@ -10,9 +10,9 @@ from .. import engines, weights
 from ..engines.registry import spec_of
 from ..errors import BadInput, MissingPart
 from ..settings import Settings
-from .exporting import consent_of, require_meant
+from .exporting import consent_of, require_portrait
 from .inputs import Staging
-from .spec import Destination, Generation, Input, JobSpec, Origin
+from .spec import Destination, Input, JobSpec, Origin, PortraitRequest
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
@@ -25,7 +25,7 @@ def specified(
     staged: Staging,
     *,
     origin: Origin,
-    portrait: Input | Generation,
+    portrait: Input | PortraitRequest,
     audio: Input,
     settings: Settings,
     export: Destination | None = None,
@@ -54,14 +54,14 @@ def specified(
     if isinstance(portrait, Input):
         picture = read_portrait(staged.path(portrait))
         if export is not None:
-            require_meant(export.portrait_sha256, picture.sha256, picture.pixel_sha256)
+            require_portrait(export.portrait_sha256, picture.sha256, picture.pixel_sha256)
         Ledger(configuration=host.configuration()).refuse_revoked(picture.sha256, picture.pixel_sha256)
     else:
         start = staged.path(portrait.start).read_bytes() if portrait.start else None
         portraits_of(host, portrait.source).check(portrait.parameters, start)
     engine = _engine(host, picture if look else None, speech, settings)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    return JobSpec(origin, portrait, audio, settings, seed, engine, identities(engine, host), export)
+    return JobSpec(origin, portrait, audio, settings, seed, engine, weight_identities(engine, host), export)
 
 
 def portraits_of(host: Host, source: str) -> Portraits:
@@ -75,7 +75,7 @@ def portraits_of(host: Host, source: str) -> Portraits:
     return host.portraits
 
 
-def identities(engine: str, host: Host) -> Mapping[str, str]:
+def weight_identities(engine: str, host: Host) -> Mapping[str, str]:
     """Part of an engine → what tells its file from others; empty for an engine without weights."""
     parts = spec_of(engine).parts
     if not parts:
@@ -90,7 +90,7 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
     Raises:
         BadInput: a file was exchanged since.
     """
-    now = identities(spec.engine, host)
+    now = weight_identities(spec.engine, host)
     changed = [part for part, identity in spec.weights.items() if now.get(part) != identity]
     if changed:
         raise BadInput(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..ports import Host
     from .inputs import Staging
 
-WAITING = 64
+MAX_WAITING = 64
 """Jobs that may wait at the same time in a lane, those of batches aside."""
 STOP_SECONDS = 5.0
 """How long `close` waits for jobs to leave nothing half-written."""
@@ -51,9 +51,9 @@ class Worker:
     Args:
         host: where videos are made; its `slots` say how many at a time.
         queue: that of the private home by default.
-        ask: jobs of these origins that an earlier process left wait for `Queue.resume`.
-        most: jobs that may wait.
-        line: work the lane off in threads of this process; without it, only what `run` and `adopt` get.
+        hold: jobs of these origins that an earlier process left wait for `Queue.resume`.
+        limit: jobs that may wait.
+        threaded: work the lane off in threads of this process; without it, only what `run` and `adopt` get.
         batch: carry out only the jobs of this batch; "" for all of the lane.
         threads: that each video is encoded with; 0 leaves it to the encoder.
     """
@@ -63,27 +63,27 @@ class Worker:
         host: Host,
         queue: Queue | None = None,
         *,
-        ask: tuple[Origin, ...] = (),
-        most: int = WAITING,
-        line: bool = True,
+        hold: tuple[Origin, ...] = (),
+        limit: int = MAX_WAITING,
+        threaded: bool = True,
         batch: str = "",
         threads: int = 0,
     ) -> None:
         self.host = host
         self.queue = queue or Queue()
         self.id = secrets.token_hex(8)
-        self._most = most
+        self._limit = limit
         self._batch = batch
         self._threads_each = threads
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._callers = 0  # threads of others in `run` and `adopt`
-        self._unwritten: list[Job] = []
+        self._unreported: list[Job] = []
         self._stopping = Closing()
         self._lease = ExitStack()
-        self._line = line
-        self._ask = ask
-        self._begun = False
+        self._threaded = threaded
+        self._hold = hold
+        self._started = False
 
     def __enter__(self) -> Worker:
         self.start()
@@ -101,18 +101,15 @@ class Worker:
             BadOutput: the file system keeps the queue from being used.
         """
         with self._lock:
-            if not self._begun:
-                self._begin()
+            if not self._started:
+                self.queue.recover()
+                settle(self.queue, self.host.configuration())
+                if self._hold:
+                    self.queue.hold(self.host.lane, self._hold)
+                if not self._lease.enter_context(self.queue.alone(lease_of(self.id))):
+                    raise Failed("The worker's lock is taken.", "Start again.")
+                self._started = True
         self.wake()
-
-    def _begin(self) -> None:
-        self.queue.recover()
-        settle(self.queue, self.host.configuration())
-        if self._ask:
-            self.queue.hold(self.host.lane, self._ask)
-        if not self._lease.enter_context(self.queue.alone(lease_of(self.id))):
-            raise Failed("The worker's lock is taken.", "Start again.")
-        self._begun = True
 
     def submit(self, spec: JobSpec, staged: Staging | None = None) -> Job:
         """Put a job at the end of the line and return at once.
@@ -121,7 +118,7 @@ class Worker:
             Busy: too many jobs wait.
         """
         self.start()
-        job = self.queue.submit(spec, staged, lane=self.host.lane, most=self._most)
+        job = self.queue.submit(spec, staged, lane=self.host.lane, limit=self._limit)
         self.wake()
         return job
 
@@ -131,21 +128,21 @@ class Worker:
         staged: Staging | None = None,
         *,
         host: Host | None = None,
-        along: Progress | None = None,
+        observer: Progress | None = None,
     ) -> Job:
         """Submit a job and carry it out in this thread, past the line: for those who hold the turn already.
 
         Args:
             host: in place of the worker's own, such as one that takes no lock.
-            along: told of the steps, too, and may stop the work.
+            observer: told of the steps, too, and may stop the work.
 
         Returns:
             The job, over.
         """
         self.start()
-        with self._at_work():
+        with self._caller_at_work():
             job = self.queue.submit(spec, staged, lane=self.host.lane, worker=self.id)
-            return self.carry_out(job, host or self.host, along)
+            return self.carry_out(job, host or self.host, observer)
 
     def held(self) -> tuple[Job, ...]:
         """What an earlier process left and waits for somebody's word, newest first."""
@@ -162,28 +159,28 @@ class Worker:
         for job in self.held():
             self.queue.cancel(job.id)
 
-    def adopt(self, job_id: str, along: Progress | None = None) -> Job | None:
+    def adopt(self, job_id: str, observer: Progress | None = None) -> Job | None:
         """Go on, in this thread, with a job that an earlier process left; None where another one has it."""
         self.start()
-        with self._at_work():
+        with self._caller_at_work():
             job = self.queue.adopt(job_id, self.id)
-            return None if job is None else self.carry_out(job, self.host, along)
+            return None if job is None else self.carry_out(job, self.host, observer)
 
-    def carry_out(self, job: Job, host: Host, along: Progress | None = None) -> Job:
+    def carry_out(self, job: Job, host: Host, observer: Progress | None = None) -> Job:
         """All of a claimed job; however it ends, the queue says so.
 
         Returns:
             The job as it stands then: over, or waiting again where the worker is being closed.
         """
-        report = Report(self.queue, job, self._stopping, along)
+        report = JobProgress(self.queue, job, self._stopping, observer)
         try:
             carry_out(self.queue, job, host, report, self._threads_each)
         except BaseException as problem:
             closed = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
             ending = not isinstance(problem, (Exception, KeyboardInterrupt))  # of the process
-            with self._told_later(job):
+            with self._report_later(job):
                 if ending:
-                    self.queue.put_back(job)
+                    self.queue.requeue(job)
                 elif closed and not report.stopped:
                     self.queue.release(job)
                 else:
@@ -195,10 +192,10 @@ class Worker:
     def wake(self) -> None:
         """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
         with self._lock:
-            ready = self._line and self._begun and not self._stopping.is_set()
+            ready = self._threaded and self._started and not self._stopping.is_set()
             while ready and len(self._threads) < self.host.slots:
                 # no daemon: a thread cut off inside OpenCV takes the whole process down with it
-                thread = threading.Thread(target=self._work_off, name="sonic-jobs")
+                thread = threading.Thread(target=self._run_jobs, name="sonic-jobs")
                 self._threads.add(thread)
                 thread.start()
 
@@ -214,13 +211,13 @@ class Worker:
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
-        self._give_back()
+        self._release_lease()
 
-    def _work_off(self) -> None:
+    def _run_jobs(self) -> None:
         while (job := self._next()) is not None:
             with contextlib.suppress(BaseException):  # the queue has it
                 self.carry_out(job, self.host)
-        self._give_back()
+        self._release_lease()
 
     def _next(self) -> Job | None:
         """The next job; without one, the thread is no longer counted: `wake` starts another."""
@@ -228,9 +225,9 @@ class Worker:
             job = None
             try:
                 if not self._stopping.is_set():
-                    while self._unwritten:
-                        self.queue.put_back(self._unwritten[-1])
-                        self._unwritten.pop()
+                    while self._unreported:
+                        self.queue.requeue(self._unreported[-1])
+                        self._unreported.pop()
                     job = self.queue.claim(self.id, self.host.lane, self._batch)
             except SonicError as error:
                 _log.warning("Jobs wait until the next one is submitted: %s", error)
@@ -240,18 +237,18 @@ class Worker:
             return job
 
     @contextlib.contextmanager
-    def _told_later(self, job: Job) -> Iterator[None]:
+    def _report_later(self, job: Job) -> Iterator[None]:
         """Around what the queue is told of a job's end: where it cannot be, the job is not kept from others
         for as long as this process lives."""
         try:
             yield
         except SonicError:
             with self._lock:
-                self._unwritten.append(job)
+                self._unreported.append(job)
             raise
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _caller_at_work(self) -> Iterator[None]:
         """In somebody else's thread, which `close` does not wait for."""
         with self._lock:
             self._callers += 1
@@ -260,9 +257,9 @@ class Worker:
         finally:
             with self._lock:
                 self._callers -= 1
-            self._give_back()
+            self._release_lease()
 
-    def _give_back(self) -> None:
+    def _release_lease(self) -> None:
         """Let the lease go once the worker is closed and nobody works under it any more."""
         with self._lock:
             if self._stopping.is_set() and not self._threads and not self._callers:
@@ -279,34 +276,34 @@ class Closing(threading.Event):
         return super().is_set() or not threading.main_thread().is_alive()
 
 
-class Report:
+class JobProgress:
     """The `Progress` of a job that is carried out: the queue's, and somebody else's who looks on.
 
     Args:
         stopping: set when the worker is being closed.
-        along: told of every step, too.
+        observer: told of every step, too.
     """
 
     def __init__(
-        self, queue: Queue, job: Job, stopping: threading.Event, along: Progress | None = None
+        self, queue: Queue, job: Job, stopping: threading.Event, observer: Progress | None = None
     ) -> None:
         self.stopped = False
         """Somebody asked for the job's end."""
         self._queue = queue
         self._job = job
         self._stopping = stopping
-        self._along = along
+        self._observer = observer
         self._step = Step(Stage.WAITING, 0, 1)
         self._share = self._floor = 0.0  # the floor: progress when the stage began
-        self._written = float("-inf")
-        self.task_id = getattr(along, "task_id", None) or job.task_id
+        self._reported_at = float("-inf")
+        self.task_id = getattr(observer, "task_id", None) or job.task_id
 
     def report(self, step: Step) -> None:
         """Remember the step; the queue is told of each stage, and four times a second."""
-        if self._along is not None:
-            self._along.report(step)
+        if self._observer is not None:
+            self._observer.report(step)
         if step.stage != self._step.stage:
-            self._floor, self._written = self._share, float("-inf")
+            self._floor, self._reported_at = self._share, float("-inf")
         end = max(SHARES.get(step.stage, 0.0), self._floor)
         share = self._floor + (end - self._floor) * min(step.done / max(step.total, 1), 1.0)
         self._share, self._step = max(self._share, share), step
@@ -314,20 +311,20 @@ class Report:
 
     def show(self, picture: NDArray[np.uint8]) -> None:
         """Hand a frame of the stamped preview on to whoever looks on."""
-        show = getattr(self._along, "show", None)
+        show = getattr(self._observer, "show", None)
         if show is not None:
             show(picture)
 
     def cancelled(self) -> bool:
         """By whoever may end the job, or because the worker is being closed."""
         self._write()
-        self.stopped = self.stopped or (self._along is not None and self._along.cancelled())
+        self.stopped = self.stopped or (self._observer is not None and self._observer.cancelled())
         return self.stopped or self._stopping.is_set()
 
     def _write(self) -> None:
         now = time.monotonic()
-        if now - self._written < REPORT_EVERY:
+        if now - self._reported_at < REPORT_EVERY:
             return
-        self._written = now
+        self._reported_at = now
         with contextlib.suppress(SonicError):  # a full disk is found out where something must be kept
-            self.stopped = self.stopped or self._queue.report(self._job, self._step, self._share).wanted
+            self.stopped = self.stopped or self._queue.report(self._job, self._step, self._share).requested

@@ -153,7 +153,7 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
     path = Path(path)
     with opened(path, BadAudio, "sound") as container:
         stream = _sound_stream(container, path)
-        expected = _declared(container, stream, path)
+        expected = _declared_seconds(container, stream, path)
         notes = _kind_notes(container, path)
     if expected > MAX_SECONDS:
         raise BadAudio(*_too_long(expected))
@@ -205,7 +205,7 @@ def _sound_stream(container: Any, path: Path) -> Any:
     return best if best in known else known[0]
 
 
-def _declared(container: Any, stream: Any, path: Path) -> float:
+def _declared_seconds(container: Any, stream: Any, path: Path) -> float:
     """Seconds that the header promises; 0 when it is silent about it or cannot be right."""
     seconds = 0.0
     if stream.duration is not None and stream.time_base is not None:
@@ -213,11 +213,11 @@ def _declared(container: Any, stream: Any, path: Path) -> float:
     elif container.duration is not None:
         seconds = container.duration / 1_000_000
     size = max(path.stat().st_size, 1)  # somebody may be emptying it right now
-    seconds *= _promised(path) / size
+    seconds *= _announced_bytes(path) / size
     return seconds if 0 < seconds <= size * 8 / LEAST_BIT_RATE else 0.0
 
 
-def _promised(path: Path) -> int:
+def _announced_bytes(path: Path) -> int:
     """Bytes that the file should have: a WAV says so, but FFmpeg takes its length from what is there."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -332,17 +332,17 @@ class _Filters:
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if source != self._source:
             yield from self.flush()
-            self._graph, self._source = self._made_for(frame), source
+            self._graph, self._source = self._graph_for(frame), source
         self._graph.push(frame)
-        yield from self._ready()
+        yield from self._drain()
 
     def flush(self) -> Iterator[NDArray[np.float32]]:
         """What is left inside."""
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._ready()
+            yield from self._drain()
 
-    def _made_for(self, frame: Any) -> Any:
+    def _graph_for(self, frame: Any) -> Any:
         graph = av.filter.Graph()
         last = graph.add_abuffer(
             sample_rate=frame.sample_rate,
@@ -357,7 +357,7 @@ class _Filters:
         graph.configure()
         return graph
 
-    def _ready(self) -> Iterator[NDArray[np.float32]]:
+    def _drain(self) -> Iterator[NDArray[np.float32]]:
         # The graph says by these errors that it wants more, or has no more.
         with suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:

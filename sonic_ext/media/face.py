@@ -104,7 +104,7 @@ class LandmarkTracker:
 
 
 @dataclass(frozen=True)
-class Placed:
+class HandPoints:
     """Mouth corners and eye centres given by hand: float64 [2, 2] each, left in the picture first."""
 
     mouth: NDArray[np.float64] | None
@@ -145,9 +145,9 @@ def find_face(
         Cancelled: from `tick`.
     """
     given = _checked_box(box, rgb)
-    placed = Placed(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
-    found = centerface.detect(rgb, tick) if detect is None else _detected(rgb, detect, tick)
-    chosen, notes = _choice(found, given, placed)
+    placed = HandPoints(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
+    found = centerface.detect(rgb, tick) if detect is None else _detect(rgb, detect, tick)
+    chosen, notes = _choose(found, given, placed)
     if tick is not None:
         tick(Stage.FINDING_FACE, len(centerface.SIDES), len(centerface.SIDES) + 1)
     network = MeshNetwork()
@@ -160,7 +160,7 @@ def find_face(
     return face, (*notes, *more)
 
 
-def _detected(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[FaceDetection]:
+def _detect(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[FaceDetection]:
     """Boxes inside the picture, largest first; what has no area there is no face."""
     if tick is not None:
         tick(Stage.FINDING_FACE, 0, len(centerface.SIDES) + 1)
@@ -209,8 +209,8 @@ def _numbers(values: Sequence[float]) -> str:
 # Which face
 
 
-def _choice(
-    found: list[FaceDetection], given: Box | None, placed: Placed
+def _choose(
+    found: list[FaceDetection], given: Box | None, placed: HandPoints
 ) -> tuple[FaceDetection | None, tuple[str, ...]]:
     """The detection to go by, None when there is none or it is not the one meant by hand."""
     if given is not None:
@@ -218,7 +218,7 @@ def _choice(
         return max(inside, key=lambda face: face.box.overlap(given), default=None), ()
     if placed:
         points = np.concatenate([pair for pair in (placed.mouth, placed.eyes) if pair is not None])
-        return next((face for face in found if _holds(face.box.expanded(0.15), points)), None), ()
+        return next((face for face in found if _encloses(face.box.expanded(0.15), points)), None), ()
     if not found:
         raise NoFace(
             "No face was found in the picture.",
@@ -232,7 +232,7 @@ def _choice(
     )
 
 
-def _holds(box: Box, points: NDArray[np.float64]) -> bool:
+def _encloses(box: Box, points: NDArray[np.float64]) -> bool:
     low, high = points.min(axis=0), points.max(axis=0)
     return bool(box.left <= low[0] and high[0] <= box.right and box.top <= low[1] and high[1] <= box.bottom)
 
@@ -268,14 +268,14 @@ def _points(
     on its side.
     """
     roll, size = _roll(found), ROOM * max(near.width, near.height)
-    upright = _look(network, rgb, near.centre, size, roll)
+    upright = _find_at(network, rgb, near.centre, size, roll)
     if upright[1] >= MIN_SCORE:
         return upright
-    turned = (_look(network, rgb, near.centre, size, roll + turn) for turn in (90.0, -90.0, 180.0))
+    turned = (_find_at(network, rgb, near.centre, size, roll + turn) for turn in (90.0, -90.0, 180.0))
     return next((look for look in turned if look[1] >= SURE), upright)
 
 
-def _look(
+def _find_at(
     network: MeshNetwork, rgb: NDArray[np.uint8], centre: tuple[float, float], size: float, roll: float
 ) -> tuple[NDArray[np.float32], float]:
     """Two looks, a rough one and one at what it found, where scores can be compared."""
@@ -393,7 +393,7 @@ def _by_hand(
     rgb: NDArray[np.uint8],
     found: FaceDetection | None,
     given: Box | None,
-    placed: Placed,
+    placed: HandPoints,
 ) -> tuple[Face, list[str]]:
     _check_upright(placed)
     base, stand_ins = _base(network, rgb, found, given), _stand_ins(found, given)
@@ -406,7 +406,7 @@ def _by_hand(
     return face, warnings
 
 
-def _check_upright(placed: Placed) -> None:
+def _check_upright(placed: HandPoints) -> None:
     if placed.mouth is None or placed.eyes is None:
         return
     across = placed.eyes[1] - placed.eyes[0]
@@ -429,19 +429,21 @@ def _base(
     return landmarks if score >= SURE else None
 
 
-def _stand_ins(found: FaceDetection | None, given: Box | None) -> Placed:
+def _stand_ins(found: FaceDetection | None, given: Box | None) -> HandPoints:
     """Mouth and eyes as roughly known without the hand: by the detector, or by the box alone."""
     if found is not None and found.points is not None:
         points = found.points.astype(np.float64)
-        return Placed(points[3:5], points[:2])
+        return HandPoints(points[3:5], points[:2])
     near = given if given is not None else found.box if found is not None else None
     if near is not None:
         face = _in_box(near)
-        return Placed(_mouth_of(face), _eyes_of(face))
-    return Placed(None, None)
+        return HandPoints(_mouth_of(face), _eyes_of(face))
+    return HandPoints(None, None)
 
 
-def fit_to(placed: Placed, base: NDArray[np.float32] | None, stand_ins: Placed) -> NDArray[np.float32]:
+def fit_to(
+    placed: HandPoints, base: NDArray[np.float32] | None, stand_ins: HandPoints
+) -> NDArray[np.float32]:
     """float32 [468, 3]: a face whose mouth corners and eye centres lie exactly where they were placed.
 
     Without `base` the mean face is laid on the points first: by an affine map when eyes and mouth are
@@ -451,8 +453,8 @@ def fit_to(placed: Placed, base: NDArray[np.float32] | None, stand_ins: Placed) 
     if base is None:
         eyes = stand_ins.eyes if placed.eyes is None else placed.eyes
         mouth = stand_ins.mouth if placed.mouth is None else placed.mouth
-        return _bent(_laid(eyes, mouth), placed)
-    return _bent(base, placed)
+        return _warp_to(_laid(eyes, mouth), placed)
+    return _warp_to(base, placed)
 
 
 def _laid(eyes: NDArray[np.float64] | None, mouth: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -480,7 +482,7 @@ def _mouth_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(face[list(MOUTH), :2])
 
 
-def _bent(face: NDArray[np.floating[Any]], placed: Placed) -> NDArray[np.float32]:
+def _warp_to(face: NDArray[np.floating[Any]], placed: HandPoints) -> NDArray[np.float32]:
     """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
     bent = face.astype(np.float64)
     reach = 0.5 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))

@@ -36,7 +36,7 @@ ROOM = 48
 """Pixels around what differs that the flow gets to see."""
 
 
-class _Way(NamedTuple):
+class _Warped(NamedTuple):
     """One explanation of the middle frame."""
 
     picture: NDArray[np.uint8]
@@ -89,8 +89,8 @@ class FlowInterpolator:
         ways = [
             _along(first, second, cv2.resize(flow, (width, height)) * np.array(scale, np.float32)),
             _judged(first, second),
-            _Way(first, _lone(*strays)),
-            _Way(second, _lone(*reversed(strays))),
+            _Warped(first, _lone(*strays)),
+            _Warped(second, _lone(*reversed(strays))),
         ]
         return _blended(ways)
 
@@ -160,16 +160,16 @@ def _shifted(values: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]
     return grown[top : top + height, left : left + width]
 
 
-def _along(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Way:
+def _along(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Warped:
     """Both frames moved half-way along a flow [height, width, 2] that is given at the middle frame."""
     here, half = _pixels(*flow.shape[:2]), flow * np.float32(0.5)
     return _judged(_looked_up(first, here - half), _looked_up(second, here + half))
 
 
-def _judged(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> _Way:
+def _judged(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> _Warped:
     """The mean of two pictures, and how much they disagree around each pixel."""
     apart = _brightest(cv2.absdiff(first, second))
-    return _Way(cv2.addWeighted(first, 0.5, second, 0.5, 0), _around(apart))
+    return _Warped(cv2.addWeighted(first, 0.5, second, 0.5, 0), _around(apart))
 
 
 def _around(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -193,21 +193,21 @@ def _lone(own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.fl
     return np.where((own > STRAY) & (own > other), np.float32(HIDDEN * STRAY) / surer, np.float32(NEVER))
 
 
-def _blended(ways: list[_Way]) -> NDArray[np.uint8]:
+def _blended(warped: list[_Warped]) -> NDArray[np.uint8]:
     """Explanations by how little they are doubted, uint8 [height, width, 3]."""
-    least = ways[0].doubt
-    for way in ways[1:]:
+    least = warped[0].doubt
+    for way in warped[1:]:
         least = cv2.min(least, way.doubt)
-    total = _weight(ways[0], least)
-    picture = ways[0].picture
-    for way in ways[1:]:
+    total = _weight(warped[0], least)
+    picture = warped[0].picture
+    for way in warped[1:]:
         weight = _weight(way, least)
         picture = cv2.blendLinear(picture, way.picture, total, weight)
         total = total + weight
     return picture
 
 
-def _weight(way: _Way, least: NDArray[np.float32]) -> NDArray[np.float32]:
+def _weight(way: _Warped, least: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 where a way is the least doubted, 0 where it is doubted by `SOFTNESS` levels more."""
     return cv2.max(cv2.addWeighted(least, 1 / SOFTNESS, way.doubt, -1 / SOFTNESS, 1.0), 0.0)
 

@@ -55,7 +55,7 @@ _BROKEN = (
 
 
 @dataclass(frozen=True)
-class Animation:
+class AnimatedPicture:
     """A picture file as it is shown in time: one frame, or a sequence."""
 
     frames: Iterator[NDArray[np.uint8]]
@@ -103,14 +103,14 @@ def read_portrait(path: str | os.PathLike[str]) -> Portrait:
     path = Path(path)
     data = _file_bytes(path)
     with _quiet():
-        picture = _opened(data, path.name)
+        picture = _open(data, path.name)
         _check_side(*picture.size, path.name)
         media_type = Image.MIME.get(picture.format or "", "application/octet-stream")
-        rgb, notes = _first(picture, path.name)
+        rgb, notes = _first_frame(picture, path.name)
     return _portrait(rgb, path, data, media_type, notes)
 
 
-def read_animation(path: str | os.PathLike[str]) -> Animation:
+def read_animation(path: str | os.PathLike[str]) -> AnimatedPicture:
     """Read a picture file, still or animated, up to `MAX_PIXELS`; the first frame is decoded at once.
 
     A file that is cut short after its first frame gives the frames that it has.
@@ -121,10 +121,10 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
     path = Path(path)
     data = _file_bytes(path)
     with _quiet():
-        picture = _opened(data, path.name)
+        picture = _open(data, path.name)
         first, _ = _decoded(picture, path.name)
         fps = _fps(picture)
-    return Animation(itertools.chain([first], _following(picture, path.name)), fps)
+    return AnimatedPicture(itertools.chain([first], _further_frames(picture, path.name)), fps)
 
 
 def is_picture(path: Path) -> bool:
@@ -210,7 +210,7 @@ def _file_bytes(path: Path) -> bytes:
     return data
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     """The picture with its header read and its size allowed, pixels not decoded yet."""
     Image.init()
     formats = [known for known in FORMATS if known in Image.OPEN]
@@ -256,10 +256,10 @@ def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
     return f"{name} is not a picture in a format that can be read.", _OTHER_FORMAT
 
 
-def _first(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _first_frame(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The picture that a portrait is, and sentences for the user."""
     try:
-        animated = picture.format != "MPO" and _has_second(picture)
+        animated = picture.format != "MPO" and _is_animated(picture)
     except Image.DecompressionBombError:
         raise BadPortrait(*_too_large(name)) from None
     except _BROKEN as error:
@@ -268,7 +268,7 @@ def _first(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[st
     return rgb, ((f"{name} is animated: its first frame is used.",) if animated else ()) + notes
 
 
-def _following(picture: Image.Image, name: str) -> Iterator[NDArray[np.uint8]]:
+def _further_frames(picture: Image.Image, name: str) -> Iterator[NDArray[np.uint8]]:
     """The frames after the first, as far as they can be decoded."""
     for number in itertools.count(1) if picture.format in ANIMATED else ():
         try:
@@ -308,7 +308,7 @@ def _damaged(name: str) -> tuple[str, str]:
     return f"{name} is damaged or cut short.", "Save or download it again."
 
 
-def _has_second(picture: Image.Image) -> bool:
+def _is_animated(picture: Image.Image) -> bool:
     """Whether another frame follows the first; Pillow's `n_frames` would walk through all of them."""
     try:
         picture.seek(1)

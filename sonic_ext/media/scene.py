@@ -226,26 +226,26 @@ def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> N
     short = min(canvas.shape[:2])
     thick = max(1, round(short / 300))
     if crop is not None and crop.area < portrait.width * portrait.height:
-        _framed(canvas, crop.scaled(factor, factor), CROP_COLOUR, thick)
-    _framed(canvas, face.box, FACE_COLOUR, thick)
+        _draw_box(canvas, crop.scaled(factor, factor), CROP_COLOUR, thick)
+    _draw_box(canvas, face.box, FACE_COLOUR, thick)
     fine = max(1, round(min(short / 500, face.box.height / 100)))
     for outline in (LIPS, LEFT_EYE, RIGHT_EYE):
         points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
         cv2.polylines(canvas, [points], True, POINT_COLOUR, fine, cv2.LINE_AA, shift=4)
-    _labelled(canvas, face, thick)
+    _draw_label(canvas, face, thick)
     return canvas
 
 
-def _framed(canvas: NDArray[np.uint8], box: Box, colour: tuple[int, int, int], thick: int) -> None:
+def _draw_box(canvas: NDArray[np.uint8], box: Box, colour: tuple[int, int, int], thick: int) -> None:
     height, width = canvas.shape[:2]
     left, top, right, bottom = box.clipped(width - 1, height - 1).rounded()
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
 
 
-def _labelled(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
+def _draw_label(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
     """A plate with a few words above the face box, or below it where there is no room above."""
     height, width = canvas.shape[:2]
-    lines, font, scale = _words(face), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400
+    lines, font, scale = _label_lines(face), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400
     pen = max(1, round(thick * 0.6))
     sizes = [cv2.getTextSize(line, font, scale, pen)[0] for line in lines]
     wide, high = max(size[0] for size in sizes), max(size[1] for size in sizes)
@@ -260,7 +260,7 @@ def _labelled(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
         cv2.putText(canvas, line, place, font, scale, (0, 0, 0), pen, cv2.LINE_AA)
 
 
-def _words(face: Face) -> list[str]:
+def _label_lines(face: Face) -> list[str]:
     kind = "by hand" if face.by_hand else f"score {face.confidence:.2f}"
     turned = f", turned {abs(face.yaw):.0f} deg" if abs(face.yaw) >= 15 else ""
     return [f"face {face.box.width:.0f} x {face.box.height:.0f} px", kind + turned]

@@ -48,7 +48,7 @@ def _head(channels: int, after: int) -> nn.Sequential:
     )
 
 
-class Block(nn.Module):
+class FlowBlock(nn.Module):
     """Refines flow and mask at one scale."""
 
     def __init__(self, inputs: int = 11, width: int = WIDTH) -> None:
@@ -76,7 +76,7 @@ class Interpolator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.block0, self.block1, self.block2 = (Block() for _ in SCALES)
+        self.block0, self.block1, self.block2 = (FlowBlock() for _ in SCALES)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> Middle:
         """Frames [batch, 3, height, width] of 0 to 1, sides multiples of 16.
@@ -99,7 +99,7 @@ class Interpolator(nn.Module):
 
 
 def _both_ways(
-    block: Block,
+    block: FlowBlock,
     warped: tuple[torch.Tensor, torch.Tensor],
     mask: torch.Tensor,
     flow: torch.Tensor,

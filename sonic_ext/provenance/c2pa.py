@@ -208,7 +208,7 @@ def read(path: Path, home: Path | None = None, configuration: Configuration | No
         MissingPart: c2pa-python is not installed.
     """
     sdk = package("c2pa")
-    trust = Trust.here(private_home(home), configuration or Configuration.from_environment())
+    trust = Trust.load(private_home(home), configuration or Configuration.from_environment())
     report = _report(sdk, path, trust.anchors)
     if report is None:
         return Signature("absent")
@@ -225,7 +225,7 @@ def read(path: Path, home: Path | None = None, configuration: Configuration | No
     return _signature(report, who, trust)
 
 
-def proven(video: Path, record: Record, ledger: Ledger) -> Signature:
+def read_proven(video: Path, record: Record, ledger: Ledger) -> Signature:
     """The signature of a video that was made under a consent record: what cannot be verified does not leave.
 
     Raises:
@@ -287,16 +287,18 @@ def _manifest(take: Take, record: Record, source_type: str, hashes: str) -> dict
         "format": "video/mp4",
         "title": f"Talking head {take.id}",
         "assertions": [
-            _created("c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}),
-            _created(WATERMARK_LABEL, watermark),
-            _created(TAKE_LABEL, _made(take, record, hashes)),
+            _assertion(
+                "c2pa.actions.v2", {"actions": _actions(take, source_type), "allActionsIncluded": True}
+            ),
+            _assertion(WATERMARK_LABEL, watermark),
+            _assertion(TAKE_LABEL, _take_assertion(take, record, hashes)),
             # Stated by the operator, not by this tool: gathered, not created.
             {"label": CONSENT_LABEL, "data": {"record_sha256": record.digest}},
         ],
     }
 
 
-def _created(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def _assertion(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": label, "data": data, "created": True}
 
 
@@ -339,7 +341,7 @@ def _labelled(take: Take, agent: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     }
 
 
-def _made(take: Take, record: Record, hashes_form: str) -> dict[str, str]:
+def _take_assertion(take: Take, record: Record, hashes_form: str) -> dict[str, str]:
     hashes = {
         "portrait": take.portrait_sha256,
         "portrait_pixel": take.portrait_pixel_sha256,
@@ -403,7 +405,7 @@ class _Report:
         checks = _mapping(results.get("activeManifest"))
         self.passed = _codes(checks, "success")
         self.failed = _codes(checks, "failure")
-        self.said = _codes(checks, "informational")
+        self.informed = _codes(checks, "informational")
         deltas = map(_mapping, _list(results.get("ingredientDeltas")))
         self.ingredients_failed = frozenset[str]().union(
             *(_codes(_mapping(delta.get("validationDeltas")), "failure") for delta in deltas)
@@ -440,10 +442,10 @@ def _report(sdk: Any, path: Path, anchors: str) -> _Report | str | None:
     except sdk.C2paError.NotSupported:
         return None
     except sdk.C2paError as error:
-        return str(error) if _holds_store(path) else None
+        return str(error) if _has_manifest_store(path) else None
 
 
-def _holds_store(path: Path) -> bool:
+def _has_manifest_store(path: Path) -> bool:
     """Whether a manifest store begins anywhere in a file."""
     if not path.stat().st_size:
         return False
@@ -458,7 +460,7 @@ def _signature(report: _Report, who: str, trust: Trust) -> Signature:
     validity = _mapping(report.certificate.get("validity"))
     return Signature(
         state=_state(report),
-        trust="unknown" if _unfit(report) else who,
+        trust="unknown" if _broken_checks(report) else who,
         signer=_signer_text(report.manifest),
         begins=_text(validity.get("notBefore")),
         ends=_text(validity.get("notAfter")),
@@ -491,7 +493,7 @@ def _state(report: _Report) -> str:
     return "untimely" if any(map(_TIME.fullmatch, report.failed)) else "valid"
 
 
-def _unfit(report: _Report) -> set[str]:
+def _broken_checks(report: _Report) -> set[str]:
     """Codes that take from a certificate what its authority gave it, such as its revocation."""
     return {
         code
@@ -510,11 +512,11 @@ def _time_stamp(report: _Report) -> TimeStamp | None:
 
 def _notes(report: _Report, who: str, trust: Trust) -> Iterator[str]:
     issuer = _text(_mapping(report.certificate.get("issuer")).get("CN"))
-    if who == "unknown" and issuer in trust.ended:
-        yield f"A root named {issuer} is on a trust list here, and ended on {trust.ended[issuer]}."
-    if unfit := _unfit(report):
+    if who == "unknown" and issuer in trust.expired:
+        yield f"A root named {issuer} is on a trust list here, and ended on {trust.expired[issuer]}."
+    if unfit := _broken_checks(report):
         yield f"The certificate is not fit to sign with ({', '.join(sorted(unfit))})."
-    if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.said):
+    if _STAMPED not in report.passed and any(code.startswith("timeStamp.") for code in report.informed):
         yield "It carries a time stamp that does not belong to this signature and is left out of account."
 
 

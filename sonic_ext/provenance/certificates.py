@@ -66,11 +66,11 @@ class Trust:
     """Serial number of $SONIC_C2PA_CERT, where that is set."""
     given_issuers: str
     """PEM certificates above that one."""
-    ended: dict[str, str]
+    expired: dict[str, str]
     """Common names of listed authorities whose certificate has ended, and the day."""
 
     @classmethod
-    def here(cls, home: Path, configuration: Configuration) -> Trust:
+    def load(cls, home: Path, configuration: Configuration) -> Trust:
         """As the private home and the configuration have it.
 
         Raises:
@@ -88,7 +88,7 @@ class Trust:
             own=own[0].serial_number if own else None,
             given=given[0].serial_number if given else None,
             given_issuers=_pem(*given[1:]),
-            ended=dict(_ended(listed)),
+            expired=dict(_expired(listed)),
         )
 
 
@@ -339,7 +339,7 @@ def _authorities(path: Path) -> list[x509.Certificate]:
     return found
 
 
-def _ended(listed: list[x509.Certificate]) -> Iterator[tuple[str, str]]:
+def _expired(listed: list[x509.Certificate]) -> Iterator[tuple[str, str]]:
     if not listed:
         return
     from cryptography.x509.oid import NameOID

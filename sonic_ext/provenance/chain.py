@@ -28,7 +28,7 @@ OLDER_HINT = (
 
 
 @dataclass(frozen=True)
-class Row:
+class LedgerRow:
     """One row."""
 
     seq: int
@@ -71,13 +71,13 @@ class Chain:
         self.secret = key
         self._head = head
         self._copies = copies
-        self.appended: list[Row] = []
+        self.appended: list[LedgerRow] = []
 
-    def rows(self, kind: str = "") -> Iterator[Row]:
+    def rows(self, kind: str = "") -> Iterator[LedgerRow]:
         query = "SELECT seq, kind, body, prev, hash FROM events WHERE ? IN ('', kind) ORDER BY seq"
         found = self.db.execute(query, (kind,))
         # Forged rows may hold bytes or numbers; as text they fail the hash like any other forgery.
-        return (Row(seq, *map(str, texts)) for seq, *texts in found)
+        return (LedgerRow(seq, *map(str, texts)) for seq, *texts in found)
 
     def head(self) -> Head:
         row = self.db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
@@ -139,10 +139,10 @@ class Chain:
             if self.db.execute(query, (row.seq,)).fetchone() != dataclasses.astuple(row):
                 raise Tampered(f"Row {row.seq} is not in the consent ledger although it was written.")
 
-    def append(self, kind: str, body: Mapping[str, Any]) -> Row:
+    def append(self, kind: str, body: Mapping[str, Any]) -> LedgerRow:
         last = self.head()
         text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        row = Row(last.count + 1, kind, text, last.hash, "")
+        row = LedgerRow(last.count + 1, kind, text, last.hash, "")
         row = dataclasses.replace(row, hash=self._hash(row))
         self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", dataclasses.astuple(row))
         self.appended.append(row)
@@ -151,12 +151,12 @@ class Chain:
     def commit(self) -> None:
         self.db.execute("COMMIT")
 
-    def sealed(self) -> bytes:
+    def head_bytes(self) -> bytes:
         head = self.head()
         mac = sealed_mac(self.secret, "head", str(head.count), head.hash)
         return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()
 
-    def _hash(self, row: Row) -> str:
+    def _hash(self, row: LedgerRow) -> str:
         return sealed_mac(self.secret, "row", str(row.seq), row.kind, row.body, row.prev)
 
 

@@ -60,7 +60,7 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def brought_up(db: sqlite3.Connection) -> bool:
+def migrate_older(db: sqlite3.Connection) -> bool:
     """Check the tables, and migrate those of an older version; whether there was anything to migrate.
 
     Raises:

@@ -26,11 +26,11 @@ from . import c2pa
 from .boundary import refuse_inside
 from .certificates import Identity, Trust, identity
 from .consent import Consent
-from .intents import FOLDER, Intent, or_next_time
+from .intents import FOLDER, Intent, log_failures
 from .ledger import Ledger
 from .metadata import append_xmp, digital_source_type, tags
 from .records import Record
-from .recovery import recover, take_back
+from .recovery import recover, undo_failed_export
 from .store import Store
 from .take import Take
 
@@ -107,18 +107,18 @@ def export(
     _require_sealed(take, path, store)
     store.check()
     signer = identity(ledger.home, store.configuration)
-    Trust.here(
+    Trust.load(
         ledger.home, store.configuration
     )  # a trust list that cannot be read is said before anything is recorded
     with working_folder(ledger.home, FOLDER) as folder:
         with home_errors(folder):
             copy = take.copied(folder)
         record = ledger.record(consent, take)
-        signed, left_out = _marked_and_signed(copy, record, folder, signer, store.configuration)
-        signature = c2pa.proven(signed, record, ledger)
+        signed, left_out = _tag_and_sign(copy, record, folder, signer, store.configuration)
+        signature = c2pa.read_proven(signed, record, ledger)
         digest = sha256_of(signed)
-        intent = Intent.begun(folder, record.id, digest, path, overwrite)
-        _let_out(signed, intent, ledger, record)
+        intent = Intent.create(folder, record.id, digest, path, overwrite)
+        _move_out(signed, intent, ledger, record)
     warnings = (*consent.warnings(), *left_out)
     return Exported(path, ledger.show(record.id), digest, signature, warnings)
 
@@ -137,7 +137,7 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
             raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 
 
-def _marked_and_signed(
+def _tag_and_sign(
     take: Take, record: Record, folder: Path, signer: Identity, configuration: Configuration
 ) -> tuple[Path, tuple[str, ...]]:
     """Tags, then XMP, then the signature over both; and sentences on what the signature lacks."""
@@ -151,7 +151,7 @@ def _marked_and_signed(
     return signed, left_out
 
 
-def _let_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:
+def _move_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> None:
     """Copy beside the destination, then move and write the export's row as one; `intents` tells the order."""
     try:
         with home_errors(ledger.home):
@@ -161,9 +161,9 @@ def _let_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> No
         with ledger.exporting(record, intent.sha256, intent.path.name), _output_errors(intent.path):
             intent.move()
     except BaseException:
-        take_back(intent, ledger)
+        undo_failed_export(intent, ledger)
         raise
-    with or_next_time(intent):
+    with log_failures(intent):
         intent.finish()
 
 

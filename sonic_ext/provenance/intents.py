@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SonicError
-from ..files.atomic import give_name, new_file, sync_folder
+from ..files.atomic import link_into_place, new_file, sync_folder
 from ..files.digest import sha256_of
 
 FOLDER = "exports"
@@ -56,7 +56,7 @@ class Intent:
     """Permission bits of the file that was there; None: those that a new file gets."""
 
     @classmethod
-    def begun(cls, folder: Path, record: str, sha256: str, path: Path, overwrite: bool) -> Intent:
+    def create(cls, folder: Path, record: str, sha256: str, path: Path, overwrite: bool) -> Intent:
         """The intent of the export that works in `folder`, `exports/<id>`; not written yet."""
         mode = _mode(path) if overwrite and path.exists() else None
         return cls(intent_file(folder), record, sha256, path.absolute(), overwrite, mode)
@@ -108,7 +108,7 @@ class Intent:
             self._set_aside()
             self.part.replace(self.path)
         else:
-            give_name(self.part, self.path, self._fill_reserved)
+            link_into_place(self.part, self.path, self._fill_reserved)
         sync_folder(self.path.parent)
 
     def _set_aside(self) -> None:
@@ -185,7 +185,7 @@ def intent_file(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def or_next_time(intent: Intent) -> Iterator[None]:
+def log_failures(intent: Intent) -> Iterator[None]:
     """Around clearing up: what fails goes to the log, and the intent stays for the next start."""
     try:
         yield

@@ -157,7 +157,7 @@ def _result(answer: dict[str, Any], name: str) -> dict[str, Any]:
     raise BadVideo(f"{name} could not be checked: its reader broke down.", _STOPPED)
 
 
-def revived(kind: type[Made], values: Mapping[str, Any]) -> Made:
+def from_values(kind: type[Made], values: Mapping[str, Any]) -> Made:
     """The dataclass that `dataclasses.asdict` and JSON were given."""
     hints = typing.get_type_hints(kind)
     return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
@@ -167,7 +167,7 @@ def _typed(hint: Any, value: Any) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         if isinstance(value, Mapping) and isinstance(option, type) and dataclasses.is_dataclass(option):
-            return revived(option, value)
+            return from_values(option, value)
         if isinstance(value, list) and typing.get_origin(option) is tuple:
             return tuple(value)
     return value

@@ -43,7 +43,7 @@ _FONT = "NotoSansCJKsc-Bold-label.otf"
 
 
 @dataclass(frozen=True)
-class Layout:
+class LabelLayout:
     """A label as it is drawn, and where."""
 
     patch: NDArray[np.uint8]
@@ -95,7 +95,7 @@ class VisibleLabel:
             blend.onto(rgb[top:bottom, left:right])
 
 
-def lay_out(text: str, place: str, width: int, height: int, face_range: FaceRange) -> Layout:
+def lay_out(text: str, place: str, width: int, height: int, face_range: FaceRange) -> LabelLayout:
     """The label for frames of this size: white text on a dark translucent plate.
 
     In a corner that is asked for it has one line where that takes half the width at most, otherwise as few
@@ -130,21 +130,23 @@ def label_warnings(settings: Settings, width: int, height: int, face_range: Face
     )
 
 
-def _layouts(text: str, place: str, width: int, height: int) -> Iterator[Layout]:
+def _layouts(text: str, place: str, width: int, height: int) -> Iterator[LabelLayout]:
     """Every layout that may be taken, the best first; of a corner that is asked for, the first is the one."""
     short = min(width, height)
     least, margin = math.ceil(TEXT_SHARE * short), round(_MARGIN_SHARE * short)
-    roomy, tight = _Type.roomy(least), _Type.tight(least)
+    roomy, tight = _Typeface.roomy(least), _Typeface.tight(least)
     for patch in _patches(text, (roomy, tight), width, margin):
         left, top = width - patch.shape[1] - margin, height - patch.shape[0] - margin
         for corner in CORNERS if place == "auto" else (place,):
-            yield Layout(patch, left if "right" in corner else margin, top if "bottom" in corner else margin)
+            yield LabelLayout(
+                patch, left if "right" in corner else margin, top if "bottom" in corner else margin
+            )
     strip = tight.patch(_fewest_lines(text, tight, width - 2 * tight.room), width)
-    yield Layout(strip, 0, 0)
-    yield Layout(strip, 0, height - strip.shape[0])
+    yield LabelLayout(strip, 0, 0)
+    yield LabelLayout(strip, 0, height - strip.shape[0])
 
 
-def _patches(text: str, types: Iterable[_Type], width: int, margin: int) -> Iterator[NDArray[np.uint8]]:
+def _patches(text: str, types: Iterable[_Typeface], width: int, margin: int) -> Iterator[NDArray[np.uint8]]:
     """The label for a corner: as usual, then in every other number of lines, larger type first."""
     for number, type_ in enumerate(types):
         widest = width - 2 * margin - 2 * type_.room
@@ -159,7 +161,7 @@ def _patches(text: str, types: Iterable[_Type], width: int, margin: int) -> Iter
 
 
 @dataclass(frozen=True)
-class _Type:
+class _Typeface:
     """The label's letters, and the room around them."""
 
     latin: ImageFont.FreeTypeFont
@@ -169,13 +171,13 @@ class _Type:
     """Pixels around the text and between its lines."""
 
     @classmethod
-    def roomy(cls, least: int) -> _Type:
+    def roomy(cls, least: int) -> _Typeface:
         """Capitals hold `least` rows of ink; Chinese, in the same size of type, is higher."""
         both = font(_size_for("AI", least))
         return cls(both, both, max(2, round(_ROOMY * least)))
 
     @classmethod
-    def tight(cls, least: int) -> _Type:
+    def tight(cls, least: int) -> _Typeface:
         """Chinese holds `least` rows as well, no more."""
         latin, chinese = (font(_size_for(letters, least)) for letters in ("AI", "生成"))
         return cls(latin, chinese, max(2, round(_TIGHT * least)))
@@ -254,7 +256,7 @@ def _ink(letters: str, face: ImageFont.FreeTypeFont) -> int:
     return int(np.count_nonzero(np.reshape(mask, mask.size[::-1]).max(axis=1) >= 128))
 
 
-def _fewest_lines(text: str, type_: _Type, widest: float, one: float = math.inf) -> list[str]:
+def _fewest_lines(text: str, type_: _Typeface, widest: float, one: float = math.inf) -> list[str]:
     """The text in one line where that takes `one` at most, else in the fewest lines of width `widest`."""
     words = _words(text, type_, widest)
     if type_.length(" ".join(words)) <= min(one, widest):
@@ -266,7 +268,7 @@ def _fewest_lines(text: str, type_: _Type, widest: float, one: float = math.inf)
     return words
 
 
-def _evenly(words: list[str], count: int, type_: _Type) -> list[str]:
+def _evenly(words: list[str], count: int, type_: _Typeface) -> list[str]:
     """The words in so many lines, the longest as short as can be."""
     ways = (
         [" ".join(words[start:end]) for start, end in itertools.pairwise([0, *cuts, len(words)])]
@@ -275,12 +277,12 @@ def _evenly(words: list[str], count: int, type_: _Type) -> list[str]:
     return min(ways, key=lambda lines: max(map(type_.length, lines)))
 
 
-def _words(text: str, type_: _Type, widest: float) -> list[str]:
+def _words(text: str, type_: _Typeface, widest: float) -> list[str]:
     """The words; one that is wider than `widest` in pieces that are not, or of a single letter."""
     return [part for word in text.split() for part in _parts(word, type_, widest)]
 
 
-def _parts(word: str, type_: _Type, widest: float) -> Iterator[str]:
+def _parts(word: str, type_: _Typeface, widest: float) -> Iterator[str]:
     while word:
         fits = (end for end in range(len(word), 1, -1) if type_.length(word[:end]) <= widest)
         end = next(fits, 1)

@@ -33,7 +33,7 @@ from ..files.atomic import new_file, remove_temporaries, replace_file
 from ..files.home import build_folder, home_errors, private_home
 from .chain import OLDER_HINT, Head, HeadCopy, read_head
 from .consent import Consent
-from .database import VERSION, brought_up, connect, database_errors, migrate, require_schema
+from .database import VERSION, connect, database_errors, migrate, migrate_older, require_schema
 from .records import (
     Record,
     Records,
@@ -92,7 +92,7 @@ class Ledger:
         with self._writing() as chain:
             chain.require_reached(take.ledger, f"take {take.id}")
             chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
-            alike = chain.revoked_alike(take.perceptual_hash)
+            alike = chain.revoked_lookalikes(take.perceptual_hash)
             if alike and not consent.unlike_reason.strip():
                 raise looks_revoked(alike)
             body = consent_body(consent, take, evidence) | {
@@ -137,7 +137,7 @@ class Ledger:
             records = chain.records()
             known: tuple[Record | Take, ...] = (*records, *takes)
             hashes = revoked_hashes(known, target.strip().lower())
-            covered = hashes | chain.made_from(hashes)
+            covered = hashes | chain.descendants(hashes)
             hit = [each for each in known if covered & hashes_of(each)]
             time = now_text()
             row = {
@@ -161,10 +161,10 @@ class Ledger:
         with self._reading() as chain:
             return frozenset(chain.revoked())
 
-    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+    def revoked_lookalikes(self, perceptual_hash: str) -> tuple[str, ...]:
         """What was revoked and looks like this portrait (hex, see `media.perceptual`): see `Record.alike`."""
         with self._reading() as chain:
-            return chain.revoked_alike(perceptual_hash)
+            return chain.revoked_lookalikes(perceptual_hash)
 
     def records(self, take: str = "") -> tuple[Record, ...]:
         """All records, oldest first; with `take`, those of that take."""
@@ -218,12 +218,12 @@ class Ledger:
         except ImportError as error:
             package = "cryptography>=42"
             raise MissingPart("The private store needs cryptography.", f'pip install "{package}"') from error
-        return HKDF(SHA256(), 32, salt=None, info=purpose.encode()).derive(self._made_secret())
+        return HKDF(SHA256(), 32, salt=None, info=purpose.encode()).derive(self._load_key())
 
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the chain, a sentence for each row; empty when it is whole."""
         try:
-            with self._opened() as chain:
+            with self._open() as chain:
                 return (*chain.problems(), *chain.rollbacks())
         except Tampered as error:
             return (error.message,)
@@ -259,32 +259,32 @@ class Ledger:
         with self._reading() as chain:
             yield chain
             chain.commit()
-        self._read_back(chain)
+        self._verify_written(chain)
         self._seal()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Records]:
         """The chain, held against other processes, after it was checked; nothing is kept."""
-        with self._opened() as chain:
+        with self._open() as chain:
             chain.require_whole()
             yield chain
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[Records]:
-        key = self._made_secret()
+    def _open(self) -> Iterator[Records]:
+        key = self._load_key()
         with database_errors(), contextlib.closing(connect(self._database)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                if brought_up(db):
+                if migrate_older(db):
                     db.execute("COMMIT")
                     db.execute("BEGIN IMMEDIATE")
                     require_schema(db, VERSION)
-                yield Records(db, key, self._sealed_head(key), self._copies(key))
+                yield Records(db, key, self._read_head(key), self._copies(key))
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
-    def _made_secret(self) -> bytes:
+    def _load_key(self) -> bytes:
         """The key; of a new ledger where there is none yet."""
         with home_errors(self.home):
             if not self.folder.is_dir():
@@ -299,7 +299,7 @@ class Ledger:
                     raise Tampered(f"The consent ledger is incomplete: {path} is missing.")
             return self._key.read_bytes()
 
-    def _sealed_head(self, key: bytes) -> Head | None:
+    def _read_head(self, key: bytes) -> Head | None:
         """The head, or None where its seal does not fit; read while no other process may write it."""
         with home_errors(self.home):
             return read_head(self._head.read_bytes(), key)
@@ -320,7 +320,7 @@ class Ledger:
         named = self.configuration.ledger_head
         return (self.home / COPY_NAME, *([Path(named).expanduser()] if named else []))
 
-    def _read_back(self, written: Records) -> None:
+    def _verify_written(self, written: Records) -> None:
         """Look for what was committed, over a new connection.
 
         Raises:
@@ -332,11 +332,11 @@ class Ledger:
     def _seal(self) -> None:
         """Write the heads for the rows that are committed; one that lags is caught up with next time."""
         try:
-            with self._opened() as chain:
+            with self._open() as chain:
                 for path in (self._head, *self._copy_paths()):
-                    with _said(path):
+                    with _log_failure(path):
                         remove_temporaries(path)
-                        replace_file(path, chain.sealed())
+                        replace_file(path, chain.head_bytes())
         except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)
 
@@ -349,11 +349,11 @@ def _new_ledger(folder: Path) -> None:
     with database_errors(), contextlib.closing(connect(folder / "ledger.sqlite3")) as db:
         db.execute("PRAGMA journal_mode = WAL")
         migrate(db, 0)
-        new_file(folder / "head.json", Records(db, key, None).sealed())
+        new_file(folder / "head.json", Records(db, key, None).head_bytes())
 
 
 @contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _log_failure(path: Path) -> Iterator[None]:
     """A head that cannot be written lags, and the log says so."""
     try:
         yield

@@ -90,7 +90,7 @@ def take_id(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Origin:
+class TakeProvenance:
     """What the marks in a file tell of its making, as long as there is no take; names as in `Take`."""
 
     id: str
@@ -100,7 +100,7 @@ class Origin:
     seed: int
 
 
-def tags(take: Take | Origin, preview: bool = False, producer: str = "") -> dict[str, str]:
+def tags(take: Take | TakeProvenance, preview: bool = False, producer: str = "") -> dict[str, str]:
     """Container tags of a video: AIGC label and comment.
 
     Args:
@@ -152,7 +152,7 @@ def read_comment(text: str) -> str:
     return whole(text[:MAX_COMMENT])
 
 
-def comment(take: Take | Origin) -> str:
+def comment(take: Take | TakeProvenance) -> str:
     """Settings as infotext with the engine and seed that were used.
 
     The reason for no label stays local, and so do places in the portrait that were given by hand: the same
@@ -165,7 +165,7 @@ def comment(take: Take | Origin) -> str:
     return f"{settings.infotext()}, Sonic version: {take.engine_version}"
 
 
-def digital_source_type(take: Take | Origin, synthetic: bool) -> str:
+def digital_source_type(take: Take | TakeProvenance, synthetic: bool) -> str:
     """IPTC's digital source type, full URI.
 
     `framing=whole` keeps pixels of the portrait around the animated head, so unless the portrait is known
@@ -174,7 +174,7 @@ def digital_source_type(take: Take | Origin, synthetic: bool) -> str:
     return COMPOSITE if take.settings.framing == "whole" and not synthetic else TRAINED
 
 
-def xmp(take: Take | Origin, source_type: str) -> bytes:
+def xmp(take: Take | TakeProvenance, source_type: str) -> bytes:
     """The XMP packet of a video."""
     tool = f"{TOOL} {take.engine_version} ({take.engine})"
     return _XMP.format(tool=escape(tool), source=escape(source_type)).encode()

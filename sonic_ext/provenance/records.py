@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import BadInput, ConsentRevoked, LooksRevoked, Tampered
-from .chain import Chain, Head, HeadCopy, Row, sealed_mac
+from .chain import Chain, Head, HeadCopy, LedgerRow, sealed_mac
 from .consent import Basis, Consent, parsed_date
 from .take import Take
 
@@ -170,11 +170,11 @@ class Records(Chain):
             for row in self.rows("revoke"):
                 hashes, takes = set(row.values["hashes"]), row.values.get("takes", ())
                 time = datetime.fromisoformat(row.values["time"]).isoformat()
-                for value in (*hashes, *self.made_from(hashes), *takes):
+                for value in (*hashes, *self.descendants(hashes), *takes):
                     revoked.setdefault(value, time)
         return revoked
 
-    def revoked_alike(self, perceptual_hash: str) -> tuple[str, ...]:
+    def revoked_lookalikes(self, perceptual_hash: str) -> tuple[str, ...]:
         with row_errors():
             revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
         if not (revocations and perceptual_hash):
@@ -198,7 +198,7 @@ class Records(Chain):
         self.db.execute("INSERT OR REPLACE INTO lineage VALUES (?, ?, ?, ?, ?)", (*values, mac))
         self.children.append((pixel_sha256, parent))
 
-    def made_from(self, hashes: Iterable[str]) -> set[str]:
+    def descendants(self, hashes: Iterable[str]) -> set[str]:
         """Pixel hashes of all pictures that were made from these, directly or over others."""
         found: set[str] = set()
         waiting = list(hashes)
@@ -255,7 +255,7 @@ def consent_body(consent: Consent, take: Take, evidence: str) -> dict[str, Any]:
     }
 
 
-def record_of(row: Row, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
+def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
     """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
     values = row.values
     exported = exports.get(values["id"], {})

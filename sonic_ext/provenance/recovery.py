@@ -15,7 +15,7 @@ from ..files.atomic import sync_folder
 from ..files.home import home_errors, private_home, sweep_builds
 from ..files.locks import held
 from . import c2pa
-from .intents import FOLDER, Intent, intent_file, or_next_time
+from .intents import FOLDER, Intent, intent_file, log_failures
 from .ledger import Ledger
 from .records import Record
 from .store import Store
@@ -34,19 +34,19 @@ def recover(home: str | os.PathLike[str] | None = None, configuration: Configura
         configuration: the environment's by default.
     """
     place = private_home(home)
-    with _logged(), home_errors(place):
+    with _log_failures(), home_errors(place):
         sweep_builds(place)
         for folder in sorted({path.with_suffix("") for path in (place / FOLDER).glob("*")}):
             with held(folder) as gone:
                 if gone:
                     shutil.rmtree(folder, ignore_errors=True)
-                    _settle(intent_file(folder), Ledger(place, configuration))
+                    _finish_or_undo(intent_file(folder), Ledger(place, configuration))
 
 
 def clear_up(home: str | os.PathLike[str] | None = None, configuration: Configuration | None = None) -> None:
     """What every start does: `recover`, and delete takes that expired, were revoked or never finished."""
     recover(home, configuration)
-    with _logged():
+    with _log_failures():
         store = Store(home, configuration)
         store.expire()
         sweep_revoked(store)
@@ -61,9 +61,9 @@ def sweep_revoked(store: Store) -> tuple[str, ...]:
     return gone
 
 
-def take_back(intent: Intent, ledger: Ledger) -> None:
+def undo_failed_export(intent: Intent, ledger: Ledger) -> None:
     """After an error in an export: undo it, unless its row can be seen to be written."""
-    with or_next_time(intent):
+    with log_failures(intent):
         recorded = False
         with contextlib.suppress(SonicError):
             recorded = intent.in_place() and _is_recorded(intent, _record(intent, ledger))
@@ -74,20 +74,20 @@ def take_back(intent: Intent, ledger: Ledger) -> None:
 
 
 @contextlib.contextmanager
-def _logged() -> Iterator[None]:
+def _log_failures() -> Iterator[None]:
     try:
         yield
     except SonicError as error:
         _log.warning("What an interrupted process may have left was not cleared up: %s", error)
 
 
-def _settle(file: Path, ledger: Ledger) -> None:
+def _finish_or_undo(file: Path, ledger: Ledger) -> None:
     """Finish or undo the export whose intent is in `file`."""
     intent = Intent.read(file)
     if intent is None:
         file.unlink(missing_ok=True)
         return
-    with or_next_time(intent):
+    with log_failures(intent):
         if not intent.path.parent.is_dir():
             raise FileNotFoundError(f"{intent.path.parent} is not there")
         in_place, record = intent.in_place(), _record(intent, ledger)
@@ -116,7 +116,7 @@ def _row_written(intent: Intent, record: Record | None, ledger: Ledger) -> bool:
     if record is None:
         return False
     try:
-        c2pa.proven(intent.path, record, ledger)
+        c2pa.read_proven(intent.path, record, ledger)
         sync_folder(intent.path.parent)
         with ledger.exporting(record, intent.sha256, intent.path.name):
             return True

@@ -32,7 +32,7 @@ from ..errors import BadAudio, BadInput, Refused, SonicError, WrongTime
 from ..files.atomic import replace_file
 from ..files.digest import copy_hashed, sha256_of
 from ..files.home import home_errors, private_folder, private_home
-from ..files.locks import awaited, held, sweep
+from ..files.locks import held, sweep, wait_for_lock
 from ..settings import Settings
 from .ledger import Ledger
 from .take import Take, altered
@@ -72,12 +72,12 @@ class Unusable:
     id: str
     error: SonicError
     """Why, and what to do."""
-    written: datetime
+    modified: datetime
     """Last change of its files, UTC."""
 
 
 @dataclass(frozen=True)
-class Contents:
+class TakeListing:
     """What the store holds, each oldest first."""
 
     takes: tuple[Take, ...]
@@ -115,7 +115,7 @@ class Store:
         self.ledger.require_reached((take.ledger, f"take {take.id}") for take in self.takes())
 
     @contextlib.contextmanager
-    def making(self, take_id: str = "") -> Iterator[tuple[str, Path]]:
+    def new_take(self, take_id: str = "") -> Iterator[tuple[str, Path]]:
         """An id (16 hex digits, never zero) and its empty folder, for a block that makes a take there.
 
         The folder goes away if the block fails, and at the next `expire` if its process is killed.
@@ -130,7 +130,7 @@ class Store:
             with home_errors(self.home):
                 private_folder(self.folder)
                 if take_id:
-                    self._given_folder(take_id, stack)
+                    self._claim_folder(take_id, stack)
                 else:
                     take_id = self._new_folder(stack)
             try:
@@ -148,19 +148,19 @@ class Store:
                     (self.folder / take_id).mkdir(mode=0o700)
                     return take_id
 
-    def _given_folder(self, take_id: str, stack: contextlib.ExitStack) -> None:
+    def _claim_folder(self, take_id: str, stack: contextlib.ExitStack) -> None:
         """Lock the folder of an id until `stack` ends, and make it, without what a killed process left."""
-        folder = self._place(take_id)
-        if not stack.enter_context(awaited(folder)) or self.holds(take_id):
+        folder = self._folder_of(take_id)
+        if not stack.enter_context(wait_for_lock(folder)) or self.holds(take_id):
             raise WrongTime(f"Take {take_id} is there already, or being made.", "Export it, or wait.")
         self.discard(take_id)
         folder.mkdir(mode=0o700)
 
     def holds(self, take_id: str) -> bool:
         """Whether there is a finished take of this id."""
-        return (self._place(take_id) / _TAKE_NAME).is_file()
+        return (self._folder_of(take_id) / _TAKE_NAME).is_file()
 
-    def adopt(
+    def create(
         self,
         take_id: str,
         portrait: Portrait,
@@ -192,11 +192,11 @@ class Store:
         Raises:
             BadAudio: the sound file was changed while the video was made.
         """
-        folder = self._place(take_id)
+        folder = self._folder_of(take_id)
         head = self.ledger.head()
         with home_errors(self.home):
-            portrait_file = _keep_portrait(portrait, folder)
-            audio_file = _keep_speech(speech, folder)
+            portrait_file = _save_portrait(portrait, folder)
+            audio_file = _save_speech(speech, folder)
             take = Take(
                 id=take_id,
                 folder=folder,
@@ -237,7 +237,7 @@ class Store:
         sealed = {"format": FORMAT, "mac": self._mac(values), "take": values}
         text = json.dumps(sealed, ensure_ascii=False, indent=1)
         with home_errors(self.home):
-            replace_file(self._place(take.id) / _TAKE_NAME, text.encode())
+            replace_file(self._folder_of(take.id) / _TAKE_NAME, text.encode())
             for path in take.folder.iterdir():
                 path.chmod(0o600)
 
@@ -249,7 +249,7 @@ class Store:
             ConsentRevoked: it was deleted because its portrait was revoked.
             Refused: it was altered, belongs elsewhere, or was made by version 0.1, which sealed nothing.
         """
-        folder = self._place(take_id)
+        folder = self._folder_of(take_id)
         if not self.holds(take_id):
             if self.ledger.folder.is_dir():
                 self.ledger.refuse_revoked(take_id)
@@ -257,11 +257,11 @@ class Store:
         with home_errors(self.home), (folder / _TAKE_NAME).open("rb") as file:
             text = file.read(_TAKE_BYTES)
         try:
-            return Take.from_dict(self._unsealed(take_id, json.loads(text)), folder)
+            return Take.from_dict(self._unseal(take_id, json.loads(text)), folder)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"Take {take_id} is damaged: {error}.", "Make the video again.") from error
 
-    def contents(self) -> Contents:
+    def listing(self) -> TakeListing:
         """All takes, and those that cannot be loaded with the reason."""
         takes, unusable = [], []
         for folder in self._folders():
@@ -270,15 +270,15 @@ class Store:
             try:
                 takes.append(self.load(folder.name))
             except (BadInput, Refused) as error:
-                written = datetime.fromtimestamp(_last_written(folder), timezone.utc)
+                written = datetime.fromtimestamp(_modified_at(folder), timezone.utc)
                 unusable.append(Unusable(folder.name, error, written))
         takes.sort(key=lambda take: take.created)
-        unusable.sort(key=lambda each: each.written)
-        return Contents(tuple(takes), tuple(unusable))
+        unusable.sort(key=lambda each: each.modified)
+        return TakeListing(tuple(takes), tuple(unusable))
 
     def takes(self) -> tuple[Take, ...]:
         """All takes that can be loaded, oldest first."""
-        return self.contents().takes
+        return self.listing().takes
 
     def portraits(self) -> dict[str, set[str]]:
         """Id of every take, also of one that cannot be read, and the hashes known of its portrait."""
@@ -290,17 +290,17 @@ class Store:
             found.setdefault(take.id, set()).update((take.portrait_sha256, take.portrait_pixel_sha256))
         return found
 
-    def note_copy(self, take_id: str, copy: Path) -> None:
+    def record_copy(self, take_id: str, copy: Path) -> None:
         """Remember a copy of the preview outside of the store, to be deleted with the take."""
         with (
             home_errors(self.home),
-            (self._place(take_id) / _COPIES_NAME).open("a", encoding="utf-8") as file,
+            (self._folder_of(take_id) / _COPIES_NAME).open("a", encoding="utf-8") as file,
         ):
             file.write(json.dumps(str(copy)) + "\n")
 
     def discard(self, take_id: str) -> None:
         """Delete a take and the copies of its preview; one that is gone already is no error."""
-        place = self._place(take_id)
+        place = self._folder_of(take_id)
         with home_errors(self.home), contextlib.suppress(FileNotFoundError):
             if place.is_symlink() or not place.is_dir():
                 place.unlink()  # not ours, and what a link leads to is not touched
@@ -321,16 +321,16 @@ class Store:
         """
         limit = time.time() - (self.configuration.retention_days if days is None else days) * 86400
         with home_errors(self.home), contextlib.ExitStack() as stack:
-            old = tuple(path.name for path in self._folders() if self._is_over(path, limit, stack))
+            old = tuple(path.name for path in self._folders() if self._is_expired(path, limit, stack))
             for take_id in old:
                 self.discard(take_id)
             sweep(self.folder)
         return old
 
-    def _is_over(self, folder: Path, limit: float, stack: contextlib.ExitStack) -> bool:
+    def _is_expired(self, folder: Path, limit: float, stack: contextlib.ExitStack) -> bool:
         """Whether a take may go; an unfinished one is then locked until `stack` ends."""
         if (folder / _TAKE_NAME).exists() or folder.is_symlink() or not folder.is_dir():
-            return _last_written(folder) < limit
+            return _modified_at(folder) < limit
         # Asked again with the lock: its process may have finished it meanwhile.
         return stack.enter_context(held(folder)) and not (folder / _TAKE_NAME).exists()
 
@@ -340,7 +340,7 @@ class Store:
             found = self.folder.iterdir() if self.folder.is_dir() else ()
             return sorted(path for path in found if _ID.fullmatch(path.name))
 
-    def _unsealed(self, take_id: str, sealed: Mapping[str, Any]) -> dict[str, Any]:
+    def _unseal(self, take_id: str, sealed: Mapping[str, Any]) -> dict[str, Any]:
         """The values in a take.json, if this installation sealed them for this take."""
         version = sealed.get("format", 1)
         if version == 1:
@@ -367,20 +367,20 @@ class Store:
         return self.ledger.derived_key(f"sonic take {FORMAT}")
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
-    def _place(self, take_id: str) -> Path:
+    def _folder_of(self, take_id: str) -> Path:
         if not _ID.fullmatch(take_id):
             raise BadInput(f"{take_id!r} is not the id of a take.", "An id has 16 digits, 0-9 and a-f.")
         return self.folder / take_id
 
 
-def _keep_portrait(portrait: Portrait, folder: Path) -> Path:
+def _save_portrait(portrait: Portrait, folder: Path) -> Path:
     """The bytes that the portrait was read from, under a name that tells their kind."""
     target = folder / f"portrait{_SUFFIXES.get(portrait.media_type, '.bin')}"
     target.write_bytes(portrait.data)
     return target
 
 
-def _keep_speech(speech: Speech, folder: Path) -> Path:
+def _save_speech(speech: Speech, folder: Path) -> Path:
     target = folder / f"speech{speech.path.suffix.lower()}"
     if speech.data is not None:
         target.write_bytes(speech.data)
@@ -402,7 +402,7 @@ def _delete_copies(folder: Path) -> None:
                 copy.unlink()
 
 
-def _last_written(folder: Path) -> float:
+def _modified_at(folder: Path) -> float:
     """Seconds since the epoch; what is deleted meanwhile counts as old."""
     inside = () if folder.is_symlink() or not folder.is_dir() else folder.iterdir()
     try:

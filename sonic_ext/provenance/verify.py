@@ -57,6 +57,10 @@ READABLE_SECONDS = 2.0
 """Shortest video in which version 0.1's watermark is promised to be readable; the newest needs one frame."""
 
 
+PUBLIC_FIELDS = ("id", "state", "time", "take", "engine", "exported_at", "revoked_at", "output_sha256")
+"""What of a consent record an answer tells: no names."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """The invisible watermark, or that there is none."""
@@ -121,15 +125,19 @@ class Labels:
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Name and value of each."""
         none = "none" if self.sought else "not looked for in pictures"
+        aigc = none
+        if self.aigc is not None:
+            aigc = ", ".join(f"{name}={value}" for name, value in self.aigc.fields.items() if value)
+            aigc += f" (not as prescribed: {'; '.join(self.aigc.problems)})" if self.aigc.problems else ""
         return (
-            ("AIGC label", _aigc_text(self.aigc) if self.aigc else none),
+            ("AIGC label", aigc),
             ("XMP source", self.source_type or none),
             ("Comment", self.comment or none),
         )
 
 
 @dataclass(frozen=True)
-class Home:
+class LedgerMatch:
     """What the consent ledger of this computer knows of the video."""
 
     records: tuple[Record, ...] = ()
@@ -171,7 +179,7 @@ class Verification:
     signature: c2pa.Signature
     watermark: Mark
     labels: Labels
-    home: Home = field(default_factory=Home)
+    home: LedgerMatch = field(default_factory=LedgerMatch)
 
     @property
     def verdict(self) -> Verdict:
@@ -261,11 +269,14 @@ class Verification:
     def summary(self) -> str:
         """One sentence."""
         unknown = self.signature.trust == "unknown"
+        named = f"Marked by this tool, id {self.id}" if self.id else "Signed"
+        damaged = self.signature.state == "damaged"
+        alteration = "its signature cannot be read" if damaged else "the signature does not fit the file"
         said = f"Says that this tool made it, id {self.id}"
         since = "exported here" if unknown and self.home.same_file else self.signature.trust_text
         signed = "exported here" if self.home.same_file else "signed"
         return {
-            Verdict.ALTERED: f"{self._named}, but altered: {self._alteration}.",
+            Verdict.ALTERED: f"{named}, but altered: {alteration}.",
             Verdict.CONTRADICTION: f"The marks contradict each other: {' '.join(self.contradictions)}",
             Verdict.TIME: f"{said}, unchanged since it was {signed}; but {self._untimely}.",
             Verdict.INTACT: f"Made by this tool, id {self.id}, unchanged since it was {since}.",
@@ -322,7 +333,10 @@ class Verification:
             "watermark": dataclasses.asdict(self.watermark),
             "labels": dataclasses.asdict(self.labels),
             "record": {
-                "found": [_public(record) for record in self.home.records],
+                "found": [
+                    {name: values[name] for name in PUBLIC_FIELDS}
+                    for values in (record.to_dict() for record in self.home.records)
+                ],
                 "revoked": self.home.revoked,
                 "same_file": self.home.same_file,
                 "outdated": self.home.outdated,
@@ -342,7 +356,7 @@ class Verification:
         known = signature.state == "valid" or signature.trust != "unknown"
         state = "valid" if signature.state == "valid" else "whole, the certificate not valid at this time"
         said = f"{state}, {signature.trust_text}" if known else state
-        times = f"; certificate from {_moment(signature.begins)} to {_moment(signature.ends)}"
+        times = f"; certificate from {_time_text(signature.begins)} to {_time_text(signature.ends)}"
         return f"{said} ({signature.signer}{times if signature.ends else ''})"
 
     def _time_stamp_text(self) -> str:
@@ -350,20 +364,11 @@ class Verification:
         if stamp is None:
             return "none"
         trusted = "trusted here" if stamp.trusted else "not trusted here: nobody vouches for this authority"
-        return f"{_moment(stamp.time)} by {stamp.authority or 'an unnamed authority'} ({trusted})"
-
-    @property
-    def _named(self) -> str:
-        return f"Marked by this tool, id {self.id}" if self.id else "Signed"
+        return f"{_time_text(stamp.time)} by {stamp.authority or 'an unnamed authority'} ({trusted})"
 
     @property
     def _with_id(self) -> str:
         return f", id {self.id}" if self.id else ""
-
-    @property
-    def _alteration(self) -> str:
-        damaged = self.signature.state == "damaged"
-        return "its signature cannot be read" if damaged else "the signature does not fit the file"
 
     @property
     def _untimely(self) -> str:
@@ -371,8 +376,8 @@ class Verification:
         signature, now = self.signature, datetime.now(timezone.utc).isoformat(timespec="minutes")
         stamp = signature.time_stamp
         if stamp and stamp.trusted:
-            return f"it was signed on {_moment(stamp.time)}, when its certificate was not valid"
-        begins, ends, clock = _moment(signature.begins), _moment(signature.ends), _moment(now)
+            return f"it was signed on {_time_text(stamp.time)}, when its certificate was not valid"
+        begins, ends, clock = _time_text(signature.begins), _time_text(signature.ends), _time_text(now)
         if signature.begins and clock < begins:
             return f"its certificate begins only on {begins}, and this computer's clock says {clock}"
         if signature.ends and clock > ends:
@@ -385,7 +390,7 @@ class Verification:
         signature, stamp = self.signature, self.signature.time_stamp
         if stamp and stamp.trusted:
             return "Ask whoever published it for a file that was signed with a valid certificate."
-        if stamp and _moment(signature.begins) <= _moment(stamp.time) <= _moment(signature.ends):
+        if stamp and _time_text(signature.begins) <= _time_text(stamp.time) <= _time_text(signature.ends):
             return (
                 f"Its time stamp would settle it: where you trust the authority {stamp.authority}, name the "
                 f"file of its root certificate in {ANCHORS_VARIABLE}."
@@ -433,10 +438,10 @@ def verify(
         "home": str(ledger.home),
         "configuration": dataclasses.asdict(configuration or ledger.configuration),
     }
-    seen = isolated.call(examine, given, name=path.name, seconds=bound(path), tick=tick)
-    marks = isolated.revived(Marks, seen)
+    seen = isolated.call(examine, given, name=path.name, seconds=time_limit(path), tick=tick)
+    marks = isolated.from_values(Marks, seen)
     found = Verification(path, marks.sha256, marks.signature, marks.watermark, marks.labels)
-    return dataclasses.replace(found, home=_ask(ledger, found))
+    return dataclasses.replace(found, home=_look_up(ledger, found))
 
 
 @dataclass(frozen=True)
@@ -449,7 +454,7 @@ class Marks:
     labels: Labels
 
 
-def bound(path: Path) -> float:
+def time_limit(path: Path) -> float:
     """Seconds that a file may take."""
     try:
         return SECONDS + path.stat().st_size / LEAST_SPEED
@@ -472,7 +477,7 @@ def examine(path: str, home: str, configuration: dict[str, Any], tick: Tick) -> 
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _SearchInput:
     """What of a file is searched for the watermark, and what its container says."""
 
     frames: Iterator[NDArray[np.uint8]]
@@ -483,26 +488,26 @@ class _Shown:
     labels: Labels
 
 
-def _video(path: Path) -> _Shown:
+def _video(path: Path) -> _SearchInput:
     info = probe(path, SHOWN)
-    fps = _believed(info.fps)
+    fps = _plausible_fps(info.fps)
     count = max(1, min(info.frames, round(SEARCHED_SECONDS * fps)))
     tag, comment = info.metadata.get(AIGC_KEY), info.metadata.get(COMMENT_KEY, "")
     labels = Labels(read_aigc(tag) if tag else None, read_source_type(path), read_comment(comment))
-    return _Shown(read_planes(path, count), fps, count, labels)
+    return _SearchInput(read_planes(path, count), fps, count, labels)
 
 
-def _picture(path: Path) -> _Shown:
+def _picture(path: Path) -> _SearchInput:
     try:
         animation = read_animation(path)
     except BadPortrait as error:
         raise BadVideo(error.message, error.hint) from error
-    fps = _believed(animation.fps)
+    fps = _plausible_fps(animation.fps)
     count = round(SEARCHED_SECONDS * fps) if animation.fps else 1
-    return _Shown(map(_planes, islice(animation.frames, count)), fps, count, Labels(sought=False))
+    return _SearchInput(map(_planes, islice(animation.frames, count)), fps, count, Labels(sought=False))
 
 
-def _believed(fps: float) -> float:
+def _plausible_fps(fps: float) -> float:
     return fps if SPEEDS[0] <= fps <= SPEEDS[1] else 25.0
 
 
@@ -515,9 +520,9 @@ def _planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return planes
 
 
-def _mark(shown: _Shown, tick: Tick) -> Mark:
+def _mark(shown: _SearchInput, tick: Tick) -> Mark:
     """Search for the watermark; what cannot be decoded to the end is searched as far as it goes."""
-    seen = _Seen()
+    seen = _FrameCounter()
     try:
         found = detect(seen.counted(shown.frames), shown.fps, count=shown.count, tick=tick)
     except BadVideo as error:
@@ -527,7 +532,7 @@ def _mark(shown: _Shown, tick: Tick) -> Mark:
     return Mark(f"{found.payload:016x}", found.algorithm, found.odds, found.frames)
 
 
-class _Seen:
+class _FrameCounter:
     """Counts frames on their way, and lets none through when the time is over."""
 
     def __init__(self) -> None:
@@ -549,36 +554,25 @@ def _too_short(seconds: float) -> str:
     return needed if seconds < READABLE_SECONDS else ""
 
 
-def _ask(ledger: Ledger, found: Verification) -> Home:
+def _look_up(ledger: Ledger, found: Verification) -> LedgerMatch:
     """Records for the video's id. Nothing is made where this computer has no ledger."""
     signature = found.signature
     signed_here = signature.holds and signature.trust == "own" and bool(signature.consent_sha256)
     if not found.id or not ledger.folder.is_dir():
-        return Home(outdated=signed_here)
+        return LedgerMatch(outdated=signed_here)
     try:
         records = ledger.records(take=found.id)
     except SonicError as error:  # altered, older than its copies, a newer version's, or out of reach
-        return Home(problem=error.message)
+        return LedgerMatch(problem=error.message)
     named = tuple(record for record in records if record.digest == signature.consent_sha256)
     same = any(record.output_sha256 == found.sha256 for record in records)
-    return Home(named or records, same, outdated=signed_here and not named)
+    return LedgerMatch(named or records, same, outdated=signed_here and not named)
 
 
-def _public(record: Record) -> dict[str, Any]:
-    values = record.to_dict()
-    names = ("id", "state", "time", "take", "engine", "exported_at", "revoked_at", "output_sha256")
-    return {name: values[name] for name in names}
-
-
-def _moment(time: str) -> str:
+def _time_text(time: str) -> str:
     """`2026-03-01 14:05 UTC` of an ISO time; other text as it is."""
     try:
         moment = datetime.fromisoformat(time).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return time
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _aigc_text(label: AigcLabel) -> str:
-    fields = ", ".join(f"{name}={value}" for name, value in label.fields.items() if value)
-    return fields + (f" (not as prescribed: {'; '.join(label.problems)})" if label.problems else "")

@@ -57,7 +57,7 @@ def opening(track: MouthTrack) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
+class _SpokenPhoneme:
     """A phoneme with the frames of its track on which it shows."""
 
     phoneme: Phoneme
@@ -119,9 +119,9 @@ def expected_opening(phonemes: Sequence[Phoneme], rows: int) -> NDArray[np.float
     return wanted
 
 
-def _heard(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> list[_Heard]:
+def _heard(track: MouthTrack, phonemes: Sequence[Phoneme], fps: float) -> list[_SpokenPhoneme]:
     times = (np.arange(len(track)) + 0.5) / fps
-    return [_Heard(phoneme, track, times) for phoneme in phonemes if visemes(phoneme.name)]
+    return [_SpokenPhoneme(phoneme, track, times) for phoneme in phonemes if visemes(phoneme.name)]
 
 
 def _openings(
@@ -134,7 +134,7 @@ def _openings(
     return seen, expected_opening(phonemes, rows)
 
 
-def _closed(heard: Sequence[_Heard], typical: float) -> list[bool]:
+def _closed(heard: Sequence[_SpokenPhoneme], typical: float) -> list[bool]:
     """Whether each long p, b, m shows shut lips; one between two frames counts as not."""
     long = [h for h in heard if is_bilabial(h.phoneme.name) and h.lasts >= LONG_CLOSURE]
     return [bool((opening(h.track)[h.frames()] < SHUT_SHARE * typical).any()) for h in long]

@@ -306,7 +306,7 @@ SCHEDULER_VALUES: Mapping[str, object] = {
 """Stable Video Diffusion's `scheduler_config.json`."""
 
 
-def named(names: Iterable[str]) -> tuple[Part, ...]:
+def parts_named(names: Iterable[str]) -> tuple[Part, ...]:
     """Parts by their names, in the catalogue's order.
 
     Raises:

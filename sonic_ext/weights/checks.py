@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import BadWeights
 from ..progress import Tick
 from .catalogue import SCHEDULER_VALUES, Kind, Part, Shape, Shapes, fetch_command
-from .contents import Contents, read_contents
+from .contents import TensorListing, read_contents
 from .formats import FETCH, Format, first_few, format_of, not_weights, unreadable
 from .identify import SVD, has_image_decoder, identify, svd_version
 from .mapping import has_channels, has_signs, is_single_file, origins
@@ -39,7 +39,7 @@ class Misfit:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What is known of one file."""
 
     part: Part
@@ -75,7 +75,7 @@ def compare(found: Shapes, wanted: Shapes) -> Misfit:
     )
 
 
-def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = None) -> Report:
+def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = None) -> CheckReport:
     """Compare a file with the catalogue.
 
     Args:
@@ -86,18 +86,18 @@ def check(part: Part, path: Path, *, hashes: bool = False, tick: Tick | None = N
         if hashes:
             _check_hash(path, tick)
     except BadWeights as problem:
-        return Report(part, path, named_for(part, problem))
+        return CheckReport(part, path, with_part_hint(part, problem))
     return report
 
 
-def named_for(part: Part, problem: BadWeights) -> BadWeights:
+def with_part_hint(part: Part, problem: BadWeights) -> BadWeights:
     """The same error; where its hint ends in the bare command, with the whole one for the part."""
     if not problem.hint.endswith(FETCH):
         return problem
     return BadWeights(problem.message, problem.hint.removesuffix(FETCH) + fetch_command([part]))
 
 
-def fitting_contents(part: Part, path: Path) -> Contents:
+def fitting_contents(part: Part, path: Path) -> TensorListing:
     """The header of a file whose every key and shape fits the catalogue.
 
     Raises:
@@ -108,7 +108,7 @@ def fitting_contents(part: Part, path: Path) -> Contents:
     return contents
 
 
-def refuse_misfit(part: Part, contents: Contents, wanted: Shapes) -> None:
+def refuse_misfit(part: Part, contents: TensorListing, wanted: Shapes) -> None:
     """Raise `BadWeights` unless the file holds exactly `wanted`."""
     found = {key: origin.shape for key, origin in origins(part, contents.entries).items()}
     misfit = compare(found, wanted)
@@ -116,14 +116,14 @@ def refuse_misfit(part: Part, contents: Contents, wanted: Shapes) -> None:
         raise misfit_error(part, contents, misfit)
 
 
-def refuse_foreign(part: Part, contents: Contents) -> None:
+def refuse_foreign(part: Part, contents: TensorListing) -> None:
     """Raise `BadWeights` if the keys are not those of such a model at all."""
     found = {key: origin.shape for key, origin in origins(part, contents.entries).items()}
     if not (has_signs(part, found) and has_channels(part, found)):
         raise misfit_error(part, contents, compare(found, part.shapes))
 
 
-def misfit_error(part: Part, contents: Contents, misfit: Misfit) -> BadWeights:
+def misfit_error(part: Part, contents: TensorListing, misfit: Misfit) -> BadWeights:
     """The error for a file that is whole but holds something else."""
     real = identify(contents.entries)
     if part.name == "vae" and real == SVD and has_image_decoder(contents.entries):
@@ -137,14 +137,16 @@ def misfit_error(part: Part, contents: Contents, misfit: Misfit) -> BadWeights:
     )
 
 
-def _check_tensors(part: Part, path: Path) -> Report:
+def _check_tensors(part: Part, path: Path) -> CheckReport:
     contents = fitting_contents(part, path)
     found = origins(part, contents.entries)
     common = Counter(origin.dtype for origin in found.values()).most_common()
-    return Report(part, path, None, _notes(part, contents), len(found), tuple(name for name, _ in common))
+    return CheckReport(
+        part, path, None, _notes(part, contents), len(found), tuple(name for name, _ in common)
+    )
 
 
-def _notes(part: Part, contents: Contents) -> tuple[str, ...]:
+def _notes(part: Part, contents: TensorListing) -> tuple[str, ...]:
     notes = []
     if part.name in ("vae", "image_encoder"):
         version = svd_version(contents.path, contents.metadata) or "1.0 or 1.1"
@@ -161,10 +163,12 @@ def _notes(part: Part, contents: Contents) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_torchscript(part: Part, path: Path) -> Report:
+def _check_torchscript(part: Part, path: Path) -> CheckReport:
     found = format_of(path)
     if found is Format.TORCHSCRIPT:
-        return Report(part, path, None, ("Opened by PyTorch's own interpreter only when it is asked for.",))
+        return CheckReport(
+            part, path, None, ("Opened by PyTorch's own interpreter only when it is asked for.",)
+        )
     if found in (Format.SAFETENSORS, Format.ZIP_PICKLE, Format.OLD_PICKLE):
         raise BadWeights(
             f"{path} is a {found.value} file; needed is a TorchScript program.",
@@ -173,7 +177,7 @@ def _check_torchscript(part: Part, path: Path) -> Report:
     raise not_weights(path, found)
 
 
-def _check_settings(part: Part, path: Path) -> Report:
+def _check_settings(part: Part, path: Path) -> CheckReport:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -187,7 +191,7 @@ def _check_settings(part: Part, path: Path) -> Report:
         raise BadWeights(
             f"{path} is not the scheduler of Stable Video Diffusion XT: {first_few(differing)}.", _hint(part)
         )
-    return Report(part, path, None, ("The same numbers that are built in.",))
+    return CheckReport(part, path, None, ("The same numbers that are built in.",))
 
 
 _CHECKS = {

@@ -18,28 +18,28 @@ from .formats import (
     MAX_NUMBER,
     MAX_SIDES,
     PICKLES,
-    Entry,
     Format,
+    TensorEntry,
     format_of,
     not_weights,
     unreadable,
 )
-from .pickles import look
+from .pickles import read_pickle
 
 
 @dataclass(frozen=True)
-class Contents:
+class TensorListing:
     """What a file says that it holds."""
 
     path: Path
     format: Format
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     metadata: Mapping[str, str] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     """Names of what a pickle holds beside the tensors."""
 
 
-def read_contents(path: Path) -> Contents:
+def read_contents(path: Path) -> TensorListing:
     """Names, shapes and types of all tensors, none of which is read; no torch is needed.
 
     Raises:
@@ -49,12 +49,12 @@ def read_contents(path: Path) -> Contents:
     if found is Format.SAFETENSORS:
         return _safetensors(path)
     if found in PICKLES:
-        held = look(path)
-        return Contents(path, found, held.entries, foreign=held.foreign)
+        held = read_pickle(path)
+        return TensorListing(path, found, held.entries, foreign=held.foreign)
     raise not_weights(path, found)
 
 
-def _safetensors(path: Path) -> Contents:
+def _safetensors(path: Path) -> TensorListing:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -66,8 +66,8 @@ def _safetensors(path: Path) -> Contents:
         raise _cut(path, size, 8 + length)
     table, metadata = _parsed(path, head)
     _check_layout(path, table, size - 8 - length)
-    entries = {key: Entry(tuple(row["shape"]), row["dtype"]) for key, row in table.items()}
-    return Contents(path, Format.SAFETENSORS, entries, metadata)
+    entries = {key: TensorEntry(tuple(row["shape"]), row["dtype"]) for key, row in table.items()}
+    return TensorListing(path, Format.SAFETENSORS, entries, metadata)
 
 
 def _parsed(path: Path, head: bytes) -> tuple[dict[str, Any], dict[str, str]]:

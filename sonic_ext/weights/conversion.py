@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
-from ..files.atomic import remove_temporaries, written_whole
+from ..files.atomic import atomic_write, remove_temporaries
 from ..files.digest import BLOCK
 from ..progress import Stage, Tick
 from .catalogue import Part
 from .checks import refuse_foreign, refuse_misfit
-from .contents import Contents, read_contents
+from .contents import TensorListing, read_contents
 from .find import make_folder
 from .formats import ITEM_BYTES, Format, format_of
-from .mapping import Origin, origins
-from .pickles import MappedTensors, Pickle, look
+from .mapping import TensorSource, origins
+from .pickles import MappedTensors, Pickle, read_pickle
 from .record import write_record
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
     found = format_of(source)
     if found is Format.SAFETENSORS:
         raise BadSetting(f"{source} is safetensors already.", "It can be used as it is.")
-    held = look(source)
-    contents = Contents(source, found, held.entries, foreign=held.foreign)
+    held = read_pickle(source)
+    contents = TensorListing(source, found, held.entries, foreign=held.foreign)
     if strict:
         refuse_misfit(part, contents, part.shapes)
     else:
@@ -110,25 +110,27 @@ def _fitting(part: Part, source: Path, strict: bool) -> Pickle:
     return held
 
 
-def _plan(part: Part, source: Pickle) -> dict[str, Origin]:
+def _plan(part: Part, source: Pickle) -> dict[str, TensorSource]:
     """The part's keys → what is written, in the order in which the source holds it."""
 
-    def place(pair: tuple[str, Origin]) -> int:
+    def place(pair: tuple[str, TensorSource]) -> int:
         return source.span(pair[1].source)[0] if pair[1].source else 0
 
     found = sorted(origins(part, source.entries).items(), key=place)
     return {key: replace(each, dtype="F32") if each.dtype == "F64" else each for key, each in found}
 
 
-def _write(part: Part, source: Pickle, plan: Mapping[str, Origin], target: Path, tick: Tick | None) -> None:
+def _write(
+    part: Part, source: Pickle, plan: Mapping[str, TensorSource], target: Path, tick: Tick | None
+) -> None:
     make_folder(target.parent)
     with contextlib.suppress(OSError):
         remove_temporaries(target, STALE_AFTER)
-    _need_room(target.parent, _bytes(plan))
+    _require_space(target.parent, sum(map(_tensor_bytes, plan.values())))
     stamp = source.path.stat()
     tensors = MappedTensors(source)
     read = _Digest(tensors.data, part.name, tick)
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         sha256 = _stream(temporary, _blocks(plan, tensors, read))
         source_sha256 = read.to(len(tensors.data))
         read_contents(temporary)
@@ -178,9 +180,16 @@ def _stream(path: Path, blocks: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
+def _blocks(plan: Mapping[str, TensorSource], tensors: MappedTensors, read: _Digest) -> Iterator[bytes]:
     """A safetensors file piece by piece: length of the header, header, every tensor's bytes."""
-    header = _header(plan)
+    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for key, origin in plan.items():
+        stop = start + _tensor_bytes(origin)
+        table[key] = {"dtype": origin.dtype, "shape": list(origin.shape), "data_offsets": [start, stop]}
+        start = stop
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
+    header += b" " * (-len(header) % 8)
     yield len(header).to_bytes(8, "little") + header
     for origin in plan.values():
         if origin.source:
@@ -188,18 +197,7 @@ def _blocks(plan: Mapping[str, Origin], tensors: MappedTensors, read: _Digest) -
         yield _little_endian(origin, tensors)
 
 
-def _header(plan: Mapping[str, Origin]) -> bytes:
-    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for key, origin in plan.items():
-        stop = start + _tensor_bytes(origin)
-        table[key] = {"dtype": origin.dtype, "shape": list(origin.shape), "data_offsets": [start, stop]}
-        start = stop
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
-    return text + b" " * (-len(text) % 8)
-
-
-def _little_endian(origin: Origin, tensors: MappedTensors) -> bytes:
+def _little_endian(origin: TensorSource, tensors: MappedTensors) -> bytes:
     import torch
 
     tensor = origin.take(tensors.__getitem__)
@@ -207,15 +205,11 @@ def _little_endian(origin: Origin, tensors: MappedTensors) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _tensor_bytes(origin: Origin) -> int:
+def _tensor_bytes(origin: TensorSource) -> int:
     return ITEM_BYTES[origin.dtype] * prod(origin.shape)
 
 
-def _bytes(plan: Mapping[str, Origin]) -> int:
-    return sum(_tensor_bytes(origin) for origin in plan.values())
-
-
-def _need_room(folder: Path, count: int) -> None:
+def _require_space(folder: Path, count: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < count + MARGIN:
         raise BadOutput(

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -73,7 +73,7 @@ class Download:
         return self.target.with_name(f".{self.target.name}.{self.file.etag[:12]}.part")
 
     @property
-    def there(self) -> int:
+    def received(self) -> int:
         """Bytes fetched so far."""
         with contextlib.suppress(OSError):
             return self.unfinished.stat().st_size
@@ -130,26 +130,27 @@ def fetch(
             "Read them, then say so: --accept-licences",
         )
     hub = _Hub(revision, endpoint)
-    downloads = [download for part in wanted for download in _downloads(part, folder, hub, tick)]
-    _need_room(folder, downloads)
+    downloads = [
+        Download(part, file, folder / part.folders[0] / file.path)
+        for part in wanted
+        for file in hub.plan(part, tick)
+    ]
+    _require_space(folder, downloads)
     for download in downloads:
         _fetch_file(download, hub, tick)
     return {part.name: folder / part.folders[0] / part.hub_names[0] for part in wanted}
 
 
-def _downloads(part: Part, folder: Path, hub: _Hub, tick: Tick | None) -> Iterator[Download]:
-    for file in hub.plan(part, tick):
-        yield Download(part, file, folder / part.folders[0] / file.path)
-
-
 def _fetch_file(download: Download, hub: _Hub, tick: Tick | None) -> None:
-    if _is_there(download, tick):
+    if _is_complete(download, tick):
         return
     if download.file.bytes is None:
         download.unfinished.unlink(missing_ok=True)  # whether it is whole could not be told
     total = max(1, download.file.bytes or 1)
     what = f"{download.part.name}: {download.target.name}"
-    hub.get(download, lambda: tick(Stage.FETCHING, min(download.there, total), total, what) if tick else None)
+    hub.get(
+        download, lambda: tick(Stage.FETCHING, min(download.received, total), total, what) if tick else None
+    )
     _check(download, tick)
     try:
         move_into_place(download.unfinished, download.target, overwrite=True)
@@ -159,7 +160,7 @@ def _fetch_file(download: Download, hub: _Hub, tick: Tick | None) -> None:
         raise _unwritable(download.target, error) from error
 
 
-def _is_there(download: Download, tick: Tick | None) -> bool:
+def _is_complete(download: Download, tick: Tick | None) -> bool:
     if not download.target.is_file() or download.target.stat().st_size != download.file.bytes:
         return False
     return download.file.sha256 is None or ticking_sha256(download.target, tick) == download.file.sha256
@@ -167,9 +168,10 @@ def _is_there(download: Download, tick: Tick | None) -> bool:
 
 def _check(download: Download, tick: Tick | None) -> None:
     """Compare with what the Hub announced; what is wrong is thrown away, so that the next try starts anew."""
-    if download.file.bytes is not None and download.there != download.file.bytes:
+    if download.file.bytes is not None and download.received != download.file.bytes:
         raise MissingPart(
-            f"{download.file.path} came only in part: {download.there:,} of {download.file.bytes:,} bytes.",
+            f"{download.file.path} came only in part: "
+            f"{download.received:,} of {download.file.bytes:,} bytes.",
             "Run the same command again; it goes on where it stopped.",
         )
     if download.file.sha256 and ticking_sha256(download.unfinished, tick) != download.file.sha256:
@@ -198,13 +200,13 @@ def _record(download: Download, hub: _Hub) -> dict[str, Any]:
     }
 
 
-def _need_room(folder: Path, downloads: Iterable[Download]) -> None:
+def _require_space(folder: Path, downloads: Iterable[Download]) -> None:
     todo = [
         download
         for download in downloads
         if not download.target.is_file() or download.target.stat().st_size != download.file.bytes
     ]
-    count = sum(max(0, (download.file.bytes or 0) - download.there) for download in todo)
+    count = sum(max(0, (download.file.bytes or 0) - download.received) for download in todo)
     try:
         make_folder(folder)
         free = shutil.disk_usage(folder).free
@@ -244,34 +246,39 @@ class _Hub:
             if tick is not None:
                 tick(Stage.ASKING_FOR, 0, 1, part.name)
 
-        answer = self._ask(request, part, look, PLAN_TIMEOUT)
+        answer = self._request(request, part, look, PLAN_TIMEOUT)
         return [HubFile(**row) for row in answer["files"]]
 
-    def get(self, download: Download, look: Any) -> None:
+    def get(self, download: Download, poll: Any) -> None:
         """Bring the bytes of one file."""
         file = download.file
         request = {"task": "get", "part": str(download.unfinished), "bytes": file.bytes}
-        self._ask(request | {"location": file.location, "url": file.url}, download.part, look, None)
+        self._request(request | {"location": file.location, "url": file.url}, download.part, poll, None)
 
-    def _ask(self, request: Mapping[str, Any], part: Part, look: Any, limit: float | None) -> dict[str, Any]:
+    def _request(
+        self, request: Mapping[str, Any], part: Part, poll: Any, limit: float | None
+    ) -> dict[str, Any]:
         whole = {**request, "endpoint": self.endpoint, "anonymous": self.endpoint is not None}
-        answer = _run(whole, look, limit)
+        answer = _run(whole, poll, limit)
         if "error" in answer:
             raise _error(answer, part)
         return answer
 
 
-def _run(request: Mapping[str, Any], look: Any, limit: float | None) -> dict[str, Any]:
+def _run(request: Mapping[str, Any], poll: Any, limit: float | None) -> dict[str, Any]:
     """Run the downloading process, looking at it now and then; it ends when this does, however this ends."""
     words = [sys.executable, "-m", f"{__package__}.download"]
     process = subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
     )
-    said: list[bytes] = [b"", b""]
-    readers = [_reader(stream, said, slot) for slot, stream in enumerate((process.stdout, process.stderr))]
+    output: list[bytes] = [b"", b""]
+    readers = [_reader(stream, output, slot) for slot, stream in enumerate((process.stdout, process.stderr))]
     try:
-        _send(process, request)
-        _wait(process, look, limit)
+        if process.stdin:
+            with contextlib.suppress(OSError):  # a process that has died already says why on stderr
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+        _wait(process, poll, limit)
     finally:
         process.kill()
         process.wait()
@@ -280,45 +287,38 @@ def _run(request: Mapping[str, Any], look: Any, limit: float | None) -> dict[str
         if process.stdin:
             with contextlib.suppress(OSError):
                 process.stdin.close()
-    return _answer(said)
+    return _answer(output)
 
 
-def _reader(stream: Any, said: list[bytes], slot: int) -> threading.Thread:
+def _reader(stream: Any, output: list[bytes], slot: int) -> threading.Thread:
     def read() -> None:
         with stream:
-            said[slot] = stream.read()
+            output[slot] = stream.read()
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
 
 
-def _send(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
-    if process.stdin:
-        with contextlib.suppress(OSError):  # a process that has died already says why on stderr
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-
-
-def _wait(process: subprocess.Popen[bytes], look: Any, limit: float | None) -> None:
+def _wait(process: subprocess.Popen[bytes], poll: Any, limit: float | None) -> None:
     waited = 0.0
     while True:
         try:
             process.wait(LOOK_EVERY)
-            look()
+            poll()
             return
         except subprocess.TimeoutExpired:
             waited += LOOK_EVERY
-        look()
+        poll()
         if limit is not None and waited > limit:
             raise MissingPart("The Hugging Face Hub does not answer.", OFFLINE_HINT)
 
 
-def _answer(said: list[bytes]) -> dict[str, Any]:
-    lines = said[0].decode(errors="replace").strip().splitlines()
+def _answer(output: list[bytes]) -> dict[str, Any]:
+    lines = output[0].decode(errors="replace").strip().splitlines()
     with contextlib.suppress(ValueError, IndexError):
         return dict(json.loads(lines[-1]))
-    last = (said[1].decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    last = (output[1].decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
     return {
         "error": "failed",
         "status": None,
@@ -349,12 +349,12 @@ def _error(answer: Mapping[str, Any], part: Part) -> MissingPart | BadOutput:
         return MissingPart(
             f"{repo} gives its files only to those who accepted its terms there.",
             f"Sign in at {page}, accept the terms, then sign in here with `hf auth login` (or set HF_TOKEN) "
-            f"and run the same command again.{_instead(part)}",
+            f"and run the same command again.{_single_file_hint(part)}",
         )
     if code == "RepoNotFound" or status == 401:
         return MissingPart(
             f"{repo} is not there, or not for you.",
-            f"Look at {page}; sign in with `hf auth login` (or set HF_TOKEN).{_instead(part)}",
+            f"Look at {page}; sign in with `hf auth login` (or set HF_TOKEN).{_single_file_hint(part)}",
         )
     if code in ("RevisionNotFound", "EntryNotFound") or status == 404:
         return MissingPart(
@@ -376,7 +376,7 @@ _DISK = (13, 28, 30, 122)
 """errno: no access, no room, read-only, over quota."""
 
 
-def _instead(part: Part) -> str:
+def _single_file_hint(part: Part) -> str:
     if not part.single_file:
         return ""
     return " A svd_xt.safetensors or svd_xt_1_1.safetensors among the WebUI's checkpoints serves as well."

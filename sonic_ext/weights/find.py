@@ -43,7 +43,7 @@ _HALF = re.compile(r"(?i)(^|[-_.])(fp16|bf16|half)$")
 """How the name ends of a file in half precision."""
 
 
-class State(Enum):
+class PartState(Enum):
     """How a part stands, best first."""
 
     READY = "ready"
@@ -57,7 +57,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchFolder:
     """Somewhere that weights may lie."""
 
     title: str
@@ -71,7 +71,7 @@ class Candidate:
 
     path: Path
     place: str
-    state: State
+    state: PartState
     problem: str = ""
     """What is wrong with it."""
 
@@ -81,7 +81,7 @@ class Finding:
     """How one part stands."""
 
     part: Part
-    state: State
+    state: PartState
     path: Path | None = None
     place: str = ""
     detail: str = ""
@@ -92,9 +92,9 @@ class Finding:
     @property
     def command(self) -> str:
         """What brings the part; empty if nothing has to be done."""
-        if self.state is State.READY:
+        if self.state is PartState.READY:
             return ""
-        if self.state is State.CONVERT:
+        if self.state is PartState.CONVERT:
             return f"sonic weights convert {self.part.name}"
         return fetch_command([self.part])
 
@@ -165,18 +165,23 @@ class Search:
         first = next(iter(self.configured), None)
         return self.own if first is None or _is_dir(first / "models") else first
 
-    def places(self) -> tuple[Place, ...]:
+    def folders(self) -> tuple[SearchFolder, ...]:
         """All places but the cache."""
-        named = [Place("the configured folder", _branches(folder)) for folder in self.configured]
-        comfy = [Place("ComfyUI", _branches(folder)) for folder in self.comfyui]
-        return (Place("the extension's models folder", (self.own,)), *named, *self._webui_places(), *comfy)
+        named = [SearchFolder("the configured folder", _branches(folder)) for folder in self.configured]
+        comfy = [SearchFolder("ComfyUI", _branches(folder)) for folder in self.comfyui]
+        return (
+            SearchFolder("the extension's models folder", (self.own,)),
+            *named,
+            *self._webui_folders(),
+            *comfy,
+        )
 
-    def _webui_places(self) -> tuple[Place, ...]:
+    def _webui_folders(self) -> tuple[SearchFolder, ...]:
         roots = list(self.checkpoints)
         if self.webui is not None:
             own = [self.webui / "sonic", self.webui / "Sonic", self.webui / "Stable-diffusion"]
             roots = [*own, *roots, self.webui]
-        return (Place("the WebUI", tuple(roots)),) if roots else ()
+        return (SearchFolder("the WebUI", tuple(roots)),) if roots else ()
 
 
 @dataclass(frozen=True)
@@ -192,17 +197,17 @@ class Survey:
     @property
     def ready(self) -> bool:
         """Whether the engine can start; pickles are converted on the way."""
-        return not self.lacking()
+        return not self.missing()
 
-    def lacking(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
+    def missing(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
         """Required parts, and those of `also`, that are not usable."""
-        usable = (State.READY, State.CONVERT)
+        usable = (PartState.READY, PartState.CONVERT)
         wanted = (each for each in self.findings if each.part.required or each.part in also)
         return tuple(each for each in wanted if each.state not in usable)
 
     def require(self, also: Collection[Part] = ()) -> None:
         """Raise `MissingPart` with every part that lacks, and the one command that brings them."""
-        lacking = self.lacking(also)
+        lacking = self.missing(also)
         if not lacking:
             return
         said = "; ".join(_lack(finding) for finding in lacking)
@@ -229,13 +234,13 @@ def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Surve
 def find(part: Part, search: Search) -> Finding:
     """How one part stands: the first ready file, else the first that can be converted, else what is wrong."""
     candidates = tuple(dict.fromkeys(_candidates(part, search)))
-    order = list(State)
+    order = list(PartState)
     best = min(candidates, key=lambda candidate: order.index(candidate.state), default=None)
     if best is None:
-        return _leftover(part, search) or Finding(part, State.MISSING)
+        return _find_partial(part, search) or Finding(part, PartState.MISSING)
     others = tuple(candidate for candidate in candidates if candidate.path != best.path)
-    wrong = [each.problem for each in candidates if each.state is State.WRONG and each is not best]
-    detail = best.problem or (f"Not used: {wrong[0]}" if wrong else _stale(best.path))
+    wrong = [each.problem for each in candidates if each.state is PartState.WRONG and each is not best]
+    detail = best.problem or (f"Not used: {wrong[0]}" if wrong else _stale_note(best.path))
     return Finding(part, best.state, best.path, best.place, detail, others)
 
 
@@ -287,13 +292,13 @@ def _branches(folder: Path) -> tuple[Path, ...]:
 
 
 def _candidates(part: Part, search: Search) -> Iterator[Candidate]:
-    for place in search.places():
+    for place in search.folders():
         for root in place.roots:
-            yield from (_look(part, path, place.title) for path in _files(part, root))
-            yield from _fitting(part, root, place.title)
+            yield from (_inspect(part, path, place.title) for path in _files(part, root))
+            yield from _matching(part, root, place.title)
     if search.cache is not None:
         for path in _cached(part, search.cache):
-            yield _look(part, path, "the Hugging Face cache")
+            yield _inspect(part, path, "the Hugging Face cache")
 
 
 def _files(part: Part, root: Path) -> Iterator[Path]:
@@ -304,15 +309,15 @@ def _files(part: Part, root: Path) -> Iterator[Path]:
         yield from single_files(root)
 
 
-def _fitting(part: Part, root: Path, place: str) -> Iterator[Candidate]:
+def _matching(part: Part, root: Path, place: str) -> Iterator[Candidate]:
     """Files of any name that fit. What does not is no fault: such folders hold other models, too."""
     if not (part.patterns and _is_dir(root)):
         return
     found = {path for pattern in part.patterns for path in root.glob(pattern)}
     for path in sorted(found, key=lambda path: (bool(_HALF.search(path.stem)), path)):
         if not (part.not_named and re.search(part.not_named, path.name)):
-            seen = _look(part, path, place, inside=True)
-            if seen.state in (State.READY, State.CONVERT):
+            seen = _inspect(part, path, place, inside=True)
+            if seen.state in (PartState.READY, PartState.CONVERT):
                 yield seen
 
 
@@ -354,31 +359,31 @@ def _snapshots(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.name != main, -path.stat().st_mtime, path.name))
 
 
-def _look(part: Part, path: Path, place: str, inside: bool = False) -> Candidate:
+def _inspect(part: Part, path: Path, place: str, inside: bool = False) -> Candidate:
     """Judge a file by its first bytes and, for safetensors, its header; a pickle's own only with `inside`."""
     try:
         return Candidate(path, place, _state(part, path, inside))
     except BadWeights as problem:
-        return Candidate(path, place, State.WRONG, problem.message)
+        return Candidate(path, place, PartState.WRONG, problem.message)
 
 
-def _state(part: Part, path: Path, inside: bool) -> State:
+def _state(part: Part, path: Path, inside: bool) -> PartState:
     if part.kind is Kind.SETTINGS:
-        return State.READY
+        return PartState.READY
     found = format_of(path)
     if part.kind is Kind.TORCHSCRIPT and found is Format.TORCHSCRIPT:
-        return State.READY
+        return PartState.READY
     if part.kind is Kind.TENSORS and found in PICKLES:
         if inside:
             refuse_foreign(part, read_contents(path))
-        return State.CONVERT
+        return PartState.CONVERT
     if part.kind is not Kind.TENSORS or found is not Format.SAFETENSORS:
         raise not_weights(path, found) if found not in PICKLES else BadWeights(f"{path} is no TorchScript.")
     refuse_foreign(part, read_contents(path))
-    return State.READY
+    return PartState.READY
 
 
-def _stale(path: Path) -> str:
+def _stale_note(path: Path) -> str:
     """A sentence if the pickle that the file was made from has changed since."""
     record = read_record(path)
     source = Path(str(record.get("source", "")))
@@ -390,7 +395,7 @@ def _stale(path: Path) -> str:
     return f"{source} has changed since it was converted; convert again: sonic weights convert --again"
 
 
-def _leftover(part: Part, search: Search) -> Finding | None:
+def _find_partial(part: Part, search: Search) -> Finding | None:
     """An interrupted download, or a folder that lacks the file that counts."""
     fetched = search.target / part.folders[0] / part.hub_names[0]
     begun = fetched.parent.glob(f".{fetched.name}.*.part") if _is_dir(fetched.parent) else ()
@@ -398,7 +403,7 @@ def _leftover(part: Part, search: Search) -> Finding | None:
     if unfinished:
         size = unfinished[0].stat().st_size
         return _partial(part, unfinished[0], f"The download stopped after {size:,} bytes; it can go on.")
-    for place in search.places():
+    for place in search.folders():
         for folder in (root / name for root in place.roots for name in part.folders if name):
             if _is_dir(folder):
                 what = f"The folder {folder} is there, but not {part.hub_names[0]} in it."
@@ -418,7 +423,7 @@ def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
 
 
 def _partial(part: Part, path: Path, detail: str) -> Finding:
-    return Finding(part, State.PARTIAL, path, "", detail)
+    return Finding(part, PartState.PARTIAL, path, "", detail)
 
 
 def _lack(finding: Finding) -> str:

@@ -24,7 +24,7 @@ ITEM_BYTES = {
 FETCH = "sonic weights fetch"
 AGAIN = f"Delete it and fetch it again: {FETCH}"
 PUBLISHED = f"Fetch the published one: {FETCH}"
-"""Hints that end in the bare command; `checks.named_for` completes it where the part is known."""
+"""Hints that end in the bare command; `checks.with_part_hint` completes it where the part is known."""
 
 
 class Format(Enum):
@@ -58,7 +58,7 @@ PICKLES = (Format.ZIP_PICKLE, Format.OLD_PICKLE)
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """One tensor of a file."""
 
     shape: tuple[int, ...]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .formats import Entry
+from .formats import TensorEntry
 
 SVD = "a Stable Video Diffusion checkpoint"
 _SIGNS = (
@@ -38,7 +38,7 @@ _SIGNS = (
 """Key pattern → what the file is, tried in this order."""
 
 
-def identify(entries: Mapping[str, Entry]) -> str | None:
+def identify(entries: Mapping[str, TensorEntry]) -> str | None:
     """What the file is, as words that end "This is …"; None if unknown."""
     keys = "\n".join(entries)
     for sign, name in _SIGNS:
@@ -47,7 +47,7 @@ def identify(entries: Mapping[str, Entry]) -> str | None:
     return None
 
 
-def has_image_decoder(entries: Mapping[str, Entry]) -> bool:
+def has_image_decoder(entries: Mapping[str, TensorEntry]) -> bool:
     """Whether a one-file checkpoint has the frame-wise decoder instead of the temporal one."""
     inside = [key for key in entries if key.startswith("first_stage_model.decoder.")]
     return bool(inside) and not any(".time_stack." in key for key in inside)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from ..errors import BadWeights
 from ..progress import Stage, Tick
 from .catalogue import REQUIRED, Part, Shape
-from .checks import compare, misfit_error, named_for
-from .contents import Contents, read_contents
+from .checks import compare, misfit_error, with_part_hint
+from .contents import TensorListing, read_contents
 from .conversion import convert, target_of
-from .find import Search, State, survey
+from .find import PartState, Search, survey
 from .formats import PICKLES
-from .mapping import Origin, origins
+from .mapping import TensorSource, origins
 
 if TYPE_CHECKING:
     import torch
@@ -44,19 +44,16 @@ def prepare(
     found.require()
     paths = {}
     for finding in found.findings:
-        if finding.state is State.READY and finding.path:
+        if finding.state is PartState.READY and finding.path:
             paths[finding.part.name] = finding.path
-        elif finding.state is State.CONVERT and finding.path:
+        elif finding.state is PartState.CONVERT and finding.path:
             target = target_of(finding.part, found.search.target)
-            paths[finding.part.name] = _converted(finding.part, finding.path, target, tick)
+            try:
+                convert(finding.part, finding.path, target, again=True, strict=False, tick=tick)
+            except BadWeights as problem:
+                raise with_part_hint(finding.part, problem) from problem
+            paths[finding.part.name] = target
     return paths
-
-
-def _converted(part: Part, source: Path, target: Path, tick: Tick | None) -> Path:
-    try:
-        return convert(part, source, target, again=True, strict=False, tick=tick)
-    except BadWeights as problem:
-        raise named_for(part, problem) from problem
 
 
 def shapes(part: Part, path: Path) -> dict[str, Shape]:
@@ -86,7 +83,7 @@ def tensors(
         BadWeights: damaged, or a pickle, which has to be converted first.
     """
     contents = _safetensors(path)
-    yield from _read(path, _below(prefix, origins(part, contents.entries)), dtype, device)
+    yield from _read(path, _strip_prefix(prefix, origins(part, contents.entries)), dtype, device)
 
 
 def fill(
@@ -114,26 +111,26 @@ def fill(
     from ..nn import build
 
     contents = _safetensors(path)
-    found = _below(prefix, origins(part, contents.entries))
+    found = _strip_prefix(prefix, origins(part, contents.entries))
     _refuse_misfit(module, part, contents, found)
     read = _ticking(_read(path, found, dtype, device), len(found), part.name, tick)
     build.fill(module, dict(read))
     _refuse_meta(module, part, path)
 
 
-def _safetensors(path: Path) -> Contents:
+def _safetensors(path: Path) -> TensorListing:
     contents = read_contents(path)
     if contents.format in PICKLES:
         raise BadWeights(f"{path} is a pickle.", "Convert it first: sonic weights convert")
     return contents
 
 
-def _below(prefix: str, found: Mapping[str, Origin]) -> dict[str, Origin]:
+def _strip_prefix(prefix: str, found: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
     return {key[len(prefix) :]: origin for key, origin in found.items() if key.startswith(prefix)}
 
 
 def _read(
-    path: Path, found: Mapping[str, Origin], dtype: torch.dtype | None, device: torch.device | str
+    path: Path, found: Mapping[str, TensorSource], dtype: torch.dtype | None, device: torch.device | str
 ) -> Iterator[tuple[str, Tensor]]:
     from safetensors import safe_open
 
@@ -155,7 +152,9 @@ def _ticking(
         yield pair
 
 
-def _refuse_misfit(module: nn.Module, part: Part, contents: Contents, found: Mapping[str, Origin]) -> None:
+def _refuse_misfit(
+    module: nn.Module, part: Part, contents: TensorListing, found: Mapping[str, TensorSource]
+) -> None:
     from ..nn import build
 
     wanted = {

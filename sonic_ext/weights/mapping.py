@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .catalogue import Part, Shape
-from .formats import Entry
+from .formats import TensorEntry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ VISUAL = "conditioner.embedders.0.open_clip.model.visual."
 
 
 @dataclass(frozen=True)
-class Origin:
+class TensorSource:
     """Where one tensor of a part comes from."""
 
     source: str | None
@@ -65,7 +65,7 @@ def is_single_file(keys: Mapping[str, Any]) -> bool:
     return any(key.startswith((LATENT, "conditioner.", "cond_stage_model.")) for key in keys)
 
 
-def origins(part: Part, entries: Mapping[str, Entry]) -> dict[str, Origin]:
+def origins(part: Part, entries: Mapping[str, TensorEntry]) -> dict[str, TensorSource]:
     """The part's keys → where they come from. Keys that inference leaves out are not in it."""
     if part.name == "image_vae":
         pairs = _image_vae(part, entries)
@@ -90,10 +90,10 @@ def has_channels(part: Part, shapes: Mapping[str, Shape]) -> bool:
     return all(shapes.get(key, ())[1:2] == (count,) for key, count in part.channels)
 
 
-def _plain(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
+def _plain(part: Part, entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorSource]]:
     prefix = next((each for each in _prefixes(part, entries) if has_signs(part, _below(each, entries))), "")
     for key, entry in _below(prefix, entries).items():
-        yield key, Origin(prefix + key, entry.shape, entry.dtype)
+        yield key, TensorSource(prefix + key, entry.shape, entry.dtype)
 
 
 def _prefixes(part: Part, keys: Iterable[str]) -> list[str]:
@@ -111,11 +111,11 @@ def _prefixes(part: Part, keys: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda prefix: (len(prefix), prefix))[:8]
 
 
-def _below(prefix: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def _below(prefix: str, entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
     return {key[len(prefix) :]: entry for key, entry in entries.items() if key.startswith(prefix)}
 
 
-def _vae(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
+def _vae(entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorSource]]:
     latent = _below(LATENT, entries)
     condition = _below(CONDITION, entries)
     encoder = CONDITION if "quant_conv.weight" in condition else LATENT
@@ -124,15 +124,15 @@ def _vae(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
         for key, entry in _below(prefix, entries).items():
             if key.startswith(inside):
                 name = _vae_name(key, levels)
-                yield name, Origin(prefix + key, _flattened(name, entry.shape), entry.dtype)
+                yield name, TensorSource(prefix + key, _flattened(name, entry.shape), entry.dtype)
     if "quant_conv.weight" not in _below(encoder, entries) and "encoder.conv_out.bias" in latent:
         # without one the encoder's last layer gives the moments themselves
         moments = latent["encoder.conv_out.bias"].shape[0]
-        yield "quant_conv.weight", Origin(None, (moments, moments, 1, 1), "F32")
-        yield "quant_conv.bias", Origin(None, (moments,), "F32")
+        yield "quant_conv.weight", TensorSource(None, (moments, moments, 1, 1), "F32")
+        yield "quant_conv.bias", TensorSource(None, (moments,), "F32")
 
 
-def _levels(latent: Mapping[str, Entry]) -> int:
+def _levels(latent: Mapping[str, TensorEntry]) -> int:
     """Levels of the decoder, from Stability's names."""
     numbers = (int(found[1]) for key in latent if (found := re.match(r"decoder\.up\.(\d+)\.", key)))
     return 1 + max(numbers, default=-1)
@@ -142,7 +142,7 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 """Names of the middle attention in files of early diffusers versions, the published one among them."""
 
 
-def _image_vae(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
+def _image_vae(part: Part, entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorSource]]:
     """The frame-wise decoder, from diffusers' files, from WebUI VAEs and out of whole checkpoints."""
     prefixes = (LATENT, *_prefixes(part, entries))
     prefix = next((each for each in prefixes if f"{each}decoder.conv_in.weight" in entries), "")
@@ -151,17 +151,17 @@ def _image_vae(part: Part, entries: Mapping[str, Entry]) -> Iterator[tuple[str, 
     if not levels or any(".time_stack." in key for key in inside):
         for key, origin in _plain(part, entries):
             name = _modern(key)
-            yield name, Origin(origin.source, _flattened(name, origin.shape), origin.dtype)
+            yield name, TensorSource(origin.source, _flattened(name, origin.shape), origin.dtype)
         return
     for key, entry in inside.items():
         name = _vae_name(key, levels, temporal=False) if key.startswith("decoder.") else key
         if name.startswith(("decoder.", "post_quant_conv.")):
-            yield name, Origin(prefix + key, _flattened(name, entry.shape), entry.dtype)
+            yield name, TensorSource(prefix + key, _flattened(name, entry.shape), entry.dtype)
     if "post_quant_conv.weight" not in inside and "decoder.conv_in.weight" in inside:
         # without one the decoder takes the latents themselves
         channels = inside["decoder.conv_in.weight"].shape[1]
-        yield "post_quant_conv.weight", Origin(None, (channels, channels, 1, 1), "F32")
-        yield "post_quant_conv.bias", Origin(None, (channels,), "F32")
+        yield "post_quant_conv.weight", TensorSource(None, (channels, channels, 1, 1), "F32")
+        yield "post_quant_conv.bias", TensorSource(None, (channels,), "F32")
 
 
 def _modern(key: str) -> str:
@@ -245,7 +245,7 @@ _CLIP_LAYERS = {
 }
 
 
-def _image_encoder(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]:
+def _image_encoder(entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorSource]]:
     for key, entry in _below(VISUAL, entries).items():
         layer = re.match(r"transformer\.resblocks\.(\d+)\.(.*)", key)
         if layer:
@@ -253,19 +253,19 @@ def _image_encoder(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Origin]]
         elif key == "proj":
             yield (
                 "visual_projection.weight",
-                Origin(VISUAL + key, entry.shape[::-1], entry.dtype, transposed=True),
+                TensorSource(VISUAL + key, entry.shape[::-1], entry.dtype, transposed=True),
             )
         else:
             name = f"vision_model.{_CLIP_NAMES.get(key, key)}"
-            yield name, Origin(VISUAL + key, entry.shape, entry.dtype)
+            yield name, TensorSource(VISUAL + key, entry.shape, entry.dtype)
 
 
-def _clip_layer(layer: str, key: str, source: str, entry: Entry) -> Iterator[tuple[str, Origin]]:
+def _clip_layer(layer: str, key: str, source: str, entry: TensorEntry) -> Iterator[tuple[str, TensorSource]]:
     if key.startswith("attn.in_proj_"):
         shape = (entry.shape[0] // 3, *entry.shape[1:])
         for third, name in enumerate(("q_proj", "k_proj", "v_proj")):
             what = key.removeprefix("attn.in_proj_")
-            yield f"{layer}self_attn.{name}.{what}", Origin(source, shape, entry.dtype, cut=third)
+            yield f"{layer}self_attn.{name}.{what}", TensorSource(source, shape, entry.dtype, cut=third)
         return
     name, _, what = key.rpartition(".")
-    yield f"{layer}{_CLIP_LAYERS.get(name, name)}.{what}", Origin(source, entry.shape, entry.dtype)
+    yield f"{layer}{_CLIP_LAYERS.get(name, name)}.{what}", TensorSource(source, entry.shape, entry.dtype)

@@ -23,8 +23,8 @@ from .formats import (
     ITEM_BYTES,
     PICKLES,
     PUBLISHED,
-    Entry,
     Format,
+    TensorEntry,
     first_few,
     format_of,
     not_weights,
@@ -54,9 +54,9 @@ class Pickle:
     """Names of what is no tensor and was left out; it was never run."""
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, TensorEntry]:
         """Names, shapes and types."""
-        return {key: Entry(tensor.shape, tensor.dtype) for key, tensor in self.stored.items()}
+        return {key: TensorEntry(tensor.shape, tensor.dtype) for key, tensor in self.stored.items()}
 
     def span(self, key: str) -> tuple[int, int]:
         """The first byte of a tensor in the file, and the one after its last."""
@@ -66,7 +66,7 @@ class Pickle:
         return start, start + tensor.span * item
 
 
-def look(path: Path) -> Pickle:
+def read_pickle(path: Path) -> Pickle:
     """List the tensors of a pickle.
 
     Raises:
@@ -198,7 +198,7 @@ def _refuse_short(storage: Storage, place: int, size: int, end: int) -> None:
         raise ValueError("it ends before its tensors do")
 
 
-def _named_tensors(held: Any) -> dict[str, StoredTensor]:
+def _named_tensors(content: Any) -> dict[str, StoredTensor]:
     """Those of the innermost wrapping that holds any. A dict that holds itself is looked into once."""
     seen: set[int] = set()
 
@@ -210,7 +210,7 @@ def _named_tensors(held: Any) -> dict[str, StoredTensor]:
         own = ((key, tensor) for key, tensor in value.items() if isinstance(tensor, StoredTensor))
         return next((found for found in wrapped if found), None) or dict(own)
 
-    return inside(held, 0)
+    return inside(content, 0)
 
 
 def _without_tensors(path: Path, foreign: tuple[str, ...]) -> BadWeights:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files.atomic import written_whole
+from ..files.atomic import atomic_write
 from ..files.digest import sha256_of
 from ..progress import Stage, Tick
 
@@ -21,7 +21,7 @@ def record_path(path: Path) -> Path:
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
     """Write the record of a file, whole or not at all."""
-    with written_whole(record_path(path)) as part:
+    with atomic_write(record_path(path)) as part:
         part.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 

@@ -115,7 +115,7 @@ class _Function:
 
 
 @dataclass(frozen=True)
-class _Type:
+class _StorageType:
     """A global that stands for a type of numbers, or of storages with such numbers."""
 
     name: str | None
@@ -251,13 +251,19 @@ class _Machine:
         value, key = self.stack.pop(), self.stack.pop()
         self.update([key, value])
 
-    def storage(self, said: Any) -> None:
+    def storage(self, persistent_id: Any) -> None:
         """A persistent id; those of tensors' numbers are `("storage", type, key, device, count)`."""
-        is_storage = type(said) is tuple and len(said) in (5, 6) and said[0] == "storage"
-        if not is_storage or not isinstance(said[1], _Type) or any(each is not None for each in said[5:]):
+        is_storage = (
+            type(persistent_id) is tuple and len(persistent_id) in (5, 6) and persistent_id[0] == "storage"
+        )
+        if (
+            not is_storage
+            or not isinstance(persistent_id[1], _StorageType)
+            or any(each is not None for each in persistent_id[5:])
+        ):
             self.push(FOREIGN)
             return
-        _, kind, key, _, count = said[:5]
+        _, kind, key, _, count = persistent_id[:5]
         if type(key) is not str or not _is_count(count):
             raise TypeError("a storage has no name or no length")
         made = Storage(key, kind.item, count, kind.name)
@@ -297,7 +303,7 @@ def _typed_tensor(
     storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, dtype: Any, *more: Any
 ) -> Any:
     """`_rebuild_tensor_v3`: the type stands beside the storage."""
-    return _view(storage, dtype.name if isinstance(dtype, _Type) else None, offset, shape, stride)
+    return _view(storage, dtype.name if isinstance(dtype, _StorageType) else None, offset, shape, stride)
 
 
 def _view(storage: Any, dtype: str | None, offset: Any, shape: Any, stride: Any) -> Any:
@@ -339,7 +345,7 @@ def _size(sides: Any = ()) -> Any:
     return sides if type(sides) is tuple else FOREIGN
 
 
-_TENSOR = _Type(None, 0)
+_TENSOR = _StorageType(None, 0)
 """`torch.Tensor` and `Parameter`, where their names stand for the class."""
 _DTYPES = {
     **{"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"},
@@ -354,9 +360,9 @@ _STORAGES = {
     **{"Short": "I16", "Char": "I8", "Byte": "U8", "Bool": "BOOL"},
 }
 _GLOBALS: Mapping[str, Any] = {
-    **{f"torch.{torch}": _Type(name, ITEM_BYTES[name]) for torch, name in _DTYPES.items()},
-    **{f"torch.{kind}Storage": _Type(name, ITEM_BYTES[name]) for kind, name in _STORAGES.items()},
-    **dict.fromkeys(("torch.UntypedStorage", "torch.storage.UntypedStorage"), _Type(None, 1)),
+    **{f"torch.{torch}": _StorageType(name, ITEM_BYTES[name]) for torch, name in _DTYPES.items()},
+    **{f"torch.{kind}Storage": _StorageType(name, ITEM_BYTES[name]) for kind, name in _STORAGES.items()},
+    **dict.fromkeys(("torch.UntypedStorage", "torch.storage.UntypedStorage"), _StorageType(None, 1)),
     **dict.fromkeys(("torch.Tensor", "torch.nn.parameter.Parameter"), _TENSOR),
     **dict.fromkeys(("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"), _Function(_tensor)),
     "torch._utils._rebuild_tensor_v3": _Function(_typed_tensor),

@@ -275,21 +275,21 @@ class KilledBehindTheGate(KilledAgain):
     name = "next start after a kill behind the gate"
 
     def die(self) -> None:
-        Queue.exported = dying  # type: ignore[method-assign]
+        Queue.record_export = dying  # type: ignore[method-assign]
 
 
 class KilledWithATake(KilledAgain):
     name = "next start after a kill between take and queue"
 
     def die(self) -> None:
-        Queue.made = dying  # type: ignore[method-assign]
+        Queue.record_take = dying  # type: ignore[method-assign]
 
 
 class KilledHalfway(KilledAgain):
     name = "next start after a kill while it is made"
 
     def die(self) -> None:
-        Store.adopt = dying  # type: ignore[method-assign,assignment]
+        Store.create = dying  # type: ignore[method-assign,assignment]
 
 
 class KilledAtTheGate(KilledAgain):
@@ -404,10 +404,10 @@ def recorded(clip: Path) -> Callable[..., Take]:
     ) -> Take:
         clear_up(store.home)
         store.check()
-        with store.making(take_id) as (made, folder):
+        with store.new_take(take_id) as (made, folder):
             for name in (MASTER_NAME, PREVIEW_NAME):
                 shutil.copyfile(clip / name, folder / name)
-            return store.adopt(
+            return store.create(
                 made,
                 portrait if not isinstance(portrait, Path) else read_portrait(portrait),
                 audio if not isinstance(audio, Path) else read_speech(audio),

@@ -432,7 +432,7 @@ def _pickles(data: bytes, folder: Path) -> object:
     from sonic_ext.weights import pickles
     from sonic_ext.weights.identify import identify
 
-    held = pickles.look(kept(folder, data, "case.pt"))
+    held = pickles.read_pickle(kept(folder, data, "case.pt"))
     tensors = pickles.MappedTensors(held)
     assert all(tuple(tensors[key].shape) == tensor.shape for key, tensor in held.stored.items())
     return identify(held.entries)

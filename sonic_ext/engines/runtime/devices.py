@@ -128,7 +128,7 @@ def release(device: str) -> None:
 
 
 @contextmanager
-def released_after(device: str) -> Iterator[None]:
+def release_after(device: str) -> Iterator[None]:
     """Whatever happens inside, unused memory is given back at the end."""
     try:
         yield
@@ -145,7 +145,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def unless_full() -> Iterator[None]:
+def catch_out_of_memory() -> Iterator[None]:
     """Memory that runs out inside ends the block quietly; every other error goes on.
 
     Whoever uses it gives memory back *after* the block: until then the error's frames hold it.

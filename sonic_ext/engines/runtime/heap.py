@@ -18,7 +18,7 @@ KEEPING = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
 
 
 @contextmanager
-def kept_heap(device: str) -> Iterator[None]:
+def keep_heap(device: str) -> Iterator[None]:
     """Inside, freed memory stays with the process for the next tensor; at the end it is given back.
 
     Does nothing where the device is no processor or the C library is not glibc.

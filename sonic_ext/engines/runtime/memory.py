@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...ports import DeviceManager
-from .devices import free_memory, released_after
+from .devices import free_memory, release_after
 
 
 class DeviceMemory:
@@ -62,7 +62,7 @@ class DeviceMemory:
     def stage(self) -> Iterator[None]:
         """What is loaded inside is unloaded at the end, whatever happens; unused memory is given back."""
         before = len(self._loaded)
-        with released_after(self._device):
+        with release_after(self._device):
             try:
                 yield
             finally:

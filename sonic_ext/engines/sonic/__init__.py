@@ -7,12 +7,12 @@ Built from published facts and numbers; the published weights load as they are.
 from __future__ import annotations
 
 from ..spec import EngineSpec, EntryPoint
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 
 SPEC = EngineSpec(
     "sonic",
     probe=EntryPoint(f"{__name__}.registration", "probe"),
     make=EntryPoint(f"{__name__}.registration", "make"),
-    settings=SonicSettings,
+    settings=DiffusionSettings,
     parts=("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder"),
 )

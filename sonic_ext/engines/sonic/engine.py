@@ -28,11 +28,11 @@ from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints, key_of
 from ..runtime.devices import (
     Hardware,
+    catch_out_of_memory,
     hardware,
     release,
-    released_after,
+    release_after,
     speed,
-    unless_full,
 )
 from ..runtime.lock import device_lock
 from ..runtime.memory import DeviceMemory
@@ -42,7 +42,7 @@ from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
 from .run import SamplingRun, first_checkpoint
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 from .vaes import VaeChoice
 from .windows import BASE_FPS, Plan
 
@@ -52,7 +52,7 @@ CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
 """Branches per step on average, as operations of whole ones; counted on a network of middling size."""
 
 
-class SonicEngine:
+class DiffusionEngine:
     """See `ports.Engine`.
 
     Args:
@@ -83,70 +83,68 @@ class SonicEngine:
 
     def prepare(
         self, scene: Scene, speech: Speech, settings: Settings, count: int, seed: int, tick: Tick
-    ) -> SonicAnimation:
+    ) -> DiffusionAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
-        chosen = hardware(SonicSettings.of(settings).precision, self._device)
+        chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
             stack.enter_context(device_lock(self._home, chosen.device, tick))
-            stack.enter_context(released_after(chosen.device))
-            paths, note = self._files(vae, tick)
+            stack.enter_context(release_after(chosen.device))
+            paths, note = weights.prepare(self._search, vae.parts, tick), []
+            try:
+                paths |= weights.prepare(self._search, (weights.RIFE,), tick)
+            except BadWeights as error:  # optional: optical flow stands in
+                note = [error.message]
             networks = Networks(paths, chosen, tick, self._devices)
             generation = Generation(
                 networks, vae, scene, speech, settings, count, Checkpoints(self._home), tick
             )
             memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
-            generation = replace(generation, vae=self._fitting(vae, memory_plan, settings))
-            checkpoint, notes = generation.sampled(seed, memory_plan)
+            generation = replace(generation, vae=self._fit_vae(vae, memory_plan, settings))
+            checkpoint, notes = generation.sample(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
-            return SonicAnimation(
+            return DiffusionAnimation(
                 generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
             )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
-        chosen = hardware(SonicSettings.of(settings).precision, self._device)
+        chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, base_frames(count, settings))
         free = DeviceMemory(chosen.device, self._devices).free()
-        memory_plan = budget.memory_plan(SonicSettings.of(settings).memory, free)
-        vae = self._fitting(vae, memory_plan, settings)
+        memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
+        vae = self._fit_vae(vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(memory_plan),
             0 if chosen.is_cpu else budget.device_bytes(memory_plan.mode, memory_plan.chunk),
             _sentences(
                 *self._notes,
-                *_rounded(scene, settings),
+                *_rounding_note(scene, settings),
                 memory_plan.note,
                 vae.note,
                 budget.warning(memory_plan, free),
             ),
         )
 
-    def _files(self, vae: VaeChoice, tick: Tick) -> tuple[dict[str, Path], list[str]]:
-        """Safetensors files by part, and sentences about optional ones that cannot be used."""
-        paths = weights.prepare(self._search, vae.parts, tick)
-        try:
-            return paths | weights.prepare(self._search, (weights.RIFE,), tick), []
-        except BadWeights as error:
-            return paths, [error.message]
-
     def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search)
+        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
-    def _fitting(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
+    def _fit_vae(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
         if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(SonicSettings.of(settings).decoder, self._devices, self._search, roomy=False)
+        return vaes.choose(
+            DiffusionSettings.of(settings).decoder, self._devices, self._search, own_fits=False
+        )
 
 
 @dataclass(frozen=True)
@@ -164,9 +162,9 @@ class Generation:
     tick: Tick
 
     @cached_property
-    def own(self) -> SonicSettings:
+    def own(self) -> DiffusionSettings:
         """The engine's own settings."""
-        return SonicSettings.of(self.settings)
+        return DiffusionSettings.of(self.settings)
 
     @cached_property
     def view(self) -> HeadView:
@@ -201,12 +199,12 @@ class Generation:
             }
         )
 
-    def sampled(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
+    def sample(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
         """The finished checkpoint, and sentences for the user. Goes on where an earlier run stopped."""
         self.checkpoints.expire()
         free = self.networks.memory.free()
         notes = [
-            *_rounded(self.scene, self.settings),
+            *_rounding_note(self.scene, self.settings),
             memory_plan.note,
             self.vae.note,
             self.budget.warning(memory_plan, free),
@@ -240,14 +238,14 @@ class Generation:
         """Twice, if memory runs out the first time: what others have let go since then is there."""
         device = self.networks.hardware.device
         for _ in range(2):
-            with unless_full():
+            with catch_out_of_memory():
                 frames, host = self.budget.plan.frames, self.vae.host
                 return prepare_conditioning(self.networks, self.view, self.speech, frames, self.tick, host)
             release(device)
         raise self.budget.refusal(self.networks.memory.free())
 
 
-class SonicAnimation:
+class DiffusionAnimation:
     """See `ports.Animation`."""
 
     def __init__(
@@ -275,10 +273,10 @@ class SonicAnimation:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """See `ports.Animation.frames`."""
-        self._drawing = self._drawn()
+        self._drawing = self._draw()
         return self._drawing
 
-    def _drawn(self) -> Generator[NDArray[np.uint8], None, None]:
+    def _draw(self) -> Generator[NDArray[np.uint8], None, None]:
         generation = self._generation
         output = Output(
             self._latents,
@@ -328,11 +326,11 @@ def _budget(
     chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
 ) -> Budget:
     side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
-    own = SonicSettings.of(settings)
+    own = DiffusionSettings.of(settings)
     return Budget(chosen, shapes, side, Plan(frames), own.inference_steps, CALLS[own.shortcuts])
 
 
-def _rounded(scene: Scene, settings: Settings) -> tuple[str, ...]:
+def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:
     """A sentence if the video's sides are not what was asked for."""
     scale = settings.min_resolution / min(scene.crop.width, scene.crop.height)
     asked = [round(side * scale) for side in (scene.crop.width, scene.crop.height)]

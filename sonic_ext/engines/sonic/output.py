@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ... import weights
 from ...settings import Settings
-from ..runtime.devices import release, unless_full
+from ..runtime.devices import catch_out_of_memory, release
 from . import stream
 from .budget import Budget
 from .networks import Networks
@@ -45,10 +45,19 @@ class Decoder:
             BrokenNumbers: infinities or not-a-numbers, in float32 too.
         """
         while True:
-            with unless_full():
-                return self._whole(latents)
+            with catch_out_of_memory():
+                return self._decode(latents)
             release(self.networks.hardware.device)
-            self._shrink()
+            self.unload()  # memory may have run out while it changed its precision
+            if self.chunk > 1:
+                self.chunk //= 2
+                self.notes.append(f"Memory ran out while decoding; went on with {self.chunk} frames at once.")
+                continue
+            fallback = self.choice.fallback  # the WebUI's VAE, as the last resort
+            if fallback is None:
+                raise self.budget.refusal(self.networks.memory.free())
+            self.choice = VaeChoice("host", fallback)
+            self.notes.append(f"Memory ran out while decoding; {fallback.title} went on, frame by frame.")
 
     def unload(self) -> None:
         """Let go of the network."""
@@ -56,23 +65,7 @@ class Decoder:
         network, self._network = self._network, None
         self.networks.memory.unload(network)
 
-    def _shrink(self) -> None:
-        self.unload()  # memory may have run out while it changed its precision
-        if self.chunk == 1:
-            self._fall_back()
-            return
-        self.chunk //= 2
-        self.notes.append(f"Memory ran out while decoding; went on with {self.chunk} frames at once.")
-
-    def _fall_back(self) -> None:
-        """The WebUI's VAE, as the last resort."""
-        fallback = self.choice.fallback
-        if fallback is None:
-            raise self.budget.refusal(self.networks.memory.free())
-        self.choice = VaeChoice("host", fallback)
-        self.notes.append(f"Memory ran out while decoding; {fallback.title} went on, frame by frame.")
-
-    def _whole(self, latents: torch.Tensor) -> torch.Tensor:
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         vae = self._vae = self._vae or self._load_decoder()
         before = vae.raised
         pictures = torch.cat([vae(part) for part in latents.split(self.chunk)])
@@ -89,7 +82,7 @@ class Decoder:
         return VaeDecoder(self._network, self.choice.temporal)
 
 
-def inferring(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
+def in_inference_mode(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
     """Every step of an iterator in torch's inference mode, and nothing of what happens between them."""
     with torch.inference_mode():
         frames = begin()
@@ -102,7 +95,7 @@ def inferring(begin: Callable[[], Iterator[NDArray[np.uint8]]]) -> Iterator[NDAr
 
 
 @dataclass
-class Interpolator:
+class FrameInterpolator:
     """RIFE where it is and where it fits, optical flow otherwise, and says so; a `stream.Between`."""
 
     networks: Networks
@@ -113,7 +106,7 @@ class Interpolator:
         """See `stream.Between`."""
         self._between = self._between or self._best()
         if isinstance(self._between, stream.Rife):
-            with unless_full():
+            with catch_out_of_memory():
                 return self._between(first, second)
             self._between = self._flow("Memory ran out while interpolating")
             release(self.networks.hardware.device)
@@ -129,7 +122,7 @@ class Interpolator:
         return stream.OpticalFlow()
 
 
-def _ending_in_its_last(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+def _repeat_last(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """The frames, and then the last one for as long as anybody asks."""
     last = None
     for frame in frames:
@@ -154,24 +147,14 @@ class Output:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [height, width, 3]; of them never more than a few exist."""
-        frames = inferring(lambda: self._finish().frames(self.decoder, self.latents))
-        return islice(self._pasted(_ending_in_its_last(frames)), self.count)
-
-    def _finish(self) -> stream.Finish:
-        times = stream.times_for(self.settings.fps)
-        if not self.settings.motion_smoothing:
-            return stream.Finish(times)
-        from ...media.steady import Steady  # brings OpenCV
-
-        steady = Steady(self.view.face.box, stream.STEADY_REACH)
-        return stream.Finish(times, self._between(), steady)
-
-    def _between(self) -> stream.Between:
-        return Interpolator(self.decoder.networks, self.decoder.notes)
-
-    def _pasted(self, frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-        if self.view.box is None:
-            return frames
         from ...media.paste import Paste  # brings OpenCV
+        from ...media.steady import Steady
 
-        return map(Paste(self.scene.picture, self.view.box).into, frames)
+        finish = stream.Finish(stream.times_for(self.settings.fps))
+        if self.settings.motion_smoothing:
+            between = FrameInterpolator(self.decoder.networks, self.decoder.notes)
+            finish = replace(finish, between=between, steady=Steady(self.view.face.box, stream.STEADY_REACH))
+        frames = _repeat_last(in_inference_mode(lambda: finish.frames(self.decoder, self.latents)))
+        if self.view.box is not None:
+            frames = map(Paste(self.scene.picture, self.view.box).into, frames)
+        return islice(frames, self.count)

@@ -53,45 +53,33 @@ def prepare_conditioning(
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
     """
+    hardware, memory, picture = networks.hardware, networks.memory, view.picture
     with torch.no_grad():  # tensors of inference mode could not be trained with
-        return _prepare(networks, view, speech, frames, tick, host_vae)
-
-
-def _prepare(
-    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, host_vae: Vae | None
-) -> Prepared:
-    hardware, memory = networks.hardware, networks.memory
-    tick(Stage.LOOKING_AT_PORTRAIT, 0, 2)
-    with memory.stage():
-        portrait = _embed_portrait(networks, view.picture)
-    tick(Stage.LOOKING_AT_PORTRAIT, 1, 2)
-    with memory.stage():
-        latent, notes = (
-            _encode_with_host(host_vae, view.picture)
-            if host_vae
-            else _encode_portrait(networks, view.picture)
+        tick(Stage.LOOKING_AT_PORTRAIT, 0, 2)
+        with memory.stage():
+            portrait = embed(networks.clip(), clip_pixels(picture).to(hardware.device, hardware.dtype))
+        tick(Stage.LOOKING_AT_PORTRAIT, 1, 2)
+        with memory.stage():
+            if host_vae is not None:
+                latent, notes = _encode_with_host(host_vae, picture)
+            else:
+                latent, notes = _encode_portrait(networks, picture)
+        tick(Stage.READING_SPEECH, 0, 1)
+        with memory.stage():
+            samples = np.concatenate(list(speech.blocks(RATE)))
+            spoken = encode_speech(networks.speech(), samples, portrait.float(), frames)
+        tick(Stage.READING_SPEECH, 1, 1)
+        grid = (picture.shape[0] // 8, picture.shape[1] // 8)
+        levels = mask_levels(_mask(view), grid)  # on the CPU: not every device knows bicubic
+        conditioning = Conditioning(
+            latent.to(hardware.device, hardware.dtype),
+            portrait[:, None].to(hardware.dtype),
+            spoken.tokens.to("cpu", hardware.dtype),
+            spoken.silence.to(hardware.dtype),
+            spoken.buckets.cpu(),
+            {size: level.to(hardware.device) for size, level in levels.items()},
         )
-    tick(Stage.READING_SPEECH, 0, 1)
-    with memory.stage():
-        samples = np.concatenate(list(speech.blocks(RATE)))
-        spoken = encode_speech(networks.speech(), samples, portrait.float(), frames)
-    tick(Stage.READING_SPEECH, 1, 1)
-    levels = mask_levels(_mask(view), _grid(view.picture))  # on the CPU: not every device knows bicubic
-    conditioning = Conditioning(
-        latent.to(hardware.device, hardware.dtype),
-        portrait[:, None].to(hardware.dtype),
-        spoken.tokens.to("cpu", hardware.dtype),
-        spoken.silence.to(hardware.dtype),
-        spoken.buckets.cpu(),
-        {size: level.to(hardware.device) for size, level in levels.items()},
-    )
-    return Prepared(conditioning, notes)
-
-
-def _embed_portrait(networks: Networks, picture: NDArray[np.uint8]) -> torch.Tensor:
-    """CLIP's embedding, [1, width]."""
-    pixels = clip_pixels(picture).to(networks.hardware.device, networks.hardware.dtype)
-    return embed(networks.clip(), pixels)
+        return Prepared(conditioning, notes)
 
 
 def _encode_portrait(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -136,8 +124,3 @@ def _mask(view: HeadView) -> torch.Tensor:
     sx, sy = (right - left) / width, (bottom - top) / height
     box = mask_box(view.face.box.scaled(sx, sy), right - left, bottom - top)
     return mask_values(draw_mask(box, (right - left, bottom - top), (width, height)))
-
-
-def _grid(picture: NDArray[np.uint8]) -> tuple[int, int]:
-    """Height and width of the latents."""
-    return picture.shape[0] // 8, picture.shape[1] // 8

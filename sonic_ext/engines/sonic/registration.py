@@ -9,7 +9,7 @@ from ...errors import MissingPart
 from ...ports import Engine
 from ..context import EngineContext, Readiness
 from . import libraries, vaes
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 from .vaes import VaeChoice
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
@@ -41,7 +41,7 @@ def probe(context: EngineContext) -> Readiness:
     try:
         found.require()
     except MissingPart as error:
-        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.lacking()) else ""
+        borrowed = vae.no_host if any(each.part is weights.VAE for each in found.missing()) else ""
         message = " ".join(filter(None, (error.message, borrowed, needs)))
         return Readiness(MissingPart(message, f"{error.hint} (after {INSTALL})" if lacking else error.hint))
     if lacking:
@@ -60,15 +60,15 @@ def make(context: EngineContext) -> Engine:
         raise MissingPart(HOPELESS, "Use engine=sonic to have it drawn here all the same.")
     if broken := libraries.broken(_vae(context).is_own):
         raise MissingPart(broken, REPAIR)
-    from .engine import SonicEngine
+    from .engine import DiffusionEngine
 
-    return SonicEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
+    return DiffusionEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
 
 
 def _vae(context: EngineContext) -> VaeChoice:
     """The VAE for a video. With engine=auto one that cannot be had is no error: its own may be installed."""
     try:
-        return vaes.choose(SonicSettings.of(context.settings).decoder, context.devices)
+        return vaes.choose(DiffusionSettings.of(context.settings).decoder, context.devices)
     except MissingPart:
         if not context.automatic:
             raise

@@ -15,15 +15,15 @@ from ...nn.unet import UNet
 from ...progress import Stage, Tick
 from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints
-from ..runtime.devices import release, unless_full
-from ..runtime.heap import kept_heap
+from ..runtime.devices import catch_out_of_memory, release
+from ..runtime.heap import keep_heap
 from .budget import MEMORY_MODES, MODE_TEXTS, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
 from .guidance import Guidance
 from .networks import Networks
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
-from .settings import SonicSettings
+from .settings import DiffusionSettings
 from .windows import Plan
 
 
@@ -44,9 +44,9 @@ class SamplingRun:
     _newest: Checkpoint = field(init=False)
 
     @cached_property
-    def own(self) -> SonicSettings:
+    def own(self) -> DiffusionSettings:
         """The engine's own settings."""
-        return SonicSettings.of(self.settings)
+        return DiffusionSettings.of(self.settings)
 
     def complete(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the steps that the checkpoint lacks.
@@ -56,27 +56,20 @@ class SamplingRun:
             BrokenNumbers: infinities or not-a-numbers in the latents.
             Cancelled: from `tick`; the checkpoint stays.
         """
-        levels = schedule(self.own.inference_steps)
+        levels, hardware = schedule(self.own.inference_steps), self.networks.hardware
         self._newest = checkpoint
         while self._newest.done < levels.steps:
-            with unless_full():
-                self._in_mode(levels)
+            with catch_out_of_memory():
+                with self.networks.memory.stage(), torch.inference_mode(), keep_heap(hardware.device):
+                    self._take_steps(self._unet(), levels)
                 break
-            release(self.networks.hardware.device)
-            self._step_down()
+            release(hardware.device)
+            lower = MEMORY_MODES.index(self.mode) + 1
+            if lower == len(MEMORY_MODES) or (hardware.is_cpu and MEMORY_MODES[lower] == "offload"):
+                raise self.budget.refusal(self.networks.memory.free())
+            self.mode = MEMORY_MODES[lower]
+            self.notes.append(f"Memory ran out; went on with {MODE_TEXTS[self.mode]}.")
         return self._newest
-
-    def _step_down(self) -> None:
-        lower = MEMORY_MODES.index(self.mode) + 1
-        if lower == len(MEMORY_MODES) or (self.networks.hardware.is_cpu and MEMORY_MODES[lower] == "offload"):
-            raise self.budget.refusal(self.networks.memory.free())
-        self.mode = MEMORY_MODES[lower]
-        self.notes.append(f"Memory ran out; went on with {MODE_TEXTS[self.mode]}.")
-
-    def _in_mode(self, levels: Schedule) -> None:
-        device = self.networks.hardware.device
-        with self.networks.memory.stage(), torch.inference_mode(), kept_heap(device):
-            self._take_steps(self._unet(), levels)
 
     def _take_steps(self, unet: UNet, levels: Schedule) -> None:
         checkpoint = self._newest
@@ -86,7 +79,11 @@ class SamplingRun:
         for done, latents in steps:
             self._check(latents, done)
             self._newest = replace(checkpoint, latents=latents, done=done, mode=self.mode)
-            self._save(self._newest)
+            try:
+                self.checkpoints.save(self.key, self._newest)
+            except BadOutput as error:
+                note = f"This run could not be continued if it were stopped: {error.message}"
+                self.notes.extend([] if note in self.notes else [note])
 
     def _unet(self) -> UNet:
         hardware, offloaded = self.networks.hardware, self.mode == "offload"
@@ -140,13 +137,6 @@ class SamplingRun:
             f"(precision={self.own.precision}: {dtype}).",
             "Use precision=bf16 or fp32." if half else "Check the weights: sonic weights check",
         )
-
-    def _save(self, checkpoint: Checkpoint) -> None:
-        try:
-            self.checkpoints.save(self.key, checkpoint)
-        except BadOutput as error:
-            said = f"This run could not be continued if it were stopped: {error.message}"
-            self.notes.extend([] if said in self.notes else [said])
 
 
 def first_checkpoint(conditioning: Conditioning, plan: Plan, steps: int, seed: int, mode: str) -> Checkpoint:

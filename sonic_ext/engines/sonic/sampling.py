@@ -98,20 +98,15 @@ def sample(
 def _group(
     predict: Predict, latents: torch.Tensor, moments: list[Moment], windows: list[list[int]]
 ) -> torch.Tensor:
-    """Every window by itself; frames that were seen more than once are averaged."""
+    """All steps of a group, every window by itself; frames in more than one window are averaged."""
     total, seen = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
     for window in windows:
         frames = torch.tensor(window, device=latents.device)
-        x = _window(predict, latents.index_select(0, frames), moments, frames)
+        x = latents.index_select(0, frames)
+        for number, moment in enumerate(moments):
+            sigma, following = moment.sigma.to(x), moment.following.to(x)
+            v = predict(scaled(x, sigma), moment, frames, number == 0).to(x)
+            x = euler(x, v, sigma, following)
         total.index_add_(0, frames, x)
         seen.index_add_(0, frames, seen.new_ones(len(frames), 1, 1, 1))
     return total / seen
-
-
-def _window(predict: Predict, x: torch.Tensor, moments: list[Moment], frames: torch.Tensor) -> torch.Tensor:
-    """All steps of a group for one window."""
-    for number, moment in enumerate(moments):
-        sigma, following = moment.sigma.to(x), moment.following.to(x)
-        v = predict(scaled(x, sigma), moment, frames, number == 0).to(x)
-        x = euler(x, v, sigma, following)
-    return x

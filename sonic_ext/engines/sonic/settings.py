@@ -10,7 +10,7 @@ from ...fields import Affects, EngineSettings, setting
 
 
 @dataclass(frozen=True)
-class SonicSettings(EngineSettings):
+class DiffusionSettings(EngineSettings):
     """What only a diffusion model needs.
 
     Raises:

@@ -152,16 +152,16 @@ def _doubled(chunks: Iterator[torch.Tensor], between: Between) -> Iterator[torch
         del chunk
         if len(seen) > 1:
             # In pieces of the size that came, or what follows would have to hold ever longer chunks.
-            yield from _woven(between(seen[:-1], seen[1:]), seen[1:]).split(size)
+            yield from _interleave(between(seen[:-1], seen[1:]), seen[1:]).split(size)
         del seen
 
 
-def _woven(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def _interleave(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Frames of both in turn, beginning with the first."""
     return torch.stack([first, second], dim=1).flatten(0, 1)
 
 
-def held(chunks: Iterable[torch.Tensor], times: int) -> Iterator[torch.Tensor]:
+def repeated(chunks: Iterable[torch.Tensor], times: int) -> Iterator[torch.Tensor]:
     """Chunks in which every frame is shown `times` times: n frames become times · n."""
     for chunk in chunks:
         for frame in chunk.split(1):
@@ -233,7 +233,7 @@ class Finish:
         if self.steady is not None:
             chunks = steadied(chunks, self.steady, self.chunk)
         if self.between is None:
-            return pictures(held(chunks, self.times))
+            return pictures(repeated(chunks, self.times))
         return pictures(interpolated(chunks, self.between, self.times))
 
     def count(self, frames: int) -> int:

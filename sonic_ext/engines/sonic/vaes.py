@@ -14,7 +14,7 @@ from ...ports import DeviceManager, HostVae, Vae
 from ...weights import IMAGE_VAE, VAE, Part, Search
 from . import SPEC
 
-PARTS = weights.named(SPEC.parts)
+PARTS = weights.parts_named(SPEC.parts)
 OTHERS = tuple(part for part in PARTS if part is not VAE)
 """What the engine cannot do without, whichever VAE there is."""
 
@@ -51,7 +51,7 @@ class VaeChoice:
 
 
 def choose(
-    wanted: str, devices: DeviceManager | None, search: Search | None = None, roomy: bool = True
+    wanted: str, devices: DeviceManager | None, search: Search | None = None, own_fits: bool = True
 ) -> VaeChoice:
     """Choose by the setting `decoder` and by what is there.
 
@@ -59,7 +59,7 @@ def choose(
         wanted: auto, temporal, image or host.
         devices: the WebUI, where there is one.
         search: where the weights are looked for.
-        roomy: whether more than one frame at a time is expected to fit when the temporal decoder works;
+        own_fits: whether more than one frame at a time is expected to fit when the temporal decoder works;
             one by one it flickers no less than the WebUI's.
 
     Raises:
@@ -69,14 +69,14 @@ def choose(
         return VaeChoice(wanted)
     host = devices.vae() if devices else HostVae(None, "")
     if wanted == "host":
-        return _borrowed(host, "as chosen")
+        return _host_choice(host, "as chosen")
     if host.vae is None:
         note = f"{host.reason} {_own('the only one there is')}" if devices else ""
         return VaeChoice("temporal", note=note, no_host=host.reason)
     if not _installed(search):
-        return _borrowed(host, "since Stable Video Diffusion's own is not installed")
-    if not roomy:
-        return _borrowed(host, "since memory is short")
+        return _host_choice(host, "since Stable Video Diffusion's own is not installed")
+    if not own_fits:
+        return _host_choice(host, "since memory is short")
     return VaeChoice("temporal", fallback=host.vae, note=_own("which is installed and flickers least"))
 
 
@@ -84,7 +84,7 @@ def _own(why: str) -> str:
     return f"VAE: Stable Video Diffusion's own, {why}."
 
 
-def _borrowed(host: HostVae, why: str) -> VaeChoice:
+def _host_choice(host: HostVae, why: str) -> VaeChoice:
     if host.vae is None:
         raise MissingPart(
             f"decoder=host borrows the WebUI's VAE. {host.reason or 'There is no WebUI here.'}",
@@ -95,4 +95,4 @@ def _borrowed(host: HostVae, why: str) -> VaeChoice:
 
 
 def _installed(search: Search | None) -> bool:
-    return not weights.survey(search, [VAE]).lacking()
+    return not weights.survey(search, [VAE]).missing()

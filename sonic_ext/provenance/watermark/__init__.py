@@ -8,9 +8,9 @@ What it survives, and the odds of a false alarm: `docs/watermark.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,20 @@ __all__ = ["ALGORITHM", "ALGORITHMS", "PROJECT_KEY", "Detection", "Marker", "Rea
 PROJECT_KEY = b"sonic public watermark key 1"
 """Public on purpose: anyone with the tool can read the id."""
 
-ALGORITHMS = {module.ALGORITHM: module for module in (version2, version1)}
+
+class Watermark(NamedTuple):
+    """One way to put an id into frames and to read it back."""
+
+    marker: Callable[[int, int, int, float, bytes], Marker]
+    """Of payload, width, height, frames per second and key."""
+    reader: Callable[[float, bytes], Reader]
+    """Of frames per second and key."""
+
+
+ALGORITHMS = {
+    version2.ALGORITHM: Watermark(version2.MarkerV2, version2.ReaderV2),
+    version1.ALGORITHM: Watermark(version1.MarkerV1, version1.ReaderV1),
+}
 """Every watermark that can be read, in the order in which they are looked for; new videos get the first."""
 ALGORITHM = next(iter(ALGORITHMS))
 """The one that new videos get."""
@@ -70,7 +83,7 @@ def marker(
         raise BadSetting(
             f"Cannot mark {width}x{height} at {fps} frames/s.", "Give positive numbers, sides even."
         )
-    return _module(algorithm).Marker(payload, width, height, fps, key)
+    return _watermark(algorithm).marker(payload, width, height, fps, key)
 
 
 def detect(
@@ -100,7 +113,7 @@ def detect(
     """
     if not fps > 0:
         raise BadSetting(f"The frame rate is {fps}.", "Give the video's frames per second.")
-    readers: dict[str, Reader] = {name: _module(name).Reader(fps, key) for name in algorithms}
+    readers: dict[str, Reader] = {name: _watermark(name).reader(fps, key) for name in algorithms}
     work = _Work(readers, count, count / fps, tick)
     shape: tuple[int, ...] = ()
     for planes in frames:
@@ -114,7 +127,7 @@ def detect(
     return found
 
 
-def _module(algorithm: str) -> ModuleType:
+def _watermark(algorithm: str) -> Watermark:
     try:
         return ALGORITHMS[algorithm]
     except KeyError:

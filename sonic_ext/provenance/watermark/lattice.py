@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Layout:
+class Lattice:
     """Where a key puts what. K pilot waves, M data waves."""
 
     pilots: NDArray[np.int64]
@@ -54,7 +54,7 @@ def spread(length: int, chosen: int) -> NDArray[np.bool_]:
     return np.asarray(steps[1:] > steps[:-1], dtype=np.bool_)
 
 
-def signal_of(plan: Layout, parts: NDArray[np.float64], coded: NDArray[np.int8], rings: int) -> float:
+def signal_of(plan: Lattice, parts: NDArray[np.float64], coded: NDArray[np.int8], rings: int) -> float:
     """Amplitude over noise of a coded bit, all its copies together, knowing what was sent.
 
     parts: soft values [M, 2] in the order of `plan.data`; coded: signs; rings: how many ranges of radii are

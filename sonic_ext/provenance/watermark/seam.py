@@ -1,6 +1,6 @@
 """What a watermark is made of: a marker, a reader, and what a reader says.
 
-A watermark is a module with ALGORITHM, `Marker` and `Reader`; the package's list names it.
+A watermark is an algorithm's name, a `Marker` and a `Reader`; the package's list has them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The first watermark: a keyed pattern in luma, turning its sign every 0.8 s. Still read, no longer written.
 
-`Marker` adds a pattern of about one grey level (see `version1_pattern`), stronger where the picture is busy.
-Limits: sides from 256 pixels; 2 s of video, less is seldom readable, under 0.8 s never; no turn, no change of
-speed, no local warps.
+`MarkerV1` adds a pattern of about one grey level (see `version1_pattern`), stronger where the picture is
+busy. Limits: sides from 256 pixels; 2 s of video, less is seldom readable, under 0.8 s never; no turn, no
+change of speed, no local warps.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from .detail import detail_in, smaller
 from .seam import Planes, checked, luma_of
 from .version1_pattern import ALGORITHM, TILE, UNIT, sign_of, tick_of, tile
-from .version1_reader import Reader
+from .version1_reader import ReaderV1
 
-__all__ = ["ALGORITHM", "Marker", "Reader"]
+__all__ = ["ALGORITHM", "MarkerV1", "ReaderV1"]
 
 FLAT = 0.65
 """Pattern's standard deviation on smooth ground, in grey levels, at 512 x 512: under one step of the scale.
@@ -39,7 +39,7 @@ LEVELS = 32
 """Strengths are whole numbers of 1/32 grey level."""
 
 
-class Marker:
+class MarkerV1:
     """Marks the frames of one video, in order: motion since the frame before sets how strong the mark is."""
 
     def __init__(self, payload: int, width: int, height: int, fps: float, key: bytes) -> None:

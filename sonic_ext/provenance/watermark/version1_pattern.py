@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codec import Code, stream
-from .lattice import Layout, spread
+from .lattice import Lattice, spread
 
 ALGORITHM = "local.sonic.watermark.1"
 CODE = Code(6, (0o133, 0o171, 0o165))
@@ -61,7 +61,7 @@ def waves() -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def layout(key: bytes) -> Layout:
+def layout(key: bytes) -> Lattice:
     """The key's layout; the same for ever, whatever the machine."""
     every = waves()
     slots = COPIES * CODE.bits
@@ -70,7 +70,7 @@ def layout(key: bytes) -> Layout:
     rides = np.concatenate([_shuffle(key, ring) for ring in range(COPIES)])
     signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
     quadrant = (stream(key, "pilot", len(pilot), DOMAIN) & np.uint64(3)).astype(np.float64)
-    return Layout(
+    return Lattice(
         pilots=pilot,
         pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
         data=data,

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .lattice import Layout, signal_of, sums_at
+from .lattice import Lattice, signal_of, sums_at
 from .seam import Reading, luma_of
 from .version1_pattern import (
     CODE,
@@ -65,7 +65,7 @@ Real: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Place:
+class ScaleCandidate:
     """A guess at how the pattern lies in the frame."""
 
     score: float
@@ -74,7 +74,7 @@ class Place:
     scale: tuple[float, float]
 
 
-class Reader:
+class ReaderV1:
     """Reads the first watermark; see `seam.Reader`."""
 
     STEPS = 1 + 2 * CANDIDATES + 1
@@ -137,7 +137,7 @@ class Reader:
 
     def _read(self) -> Iterator[Reading | None]:
         weighted = self._sums * _weights(self._sums)
-        search = Search(weighted, self._key)
+        search = ScaleSearch(weighted, self._key)
         yield None
         for mirrored in (False, True):
             view = np.ascontiguousarray(weighted[:, :, ::-1]) if mirrored else weighted
@@ -170,7 +170,7 @@ def _turns() -> Real:
     return np.where(index < phase, -1.0, 1.0).astype(np.float32)
 
 
-class Search:
+class ScaleSearch:
     """Looks for the pilot's waves in the spectra of the sums at many scales."""
 
     def __init__(self, sums: Real, key: bytes) -> None:
@@ -185,14 +185,14 @@ class Search:
         power /= np.asarray(cv2.blur(power, (SURROUNDINGS, SURROUNDINGS))) + 1e-12
         self._power = cv2.blur(np.minimum(power, PEAK), (3, 3))
 
-    def places(self, mirrored: bool) -> list[Place]:
+    def places(self, mirrored: bool) -> list[ScaleCandidate]:
         """The CANDIDATES likeliest places, best first."""
         self._flip = np.array([-1.0 if mirrored else 1.0, 1.0])
         phases = range(len(self._spectra))
         scales = sorted(self._scales(), key=self._promise, reverse=True)[:PROMISING]
         found = [self._best((scale, scale), phases) for scale in scales]
         found.sort(key=lambda place: place.score, reverse=True)
-        picked: list[Place] = []
+        picked: list[ScaleCandidate] = []
         for place in found:
             if all(abs(place.scale[0] / other.scale[0] - 1) > 0.008 for other in picked):
                 picked.append(place)
@@ -216,7 +216,7 @@ class Search:
             yield scale
             scale += self._step(scale)
 
-    def _refine(self, place: Place) -> Place:
+    def _refine(self, place: ScaleCandidate) -> ScaleCandidate:
         """Better scales, across and down apart, near a place."""
         coarse = self._step(place.scale[0])
         for finer, reach in ((0.5 * coarse, 2), (0.25 * coarse, 1)):
@@ -226,7 +226,7 @@ class Search:
             place = max((self._best(scale, [place.phase]) for scale in near), key=lambda found: found.score)
         return place
 
-    def _best(self, scale: tuple[float, float], phases: Sequence[int]) -> Place:
+    def _best(self, scale: tuple[float, float], phases: Sequence[int]) -> ScaleCandidate:
         """The pilot's best agreement at a scale, over the phases and all shifts."""
         waves = self._flip * self._plan.pilots / (TILE * np.array(scale)) * self._size
         found = _sample(self._spectra[phases], waves) * self._plan.pilot_symbols.conj()
@@ -234,7 +234,7 @@ class Search:
         peaks = np.abs(_shifts(found, self._plan.pilots, GRID)).max(axis=(1, 2))
         scores = peaks / np.sqrt(0.5 * np.sum(np.abs(found) ** 2, axis=1) + 1e-12)
         best = int(scores.argmax())
-        return Place(float(scores[best]), phases[best], scale)
+        return ScaleCandidate(float(scores[best]), phases[best], scale)
 
 
 def _spectra(sums: Real, size: int) -> Complex:
@@ -275,7 +275,7 @@ def _shifts(found: NDArray[np.complex128], waves: NDArray[np.int64], grid: int) 
     return np.asarray(np.fft.ifft2(plane).real * grid * grid, dtype=np.float64)
 
 
-def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None:
+def _decode_at(sums: Real, place: ScaleCandidate, key: bytes) -> tuple[int, float] | None:
     """The id read at a place and its signal, or None."""
     plan = layout(key)
     parts = _equalised(plan, *_aligned(plan, sums, place.scale))
@@ -284,7 +284,7 @@ def _decode_at(sums: Real, place: Place, key: bytes) -> tuple[int, float] | None
     return None if payload is None else (payload, signal_of(plan, parts, CODE.encode(payload, key), RINGS))
 
 
-def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Complex, Complex]:
+def _aligned(plan: Lattice, sums: Real, scale: tuple[float, float]) -> tuple[Complex, Complex]:
     """Spectra on the lattice and half a step beside it, [HIGH + 1, 2 * HIGH + 1], the shift taken out."""
     on, off = (np.tensordot(_turns(), _measure(sums, scale, offset), 1) for offset in (0.0, 0.5))
     noise = np.sqrt(np.mean(np.abs(off) ** 2, axis=(1, 2), keepdims=True)) + 1e-12
@@ -297,7 +297,7 @@ def _aligned(plan: Layout, sums: Real, scale: tuple[float, float]) -> tuple[Comp
     return on[phase] * turn, off[phase]
 
 
-def _equalised(plan: Layout, on: Complex, off: Complex) -> NDArray[np.float64]:
+def _equalised(plan: Lattice, on: Complex, off: Complex) -> NDArray[np.float64]:
     """Soft values of every copy of every coded bit, [M, 2], weighted by signal over noise."""
     answer = _channel(plan, _pick(on, plan.pilots) * plan.pilot_symbols.conj())
     power = _ring_means(plan.data, plan.data, np.abs(_pick(off, plan.data)) ** 2)
@@ -319,7 +319,7 @@ def _pick(lattice: Complex, waves: NDArray[np.int64]) -> Complex:
     return lattice[..., waves[:, 1], waves[:, 0] + HIGH]
 
 
-def _channel(plan: Layout, pilot: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def _channel(plan: Lattice, pilot: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """What became of each data wave, complex [M], from the pilot's waves near it.
 
     An encoder that follows a moving picture drags the pattern along: a filter, different for each wave.

@@ -19,10 +19,10 @@ from .seam import Planes, checked, chroma_of, luma_of
 from .version2_carriers import CHROMA, LUMA
 from .version2_informed import fitted, plain
 from .version2_pattern import ALGORITHM, written
-from .version2_reader import Reader
+from .version2_reader import ReaderV2
 from .version2_strength import MOST_CHROMA, SHIPPED, Strength, strengths, where_read
 
-__all__ = ["ALGORITHM", "SHIPPED", "Marker", "Reader", "Strength"]
+__all__ = ["ALGORITHM", "SHIPPED", "MarkerV2", "ReaderV2", "Strength"]
 
 
 OTHER_PICTURE = 16.0
@@ -49,7 +49,7 @@ class _Fixed:
     """For U and V alike."""
 
 
-class Marker:
+class MarkerV2:
     """Marks the frames of one video, in order."""
 
     def __init__(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codec import Code, stream
-from .lattice import Layout, spread
+from .lattice import Lattice, spread
 
 ALGORITHM = "local.sonic.watermark.2"
 CODE = Code(11, (0o4767, 0o5723, 0o6265))
@@ -34,7 +34,7 @@ DOMAIN = b"sonic watermark 2\0"
 
 
 @lru_cache(maxsize=8)
-def layout(key: bytes) -> Layout:
+def layout(key: bytes) -> Lattice:
     """The key's layout; the same for ever, whatever the machine."""
     slots = CODE.bits + CODE.bits % 2  # an odd one over is another copy of the first
     every = _waves()[: PILOTS + slots // 2]
@@ -42,7 +42,7 @@ def layout(key: bytes) -> Layout:
     rides = np.resize(np.argsort(stream(key, "bits", CODE.bits, DOMAIN), kind="stable"), slots)
     signs = 1.0 - 2.0 * (stream(key, "signs", slots, DOMAIN) & np.uint64(1)).astype(np.float64)
     quadrant = (stream(key, "pilots", PILOTS, DOMAIN) & np.uint64(3)).astype(np.float64)
-    return Layout(
+    return Lattice(
         pilots=every[is_pilot],
         pilot_symbols=np.exp(0.5j * np.pi * (quadrant + 0.5)),
         data=every[~is_pilot],

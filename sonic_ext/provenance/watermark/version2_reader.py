@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detail import Real, smaller
-from .lattice import Layout, signal_of, sums_at
+from .lattice import Lattice, signal_of, sums_at
 from .seam import Planes, Reading, chroma_of, luma_of
 from .version2_carriers import CHROMA, LUMA, Carrier
 from .version2_pattern import CODE, HIGH, LOW, PILOT_GAIN, TILE, amplitudes, layout
@@ -85,7 +85,7 @@ class View:
     carrier: Carrier
 
 
-class Reader:
+class ReaderV2:
     """Reads the second watermark; see `seam.Reader`."""
 
     STEPS = 2 + CANDIDATES
@@ -137,7 +137,7 @@ class Reader:
     def _search(self, views: Sequence[View]) -> Iterator[Reading | None]:
         yield None
         plan = layout(self._key)
-        search = Search(views, plan)
+        search = AffineSearch(views, plan)
         yield None
         for place in search.places():
             yield None
@@ -185,10 +185,10 @@ class _Sums:
         return [view for view in found if float(np.std(view.image)) > 1e-3]
 
 
-class Search:
+class AffineSearch:
     """Looks for the pilot's waves in the views' spectra."""
 
-    def __init__(self, views: Sequence[View], plan: Layout) -> None:
+    def __init__(self, views: Sequence[View], plan: Lattice) -> None:
         self._plan = plan
         side = max(max(view.image.shape) * view.carrier.pixel for view in views)
         self._size = 1 << int(np.ceil(np.log2(1.5 * side)))
@@ -329,7 +329,7 @@ def _spectrum(view: View, size: int) -> NDArray[np.complex64]:
 
 
 def _readings(
-    views: Sequence[View], place: Matrix, plan: Layout, key: bytes
+    views: Sequence[View], place: Matrix, plan: Lattice, key: bytes
 ) -> Iterator[tuple[int | None, float, Matrix]]:
     """What the views say at a place and at the same place upside down."""
     measured = [_measured(view, place) for view in views]
@@ -378,7 +378,7 @@ def _apart(places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _combined(
-    plan: Layout, finer: Sequence[int], measured: Sequence[tuple[Complex, Complex]]
+    plan: Lattice, finer: Sequence[int], measured: Sequence[tuple[Complex, Complex]]
 ) -> NDArray[np.float64]:
     """Soft values of every copy of every coded bit, [M, 2], all views together, by what each is worth."""
     ring = _rings(plan.data)
@@ -404,7 +404,7 @@ def _combined(
 
 
 def _shift(
-    plan: Layout,
+    plan: Lattice,
     finer: Sequence[int],
     pilots: Sequence[Complex],
     noises: Sequence[NDArray[np.float64]],
