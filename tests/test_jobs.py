@@ -914,7 +914,7 @@ class TestWorker:
         assert (job.state, job.exported) == (State.RUNNING, None)
         worker.queue._take_back(worker.id)
         again = worker.adopt(job.id)
-        assert again is not None and again.exported is not None
+        assert again is not None and again.exported is not None, again and again.error
         (record,) = Ledger().records(take=job.take_id)
         assert (again.state, again.exported.record) == (State.DONE, record.id)
         assert [path.name for path in outputs.iterdir()] == [record.output_name]
