@@ -89,6 +89,7 @@ class Queue:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.home = private_home(root)
+        """Where its user's takes and ledger lie, too; the queue's own files are reached by its methods."""
         self._database = Database(self.home)
 
     @contextlib.contextmanager
