@@ -19,8 +19,8 @@ from chromium import launched
 from client import Client
 from tab import open_tab
 
-SECONDS = 240_000
-"""Milliseconds that a step of the page may take: a checkpoint may have to be loaded on a CPU."""
+MILLISECONDS = 600_000
+"""That a step of the page may take: a checkpoint may have to be loaded, and a grid drawn, on a busy CPU."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,7 +64,7 @@ def page(browser: Any, webui: Client, request: pytest.FixtureRequest) -> Iterato
     """The WebUI's page with the tab Sonic open. A script of ours that fails, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(SECONDS)
+    page.set_default_timeout(MILLISECONDS)
     broken: list[str] = []
     page.on("pageerror", lambda error: broken.append(str(error)))
     page.goto(webui.url)
