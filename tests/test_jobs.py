@@ -58,12 +58,13 @@ from sonic_ext.jobs import (
     Worker,
     exporting,
     making,
+    submission,
 )
 from sonic_ext.jobs import database as databases
 from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import MIGRATIONS, NAME
 from sonic_ext.jobs.inputs import Staging, staging
-from sonic_ext.jobs.submission import specified
+from sonic_ext.jobs.submission import require_same_weights, specified
 from sonic_ext.media.image import Portrait
 from sonic_ext.ports import Host, MadePortrait
 from sonic_ext.progress import Progress, Step
@@ -858,14 +859,20 @@ class TestWorker:
         assert (done.state, type(done.error)) == (State.FAILED, Failed)
         assert Store().takes() == ()
 
-    def test_other_weights_than_it_was_submitted_with(self, host: Standalone, sonic_home: Path) -> None:
+    def test_other_weights_than_it_was_submitted_with(
+        self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = {"unet": "the one", "vae": "the other"}
+        monkeypatch.setattr(submission, "weight_identities", lambda engine, host: dict(found))
         with staging(sonic_home) as staged:
-            spec = replace(asked(host, staged), weights={"unet": "another"})
-            job = Queue().submit(spec, staged, lane=host.lane)
-        with Worker(host) as worker:
-            done = worker.queue.wait(job.id, PATIENCE)
-        assert (done.state, type(done.error)) == (State.FAILED, BadInput)
-        assert "unet" in str(done.error)
+            spec = asked(host, staged)
+        require_same_weights(spec, host)
+        found["vae"] = "exchanged"
+        with pytest.raises(BadInput, match="exchanged since the job was submitted: vae"):
+            require_same_weights(spec, host)
+        del found["vae"]
+        with pytest.raises(MissingPart, match="not found here: vae"):
+            require_same_weights(spec, host)
 
     def test_a_portrait_is_generated_once(self, host: Standalone, sonic_home: Path) -> None:
         painter = host.portraits = Painter()
@@ -899,9 +906,10 @@ class TestWorker:
         assert len(list(outputs.iterdir())) == 1
 
     def test_an_export_is_not_done_again(
-        self, worker: Worker, outputs: Path, monkeypatch: pytest.MonkeyPatch
+        self, host: Standalone, outputs: Path, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed between the gate and the queue's row."""
+        """Killed between the gate and the queue's row. No thread of the worker takes the job before us."""
+        worker = Worker(host, threaded=False)
 
         def dies(self: Queue, job: Job, file: ExportedFile) -> None:
             raise SystemExit
@@ -916,10 +924,11 @@ class TestWorker:
         assert (job.state, job.exported) == (State.RUNNING, None)
         worker.queue._requeue(worker.id)
         again = worker.adopt(job.id)
-        assert again is not None and again.exported is not None, again and again.error
+        assert again is not None and again.exported is not None
         (record,) = Ledger().records(take=job.take_id)
         assert (again.state, again.exported.record) == (State.DONE, record.id)
         assert [path.name for path in outputs.iterdir()] == [record.output_name]
+        worker.close()
 
 
 class TestWorkerThatEnds:

@@ -43,11 +43,12 @@ _ASK = html.banner("note", "Add a portrait and speech.", "What the video will be
 RESUMED = "() => [localStorage.getItem('sonicJob') || '']"
 """JavaScript that names the video that this browser asked for last and has not exported."""
 REMEMBER = """(id) => {
-    if (id === "-") localStorage.removeItem("sonicJob");
-    else if (id) localStorage.setItem("sonicJob", id);
+    if (!id.startsWith("-")) { if (id) localStorage.setItem("sonicJob", id); }
+    else if (localStorage.getItem("sonicJob") === id.slice(1)) localStorage.removeItem("sonicJob");
     return [];
 }"""
-"""JavaScript that remembers it, so that a page that is closed or loaded anew finds it again."""
+"""JavaScript that remembers it, so that a page that is closed or loaded anew finds it again; "-" and its id
+forgets it, and leaves what another window has asked for since."""
 FRESH = "(_, ...inputs) => ['', ...inputs]"
 """JavaScript that names no video: a new one is asked for."""
 
@@ -262,9 +263,9 @@ class MakeView:
                 self._submit(asked, *self._split(values))
             yield from self._followed(asked.job)
         except NotFound:
-            yield {self.job: "-"}  # the browser asks for what is remembered no longer
+            yield {self.job: f"-{asked.job}"}  # the browser asks for what is remembered no longer
         except Exception as problem:
-            yield self._idle() | {self.progress: html.error(as_error(problem)), self.job: "-"}
+            yield self._idle() | {self.progress: html.error(as_error(problem)), self.job: f"-{asked.job}"}
 
     def _submit(self, asked: Asked, sources: Sequence[Any], settings: Sequence[Any]) -> None:
         portrait, audio = _given(sources)
@@ -293,8 +294,8 @@ class MakeView:
             yield {self.progress: html.progress(job.step, job.task_id)}
             time.sleep(POLL)
             job = self._queue.find(job_id)
-        if job.exported is not None:
-            yield {self.job: "-"}
+        if job.exported is not None or (job.take is not None and not job.take.preview.is_file()):
+            yield {self.job: f"-{job_id}"}  # out already, or expired
         else:
             yield self._finished(job.result()) | {self.job: job_id}
 
@@ -363,7 +364,7 @@ class MakeView:
         }
         try:
             exported = self._export(take_id, self.consent.read(stated))
-            yield self._exported(exported)
+            yield self._exported(exported, take_id)
             found = yield from shown(
                 self._tasks.follow(
                     tab, "prove", lambda task: _proof(exported, task, self._host.configuration())
@@ -385,7 +386,8 @@ class MakeView:
         take = Store(configuration=configuration).load(take_id)
         return export_take(self._queue, take, to, configuration)
 
-    def _exported(self, exported: ExportedFile) -> Updates:
+    def _exported(self, exported: ExportedFile, take_id: str) -> Updates:
+        job = self._queue.find_by_take(take_id)
         told = html.banner(
             "good", f"Exported as {exported.path.name}.", f"Folder: {html.place(exported.path.parent)}"
         )
@@ -394,7 +396,7 @@ class MakeView:
             self.result: gr.update(visible=True, value=compat.served_copy(self.result, exported.path)),
             self.shelf: self._shelf(),
             self.exported: str(exported.path),
-            self.job: "-",
+            self.job: f"-{job.id}" if job else gr.update(),
         }
 
     def _shelf(self) -> str:

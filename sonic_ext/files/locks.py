@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIX = ".lock"
-SECONDS = 5.0
+SECONDS = 30.0
 """How long `wait_for_lock` waits."""
 POLL = 0.01
 """Seconds between two of its tries."""

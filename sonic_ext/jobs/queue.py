@@ -133,7 +133,9 @@ class Queue:
         with self._database.writing() as db:
             if limit is not None:
                 waiting = db.execute(
-                    "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND batch = ''", (lane,)
+                    "SELECT count(*) FROM jobs "
+                    "WHERE lane = ? AND state = 'queued' AND held = 0 AND batch = ''",
+                    (lane,),
                 ).fetchone()[0]
                 if waiting >= limit:
                     raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")

@@ -89,8 +89,14 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
 
     Raises:
         BadInput: a file was exchanged since.
+        MissingPart: a file is not found here.
     """
     now = weight_identities(spec.engine, host)
+    if missing := [part for part in spec.weights if part not in now]:
+        raise MissingPart(
+            f"Weights of the job are not found here: {', '.join(missing)}.",
+            "Name their folder in SONIC_MODELS, and submit the job again.",
+        )
     changed = [part for part, identity in spec.weights.items() if now.get(part) != identity]
     if changed:
         raise BadInput(

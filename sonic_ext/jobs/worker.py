@@ -38,6 +38,8 @@ MAX_WAITING = 64
 """Jobs that may wait at the same time in a lane, those of batches aside."""
 STOP_SECONDS = 5.0
 """How long `close` waits for jobs to leave nothing half-written."""
+RECOVER_EVERY = 60.0
+"""Seconds after which whoever looks for a job first puts those of dead workers back in their place."""
 REPORT_EVERY = 0.25
 """Seconds between two reports to the queue of the same stage."""
 SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98}
@@ -84,6 +86,7 @@ class Worker:
         self._threaded = threaded
         self._hold = hold
         self._started = False
+        self._recovered = float("-inf")
 
     def __enter__(self) -> Worker:
         self.start()
@@ -103,6 +106,7 @@ class Worker:
         with self._lock:
             if not self._started:
                 self.queue.recover()
+                self._recovered = time.monotonic()
                 settle(self.queue, self.host.configuration())
                 if self._hold:
                     self.queue.hold(self.host.lane, self._hold)
@@ -228,6 +232,9 @@ class Worker:
                     while self._unreported:
                         self.queue.requeue(self._unreported[-1])
                         self._unreported.pop()
+                    if time.monotonic() - self._recovered > RECOVER_EVERY:
+                        self.queue.recover()  # what another worker of the lane left that died since
+                        self._recovered = time.monotonic()
                     job = self.queue.claim(self.id, self.host.lane, self._batch)
             except SonicError as error:
                 _log.warning("Jobs wait until the next one is submitted: %s", error)
