@@ -29,8 +29,8 @@ from tiny_hub import COMMIT, TinyHub, serving
 
 from sonic_ext import weights
 from sonic_ext.cli import main as cli
-from sonic_ext.cli.console import bytes_text
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, BadWeights, Cancelled, MissingPart
+from sonic_ext.text import bytes_text
 from sonic_ext.weights import (
     AUDIO2BUCKET,
     IMAGE_ENCODER,
@@ -43,8 +43,8 @@ from sonic_ext.weights import (
     WHISPER,
     YOLOFACE,
     Part,
+    PartState,
     Search,
-    State,
     mapping,
 )
 from sonic_ext.weights.contents import read_contents
@@ -428,7 +428,7 @@ def test_an_sdxl_checkpoint_given_as_svd_is_recognised(part: Part, tmp_path: Pat
     problem = weights.check(part, path).problem
     assert problem is not None and "is a Stable Diffusion XL checkpoint" in problem.message
     found = weights.survey(search(tmp_path / "own", checkpoints=(tmp_path,)), [part])[part.name]
-    assert found.state is State.WRONG and "Stable Diffusion XL" in found.detail
+    assert found.state is PartState.WRONG and "Stable Diffusion XL" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -545,7 +545,7 @@ def test_an_image_vae_decodes_the_same_from_every_form(form: str, image_vae: Any
     folder.mkdir(parents=True)
     save(_own(IMAGE_VAE_FORMS[form](image_vae.state_dict())), folder / "some name.safetensors")
     found = weights.survey(search(tmp_path / "own", webui=tmp_path / "models"), [IMAGE_VAE])["image_vae"]
-    assert found.state is State.READY and found.path is not None
+    assert found.state is PartState.READY and found.path is not None
     with torch.device("meta"):
         network = type(image_vae).from_config(image_vae.config)
     del network.encoder, network.quant_conv
@@ -601,10 +601,10 @@ def test_vaes_of_other_latents_are_passed_over_without_a_word(name: str, tmp_pat
     header_only(tmp_path / "VAE" / "foreign.safetensors", SDXL)
     (tmp_path / "VAE" / "broken.safetensors").write_bytes(b"1234567")
     where = search(tmp_path / "own", webui=tmp_path)
-    assert weights.survey(where, [IMAGE_VAE])["image_vae"].state is State.MISSING
+    assert weights.survey(where, [IMAGE_VAE])["image_vae"].state is PartState.MISSING
     header_only(tmp_path / "VAE" / "vae-ft-mse-840000-ema-pruned.safetensors", _image_vae_shapes())
     found = weights.survey(where, [IMAGE_VAE])["image_vae"]
-    assert (found.state, found.detail) == (State.READY, "")
+    assert (found.state, found.detail) == (PartState.READY, "")
 
 
 @NO_SPARSE
@@ -939,7 +939,7 @@ def test_the_unet_is_found_where_unets_are_kept(prefix: str, name: str, folder: 
         search(tmp_path / "own", configured=(models,)),
     ):
         found = weights.survey(where, [UNET])["unet"]
-        assert (found.state, found.path, found.others, found.detail) == (State.READY, path, (), "")
+        assert (found.state, found.path, found.others, found.detail) == (PartState.READY, path, (), "")
 
 
 @pytest.mark.parametrize("part", [UNET, WHISPER, AUDIO2BUCKET], ids=lambda part: part.name)
@@ -950,7 +950,7 @@ def test_exact_names_come_before_those_of_half_precision(part: Part, tmp_path: P
     for count, path in enumerate(names, 1):
         header_only(path, part.shapes if part is not UNET else SONIC_UNET)
         found = weights.survey(search(own), [part])[part.name]
-        assert (found.path, found.state, len(found.others)) == (path, State.READY, count - 1)
+        assert (found.path, found.state, len(found.others)) == (path, PartState.READY, count - 1)
 
 
 def test_of_files_with_any_name_those_of_half_precision_come_last(tmp_path: Path) -> None:
@@ -966,11 +966,11 @@ def test_of_files_with_any_name_those_of_half_precision_come_last(tmp_path: Path
 def test_a_pickle_among_other_unets_is_taken_only_if_it_is_sonics(torch: Any, tmp_path: Path) -> None:
     own = tmp_path / "own"
     saved(torch, own / "unet" / "a_unet.pth", {"down_blocks.0.attn2.to_k.weight": torch.ones(2)})
-    assert weights.survey(search(own), [UNET])["unet"].state is State.MISSING
+    assert weights.survey(search(own), [UNET])["unet"].state is PartState.MISSING
     sonic = {key: torch.zeros(shape) for key, shape in SONIC_UNET.items()}
     path = saved(torch, own / "unet" / "unet.pth", {"state_dict": {"module": sonic}, "epoch": 3})
     found = weights.survey(search(own), [UNET])["unet"]
-    assert (found.state, found.path) == (State.CONVERT, path)
+    assert (found.state, found.path) == (PartState.CONVERT, path)
     assert weights.prepare(search(own), [UNET]) == {"unet": own / UNET.converted}
 
 
@@ -980,7 +980,7 @@ def test_ready_beats_a_pickle_and_own_beats_configured(tmp_path: Path) -> None:
     with zipfile.ZipFile(own / "audio2bucket.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"")
     where = search(own, configured=(other,))
-    assert weights.survey(where, [TINY])["audio2bucket"].state is State.CONVERT
+    assert weights.survey(where, [TINY])["audio2bucket"].state is PartState.CONVERT
     second = header_only(other / "audio2bucket.safetensors", TINY.shapes)
     assert weights.survey(where, [TINY])["audio2bucket"].path == second
     first = header_only(own / "Sonic" / "audio2bucket.safetensors", TINY.shapes)
@@ -994,7 +994,7 @@ def test_a_broken_file_does_not_hide_a_good_one_and_is_told(tmp_path: Path) -> N
     os.truncate(broken, broken.stat().st_size - 1)
     where = search(own, configured=(other,))
     found = weights.survey(where, [TINY])
-    assert found["audio2bucket"].state is State.WRONG and "cut short" in found["audio2bucket"].detail
+    assert found["audio2bucket"].state is PartState.WRONG and "cut short" in found["audio2bucket"].detail
     with pytest.raises(MissingPart, match="cut short"):
         found.require()
     good = header_only(other / "audio2bucket.safetensors", TINY.shapes)
@@ -1006,7 +1006,7 @@ def test_a_folder_without_the_file_that_counts_is_partial(tmp_path: Path) -> Non
     (tmp_path / "own" / "whisper-tiny").mkdir(parents=True)
     (tmp_path / "own" / "whisper-tiny" / "config.json").write_text("{}")
     found = weights.survey(search(tmp_path / "own"), [WHISPER])["whisper"]
-    assert found.state is State.PARTIAL and "not model.safetensors in it" in found.detail
+    assert found.state is PartState.PARTIAL and "not model.safetensors in it" in found.detail
 
 
 @pytest.fixture
@@ -1026,7 +1026,7 @@ CACHED = replace(TINY, hub_names=("Sonic/audio2bucket.safetensors",))
 
 def test_the_hub_cache_gives_what_main_names(cache: Path, tmp_path: Path) -> None:
     found = weights.survey(search(tmp_path / "own", cache=cache), [CACHED])["audio2bucket"]
-    assert found.state is State.READY and found.path is not None and "a" * 40 in found.path.parts
+    assert found.state is PartState.READY and found.path is not None and "a" * 40 in found.path.parts
     hub = pytest.importorskip("huggingface_hub")
     theirs = hub.try_to_load_from_cache("LeonJoe13/Sonic", CACHED.hub_names[0], cache_dir=cache)
     assert Path(theirs) == found.path
@@ -1035,7 +1035,8 @@ def test_the_hub_cache_gives_what_main_names(cache: Path, tmp_path: Path) -> Non
 def test_a_cache_without_refs_still_gives_something(cache: Path, tmp_path: Path) -> None:
     (cache / "models--LeonJoe13--Sonic" / "refs" / "main").unlink()
     assert (
-        weights.survey(search(tmp_path / "own", cache=cache), [CACHED])["audio2bucket"].state is State.READY
+        weights.survey(search(tmp_path / "own", cache=cache), [CACHED])["audio2bucket"].state
+        is PartState.READY
     )
 
 
@@ -1044,7 +1045,7 @@ def test_an_interrupted_download_in_the_cache_is_told(tmp_path: Path) -> None:
     blobs.mkdir(parents=True)
     (blobs / f"{'0' * 64}.incomplete").write_bytes(b"12")
     found = weights.survey(search(tmp_path / "own", cache=tmp_path / "hub"), [TINY])["audio2bucket"]
-    assert found.state is State.PARTIAL and "stopped midway" in found.detail
+    assert found.state is PartState.PARTIAL and "stopped midway" in found.detail
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
@@ -1061,7 +1062,7 @@ def test_a_cache_whose_blobs_are_gone_is_wrong_and_whose_blobs_are_altered_shows
     assert weights.check(CACHED, link, hashes=True).problem is not None
     blob.unlink()
     found = weights.survey(search(tmp_path / "own", cache=tmp_path / "hub"), [CACHED])["audio2bucket"]
-    assert found.state is State.WRONG and "cannot be read" in found.detail
+    assert found.state is PartState.WRONG and "cannot be read" in found.detail
 
 
 def test_environment_names_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1119,7 +1120,7 @@ def test_a_small_set_of_the_right_keys_is_good_for_the_engine(torch: Any, tmp_pa
     """Networks are built from the shapes in the files; `check` says that they are not the published ones."""
     where = search(tmp_path / "own", configured=(small_set(torch, tmp_path / "small ε 模"),))
     found = weights.survey(where)
-    assert found.ready and [each.part.name for each in found.findings if each.state is State.WRONG] == []
+    assert found.ready and [each.part.name for each in found.findings if each.state is PartState.WRONG] == []
     paths = weights.prepare(where, PARTS)
     assert paths.keys() == {part.name for part in (*weights.REQUIRED, RIFE)}
     assert all(path.suffix == ".safetensors" for path in paths.values())
@@ -1138,7 +1139,7 @@ def test_a_pickle_called_safetensors_is_not_converted_onto_itself(torch: Any, tm
 
 def test_a_folder_that_the_system_refuses_to_look_into_is_no_accident(tmp_path: Path) -> None:
     found = weights.survey(search(tmp_path / "own", configured=(tmp_path / ("x" * 5000),)))
-    assert {each.state for each in found.findings} == {State.MISSING}
+    assert {each.state for each in found.findings} == {PartState.MISSING}
 
 
 @pytest.mark.parametrize("what", ["namespace", "number"])
@@ -1294,7 +1295,7 @@ def test_a_stopped_download_goes_on_where_it_stopped(hub: TinyHub, content: byte
         weights.fetch([HUB_PART], where, accept=True, endpoint=hub.url, tick=tick)
     assert not (where / "Sonic" / "bucket.safetensors").exists()
     left = weights.survey(search(where), [HUB_PART])["audio2bucket"]
-    assert left.state is State.PARTIAL and left.path is not None
+    assert left.state is PartState.PARTIAL and left.path is not None
     there = left.path.stat().st_size
     assert 0 < there <= 12_000_000 and f"stopped after {there:,} bytes" in left.detail
     hub.stop_after = None

@@ -19,7 +19,7 @@ from sonic_ext.app import weights_view  # noqa: E402
 from sonic_ext.app.tasks import BackgroundTasks, TabKey  # noqa: E402
 from sonic_ext.app.weights_view import WeightsView  # noqa: E402
 from sonic_ext.ports import HostVae  # noqa: E402
-from sonic_ext.weights import Search, State  # noqa: E402
+from sonic_ext.weights import Search  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 
@@ -106,7 +106,7 @@ def test_a_lent_vae_makes_up_for_one_that_lacks(
 ) -> None:
     found = weights.survey(Search(models))
     rest = [each for each in found.findings if each.part is not weights.VAE]
-    findings = (*(replace(each, state=State.READY) for each in rest), found[weights.VAE.name])
+    findings = (*(replace(each, state=PartState.READY) for each in rest), found[weights.VAE.name])
     monkeypatch.setattr(weights, "survey", lambda *_: replace(found, findings=findings))
     place: Any = SimpleNamespace(vae=lambda: lent)
     with gradio.Blocks():
