@@ -19,7 +19,7 @@ from sonic_ext.app import weights_view  # noqa: E402
 from sonic_ext.app.tasks import BackgroundTasks, TabKey  # noqa: E402
 from sonic_ext.app.weights_view import WeightsView  # noqa: E402
 from sonic_ext.ports import HostVae  # noqa: E402
-from sonic_ext.weights import Search  # noqa: E402
+from sonic_ext.weights import PartState, Search  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 
