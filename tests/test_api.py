@@ -828,6 +828,13 @@ class TestBatches:
         assert client.ask("DELETE", f"/batches/{batch['id']}").json["id"] == batch["id"]
         assert {client.ended(each["id"])["state"] for each in batch["animations"]} == {"cancelled"}
 
+    def test_there_is_an_end_of_them(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        from sonic_ext.app import api
+
+        monkeypatch.setattr(api, "MAX_WAITING", 1)
+        assert client.post("/batches", {"jobs": [SOURCE, SOURCE]}).refusal() == (503, "Busy")
+        assert client.get("/batches").json == {"batches": []}
+
     def test_all_or_none(self, client: Client, sonic_home: Path) -> None:
         wrong = [
             SOURCE,

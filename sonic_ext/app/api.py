@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
 from ..files.home import private_home
 from ..jobs import Batch, Job, Queue, Worker
-from ..jobs.exporting import export
+from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
 from ..settings import PRESETS
 from . import answers, requests, schemas, uploads
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PREFIX = "/sonic/v1"
 
+MAX_WAITING = 5000
+"""Videos that may wait at the same time, those of batches included."""
 _VIDEO: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 _REFUSALS = {
     401: "User or password are wrong or missing.",
@@ -247,7 +249,7 @@ class Batches:
         """All of them, or none: what is wrong is said entry by entry. Faces are looked for later."""
         with self._queue.staging() as staged:
             specs = requests.specs_of(self._host, body, staged)
-            batch = self._queue.submit_batch(specs, staged, lane=self._host.lane)
+            batch = self._queue.submit_batch(specs, staged, lane=self._host.lane, limit=MAX_WAITING)
         self._worker.start()
         response.headers["Location"] = f"{_base(request)}/batches/{batch.id}"
         return self._describe(batch, request)
@@ -359,9 +361,10 @@ def _forget(queue: Queue, job: Job) -> None:
     """Remember an ended job no longer, and delete what was not exported of it."""
     from ..provenance.store import Store
 
-    queue.forget(job.id)
-    if job.take is not None:
-        Store(queue.home).discard(job.take_id)
+    with export_lock(queue, job.id):
+        queue.forget(job.id)
+        if job.take is not None:
+            Store(queue.home).discard(job.take_id)
 
 
 def _base(request: Request) -> str:

@@ -52,7 +52,7 @@ def export(
     from ..provenance import gate
     from ..provenance.store import Store
 
-    with _export_lock(queue, job_id):
+    with export_lock(queue, job_id):
         job = queue.find(job_id)
         if job.exported is not None:
             raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
@@ -184,7 +184,12 @@ def _take_of(record: Record) -> str:
 
 
 @contextmanager
-def _export_lock(queue: Queue, job_id: str) -> Iterator[None]:
+def export_lock(queue: Queue, job_id: str) -> Iterator[None]:
+    """While the block runs, nobody else exports the job.
+
+    Raises:
+        WrongTime: somebody does, for longer than that takes.
+    """
     with home_errors(queue.home), queue.alone(f"export-{job_id}") as mine:
         if not mine:
             raise WrongTime("The video is being exported already.", "Look again in a moment.")

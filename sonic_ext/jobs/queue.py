@@ -146,10 +146,24 @@ class Queue:
             self._prune(db, lane)
             return self._load(db, job_id)
 
-    def submit_batch(self, specs: Sequence[JobSpec], staged: Staging, *, lane: str) -> Batch:
-        """Put jobs that belong together at the end of their lane: all of them, or none."""
+    def submit_batch(
+        self, specs: Sequence[JobSpec], staged: Staging, *, lane: str, limit: int | None = None
+    ) -> Batch:
+        """Put jobs that belong together at the end of their lane: all of them, or none.
+
+        Args:
+            limit: jobs that may wait in the lane, these included.
+
+        Raises:
+            Busy: more would.
+        """
         batch = secrets.token_hex(16)
         with self._database.writing() as db:
+            waiting: int = db.execute(
+                "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0", (lane,)
+            ).fetchone()[0]
+            if limit is not None and waiting + len(specs) > limit:
+                raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
             self._store(staged, itertools.chain.from_iterable(spec.inputs for spec in specs))
             _open_batch(db, batch, lane)
             for number, spec in enumerate(specs):
