@@ -70,7 +70,7 @@ def test_what_does_not_end_is_ended(work: isolated.Work, monkeypatch: pytest.Mon
     pids, now = [], [0.0]
 
     def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
-        if stage in ("asleep", "holding"):
+        if detail in ("asleep", "holding"):
             pids.append(done)
             now[0] = LONG + 1
 
