@@ -141,8 +141,9 @@ def test_every_video_that_ever_lay_there_is_marked(
     assert [each for each in lacking if each[1]] == []
     names = {name for names in videos.values() for name in names}
     assert {"master.mp4", "preview.mp4", "marked.mp4", "signed.mp4", "hello.mp4", "served.mp4"} <= names
-    assert {"moved-master.mp4", "moved-preview.mp4"} <= names
-    # master and preview before and after their sound was moved, marked and signed
+    for name in ("master.mp4", "preview.mp4"):  # before and after their sound was moved
+        assert sum(name in each for each in videos.values()) >= 2, videos
+    # with marked and signed
     assert len(videos) >= 6
     assert any(name.startswith(".") and ".part" in name for name in names)
 
