@@ -351,6 +351,24 @@ def test_a_head_that_lags_after_a_crash_is_caught_up_with(
     assert json.loads((filled.folder / "head.json").read_text())["count"] == 8
 
 
+def test_what_a_kill_left_beside_the_heads_goes_when_the_ledger_is_next_read(
+    filled: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "head.json"
+    elsewhere.parent.mkdir()
+    monkeypatch.setenv("SONIC_LEDGER_HEAD", str(elsewhere))
+    other = elsewhere.with_name(".other.json.0123abcd")
+    left = [
+        path.with_name(f".{path.name}.0123abcd")
+        for path in (filled.folder / "head.json", filled.home / module.COPY_NAME, elsewhere)
+    ]
+    for path in (*left, other):
+        path.write_bytes(b"{")
+    Ledger(filled.home).records()
+    assert [path for path in left if path.exists()] == []
+    assert other.exists()
+
+
 def test_rows_cannot_be_changed_through_the_database(filled: Ledger) -> None:
     with closing(sqlite3.connect(filled.folder / "ledger.sqlite3")) as db:
         for statement in (

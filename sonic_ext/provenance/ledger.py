@@ -275,6 +275,7 @@ class Ledger:
         with database_errors(), contextlib.closing(connect(self._database)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
+                self._remove_temporaries()
                 if migrate_older(db):
                     db.execute("COMMIT")
                     db.execute("BEGIN IMMEDIATE")
@@ -283,6 +284,12 @@ class Ledger:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    def _remove_temporaries(self) -> None:
+        """What a process left that was killed while it sealed; with the database held nobody seals."""
+        for path in self._head_paths():
+            with contextlib.suppress(OSError):  # the next one who opens it tries again
+                remove_temporaries(path)
 
     def _load_key(self) -> bytes:
         """The key; of a new ledger where there is none yet."""
@@ -316,6 +323,9 @@ class Ledger:
                 _log.warning("The copy of the consent ledger's head cannot be compared: %s", error)
         return tuple(found)
 
+    def _head_paths(self) -> tuple[Path, ...]:
+        return (self._head, *self._copy_paths())
+
     def _copy_paths(self) -> tuple[Path, ...]:
         named = self.configuration.ledger_head
         return (self.home / COPY_NAME, *([Path(named).expanduser()] if named else []))
@@ -333,9 +343,8 @@ class Ledger:
         """Write the heads for the rows that are committed; one that lags is caught up with next time."""
         try:
             with self._open() as chain:
-                for path in (self._head, *self._copy_paths()):
+                for path in self._head_paths():
                     with _log_failure(path):
-                        remove_temporaries(path)
                         replace_file(path, chain.head_bytes())
         except BadOutput as error:
             _log.warning("The head of the consent ledger was not sealed: %s", error)
