@@ -6,7 +6,7 @@ import unicodedata
 
 SHOWN = 4000
 """Characters of one line that are shown."""
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's general categories of what is never drawn: controls (line ends, escape codes), formats (turns of
 direction, widths of zero), halves of characters, line and paragraph separators."""
 
@@ -26,10 +26,15 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def is_whole(text: str) -> bool:
+    """Whether there is no half of a character in the text."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _written_out(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(_escape(letter) if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
+    return "".join(_escape(letter) if unicodedata.category(letter) in UNSEEN else letter for letter in text)
 
 
 def _escape(letter: str) -> str:

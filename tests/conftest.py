@@ -18,6 +18,7 @@ from browser_reports import (  # noqa: F401  (hooks)
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from sonic_ext.jobs import Queue
     from sonic_ext.provenance.take import Take
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +64,14 @@ def sonic_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     home = tmp_path_factory.mktemp("home") / "sonic"
     monkeypatch.setenv("SONIC_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def queue(sonic_home: Path) -> Queue:
+    """This test's, without a job."""
+    from sonic_ext.jobs import Queue
+
+    return Queue()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,14 @@ def submitted(queue: Queue, number: int = 0, lane: str = LANE, **more: str) -> J
         return queue.submit(some_spec(staged, number), staged, lane=lane, **more)
 
 
+def killed(queue: Queue, job: Job) -> Job:
+    """The job as a process leaves it that begins it and is killed: nobody holds that worker's lock."""
+    claimed = queue.adopt(job.id, "gone")
+    assert claimed is not None
+    queue.begin(claimed)
+    return claimed
+
+
 def finished(queue: Queue, take: Take, lane: str = LANE) -> Job:
     """A job that has made a take, as if the page had asked for it."""
     with staging(queue.home) as staged:

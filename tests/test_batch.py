@@ -64,12 +64,6 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def queue(sonic_home: Path) -> Queue:
-    """Without a job."""
-    return Queue()
-
-
 def read(folder: Path, text: str | bytes, name: str = "jobs.csv", defaults: Defaults = DEFAULTS) -> Any:
     """The rows of a file with this text."""
     path = folder / name
@@ -310,6 +304,11 @@ class TestReport:
         (tmp_path / "report.json").write_bytes(report.as_json([]))
         report.require_ours(tmp_path, overwrite=False)
 
+    def test_what_a_kill_left_goes_with_the_next_one(self, tmp_path: Path, queue: Queue) -> None:
+        (tmp_path / ".report.html.0123abcd").write_text("<!doc")
+        report.write(tmp_path, (), queue)
+        assert {path.name for path in tmp_path.iterdir()} == {*report.NAMES}
+
 
 class TestWatching:
     """Pairs in a folder, as soon as they are complete."""
@@ -357,7 +356,7 @@ class TestWatching:
 
 def ended(queue: Queue, job: Job, take: Take, video: bytes | None = b"a video") -> None:
     """The job as it stands when its video was made, and exported unless there is None."""
-    claimed = queue.claim("a worker", LANE, job_id=job.id)
+    claimed = queue.adopt(job.id, "a worker")
     assert claimed is not None and job.spec.export is not None
     queue.begin(claimed)
     queue.record_take(claimed, take, synthetic=False)

@@ -140,7 +140,7 @@ def test_until_it_is_recorded_nobody_else_may_read_it(
         return looked
 
     steps: tuple[tuple[Any, str], ...] = (
-        (gate, "_copy"),
+        (gate, "copy_to_disk"),
         (Intent, "move"),
         (Chain, "commit"),
         (Intent, "finish"),
@@ -519,7 +519,7 @@ def test_a_full_disk(
     (outputs / "x.mp4").write_bytes(b"precious")
     name = "x.mp4" if overwrite else "y.mp4"
     with monkeypatch.context() as patch:
-        patch.setattr(gate, "_copy", full)
+        patch.setattr(gate, "copy_to_disk", full)
         with pytest.raises(BadOutput, match="No space left"):
             export(take, outputs / name, AGREED, overwrite=overwrite)
     assert names(outputs) == ["x.mp4"]
@@ -530,7 +530,7 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize(
-    "stage", ["remux", "append_xmp", "sha256_of", "write", "_copy", "move", "sign", "read", "commit"]
+    "stage", ["remux", "append_xmp", "sha256_of", "write", "copy_to_disk", "move", "sign", "read", "commit"]
 )
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error"), SonicError("x")]

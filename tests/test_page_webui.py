@@ -71,20 +71,36 @@ def process(folder: Path) -> Iterator[Served]:
         yield Served(told.strip().rstrip("/"), folder)
 
 
+@contextmanager
+def windows(browser: Any, url: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page with the scripts that a WebUI would load; none of them may fail."""
+    failed: list[str] = []
+
+    def open_window(script: str = "", **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        stack.callback(context.close)
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        for each in (SWITCH, script):
+            page.add_init_script(each)
+        page.add_init_script(path=ROOT / "javascript" / "sonic.js")
+        page.goto(url)
+        page.wait_for_selector("#txt2img_generate")
+        return page
+
+    with ExitStack() as stack:
+        yield open_window
+    assert failed == []
+
+
 def test_what_a_restart_interrupted_waits_for_a_word(
     browser: Any, tmp_path: Path, speech: Path, minute: Path
 ) -> None:
     """The WebUI is killed while one video is made and another waits."""
-    with process(tmp_path) as before, ExitStack() as stack:
+    with process(tmp_path) as before, windows(browser, before.url) as window:
         for sound in (minute, speech):
-            context = browser.new_context(viewport={"width": 1280, "height": 900})
-            stack.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(MILLISECONDS)
-            page.add_init_script(SWITCH)
-            page.add_init_script(path=ROOT / "javascript" / "sonic.js")
-            page.goto(before.url)
-            page.wait_for_selector("#txt2img_generate")
+            page = window()
             page.evaluate("switch_to_sonic()")
             page.set_input_files("#sonic_portrait input[type=file]", MEDIA / "portrait_01.jpg")
             page.set_input_files("#sonic_audio input[type=file]", sound)
@@ -92,15 +108,8 @@ def test_what_a_restart_interrupted_waits_for_a_word(
             page.click("#sonic_generate")
             expect(page.locator("#sonic_progress .sonic-progress").first).to_be_visible()
         until(lambda: Queue(tmp_path / "home").jobs(ended=False), lambda jobs: len(jobs) == 2)
-    with process(tmp_path) as after, ExitStack() as stack:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        stack.callback(context.close)
-        page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.add_init_script(SWITCH)
-        page.add_init_script(path=ROOT / "javascript" / "sonic.js")
-        page.goto(after.url)
-        page.wait_for_selector("#txt2img_generate")
+    with process(tmp_path) as after, windows(browser, after.url) as window:
+        page = window()
         page.evaluate("switch_to_sonic()")
         expect(page.locator("#sonic_interrupted")).to_contain_text("2 interrupted videos wait.")
         queue = Queue(tmp_path / "home")
@@ -142,25 +151,8 @@ window.requestProgress = (task, container, gallery, atEnd) => {
 
 @pytest.fixture
 def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    """Opens the page with the scripts that a WebUI would load; none of them may fail."""
-    failed: list[str] = []
-
-    def open_window(script: str = "", **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        stack.callback(context.close)
-        page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        for each in (SWITCH, script):
-            page.add_init_script(each)
-        page.add_init_script(path=ROOT / "javascript" / "sonic.js")
-        page.goto(served.url)
-        page.wait_for_selector("#txt2img_generate")
-        return page
-
-    with ExitStack() as stack:
-        yield open_window
-    assert failed == []
+    with windows(browser, served.url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ AGREED = Consent(face="authorised", voice="synthetic", purpose="a test")
 OLD = b"what was there before"
 STEPS: dict[str, Any] = {
     "write": Intent,
-    "_copy": gate,
+    "copy_to_disk": gate,
     "move": Intent,
     "commit": Chain,
     "_open_to_others": Intent,
@@ -132,7 +132,7 @@ def test_whatever_was_begun_is_finished_or_undone(
         usual = mode(there)
     interrupted(step, overwrite=overwrite)
     recover(home)
-    finished = step not in ("write", "_copy")
+    finished = step not in ("write", "copy_to_disk")
     assert names(outputs) == (["x.mp4"] if finished or overwrite else [])
     assert states(home) == (["exported"] if finished else ["not exported"])
     assert names(home / FOLDER) == []
@@ -171,7 +171,7 @@ def test_revoked_after_the_row(interrupted: Interrupt, take: Take, outputs: Path
     assert Ledger(home).records()[0].exported_at is not None
 
 
-@pytest.mark.parametrize("step", ["write", "_copy", "move"])
+@pytest.mark.parametrize("step", ["write", "copy_to_disk", "move"])
 def test_a_file_of_somebody_else_survives(
     step: str, interrupted: Interrupt, outputs: Path, home: Path
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_file_of_somebody_else_survives(
 
 
 def test_an_empty_file_of_somebody_else_survives(interrupted: Interrupt, outputs: Path, home: Path) -> None:
-    interrupted("_copy")
+    interrupted("copy_to_disk")
     (outputs / "x.mp4").write_bytes(b"")
     recover(home)
     assert names(outputs) == ["x.mp4"]
@@ -412,7 +412,7 @@ def test_an_overwritten_file_comes_back_if_the_row_cannot_be_written(
 
 def test_the_same_command_again(interrupted: Interrupt, take: Take, outputs: Path) -> None:
     """What the killed one left at its place is not in the way."""
-    intent = interrupted("_copy")
+    intent = interrupted("copy_to_disk")
     intent.with_suffix(".reserved").write_bytes(b"")
     (outputs / "x.mp4").write_bytes(b"")
     words = ["export", take.id, "-o", str(outputs / "x.mp4"), "--json"]
@@ -440,7 +440,7 @@ def test_revoking_undoes_what_was_interrupted(
 
 
 def test_the_servers_start_is_one(interrupted: Interrupt, outputs: Path, home: Path) -> None:
-    interrupted("_copy")
+    interrupted("copy_to_disk")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput):
         serve(Standalone(outputs), "127.0.0.1", taken.getsockname()[1], opened=print, page=False)
     assert names(outputs) == []

@@ -8,7 +8,7 @@ as base64 and lie in private folders while they are needed; no path is ever read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,22 +83,54 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
 def _add_animations(api: APIRouter, animations: Animations) -> None:
     one = schemas.SonicAnimation
     ended = one | schemas.SonicForgotten
-    begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the video."}}}}
     stop = "Stop a video; forget one that ended and delete what was not exported"
-    for method, path, answer, model, summary, responses in (
-        ("GET", "", animations.every, schemas.SonicAnimations, "List videos, newest first", _refusals()),
-        ("GET", "/{id}", animations.one, one, "How a video stands", _refusals(404)),
-        ("DELETE", "/{id}", animations.end, ended, stop, _refusals(404)),
-        ("POST", "", animations.begin, one, "Begin a video", _refusals(403, 413, 415, 422, 503) | begun),
-    ):
+    _add_collection(
+        api,
+        "animations",
+        "Of the video.",
+        ("GET", "", animations.every, schemas.SonicAnimations, "List videos, newest first"),
+        ("GET", "/{id}", animations.one, one, "How a video stands"),
+        ("DELETE", "/{id}", animations.end, ended, stop),
+        ("POST", "", animations.begin, one, "Begin a video"),
+    )
+
+
+def _add_batches(api: APIRouter, batches: Batches) -> None:
+    one = schemas.SonicBatch
+    ended = one | schemas.SonicForgotten
+    stop = "Stop what is left of a batch; forget one that is over"
+    _add_collection(
+        api,
+        "batches",
+        "Of the batch.",
+        ("GET", "", batches.every, schemas.SonicBatches, "List batches, newest first"),
+        ("GET", "/{id}", batches.one, one, "How a batch stands"),
+        ("DELETE", "/{id}", batches.end, ended, stop),
+        ("POST", "", batches.begin, one, "Begin many videos"),
+    )
+
+
+def _add_collection(
+    api: APIRouter, name: str, location: str, *routes: tuple[str, str, Callable[..., Any], Any, str]
+) -> None:
+    """What is listed, looked at, ended and begun.
+
+    Args:
+        location: what the header of that name tells, once something is begun.
+        routes: method, path below the collection, answer, its model, summary.
+    """
+    header = {"Location": {"schema": {"type": "string"}, "description": location}}
+    for method, path, answer, model, summary in routes:
+        begins = method == "POST"
+        refusals = (403, 413, 415, 422, 503) if begins else (404,) if path else ()
         api.add_api_route(
-            f"/animations{path}",
+            f"/{name}{path}",
             answer,
             methods=[method],
             response_model=model,
             summary=summary,
-            responses=responses,
-            status_code=202 if method == "POST" else 200,
+            responses=_refusals(*refusals) | ({202: {"headers": header}} if begins else {}),
+            status_code=202 if begins else 200,
         )
 
 
@@ -123,28 +155,6 @@ def _add_files(api: APIRouter, animations: Animations) -> None:
         response_model=schemas.SonicExport,
         responses=_refusals(403, 404, 409, 413, 415, 422, 503),
     )
-
-
-def _add_batches(api: APIRouter, batches: Batches) -> None:
-    one = schemas.SonicBatch
-    ended = one | schemas.SonicForgotten
-    begun = {202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Of the batch."}}}}
-    stop = "Stop what is left of a batch; forget one that is over"
-    for method, path, answer, model, summary, responses in (
-        ("GET", "", batches.every, schemas.SonicBatches, "List batches, newest first", _refusals()),
-        ("GET", "/{id}", batches.one, one, "How a batch stands", _refusals(404)),
-        ("DELETE", "/{id}", batches.end, ended, stop, _refusals(404)),
-        ("POST", "", batches.begin, one, "Begin many videos", _refusals(403, 413, 415, 422, 503) | begun),
-    ):
-        api.add_api_route(
-            f"/batches{path}",
-            answer,
-            methods=[method],
-            response_model=model,
-            summary=summary,
-            responses=responses,
-            status_code=202 if method == "POST" else 200,
-        )
 
 
 def _add_questions(api: APIRouter, questions: Questions) -> None:

@@ -10,6 +10,7 @@ from ..jobs import Destination, Input, JobSpec, Origin, PortraitRequest
 from ..jobs.inputs import Staging
 from ..jobs.submission import portraits_of, specified
 from ..settings import Settings
+from ..text import is_whole
 from . import schemas, uploads
 from .routing import BadEntries
 
@@ -174,7 +175,5 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
 def _require_text(values: Mapping[str, Any]) -> None:
     """JSON can hold half characters, which no file and no database can."""
     for name, value in values.items():
-        try:
-            f"{name}{value}".encode()
-        except UnicodeEncodeError:
-            raise BadInput(f"{name} holds characters that are none.", "Send whole characters.") from None
+        if not is_whole(f"{name}{value}"):
+            raise BadInput(f"{name} holds characters that are none.", "Send whole characters.")

@@ -7,7 +7,6 @@ table, no markup in the page.
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
 import io
 import json
@@ -15,14 +14,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from html import escape as without_markup
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import BadOutput, NotFound, SonicError
-from ..files.atomic import replace_file
+from ..errors import BadOutput, SonicError
+from ..files.atomic import remove_temporaries, replace_file
 from ..jobs import Job, Queue, State
+from ..provenance.store import PREVIEW_NAME
 from ..text import visible, whole
 from .planning import Planned
 from .rows import WrongRow
@@ -63,16 +64,10 @@ class Entry:
     """Seconds that were needed to make it."""
 
 
-def entries(planned: Iterable[Planned], queue: Queue) -> tuple[Entry, ...]:
-    """How each row stands now."""
-    return tuple(_entry(each, _found(queue, each.job_id)) for each in planned)
-
-
-def _found(queue: Queue, job_id: str) -> Job | None:
-    """None where there is none yet, or somebody had it forgotten."""
-    with contextlib.suppress(NotFound):
-        return queue.find(job_id)
-    return None
+def entries(planned: Iterable[Planned], batch: str, queue: Queue) -> tuple[Entry, ...]:
+    """How each row of a batch stands now."""
+    jobs = {job.id: job for job in queue.jobs(batch=batch)}  # without those that somebody had forgotten
+    return tuple(_entry(each, jobs.get(each.job_id)) for each in planned)
 
 
 def require_ours(folder: Path, overwrite: bool) -> None:
@@ -90,7 +85,7 @@ def require_ours(folder: Path, overwrite: bool) -> None:
 
 
 def write(folder: Path, found: Sequence[Entry], queue: Queue) -> tuple[Path, ...]:
-    """Write all three files; where they are.
+    """Write all three files; where they are. Nobody else writes them meanwhile (`planning.alone`).
 
     Raises:
         BadOutput: one of them cannot be written.
@@ -99,6 +94,7 @@ def write(folder: Path, found: Sequence[Entry], queue: Queue) -> tuple[Path, ...
     paths = tuple(folder / name for name in NAMES)
     for path, text in zip(paths, told, strict=True):
         try:
+            remove_temporaries(path)
             replace_file(path, text)
         except OSError as error:
             raise BadOutput(
@@ -209,15 +205,19 @@ def _pictures(found: Iterable[Entry], folder: Path, queue: Queue) -> list[bytes]
     made: list[bytes] = []
     for number, entry in enumerate(found):
         picture = b""
-        if number < MOST_PICTURES and entry.take:
-            video = (
-                folder / entry.output
-                if entry.state == "done"
-                else queue.home / "takes" / entry.take / "preview.mp4"
-            )
-            picture = _first_frame(video)
+        if number < MOST_PICTURES and entry.state == "done":
+            picture = _picture_of(folder / entry.output, entry.sha256)
+        elif number < MOST_PICTURES and entry.take:
+            picture = _first_frame(queue.home / "takes" / entry.take / PREVIEW_NAME)
         made.append(picture)
     return made
+
+
+@lru_cache(maxsize=MOST_PICTURES)
+def _picture_of(video: Path, sha256: str) -> bytes:
+    """The first frame of the file with that hash: the report is written anew as often as a folder that is
+    watched comes to rest."""
+    return _first_frame(video)
 
 
 def _first_frame(video: Path) -> bytes:

@@ -19,8 +19,10 @@ from typing import Any
 
 from ..errors import BadInput, BadOutput, SonicError
 from ..fields import did_you_mean, quoted
+from ..files.names import cut, portable
 from ..provenance.consent import Consent
 from ..settings import Settings, describe
+from ..text import is_whole
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 """Suffixes of what counts as a portrait in a folder."""
@@ -38,14 +40,6 @@ MOST_BYTES = 64 << 20
 """Of a jobs file."""
 MOST_NAME = 200
 """Bytes of a video's name without its suffix; file systems hold 255, and a name in the making is longer."""
-_NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
-"""What some file system does not take in a name."""
-_AROUND = re.compile(r"^[\s.]+|[\s.]+\Z")
-"""What file systems drop at the ends of a name, or hide it for."""
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
-"""Names that are no files on Windows, whatever their suffix."""
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's general categories of what is never drawn."""
 
 
 @dataclass(frozen=True)
@@ -259,17 +253,8 @@ def checked_name(text: str) -> str:
 
 
 def safe_stem(text: str) -> str:
-    """The text as a file's name without suffix: what some file system does not take becomes `_`."""
-    text = "".join("_" if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
-    text = _AROUND.sub("", _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", text)))
-    if not text or text.split(".")[0].rstrip().lower() in _DEVICES:
-        text = f"_{text}"
-    return _cut(text, MOST_NAME)
-
-
-def _cut(stem: str, size: int) -> str:
-    """The stem's first letters, as many as fit into so many bytes."""
-    return _AROUND.sub("", stem.encode()[:size].decode(errors="ignore"))
+    """The text as a video's name without suffix, see `files.names`."""
+    return cut(portable(text) or "_", MOST_NAME)
 
 
 def _row(number: int, values: Mapping[str, Any], base: Path, defaults: Defaults) -> Row:
@@ -321,7 +306,7 @@ def _stems(row: Row) -> Iterator[str]:
     face, sound = row.portrait.stem, row.audio.stem
     stem = safe_stem(face if face == sound else f"{face}-{sound}")
     yield stem
-    short = _cut(stem, MOST_NAME - 10)
+    short = cut(stem, MOST_NAME - 10)
     yield from (f"{short}-{number}" for number in itertools.count(2))
 
 
@@ -356,10 +341,8 @@ def _text(name: str, value: Any) -> str:
     """Text that a file name and a database can hold."""
     if not isinstance(value, str):
         raise BadInput(f"{name} is not text.", "Write it in quotes.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{name} holds characters that are none.", "Write whole characters.") from None
+    if not is_whole(value):
+        raise BadInput(f"{name} holds characters that are none.", "Write whole characters.")
     if "\0" in value:
         raise BadInput(f"{name} holds a zero byte.", "Take it out.")
     return value

@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Busy, Cancelled, NotFound, SonicError
 from ..text import duration_text
+from .arguments import AddCommand, AddOptions, number_from
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from ..jobs import Queue, State
     from ..settings import Settings
 
-AddCommand = Callable[..., argparse.ArgumentParser]
-AddOptions = Callable[[argparse.ArgumentParser], None]
-
 SOME_FAILED = 8
 """Exit code: not every row has its video."""
 LOOK = 0.25
@@ -36,7 +34,7 @@ def grammar(commands: Any, add: AddCommand, options: Iterable[AddOptions], epilo
     """Add the command.
 
     Args:
-        add: `add(commands, name, help, epilog)` makes one.
+        add: makes one.
         options: that it shares with `animate`: consent and settings.
     """
     made = add(commands, "batch", "Make and export many videos: those of a file, or of folders.", epilog)
@@ -52,19 +50,12 @@ def grammar(commands: Any, add: AddCommand, options: Iterable[AddOptions], epilo
     made.add_argument("--check", action="store_true", help="check the rows, write the report, make nothing")
     made.add_argument(
         "--jobs",
-        type=_count,
+        type=number_from(1, 256),
         metavar="N",
         help="videos at a time; default: one for each core, one for an engine on a graphics card",
     )
     for each in options:
         each(made)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 256:
-        raise argparse.ArgumentTypeError("a number from 1 to 256 is needed")
-    return number
 
 
 def run(options: argparse.Namespace, settings: Settings, console: Console, signals: Interrupts) -> int:
@@ -298,5 +289,6 @@ class _Batch:
     def _write(self) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
         from ..batch import report
 
-        found = report.entries((self._planned[number] for number in sorted(self._planned)), self._queue)
+        planned = (self._planned[number] for number in sorted(self._planned))
+        found = report.entries(planned, self._planner.batch, self._queue)
         return found, report.write(self._folder, found, self._queue)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from ..provenance.records import Record
     from ..provenance.take import Take
 
-LANE = "cli"
-"""See `ports.Host.lane`."""
-
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     """Carry out a parsed command; returns the exit code. Errors are raised."""
@@ -45,7 +42,7 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=LANE), threaded=False) as worker,
+        Worker(Standalone(output.parent, lane=jobs_command.LANE), threaded=False) as worker,
         worker.queue.staging() as staged,
         signals.polite(),
     ):

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, MissingPart, NotFound
+from .arguments import AddCommand
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
     from ..jobs import Job, Queue
 
-AddCommand = Callable[..., argparse.ArgumentParser]
-
 SHOWN = 40
 """Jobs that `list` names without `--all`."""
-LANES = ("cli", "batch")
-"""Whose jobs `resume` carries out by itself; a server goes on with its own."""
+LANE = "cli"
+"""Of the jobs of `sonic animate`, see `ports.Host.lane`."""
 
 
 def grammar(commands: Any, add: AddCommand) -> None:
-    """Add the command and its actions; `add(commands, name, help)` makes one."""
+    """Add the command and its actions; `add` makes one."""
     made = add(commands, "jobs", "Say which videos wait and what came of them; go on with what was left.")
     actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = add(actions, "list", f"List jobs, newest first: those that have not ended, then up to {SHOWN}.")
@@ -77,10 +75,13 @@ def _cancel(options: argparse.Namespace, queue: Queue, console: Console, signals
 
 def _resume(options: argparse.Namespace, queue: Queue, console: Console, signals: Interrupts) -> int:
     """One after the other, in their order; the exit code is that of the last one that failed."""
+    from ..batch.planning import LANE as BATCH_LANE
+
     jobs = [_found(queue, options.id)] if options.id else [*reversed(queue.jobs(ended=False))]
     if options.id and not jobs[0].state.ended and jobs[0].portrait is None and _is_painted(jobs[0]):
         raise MissingPart("A WebUI makes the portrait of this job.", "Start the WebUI and continue it there.")
-    waiting = [job for job in jobs if options.id or (job.lane in LANES and not job.worker)]
+    ours = (LANE, BATCH_LANE)  # a server goes on with its own
+    waiting = [job for job in jobs if options.id or (job.lane in ours and not job.worker)]
     if not options.id:
         made_now = {batch for batch in {job.batch for job in waiting} if batch and _is_made(queue, batch)}
         waiting = [job for job in waiting if job.batch not in made_now]
@@ -173,7 +174,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "held": job.held,
         "progress": round(job.progress, 4),
         "attempts": job.attempts,
-        "stage": job.step.stage,
+        "stage": job.step.text,
         "created": job.created.isoformat(),
         "began": job.began.isoformat() if job.began else None,
         "ended": job.ended.isoformat() if job.ended else None,

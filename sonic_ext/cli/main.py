@@ -29,6 +29,7 @@ from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
 from . import batch_command, jobs_command, weights_command
+from .arguments import number_from
 from .console import Console, tolerate_any_text
 from .interrupt import interrupts
 
@@ -199,7 +200,9 @@ def _serve(commands: Any) -> None:
     made.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, for this computer alone"
     )
-    made.add_argument("--port", type=_port, metavar="NUMBER", help="default: the first free one from 7870")
+    made.add_argument(
+        "--port", type=number_from(0, 65535), metavar="NUMBER", help="default: the first free one from 7870"
+    )
     made.add_argument("--open", action="store_true", help="open the browser")
     made.add_argument(
         "--output-dir", default="outputs", metavar="FOLDER", help="exported videos; default: ./%(default)s"
@@ -218,26 +221,12 @@ def _serve(commands: Any) -> None:
     )
     made.add_argument(
         "--jobs",
-        type=_count,
+        type=number_from(1, 64),
         default=1,
         metavar="NUMBER",
         help="videos made at the same time on the processor, default: %(default)s; a graphics card makes one",
     )
     made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 64:
-        raise argparse.ArgumentTypeError("a number of jobs is 1 to 64")
-    return number
 
 
 def _add_sources(command: argparse.ArgumentParser) -> None:

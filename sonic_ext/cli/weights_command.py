@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadSetting, MissingPart
 from ..text import bytes_text
+from .arguments import AddCommand
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from ..progress import Tick
     from ..weights import CheckReport, Finding, Part, Search, Survey
 
-AddCommand = Callable[..., argparse.ArgumentParser]
-
 
 def grammar(commands: Any, add: AddCommand) -> None:
-    """Add the command and its actions; `add(commands, name, help)` makes one."""
+    """Add the command and its actions; `add` makes one."""
     made = add(commands, "weights", "Find, check, fetch or convert the weights of the sonic engine.")
     actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_parts(add(actions, "list", "Say what is there, where, and what brings the rest."))

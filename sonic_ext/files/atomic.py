@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import BinaryIO
 
 from ..errors import BadOutput
 
+BLOCK = 1 << 20
+"""Bytes copied at a time."""
 _TEMPORARY = "[0-9a-f]" * 8
 
 
@@ -72,6 +75,13 @@ def open_new(path: Path) -> BinaryIO:
     return os.fdopen(
         os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600), "wb"
     )
+
+
+def copy_to_disk(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy to the disk itself, so that a full disk shows here and not later."""
+    shutil.copyfileobj(source, target, BLOCK)
+    target.flush()
+    os.fsync(target.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -27,7 +27,12 @@ def copy_hashed(source: Path, target: Path) -> str:
         FileExistsError: `target` exists.
     """
     with source.open("rb") as reading, target.open("xb") as writing:
-        return _hashed(reading, writing, 1, None)
+        return copy_hashing(reading, writing)
+
+
+def copy_hashing(source: BinaryIO, target: BinaryIO) -> str:
+    """Copy what is left of an open file; SHA-256 of it, in hex."""
+    return _hashed(source, target, 1, None)
 
 
 def _hashed(source: BinaryIO, target: BinaryIO | None, total: int, watch: Watch | None) -> str:

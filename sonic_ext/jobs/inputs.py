@@ -7,33 +7,27 @@ uploads/<id>/               on their way there, gone with the process that bring
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadInput, Failed
-from ..files.atomic import open_new, sync_folder
-from ..files.digest import sha256_of
+from ..files.atomic import copy_to_disk, open_new, sync_folder
+from ..files.digest import copy_hashing, sha256_of
 from ..files.home import home_errors, private_folder, working_folder
 from ..files.locks import held
-from ..text import whole
+from ..files.names import portable
 from .spec import Input
 
 FOLDER = "inputs"
 """Below the private home: what jobs need."""
 STAGING = "uploads"
 """Below the private home: what is being brought."""
-BLOCK = 1 << 20
 STEM_LENGTH, SUFFIX_LENGTH = 40, 12
 """Characters of a name; four bytes each are less than the 255 that a file system takes."""
-_UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Windows opens these instead of a file."""
 MAX_BYTES = 8 << 30
 """Of one file: two hours of sound in the largest format are less."""
 
@@ -93,17 +87,14 @@ class Staging:
     def _staged_as(self, name: str, reading: BinaryIO) -> Input:
         name = _portable_name(name)
         folder = self.folder / str(len(self._staged))
-        digest, size = hashlib.sha256(), 0
         with home_errors(self.folder):
             folder.mkdir(mode=0o700, exist_ok=True)
             (folder / name).unlink(missing_ok=True)
             with open_new(folder / name) as file:
-                while block := reading.read(BLOCK):
-                    digest.update(block)
-                    size += file.write(block)
+                sha256, size = copy_hashing(reading, file), file.tell()
                 file.flush()
                 os.fsync(file.fileno())
-        staged = Input(digest.hexdigest(), name, size)
+        staged = Input(sha256, name, size)
         self._staged.setdefault(staged.stored_name, folder / name)
         return staged
 
@@ -158,10 +149,9 @@ def collect(home: Path, needed: set[str], names: Collection[str] | None = None) 
 
 
 def _portable_name(name: str) -> str:
-    """The name in a form that every file system takes."""
-    fit = Path(_UNFIT.sub("_", whole(Path(name).name)).rstrip(". "))
-    stem = fit.stem[:STEM_LENGTH].strip() or "file"
-    return ("_" if _DEVICE.fullmatch(stem) else "") + stem + fit.suffix[:SUFFIX_LENGTH].rstrip()
+    """The name, short, in a form that every file system takes."""
+    fit = Path(portable(Path(name).name))
+    return (fit.stem[:STEM_LENGTH].strip() or "file") + fit.suffix[:SUFFIX_LENGTH].rstrip()
 
 
 def _is_plain(path: Path) -> bool:
@@ -173,9 +163,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # no hard links on this file system
         with source.open("rb") as reading, open_new(target) as writing:
-            shutil.copyfileobj(reading, writing, BLOCK)
-            writing.flush()
-            os.fsync(writing.fileno())
+            copy_to_disk(reading, writing)
 
 
 def remove_abandoned(parent: Path) -> None:

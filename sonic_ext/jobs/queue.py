@@ -14,17 +14,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import logging
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     BadInput,
@@ -35,7 +34,6 @@ from ..errors import (
     SonicError,
     WrongTime,
     as_error,
-    error_from,
     error_values,
 )
 from ..files.home import home_errors, private_home
@@ -45,6 +43,7 @@ from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
 from .inputs import STAGING, Staging, collect, remove_abandoned, staging, stored_path
 from .job import Batch, ExportedFile, Job, State
+from .records import COLUMNS, FROM, WAITING, batch_of, job_of, origin_of, readable_jobs
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
@@ -56,17 +55,11 @@ BATCH_DAYS = 90
 """Days that the jobs of a batch are remembered: what was made is not made again meanwhile."""
 MAX_ATTEMPTS = 3
 """A job whose process died so often, and each time no further than before, is the likely cause of it."""
-WAITING = Step(Stage.WAITING, 0, 1)
-"""What a job says before its turn comes."""
 INTERRUPTED = Step(Stage.INTERRUPTED, 0, 1)
 """What one says that a restart found and that somebody has to let go on."""
 STARTING = Step(Stage.STARTING, 0, 1)
 POLL = 0.1
 """Seconds between two looks of `wait`."""
-
-_COLUMNS = "jobs.*, stage, detail, done, total, seconds_left, share"
-_FROM = "FROM jobs LEFT JOIN progress USING (id)"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,13 +125,7 @@ class Queue:
         """
         with self._database.writing() as db:
             if limit is not None:
-                waiting = db.execute(
-                    "SELECT count(*) FROM jobs "
-                    "WHERE lane = ? AND state = 'queued' AND held = 0 AND batch = ''",
-                    (lane,),
-                ).fetchone()[0]
-                if waiting >= limit:
-                    raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+                _require_room(db, lane, limit - 1, batches=False)
             self._store(staged, spec.inputs)
             if batch:
                 _open_batch(db, batch, lane)
@@ -159,11 +146,8 @@ class Queue:
         """
         batch = secrets.token_hex(16)
         with self._database.writing() as db:
-            waiting: int = db.execute(
-                "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0", (lane,)
-            ).fetchone()[0]
-            if limit is not None and waiting + len(specs) > limit:
-                raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+            if limit is not None:
+                _require_room(db, lane, limit - len(specs), batches=True)
             self._store(staged, itertools.chain.from_iterable(spec.inputs for spec in specs))
             _open_batch(db, batch, lane)
             for number, spec in enumerate(specs):
@@ -178,18 +162,16 @@ class Queue:
 
     # carrying out: for the worker that has the job
 
-    def claim(self, worker: str, lane: str, batch: str = "", job_id: str = "") -> Job | None:
+    def claim(self, worker: str, lane: str, batch: str = "") -> Job | None:
         """Take the oldest job that waits; None where none does.
 
         Args:
             worker: who takes it; it must hold its lease (`Worker`).
             batch: only jobs of this batch.
-            job_id: this very job.
         """
         wanted = "state = 'queued' AND worker = '' AND held = 0 AND lane = ?"
-        narrower = {"batch": batch, "id": job_id}
-        wanted += "".join(f" AND {name} = ?" for name, value in narrower.items() if value)
-        chosen = (lane, *filter(None, narrower.values()))
+        wanted += " AND batch = ?" if batch else ""
+        chosen = (lane, batch) if batch else (lane,)
         with self._database.reading() as db:  # without the write lock
             if db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", chosen).fetchone() is None:
                 return None
@@ -355,18 +337,18 @@ class Queue:
         where = f"WHERE {' AND '.join(words)}" if words else ""
         with self._database.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY number DESC",
+                f"SELECT {COLUMNS} {FROM} {where} ORDER BY number DESC",
                 tuple(filter(None, wanted.values())),
             ).fetchall()
-        return tuple(_load_readable(self.home, rows))
+        return readable_jobs(self.home, rows)
 
     def find_by_digest(self, digest: str) -> tuple[Job, ...]:
         """Jobs of the same request (`JobSpec.digest`), newest first."""
         with self._database.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE digest = ? ORDER BY number DESC", (digest,)
+                f"SELECT {COLUMNS} {FROM} WHERE digest = ? ORDER BY number DESC", (digest,)
             ).fetchall()
-        return tuple(_load_readable(self.home, rows))
+        return readable_jobs(self.home, rows)
 
     def batch(self, batch: str, lane: str) -> Batch:
         """A batch as it stands now.
@@ -374,45 +356,45 @@ class Queue:
         Raises:
             NotFound: there is none in this lane, or not any more.
         """
-        for found in self.batches(lane):
-            if found.id == batch:
-                return found
+        for found in self.batches(lane, batch):
+            return found
         raise NotFound("There is no batch with this id.", "List the batches.")
 
-    def batches(self, lane: str) -> tuple[Batch, ...]:
-        """Those of a lane, newest first."""
+    def batches(self, lane: str, batch: str | None = None) -> tuple[Batch, ...]:
+        """Those of a lane, newest first; with `batch`, that one alone."""
         with self._database.reading() as db:
             rows = db.execute(
                 "SELECT batches.id, batches.created, state, count(*) AS jobs, "
-                f"sum(coalesce(share, 0)) AS share, min(began) AS began {_FROM} "
+                f"sum(coalesce(share, 0)) AS share, min(began) AS began {FROM} "
                 "JOIN batches ON batches.id = jobs.batch WHERE batches.request = ? "
+                f"{'' if batch is None else 'AND jobs.batch = ? '}"
                 "GROUP BY batches.id, state ORDER BY batches.created DESC, batches.id",
-                (_request(lane),),
+                (_request(lane),) if batch is None else (_request(lane), batch),
             ).fetchall()
         groups = itertools.groupby(rows, key=lambda row: (row["id"], row["created"]))
-        return tuple(_batch(batch, created, tuple(states)) for (batch, created), states in groups)
+        return tuple(batch_of(batch, created, tuple(states)) for (batch, created), states in groups)
 
     def standing(self, batch: str) -> dict[str, tuple[State, float]]:
         """Id of each job of a batch → its state and the share of its work that is done; quick."""
         with self._database.reading() as db:
-            rows = db.execute(f"SELECT jobs.id, state, share {_FROM} WHERE batch = ?", (batch,)).fetchall()
+            rows = db.execute(f"SELECT jobs.id, state, share {FROM} WHERE batch = ?", (batch,)).fetchall()
         return {row["id"]: (State(row["state"]), row["share"] or 0.0) for row in rows}
 
     def find_by_take(self, take_id: str) -> Job | None:
         """The job that made a take, if it is remembered."""
         with self._database.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE take_id = ? AND take IS NOT NULL", (take_id,)
+                f"SELECT {COLUMNS} {FROM} WHERE take_id = ? AND take IS NOT NULL", (take_id,)
             ).fetchall()
-        return next(iter(_load_readable(self.home, rows)), None)
+        return next(iter(readable_jobs(self.home, rows)), None)
 
     def unrecorded_exports(self) -> tuple[Job, ...]:
         """Jobs that no worker has and that may have been exported without the queue's knowing."""
         with self._database.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
+                f"SELECT {COLUMNS} {FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
             ).fetchall()
-        return tuple(_load_readable(self.home, rows))
+        return readable_jobs(self.home, rows)
 
     def position(self, job: Job) -> int:
         """1 for the job whose turn comes next, 0 for one that does not wait."""
@@ -532,14 +514,14 @@ class Queue:
                 (lane, batch, batch),
             ).fetchall()
             for row in rows:
-                if _origin(row["spec"]) in asked:
+                if origin_of(row["spec"]) in asked:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
     def _requeue(self, worker: str, job_id: str = "") -> None:
         with self._database.writing() as db:
             rows = db.execute(
-                f"SELECT jobs.id, attempts, stop, reached, share {_FROM} "
+                f"SELECT jobs.id, attempts, stop, reached, share {FROM} "
                 "WHERE worker = ? AND state IN ('queued', 'running') AND ? IN ('', jobs.id)",
                 (worker, job_id),
             ).fetchall()
@@ -559,10 +541,10 @@ class Queue:
                     _report(db, row["id"], WAITING, 0.0)
 
     def _load(self, db: sqlite3.Connection, job_id: str) -> Job:
-        row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
+        row = db.execute(f"SELECT {COLUMNS} {FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
         if row is None:
             raise _not_found()
-        return _job(self.home, row)
+        return job_of(self.home, row)
 
     def _state(self, db: sqlite3.Connection, job_id: str) -> State:
         """Also of a job that cannot be read."""
@@ -625,6 +607,25 @@ def _insert(db: sqlite3.Connection, spec: JobSpec, lane: str, worker: str, batch
     return values["id"]
 
 
+def _require_room(db: sqlite3.Connection, lane: str, most: int, batches: bool) -> None:
+    """Refuse more jobs where others wait already.
+
+    Args:
+        most: so many of them are let pass.
+        batches: those of batches count, too.
+
+    Raises:
+        Busy: more wait.
+    """
+    waiting: int = db.execute(
+        "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0"
+        + ("" if batches else " AND batch = ''"),
+        (lane,),
+    ).fetchone()[0]
+    if waiting > most:
+        raise Busy(f"Too many videos are waiting: {waiting}.", "Try again when some are made.")
+
+
 def _open_batch(db: sqlite3.Connection, batch: str, lane: str) -> None:
     db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?)", (batch, _now(), _request(lane)))
 
@@ -632,19 +633,6 @@ def _open_batch(db: sqlite3.Connection, batch: str, lane: str) -> None:
 def _request(lane: str) -> str:
     """What a row of `batches` knows of who asked."""
     return json.dumps({"lane": lane})
-
-
-def _batch(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
-    """Of one row for each state that its jobs are in."""
-    began = [row["began"] for row in states if row["began"]]
-    done = sum(row["jobs"] if State(row["state"]).ended else row["share"] for row in states)
-    return Batch(
-        id=batch,
-        created=datetime.fromisoformat(created),
-        began=datetime.fromisoformat(min(began)) if began else None,
-        counts={State(row["state"]): row["jobs"] for row in states},
-        done=done,
-    )
 
 
 def _end(
@@ -668,78 +656,6 @@ def _report(db: sqlite3.Connection, job_id: str, step: Step, share: float) -> No
         "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)",
         (job_id, str(step.stage), step.detail, step.done, step.total, step.seconds_left, share),
     )
-
-
-def _load_readable(home: Path, rows: Sequence[sqlite3.Row]) -> list[Job]:
-    """All but those that cannot be read, which the log names."""
-    jobs = []
-    for row in rows:
-        try:
-            jobs.append(_job(home, row))
-        except SonicError as error:
-            _log.warning("job %s is left out: %s", row["id"], error)
-    return jobs
-
-
-def _job(home: Path, row: sqlite3.Row) -> Job:
-    """The job of a row.
-
-    Raises:
-        BadInput: a later version wrote it, or it is damaged.
-    """
-    try:
-        return _read(home, row)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
-
-
-def _read(home: Path, row: sqlite3.Row) -> Job:
-    from ..provenance.take import Take
-
-    spec = JobSpec.from_dict(json.loads(row["spec"]))
-    exported = row["exported"] and json.loads(row["exported"])
-    step = WAITING
-    if row["stage"] is not None:
-        stages = {str(stage): stage for stage in Stage}  # a later version may have others
-        stage = stages.get(row["stage"], Stage.STARTING)
-        step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
-    return Job(
-        id=row["id"],
-        lane=row["lane"],
-        spec=spec,
-        state=State(row["state"]),
-        held=bool(row["held"]),
-        worker=row["worker"],
-        attempts=row["attempts"],
-        step=step,
-        progress=row["share"] or 0.0,
-        created=datetime.fromisoformat(row["created"]),
-        began=row["began"] and datetime.fromisoformat(row["began"]),
-        ended=row["ended"] and datetime.fromisoformat(row["ended"]),
-        take_id=row["take_id"],
-        portrait=Input(**json.loads(row["portrait"])) if row["portrait"] else None,
-        infotext=row["infotext"],
-        take=Take.from_dict(json.loads(row["take"]), home / "takes" / row["take_id"])
-        if row["take"]
-        else None,
-        synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
-        output=Path(row["output"]) if row["output"] else None,
-        exported=_exported_file(exported) if exported else None,
-        error=error_from(json.loads(row["error"])) if row["error"] else None,
-        batch=row["batch"],
-        label=row["label"],
-    )
-
-
-def _origin(spec: str) -> str:
-    """Who asked, as far as it can be read."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        return str(json.loads(spec)["origin"])
-    return ""
-
-
-def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
-    return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
 
 
 def _not_found() -> NotFound:

@@ -14,11 +14,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ..configuration import Configuration
 from ..errors import BadOutput, Refused
-from ..files.atomic import check_target, open_new
+from ..files.atomic import check_target, copy_to_disk, open_new
 from ..files.digest import sha256_of
 from ..files.home import home_errors, private_home, working_folder
 from ..media.video import remux
@@ -33,8 +32,6 @@ from .records import Record
 from .recovery import recover, undo_failed_export
 from .store import Store
 from .take import Take
-
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ def _move_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> N
         with home_errors(ledger.home):
             intent.write()
         with _output_errors(intent.path), signed.open("rb") as source, open_new(intent.part) as target:
-            _copy(source, target)
+            copy_to_disk(source, target)
         with ledger.exporting(record, intent.sha256, intent.path.name), _output_errors(intent.path):
             intent.move()
     except BaseException:
@@ -165,14 +162,6 @@ def _move_out(signed: Path, intent: Intent, ledger: Ledger, record: Record) -> N
         raise
     with log_failures(intent):
         intent.finish()
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy to the disk itself, so that a full disk shows here and not later."""
-    while block := source.read(BLOCK):
-        target.write(block)
-    target.flush()
-    os.fsync(target.fileno())
 
 
 @contextlib.contextmanager

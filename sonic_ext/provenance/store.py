@@ -365,7 +365,6 @@ class Store:
 
     def _key(self) -> bytes:
         return self.ledger.derived_key(f"sonic take {FORMAT}")
-        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def _folder_of(self, take_id: str) -> Path:
         if not _ID.fullmatch(take_id):

@@ -1,0 +1,109 @@
+"""What the rows of the queue's database mean: jobs and batches."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, SonicError, error_from
+from ..progress import Stage, Step
+from .job import Batch, ExportedFile, Job, State
+from .spec import Input, JobSpec
+
+COLUMNS = "jobs.*, stage, detail, done, total, seconds_left, share"
+FROM = "FROM jobs LEFT JOIN progress USING (id)"
+"""What is selected for `job_of`, and from where."""
+WAITING = Step(Stage.WAITING, 0, 1)
+"""What a job says before its turn comes."""
+_log = logging.getLogger(__name__)
+
+
+def batch_of(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
+    """Of one row for each state that its jobs are in."""
+    began = [row["began"] for row in states if row["began"]]
+    done = sum(row["jobs"] if State(row["state"]).ended else row["share"] for row in states)
+    return Batch(
+        id=batch,
+        created=datetime.fromisoformat(created),
+        began=datetime.fromisoformat(min(began)) if began else None,
+        counts={State(row["state"]): row["jobs"] for row in states},
+        done=done,
+    )
+
+
+def readable_jobs(home: Path, rows: Sequence[sqlite3.Row]) -> tuple[Job, ...]:
+    """All but those that cannot be read, which the log names."""
+    jobs = []
+    for row in rows:
+        try:
+            jobs.append(job_of(home, row))
+        except SonicError as error:
+            _log.warning("job %s is left out: %s", row["id"], error)
+    return tuple(jobs)
+
+
+def job_of(home: Path, row: sqlite3.Row) -> Job:
+    """The job of a row.
+
+    Raises:
+        BadInput: a later version wrote it, or it is damaged.
+    """
+    try:
+        return _read(home, row)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
+
+
+def _read(home: Path, row: sqlite3.Row) -> Job:
+    from ..provenance.take import Take
+
+    spec = JobSpec.from_dict(json.loads(row["spec"]))
+    exported = row["exported"] and json.loads(row["exported"])
+    step = WAITING
+    if row["stage"] is not None:
+        stages = {str(stage): stage for stage in Stage}  # a later version may have others
+        stage = stages.get(row["stage"], Stage.STARTING)
+        step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
+    return Job(
+        id=row["id"],
+        lane=row["lane"],
+        spec=spec,
+        state=State(row["state"]),
+        held=bool(row["held"]),
+        worker=row["worker"],
+        attempts=row["attempts"],
+        step=step,
+        progress=row["share"] or 0.0,
+        created=datetime.fromisoformat(row["created"]),
+        began=row["began"] and datetime.fromisoformat(row["began"]),
+        ended=row["ended"] and datetime.fromisoformat(row["ended"]),
+        take_id=row["take_id"],
+        portrait=Input(**json.loads(row["portrait"])) if row["portrait"] else None,
+        infotext=row["infotext"],
+        take=Take.from_dict(json.loads(row["take"]), home / "takes" / row["take_id"])
+        if row["take"]
+        else None,
+        synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
+        output=Path(row["output"]) if row["output"] else None,
+        exported=_exported_file(exported) if exported else None,
+        error=error_from(json.loads(row["error"])) if row["error"] else None,
+        batch=row["batch"],
+        label=row["label"],
+    )
+
+
+def origin_of(spec: str) -> str:
+    """Who asked, as far as it can be read."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(spec)["origin"])
+    return ""
+
+
+def _exported_file(values: Mapping[str, Any]) -> ExportedFile:
+    return ExportedFile(**{**values, "path": Path(values["path"]), "warnings": tuple(values["warnings"])})
