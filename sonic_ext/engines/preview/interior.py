@@ -20,8 +20,8 @@ from .warp import Rect
 SUPERSAMPLING = 3
 TOOTH_EDGES = (0.17, 0.40, 0.58, 0.72, 0.84)
 """Distance of the gaps between teeth from the middle, in half mouth widths: incisors are the widest."""
-CAVITY = np.array([0.085, 0.028, 0.026])
-CHEEK = np.array([0.30, 0.115, 0.105])
+CAVITY = np.array([0.135, 0.045, 0.042])
+CHEEK = np.array([0.36, 0.14, 0.13])
 TONGUE = np.array([0.60, 0.27, 0.26])
 ENAMEL = np.array([0.93, 0.87, 0.78])
 """Shares of the light that each reflects, RGB."""
@@ -181,7 +181,7 @@ def _tongue(
     u: NDArray[np.float64], v: NDArray[np.float64], colour: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Premultiplied RGBA of the tongue lying behind the lower teeth of a shut jaw."""
-    top = -0.10 + 0.42 * u * u
+    top = -0.22 + 0.42 * u * u
     body = smooth(v, top - 0.07, top + 0.07) * smooth(np.abs(u), 0.72, 0.40)
     furrow = 1.0 - 0.18 * smooth(np.abs(u), 0.10, 0.0)
     shade = furrow * (0.55 + 0.35 * smooth(v, top + 0.34, top + 0.05))
