@@ -43,13 +43,10 @@ def skin(renderer: Renderer, rect: Rect) -> np.ndarray:
     anatomy = renderer.anatomy
     unit, m = anatomy.unit, anatomy.mouth
     neck = np.array([[-0.7, -0.3], [0.7, -0.3], [0.7, 0.8], [-0.7, 0.8]]) * unit + [0, anatomy.chin]
-    lips = np.array(
-        [
-            [1.2 * np.cos(a) * (anatomy.right if np.cos(a) > 0 else anatomy.left), 0.0]
-            + np.array([0.0, np.sin(a) * (0.25 * m + max(-anatomy.lip_top, anatomy.lip_bottom))])
-            for a in np.linspace(0, 2 * np.pi, 40)
-        ]
-    )
+    angle = np.linspace(0, 2 * np.pi, 40)
+    across = np.where(np.cos(angle) > 0, anatomy.right, anatomy.left) * 1.2 * np.cos(angle)
+    down = np.sin(angle) * (0.25 * m + max(-anatomy.lip_top, anatomy.lip_bottom))
+    lips = np.stack([across, down], axis=-1)
     mask = np.zeros((rect.bottom, rect.right), np.uint8)
     for outline, value in ((anatomy.oval, 1), (neck, 1), (lips, 0)):
         cv2.fillPoly(mask, [np.rint(anatomy.axes.to_picture(outline)).astype(np.int32)], value)
