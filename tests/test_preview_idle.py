@@ -71,15 +71,15 @@ def test_head_and_lids_never_stop() -> None:
     assert pose.blink.max() > 0.9
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0, 2))
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 2))
 @settings(max_examples=40)
 def test_a_head_stays_within_its_range_and_moves_as_people_do(seed: int, scale: float) -> None:
     pose = moved(QUIET, seed=seed, scale=scale, speaking=phrases(1500, range(60, 1500, 90)))
     for name, most in FARTHEST.items():
         turned = np.degrees(getattr(pose, name))
         assert np.abs(turned).max() <= most
-        assert np.abs(np.diff(turned)).max() <= 2.8 * scale + 0.01
-    assert (np.degrees(pose.yaw).std() > 4.0) == (scale > 0.9) or 0.5 < scale < 1.0
+        assert np.abs(np.diff(turned)).max() <= 3.5 * scale + 0.01
+    assert np.degrees(pose.yaw).std() >= 4.0 * min(scale, 1.0)
 
 
 def test_a_scale_of_nought_keeps_the_head_still_and_the_eyes_alive() -> None:

@@ -19,7 +19,7 @@ from .paste import FEATHER
 
 MAX_ASPECT = 4.0
 """Longest side over shortest of a picture that is kept whole."""
-SIDEWAYS, UPWARDS, DOWNWARDS = 0.10, 0.03, 0.07
+SIDEWAYS, UPWARDS, DOWNWARDS = 0.22, 0.06, 0.13
 """How far a face goes from its place, in widths and heights of its box: as the preview engine was measured to
 do at motion_scale 1, rounded up. Half of the last is the jaw's."""
 FACE_COLOUR, CROP_COLOUR, POINT_COLOUR = (46, 204, 113), (255, 196, 0), (0, 200, 255)

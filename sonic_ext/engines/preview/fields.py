@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from .anatomy import Anatomy, Curve
 
-JAW_DROP = 0.76
-"""Way of the lower lip at jaw = 1, in `Anatomy.gape`s (about 19 mm of 25)."""
+JAW_DROP = 0.82
+"""Way of the lower lip at jaw = 1, in `Anatomy.gape`s (about 20 mm of 25)."""
 CHIN_SHARE = 0.72
 """Way of the chin as a share of the lower lip's: its flesh gives."""
-NECK = 2.8
+COARSE, FINE, NEAR_NOSE = 0.35, 0.14, 0.45
+"""Smoothing of the depth on the cheeks and around the nose, and how far from the middle of the face the
+second reaches, in eye distances."""
+NECK = 3.6
 """Half mouth widths below the chin within which the skin follows the jaw less and less."""
 
 
@@ -240,15 +243,27 @@ def _inside(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Depth towards the viewer in pixels, relative to the outline of the face (kernel regression)."""
+    """Depth towards the viewer in pixels, relative to the outline of the face.
+
+    Cheeks fall off steeply towards the outline, where a warp would fold them: they are smoothed more than
+    what lies around the nose.
+    """
+    unit = anatomy.unit
+    # The neck goes on from the chin: it would fold where the depth ends
+    face = np.stack([face[..., 0], np.minimum(face[..., 1], anatomy.chin - 0.1 * unit)], axis=-1)
+    nose = np.exp(-((face[..., 0] / (NEAR_NOSE * unit)) ** 2))
+    coarse, fine = (_regressed(anatomy, face, spread * unit) for spread in (COARSE, FINE))
+    return coarse + nose * (fine - coarse)
+
+
+def _regressed(anatomy: Anatomy, face: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+    """Depth of the landmarks around each point, weighed by distance (kernel regression)."""
     points = anatomy.depth_points
     rim = np.array([np.hypot(*(anatomy.oval - p).T).min() for p in points[:, :2]])
-    level = points[rim < 1e-6, 2].mean()
-    z = points[:, 2] - level
-    spread = 0.2 * anatomy.unit
+    z = points[:, 2] - points[rim < 1e-6, 2].mean()
     flat = (face.reshape(-1, 2) / spread).astype(np.float32)
     centres = (points[:, :2] / spread).astype(np.float32)
     squares = (flat**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * flat @ centres.T
     weight = np.exp(-0.5 * squares)
     # The small constant lets the depth return to the outline's level away from the face.
-    return ((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2])
+    return np.asarray(((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2]), np.float64)

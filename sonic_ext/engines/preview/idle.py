@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
-    "yaw": 4.8,
-    "pitch": 4.0,
-    "roll": 1.9,
+    "yaw": 6.2,
+    "pitch": 5.4,
+    "roll": 2.3,
     "shift_x": 0.030,
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 6.0, "pitch": 4.6, "roll": 2.3}
+POSTURE = {"yaw": 11.0, "pitch": 7.0, "roll": 3.3}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.2)
 """Seconds that settling takes; longer when it is far."""
 FARTHEST = {"yaw": 15.0, "pitch": 13.0, "roll": 8.0}
 """Degrees."""
-PERIODS = (1.7, 8.0)
+PERIODS = (1.6, 6.5)
 """Shortest and longest period of the sway, seconds."""
 WAVES = 7
 NOD = 6.0
@@ -36,7 +36,7 @@ CLOSING_NOD = 5.0
 """Degrees at the end of a phrase."""
 PAUSE = 0.3
 """Seconds of silence that end a phrase."""
-LONGEST_PHRASE = 3.2
+LONGEST_PHRASE = 2.4
 """Seconds after which the head settles anew without a pause."""
 LAG = 0.22
 """Seconds by which shoulders and hair come after the head."""
@@ -114,28 +114,30 @@ def move_head(
     """
     times = np.asarray((np.arange(len(energy)) + 0.5) / fps, np.float64)
 
-    def wander(row: int) -> NDArray[np.float64]:
-        return _wander(times, np.random.default_rng([seed, row]))
+    def seeded(row: int) -> np.random.Generator:
+        return np.random.default_rng([seed, row])
 
     begins, ends = _phrases(speaking, fps)
-    posture = _posture(times, ends, np.random.default_rng([seed, 50]))
     stress = _stress(energy, fps)
-    closing = sum((np.exp(-(((times - end + 0.1) / 0.16) ** 2)) for end in ends), np.zeros_like(times))
-    sway = {name: size * wander(row) for row, (name, size) in enumerate(SWAY.items())}
+
+    sway = {name: size * _wander(times, seeded(row)) for row, (name, size) in enumerate(SWAY.items())}
+    posture = _posture(times, ends, seeded(50))
     degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
-    degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * np.minimum(closing, 1.0)
+    degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * _bumps(times, ends, -0.1, 0.16)
     yaw, pitch, roll = (
         np.radians(most * np.tanh(scale * degrees[name] / most)) for name, most in FARTHEST.items()
     )
-    shift_x, shift_y = (sway[name] * scale for name in ("shift_x", "shift_y"))
+    shift_x, shift_y = sway["shift_x"] * scale, sway["shift_y"] * scale
+
     late = _delayed(yaw + shift_x, LAG, fps)
-    breath = np.random.default_rng([seed, 60])
-    slow = np.sin(2 * np.pi * times / breath.uniform(*BREATH) + breath.uniform(0, 2 * np.pi))
-    aside = _aside(times, begins, ends, np.random.default_rng([seed, 93]))
-    glances = _glances(times, np.random.default_rng([seed, 92]))
+    breath = np.sin(2 * np.pi * (times / seeded(60).uniform(*BREATH) + seeded(61).uniform()))
+    raised = 1.2 * stress + 0.3 * _wander(times, seeded(90), (0.8, 4.0)) + 0.15
+
+    glances, aside = _glances(times, seeded(92)), _aside(times, begins, ends, seeded(93))
     fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
-    silent = 1.0 - np.clip(speaking, 0.0, 1.0)
-    inhaled = sum((np.exp(-(((times - begin + 0.30) / 0.14) ** 2)) for begin in begins), np.zeros_like(times))
+
+    parted = np.clip(PARTED * (0.8 + _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.12)
+    inhaled = INHALED * _bumps(times, begins, -0.30, 0.14)
     return Pose(
         yaw=yaw,
         pitch=pitch,
@@ -144,15 +146,21 @@ def move_head(
         shift_y=shift_y,
         swing=np.clip(0.35 * (late - yaw - shift_x), -0.04, 0.04),
         torso_x=np.clip(0.12 * late, -0.03, 0.03),
-        torso_y=0.009 * slow * min(scale, 1.0) + 0.12 * _delayed(shift_y, LAG, fps),
-        brow=np.clip(expression * (0.9 * stress + 0.22 * wander(90) + 0.1), -0.2, 1.0),
-        blink=_blinks(times, np.random.default_rng([seed, 91]), eyes),
+        torso_y=0.009 * breath * min(scale, 1.0) + 0.12 * _delayed(shift_y, LAG, fps),
+        brow=np.clip(expression * raised, -0.2, 1.0),
+        blink=_blinks(times, seeded(91), eyes),
         gaze_x=eyes * (glances[0] + aside[0]) - fixed * yaw,
         gaze_y=eyes * (0.5 * glances[1] + aside[1]) - fixed * pitch,
-        lips=silent
-        * np.clip(PARTED * (0.8 + _wander(times, np.random.default_rng([seed, 95]), (0.9, 4.0))), 0, 0.12)
-        + silent * INHALED * np.minimum(inhaled, 1.0),
+        lips=(1.0 - np.clip(speaking, 0.0, 1.0)) * (parted + inhaled),
     )
+
+
+def _bumps(
+    times: NDArray[np.float64], moments: list[float], after: float, wide: float
+) -> NDArray[np.float64]:
+    """1 `after` seconds from each moment, fading on both sides within `wide` or so, [frames]."""
+    bumps = (np.exp(-(((times - moment - after) / wide) ** 2)) for moment in moments)
+    return np.minimum(sum(bumps, np.zeros_like(times)), 1.0)
 
 
 def smoothed(values: NDArray[np.floating[Any]], seconds: float, fps: float) -> NDArray[np.floating[Any]]:

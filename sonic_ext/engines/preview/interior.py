@@ -71,7 +71,7 @@ class Interior:
         depth = np.clip(2.0 * far - 1.0, 0.0, 1.0)[..., None]
         drawn = self.near * (1.0 - depth) + self.deep * depth
         drawn *= (0.35 + 0.65 * far)[..., None]
-        shade = (0.18 + 0.82 * np.clip(1.25 * lit - 0.15, 0.0, 1.0))[..., None]
+        shade = (0.34 + 0.66 * np.clip(1.25 * lit - 0.15, 0.0, 1.0))[..., None]
         bare = 1.0 - float(smooth(np.array(rounding), 0.3, 0.8))
         for layer, way, shown in (
             (self.tongue, tongue, 1.0),

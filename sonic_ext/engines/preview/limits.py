@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from .anatomy import Anatomy
 from .fields import Motion, head_fields, lip_fields, mouth_coordinates
 
-STEEPEST = 0.58
+STEEPEST = 0.57
 """Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold."""
 LIPS = 0.2
 """Skin this near to the lips, in half mouth widths, belongs to them: they part."""
-POINTS = 40
+POINTS = 56
 """Rows and columns of points that are looked at, over the face."""
 NECK = 1.0
 """How far below the chin skin is looked at, in eye distances."""

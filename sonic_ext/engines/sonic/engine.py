@@ -65,7 +65,7 @@ class DiffusionEngine:
 
     name = "sonic"
     size_multiple = MULTIPLE
-    head_motion = 2.0
+    head_motion = 1.0
 
     def __init__(
         self,
