@@ -111,11 +111,12 @@ class DrawnEye:
         view[:] = frame
 
 
-def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye | None:
+def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8], head: Rect) -> DrawnEye | None:
     """An eye of a portrait; None where it is shut or too small to move.
 
     Args:
         picture: uint8 RGB [height, width, 3].
+        head: the part of it that is drawn.
     """
     width = eye.width
     if (
@@ -126,7 +127,8 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye
     room, margin = _lid_skin(anatomy, eye, picture)
     corners = [[eye.upper[0, 0], eye.upper[:, 1].min() - room], [eye.upper[-1, 0], eye.lower[:, 1].max()]]
     corners += [[corners[0][0], corners[1][1]], [corners[1][0], corners[0][1]]]
-    rect = Rect.around(anatomy.axes.to_picture(np.array(corners)), 0.3 * width, *picture.shape[1::-1])
+    outline = anatomy.axes.to_picture(np.array(corners))
+    rect = Rect.around(outline, 0.3 * width, *picture.shape[1::-1]).within(head)
     face = anatomy.axes.to_face(rect.pixels())
     x, y = face[..., 0], face[..., 1]
     upper, lower = curve_height(eye.upper, x), curve_height(eye.lower, x)

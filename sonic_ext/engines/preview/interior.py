@@ -64,24 +64,32 @@ class Interior:
             rounding: rounded lips cover the teeth, 0..1.
         """
         reach = max(1, round(SHADOW * self.unit))
-        far = cv2.blur(cv2.blur(inside, (2 * reach + 1, 2 * reach + 1)), (2 * reach + 1, 2 * reach + 1))
+        drawn = np.zeros((*inside.shape, 3), np.float32)
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if not len(rows):
+            return drawn
+        open_ = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        far = cv2.blur(inside[open_], (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_CONSTANT)
+        far = cv2.blur(far, (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_CONSTANT)
         # The upper lip's shadow falls further, for light comes from above
         lit = np.zeros_like(far)
         lit[reach // 2 :] = far[: len(far) - reach // 2]
         depth = np.clip(2.0 * far - 1.0, 0.0, 1.0)[..., None]
-        drawn = self.near * (1.0 - depth) + self.deep * depth
-        drawn *= (0.35 + 0.65 * far)[..., None]
+        seen = self.near * (1.0 - depth) + self.deep * depth
+        seen *= (0.35 + 0.65 * far)[..., None]
         shade = (0.34 + 0.66 * np.clip(1.25 * lit - 0.15, 0.0, 1.0))[..., None]
         bare = 1.0 - float(smooth(np.array(rounding), 0.3, 0.8))
+        corner = np.array([columns[0], rows[0]])
         for layer, way, shown in (
             (self.tongue, tongue, 1.0),
             (self.lower, jaw, bare),
             (self.upper, head, bare),
         ):
             if shown > 0.0:
-                moved = _shifted(layer, way)
-                drawn *= 1.0 - moved[..., 3:] * (shown / 255.0)
-                drawn += moved[..., :3] * (shade * shown)
+                moved = _shifted(layer, way - corner, far.shape)
+                seen *= 1.0 - moved[..., 3:] * (shown / 255.0)
+                seen += moved[..., :3] * (shade * shown)
+        drawn[open_] = seen
         return drawn
 
 
@@ -221,7 +229,9 @@ def _reduced(layer: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.fl
     return cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def _shifted(layer: NDArray[np.float32], way: NDArray[np.float64]) -> NDArray[np.float32]:
+def _shifted(
+    layer: NDArray[np.float32], way: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
     matrix = np.array([[1.0, 0.0, way[0]], [0.0, 1.0, way[1]]])
-    size = (layer.shape[1], layer.shape[0])
+    size = (shape[1], shape[0])
     return cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .anatomy import Anatomy
 from .fields import Motion, head_fields, lip_fields, mouth_coordinates
 
-STEEPEST = 0.57
+STEEPEST = 0.55
 """Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold."""
 LIPS = 0.2
 """Skin this near to the lips, in half mouth widths, belongs to them: they part."""

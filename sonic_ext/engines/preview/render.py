@@ -70,7 +70,9 @@ class Renderer:
         self._interior: Interior = draw_interior(anatomy, picture, mouth)
         # Displacement of the middle of the mouth per coefficient, [motions, 2]
         self._at_mouth = head_fields(anatomy, anatomy.axes.origin[None, None])[:, 0, 0]
-        self._eyes = tuple(filter(None, (draw_eye(anatomy, eye, self._picture) for eye in anatomy.eyes)))
+        self._eyes = tuple(
+            filter(None, (draw_eye(anatomy, eye, self._picture, self._head.rect) for eye in anatomy.eyes))
+        )
         self._frame = self._picture.copy()
 
     def draw(self, mix: NDArray[np.floating[Any]], out: NDArray[np.uint8]) -> None:
@@ -109,11 +111,11 @@ class Renderer:
         self._upper.warp.rect.cut(self._frame)[:] = np.rint(frame)
 
     def _head_warp(self, anatomy: Anatomy) -> Warp:
-        """The part of the picture in which anything moves."""
+        """The part of the view in which anything moves."""
         height, width = self._picture.shape[:2]
         points = Grid.over(Rect(0, 0, width, height), 6.0).points()
         moves = np.abs(head_fields(anatomy, points)).max(axis=(0, -1)) > 1e-3
-        rect = Rect.around(points[moves], 8.0, width, height)
+        rect = Rect.around(points[moves], 8.0, width, height).within(self._view)
         grid = Grid.over(rect, max(3.0, anatomy.unit / 14))
         return Warp(grid, head_fields(anatomy, grid.points()))
 
@@ -122,7 +124,8 @@ class Renderer:
         reach = 1.35 * max(anatomy.left, anatomy.right)
         top, bottom = anatomy.nose, max(anatomy.chin, anatomy.lip_bottom + 0.3 * m) + JAW_DROP * m
         corners = [[x, y] for x in (-reach, reach) for y in (top, bottom)]
-        return Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._picture.shape[1::-1])
+        rect = Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._picture.shape[1::-1])
+        return rect.within(self._view)
 
     def _lip(self, anatomy: Anatomy, rect: Rect, lower: bool) -> Lip:
         grid = Grid.over(rect, max(1.5, anatomy.mouth / 16))

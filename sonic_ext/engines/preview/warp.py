@@ -37,6 +37,13 @@ class Rect(NamedTuple):
         """Moved by whole pixels."""
         return Rect(self.left + x, self.top + y, self.right + x, self.bottom + y)
 
+    def within(self, other: Rect) -> Rect:
+        """What lies in both; two pixels at least."""
+        left = min(max(self.left, other.left), other.right - 2)
+        top = min(max(self.top, other.top), other.bottom - 2)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Rect(left, top, max(right, left + 2), max(bottom, top + 2))
+
     def pixels(self) -> NDArray[np.float64]:
         """Picture coordinates of its pixels, float64 [height, width, 2]."""
         y, x = np.mgrid[self.top : self.bottom, self.left : self.right]
