@@ -29,8 +29,8 @@ PARTED_LIPS = 0.1
 """`Pose.lips` at which resting lips are no longer pressed at all."""
 ROOM = 0.25
 """How much of the portrait around the frame is moved with it, as a share of the frame's short side."""
-NARROWED = 0.85
-"""Share of its motion that a frame must keep, or it is said."""
+NARROWED = 0.97
+"""Share of the motion that must be kept on average, or it is said."""
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
 SECONDS_PER_PIXEL = 5.0e-8
@@ -117,12 +117,11 @@ class PreviewEngine:
 
 
 def _narrowed_note(kept: NDArray[np.float64]) -> tuple[str, ...]:
-    much = float((kept < NARROWED).mean())
-    if much < 0.05:
+    if kept.mean() >= NARROWED:
         return ()
     return (
-        f"Motion was narrowed in {much:.0%} of the frames, by up to {1 - kept.min():.0%}: more would tear "
-        "this face. Lower dynamic_scale or motion_scale.",
+        f"Motion was narrowed in {(kept < 1).mean():.0%} of the frames, by up to {1 - kept.min():.0%}: more would "
+        "tear this face. Lower dynamic_scale or motion_scale.",
     )
 
 
