@@ -18,7 +18,7 @@ from typing import Any
 import nox
 from nox.virtualenv import HAS_UV, UV
 
-nox.options.sessions = ["lint", "page3", "tests", "sonic", "pins"]
+nox.options.sessions = ["lint", "page3", "tests", "sonic", "forge"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -43,8 +43,8 @@ HOST_TESTS = [
 PYTHON_TESTS = [f"tests/test_{name}.py" for name in ("install", "imports", "jobs")]
 """What meets a WebUI's Python, whatever packages it has."""
 PAGE_TESTS = sorted(str(path) for path in Path("tests").glob("test_page*.py"))
-PYTHONS = ("3.10", "3.11")
-"""Those that A1111 and Forge are run with."""
+HOST_PYTHON = "3.10"
+"""That which A1111 and Forge are run with."""
 BEGAN = time.monotonic()
 BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2), 8)), "--dist", "loadfile")
 """As many files at a time as there are cores, two at least."""
@@ -84,27 +84,28 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 @timed
 def page3(session: nox.Session) -> None:
-    """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
-    session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or [*HOST_TESTS, *PAGE_TESTS]))
+    """What meets a WebUI, once more with gradio 3, pydantic 1 and the Python that A1111 has."""
+    with_pins(session, "gradio3", [*HOST_TESTS, *PAGE_TESTS, *PYTHON_TESTS])
 
 
 @nox.session(venv_backend="none")
-@nox.parametrize("pins", ["gradio3", "gradio4"])
-@nox.parametrize("version", PYTHONS)
 @timed
-def pins(session: nox.Session, version: str, pins: str) -> None:
-    """What meets a WebUI, with the packages of A1111 and of Forge, under another Python than the rest."""
-    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
-        session.skip("the sessions tests and page3 have this Python")
-    found = python(version)
+def forge(session: nox.Session) -> None:
+    """What meets a WebUI's Python and packages, as Forge has them; the page is the same as in `tests`."""
+    if python(HOST_PYTHON) is None or sys.version_info[:2] == (3, 10):
+        session.skip("the session tests has these packages, and the only Python there is")
+    with_pins(session, "gradio4", [*HOST_TESTS, *PYTHON_TESTS])
+
+
+def with_pins(session: nox.Session, pins: str, wanted: list[str]) -> None:
+    """Run these tests with a WebUI's packages under its Python, or under this one where that is missing."""
+    found = python(HOST_PYTHON)
     if found is None:
-        session.skip(f"Python {version} is not installed")
-    own = _environment(session, found, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
-    wanted = [*HOST_TESTS, *(PYTHON_TESTS if pins == "gradio3" else ())]
+        session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")
+    own = _environment(session, found or sys.executable, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
     session.run(own, "-m", "pytest", *BESIDE, *(session.posargs or wanted), external=True)
 
 
