@@ -113,6 +113,12 @@ def test_a_blink_shuts_the_eyes_and_leaves_the_rest_alone(stage: tuple[Scene, Re
     assert not changed.any()
 
 
+def test_eyes_placed_by_hand_are_left_alone(stage: tuple[Scene, Renderer]) -> None:
+    scene, _ = stage
+    guessed = scene, Renderer(scene.picture, scene.face.landmarks, eyes=False)
+    assert np.array_equal(drawn(guessed, blink=1.0, GAZE_X=0.08), scene.picture)
+
+
 def test_a_gaze_moves_the_irises_and_nothing_else(stage: tuple[Scene, Renderer]) -> None:
     scene, renderer = stage
     aside = np.abs(drawn(stage, GAZE_X=0.08).astype(int) - scene.picture).max(axis=2) > 0

@@ -92,7 +92,7 @@ class PreviewEngine:
         picture, left, top = surroundings(scene, round(ROOM * min(scene.width, scene.height)))
         view = Rect(left, top, left + scene.width, top + scene.height)
         moved = scene.face.scaled(1.0, 1.0, left, top)
-        renderer = Renderer(picture, moved.landmarks, view)
+        renderer = Renderer(picture, moved.landmarks, view, eyes=not scene.face.by_hand)
         limits = Limits(renderer.anatomy, (picture.shape[1], picture.shape[0]))
         tick(Stage.FITTING_FACE, 1, 1)
         pose = move_head(
@@ -120,8 +120,8 @@ def _narrowed_note(kept: NDArray[np.float64]) -> tuple[str, ...]:
     if kept.mean() >= NARROWED:
         return ()
     return (
-        f"Motion was narrowed in {(kept < 1).mean():.0%} of the frames, by up to {1 - kept.min():.0%}: more would "
-        "tear this face. Lower dynamic_scale or motion_scale.",
+        f"Motion was narrowed in {(kept < 1).mean():.0%} of the frames, by up to {1 - kept.min():.0%}: more "
+        "would tear this face. Lower dynamic_scale or motion_scale.",
     )
 
 

@@ -54,10 +54,15 @@ class Renderer:
         picture: uint8 RGB [height, width, 3]; may show more than what is drawn.
         landmarks: float32 [468, 3] in its pixels.
         view: the part of the picture that is drawn; all of it by default.
+        eyes: whether they blink and look about; not where the outlines of the lids are a guess.
     """
 
     def __init__(
-        self, picture: NDArray[np.uint8], landmarks: NDArray[np.float32], view: Rect | None = None
+        self,
+        picture: NDArray[np.uint8],
+        landmarks: NDArray[np.float32],
+        view: Rect | None = None,
+        eyes: bool = True,
     ) -> None:
         self._picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
@@ -70,9 +75,8 @@ class Renderer:
         self._interior: Interior = draw_interior(anatomy, picture, mouth)
         # Displacement of the middle of the mouth per coefficient, [motions, 2]
         self._at_mouth = head_fields(anatomy, anatomy.axes.origin[None, None])[:, 0, 0]
-        self._eyes = tuple(
-            filter(None, (draw_eye(anatomy, eye, self._picture, self._head.rect) for eye in anatomy.eyes))
-        )
+        drawn = (draw_eye(anatomy, eye, self._picture, self._head.rect) for eye in anatomy.eyes if eyes)
+        self._eyes = tuple(filter(None, drawn))
         self._frame = self._picture.copy()
 
     def draw(self, mix: NDArray[np.floating[Any]], out: NDArray[np.uint8]) -> None:
