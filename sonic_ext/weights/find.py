@@ -19,6 +19,7 @@ from typing import Any
 from ..configuration import Configuration
 from ..errors import BadWeights, MissingPart
 from ..files.home import private_folder, private_home
+from ..files.names import expanded
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
@@ -264,12 +265,12 @@ def cache_folder() -> Path:
     """The Hub cache, by the same variables as huggingface_hub's."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
+            return expanded(os.environ[name])
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
+        return expanded(home) / "hub"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
+    return expanded(base) / "huggingface" / "hub"
 
 
 def _webui_models() -> Path | None:
@@ -281,7 +282,7 @@ def _webui_models() -> Path | None:
 
 def _comfyui(named: str, webui: Path | None) -> tuple[Path, ...]:
     """As named, or beside the WebUI, where most people put it."""
-    folders = [Path(named).expanduser()] if named else []
+    folders = [expanded(named)] if named else []
     if webui is not None and (beside := webui.parent.parent / "ComfyUI").is_dir():
         folders.append(beside)
     return tuple(dict.fromkeys(folders))
