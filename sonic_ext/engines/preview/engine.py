@@ -15,6 +15,7 @@ from ...progress import Stage, Tick
 from ...settings import Settings
 from .fields import Motion
 from .idle import Pose, move_head, smoothed
+from .pace import slowness
 from .render import Renderer
 from .speech import RATE, MouthReader, MouthTrack, VisemeNet
 
@@ -25,7 +26,7 @@ REST_PRESS = 0.4
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
 SECONDS_PER_PIXEL = 5.0e-8
-"""Measured on two cores with both encoders and the watermark."""
+"""Measured on two cores with both encoders and the watermark, and nothing else running: see `pace`."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class PreviewEngine:
         """See `ports.Engine.forecast`."""
         pixels = scene.width * scene.height
         seconds = 1.5 + count * pixels * SECONDS_PER_PIXEL
-        return Forecast(seconds, BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
+        return Forecast(seconds * slowness(), BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
 
 
 def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> NDArray[np.float32]:
