@@ -92,6 +92,23 @@ class TestNoHome:
         assert Configuration(models="~/models").models_folders == (Path("~/models"),)
         assert html.place(tmp_path / "out.mp4") == str(tmp_path / "out.mp4")
 
+    @posix
+    def test_a_home_of_another_user_holds_no_weights(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """As where a container runs under a number, and $HOME is still root's."""
+        look = Path.stat
+
+        def closed(path: Path, **options: bool) -> os.stat_result:
+            if path.is_relative_to(tmp_path / "root"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return look(path, **options)
+
+        monkeypatch.setattr(Path, "stat", closed)
+        places = find.Search(own=tmp_path / "models", cache=tmp_path / "root" / ".cache")
+        states = {finding.state for finding in find.survey(places).findings}
+        assert states == {find.PartState.MISSING}
+
     def test_a_webui_goes_on(self, homeless: None, tmp_path: Path) -> None:
         assert not boundary.private(Configuration()).holds(tmp_path)
         assert boundary.private(Configuration(key=str(tmp_path))).holds(tmp_path / "key.pem")

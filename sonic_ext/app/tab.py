@@ -22,12 +22,13 @@ _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 """Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
 
 LANGUAGE = """() => {
-    const named = typeof opts === "object" && opts.localization;
-    const language = named && named !== "None" ? named : navigator.language;
-    document.documentElement.classList.toggle("sonic-chinese", /^zh/i.test(language));
+    const words = typeof localization === "object" ? Object.values(localization).join(" ") : "";
+    const chinese = words ? /[\\u4e00-\\u9fff]/.test(words) && !/[\\u3040-\\u30ff]/.test(words)
+        : /^zh/i.test(navigator.language);
+    document.documentElement.classList.toggle("sonic-chinese", chinese);
 }"""
 """JavaScript for the page's load: which language what is said in two is shown in (`html.both`). A WebUI's
-localisation comes before the browser's language."""
+localisation comes before the browser's language; its letters tell it, kana are Japanese."""
 
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 

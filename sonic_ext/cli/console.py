@@ -45,6 +45,11 @@ def language() -> str:
     return wanted
 
 
+def spoken(error: SonicError) -> str:
+    """What happened and what to do, in the language that is spoken here."""
+    return messages.joined(error.message, error.hint)
+
+
 class Console:
     """Results, notes, errors and progress in one of two voices, human or JSON."""
 
@@ -68,7 +73,7 @@ class Console:
 
     def error(self, error: SonicError, extra: dict[str, Any] | None = None) -> int:
         """Say what happened and what to do; the exit code."""
-        self.note(f"sonic: {messages.joined(error.message, error.hint)}")
+        self.note(f"sonic: {spoken(error)}")
         if self.json_wanted:
             _say(sys.stdout, json.dumps(as_dict(error) | (extra or {})))
         return error.exit_code

@@ -388,7 +388,7 @@ def _stale_note(path: Path) -> str:
     """A sentence if the pickle that the file was made from has changed since."""
     record = read_record(path)
     source = Path(str(record.get("source", "")))
-    if not record.get("source") or not source.is_file():
+    if not record.get("source") or not _is_file(source):
         return ""
     now = source.stat()
     if (now.st_size, now.st_mtime_ns) == (record.get("source_bytes"), record.get("source_mtime_ns")):
@@ -414,8 +414,8 @@ def _find_partial(part: Part, search: Search) -> Finding | None:
 
 def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
     for repo in part.repos:
-        folder = cache / f"models--{repo.replace('/', '--')}"
-        blobs = sorted((folder / "blobs").glob("*.incomplete"))
+        folder = cache / f"models--{repo.replace('/', '--')}" / "blobs"
+        blobs = sorted(folder.glob("*.incomplete")) if _is_dir(folder) else []
         if blobs:
             return _partial(
                 part, blobs[0], f"A download of {repo} into the Hugging Face cache stopped midway."
