@@ -20,6 +20,7 @@ from sonic_ext.app.access import FOREIGN
 from sonic_ext.app.asgi import refuse
 from sonic_ext.cli.console import language
 from sonic_ext.cli.main import main
+from sonic_ext.engines.sonic.registration import INSTALL
 from sonic_ext.errors import BadOutput, Cancelled
 from sonic_ext.provenance.c2pa import Signature, TimeStamp
 from sonic_ext.provenance.consent import Consent
@@ -40,7 +41,14 @@ COMPOSED = {
     "' '.join(rollbacks)",
 }
 """What errors are made of that is a sentence of the catalogue itself, from elsewhere."""
-SENTENCES = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+OPEN = {
+    "Use {}.",
+    "{}={} is not {}.",
+    "{} (after {})",
+    "Consent for the {} is missing.",
+    "{} is no basis for using a {}.",
+}
+"""Templates that say too little to be lines: `test_what_is_filled_in` has their fillings."""
 
 
 def _filled(template: str) -> str:
@@ -53,7 +61,16 @@ def _filled(template: str) -> str:
 
 def _says_something(template: str) -> bool:
     """Whether there are words in it, and not only what is filled in."""
-    return bool(re.search("[A-Za-z]{3}", template.replace(FILLED, "")))
+    return template not in OPEN and bool(re.search("[A-Za-z]{3}", template.replace(FILLED, "")))
+
+
+def test_what_is_filled_in() -> None:
+    expected = {spec.expected for spec in describe().values()} - {"text"}
+    texts = [form.format(each) for each in expected for form in ("Use {}.", "x=1 is not {}.")]
+    texts += [f"Consent for the {part} is missing." for part in ("face", "voice")]
+    texts += [f"'x' is no basis for using a {part}." for part in ("face", "voice")]
+    texts += ["x=1 is not text.", f"Bring it with: x (after {INSTALL})"]
+    assert [text for text in texts if messages.chinese(text) is None] == []
 
 
 def test_every_error_has_its_chinese() -> None:
@@ -79,6 +96,8 @@ def test_the_catalogue_is_whole() -> None:
     keys = [field.sub("{}", english) for english, _ in pairs]
     assert [key for key in keys if keys.count(key) > 1] == [], "one sentence, whatever its names are called"
     for english, chinese in pairs:
+        if "{" in english:  # or it would be found in any text
+            assert len(re.sub(r"[^A-Za-z]|(?<!\{)\{\w+\}(?!\})", "", english)) >= 6, english
         assert sorted(field.findall(english)) == sorted(field.findall(chinese)), english
         assert re.search("[\u4e00-\u9fff]", chinese) or english == chinese or "{" in english, english
 
@@ -110,7 +129,17 @@ def test_messages_are_found_again(english: str, chinese: str) -> None:
     assert messages.chinese(english) == chinese
 
 
-@pytest.mark.parametrize("text", ["", "Nothing that anybody says.", "no such", "x" * 100_000, " ( " * 1000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Nothing that anybody says.",
+        "Add a video or a picture of one.",
+        "no such",
+        "x" * 100_000,
+        " ( " * 1000,
+    ],
+)
 def test_what_is_not_in_it(text: str) -> None:
     assert messages.chinese(text) is None
     with messages.speaking("zh"):

@@ -111,7 +111,7 @@ def best_device() -> str:
 
 
 @dataclass(frozen=True)
-class Unusable:
+class UnusableCard:
     """A card that the installed torch cannot compute on."""
 
     message: str
@@ -121,7 +121,7 @@ class Unusable:
 
 
 @lru_cache(maxsize=8)
-def unusable(device: str) -> Unusable | None:
+def unusable(device: str) -> UnusableCard | None:
     """Why a device is not to be used; None where it computes. Tried once with the smallest of sums.
 
     `torch.cuda.is_available` is true for every card that the driver knows, also for those that came after the
@@ -141,7 +141,7 @@ def unusable(device: str) -> Unusable | None:
     wanted = f"{WHEELS}{OLDEST if older else NEWEST}"
     if torch.version.hip:
         wanted = "see https://pytorch.org/get-started/locally"
-    return Unusable(
+    return UnusableCard(
         f"{torch.cuda.get_device_name(device)} is not used: the installed torch {torch.__version__} has no "
         f"code for cards like it (compute capability {major}.{minor}).",
         f"Install a torch that has: {wanted} - or hide the card (CUDA_VISIBLE_DEVICES=-1).",
