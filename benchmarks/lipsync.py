@@ -42,7 +42,7 @@ def measured(portrait: Path, speech: Path, size: int) -> MouthTrack:
             opening.append(mouth_opening(near))
     values = np.array(opening, dtype=np.float32)
     nothing = np.zeros_like(values)
-    return MouthTrack(values, *[nothing] * 7)
+    return MouthTrack(values, *[nothing] * 8)
 
 
 def row(name: str, scores: Scores) -> str:

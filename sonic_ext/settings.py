@@ -102,10 +102,10 @@ class VideoSettings(SettingsBase):
     motion_scale: float = setting(
         1.0,
         "Head motion",
-        "Strength of head motion, nods and blinks.",
+        "Strength of head motion and nods; 0 keeps the head still.",
         Affects.LATENTS,
         group="motion",
-        low=0.5,
+        low=0.0,
         high=2.0,
     )
     seed: int = setting(

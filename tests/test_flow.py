@@ -113,7 +113,7 @@ def test_every_second_frame_of_a_talking_head_comes_back(name: str) -> None:
         mix = np.zeros(len(Motion))
         mix[[Motion.REST, Motion.JAW, Motion.GAP, Motion.YAW, Motion.SHIFT_X]] = 1, jaw, jaw, turn, turn
         out = np.empty_like(scene.picture)
-        renderer.draw(mix, 0.0, out)
+        renderer.draw(mix, out)
         return out
 
     frames = [drawn(0.1 + 0.5 * step, 0.01 * step) for step in (0, 0.5, 1)]

@@ -188,7 +188,7 @@ def test_without_its_time_stamp_the_video_comes_out_and_it_is_said(
 def test_a_time_stamp_comes_with_the_video(
     take: Take, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with TimeStampAuthority(time_stamping("Clock")).serving() as authority:
+    with TimeStampAuthority(time_stamping("Clock", serial=0xC0FFEE)).serving() as authority:
         monkeypatch.setenv(certificates.STAMPS_VARIABLE, authority.url)
         done = export(take, outputs / "hello.mp4", AGREED)
     assert done.signature.time_stamp is not None

@@ -23,7 +23,7 @@ FLOORS = (
     {"engines: the list"},
     {"settings", "configuration", "ports", "progress", "files"},
     {"media", "provenance", "nn", "weights"},
-    {"engines", "sync"},
+    {"engines", "sync", "evaluation"},
     {"pipeline", "train"},
     {"jobs", "hosts"},
     {"app", "batch"},

@@ -118,7 +118,8 @@ def test_speaking_and_blinking_are_left_alone(scene: Scene) -> None:
         jaw = 0.35 - 0.35 * np.cos(2 * np.pi * step / 6)
         mix[[Motion.REST, Motion.JAW, Motion.GAP]] = 1, jaw, jaw
         frames.append(np.empty_like(scene.picture))
-        renderer.draw(mix, float(step in (5, 6)), frames[-1])
+        mix[Motion.BLINK] = float(step in (5, 6))
+        renderer.draw(mix, frames[-1])
     assert not np.array_equal(frames[0], frames[3])
     assert all(map(np.array_equal, steadied(scene, frames), frames))
 

@@ -97,7 +97,7 @@ class TimeStampAuthority:
             _der(0x02, b"\x01"),
             _sequence(
                 self.who.leaf.issuer.public_bytes(),
-                _der(0x02, self.who.leaf.serial_number.to_bytes(21, "big").lstrip(b"\0")),
+                _der(0x02, _integer(self.who.leaf.serial_number)),
             ),
             _SHA256,
             _der(0xA0, b"".join(attributes)),
@@ -115,6 +115,11 @@ class TimeStampAuthority:
 
 def _attribute(kind: bytes, value: bytes) -> bytes:
     return _sequence(kind, _der(0x31, value))
+
+
+def _integer(value: int) -> bytes:
+    """Shortest form of a positive number, whose first bit is its sign."""
+    return value.to_bytes(value.bit_length() // 8 + 1, "big")
 
 
 def _sequence(*parts: bytes) -> bytes:

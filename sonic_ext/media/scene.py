@@ -139,6 +139,34 @@ def _resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     return resized
 
 
+def surroundings(scene: Scene, margin: int) -> tuple[NDArray[np.uint8], int, int]:
+    """The scene's picture with more of its portrait around it, where there is more.
+
+    Args:
+        margin: on each side at most, pixels of the scene.
+
+    Returns:
+        uint8 RGB [height, width, 3] in the scene's scale, and where the scene's picture begins in it: x, y.
+    """
+    left, top, right, bottom = scene.crop.rounded()
+    sx, sy = scene.width / (right - left), scene.height / (bottom - top)
+    portrait = scene.portrait
+    before = min(margin, int(left * sx)), min(margin, int(top * sy))
+    after = (
+        min(margin, int((portrait.width - right) * sx)),
+        min(margin, int((portrait.height - bottom) * sy)),
+    )
+    if not any((*before, *after)):
+        return scene.picture, 0, 0
+    size = scene.width + before[0] + after[0], scene.height + before[1] + after[1]
+    box = (left - before[0] / sx, top - before[1] / sy, right + after[0] / sx, bottom + after[1] / sy)
+    picture = Image.fromarray(np.ascontiguousarray(portrait.rgb))
+    wider = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=box), dtype=np.uint8)
+    # The frame's own pixels, which were resized on their own
+    wider[before[1] : before[1] + scene.height, before[0] : before[0] + scene.width] = scene.picture
+    return wider, *before
+
+
 @dataclass(frozen=True)
 class HeadView:
     """The square that a network draws, and where it belongs."""

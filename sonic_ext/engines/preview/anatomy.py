@@ -114,6 +114,11 @@ class Anatomy:
         """Half the mouth's width: the unit of the mouth's motions."""
         return (self.left + self.right) / 2
 
+    @property
+    def gape(self) -> float:
+        """The unit of the jaw's motion: half the mouth's width, less where a smile has drawn it wide."""
+        return min(self.mouth, 0.42 * (self.chin - self.nose))
+
 
 def read_anatomy(landmarks: NDArray[np.float32]) -> Anatomy:
     """Anatomy of a face.

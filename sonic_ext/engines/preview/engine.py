@@ -9,20 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...media.audio import Speech
-from ...media.scene import Scene
+from ...media.scene import Scene, surroundings
 from ...ports import Forecast
 from ...progress import Stage, Tick
 from ...settings import Settings
 from .fields import Motion
 from .idle import Pose, move_head, smoothed
+from .limits import Limits
 from .pace import slowness
 from .render import Renderer
+from .settings import PreviewSettings
 from .speech import RATE, MouthReader, MouthTrack, VisemeNet
+from .warp import Rect
 
 STEADY = 0.06
 """Seconds over which `motion_smoothing` averages the head's motion."""
 REST_PRESS = 0.4
 """How firmly the lips lie together in pauses, as a share of a p/b/m."""
+PARTED_LIPS = 0.1
+"""`Pose.lips` at which resting lips are no longer pressed at all."""
+ROOM = 0.25
+"""How much of the portrait around the frame is moved with it, as a share of the frame's short side."""
+NARROWED = 0.95
+"""Share of its motion that a frame must keep, or it is said."""
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
 SECONDS_PER_PIXEL = 5.0e-8
@@ -36,8 +45,6 @@ class PreviewAnimation:
     renderer: Renderer
     mixes: NDArray[np.float32]
     """float32 [frames, motions]."""
-    blinks: NDArray[np.float64]
-    """float [frames]."""
     shape: tuple[int, ...]
     """Of a frame: height, width, 3."""
     seed: int
@@ -48,8 +55,8 @@ class PreviewAnimation:
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """See `ports.Animation.frames`; every frame is drawn into the same array."""
         frame = np.empty(self.shape, dtype=np.uint8)
-        for mix, blink in zip(self.mixes, self.blinks, strict=True):
-            self.renderer.draw(mix, float(blink), frame)
+        for mix in self.mixes:
+            self.renderer.draw(mix, frame)
             yield frame
 
     def forget(self) -> None:
@@ -82,17 +89,42 @@ class PreviewEngine:
         reader = self._reader or VisemeNet()
         track = reader.read(speech.blocks(RATE), count, settings.fps, tick)
         tick(Stage.FITTING_FACE, 0, 1)
-        renderer = Renderer(scene.picture, scene.face.landmarks)
+        # More than is shown, where there is more: what comes into view at its edges is the portrait's own
+        picture, left, top = surroundings(scene, round(ROOM * min(scene.width, scene.height)))
+        view = Rect(left, top, left + scene.width, top + scene.height)
+        moved = scene.face.scaled(1.0, 1.0, left, top)
+        renderer = Renderer(picture, moved.landmarks, view)
+        limits = Limits(renderer.anatomy, (picture.shape[1], picture.shape[0]))
         tick(Stage.FITTING_FACE, 1, 1)
-        pose = move_head(track.energy, settings.fps, seed, settings.motion_scale, settings.dynamic_scale)
-        mixes = mix_motions(track, pose, settings)
-        return PreviewAnimation(renderer, mixes, pose.blink, scene.picture.shape, seed, self._notes)
+        pose = move_head(
+            track.energy,
+            track.speaking,
+            settings.fps,
+            seed,
+            settings.motion_scale,
+            settings.dynamic_scale,
+            PreviewSettings.of(settings).eye_motion,
+        )
+        mixes, kept = limits.narrowed(mix_motions(track, pose, settings))
+        return PreviewAnimation(
+            renderer, mixes, scene.picture.shape, seed, (*self._notes, *_narrowed_note(kept))
+        )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`."""
         pixels = scene.width * scene.height
         seconds = 1.5 + count * pixels * SECONDS_PER_PIXEL
         return Forecast(seconds * slowness(), BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
+
+
+def _narrowed_note(kept: NDArray[np.float64]) -> tuple[str, ...]:
+    much = float((kept < NARROWED).mean())
+    if much < 0.02:
+        return ()
+    return (
+        f"Motion was narrowed in {much:.0%} of the frames, by up to {1 - kept.min():.0%}: more would tear "
+        "this face. Lower dynamic_scale or motion_scale.",
+    )
 
 
 def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> NDArray[np.float32]:
@@ -104,13 +136,14 @@ def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> NDArray[np
     parted = 1.0 - np.clip(track.press, 0.0, 1.0)
     jaw = np.clip(track.jaw * strength, 0.0, 1.4)
     steady = STEADY if settings.motion_smoothing else 0.0
+    resting = REST_PRESS * (1.0 - track.speaking) * np.clip(1.0 - pose.lips / PARTED_LIPS, 0.0, 1.0)
     mixes = np.zeros((len(track), len(Motion)), dtype=np.float32)
     columns = {
-        Motion.JAW: jaw * (0.12 + 0.88 * parted),
-        Motion.GAP: jaw * parted,
+        Motion.JAW: jaw * (0.12 + 0.88 * parted) + 0.8 * pose.lips,
+        Motion.GAP: jaw * parted + pose.lips * parted,
         Motion.ROUND: np.clip(track.rounding * strength, 0.0, 1.3),
         Motion.SPREAD: np.clip(track.spread * strength, 0.0, 1.3),
-        Motion.PRESS: np.maximum(track.press, REST_PRESS * (1.0 - track.speaking)),
+        Motion.PRESS: np.maximum(track.press, resting),
         Motion.UPPER: np.clip(track.upper * strength, -1.0, 1.2) * parted,
         Motion.LOWER: np.clip(track.lower * strength, -1.0, 1.2) * parted,
         Motion.BROW: pose.brow,
@@ -120,6 +153,13 @@ def mix_motions(track: MouthTrack, pose: Pose, settings: Settings) -> NDArray[np
         Motion.SHIFT_X: smoothed(pose.shift_x, steady, settings.fps),
         Motion.SHIFT_Y: smoothed(pose.shift_y, steady, settings.fps),
         Motion.REST: np.ones(len(track)),
+        Motion.SWING: smoothed(pose.swing, steady, settings.fps),
+        Motion.TORSO_X: smoothed(pose.torso_x, steady, settings.fps),
+        Motion.TORSO_Y: smoothed(pose.torso_y, steady, settings.fps),
+        Motion.TONGUE: np.clip(track.tongue, 0.0, 1.0),
+        Motion.BLINK: pose.blink,
+        Motion.GAZE_X: pose.gaze_x,
+        Motion.GAZE_Y: pose.gaze_y,
     }
     for motion, values in columns.items():
         mixes[:, motion] = values

@@ -12,13 +12,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Anatomy, Curve, Eye
+from .anatomy import Anatomy, Curve
 
-JAW_DROP = 0.86
-"""Way of the lower lip at jaw = 1, in half mouth widths (about 21 mm of 25)."""
-
-LASH = 0.045
-"""Thickness of the lash line that moves with the upper lid, in eye widths."""
+JAW_DROP = 0.76
+"""Way of the lower lip at jaw = 1, in `Anatomy.gape`s (about 19 mm of 25)."""
+CHIN_SHARE = 0.72
+"""Way of the chin as a share of the lower lip's: its flesh gives."""
+NECK = 2.8
+"""Half mouth widths below the chin within which the skin follows the jaw less and less."""
 
 
 class Motion(IntEnum):
@@ -52,6 +53,20 @@ class Motion(IntEnum):
     """Head moved down, in eye distances."""
     REST = 13
     """Always 1: closes a mouth that the portrait shows open."""
+    SWING = 14
+    """Hair moved along the eye line, in eye distances."""
+    TORSO_X = 15
+    """Chest and shoulders moved along the eye line, in eye distances."""
+    TORSO_Y = 16
+    """Chest and shoulders moved down, in eye distances."""
+    TONGUE = 17
+    """Tip of the tongue raised, 0..1; moves nothing of the portrait."""
+    BLINK = 18
+    """Lids shut, 0..1; drawn by `eyes`."""
+    GAZE_X = 19
+    """Irises moved along the eye line, in eye widths; drawn by `eyes`."""
+    GAZE_Y = 20
+    """Irises moved down, in eye widths; drawn by `eyes`."""
 
 
 def smooth(
@@ -62,75 +77,59 @@ def smooth(
     return t * t * (3.0 - 2.0 * t)
 
 
-def head_fields(anatomy: Anatomy, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def head_fields(anatomy: Anatomy, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Motions shared by every part of the head.
 
     Args:
         points: picture coordinates, float [rows, columns, 2].
-        size: width and height of the picture: nothing moves at its rim.
 
     Returns:
         float64 [motions, rows, columns, 2] in picture pixels per unit of coefficient.
     """
     face = anatomy.axes.to_face(points)
-    fields = np.zeros((len(Motion), *points.shape))
     u, v = mouth_coordinates(anatomy, face)
-    m = anatomy.mouth
-    mouth_part = _mouth_fields(anatomy, u, v)
-    for motion, (dx, dy) in mouth_part.items():
-        fields[motion] = np.stack([dx * m, dy * m], axis=-1)
+    fields = _pose_fields(anatomy, face)
+    for motion, (dx, dy) in _mouth_fields(anatomy, u, v).items():
+        fields[motion] = np.stack([dx, dy], axis=-1) * anatomy.mouth
     # Shutting an open mouth takes half of the way with the jaw.
-    fields[Motion.REST] = -0.5 * _gap_profile(anatomy)[1].max() / JAW_DROP * fields[Motion.JAW]
+    fields[Motion.REST] = (
+        -0.5 * _gap_profile(anatomy)[1].max() * anatomy.mouth / (JAW_DROP * anatomy.gape) * fields[Motion.JAW]
+    )
     fields[Motion.BROW, ..., 1] = _brow_field(anatomy, face)
-    fields += _pose_fields(anatomy, face)
-    still = _rim(points, size)[..., None]
-    return anatomy.axes.turn(fields) * still
+    return anatomy.axes.turn(fields)
 
 
 def lip_fields(anatomy: Anatomy, points: NDArray[np.float64], lower: bool) -> NDArray[np.float64]:
-    """What is added to `head_fields` on one side of the lips, same shape and unit."""
+    """What is added to `head_fields` on one side of the lips, same shape and unit.
+
+    On the lips the way follows the opening's shape; away from them it spreads, so that skin is stretched
+    evenly. Past nose and chin nothing is added.
+    """
     u, v = mouth_coordinates(anatomy, anatomy.axes.to_face(points))
-    m = anatomy.mouth
-    profile = parting(u)
-    follow = _jaw_follow(anatomy, v)
+    m, way = anatomy.mouth, JAW_DROP * anatomy.gape / anatomy.mouth
+    # Lips are thickest in the middle
+    away = np.abs(v) / (0.34 * np.sqrt(np.clip(1.0 - u * u, 0.0, None)) + 0.16)
+    opening = parting(u)
+    profile = opening + smooth(away, 0.2, 1.5) * (smooth(np.abs(u), 1.25, 0.0) - opening)
+    jaw = CHIN_SHARE * _rise(anatomy, v)
     rest_gap = np.interp(u, *_gap_profile(anatomy))
     fields = np.zeros((len(Motion), *points.shape))
     if lower:
-        fade = smooth(v, anatomy.chin / m * 0.85, anatomy.lip_bottom / m * 0.8)
-        fields[Motion.GAP, ..., 1] = JAW_DROP * (1.0 - follow) * profile
-        fields[Motion.LOWER, ..., 1] = 0.17 * profile * fade
-        fields[Motion.REST, ..., 1] = -rest_gap / 2 * fade
+        lip = smooth(v, anatomy.chin / m * 0.85, anatomy.lip_bottom / m * 0.6)
+        fields[Motion.GAP, ..., 1] = way * (1.0 - jaw) * profile * lip
+        fields[Motion.LOWER, ..., 1] = 0.17 * profile * lip
+        fields[Motion.REST, ..., 1] = -rest_gap / 2 * lip
     else:
-        fade = smooth(v, anatomy.nose / m * 0.95, anatomy.lip_top / m * 0.8)
-        fields[Motion.GAP, ..., 1] = -(JAW_DROP * follow + 0.09 * fade) * profile
-        fields[Motion.UPPER, ..., 1] = -0.15 * profile * fade
-        fields[Motion.REST, ..., 1] = rest_gap / 2 * fade
+        lip = smooth(v, anatomy.nose / m * 0.95, anatomy.lip_top / m * 0.8)
+        fields[Motion.GAP, ..., 1] = -(way * jaw + 0.08 * lip) * profile
+        fields[Motion.UPPER, ..., 1] = -0.15 * profile * lip
+        fields[Motion.REST, ..., 1] = rest_gap / 2 * lip
     return anatomy.axes.turn(fields * m)
 
 
-def lid_shape(anatomy: Anatomy, eye: Eye, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a closing upper lid needs to know at each point of the resting face.
-
-    The lid's skin is stretched evenly from the brow to the lash line: a point `below` the brow moves to
-    `below * (1 + blink * stretch)`, which is inverted by a division.
-
-    Returns:
-        float64 [..., 3]: below (pixels under the brow), stretch (share), edge (lash line, pixels under
-        the brow).
-    """
-    face = anatomy.axes.to_face(points)
-    x, y = face[..., 0], face[..., 1]
-    left, right = eye.upper[0, 0], eye.upper[-1, 0]
-    inside = smooth(x, left, left + 0.12 * eye.width) * smooth(x, right, right - 0.12 * eye.width)
-    upper, lower = curve_height(eye.upper, x), curve_height(eye.lower, x)
-    room = np.maximum(upper - eye.brow, 0.15 * eye.width)
-    way = np.clip(lower - upper, 0.0, None) * inside
-    return np.stack([y - upper + room, way / room, room + LASH * eye.width], axis=-1)
-
-
 def parting(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shape of parted lips: 1 in the middle, 0 from just inside the corners on."""
-    return np.clip(1.0 - (u / 0.96) ** 2, 0.0, None) ** 0.9
+    """Shape of parted lips: 1 in the middle, round towards the corners, 0 from just inside them on."""
+    return np.clip(1.0 - (u / 0.96) ** 2, 0.0, None) ** 0.8
 
 
 def mouth_coordinates(
@@ -156,21 +155,24 @@ def _gap_profile(anatomy: Anatomy) -> tuple[NDArray[np.float64], NDArray[np.floa
     return u, np.maximum(apart, 0.0) / anatomy.mouth
 
 
-def _jaw_follow(anatomy: Anatomy, v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the jaw's way that skin at height v takes: 0 at the nose, 1 at the chin, 0 on the neck."""
+def _rise(anatomy: Anatomy, v: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the chin's way that skin at height v takes: 0 at the nose, 1 from just above the chin on."""
     nose, chin = anatomy.nose / anatomy.mouth, anatomy.chin / anatomy.mouth
-    return smooth(v, nose, 0.8 * chin) * smooth(v, chin + 1.5, chin + 0.1)
+    return smooth(v, nose, 0.6 * chin)
 
 
 def _mouth_fields(
     anatomy: Anatomy, u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> dict[Motion, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     nothing = np.zeros_like(u)
-    wide = smooth(np.abs(u), 2.5, 0.9)
-    near = smooth(np.abs(u), 1.9, 0.7) * smooth(np.abs(v), 1.7, 0.2)
+    chin = anatomy.chin / anatomy.mouth
+    way = JAW_DROP * CHIN_SHARE * anatomy.gape / anatomy.mouth
+    neck = smooth(v, chin + NECK, chin + 0.1)
+    wide = smooth(np.abs(u), 3.0, 0.7)
+    near = smooth(np.abs(u), 2.1, 0.6) * smooth(np.abs(v), 1.7, 0.2)
     lips = smooth(np.abs(u), 1.4, 0.5) * smooth(np.abs(v), 1.0, 0.1)
     return {
-        Motion.JAW: (nothing, JAW_DROP * _jaw_follow(anatomy, v) * wide),
+        Motion.JAW: (nothing, way * _rise(anatomy, v) * neck * wide),
         Motion.ROUND: (-0.34 * u * near, 0.24 * v * lips),
         Motion.SPREAD: (0.15 * u * near, -0.05 * u * u * near),
         Motion.PRESS: (0.04 * u * near, -0.36 * v * lips),
@@ -183,18 +185,24 @@ def _brow_field(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float
         middle = float(eye.upper[:, 0].mean())
         across = smooth(np.abs(face[..., 0] - middle), 0.95 * eye.width, 0.3 * eye.width)
         top = eye.brow - 0.75 * anatomy.unit
-        lid = float(eye.upper[:, 1].min())
-        height = smooth(face[..., 1], top, eye.brow) * smooth(face[..., 1], lid, eye.brow)
+        middle_lid = float(eye.lower[:, 1].max())
+        height = smooth(face[..., 1], top, eye.brow) * smooth(face[..., 1], middle_lid, eye.brow)
         lift = np.maximum(lift, across * height)
-    return -0.09 * anatomy.unit * lift
+    return -0.08 * anatomy.unit * lift
 
 
 def _pose_fields(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Small rotations of the head about the neck, first order, with depth; fading around the head."""
+    """Small rotations of the head about the neck, first order, with depth; fading around the head.
+
+    What hangs on the head and what carries it, hair and shoulders, have motions of their own.
+    """
     unit = anatomy.unit
     x, y = face[..., 0], face[..., 1]
     depth, head = _depth(anatomy, face), head_mask(anatomy, face)
-    neck = anatomy.chin + 0.9 * unit
+    neck = anatomy.chin + 0.35 * unit
+    hair = head * (1.0 - _inside(anatomy, face)) * smooth(y, -3.0 * unit, -1.5 * unit)
+    torso = smooth(y, anatomy.chin + 0.4 * unit, anatomy.chin + 1.5 * unit)
+    torso *= smooth(np.abs(x), 2.8 * unit, 1.2 * unit)
     nothing = np.zeros_like(x)
     fields = np.zeros((len(Motion), *face.shape))
     fields[Motion.YAW] = np.stack([(depth + 0.5 * unit) * head, nothing], axis=-1)
@@ -202,16 +210,33 @@ def _pose_fields(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.floa
     fields[Motion.ROLL] = np.stack([-(y - neck) * head, x * head], axis=-1)
     fields[Motion.SHIFT_X] = np.stack([unit * head, nothing], axis=-1)
     fields[Motion.SHIFT_Y] = np.stack([nothing, unit * head], axis=-1)
+    fields[Motion.SWING] = np.stack([unit * hair, nothing], axis=-1)
+    fields[Motion.TORSO_X] = np.stack([unit * torso, nothing], axis=-1)
+    fields[Motion.TORSO_Y] = np.stack([nothing, unit * torso], axis=-1)
     return fields
+
+
+def _ellipse(anatomy: Anatomy, face: NDArray[np.float64], top: float, room: float) -> NDArray[np.float64]:
+    """Distance from the middle of the ellipse around the face, 1 on it.
+
+    Args:
+        top: how far above the face's outline it begins, pixels.
+        room: how much wider than the outline it is on each side, pixels.
+    """
+    low, high = anatomy.oval.min(axis=0), anatomy.oval.max(axis=0)
+    centre = np.array([(low[0] + high[0]) / 2, (low[1] - top + high[1]) / 2])
+    radii = np.array([(high[0] - low[0]) / 2 + room, (high[1] - low[1] + top) / 2])
+    return np.asarray(np.linalg.norm((face - centre) / radii, axis=-1), np.float64)
 
 
 def head_mask(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 on the head with its hair, fading to 0 on shoulders and background."""
-    low, high = anatomy.oval.min(axis=0), anatomy.oval.max(axis=0)
-    top = low[1] - 0.45 * anatomy.unit
-    centre = np.array([(low[0] + high[0]) / 2, (top + high[1]) / 2])
-    radii = np.array([(high[0] - low[0]) / 2 + 0.3 * anatomy.unit, (high[1] - top) / 2])
-    return smooth(np.linalg.norm((face - centre) / radii, axis=-1), 1.6, 0.85)
+    return smooth(_ellipse(anatomy, face, 0.45 * anatomy.unit, 0.3 * anatomy.unit), 1.75, 0.85)
+
+
+def _inside(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 on the face, fading to 0 on the hair around it."""
+    return smooth(_ellipse(anatomy, face, 0.0, 0.0), 1.35, 0.95)
 
 
 def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -220,18 +245,10 @@ def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     rim = np.array([np.hypot(*(anatomy.oval - p).T).min() for p in points[:, :2]])
     level = points[rim < 1e-6, 2].mean()
     z = points[:, 2] - level
-    spread = 0.16 * anatomy.unit
+    spread = 0.2 * anatomy.unit
     flat = (face.reshape(-1, 2) / spread).astype(np.float32)
     centres = (points[:, :2] / spread).astype(np.float32)
     squares = (flat**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * flat @ centres.T
     weight = np.exp(-0.5 * squares)
     # The small constant lets the depth return to the outline's level away from the face.
     return ((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2])
-
-
-def _rim(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """0 on the picture's rim, 1 well inside: nothing may be pulled in from outside the picture."""
-    width, height = size
-    x, y = points[..., 0], points[..., 1]
-    nearest = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
-    return smooth(nearest, 0.0, 0.06 * min(width, height))

@@ -1,7 +1,7 @@
-"""What a living head does while it talks or listens: small turns, nods with the voice, blinks. Seeded.
+"""What a living head does while it talks or listens, besides its mouth. Seeded.
 
-Sway and blinks are functions of time and seed alone, nods and brows follow the loudness around their time. So
-any frame can be drawn by itself, and a longer video begins like a shorter one.
+Sway, glances and blinks are functions of time and seed; nods, brows, posture and breath follow the voice
+around their time. So a longer video begins like a shorter one.
 """
 
 from __future__ import annotations
@@ -14,26 +14,55 @@ from numpy.typing import NDArray
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
-    "yaw": 2.4,
-    "pitch": 1.5,
-    "roll": 1.1,
-    "shift_x": 0.020,
-    "shift_y": 0.014,
+    "yaw": 4.8,
+    "pitch": 4.0,
+    "roll": 1.9,
+    "shift_x": 0.030,
+    "shift_y": 0.018,
 }
-PERIODS = (1.7, 11.0)
+"""Standard deviation of the aimless part."""
+POSTURE = {"yaw": 6.0, "pitch": 4.6, "roll": 2.3}
+"""Standard deviation, degrees, of where the head settles for a phrase."""
+SETTLE = (0.7, 1.2)
+"""Seconds that settling takes; longer when it is far."""
+FARTHEST = {"yaw": 15.0, "pitch": 13.0, "roll": 8.0}
+"""Degrees."""
+PERIODS = (1.7, 8.0)
 """Shortest and longest period of the sway, seconds."""
 WAVES = 7
-NOD = 2.6
+NOD = 6.0
 """Degrees that a stressed syllable nods the head."""
+CLOSING_NOD = 5.0
+"""Degrees at the end of a phrase."""
+PAUSE = 0.3
+"""Seconds of silence that end a phrase."""
+LONGEST_PHRASE = 3.2
+"""Seconds after which the head settles anew without a pause."""
+LAG = 0.22
+"""Seconds by which shoulders and hair come after the head."""
+BREATH = (3.2, 4.6)
+"""Seconds of a breath."""
 BLINK_EVERY = (1.6, 5.2)
 """Seconds between blinks; people blink 10 to 20 times a minute."""
 BLINK_SHUT, BLINK_OPEN = 0.09, 0.19
 """Seconds that a lid takes to fall and to rise."""
+SHUT = 0.05
+"""Seconds that it stays shut: a frame at any rate."""
+GLANCE_EVERY = (0.5, 2.6)
+"""Seconds between saccades."""
+GLANCE, AVERTED = 0.022, 0.085
+"""How far the irises go in a saccade, and aside in a pause, eye widths."""
+FIXATION = 0.65
+"""Share of a turn of the head that the eyes undo, to keep their aim."""
+IRIS_WAY = 0.4
+"""Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
+PARTED, INHALED = 0.05, 0.16
+"""How far lips part in pauses, and for a breath before a phrase; as the renderer's GAP."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Head and eyes, one value per frame; all float64 [frames]."""
+    """Head, shoulders, eyes and resting lips, one value per frame; all float64 [frames]."""
 
     yaw: NDArray[np.float64]
     """Radians."""
@@ -45,39 +74,84 @@ class Pose:
     """Eye distances."""
     shift_y: NDArray[np.float64]
     """Eye distances."""
+    swing: NDArray[np.float64]
+    """Hair against the head, eye distances."""
+    torso_x: NDArray[np.float64]
+    """Eye distances."""
+    torso_y: NDArray[np.float64]
+    """Eye distances."""
     brow: NDArray[np.float64]
     """-1 to 1, positive is up."""
     blink: NDArray[np.float64]
     """0 open to 1 shut."""
+    gaze_x: NDArray[np.float64]
+    """Eye widths."""
+    gaze_y: NDArray[np.float64]
+    """Eye widths, positive is down."""
+    lips: NDArray[np.float64]
+    """How far the lips of a silent mouth are parted, as `Motion.GAP`."""
 
 
 def move_head(
-    energy: NDArray[np.floating[Any]], fps: float, seed: int, scale: float, expression: float
+    energy: NDArray[np.floating[Any]],
+    speaking: NDArray[np.floating[Any]],
+    fps: float,
+    seed: int,
+    scale: float,
+    expression: float,
+    eyes: float,
 ) -> Pose:
     """Head motion for a voice.
 
     Args:
         energy: loudness of the voice at each frame, 0..1, [frames]; smoothed here.
+        speaking: 1 in speech, 0 in pauses, [frames].
         fps: frames per second.
         seed: same seed, same motion.
-        scale: `motion_scale`, strength of head motion.
+        scale: `motion_scale`, strength of head motion; 0 keeps it still.
         expression: `dynamic_scale`, strength of the brows.
+        eyes: `eye_motion`, how often they blink and how far they look about; 0 keeps them still.
     """
-    times = (np.arange(len(energy)) + 0.5) / fps
-    sway = {
-        name: amplitude * _wander(times, np.random.default_rng([seed, row]))
-        for row, (name, amplitude) in enumerate(SWAY.items())
-    }
+    times = np.asarray((np.arange(len(energy)) + 0.5) / fps, np.float64)
+
+    def wander(row: int) -> NDArray[np.float64]:
+        return _wander(times, np.random.default_rng([seed, row]))
+
+    begins, ends = _phrases(speaking, fps)
+    posture = _posture(times, ends, np.random.default_rng([seed, 50]))
     stress = _stress(energy, fps)
-    radians = np.pi / 180 * scale
+    closing = sum((np.exp(-(((times - end + 0.1) / 0.16) ** 2)) for end in ends), np.zeros_like(times))
+    sway = {name: size * wander(row) for row, (name, size) in enumerate(SWAY.items())}
+    degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
+    degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * np.minimum(closing, 1.0)
+    yaw, pitch, roll = (
+        np.radians(most * np.tanh(scale * degrees[name] / most)) for name, most in FARTHEST.items()
+    )
+    shift_x, shift_y = (sway[name] * scale for name in ("shift_x", "shift_y"))
+    late = _delayed(yaw + shift_x, LAG, fps)
+    breath = np.random.default_rng([seed, 60])
+    slow = np.sin(2 * np.pi * times / breath.uniform(*BREATH) + breath.uniform(0, 2 * np.pi))
+    aside = _aside(times, begins, ends, np.random.default_rng([seed, 93]))
+    glances = _glances(times, np.random.default_rng([seed, 92]))
+    fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
+    silent = 1.0 - np.clip(speaking, 0.0, 1.0)
+    inhaled = sum((np.exp(-(((times - begin + 0.30) / 0.14) ** 2)) for begin in begins), np.zeros_like(times))
     return Pose(
-        yaw=sway["yaw"] * radians,
-        pitch=(sway["pitch"] + NOD * stress) * radians,
-        roll=sway["roll"] * radians,
-        shift_x=sway["shift_x"] * scale,
-        shift_y=sway["shift_y"] * scale,
-        brow=expression * (0.55 * stress + 0.25 * _wander(times, np.random.default_rng([seed, 90]))),
-        blink=_blinks(times, np.random.default_rng([seed, 91]), scale),
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        shift_x=shift_x,
+        shift_y=shift_y,
+        swing=np.clip(0.35 * (late - yaw - shift_x), -0.04, 0.04),
+        torso_x=np.clip(0.12 * late, -0.03, 0.03),
+        torso_y=0.009 * slow * min(scale, 1.0) + 0.12 * _delayed(shift_y, LAG, fps),
+        brow=np.clip(expression * (0.9 * stress + 0.22 * wander(90) + 0.1), -0.2, 1.0),
+        blink=_blinks(times, np.random.default_rng([seed, 91]), eyes),
+        gaze_x=eyes * (glances[0] + aside[0]) - fixed * yaw,
+        gaze_y=eyes * (0.5 * glances[1] + aside[1]) - fixed * pitch,
+        lips=silent
+        * np.clip(PARTED * (0.8 + _wander(times, np.random.default_rng([seed, 95]), (0.9, 4.0))), 0, 0.12)
+        + silent * INHALED * np.minimum(inhaled, 1.0),
     )
 
 
@@ -92,13 +166,50 @@ def smoothed(values: NDArray[np.floating[Any]], seconds: float, fps: float) -> N
     return np.convolve(padded, taps / taps.sum(), mode="valid")
 
 
-def _wander(times: NDArray[np.floating[Any]], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Aimless motion of unit strength: a sum of slow waves, the slower the wider."""
-    periods = np.geomspace(*PERIODS, WAVES) * rng.uniform(0.85, 1.15, WAVES)
+def _delayed(values: NDArray[np.float64], seconds: float, fps: float) -> NDArray[np.floating[Any]]:
+    """Values [frames] as something heavy follows them: later and smoother."""
+    frames = np.arange(len(values))
+    return smoothed(np.interp(frames - seconds * fps, frames, values), 0.6 * seconds, fps)
+
+
+def _wander(
+    times: NDArray[np.floating[Any]], rng: np.random.Generator, periods: tuple[float, float] = PERIODS
+) -> NDArray[np.float64]:
+    """Aimless motion of unit standard deviation: a sum of slow waves, the slower the wider."""
+    waves = np.geomspace(*periods, WAVES) * rng.uniform(0.85, 1.15, WAVES)
     phases = rng.uniform(0, 2 * np.pi, WAVES)
-    strengths = np.sqrt(periods)
+    strengths = np.sqrt(waves)
     strengths = strengths / np.linalg.norm(strengths) * np.sqrt(2)
-    return np.sin(2 * np.pi * times[:, None] / periods + phases) @ strengths
+    return np.sin(2 * np.pi * times[:, None] / waves + phases) @ strengths
+
+
+def _phrases(speaking: NDArray[np.floating[Any]], fps: float) -> tuple[list[float], list[float]]:
+    """When phrases begin and end, in seconds: what is between pauses of `PAUSE` and more."""
+    voiced = np.concatenate([[False], np.asarray(speaking) > 0.5, [False]])
+    edges = np.flatnonzero(np.diff(voiced.astype(np.int8))).reshape(-1, 2) / fps
+    begins, ends = edges[:, 0].tolist(), edges[:, 1].tolist()
+    apart = [number for number in range(1, len(begins)) if begins[number] - ends[number - 1] >= PAUSE]
+    first, last = [0, *apart], [*(number - 1 for number in apart), len(begins) - 1]
+    return ([begins[n] for n in first], [ends[n] for n in last]) if len(begins) else ([], [])
+
+
+def _posture(
+    times: NDArray[np.float64], ends: list[float], rng: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Where the head settles, in standard deviations: anew at the end of each phrase, and in long ones."""
+    place = np.zeros((len(times), len(POSTURE)))
+    at, aim, left = 0.0, np.zeros(len(POSTURE)), list(ends)
+    end = float(times[-1]) if len(times) else 0.0
+    while at < end:
+        # Never far to one side for two phrases
+        target = np.clip(rng.standard_normal(len(POSTURE)) - 0.3 * aim, -1.8, 1.8)
+        lasts = rng.uniform(*SETTLE) * max(1.0, float(np.abs(target - aim).max()) / 1.5)
+        share = np.clip((times - at) / lasts, 0.0, 1.0)
+        place += (target - aim) * (share**3 * (10 - 15 * share + 6 * share**2))[:, None]
+        aim, latest = target, at + rng.uniform(0.7, 1.0) * LONGEST_PHRASE
+        left = [moment for moment in left if moment > at + lasts]
+        at = min(left[0], latest) if left else latest
+    return dict(zip(POSTURE, place.T, strict=True))
 
 
 def _stress(energy: NDArray[np.floating[Any]], fps: float) -> NDArray[np.floating[Any]]:
@@ -107,17 +218,46 @@ def _stress(energy: NDArray[np.floating[Any]], fps: float) -> NDArray[np.floatin
     return np.clip(1.6 * (fast - slow), -0.5, 1.0)
 
 
-def _blinks(times: NDArray[np.floating[Any]], rng: np.random.Generator, scale: float) -> NDArray[np.float64]:
+def _blinks(times: NDArray[np.floating[Any]], rng: np.random.Generator, often: float) -> NDArray[np.float64]:
     lids = np.zeros_like(times)
+    if often <= 0.0:
+        return lids
     end = times[-1] if len(times) else 0.0
     at = rng.uniform(0.4, BLINK_EVERY[1] / 2)
     while at < end + BLINK_SHUT:
         since = times - at
-        fall = np.clip(1.0 + since / BLINK_SHUT, 0.0, 1.0)
-        rise = np.clip(1.0 - since / BLINK_OPEN, 0.0, 1.0)
+        fall = np.clip(1.0 + (since + SHUT / 2) / BLINK_SHUT, 0.0, 1.0)
+        rise = np.clip(1.0 - (since - SHUT / 2) / BLINK_OPEN, 0.0, 1.0)
         lids = np.maximum(lids, _eased(np.minimum(fall, rise)))
-        at += rng.uniform(*BLINK_EVERY) / np.sqrt(scale)
+        at += rng.uniform(*BLINK_EVERY) / often
     return lids
+
+
+def _glances(times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Saccades around the aim, eye widths, [2, frames]: the eye jumps, then rests."""
+    gaze = np.zeros((2, len(times)))
+    end = float(times[-1]) if len(times) else 0.0
+    at, aim = 0.0, np.zeros(2)
+    while at < end:
+        target = GLANCE * np.clip(rng.standard_normal(2), -2.0, 2.0)
+        gaze += (target - aim)[:, None] * _eased(np.clip((times - at) / 0.06, 0.0, 1.0))
+        aim = target
+        at += rng.uniform(*GLANCE_EVERY)
+    return gaze
+
+
+def _aside(
+    times: NDArray[np.float64], begins: list[float], ends: list[float], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Looking away in pauses and back before the next phrase, eye widths, [2, frames]."""
+    gaze = np.zeros((2, len(times)))
+    for end in ends:
+        way, angle = rng.uniform(0.6, 1.0) * AVERTED, rng.uniform(0, 2 * np.pi)
+        back = min((begin for begin in begins if begin > end), default=end + 1.2) - 0.05
+        there = _eased(np.clip((times - end - 0.12) / 0.07, 0.0, 1.0))
+        there = there * _eased(np.clip((back - times) / 0.07, 0.0, 1.0))
+        gaze += way * np.array([[np.cos(angle)], [0.45 * np.sin(angle)]]) * there
+    return gaze
 
 
 def _eased(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,8 +16,8 @@ from .visemes import Viseme, targets
 
 RADIUS = 40
 """Rows of context that the motion of one row depends on, at most."""
-SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0)
-"""Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower: lips are slower than the jaw."""
+SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0, 2.2)
+"""Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower, tongue: lips are slower than the jaw."""
 VOICED_BAR, GAP_BAR = 0.35, 0.2
 """Lips count as pressed where p/b/m is likelier than this, in sound and in a gap of the sound. In the gap
 of a plosive p looks much like t or k, and lips that touch for a k are seen less than lips that miss a p."""
@@ -36,7 +36,7 @@ PAUSE = 10
 QUIET_DB, LOUD_DB = -26.0, -3.0
 """Loudness below the speech's level at which energy is 0, and at which it is 1."""
 
-MOTION = ("jaw", "rounding", "spread", "press", "upper", "lower", "energy", "speaking")
+MOTION = ("jaw", "rounding", "spread", "press", "upper", "lower", "energy", "speaking", "tongue")
 """Columns of what `motion` returns."""
 
 
@@ -96,7 +96,7 @@ def energy(loud: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 
 def motion(probabilities: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Mouth motion, float32 [rows, 8], columns as in `MOTION`.
+    """Mouth motion, float32 [rows, 9], columns as in `MOTION`.
 
     Args:
         probabilities: of each `Viseme`, [rows, classes].
@@ -118,13 +118,13 @@ def motion(probabilities: NDArray[np.floating[Any]], loud: NDArray[np.floating[A
     press = lips**2  # lips meet late and part early: the flanks start gently
     speaking = _smooth(awake, 3.0)
     columns = [shapes[:, 0], shapes[:, 1], shapes[:, 2], press, shapes[:, 3], shapes[:, 4]]
-    return np.stack([*columns, vigour * awake, speaking], axis=1).astype(np.float32)
+    return np.stack([*columns, vigour * awake, speaking, shapes[:, 5]], axis=1).astype(np.float32)
 
 
 def sampled(
     moves: NDArray[np.float32], rows: NDArray[np.floating[Any]], frame_rows: float
 ) -> NDArray[np.float32]:
-    """Motion at moments given in (broken) rows, float32 [moments, 8].
+    """Motion at moments given in (broken) rows, float32 [moments, 9].
 
     Each moment takes the value there, but of `press` the highest within the frame's time on screen:
     a closure that falls between the middles of two frames is still seen.

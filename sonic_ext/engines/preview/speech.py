@@ -46,6 +46,8 @@ class MouthTrack:
     """0..1, loudness relative to this speech."""
     speaking: NDArray[np.float32]
     """1 in speech, 0 in pauses, smooth between."""
+    tongue: NDArray[np.float32]
+    """0..1, its tip raised: l, n, d, t, th."""
 
     def __len__(self) -> int:
         return len(self.jaw)

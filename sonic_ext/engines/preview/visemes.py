@@ -61,6 +61,8 @@ class Shape:
     """-1..1, upper lip up."""
     lower: float = 0.0
     """-1..1, lower lip down; negative tucks it under the upper teeth."""
+    tongue: float = 0.0
+    """0..1, its tip up behind the upper teeth."""
     jaw_rule: float = 1.0
     """Dominance over the jaw, relative to neighbours."""
     lip_rule: float = 1.0
@@ -71,26 +73,26 @@ SHAPES: dict[Viseme, Shape] = {
     Viseme.SILENCE: Shape(0.0, jaw_rule=1.2, lip_rule=0.5),
     Viseme.CLOSED: Shape(0.14, jaw_rule=0.7, lip_rule=0.3),
     Viseme.TUCKED: Shape(0.14, upper=0.35, lower=-0.7, spread=0.1, jaw_rule=1.2, lip_rule=1.6),
-    Viseme.OPEN: Shape(0.95, spread=0.1, upper=0.25, lower=0.3),
-    Viseme.HALF_OPEN: Shape(0.74, spread=0.25, upper=0.2, lower=0.25),
+    Viseme.OPEN: Shape(0.95, spread=0.1, upper=0.25, lower=0.3, tongue=0.1),
+    Viseme.HALF_OPEN: Shape(0.74, spread=0.25, upper=0.2, lower=0.25, tongue=0.15),
     Viseme.MID: Shape(0.56, spread=0.2, upper=0.1, lower=0.15, jaw_rule=0.8, lip_rule=0.6),
-    Viseme.FRONT: Shape(0.38, spread=0.8, upper=0.25, lower=0.3),
+    Viseme.FRONT: Shape(0.38, spread=0.8, upper=0.25, lower=0.3, tongue=0.3),
     Viseme.ROUND_MID: Shape(0.66, rounding=0.75, upper=0.1, lower=0.1, lip_rule=1.3),
     Viseme.ROUND_CLOSE: Shape(0.34, rounding=1.0, upper=0.1, lower=0.1, lip_rule=1.5),
-    Viseme.HISS: Shape(0.12, spread=0.35, upper=0.3, lower=0.4, jaw_rule=1.2, lip_rule=0.6),
+    Viseme.HISS: Shape(0.12, spread=0.35, upper=0.3, lower=0.4, tongue=0.5, jaw_rule=1.2, lip_rule=0.6),
     Viseme.HUSH: Shape(0.16, rounding=0.5, upper=0.4, lower=0.4, jaw_rule=1.1, lip_rule=1.0),
-    Viseme.DENTAL: Shape(0.26, spread=0.15, upper=0.15, lower=0.2, jaw_rule=0.8, lip_rule=0.5),
-    Viseme.TIP: Shape(0.24, spread=0.15, upper=0.1, lower=0.15, jaw_rule=0.5, lip_rule=0.3),
+    Viseme.DENTAL: Shape(0.26, spread=0.15, upper=0.15, lower=0.2, tongue=0.75, jaw_rule=0.8, lip_rule=0.5),
+    Viseme.TIP: Shape(0.24, spread=0.15, upper=0.1, lower=0.15, tongue=1.0, jaw_rule=0.5, lip_rule=0.3),
     Viseme.BACK: Shape(0.32, jaw_rule=0.35, lip_rule=0.2),
     Viseme.RHOTIC: Shape(0.28, rounding=0.35, upper=0.05, lower=0.1, jaw_rule=0.6, lip_rule=0.6),
 }
 """One shape for every class."""
 
-COLUMNS = ("jaw", "rounding", "spread", "upper", "lower")
+COLUMNS = ("jaw", "rounding", "spread", "upper", "lower", "tongue")
 
 
 def targets() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Target values and dominances, float32 [classes, 5] each, columns as in `COLUMNS`."""
+    """Target values and dominances, float32 [classes, 6] each, columns as in `COLUMNS`."""
     values = [[getattr(SHAPES[v], column) for column in COLUMNS] for v in Viseme]
-    rules = [[SHAPES[v].jaw_rule] + [SHAPES[v].lip_rule] * 4 for v in Viseme]
+    rules = [[SHAPES[v].jaw_rule] + [SHAPES[v].lip_rule] * 4 + [1.0] for v in Viseme]
     return np.array(values, dtype=np.float32), np.array(rules, dtype=np.float32)

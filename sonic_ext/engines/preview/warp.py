@@ -8,11 +8,13 @@ map for `cv2.remap`: the cost of a frame does not depend on how many motions the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Values = TypeVar("Values", bound=np.generic)
 
 INVERSIONS = 4
 """Fixed-point steps of p = s + D(s); each divides the error by 1/|grad D|, about 3 here."""
@@ -31,8 +33,17 @@ class Rect(NamedTuple):
         """Width and height."""
         return self.right - self.left, self.bottom - self.top
 
-    def cut(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """View of the picture inside the rectangle."""
+    def shifted(self, x: int, y: int) -> Rect:
+        """Moved by whole pixels."""
+        return Rect(self.left + x, self.top + y, self.right + x, self.bottom + y)
+
+    def pixels(self) -> NDArray[np.float64]:
+        """Picture coordinates of its pixels, float64 [height, width, 2]."""
+        y, x = np.mgrid[self.top : self.bottom, self.left : self.right]
+        return np.stack([x, y], axis=-1).astype(np.float64)
+
+    def cut(self, picture: NDArray[Values]) -> NDArray[Values]:
+        """View of the picture [height, width, ...] inside the rectangle."""
         return picture[self.top : self.bottom, self.left : self.right]
 
     @classmethod
@@ -111,3 +122,14 @@ class Warp:
 
 def _sample(field: NDArray[np.float32], cells: NDArray[np.float32]) -> NDArray[np.float32]:
     return cv2.remap(field, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def looked_up(values: NDArray[np.float32], sources: NDArray[np.float32], rect: Rect) -> NDArray[np.float32]:
+    """Values of a rectangle [h, w, ...] at picture coordinates."""
+    places = sources - np.array([rect.left, rect.top], dtype=np.float32)
+    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def sampled(picture: NDArray[np.uint8], sources: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture at these coordinates; mirrored beyond its edges."""
+    return cv2.remap(picture, sources, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)

@@ -1,0 +1,106 @@
+"""How far one portrait can be moved before its skin tears or folds.
+
+A displacement tears where it changes too much from one pixel to the next. Motions add up, so no range of a
+single one can promise that; each frame's mix is held to what this face carries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .anatomy import Anatomy
+from .fields import Motion, head_fields, lip_fields, mouth_coordinates
+
+STEEPEST = 0.58
+"""Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold."""
+LIPS = 0.2
+"""Skin this near to the lips, in half mouth widths, belongs to them: they part."""
+POINTS = 40
+"""Rows and columns of points that are looked at, over the face."""
+NECK = 1.0
+"""How far below the chin skin is looked at, in eye distances."""
+BLOCK = 32
+"""Frames looked at together."""
+FREE = (Motion.REST, Motion.TONGUE, Motion.BLINK, Motion.GAZE_X, Motion.GAZE_Y)
+"""Not narrowed: an open mouth must shut, and the rest moves no skin."""
+
+
+class Limits:
+    """What a face carries.
+
+    Args:
+        anatomy: of the portrait, with refined lips.
+        size: width and height of its picture.
+    """
+
+    def __init__(self, anatomy: Anatomy, size: tuple[int, int]) -> None:
+        points = _skin(anatomy, size)
+        _, v = mouth_coordinates(anatomy, anatomy.axes.to_face(points))
+
+        def fields(at: NDArray[np.float64]) -> NDArray[np.float64]:
+            upper, lower = (lip_fields(anatomy, at, side) for side in (False, True))
+            return head_fields(anatomy, at) + np.where(v[..., None] > 0, lower, upper)
+
+        here = fields(points)
+        across, down = (fields(points + step) - here for step in ([1.0, 0.0], [0.0, 1.0]))
+        slopes = np.stack([across, down], axis=-1)  # [motions, 1, points, 2, 2]
+        self._slopes = slopes.reshape(len(Motion), -1).astype(np.float32)
+        self._free = np.isin(np.arange(len(Motion)), FREE)
+
+    def narrowed(
+        self, mixes: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
+        """Mixes that this face carries [frames, motions], and what share of each was kept [frames]."""
+        kept = np.ones(len(mixes))
+        for start in range(0, len(mixes), BLOCK):
+            block = mixes[start : start + BLOCK].astype(np.float32)
+            fixed = np.where(self._free, block, 0.0) @ self._slopes
+            moved = np.where(self._free, 0.0, block) @ self._slopes
+            steep = self._steepest(fixed + moved) > STEEPEST
+            if not steep.any():
+                continue
+            low, high = np.zeros(int(steep.sum())), np.ones(int(steep.sum()))
+            for _ in range(7):
+                middle = (low + high) / 2
+                over = (
+                    self._steepest(fixed[steep] + middle[:, None].astype(np.float32) * moved[steep])
+                    > STEEPEST
+                )
+                low, high = np.where(over, low, middle), np.where(over, middle, high)
+            kept[start : start + len(block)][steep] = low
+        return np.where(self._free, mixes, mixes * kept[:, None]), kept
+
+    @staticmethod
+    def _steepest(slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of the way there and of the way back, the largest change from pixel to pixel; [frames]."""
+        forth = slopes.reshape(len(slopes), -1, 2, 2)
+        a, b, c, d = 1 + forth[..., 0, 0], forth[..., 0, 1], forth[..., 1, 0], 1 + forth[..., 1, 1]
+        area = np.maximum(a * d - b * c, 1e-3)  # of a folded place: far beyond any limit
+        back = np.maximum.reduce(
+            [np.abs(d / area - 1), np.abs(b / area), np.abs(c / area), np.abs(a / area - 1)]
+        )
+        return np.maximum(np.abs(forth).max(axis=(1, 2, 3)), back.max(axis=1))
+
+
+def _skin(anatomy: Anatomy, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Points of face and neck outside the lips, picture coordinates, [1, points, 2]."""
+    unit, width, height = anatomy.unit, *size
+    jaw = anatomy.chin - 0.3 * unit
+    neck = np.array([[-0.8, 0.0], [0.8, 0.0], [0.8, NECK], [-0.8, NECK]]) * unit + [0.0, jaw]
+    rim = LIPS * anatomy.mouth
+    top, bottom = np.array([[0.0, anatomy.lip_top - rim], [0.0, anatomy.lip_bottom + rim]])
+    lips = np.concatenate([anatomy.upper_lip + top, anatomy.lower_lip[::-1] + bottom])
+    # The ends lie at the corners: a rim around them too
+    lips[:, 0] *= 1.0 + LIPS
+    mask = np.zeros((height, width), np.uint8)
+    for outline, value in ((anatomy.oval, 1), (neck, 1), (lips, 0)):
+        cv2.fillPoly(mask, [np.round(anatomy.axes.to_picture(outline)).astype(np.int32)], value)
+    step = max(1, round(3.5 * unit / POINTS))
+    rows, columns = np.nonzero(mask[::step, ::step])
+    if not len(rows):  # the face lies outside of its picture: any point will do
+        rows, columns = np.array([0]), np.array([0])
+    return np.asarray(np.stack([columns, rows], axis=-1) * step, np.float64)[None]

@@ -1,0 +1,1 @@
+"""How natural a talking head looks: figures of a video, beside those of people."""

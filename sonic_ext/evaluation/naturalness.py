@@ -1,0 +1,306 @@
+"""All figures of one talking head, from a finished video or from the frames of an engine.
+
+    meter = Meter(fps, picture, points)
+    for frame in frames:
+        meter.see(frame)
+    figures = naturalness(meter.track(), voice)
+
+Pictures are not kept: what grows with the length is a dozen numbers a frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadVideo
+from ..media.audio import read_speech
+from ..media.face import LandmarkTracker, box_of, find_face
+from ..media.mesh import eye_centres
+from ..media.video import probe, read_frames
+from . import theval
+from .eyes import BLINK, blink_minima, eye_ratio, gaze
+from .tears import TearFinder
+from .voice import Voice
+
+NOSE_TIP = 1
+TEARS_EVERY = 5
+"""Frames from one look for tears to the next: it takes longer than all the rest."""
+SETTLED = 3
+"""Looks at the picture until the points found near points no longer creep."""
+LOST = 0.1
+"""Face score below which a frame shows no face; drawings have 0.2 and more."""
+HAIR, BESIDE = 0.35, 0.3
+"""Room that a head takes above and beside the box of its face, in heights and widths of that box."""
+
+
+@dataclass(frozen=True)
+class Naturalness:
+    """Figures of one video; nan where there was nothing to measure them on.
+
+    Those with a truth in `theval.TRUTH` have its definitions. None is better the larger it is: `PEOPLE` says
+    what real people have.
+    """
+
+    frames: int
+    """That show the face."""
+    seconds: float
+    lip_dynamics: float
+    """Pixels of a 256² frame, see `theval.LipDynamics`."""
+    brow_dynamics: float
+    """Eye distances per frame, see `theval.brow_dynamics`."""
+    silent_lips: float
+    """Eye distances (outer corners), see `theval.silent_lips`; nan without a pause, or without sound."""
+    lip_sync: float
+    """0 to 1, see `theval.lip_sync`; nan without sound."""
+    yaw: float
+    """Standard deviation of the tip of the nose along the line of the eyes, in eye distances."""
+    pitch: float
+    """The same at right angles to that line."""
+    roll: float
+    """Degrees, standard deviation of the tilt of the line of the eyes."""
+    eyes_open: float
+    """Median of `eyes.eye_ratio`."""
+    eyes_shut: float
+    """Median over the blinks of their least ratio; without a blink the least of all frames."""
+    blinks: float
+    """A minute."""
+    gaze: float
+    """Eye widths: standard deviation of the irises along the eyes, while they are open."""
+    background: float
+    """Levels of 255: mean difference from the first frame (or the picture), away from head and shoulders."""
+    jump: float
+    """Pixels: worst of `tears.Tear.jump`."""
+    edge: float
+    """Levels per pixel: worst of `tears.Tear.edge`."""
+
+    def scores(self) -> dict[str, float]:
+        """THEval's score of each of its figures, 1 for real people's mean."""
+        return theval.scores(vars(self))
+
+
+PEOPLE = {
+    "lip_dynamics": (2.1, 4.3),
+    "brow_dynamics": (0.0045, 0.016),
+    "silent_lips": (0.0064, 0.0263),
+    "lip_sync": (0.05, 0.24),
+    "yaw": (0.053, 0.105),
+    "pitch": (0.044, 0.072),
+    "roll": (3.2, 3.4),
+    "eyes_open": (0.34, 0.39),
+    "eyes_shut": (0.046, 0.080),
+    "gaze": (0.028, 0.046),
+}
+"""Least and most of real clips, with this project's landmarks: five clips framed as `framing=crop` at 512²
+(lips, brows, sync), two speakers (head, eyes, gaze); silent lips from those clips to THEval's mean. The clips
+themselves are not kept."""
+
+
+class Look(NamedTuple):
+    """What is kept of a frame."""
+
+    time: float
+    """Seconds, of the middle of the frame."""
+    opening: float
+    """See `theval.lip_opening`."""
+    left_brow: float
+    right_brow: float
+    """See `theval.brow_heights`."""
+    eyes: float
+    """See `eyes.eye_ratio`."""
+    gaze: float
+    """Along the eyes, see `eyes.gaze`."""
+    nose_x: float
+    nose_y: float
+    """The tip of the nose from the middle between the eyes, along and across their line, in eye distances."""
+    roll: float
+    """Degrees, positive clockwise."""
+    background: float
+    """Levels, see `Naturalness.background`."""
+    jump: float
+    """Pixels, see `tears.Tear`; nan where it was not looked for."""
+    edge: float
+    """Levels per pixel, likewise."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """A face through a video."""
+
+    fps: float
+    looks: NDArray[np.float64]
+    """float64 [frames that show the face, fields of Look]."""
+    lip_dynamics: float
+    """See `Naturalness.lip_dynamics`."""
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """One field of `Look`, [frames]."""
+        return self.looks[:, Look._fields.index(name)]
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+
+class Meter:
+    """Sees the frames of one video go by; for one thread.
+
+    Args:
+        fps: frames a second.
+        picture: what the frames were drawn from, uint8 RGB of their size; of a video its first frame.
+        points: the face in it, float32 [468, 3].
+    """
+
+    def __init__(self, fps: float, picture: NDArray[np.uint8], points: NDArray[np.float32]) -> None:
+        self._fps = fps
+        self._tracker = LandmarkTracker()
+        self._near = points
+        for _ in range(SETTLED):
+            self._near, _ = self._tracker.track(picture, self._near)
+        self._lips = theval.LipDynamics()
+        self._tears = TearFinder(picture, points)
+        self._still = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        self._background = background_mask(points, picture.shape)
+        self._looks: list[Look] = []
+        self._seen = 0
+
+    def see(self, frame: NDArray[np.uint8]) -> None:
+        """Measure the next frame, uint8 RGB [height, width, 3]; one without a face only takes its time."""
+        index, self._seen = self._seen, self._seen + 1
+        points, score = self._tracker.track(frame, self._near)
+        if score < LOST:
+            return
+        self._near = points
+        self._lips.see(points, (frame.shape[1], frame.shape[0]))
+        tear = self._tears.look(frame, points) if index % TEARS_EVERY == 0 else None
+        left, right = eye_centres(points)
+        apart = max(float(np.hypot(*(right - left))), 1e-6)
+        along = (right - left) / apart
+        nose = (points[NOSE_TIP, :2] - (left + right) / 2) / apart
+        left_brow, right_brow = theval.brow_heights(points)
+        apart_from_still = cv2.absdiff(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), self._still)
+        self._looks.append(
+            Look(
+                time=(index + 0.5) / self._fps,
+                opening=theval.lip_opening(points),
+                left_brow=float(left_brow),
+                right_brow=float(right_brow),
+                eyes=eye_ratio(points),
+                gaze=float(gaze(frame, points)[0]),
+                nose_x=float(nose @ along),
+                nose_y=float(nose @ (-along[1], along[0])),
+                roll=float(np.degrees(np.arctan2(along[1], along[0]))),
+                background=float(cv2.mean(apart_from_still, self._background)[0]),
+                jump=tear.jump if tear else float("nan"),
+                edge=tear.edge if tear else float("nan"),
+            )
+        )
+
+    def track(self) -> FaceTrack:
+        """What was seen so far."""
+        looks = np.array(self._looks, dtype=np.float64).reshape(-1, len(Look._fields))
+        return FaceTrack(self._fps, looks, self._lips.value())
+
+
+def background_mask(points: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """255 away from head, hair and shoulders, uint8 [height, width].
+
+    Head and hair are an ellipse around the face; shoulders are all below its chin.
+    """
+    box = box_of(points)
+    mask = np.full(shape[:2], 255, np.uint8)
+    top, bottom = box.top - HAIR * box.height, box.bottom
+    centre = (round(box.centre[0]), round((top + bottom) / 2))
+    axes = (round((0.5 + BESIDE) * box.width), round((bottom - top) / 2))
+    cv2.ellipse(mask, centre, axes, 0, 0, 360, 0, cv2.FILLED)
+    mask[max(0, round(bottom - 0.25 * box.height)) :] = 0
+    return mask
+
+
+def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
+    """The figures of a face that was seen, with the sound that goes with it."""
+    times, openings = track["time"], track["opening"]
+    silent, sync = float("nan"), float("nan")
+    if voice is not None:
+        silent = theval.silent_lips(openings, voice.pausing(times, theval.PAUSE))
+        sync = theval.lip_sync(openings, voice.loudness(times), ~voice.pausing(times, theval.BREAK))
+    opened, blinks = blink_minima(track["eyes"], track.fps)
+    seconds = len(track) / track.fps
+    looking = track["eyes"] >= BLINK * opened
+    return Naturalness(
+        frames=len(track),
+        seconds=seconds,
+        lip_dynamics=track.lip_dynamics,
+        brow_dynamics=theval.brow_dynamics(np.column_stack([track["left_brow"], track["right_brow"]])),
+        silent_lips=silent,
+        lip_sync=sync,
+        yaw=_spread(track["nose_x"]),
+        pitch=_spread(track["nose_y"]),
+        roll=_spread(track["roll"]),
+        eyes_open=opened,
+        eyes_shut=float(np.median(blinks) if len(blinks) else track["eyes"].min(initial=np.inf)),
+        blinks=len(blinks) / seconds * 60 if seconds else float("nan"),
+        gaze=_spread(track["gaze"][looking]),
+        background=_known(track["background"]).mean() if len(track) else float("nan"),
+        jump=float(_known(track["jump"]).max(initial=0.0)),
+        edge=float(_known(track["edge"]).max(initial=0.0)),
+    )
+
+
+def measure_frames(
+    frames: Iterable[NDArray[np.uint8]],
+    fps: float,
+    voice: Voice | None = None,
+    picture: NDArray[np.uint8] | None = None,
+    points: NDArray[np.float32] | None = None,
+) -> Naturalness:
+    """The figures of frames as an engine draws them, looked at one by one.
+
+    Args:
+        frames: uint8 RGB [height, width, 3], one size; may be drawn into one array.
+        fps: frames a second.
+        voice: what is said in them.
+        picture: what they were drawn from, of their size; the first of them by default.
+        points: the face in it, [468, 3]; looked for by default.
+
+    Raises:
+        NoFace, BadPortrait: none was found there, see `find_face`.
+        BadVideo: there are no frames.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise BadVideo("There are no frames to measure.", "Give a video of one frame or more.")
+    picture = first.copy() if picture is None else picture
+    meter = Meter(fps, picture, find_face(picture)[0].landmarks if points is None else points)
+    for frame in chain([first], frames):
+        meter.see(frame)
+    return naturalness(meter.track(), voice)
+
+
+def measure_video(path: str | os.PathLike[str]) -> Naturalness:
+    """The figures of a finished video, read frame by frame; of one without sound, those of the picture.
+
+    Raises:
+        BadVideo: missing, not a video, damaged.
+        BadAudio: its sound cannot be read.
+        NoFace, BadPortrait: its first frame shows no face that can be used.
+    """
+    about = probe(path)
+    voice = Voice.of(read_speech(path)) if about.audio_codec else None
+    return measure_frames(read_frames(path), about.fps, voice)
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    known = _known(values)
+    return float(known.std()) if len(known) > 1 else float("nan")
