@@ -84,11 +84,19 @@ def _defaults(module: Module, node: ast.ClassDef) -> Iterator[Raised]:
 def _parts(module: Module, call: ast.Call) -> Iterator[ast.expr]:
     for arg in call.args:
         if isinstance(arg, ast.Starred) and isinstance(arg.value, ast.Call):
-            for _, value in _returned(module, arg.value):
-                yield from value.elts if isinstance(value, ast.Tuple) else [value]
+            yield from _returned_parts(module, arg.value)
         else:
             yield arg
     yield from (each.value for each in call.keywords if each.arg in ("message", "hint"))
+
+
+def _returned_parts(module: Module, call: ast.Call) -> Iterator[ast.expr]:
+    """Message and hint of a function that returns both, or what another one does."""
+    for where, value in _returned(module, call):
+        if isinstance(value, ast.Call):
+            yield from _returned_parts(where, value)
+        else:
+            yield from value.elts if isinstance(value, ast.Tuple) else [value]
 
 
 def _told(module: Module, node: ast.AST, part: ast.expr) -> Iterator[Raised]:
