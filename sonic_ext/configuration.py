@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .files.names import expanded
+
 MODELS_VARIABLE = "SONIC_MODELS"
 """The user's models folders, separated as in PATH; what is fetched goes to the first."""
 COMFYUI_VARIABLE = "COMFYUI_PATH"
@@ -87,9 +89,7 @@ class Configuration:
     @property
     def models_folders(self) -> tuple[Path, ...]:
         """`models`, one by one."""
-        return tuple(
-            Path(each.strip()).expanduser() for each in self.models.split(os.pathsep) if each.strip()
-        )
+        return tuple(expanded(each.strip()) for each in self.models.split(os.pathsep) if each.strip())
 
     @property
     def retention_text(self) -> str:

@@ -18,6 +18,7 @@ from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
 from .errors import BadSetting
+from .text import is_whole
 
 Own = TypeVar("Own", bound="SettingsBase")
 
@@ -154,7 +155,7 @@ def parsed(name: str, spec: Spec, value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    _check_length(name, value)
+    _check_text(name, value)
     text, kind = value.strip(), spec.kind
     if spec.default is None and text.lower() in ("", "none", "auto"):
         return None
@@ -177,7 +178,7 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
     if value is None and spec.default is None:
         return None
     if isinstance(value, str):
-        _check_length(name, value)
+        _check_text(name, value)
     value = _coerced(name, spec, value)
     if spec.choices and value not in spec.choices:
         raise BadSetting(_not_allowed(name, spec, value), f"Use one of {', '.join(map(str, spec.choices))}.")
@@ -189,7 +190,9 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
     return value
 
 
-def _check_length(name: str, text: str) -> None:
+def _check_text(name: str, text: str) -> None:
+    if not is_whole(text):  # as a command line that is no UTF-8 holds them
+        raise BadSetting(f"{name} holds characters that are none.", "Write whole characters.")
     if len(text) > MAX_TEXT:
         raise BadSetting(f"{name} is {len(text):,} characters long.", f"Use {MAX_TEXT:,} at most.")
 

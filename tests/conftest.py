@@ -55,6 +55,7 @@ def _no_test_touches_the_users_store(tmp_path_factory: pytest.TempPathFactory) -
     """Also for fixtures that live longer than one test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SONIC_HOME", str(tmp_path_factory.mktemp("session-home") / "sonic"))
+        patch.setenv("SONIC_LANGUAGE", "en")  # whoever tests may have a computer that speaks Chinese
         yield
 
 

@@ -324,6 +324,14 @@ def test_bad_input(client: Client, sonic_home: Path, name: str) -> None:
     assert client.get("/animations").json == {"animations": []}
 
 
+def test_the_language_that_is_asked_for(client: Client) -> None:
+    path = "/animations/none"
+    assert client.get(path).json["detail"] == "There is no animation with this id."
+    answer = client.get(path, **{"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"})
+    assert answer.refusal() == (404, "NotFound")
+    assert answer.json["detail"] == "没有该 id 的动画。"
+
+
 def test_missing_field(client: Client) -> None:
     found = refusal(client.post("/animations", {"portrait": SOURCE["portrait"]}))
     assert found == (422, "BadInput", "audio is missing.")

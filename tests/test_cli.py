@@ -471,11 +471,13 @@ def test_preflight(sonic: Sonic, outputs: Path, home: Path, spoken: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["with space", "it's", 'say "hi"', "肖像 你好", "-dash", "ünï%20#?&"], ids=ascii
+    "name", ["with space", "it's", 'say "hi"', "肖像 你好", "-dash", "ünï%20#?&", "no text \udcff"], ids=ascii
 )
 def test_any_file_name(sonic: Sonic, tmp_path: Path, spoken: Path, name: str, monkeypatch: Any) -> None:
     if os.name == "nt" and set(name) & set('"?'):
         pytest.skip("Windows has no such file names")
+    if sys.platform != "linux" and "\udcff" in name:
+        pytest.skip("only Linux has names that are no text")
     monkeypatch.chdir(tmp_path)
     shutil.copy(PORTRAIT, f"{name}.jpg")
     shutil.copy(spoken, f"{name}.wav")
@@ -495,14 +497,23 @@ def test_missing_module_says_what_brings_it(
     assert "pip install" in run.values["hint"]
 
 
-def test_port_in_use(sonic: Sonic, tmp_path: Path) -> None:
+def test_port_in_use_leaves_nothing(
+    sonic: Sonic, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import socket
 
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        _assert_refused(sonic("serve", "--port", port, "--output-dir", tmp_path / "out"), 2, "BadInput")
+        run = sonic("serve", "--port", port, "--output-dir", tmp_path / "out")
+        _assert_refused(run, 2, "BadInput")
+        assert f"port {port}" in run.values["message"]
+    assert not (tmp_path / "out").exists() and not home.exists()
+    assert list(temporary.iterdir()) == []
 
 
 def test_outputs_may_not_hold_the_private_home(sonic: Sonic, home: Path) -> None:

@@ -134,7 +134,7 @@ def test_auto_takes_the_first_that_is_ready_and_says_what_it_passed_over(
     monkeypatch.setattr(registry, "ENGINES", listed)
     context: Any = engines.choose("auto")
     assert context.automatic
-    assert context.notes == ("Its weights are here, but not its library.", "It does not load.")
+    assert context.notes == ("Its weights are here, but not its library.", "It does not load. Mend it.")
     with pytest.raises(MissingPart, match=r"Weights are missing\. Fetch them\."):
         engines.choose("half installed")
     with pytest.raises(MissingPart, match="does not load"):

@@ -18,7 +18,7 @@ from sonic_ext.engines import registry
 
 PACKAGE = Path(sonic_ext.__file__).parent
 FLOORS = (
-    {"errors", "text"},
+    {"errors", "text", "messages"},
     {"fields"},
     {"engines: the list"},
     {"settings", "configuration", "ports", "progress", "files"},

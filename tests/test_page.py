@@ -107,6 +107,18 @@ def test_microphone(page: Page) -> None:
     assert _fact(page, "Length").endswith(" s")
 
 
+def test_what_is_wrong_is_said_in_the_browsers_language(window: Callable[..., Page]) -> None:
+    for locale, shown, hidden in (
+        ("zh-CN", "需要肖像和语音。", "are needed"),
+        ("en-GB", "are needed", "需要"),
+    ):
+        page = window(locale=locale)
+        page.click("#sonic_generate")
+        said = page.locator("#sonic_progress .sonic-error strong")
+        expect(said.get_by_text(shown)).to_be_visible()
+        assert hidden not in said.inner_text()
+
+
 def test_the_gate_keeps_the_very_files_that_were_uploaded(page: Page, served: Served, speech: Path) -> None:
     before = set(served.takes())
     give(page, PORTRAIT, speech)

@@ -151,7 +151,7 @@ def check_rows(found: Verification) -> None:
     assert [line.split(":")[0].strip() for line in lines[1:]] == list(ROWS)
     page = html.verdict(found)
     check_shown([page])
-    assert re.findall("<tr><th>(.*?)</th><td>", page) == list(ROWS)
+    assert re.findall("<tr><th>(.*?)</th><td>", page) == list(map(html.both, ROWS))
     assert page.count("<td>") == len(ROWS)
 
 

@@ -29,6 +29,8 @@ class TinyHub:
     storage: str = ""
     """Address of this server under another name, to which downloads are sent on; empty for none."""
     knows_ranges: bool = True
+    knows_codes: bool = True
+    """Whether it says why it refuses, as the Hub does."""
     breaks_after: int | None = None
     """Bytes after which the next answer's connection breaks, once."""
     ranges: list[str] = field(default_factory=list)
@@ -113,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        if self.hub.knows_codes:
+            self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..messages import of_header, said, speaking
+
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
@@ -35,7 +37,10 @@ async def refuse(
         await receive()
         await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         return
-    body = json.dumps({"error": problem.error, "detail": problem.detail, "hint": problem.hint}).encode()
+    accepted = b"".join(value for name, value in scope["headers"] if name.lower() == b"accept-language")
+    with speaking(of_header(accepted.decode("latin-1"))):
+        told = {"error": problem.error, "detail": said(problem.detail), "hint": said(problem.hint)}
+    body = json.dumps(told).encode()
     length = str(len(body)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length), *problem.headers]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})

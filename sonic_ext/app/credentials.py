@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import BadSetting
+from ..files.names import expanded
 
 VARIABLE = "SONIC_AUTH"
 """Environment variable that stands in for `--auth`; other users do not see it in a list of processes."""
@@ -30,7 +31,7 @@ def credentials(given: str | None) -> dict[str, str]:
     text = os.environ.get(VARIABLE, "") if given is None else given
     if given is None and not text:
         return {}
-    lines = _lines(Path(text[1:]).expanduser()) if text.startswith("@") else text.split(",")
+    lines = _lines(expanded(text[1:])) if text.startswith("@") else text.split(",")
     pairs = dict(_pair(line.strip()) for line in lines if line.strip())
     if not pairs:
         raise BadSetting("--auth names no user.", _FORM)

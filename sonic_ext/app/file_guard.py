@@ -17,6 +17,7 @@ POST.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
@@ -105,7 +106,10 @@ def served_by_gradio(home: Path) -> list[Path]:
     gradio = sys.modules.get("gradio")
     hidden = any(part.startswith(".") for part in home.absolute().parts)
     whole = gradio is not None and gradio.__version__.startswith("3.") and not hidden
-    return [upload_folder(), *([Path.cwd()] if whole else [])]
+    folders = [upload_folder()]
+    with contextlib.suppress(FileNotFoundError):  # it was deleted
+        folders += [Path.cwd()] if whole else []
+    return folders
 
 
 def upload_folder() -> Path:

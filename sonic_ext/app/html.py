@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape as without_markup
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
+from ..files.names import expanded
+from ..messages import chinese
 from ..progress import Step
 from ..text import bytes_text, duration_text, visible
 from .facts import preflight_facts
@@ -36,11 +39,25 @@ def escape(text: str) -> str:
     return without_markup(visible(text))
 
 
+def both(text: str) -> str:
+    """The text as an element may hold it, and its Chinese where the catalogue has it.
+
+    `tab.LANGUAGE` tells the browser which one to show.
+    """
+    other = chinese(text)
+    if other is None:
+        return escape(text)
+    return (
+        f'<span class="sonic-en">{escape(text)}</span>'
+        f'<span class="sonic-zh" lang="zh-CN">{escape(other)}</span>'
+    )
+
+
 def banner(kind: str, message: str, hint: str = "") -> str:
     """A box with one sentence, and a second one on what to do. `kind`: error, warning, good, note."""
     role = "alert" if kind == "error" else "status"
-    rest = f"<span>{escape(hint)}</span>" if hint else ""
-    said = f"<strong>{escape(message)}</strong> {rest}"
+    rest = f"<span>{both(hint)}</span>" if hint else ""
+    said = f"<strong>{both(message)}</strong> {rest}"
     return f'<div class="sonic-banner sonic-{kind}" role="{role}">{said}</div>'
 
 
@@ -76,7 +93,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def warnings(sentences: Iterable[str]) -> str:
     """A list of sentences, or nothing."""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{both(sentence)}</li>" for sentence in sentences)
     return f'<ul class="sonic-warnings">{items}</ul>' if items else ""
 
 
@@ -105,7 +122,7 @@ def unusable(listed: Iterable[Unusable]) -> str:
 
 def verdict(found: Verification) -> str:
     """What the marks of a video amount to, and the evidence for it."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.rows)
+    rows = "".join(f"<tr><th>{both(name)}</th><td>{both(value)}</td></tr>" for name, value in found.rows)
     said = banner(found.verdict.banner, found.summary, found.hint)
     return f"{said}{_record_table(rows)}"
 
@@ -153,9 +170,11 @@ def place(path: Path) -> str:
 
     Others may read the page, and the rest of the path names this computer's users and folders.
     """
-    known = path.absolute()
-    if known.is_relative_to(Path.cwd()):
-        return str(known.relative_to(Path.cwd()))
+    known = path
+    with contextlib.suppress(FileNotFoundError):  # the working folder was deleted
+        known = path.absolute()
+        if known.is_relative_to(Path.cwd()):
+            return str(known.relative_to(Path.cwd()))
     with contextlib.suppress(RuntimeError):  # this user has no home
         if known.is_relative_to(Path.home()):
             return str("~" / known.relative_to(Path.home()))
@@ -268,7 +287,7 @@ def _part_place(finding: Finding) -> str:
 def _export_item(path: Path) -> str:
     facts_of = path.stat()
     made = local_time(datetime.fromtimestamp(facts_of.st_mtime, timezone.utc))
-    link = f"file={quote(Path(place(path)).expanduser().as_posix())}"
+    link = f"file={quote(os.fsencode(expanded(place(path)).as_posix()))}"
     return (
         f'<li><a href="{escape(link)}" download="{escape(path.name)}">{escape(path.name)}</a>'
         f"<span>{made} · {bytes_text(facts_of.st_size)}</span></li>"

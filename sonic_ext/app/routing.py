@@ -1,5 +1,7 @@
 """What stands before every route of the API: password, size, type; and what errors look like behind it.
 
+Their sentences are in the language that a request's Accept-Language asks for, see `messages`.
+
 All of it is done in the routes themselves: a WebUI's own routes, handlers and middleware stay as they are.
 """
 
@@ -18,6 +20,7 @@ from fastapi.security import HTTPBasic
 from starlette.requests import ClientDisconnect
 
 from ..errors import BadInput, NotFound, SonicError, TooLarge, as_error, error_values
+from ..messages import of_header, said, speaking
 from ..text import whole
 from .credentials import known
 
@@ -59,12 +62,13 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
             inner = super().get_route_handler()
 
             async def handler(request: Request) -> Response:
-                try:
-                    return refused(request, host.credentials()) or await inner(
-                        await _checked_request(request, limit)
-                    )
-                except Exception as error:
-                    return answer_of(error)
+                with speaking(of_header(request.headers.get("accept-language", ""))):
+                    try:
+                        return refused(request, host.credentials()) or await inner(
+                            await _checked_request(request, limit)
+                        )
+                    except Exception as error:
+                        return answer_of(error)
 
             return handler
 
@@ -177,7 +181,7 @@ def problem(
     status: int, error: str, detail: str, hint: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`{error, detail, hint}`."""
-    content = {"error": error, "detail": whole(detail), "hint": whole(hint)}
+    content = {"error": error, "detail": whole(said(detail)), "hint": whole(said(hint))}
     return Answer(content, status_code=status, headers=dict(headers or {}))
 
 
@@ -200,7 +204,7 @@ def failure(error: SonicError) -> dict[str, Any]:
 
 
 def _in_words(error: SonicError) -> dict[str, Any]:
-    return {name: whole(text) for name, text in error_values(error).items()}
+    return {name: whole(said(text)) for name, text in error_values(error).items()}
 
 
 def in_words(finding: Mapping[str, Any]) -> tuple[str, str]:

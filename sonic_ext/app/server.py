@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 7870
 PORTS_TRIED = 40
+BACKLOG = 2048
+"""Connections that may wait for an answer, as uvicorn has it."""
 CLOSING_SECONDS = 5.0
 """How long connections get to close."""
 
@@ -75,10 +77,11 @@ def serve(
     """
     require_password(address, credentials)
     known = Names.of(address, names)
-    refuse_served(private_home(), [host.outputs()])
-    clear_up()
-    tasks, worker = BackgroundTasks(), Worker(host)
-    with _gradio_folder() if page else contextlib.nullcontext(), _listening(address, port) as listener:
+    # The port first: where it cannot be had, nothing has been made that would have to go away again.
+    with _listening(address, port) as listener, _gradio_folder() if page else contextlib.nullcontext():
+        refuse_served(private_home(), [host.outputs()])
+        clear_up()
+        tasks, worker = BackgroundTasks(), Worker(host)
         app = page_app(worker, tasks) if page else _api(worker, "api")
         visited = Access(FrontPage(app), known, credentials, lambda: queue_token(app))
         worker.start()
@@ -104,7 +107,7 @@ def require_password(address: str, credentials: Mapping[str, str] | None) -> Non
 
 def page_app(worker: Worker, tasks: BackgroundTasks) -> Any:
     """Page and API as a FastAPI application."""
-    with _hub_left_alone():
+    with _nothing_outside():
         from . import compat, tab
     guard_gradio()
 
@@ -196,20 +199,23 @@ def _gradio_folder() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hub_left_alone() -> Iterator[None]:
-    """Inside, gradio and the hub library that it imports learn not to call the Hub; they look only once.
+def _nothing_outside() -> Iterator[None]:
+    """Inside, gradio and the hub library that it imports learn not to call the Hub, and to use no proxy; they
+    look only once. Of proxies they take some forms for errors, and cannot be imported then.
 
-    The variable goes back to the user's afterwards: weights are fetched by a process of its own, when asked.
+    The variables go back to the user's afterwards: weights are fetched by a process of its own, when asked.
     """
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    told = {"HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -235,6 +241,7 @@ def _bound(address: str, port: int) -> socket.socket:
         if os.name == "posix":  # on Windows this option would share the port with another process
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
+        listener.listen(BACKLOG)  # two that only bound the port would both think that they have it
     except OSError:
         listener.close()
         raise

@@ -21,6 +21,15 @@ from .weights_view import WeightsView
 _OWN_PAGE = "footer { display: none !important; } body { margin: 0; }"
 """Takes effect on a page of its own only: a host drops the style and theme of the tabs it takes in."""
 
+LANGUAGE = """() => {
+    const words = typeof localization === "object" ? Object.values(localization).join(" ") : "";
+    const chinese = words ? /[\\u4e00-\\u9fff]/.test(words) && !/[\\u3040-\\u30ff]/.test(words)
+        : /^zh/i.test(navigator.language);
+    document.documentElement.classList.toggle("sonic-chinese", chinese);
+}"""
+"""JavaScript for the page's load: which language what is said in two is shown in (`html.both`). A WebUI's
+localisation comes before the browser's language; its letters tell it, kana are Japanese."""
+
 _HEAD = "<h1>Sonic</h1><p>A portrait and a voice become a marked, signed, consented video.</p>"
 
 
@@ -59,6 +68,7 @@ def build(worker: Worker, tasks: BackgroundTasks | None = None, doors: Doors | N
                 ledger.select(view.refresh, None, view.shown_at_refresh, **soon)
                 stock.select(parts.refresh, None, parts.shown_at_refresh, **soon)
         blocks.load(None, None, None, **compat.script(WATCH))
+        blocks.load(None, None, None, **compat.script(LANGUAGE))
         make.at_load(blocks.load)
         compat.keep_from_defaults(blocks, make.saved)
     return blocks

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import BadInput, BadOutput, SonicError
 from ..fields import did_you_mean, quoted
-from ..files.names import cut, portable
+from ..files.names import cut, is_name, portable
 from ..provenance.consent import Consent
 from ..settings import Settings, describe
 from ..text import is_whole
@@ -36,6 +36,8 @@ PREFIX = "consent_"
 CONSENT = tuple(field.name for field in dataclasses.fields(Consent) if field.name != "notice_version")
 COLUMNS = ("portrait", "audio", "output", *describe(), *(PREFIX + name for name in CONSENT))
 """What a row may say."""
+FILES = ("portrait", "audio", f"{PREFIX}evidence")
+"""What of that are paths."""
 MOST_BYTES = 64 << 20
 """Of a jobs file."""
 MOST_NAME = 200
@@ -263,12 +265,12 @@ def _row(number: int, values: Mapping[str, Any], base: Path, defaults: Defaults)
             raise BadInput(f"The row names no {name}.", f"Give a file under {name}.")
     for name, value in values.items():
         if isinstance(value, str):
-            _text(name, value)
+            _text(name, value, name in FILES)
     portrait, audio = (_path(base, name, values[name]) for name in ("portrait", "audio"))
     stated = dict(defaults.consent)
     for name in CONSENT:
         if PREFIX + name in values:
-            stated[name] = _text(PREFIX + name, values[PREFIX + name])
+            stated[name] = _text(PREFIX + name, values[PREFIX + name], PREFIX + name in FILES)
             if name == "evidence":
                 stated[name] = str(_path(base, PREFIX + name, stated[name]))
     changes = {name: value for name, value in values.items() if name in describe()}
@@ -337,11 +339,11 @@ def _require_known(names: Iterable[str]) -> None:
             )
 
 
-def _text(name: str, value: Any) -> str:
-    """Text that a file name and a database can hold."""
+def _text(name: str, value: Any, is_path: bool = False) -> str:
+    """Text that a database can hold; or the path of a file, which may be no text."""
     if not isinstance(value, str):
         raise BadInput(f"{name} is not text.", "Write it in quotes.")
-    if not is_whole(value):
+    if not (is_whole(value) or (is_path and is_name(value))):
         raise BadInput(f"{name} holds characters that are none.", "Write whole characters.")
     if "\0" in value:
         raise BadInput(f"{name} holds a zero byte.", "Take it out.")
@@ -349,7 +351,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _path(base: Path, name: str, value: Any) -> Path:
-    return (base / _text(name, value).strip()).absolute()
+    return (base / _text(name, value, is_path=True).strip()).absolute()
 
 
 def _shown(value: Any) -> str:

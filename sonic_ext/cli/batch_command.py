@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput, Busy, Cancelled, NotFound, SonicError
 from ..text import duration_text
 from .arguments import AddCommand, AddOptions, number_from
-from .console import Console, ProgressLine
+from .console import Console, ProgressLine, spoken
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class _Batch:
         self._failed.add(number)
         self._line.close()
         name = row.output or f"{row.portrait} + {row.audio}".strip(" +")
-        self._console.note(f"Row {number}{f' ({name})' if name else ''}: {error}")
+        self._console.note(f"Row {number}{f' ({name})' if name else ''}: {spoken(error)}")
 
     def _write(self) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
         from ..batch import report

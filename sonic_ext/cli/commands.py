@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..app.facts import input_facts, preflight_facts
 from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
+from ..messages import said
 from ..settings import PRESETS, Settings
 from ..text import duration_text
 from . import batch_command, jobs_command, weights_command
@@ -272,7 +273,7 @@ def _report_refusal(take: Take, error: SonicError, console: Console) -> int:
 
     code = console.error(error, {"take": take.id})
     kept = Configuration.from_environment().retention_text
-    console.note(f"The finished video is kept for {kept}: sonic export {take.id} -o OUT.mp4 …")
+    console.note(said(f"The finished video is kept for {kept}: sonic export {take.id} -o OUT.mp4 …"))
     return code
 
 
@@ -300,7 +301,7 @@ def exported_lines(take: Take, exported: ExportedFile) -> tuple[str, ...]:
         str(exported.path),
         f"{take.width}×{take.height}, {duration_text(take.seconds)}, {take.fps} frames/s, "
         f"{take.engine} engine, seed {take.seed}",
-        f"Consent record {exported.record}. Check it with: sonic verify",
+        said(f"Consent record {exported.record}. Check it with: sonic verify"),
     )
 
 

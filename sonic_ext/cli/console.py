@@ -1,6 +1,7 @@
 """What the command line prints, and where: one JSON object or lines of text on stdout, the rest on stderr.
 
-Whatever the lines were made of, each stays one line and steers no terminal: see `text.visible`.
+Whatever the lines were made of, each stays one line and steers no terminal: see `text.visible`. What people
+read of errors, gate and verification is in the language of the environment (`messages`); JSON stays English.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from .. import messages
 from ..errors import SonicError
 from ..progress import Step
 from ..text import duration_text, visible
@@ -31,6 +33,21 @@ def tolerate_any_text() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def language() -> str:
+    """The environment's, where stderr can show it."""
+    wanted = messages.of_environment()
+    try:
+        messages.SAMPLES[wanted].encode(getattr(sys.stderr, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "en"
+    return wanted
+
+
+def spoken(error: SonicError) -> str:
+    """What happened and what to do, in the language that is spoken here."""
+    return messages.joined(error.message, error.hint)
 
 
 class Console:
@@ -52,11 +69,11 @@ class Console:
     def warnings(self, sentences: tuple[str, ...]) -> None:
         """One line each."""
         for sentence in sentences:
-            self.note(f"Warning: {sentence}")
+            self.note(messages.said(f"Warning: {sentence}"))
 
     def error(self, error: SonicError, extra: dict[str, Any] | None = None) -> int:
         """Say what happened and what to do; the exit code."""
-        self.note(f"sonic: {error}")
+        self.note(f"sonic: {spoken(error)}")
         if self.json_wanted:
             _say(sys.stdout, json.dumps(as_dict(error) | (extra or {})))
         return error.exit_code

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import Cancelled
+from ..messages import joined
 
 EXIT_CODE = Cancelled.exit_code
 
@@ -65,7 +66,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def _leave(self) -> None:
-        os.write(2, b"Stopped as asked. Nothing was exported.\n")
+        os.write(2, f"{joined('Stopped as asked.', 'Nothing was exported.')}\n".encode())
         if self._json:
             os.write(1, json.dumps(as_dict(Cancelled())).encode() + b"\n")
         os._exit(EXIT_CODE)

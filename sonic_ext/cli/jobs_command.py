@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, MissingPart, NotFound
 from .arguments import AddCommand
-from .console import Console, ProgressLine
+from .console import Console, ProgressLine, spoken
 from .interrupt import Interrupts
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def job_line(job: Job) -> str:
     state = f"{job.state} {job.progress:.0%}" if str(job.state) == "running" else str(job.state)
     about = job.label or getattr(job.spec.portrait, "name", "a portrait of the WebUI's")
     place = f" → {job.exported.path}" if job.exported else ""
-    error = f"  {job.error}" if job.error else ""
+    error = f"  {spoken(job.error)}" if job.error else ""
     when = f"{job.created.astimezone():%Y-%m-%d %H:%M}"
     return (
         f"{job.id[:8]}  {when}  {job.origin:<6}  {state:<12}  {about} + {job.spec.audio.name}{place}{error}"

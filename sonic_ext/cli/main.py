@@ -1,5 +1,26 @@
-"""The command line: `sonic animate | batch | jobs | export | preflight | verify | consent | …`.
+"""The command line: `sonic animate | batch | jobs | export | preflight | verify | consent | …`."""
 
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .. import __version__, messages
+from ..app import form
+from ..errors import BadInput, Cancelled, MissingPart, SonicError
+from ..settings import PRESETS, describe
+from . import batch_command, jobs_command, weights_command
+from .arguments import number_from
+from .console import Console, language, tolerate_any_text
+from .interrupt import interrupts
+
+CODES = """\
 Exit codes, the same for every command:
 
     0    done; for verify: intact
@@ -13,28 +34,6 @@ Exit codes, the same for every command:
     8    batch only: some videos were not made; what is wrong is said, the rest is done
     130  interrupted
 """
-
-from __future__ import annotations
-
-import argparse
-import difflib
-import os
-import sys
-import traceback
-from collections.abc import Sequence
-from typing import Any, NoReturn
-
-from .. import __version__
-from ..app import form
-from ..errors import BadInput, Cancelled, MissingPart, SonicError
-from ..settings import PRESETS, describe
-from . import batch_command, jobs_command, weights_command
-from .arguments import number_from
-from .console import Console, tolerate_any_text
-from .interrupt import interrupts
-
-CODES = (__doc__ or "").split("\n\n", 1)[1]
-
 
 EXAMPLE = """\
 A portrait and a voice become a marked, signed, consented video.
@@ -70,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     console = Console("--json" in words)
     tolerate_any_text()
-    with interrupts(console.json_wanted) as signals:
+    with messages.speaking(language()), interrupts(console.json_wanted) as signals:
         try:
             options = parser().parse_args(words)
+            _require_folder()
             from . import commands
 
             return commands.run(options, console, signals)
@@ -94,6 +94,20 @@ def _not_installed(error: ImportError, console: Console) -> MissingPart:
         f"{error.name or 'A part'} is not installed or does not load ({error}).",
         "Bring it with: python -m pip install --upgrade sonic-ext",
     )
+
+
+def _require_folder() -> None:
+    """Refuse to begin where relative paths have no beginning; libraries ask for it even with whole ones.
+
+    Raises:
+        BadInput: the working folder was deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise BadInput(
+            "The working folder is gone: it was moved or deleted.", "Go to one that is there, then try again."
+        ) from None
 
 
 def _unforeseen(error: Exception, console: Console) -> SonicError:

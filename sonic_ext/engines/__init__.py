@@ -51,6 +51,6 @@ def choose(
             try:
                 return spec.make(context)
             except MissingPart as error:
-                missing, note = error, error.message
+                missing, note = error, str(error)
         context = replace(context, notes=(*context.notes, *filter(None, [note])))
     raise missing or MissingPart("There is no engine.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import weights
 from ..errors import BadSetting, MissingPart
+from ..files.names import expanded
 from ..media.detection import FaceDetection
 from ..media.face import Detect
 
@@ -95,7 +96,7 @@ def _insightface(search: weights.Search) -> Detect:
 
 def _home() -> Path:
     named = os.environ.get(HOME_VARIABLE, "").strip()
-    return Path(named or "~/.insightface").expanduser()
+    return expanded(named or "~/.insightface")
 
 
 def _pack_folders(search: weights.Search) -> Iterator[Path]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +18,20 @@ from ..errors import BadOutput
 
 BLOCK = 1 << 20
 """Bytes copied at a time."""
+LONGEST_NAME = 255
+"""Bytes of a name that file systems take."""
 _TEMPORARY = "[0-9a-f]" * 8
 
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that nobody else uses."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    return path.with_name(f".{_stem(path.name)}.{secrets.token_hex(4)}")
+
+
+def _stem(name: str) -> str:
+    """The name, or its hash where with what is put around it there it would be too long for a file system."""
+    data = os.fsencode(name)
+    return name if len(data) <= LONGEST_NAME - 10 else hashlib.sha256(data).hexdigest()[:32]
 
 
 def remove_temporaries(path: Path, older: float = 0.0) -> None:
@@ -30,7 +40,7 @@ def remove_temporaries(path: Path, older: float = 0.0) -> None:
     Args:
         older: seconds since the last write; 0 is for callers that write alone.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{_TEMPORARY}"):
+    for left in path.parent.glob(f".{glob.escape(_stem(path.name))}.{_TEMPORARY}"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime >= older:
                 left.unlink()
@@ -101,13 +111,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_target(path: Path, overwrite: bool = False) -> None:
-    """Raise `BadOutput` where a file cannot be put: it exists, or its folder is missing or not writable."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise BadOutput(f"The folder {folder} does not exist.", "Make it, or choose another place.")
-    if path.is_dir():
+    """Raise `BadOutput` where a file cannot be put: it exists, its folder is missing or not writable, or the
+    name is none, such as one that is too long."""
+    folder, mode = path.parent, 0
+    try:
+        if not folder.is_dir():
+            raise BadOutput(f"The folder {folder} does not exist.", "Make it, or choose another place.")
+        with contextlib.suppress(FileNotFoundError):
+            mode = path.stat().st_mode
+    except OSError as error:
+        raise BadOutput(
+            f"{path} cannot be written: {error.strerror or error}.", "Choose another name or place."
+        ) from error
+    if stat.S_ISDIR(mode):
         raise BadOutput(f"{path} is a folder.", "Give the name of a file in it.")
-    if path.exists() and not overwrite:
+    if mode and not overwrite:
         raise BadOutput(f"{path} exists already.", "Choose another name, or allow overwriting (--overwrite).")
     if not os.access(folder, os.W_OK):
         raise BadOutput(f"The folder {folder} cannot be written to.", "Choose another folder.")

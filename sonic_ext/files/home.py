@@ -21,19 +21,32 @@ import platformdirs
 from ..errors import BadOutput
 from ..files.locks import held, sweep
 from .atomic import sync_folder
+from .names import expanded
 
 HOME_VARIABLE = "SONIC_HOME"
 """Environment variable that names the private home."""
 
 
 def private_home(root: str | os.PathLike[str] | None = None) -> Path:
-    """`root`, else $SONIC_HOME, else the user's data folder. Nothing is made."""
+    """`root`, else $SONIC_HOME, else the user's data folder. Nothing is made.
+
+    Raises:
+        BadOutput: this user has no home folder, as in a container that runs under a bare number, and
+            $SONIC_HOME names none that is not below it.
+    """
     if root is not None:
         return Path(root)
     named = os.environ.get(HOME_VARIABLE, "").strip()
-    if named:
-        return Path(named).expanduser()
-    return Path(platformdirs.user_data_dir("sonic-ext", appauthor=False))
+    try:
+        home = expanded(named or platformdirs.user_data_dir("sonic-ext", appauthor=False))
+    except RuntimeError:  # of newer platformdirs; older ones leave `~` as it is
+        home = Path("~")
+    if home.parts[:1] and home.parts[0].startswith("~"):
+        raise BadOutput(
+            "This user has no home folder, so there is no place for the private folder.",
+            f"Set {HOME_VARIABLE} to a folder of your own.",
+        )
+    return home
 
 
 @contextlib.contextmanager

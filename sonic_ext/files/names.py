@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 
 from ..text import UNSEEN
 
@@ -13,6 +15,21 @@ _AROUND = re.compile(r"^[\s.]+|[\s.]+\Z")
 """What file systems drop at the ends of a name, or hide it for."""
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
 """Names that are no files on Windows, whatever their suffix."""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` or `~name` as that user's home; as it is where there is no such home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises there
+
+
+def is_name(path: str) -> bool:
+    """Whether files can be called so here: on Linux names are bytes, and what is no UTF-8 comes as halves of
+    characters."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def portable(text: str) -> str:

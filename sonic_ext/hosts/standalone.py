@@ -9,6 +9,7 @@ from typing import Any
 
 from ..configuration import Configuration
 from ..errors import BadOutput, Cancelled
+from ..files.names import expanded
 from ..ports import DeviceManager, Portraits, Result
 from ..progress import Progress
 from . import POLL
@@ -30,7 +31,7 @@ class Standalone:
     def __init__(self, outputs: Path, slots: int = 1, lane: str = "standalone") -> None:
         self.slots = slots
         self.lane = lane
-        self._outputs = outputs.expanduser().resolve()
+        self._outputs = expanded(outputs).resolve()
         self._free = threading.BoundedSemaphore(slots)
 
     def outputs(self) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConsentMissing, SonicError, WrongTime
 from ..files.home import home_errors
+from ..text import whole
 from .job import ExportedFile, Job
 from .spec import Destination, Input
 
@@ -174,7 +175,7 @@ def _find_finished_export(queue: Queue, job: Job, configuration: Configuration |
 def _export_in(job: Job, records: Iterable[Record]) -> ExportedFile | None:
     """The export of a job among the records of its take."""
     for record in records:
-        if job.output and record.exported_at and record.output_name == job.output.name:
+        if job.output and record.exported_at and record.output_name == whole(job.output.name):
             return ExportedFile(job.output, record.id, record.output_sha256)
     return None
 

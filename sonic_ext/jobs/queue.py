@@ -39,6 +39,7 @@ from ..errors import (
 from ..files.home import home_errors, private_home
 from ..files.locks import held, sweep, wait_for_lock
 from ..progress import Stage, Step
+from ..text import is_whole
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
 from .inputs import STAGING, Staging, collect, remove_abandoned, staging, stored_path
@@ -232,7 +233,7 @@ class Queue:
         """The take is safe in the private store."""
         with self._database.writing() as db:
             self._require_own(db, job)
-            facts = json.dumps(take.to_dict(), ensure_ascii=False)
+            facts = json.dumps(take.to_dict())
             db.execute(
                 "UPDATE jobs SET take = ?, take_id = ?, synthetic = ? WHERE id = ?",
                 (facts, take.id, synthetic, job.id),
@@ -244,10 +245,11 @@ class Queue:
         Raises:
             WrongTime: the job has been exported, or is another worker's.
         """
+        path = str(output)  # on Linux names are bytes, and need not be text
         with self._database.writing() as db:
             changed = db.execute(
                 "UPDATE jobs SET output = ? WHERE id = ? AND exported IS NULL AND worker = ?",
-                (str(output), job.id, job.worker),
+                (path if is_whole(path) else os.fsencode(path), job.id, job.worker),
             )
             if not changed.rowcount:
                 raise WrongTime("The video was exported already.", "Fetch it, or make another one.")
@@ -592,7 +594,7 @@ def _insert(db: sqlite3.Connection, spec: JobSpec, lane: str, worker: str, batch
         "batch": batch,
         "label": label,
         "digest": spec.digest,
-        "spec": json.dumps(spec.to_dict(), ensure_ascii=False),
+        "spec": json.dumps(spec.to_dict()),
         "state": str(State.QUEUED),
         "worker": worker,
         "created": _now(),

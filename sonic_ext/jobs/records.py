@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -90,7 +91,7 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
         if row["take"]
         else None,
         synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
-        output=Path(row["output"]) if row["output"] else None,
+        output=Path(os.fsdecode(row["output"])) if row["output"] else None,
         exported=_exported_file(exported) if exported else None,
         error=error_from(json.loads(row["error"])) if row["error"] else None,
         batch=row["batch"],

@@ -10,6 +10,7 @@ another file is a hard link of is known only where it lies directly in the priva
 
 from __future__ import annotations
 
+import contextlib
 import ntpath
 import os
 import re
@@ -74,9 +75,12 @@ class Boundary:
 
 
 def private(configuration: Configuration | None = None) -> Boundary:
-    """Around the private home, and a signing key of the user's own."""
+    """Around the private home, where there is one, and a signing key of the user's own."""
     own_key = (configuration or Configuration.from_environment()).key
-    return Boundary.around(filter(None, (private_home(), own_key)))
+    places: list[Name] = [own_key] if own_key else []
+    with contextlib.suppress(BadOutput):  # a WebUI whose user has no home goes on without this extension
+        places.append(private_home())
+    return Boundary.around(places)
 
 
 def refuse_served(home: Path, served: Iterable[Path]) -> None:

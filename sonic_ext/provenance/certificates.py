@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..configuration import ANCHORS_VARIABLE, CERT_VARIABLE, KEY_VARIABLE, STAMPS_VARIABLE, Configuration
-from ..errors import BadInput, BadSetting, MissingPart, Refused
+from ..errors import BadInput, BadSetting, Failed, MissingPart, Refused
 from ..files.atomic import new_file
 from ..files.home import build_folder, home_errors, private_home
+from ..files.names import expanded
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -121,6 +122,7 @@ def package(name: str) -> Any:
 
     Raises:
         MissingPart: it is not installed.
+        Failed: it looks for itself in the working folder, and that was deleted while this process ran.
     """
     try:
         return import_module(name)
@@ -128,6 +130,10 @@ def package(name: str) -> Any:
         wanted = {"c2pa": "c2pa-python>=0.38,<0.39"}.get(name, "cryptography>=42")
         raise MissingPart(
             f"Signing needs the package {wanted.split('>')[0]}.", f'pip install "{wanted}"'
+        ) from error
+    except FileNotFoundError as error:
+        raise Failed(
+            "The working folder is gone: it was moved or deleted.", "Go to one that is there, then try again."
         ) from error
 
 
@@ -305,7 +311,7 @@ def _key_usage(authority: bool) -> x509.KeyUsage:
 def _list_files(anchors: str) -> Iterator[Path]:
     """The files that `Configuration.anchors` names, as in $PATH; of a folder its PEM files."""
     for name in anchors.split(os.pathsep):
-        path = Path(name.strip()).expanduser()
+        path = expanded(name.strip())
         if not name.strip():
             continue
         if not path.is_dir():

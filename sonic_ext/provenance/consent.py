@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import BadInput, BadSetting, ConsentExpired, ConsentMissing
 from ..files.digest import sha256_of
+from ..text import is_whole
 
 NOTICE_VERSION = "1"
 """Version of `NOTICE`; written to every record."""
@@ -75,6 +76,9 @@ class Consent:
         for part in ("face", "voice"):
             object.__setattr__(self, part, _basis(part, getattr(self, part)))
         object.__setattr__(self, "expires", parsed_date(self.expires))
+        for name in ("purpose", "contact", "operator", "subject", "unlike_reason"):
+            if not is_whole(str(getattr(self, name))):
+                raise BadInput(f"{name} holds characters that are none.", "Write whole characters.")
         evidence = Path(self.evidence) if self.evidence else None
         object.__setattr__(self, "evidence", evidence)
 

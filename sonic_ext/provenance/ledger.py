@@ -31,6 +31,8 @@ from ..configuration import Configuration
 from ..errors import BadInput, BadOutput, MissingPart, Tampered
 from ..files.atomic import new_file, remove_temporaries, replace_file
 from ..files.home import build_folder, home_errors, private_home
+from ..files.names import expanded
+from ..text import whole
 from .chain import OLDER_HINT, Head, HeadCopy, read_head
 from .consent import Consent
 from .database import VERSION, connect, database_errors, migrate, migrate_older, require_schema
@@ -115,7 +117,12 @@ class Ledger:
         """
         with self._writing() as chain:
             chain.refuse_revoked(record.portrait_sha256, record.portrait_pixel_sha256)
-            body = {"record": record.id, "sha256": output_sha256, "name": output_name, "time": now_text()}
+            body = {
+                "record": record.id,
+                "sha256": output_sha256,
+                "name": whole(output_name),
+                "time": now_text(),
+            }
             chain.append("export", body)
             yield
 
@@ -144,7 +151,7 @@ class Ledger:
                 "hashes": sorted(hashes),
                 "looks": sorted({each.perceptual_hash for each in hit} - {""}),
                 "takes": sorted(each.id for each in hit if not isinstance(each, Record)),
-                "reason": reason,
+                "reason": whole(reason),
                 "time": time,
             }
             chain.append("revoke", row)
@@ -328,7 +335,7 @@ class Ledger:
 
     def _copy_paths(self) -> tuple[Path, ...]:
         named = self.configuration.ledger_head
-        return (self.home / COPY_NAME, *([Path(named).expanduser()] if named else []))
+        return (self.home / COPY_NAME, *([expanded(named)] if named else []))
 
     def _verify_written(self, written: Records) -> None:
         """Look for what was committed, over a new connection.

@@ -235,7 +235,7 @@ class Store:
         """Seal `take.json` and close the files of the take to other users."""
         values = take.to_dict()
         sealed = {"format": FORMAT, "mac": self._mac(values), "take": values}
-        text = json.dumps(sealed, ensure_ascii=False, indent=1)
+        text = json.dumps(sealed, indent=1)
         with home_errors(self.home):
             replace_file(self._folder_of(take.id) / _TAKE_NAME, text.encode())
             for path in take.folder.iterdir():

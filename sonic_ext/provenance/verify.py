@@ -23,6 +23,7 @@ from ..media.boxes import check_bounds
 from ..media.container import SHOWN, check_file
 from ..media.image import is_picture, read_animation
 from ..media.video import probe, read_planes
+from ..messages import joined, said
 from ..progress import Tick
 from ..text import visible
 from . import c2pa, isolated
@@ -313,8 +314,8 @@ class Verification:
 
     def lines(self) -> tuple[str, ...]:
         """The summary with what to do, and a line of evidence for each answer, whatever the file holds."""
-        evidence = (f"  {name + ':':<16}{value}" for name, value in self.rows)
-        return tuple(map(visible, (f"{self.summary} {self.hint}".rstrip(), *evidence)))
+        evidence = (f"  {said(name) + ':':<16}{said(value)}" for name, value in self.rows)
+        return tuple(map(visible, (joined(self.summary, self.hint), *evidence)))
 
     def text(self) -> str:
         """The lines, under each other."""

@@ -25,7 +25,9 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
-HUB = "https://huggingface.co"
+from ..files.names import expanded
+from .servers import endpoint, proxy_of, without_password
+
 TIMEOUT = httpx.Timeout(10.0, read=30.0)
 """Seconds to connect, and between two packets."""
 REDIRECTS = 5
@@ -36,6 +38,22 @@ _YES = ("1", "ON", "YES", "TRUE")
 
 class Offline(Exception):
     """$HF_HUB_OFFLINE forbids to ask."""
+
+
+class BadAddress(Exception):
+    """$HF_ENDPOINT, or what an option names in its place, is no address of the web."""
+
+
+class BadProxy(Exception):
+    """The environment names a proxy that nobody can speak with."""
+
+
+class NoSocks(Exception):
+    """The environment names a SOCKS proxy, and the package that speaks with one is not installed."""
+
+
+_KINDS = {Offline: "offline", BadAddress: "address", BadProxy: "proxy", NoSocks: "socks"}
+"""Names of these errors in an answer; every other one is `failed`."""
 
 
 def main() -> None:
@@ -64,7 +82,9 @@ def _leave_with_parent() -> None:
 
 def plan(request: Mapping[str, Any]) -> dict[str, Any]:
     """What the Hub says of the files: commit, size, hash, and where the bytes are."""
-    base = (request["endpoint"] or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    base = endpoint(request["endpoint"])
+    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).netloc:
+        raise BadAddress(base)
     revision = quote(request["revision"], safe="")
     with _client() as client:
         return {
@@ -143,7 +163,7 @@ def _append(client: httpx.Client, url: str, headers: Mapping[str, str], file: Bi
 
 
 def _client() -> httpx.Client:
-    """Proxies are the environment's; so are certificates, where a company has its own."""
+    """Proxies are the environment's (`servers`); so are certificates, where a company has its own."""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     verify: Any = True
     if bundle:
@@ -153,7 +173,41 @@ def _client() -> httpx.Client:
         )
     # as they are: a packed answer's length is not the file's
     headers = {"user-agent": AGENT, "accept-encoding": "identity"}
-    return httpx.Client(timeout=TIMEOUT, verify=verify, headers=headers)
+    return httpx.Client(timeout=TIMEOUT, transport=_Proxied(verify), headers=headers)
+
+
+class _Proxied(httpx.BaseTransport):  # type: ignore[misc]  # httpx may be missing
+    """Sends each request through the proxy for its address.
+
+    Args:
+        verify: see `httpx.HTTPTransport`.
+    """
+
+    def __init__(self, verify: Any) -> None:
+        self._verify = verify
+        self._transports: dict[str | None, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See `httpx.BaseTransport`.
+
+        Raises:
+            BadProxy, NoSocks: it cannot be asked at all.
+        """
+        proxy = proxy_of(str(request.url))
+        if proxy not in self._transports:
+            try:
+                through = httpx.Proxy(proxy) if proxy else None
+                self._transports[proxy] = httpx.HTTPTransport(verify=self._verify, proxy=through)
+            except ImportError:
+                raise NoSocks(without_password(proxy or "")) from None
+            except (ValueError, httpx.InvalidURL):
+                raise BadProxy(without_password(proxy or "")) from None
+        return self._transports[proxy].handle_request(request)
+
+    def close(self) -> None:
+        """See `httpx.BaseTransport`."""
+        for each in self._transports.values():
+            each.close()
 
 
 def _authorisation(request: Mapping[str, Any]) -> dict[str, str]:
@@ -172,7 +226,7 @@ def _token() -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     stored = os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or cache) / "token"
     with contextlib.suppress(OSError, UnicodeError):
-        return Path(stored).expanduser().read_text(encoding="utf-8").strip()
+        return expanded(stored).read_text(encoding="utf-8").strip()
     return ""
 
 
@@ -181,9 +235,10 @@ def problem(error: Exception) -> dict[str, Any]:
     answer = error.response if isinstance(error, httpx.HTTPStatusError) else None
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     return {
-        "error": "offline" if isinstance(error, Offline) else "failed",
+        "error": _KINDS.get(type(error), "failed"),
         "status": answer.status_code if answer is not None else None,
         "code": answer.headers.get("x-error-code", "") if answer is not None else "",
+        "url": str(answer.url) if answer is not None else "",
         "message": first,
         "errno": getattr(error, "errno", None),
     }

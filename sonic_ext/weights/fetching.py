@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration import MODELS_VARIABLE
-from ..errors import BadInput, BadOutput, BadWeights, MissingPart
+from ..errors import BadInput, BadOutput, BadSetting, BadWeights, MissingPart
 from ..files.atomic import move_into_place
 from ..progress import Stage, Tick
 from .catalogue import Licence, Part
 from .find import make_folder
 from .formats import Format, format_of, not_weights
 from .record import ticking_sha256, write_record
+from .servers import HUB, endpoint
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at how far a download is."""
@@ -36,7 +37,6 @@ PLAN_TIMEOUT = 40.0
 """Seconds for the Hub to name all files of a part."""
 MARGIN = 64_000_000
 """Bytes that are left free on the disk."""
-HUB = "https://huggingface.co"
 _WEIGHTS = (".pth", ".pt", ".pkl", ".bin", ".safetensors")
 
 
@@ -119,6 +119,7 @@ def fetch(
     Raises:
         BadInput: the licences are not accepted.
         MissingPart: no connection, no access, no such file, or httpx is not installed.
+        BadSetting: HF_ENDPOINT or a proxy of the environment is none.
         BadWeights: what came is not what the Hub announced.
         BadOutput: no room, or the folder cannot be written to.
         Cancelled: `tick` said so.
@@ -261,7 +262,7 @@ class _Hub:
         whole = {**request, "endpoint": self.endpoint, "anonymous": self.endpoint is not None}
         answer = _run(whole, poll, limit)
         if "error" in answer:
-            raise _error(answer, part)
+            raise _error(answer, part, endpoint(self.endpoint))
         return answer
 
 
@@ -341,10 +342,19 @@ OFFLINE_HINT = (
 )
 
 
-def _error(answer: Mapping[str, Any], part: Part) -> MissingPart | BadOutput:
-    """What the Hub refused or what failed, as one of our errors with what to do."""
+def _error(answer: Mapping[str, Any], part: Part, server: str) -> MissingPart | BadOutput | BadSetting:
+    """What the Hub refused or what failed, as one of our errors with what to do.
+
+    Args:
+        server: that was asked, as `download.endpoint` has it.
+    """
     status, code, repo = answer["status"], answer["code"], part.repos[0]
     page = f"{HUB}/{repo}"
+    if status in (401, 403, 404) and server != HUB and not code:  # no server that knows the Hub's words
+        return MissingPart(
+            f"{server}, which is asked in the place of the Hub, answers {status} to {answer['url']}.",
+            "Name another server (HF_ENDPOINT, --endpoint), or none to ask the Hub itself.",
+        )
     if code == "GatedRepo" or status == 403:
         return MissingPart(
             f"{repo} gives its files only to those who accepted its terms there.",
@@ -363,13 +373,31 @@ def _error(answer: Mapping[str, Any], part: Part) -> MissingPart | BadOutput:
         )
     if answer["errno"] in _DISK:
         return BadOutput(f"The file cannot be written: {answer['message']}.", "Make room, or give access.")
-    if answer["error"] == "offline":
-        return MissingPart(
-            "HF_HUB_OFFLINE forbids to ask the Hub.", "Unset it, then run the same command again."
-        )
-    return MissingPart(
+    return _not_asked(answer) or MissingPart(
         f"The Hugging Face Hub cannot be reached ({answer['message'].rstrip('.')}).", OFFLINE_HINT
     )
+
+
+def _not_asked(answer: Mapping[str, Any]) -> MissingPart | BadSetting | None:
+    """What keeps from asking any server."""
+    again, named = "then run the same command again.", answer["message"]
+    errors: dict[str, MissingPart | BadSetting] = {
+        "offline": MissingPart("HF_HUB_OFFLINE forbids to ask the Hub.", f"Unset it, {again}"),
+        "address": BadSetting(
+            f"{named} in the place of the Hub is no address of the web.",
+            "Write HF_ENDPOINT as in https://hub.example.com, or unset it.",
+        ),
+        "proxy": BadSetting(
+            f"The environment names a proxy that cannot be used: {named}.",
+            f"Write it as in HTTPS_PROXY=http://proxy.example.com:8080, {again}",
+        ),
+        "socks": MissingPart(
+            f"The environment names a SOCKS proxy ({named}), and socksio, which speaks with one, is not "
+            "installed.",
+            "Bring it with: python -m pip install socksio",
+        ),
+    }
+    return errors.get(answer["error"])
 
 
 _DISK = (13, 28, 30, 122)

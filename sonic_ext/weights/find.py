@@ -19,6 +19,7 @@ from typing import Any
 from ..configuration import Configuration
 from ..errors import BadWeights, MissingPart
 from ..files.home import private_folder, private_home
+from ..files.names import expanded
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
@@ -264,12 +265,12 @@ def cache_folder() -> Path:
     """The Hub cache, by the same variables as huggingface_hub's."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
+            return expanded(os.environ[name])
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
+        return expanded(home) / "hub"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
+    return expanded(base) / "huggingface" / "hub"
 
 
 def _webui_models() -> Path | None:
@@ -281,7 +282,7 @@ def _webui_models() -> Path | None:
 
 def _comfyui(named: str, webui: Path | None) -> tuple[Path, ...]:
     """As named, or beside the WebUI, where most people put it."""
-    folders = [Path(named).expanduser()] if named else []
+    folders = [expanded(named)] if named else []
     if webui is not None and (beside := webui.parent.parent / "ComfyUI").is_dir():
         folders.append(beside)
     return tuple(dict.fromkeys(folders))
@@ -387,7 +388,7 @@ def _stale_note(path: Path) -> str:
     """A sentence if the pickle that the file was made from has changed since."""
     record = read_record(path)
     source = Path(str(record.get("source", "")))
-    if not record.get("source") or not source.is_file():
+    if not record.get("source") or not _is_file(source):
         return ""
     now = source.stat()
     if (now.st_size, now.st_mtime_ns) == (record.get("source_bytes"), record.get("source_mtime_ns")):
@@ -413,8 +414,8 @@ def _find_partial(part: Part, search: Search) -> Finding | None:
 
 def _unfinished_in_cache(part: Part, cache: Path) -> Finding | None:
     for repo in part.repos:
-        folder = cache / f"models--{repo.replace('/', '--')}"
-        blobs = sorted((folder / "blobs").glob("*.incomplete"))
+        folder = cache / f"models--{repo.replace('/', '--')}" / "blobs"
+        blobs = sorted(folder.glob("*.incomplete")) if _is_dir(folder) else []
         if blobs:
             return _partial(
                 part, blobs[0], f"A download of {repo} into the Hugging Face cache stopped midway."

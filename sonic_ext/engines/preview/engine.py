@@ -16,6 +16,7 @@ from ...settings import Settings
 from .fields import Motion
 from .idle import Pose, move_head, smoothed
 from .limits import Limits
+from .pace import slowness
 from .render import Renderer
 from .settings import PreviewSettings
 from .speech import RATE, MouthReader, MouthTrack, VisemeNet
@@ -34,7 +35,7 @@ NARROWED = 0.97
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
 SECONDS_PER_PIXEL = 5.0e-8
-"""Measured on two cores with both encoders and the watermark."""
+"""Measured on two cores with both encoders and the watermark, and nothing else running: see `pace`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class PreviewEngine:
         """See `ports.Engine.forecast`."""
         pixels = scene.width * scene.height
         seconds = 1.5 + count * pixels * SECONDS_PER_PIXEL
-        return Forecast(seconds, BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
+        return Forecast(seconds * slowness(), BASE_BYTES + pixels * BYTES_PER_PIXEL, warnings=self._notes)
 
 
 def _narrowed_note(kept: NDArray[np.float64]) -> tuple[str, ...]:

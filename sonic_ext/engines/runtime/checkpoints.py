@@ -48,7 +48,7 @@ class Checkpoint:
 def key_of(facts: Mapping[str, Any]) -> str:
     """A name for everything that the latents depend on: plain JSON values."""
     text = json.dumps({"form": FORM, **facts}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Checkpoints:

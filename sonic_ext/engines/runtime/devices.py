@@ -24,6 +24,11 @@ NO_MEMORY = (
     "invalid buffer size",
 )
 """How CUDA, cuDNN, cuBLAS, ROCm, Apple's GPU and the processor say that memory has run out."""
+NO_CODE = ("no kernel image is available", "device kernel image is invalid", "invalid device function")
+"""How CUDA and ROCm say that a library has no code for a card."""
+WHEELS = "python -m pip install --upgrade torch --index-url https://download.pytorch.org/whl/"
+NEWEST, OLDEST = "cu128", "cu126"
+"""The builds of torch that know the newest cards, and the oldest."""
 PROBE = {"cpu": 1024, "other": 4096}
 """Side of the matrices that the speed is measured with; a card ends a small product before the next comes."""
 PROBED = 0.03
@@ -103,6 +108,44 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return f"cuda:{torch.cuda.current_device()}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class UnusableCard:
+    """A card that the installed torch cannot compute on."""
+
+    message: str
+    """What it is, in one sentence."""
+    hint: str
+    """Which torch to install."""
+
+
+@lru_cache(maxsize=8)
+def unusable(device: str) -> UnusableCard | None:
+    """Why a device is not to be used; None where it computes. Tried once with the smallest of sums.
+
+    `torch.cuda.is_available` is true for every card that the driver knows, also for those that came after the
+    torch, or that it has given up.
+    """
+    if not device.startswith("cuda"):
+        return None
+    try:
+        float(torch.ones(1, device=device) + 1)
+        return None
+    except RuntimeError as error:
+        if not any(words in str(error) for words in NO_CODE):
+            return None  # is told where it is met with real work
+    major, minor = torch.cuda.get_device_capability(device)
+    known = [int(name[3:].rstrip("af")) for name in torch.cuda.get_arch_list() if name.startswith("sm_")]
+    older = bool(known) and major * 10 + minor < min(known)
+    wanted = f"{WHEELS}{OLDEST if older else NEWEST}"
+    if torch.version.hip:
+        wanted = "see https://pytorch.org/get-started/locally"
+    return UnusableCard(
+        f"{torch.cuda.get_device_name(device)} is not used: the installed torch {torch.__version__} has no "
+        f"code for cards like it (compute capability {major}.{minor}).",
+        f"Install a torch that has: {wanted} - or hide the card (CUDA_VISIBLE_DEVICES=-1).",
+    )
 
 
 def free_memory(device: str) -> int:

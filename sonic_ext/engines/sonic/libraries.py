@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+_UNDOCUMENTED = (ValueError, AttributeError) if sys.flags.optimize > 1 else ()
+"""What transformers raises where Python leaves docstrings out (-OO), some of which it reads."""
+
 
 def broken(own_vae: bool = True) -> str:
     """Why transformers and, for a VAE of the engine's own, diffusers do not load; nothing where they do."""
@@ -10,7 +15,7 @@ def broken(own_vae: bool = True) -> str:
 
         if own_vae:
             from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder  # noqa: F401
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, *_UNDOCUMENTED) as error:
         return f"The sonic engine's libraries do not load together ({_reason(error)})."
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from ... import weights
@@ -19,12 +20,14 @@ REPAIR = (
     "In a WebUI that came without diffusers, remove it (python -m pip uninstall diffusers) and restart: "
     f"one that fits is installed then. Elsewhere: {INSTALL}"
 )
+UNDOCUMENTED = (
+    "Start Python without -OO and with PYTHONOPTIMIZE below 2: transformers reads its own docstrings."
+)
 
 LARGE = 1_000_000_000
 """Bytes of a UNet that a processor would need days for."""
 HOPELESS = (
-    "The sonic engine's weights are here, but no graphics card is: a few seconds of video would take a day. "
-    "engine=sonic does it all the same."
+    "The sonic engine's weights are here, but no graphics card is: a few seconds of video would take a day."
 )
 
 
@@ -54,12 +57,17 @@ def make(context: EngineContext) -> Engine:
     """See `EngineSpec.make`.
 
     Raises:
-        MissingPart: libraries that do not load; with engine=auto also a device that would take days.
+        MissingPart: libraries that do not load, or a card that torch has no code for; with engine=auto also a
+            device that would take days.
     """
     if context.automatic and _hopeless(context):
         raise MissingPart(HOPELESS, "Use engine=sonic to have it drawn here all the same.")
     if broken := libraries.broken(_vae(context).is_own):
-        raise MissingPart(broken, REPAIR)
+        raise MissingPart(broken, UNDOCUMENTED if sys.flags.optimize > 1 else REPAIR)
+    from ..runtime.devices import unusable
+
+    if card := unusable(_device(context)):
+        raise MissingPart(card.message, card.hint)
     from .engine import DiffusionEngine
 
     return DiffusionEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
@@ -77,12 +85,17 @@ def _vae(context: EngineContext) -> VaeChoice:
 
 def _hopeless(context: EngineContext) -> bool:
     """Whether a network of the published size would have to run on a processor."""
-    from ..runtime.devices import best_device
-
-    if ((context.devices.device() if context.devices else None) or best_device()) != "cpu":
+    if _device(context) != "cpu":
         return False
     path = weights.survey(context.search, [weights.UNET])[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
+
+
+def _device(context: EngineContext) -> str:
+    """The device that the engine would draw on, as torch names it."""
+    from ..runtime.devices import best_device
+
+    return (context.devices.device() if context.devices else None) or best_device()
 
 
 def _listed(names: list[str]) -> str:
