@@ -79,6 +79,7 @@ def write(
     *,
     more: Sequence[np.ndarray] = (),
     gaps: Sequence[tuple[float, float]] = (),
+    later: float = 0.0,
     codec: str = "",
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
@@ -91,6 +92,7 @@ def write(
         rate: samples a second.
         more: further tracks.
         gaps: (where, how much): seconds of sound after which the time stamps jump by so many.
+        later: seconds after the first that the further tracks begin.
         codec: instead of the ending's.
         options: of the encoder.
         container_options: of the container.
@@ -105,8 +107,8 @@ def write(
             tracks.append(
                 (container.add_stream(encoder, rate=rate, layout=layout, options=options or {}), each)
             )
-        for stream, each in tracks:
-            for frame in _frames(stream, each, rate, gaps):
+        for number, (stream, each) in enumerate(tracks):
+            for frame in _frames(stream, each, rate, [(0.0, later if number else 0.0), *gaps]):
                 container.mux(stream.encode(frame))
     return path
 

@@ -29,11 +29,10 @@ from .blocks import rechunked
 from .container import advice, decoding, opened
 from .headers import moving_pictures, stated_seconds
 from .loudness import LoudnessMeter
-from .mixing import Mix, NotFinite, Survey, layout_weights, mixed
-from .samples import Filters, decoded, frame_of, runs
+from .mixing import ChannelSurvey, Mix, NotFinite, layout_weights, mixed
+from .samples import MAX_SECONDS as MAX_SECONDS
+from .samples import Filters, check_length, decoded, frame_of, runs
 
-MAX_SECONDS = 7200.0
-"""Longest sound."""
 MIN_SECONDS = 0.04
 """Shortest sound: one frame of video."""
 SILENCE = 10 ** (-60 / 20)
@@ -84,8 +83,7 @@ class Speech:
             BadAudio: of another type or shape, not finite; otherwise as `read_speech`.
         """
         data, path = wav_bytes(samples, rate), Path("speech.wav")
-        if len(samples) > MAX_SECONDS * rate:
-            raise BadAudio(*_too_long(len(samples) / rate))
+        check_length(len(samples) / rate)
         with decoding(path, BadAudio):
             heard = _measure(path, _Track(0, 0.0), None, data)
         _check(heard, path)
@@ -170,10 +168,9 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
     with opened(path, BadAudio, "sound") as container:
         tracks = _tracks(container, path)
         notes = [f"{path.name} is a video; only its sound is used."] if moving_pictures(container) else []
-    if tracks[0].stated > MAX_SECONDS:
-        raise BadAudio(*_too_long(tracks[0].stated))
+    check_length(tracks[0].stated)
     with decoding(path, BadAudio):
-        heard = _measure(path, tracks[0], tick)
+        heard = first = _measure(path, tracks[0], tick)
         for track in tracks[1:]:
             if heard.is_audible:
                 break
@@ -181,9 +178,10 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
             if other.is_audible or heard.peak <= SILENCE < other.peak:
                 heard = other
         _check(heard, path, len(tracks))
-        if heard.mix.track != tracks[0].index:
-            left, used = tracks[0].index + 1, heard.mix.track + 1
-            notes.append(f"Sound track {left} of {len(tracks)} holds no voice; track {used} is used.")
+        if heard is not first:
+            left, used = first.mix.track + 1, heard.mix.track + 1
+            how = "silent" if first.peak <= SILENCE else "very quiet"
+            notes.append(f"Sound track {left} of {len(tracks)} is {how}; track {used} is used.")
         digest = sha256_of(path, partial(tick, Stage.CHECKING_SPEECH) if tick else None)
     about = heard.seconds, heard.rate, heard.channels, digest, heard.loudness
     return Speech(path, *about, (*notes, *heard.notes()), mix=heard.mix)
@@ -240,20 +238,8 @@ def _tracks(container: Any, path: Path) -> list[_Track]:
         raise BadAudio(f"{path.name} holds sound of a kind that is not known here.", advice("sound"))
     best = container.streams.best("audio")
     expected = min((container.duration or 0) / 1_000_000, MAX_SECONDS)
-    known.sort(key=lambda stream: stream.index != best.index)
+    known.sort(key=lambda stream: best is None or stream.index != best.index)
     return [_Track(streams.index(each), stated_seconds(container, each, path), expected) for each in known]
-
-
-def _too_long(seconds: float) -> tuple[str, str]:
-    return (
-        f"The sound lasts {_clock(seconds)}; the limit is {_clock(MAX_SECONDS)}.",
-        "Cut it into shorter parts.",
-    )
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _check(heard: _Measured, path: Path, tracks: int = 1) -> None:
@@ -321,7 +307,7 @@ class _Measured:
         used = [index for index, weight in enumerate(self.mix.weights) if weight]
         names = [f"{index + 1}{_channel_name(self.layout, index)}" for index in used]
         if len(names) == 1:
-            return f"only channel {names[0]} holds sound, and it is used"
+            return f"only channel {names[0]} holds a voice, and it is used"
         plain = layout_weights(self.layout, self.channels, 1)[0]
         added = [name for name, index in zip(names, used, strict=True) if not plain[index]]
         return f"they are mixed down, channel {added[0]} included" if added else "they are mixed down"
@@ -357,7 +343,7 @@ def _measure(path: Path, track: _Track, tick: Tick | None, data: bytes | None = 
 class _Listening:
     """A track as it was heard."""
 
-    survey: Survey = field(default_factory=Survey)
+    survey: ChannelSurvey = field(default_factory=ChannelSurvey)
     meter: LoudnessMeter = field(default_factory=LoudnessMeter)
     damage: list[str] = field(default_factory=list)
     samples: dict[int, int] = field(default_factory=dict)
@@ -381,8 +367,6 @@ def _listen(path: Path, mix: Mix, track: _Track, tick: Tick | None, data: bytes 
             for block in mixed(mix, heard.survey.watched(blocks, rate, layout), rate, layout, 1):
                 heard.meter.add(block, rate)
                 heard.samples[rate] = heard.samples.get(rate, 0) + block.shape[1]
-                if heard.seconds > MAX_SECONDS:
-                    raise BadAudio(*_too_long(heard.seconds))
                 if tick is not None and heard.seconds - said >= 5:
                     said = heard.seconds
                     tick(Stage.READING_SPEECH, round(said), max(round(track.expected), round(said), 1))

@@ -24,8 +24,9 @@ SPEECH = (100.0, 4000.0)
 """Hz between which channels are compared."""
 COMPARED_RATE = 8000
 """Samples a second, about, that are enough for it."""
-DEAD = 1e-4
-"""A channel with less than this share of the loudest one's power holds nothing (-40 dB)."""
+DEAD, DEAD_OF_MANY = 1e-4, 1e-3
+"""A channel with less than this share of the loudest one's power holds nothing (-40 dB; -30 dB of more than
+two, which dilute each other)."""
 LOST = 0.1
 """A channel of no weight counts when all others, mixed, have less than this share of its power (-10 dB)."""
 OPPOSED = 0.5
@@ -202,7 +203,7 @@ def heard_weights(covariance: NDArray[np.float64], plain: NDArray[np.float64]) -
     hold next to nothing.
     """
     powers = np.diag(covariance)
-    alive = powers >= DEAD * powers.max(initial=0.0)
+    alive = powers >= (DEAD if len(powers) <= 2 else DEAD_OF_MANY) * powers.max(initial=0.0)
     weights = plain * alive if (plain * alive).any() else alive.astype(np.float64)
     weights = weights / weights.sum()
     loudest = weights.max() ** 2
@@ -212,7 +213,7 @@ def heard_weights(covariance: NDArray[np.float64], plain: NDArray[np.float64]) -
     return () if np.allclose(weights, plain, atol=1e-3) else tuple(weights.tolist())
 
 
-class Survey:
+class ChannelSurvey:
     """What is to be known of a track's samples before they are mixed, gathered as they pass by."""
 
     def __init__(self) -> None:

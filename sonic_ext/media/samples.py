@@ -26,6 +26,8 @@ from .blocks import split
 from .container import opened
 from .headers import states_length
 
+MAX_SECONDS = 7200.0
+"""Longest sound."""
 RATES = (1000, 768_000)
 """Least and most samples a second: a file of other rates lies, and would swell when it is resampled."""
 BLOCKS_PER_SECOND = 10
@@ -38,8 +40,8 @@ MOST_PLANES = 7
 reads memory that is none (`AudioFrame.planes` up to 18.1)."""
 TIMED = {"matroska", "webm", "mov", "mp4", "ogg", "flv", "asf", "mpegts", "mpeg", "mxf"}
 """FFmpeg's names of containers that stamp packets with a time; elsewhere it is counted from the bytes."""
-JUMPING = {"mpegts", "mpeg", "flv", "ogg"}
-"""Those whose time may jump for no reason that concerns the sound (an edited broadcast, a chained stream)."""
+JUMPING = {"mpegts", "mpeg", "flv"}
+"""Those whose time may jump for no reason that concerns the sound (an edited broadcast)."""
 LONGEST_JUMP = 10.0
 """Seconds that such a jump counts as a gap, as FFmpeg has it."""
 GAP = 0.015
@@ -72,7 +74,7 @@ def decoded(path: Path, track: int, damage: list[str], data: bytes | None = None
         data: the file's bytes where they lie in memory.
 
     Raises:
-        BadAudio: cannot be read, or another rate than `RATES`.
+        BadAudio: cannot be read, longer than `MAX_SECONDS`, or another rate than `RATES`.
     """
     with opened(path, BadAudio, "sound", data) as container:
         stream = container.streams.audio[track]
@@ -88,6 +90,7 @@ def decoded(path: Path, track: int, damage: list[str], data: bytes | None = None
                 if marks_padding:
                     samples = samples[:, : _without_padding(packet, rate)]
                 silence = timeline.place(stamp, samples.shape[1] / rate)
+                check_length(timeline.position)
                 yield from _silence(silence, len(samples), rate, layout)
                 piece = Piece(samples, rate, layout)
                 yield piece
@@ -180,6 +183,24 @@ def _frames(container: Any, stream: Any, damage: list[str]) -> Iterator[tuple[An
             yield packet, frame
 
 
+def check_length(seconds: float) -> None:
+    """Refuse sound longer than `MAX_SECONDS`.
+
+    Raises:
+        BadAudio: it is.
+    """
+    if seconds > MAX_SECONDS:
+        raise BadAudio(
+            f"The sound lasts {_clock(seconds)}; the limit is {_clock(MAX_SECONDS)}.",
+            "Cut it into shorter parts.",
+        )
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
 def _floats(frame: Any, convert: Filters) -> Iterator[NDArray[np.float32]]:
     """A frame's samples as float32 [channels, samples]; `convert` does rare formats."""
     channels, form = len(frame.layout.channels), frame.format
@@ -217,11 +238,17 @@ class _Timeline:
         names = set(container.format.name.split(","))
         self._unit = float(stream.time_base) if names & TIMED and stream.time_base else 0.0
         self._longest = LONGEST_JUMP if names & JUMPING else math.inf
-        self._origin = (container.start_time or 0) / 1_000_000
+        self._first = (stream.start_time or 0) * self._unit
+        # Sound may begin later than the rest of the file.
+        self._lead = max(0.0, self._first - (container.start_time or 0) / 1_000_000)
+        self._swallows = "asf" in names
+        self._origin: float | None = None
         # What is stamped later than the end of the file is a slip.
         known = container.duration if states_length(container, path) else None
         self._latest = known / 1_000_000 + RESTART if known else math.inf
-        self._position = self._end = self._stated_end = 0.0
+        self.position = 0.0
+        """Seconds given out so far."""
+        self._end = self._stated_end = 0.0
 
     def place(self, stamp: int | None, seconds: float) -> float:
         """Take in a frame of `seconds` stamped `stamp`, in the stream's unit; seconds of silence before it.
@@ -231,23 +258,27 @@ class _Timeline:
         """
         silence = 0.0
         if self._unit and stamp is not None:
+            if self._origin is None:
+                # What a decoder keeps back at first is padding, but WMA's also keeps back the first frame.
+                frame = stamp * self._unit - self._first - seconds if self._swallows else 0.0
+                self._origin = stamp * self._unit - self._lead - min(max(frame, 0.0), seconds)
             start = stamp * self._unit - self._origin
             if start - self._end < -RESTART:
-                self._origin, start = stamp * self._unit - self._position, self._position
-            gap = min(start - self._end, start - self._position)
+                self._origin, start = stamp * self._unit - self.position, self.position
+            gap = min(start - self._end, start - self.position)
             if GAP < gap <= self._longest and start + seconds <= self._latest:
                 silence = gap
             self._end = start
-        self._position += silence + seconds
+        self.position += silence + seconds
         self._end += seconds
         return silence
 
     def note_packet(self, packet: Any) -> None:
         """Take in what the container says of the packet that the last frame came from."""
-        if self._unit and packet.pts is not None and packet.duration is not None:
+        if self._origin is not None and packet.pts is not None and packet.duration is not None:
             self._stated_end = (packet.pts + packet.duration) * self._unit - self._origin
 
     def open_end(self) -> float:
         """Seconds of silence after the last frame, which its packet was said to cover."""
-        gap = self._stated_end - self._position
+        gap = self._stated_end - self.position
         return gap if OPEN_END < gap <= self._longest and self._stated_end <= self._latest else 0.0
