@@ -357,6 +357,14 @@ def test_a_damaged_sample_does_not_hide_the_voice(tmp_path: Path) -> None:
     assert off.sum() < 10
 
 
+def test_a_few_words_in_a_long_silence_are_no_damage(tmp_path: Path) -> None:
+    sound = np.random.default_rng(5).normal(0, 1e-4, (1, 40 * 16000)).astype(np.float32)
+    sound[:, 300000 : 300000 + VOICE.shape[1]] += VOICE
+    speech = read_speech(wav(tmp_path / "a.wav", sound * 32768))
+    assert "scaled down" in speech.warnings[0]
+    assert speech.loudness == pytest.approx(LOUDNESS - 20 * math.log10(np.abs(VOICE).max()), abs=1)
+
+
 def test_samples_in_memory_are_scaled_too() -> None:
     speech = Speech.from_samples(VOICE[0] * 32768, 16000)
     assert "scaled down" in speech.warnings[0]

@@ -8,6 +8,7 @@ hold anything, and block by block for which of them work against the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,10 +40,10 @@ CANCELLING = 0.03
 """Share of the sound's power in blocks that cancel from which they are mended: less is a room's width."""
 OVERSHOOT = 1.5
 """Full scale is exceeded as much as this by decoders and mastering (+3.5 dB); beyond, the scale is off."""
-CLICK = 30.0
-"""Peaks of so many times what nine blocks of ten stay below are no sound, but damage."""
-HEADROOM = 4.0
-"""How far above that the full scale is put then."""
+CLICKS, CLICK = (3, 0.01), 30.0
+"""Peaks in so few blocks, this number or share of them, so many times above all others are damage."""
+HEADROOM = 2.0
+"""How far above the others the full scale is put then."""
 LARGEST = 1e30
 """Samples beyond are taken for infinite: their squares would be."""
 OFFSET = 0.02
@@ -185,14 +186,14 @@ def unopposed(
     powers = np.diag(shared)
     preferred = 1.0 if before is None else np.where(before, PREFERRED, 1.0)
     order = np.argsort(-powers * preferred, kind="stable")
-    mixed: list[int] = []
+    chosen: list[int] = []
     for channel in order:
-        power = shared[np.ix_(mixed, mixed)].sum()
-        common = shared[mixed, channel].sum()
+        power = shared[np.ix_(chosen, chosen)].sum()
+        common = shared[chosen, channel].sum()
         opposed = common < -OPPOSED * np.sqrt(power * powers[channel])
         kept[channel] = not (opposed and powers[channel] > AUDIBLE * power)
         if kept[channel]:
-            mixed.append(int(channel))
+            chosen.append(int(channel))
     return kept
 
 
@@ -280,7 +281,8 @@ class ChannelSurvey:
 
     def _levels(self) -> tuple[tuple[float, ...], float, bool]:
         """`Mix.offsets`, `Mix.scale`, `Mix.clip`."""
-        swing, usual = max(self._swings), float(np.percentile(self._swings, 90))
+        few = max(CLICKS[0], math.ceil(CLICKS[1] * len(self._swings)))
+        swing, usual = max(self._swings), sorted(self._swings)[-few - 1 :][0]
         if usual > 0 and swing > max(OVERSHOOT, CLICK * usual):
             return (), 1.0 if usual <= OVERSHOOT else 1 / (HEADROOM * usual), True
         offsets = np.where(np.abs(self.offsets) > OFFSET * max(1.0, swing), self.offsets, 0.0)
@@ -306,5 +308,5 @@ def _faded(
     if np.array_equal(start, end):
         return end.astype(np.float32)[None] @ block
     ramp = np.linspace(0.0, 1.0, block.shape[1], dtype=np.float32)
-    mixed = np.stack([start, end]).astype(np.float32) @ block
-    return np.asarray(mixed[:1] * (1 - ramp) + mixed[1:] * ramp)
+    both = np.stack([start, end]).astype(np.float32) @ block
+    return np.asarray(both[:1] * (1 - ramp) + both[1:] * ramp)
