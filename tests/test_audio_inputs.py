@@ -371,7 +371,7 @@ def test_samples_in_memory_are_scaled_too() -> None:
     assert 0.9 < np.abs(heard(speech)).max() <= 1.001
 
 
-@pytest.mark.parametrize("ending", [".wav", ".flac", ".mp3", ".ogg"])
+@pytest.mark.parametrize("ending", [".wav", ".flac", ".mp3", ".ogg", ".m4a", ".wma", ".aac"])
 @pytest.mark.parametrize("constant", [0.5, -0.9, 0.01])
 def test_a_constant_is_silence(tmp_path: Path, ending: str, constant: float) -> None:
     path = sounds.write(tmp_path / f"a{ending}", np.full((1, 96000), constant, np.float32))

@@ -37,6 +37,8 @@ MIN_SECONDS = 0.04
 """Shortest sound: one frame of video."""
 SILENCE = 10 ** (-60 / 20)
 """Peak, as a share of full scale, up to which sound counts as silence (-60 dBFS)."""
+CODED_CONSTANT = 0.01
+"""Peaks below this share of the constant that they lie on are what a codec made of it (-40 dB)."""
 QUIET = -45.0
 """LUFS below which the user is told that the speech is faint."""
 TOLERANCE = 0.1
@@ -325,7 +327,8 @@ def _measure(path: Path, track: _Track, tick: Tick | None, data: bytes | None = 
     if mix != Mix(track.index):
         heard = _listen(path, mix, track, tick, data)
     one_sided = heard.survey.channels == 1 or mix.mono or np.count_nonzero(mix.weights) == 1
-    offset = float(np.abs(first.survey.offsets * mix.scale).max(initial=0.0))
+    offset = 0.0 if mix.clip else float(np.abs(first.survey.offsets * mix.scale).max(initial=0.0))
+    peak = heard.meter.peak(inside=offset > SILENCE)
     return _Measured(
         mix=mix,
         seconds=heard.seconds,
@@ -333,7 +336,7 @@ def _measure(path: Path, track: _Track, tick: Tick | None, data: bytes | None = 
         channels=heard.survey.channels,
         layout=heard.survey.layout,
         loudness=heard.meter.loudness(1 if one_sided else 2),
-        peak=heard.meter.peak(inside=offset > SILENCE),
+        peak=min(peak, SILENCE) if peak < CODED_CONSTANT * offset else peak,
         stated=track.stated,
         damaged=bool(heard.damage),
     )
@@ -343,8 +346,8 @@ def _measure(path: Path, track: _Track, tick: Tick | None, data: bytes | None = 
 class _Listening:
     """A track as it was heard."""
 
+    meter: LoudnessMeter
     survey: ChannelSurvey = field(default_factory=ChannelSurvey)
-    meter: LoudnessMeter = field(default_factory=LoudnessMeter)
     damage: list[str] = field(default_factory=list)
     samples: dict[int, int] = field(default_factory=dict)
     """Samples at each rate, in their order."""
@@ -361,7 +364,7 @@ class _Listening:
 
 
 def _listen(path: Path, mix: Mix, track: _Track, tick: Tick | None, data: bytes | None) -> _Listening:
-    heard, said = _Listening(), 0.0
+    heard, said = _Listening(LoudnessMeter(constant=bool(mix.offsets))), 0.0
     for rate, layout, blocks in runs(decoded(path, mix.track, heard.damage, data)):
         try:
             for block in mixed(mix, heard.survey.watched(blocks, rate, layout), rate, layout, 1):

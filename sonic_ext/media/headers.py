@@ -55,8 +55,8 @@ def _stream_seconds(container: Any, stream: Any) -> float:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
         return min(whole, int(hours) * 3600 + int(minutes) * 60 + float(seconds))
     except ValueError:
-        alone = len(container.streams.audio) == 1 and not moving_pictures(container)
-        return whole if alone else 0.0
+        others = len(container.streams) - len(container.streams.video) > 1 or moving_pictures(container)
+        return 0.0 if others else whole
 
 
 def _announced_bytes(path: Path) -> int:

@@ -22,20 +22,28 @@ K_WEIGHTING = (
     ("biquad", "b0=1:b1=-2:b2=1:a0=1:a1=-1.99004745483398:a2=0.99007225036621"),
 )
 """BS.1770's filters at 48 kHz, a shelf and a high pass."""
+HIGH_PASS = (("highpass", "f=200"), ("highpass", "f=200"))
+"""Leaves of a voice more than enough, and nothing of what a lossy codec makes of a constant."""
 EDGE = 2
 """Steps at either end that hold nothing but the switching on and off of a constant."""
 
 
 class LoudnessMeter:
-    """Measures blocks as they pass by."""
+    """Measures blocks as they pass by.
 
-    def __init__(self) -> None:
-        self._filters = Filters(
+    Args:
+        constant: whether peaks are those of sound that lies on a constant.
+    """
+
+    def __init__(self, constant: bool = False) -> None:
+        head = (
             ("aresample", str(K_RATE)),
             ("aformat", f"sample_fmts=fltp:sample_rates={K_RATE}:channel_layouts=mono"),
             *K_WEIGHTING,
-            ("asetnsamples", f"n={K_STEP}:p=0"),
         )
+        steps = ("asetnsamples", f"n={K_STEP}:p=0")
+        self._constant = constant
+        self._weighting, self._high_pass = Filters(*head, steps), Filters(*head, *HIGH_PASS, steps)
         self._first: np.float32 | None = None
         self._powers: list[float] = []
         self._peaks: list[float] = []
@@ -45,11 +53,15 @@ class LoudnessMeter:
         if self._first is None:
             # As if it had gone on like this for ever: that sound begins away from zero is no click.
             self._first = block[0, 0]
-        self._measure(self._filters(frame_of(block - self._first, rate)))
+        block = block - self._first
+        self._measure(self._weighting(frame_of(block, rate)))
+        if self._constant:
+            self._note_peaks(self._high_pass(frame_of(block, rate)))
 
     def finish(self) -> None:
         """Take in what the filters still hold."""
-        self._measure(self._filters.flush())
+        self._measure(self._weighting.flush())
+        self._note_peaks(self._high_pass.flush())
 
     def peak(self, inside: bool = False) -> float:
         """Highest sample of the weighted sound as a share of full scale; `inside`: without its edges."""
@@ -75,6 +87,10 @@ class LoudnessMeter:
 
     def _measure(self, steps: Iterable[NDArray[np.float32]]) -> None:
         for step in steps:
-            self._peaks.append(float(np.abs(step).max(initial=0.0)))
+            if not self._constant:
+                self._note_peaks((step,))
             if step.shape[1] == K_STEP or not self._powers:
                 self._powers.append(float(np.vdot(step, step)) / step.shape[1])
+
+    def _note_peaks(self, steps: Iterable[NDArray[np.float32]]) -> None:
+        self._peaks.extend(float(np.abs(step).max(initial=0.0)) for step in steps)
