@@ -137,6 +137,16 @@ def test_inverted_in_a_part_only(tmp_path: Path) -> None:
     assert "cancel" in " ".join(speech.warnings)
 
 
+def test_inverted_in_a_moment_of_a_long_file(tmp_path: Path) -> None:
+    sound = np.tile(VOICE, 60)
+    sign = np.ones(sound.shape[1], np.float32)
+    part = slice(20 * VOICE.shape[1], 21 * VOICE.shape[1])
+    sign[part] = -1
+    speech = read_speech(wav(tmp_path / "a.wav", stacked(sound, sound * sign)))
+    ours, theirs = levels(heard(speech)[part]), levels(VOICE[0])
+    assert np.abs(ours - theirs)[theirs > theirs.max() - 20].max() < 3
+
+
 @pytest.mark.parametrize("pair", [(0, 1), (0, 2), (4, 5)])
 def test_inverted_in_surround(tmp_path: Path, pair: tuple[int, int]) -> None:
     sound = np.zeros((6, VOICE.shape[1]), np.float32)
@@ -279,6 +289,14 @@ def test_a_faint_first_track_is_kept_where_no_other_is_loud(tmp_path: Path) -> N
     assert speech.mix.track == 0
     speech = read_speech(sounds.write(tmp_path / "b.mka", 0.01 * sound, more=[sound]))
     assert speech.warnings == ("Sound track 1 of 2 is very quiet; track 2 is used.",)
+
+
+def test_another_track_that_cannot_be_used(tmp_path: Path) -> None:
+    sound = sounds.voice(48000)
+    broken = np.where(np.arange(sound.shape[1]) == 90000, np.nan, sound).astype(np.float32)
+    assert read_speech(sounds.write(tmp_path / "a.mka", 0.01 * sound, more=[broken])).mix.track == 0
+    with pytest.raises(BadAudio, match="NaN"):
+        read_speech(sounds.write(tmp_path / "b.mka", 0 * sound, more=[broken]))
 
 
 def test_only_silent_tracks_are_refused(tmp_path: Path) -> None:

@@ -176,7 +176,12 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
         for track in tracks[1:]:
             if heard.is_audible:
                 break
-            other = _measure(path, track, tick)
+            try:
+                other = _measure(path, track, tick)
+            except BadAudio:
+                if heard.peak <= SILENCE:
+                    raise
+                continue
             if other.is_audible or heard.peak <= SILENCE < other.peak:
                 heard = other
         _check(heard, path, len(tracks))

@@ -37,11 +37,15 @@ AUDIBLE = 0.05
 PREFERRED = 4.0
 """The channel that was used alone stays so until another has so many times its power: no flapping."""
 CANCELLING = 0.03
-"""Share of the sound's power in blocks that cancel from which they are mended: less is a room's width."""
+"""Share of the sound's power in blocks that cancel from which they are mended: less is a room's width ..."""
+MOMENT, LOUD = 20, 0.03
+"""... unless it is most of two seconds together, within 15 dB of the loudest blocks."""
+FEW = (3, 0.01)
+"""Number or share of blocks that may be louder than "the loudest": clicks and slips."""
 OVERSHOOT = 1.5
 """Full scale is exceeded as much as this by decoders and mastering (+3.5 dB); beyond, the scale is off."""
-CLICKS, CLICK = (3, 0.01), 30.0
-"""Peaks in so few blocks, this number or share of them, so many times above all others are damage."""
+CLICK = 30.0
+"""Peaks in so few blocks that are so many times above all others are damage."""
 HEADROOM = 2.0
 """How far above the others the full scale is put then."""
 LARGEST = 1e30
@@ -223,8 +227,9 @@ class ChannelSurvey:
         self._highest = self._lowest = self._sum = np.zeros(0)
         self._covariance = np.zeros((0, 0))
         self._swings: list[float] = []
+        self._powers: list[float] = []
+        self._opposed: list[bool] = []
         self._count = 0
-        self._power = self._cancelled = 0.0
 
     @property
     def channels(self) -> int:
@@ -270,19 +275,26 @@ class ChannelSurvey:
         if not self._count:
             return Mix(track)
         weights = heard_weights(self._covariance, layout_weights(self.layout, self.channels, 1)[0])
-        return Mix(track, weights, *self._levels(), mono=self._cancelled > CANCELLING * self._power)
+        return Mix(track, weights, *self._levels(), mono=self._cancels())
 
     def _compare(self, covariance: NDArray[np.float64], before: NDArray[np.float64]) -> None:
         self._covariance += covariance
         plain = layout_weights(self.layout, self.channels, 1)[0]
-        power = float(np.diag(covariance) @ plain**2)
-        self._power += power
-        self._cancelled += 0.0 if unopposed(covariance + before, plain, None).all() else power
+        self._powers.append(float(np.diag(covariance) @ plain**2))
+        self._opposed.append(not unopposed(covariance + before, plain, None).all())
+
+    def _cancels(self) -> bool:
+        """Whether channels cancel others in more than moments."""
+        powers, opposed = np.array(self._powers), np.array(self._opposed, bool)
+        if not opposed.any():
+            return False
+        loud = opposed & (powers > LOUD * _loudest(self._powers))
+        together = np.convolve(loud, np.ones(MOMENT)).max()
+        return bool(together > MOMENT / 2 or powers[opposed].sum() > CANCELLING * powers.sum())
 
     def _levels(self) -> tuple[tuple[float, ...], float, bool]:
         """`Mix.offsets`, `Mix.scale`, `Mix.clip`."""
-        few = max(CLICKS[0], math.ceil(CLICKS[1] * len(self._swings)))
-        swing, usual = max(self._swings), sorted(self._swings)[-few - 1 :][0]
+        swing, usual = max(self._swings), _loudest(self._swings)
         if usual > 0 and swing > max(OVERSHOOT, CLICK * usual):
             return (), 1.0 if usual <= OVERSHOOT else 1 / (HEADROOM * usual), True
         offsets = np.where(np.abs(self.offsets) > OFFSET * max(1.0, swing), self.offsets, 0.0)
@@ -299,6 +311,12 @@ class NotFinite(Exception):
         """Of the first one, in the block."""
         self.kind = "not a number (NaN)" if np.isnan(block[:, self.index]).any() else "infinite"
         super().__init__(self.kind)
+
+
+def _loudest(blocks: list[float]) -> float:
+    """The highest of the numbers but for a few, which may be clicks."""
+    few = max(FEW[0], math.ceil(FEW[1] * len(blocks)))
+    return sorted(blocks)[-few - 1 :][0]
 
 
 def _faded(
