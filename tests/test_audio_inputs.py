@@ -137,6 +137,21 @@ def test_inverted_in_a_part_only(tmp_path: Path) -> None:
     assert "cancel" in " ".join(speech.warnings)
 
 
+@pytest.mark.parametrize("delay", [5, 12, 40])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_microphones_apart(tmp_path: Path, delay: int, sign: int) -> None:
+    """Some of the voice cancels, whatever the sign; the video keeps both sides."""
+    sound = stacked(VOICE, sign * np.roll(VOICE, delay))
+    speech = read_speech(wav(tmp_path / "a.wav", sound))
+    ours, theirs = levels(heard(speech)), levels(VOICE[0])
+    assert (ours - theirs)[theirs > theirs.max() - 20].min() > -12
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.97
+    if not speech.mix.mono:
+        both = np.concatenate(list(speech.sound(16000, 2)), axis=1)
+        assert np.abs(both - sound).max() < 1e-5
+        assert speech.warnings == ()
+
+
 def test_inverted_in_a_moment_of_a_long_file(tmp_path: Path) -> None:
     sound = np.tile(VOICE, 60)
     sign = np.ones(sound.shape[1], np.float32)

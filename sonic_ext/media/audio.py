@@ -62,8 +62,8 @@ class Speech:
     sha256: str
     """Hex digest of the file's bytes; of sound in memory those of `wav_bytes`."""
     loudness: float
-    """LUFS, integrated (ITU-R BS.1770, EBU R 128), of the mono mix, which counts twice where the sound has
-    two sides; -inf below its gate."""
+    """LUFS, integrated (ITU-R BS.1770, EBU R 128), of the mono mix, which counts twice where it was made
+    of two sides; -inf below its gate."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user."""
     limit: float | None = None
@@ -331,7 +331,7 @@ def _measure(path: Path, track: _Track, tick: Tick | None, data: bytes | None = 
     mix = first.survey.mix(track.index)
     if mix != Mix(track.index):
         heard = _listen(path, mix, track, tick, data)
-    one_sided = heard.survey.channels == 1 or mix.mono or np.count_nonzero(mix.weights) == 1
+    one_sided = heard.survey.channels == 1 or mix.mended or np.count_nonzero(mix.weights) == 1
     offset = 0.0 if mix.clip else float(np.abs(first.survey.offsets * mix.scale).max(initial=0.0))
     peak = heard.meter.peak(inside=offset > SILENCE)
     return _Measured(

@@ -29,7 +29,8 @@ DEAD, DEAD_OF_MANY = 1e-4, 1e-3
 """A channel with less than this share of the loudest one's power holds nothing (-40 dB; -30 dB of more than
 two, which dilute each other)."""
 LOST = 0.1
-"""A channel of no weight counts when all others, mixed, have less than this share of its power (-10 dB)."""
+"""Share of power (-10 dB) below which a mix has lost what it is made of, or channels of weight leave room
+for others."""
 OPPOSED = 0.5
 """Two channels cancel each other when their correlation is below minus this ..."""
 AUDIBLE = 0.05
@@ -68,9 +69,10 @@ class Mix:
     """What the file's numbers are multiplied with."""
     clip: bool = False
     """Whether samples beyond full scale are clicks to be clipped."""
+    mended: bool = False
+    """Whether channels are left out of the mono mix while they cancel others in it."""
     mono: bool = False
-    """Whether channels are left out while they cancel others; both sides of a stereo mix are the mono mix
-    then."""
+    """Whether both sides of a stereo mix are the mono mix, because little would be left of them together."""
 
     def matrix(self, layout: str, channels: int, sides: int) -> NDArray[np.float64]:
         """Weights [sides, channels] of one or two sides; no row adds up to more than 1."""
@@ -102,7 +104,7 @@ def mixed(
     mix: Mix, blocks: Iterable[NDArray[np.float32]], rate: int, layout: str, sides: int
 ) -> Iterator[NDArray[np.float32]]:
     """float32 [sides, samples] for each block [channels, samples] of one rate and layout."""
-    if mix.mono and sides == 1:
+    if mix.mended and sides == 1:
         yield from _mended(mix, blocks, rate, layout)
         return
     for block in blocks:
@@ -229,6 +231,7 @@ class ChannelSurvey:
         self._swings: list[float] = []
         self._powers: list[float] = []
         self._opposed: list[bool] = []
+        self._lost: list[bool] = []
         self._count = 0
 
     @property
@@ -275,22 +278,24 @@ class ChannelSurvey:
         if not self._count:
             return Mix(track)
         weights = heard_weights(self._covariance, layout_weights(self.layout, self.channels, 1)[0])
-        return Mix(track, weights, *self._levels(), mono=self._cancels())
+        return Mix(track, weights, *self._levels(), self._often(self._opposed), self._often(self._lost))
 
     def _compare(self, covariance: NDArray[np.float64], before: NDArray[np.float64]) -> None:
         self._covariance += covariance
         plain = layout_weights(self.layout, self.channels, 1)[0]
-        self._powers.append(float(np.diag(covariance) @ plain**2))
+        power = float(np.diag(covariance) @ plain**2)
+        self._powers.append(power)
         self._opposed.append(not unopposed(covariance + before, plain, None).all())
+        self._lost.append(float(plain @ covariance @ plain) < LOST * power)
 
-    def _cancels(self) -> bool:
-        """Whether channels cancel others in more than moments."""
-        powers, opposed = np.array(self._powers), np.array(self._opposed, bool)
-        if not opposed.any():
+    def _often(self, cancelling: list[bool]) -> bool:
+        """Whether these blocks are more than moments."""
+        powers, chosen = np.array(self._powers), np.array(cancelling, bool)
+        if not chosen.any():
             return False
-        loud = opposed & (powers > LOUD * _loudest(self._powers))
+        loud = chosen & (powers > LOUD * _loudest(self._powers))
         together = np.convolve(loud, np.ones(MOMENT)).max()
-        return bool(together > MOMENT / 2 or powers[opposed].sum() > CANCELLING * powers.sum())
+        return bool(together > MOMENT / 2 or powers[chosen].sum() > CANCELLING * powers.sum())
 
     def _levels(self) -> tuple[tuple[float, ...], float, bool]:
         """`Mix.offsets`, `Mix.scale`, `Mix.clip`."""
