@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sonic_ext.app import form
 from sonic_ext.cli import main as cli
-from sonic_ext.media import audio, face, image, scene
+from sonic_ext.media import audio, face, image, mixing, scene
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import PRESETS, Settings, describe
 
@@ -70,7 +70,12 @@ def limits() -> str:
         ("text, damaged or truncated picture", "", "exit 2"),
         ("sound shorter than", f"{audio.MIN_SECONDS:g} s", "exit 2"),
         ("sound longer than", f"{audio.MAX_SECONDS / 3600:g} h", "exit 2"),
-        ("sound that is only silence", "peak under -60 dBFS", "exit 2"),
+        ("sound that is only silence", "peak under -60 dBFS, a constant left out", "exit 2"),
+        ("samples that are NaN or infinite", "", "exit 2, before anything is drawn"),
+        ("samples beyond full scale", f"over {mixing.OVERSHOOT:g} times", "scaled down, and it is said"),
+        ("channels that cancel each other", "", "the louder one is used, and it is said"),
+        ("a voice in one of many channels, LFE too", "", "that channel is used, and it is said"),
+        ("several sound tracks", "", "one that is not silent, and it is said"),
         ("faint speech", f"under {audio.QUIET:g} LUFS", "warning"),
         ("a video given as sound", "", "its sound is used, and it is said"),
         ("output exists, folder missing or read-only, disk full", "", "exit 2, nothing left behind"),

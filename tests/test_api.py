@@ -18,7 +18,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import sounds
 from hypothesis import given
 from hypothesis import strategies as st
 from made_jobs import finished, submitted
@@ -38,6 +40,7 @@ from sonic_ext.extension import registration
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Queue, Worker
 from sonic_ext.jobs.exporting import export_take
+from sonic_ext.media.audio import wav_bytes
 from sonic_ext.media.image import read_portrait
 from sonic_ext.ports import MadePortrait
 from sonic_ext.progress import Progress, Step
@@ -618,6 +621,21 @@ class TestQuestions:
         picture = base64.b64decode(found["picture"].removeprefix("data:image/png;base64,"))
         assert max(Image.open(io.BytesIO(picture)).size) <= 900
         assert uploads(sonic_home) == []
+
+    def test_preflight_says_what_is_odd_about_the_sound(self, client: Client) -> None:
+        voice = sounds.voice()[0]
+        inverted, broken = np.stack([voice, -voice], axis=1), bytearray(wav_bytes(voice, 16000))
+        broken[-4000:-3996] = np.float32(np.nan).tobytes()
+        settings = {"engine": "preview", "min_resolution": 256}
+        told, refused = (
+            client.post(
+                "/preflight", {**SOURCE, "audio": base64.b64encode(data).decode(), "settings": settings}
+            )
+            for data in (wav_bytes(inverted, 16000), broken)
+        )
+        assert "cancel each other" in " ".join(told.json["warnings"])
+        assert refused.refusal() == (422, "BadAudio")
+        assert "NaN" in refused.json["detail"]
 
     def test_preflight_says_what_animate_would(self, client: Client) -> None:
         settings = QUICK | {"duration_policy": "exact"}

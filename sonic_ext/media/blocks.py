@@ -8,6 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def split(pieces: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Sound in blocks of `size` samples, the last one shorter.
+
+    Args:
+        pieces: float32 [channels, samples] of any lengths; not read further than needed.
+
+    Yields:
+        float32 [channels, size], new arrays.
+    """
+    parts, filled = [], 0
+    for piece in pieces:
+        while piece.shape[1]:
+            taken = piece[:, : size - filled]
+            parts.append(taken)
+            filled, piece = filled + taken.shape[1], piece[:, taken.shape[1] :]
+            if filled == size:
+                yield _joined(parts)
+                parts, filled = [], 0
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """A new array, each channel's samples side by side, however the parts lie in memory."""
+    whole = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.float32)
+    return np.concatenate(parts, axis=1, out=whole)
+
+
 def rechunked(
     pieces: Iterable[NDArray[np.float32]], channels: int, total: int, size: int
 ) -> Iterator[NDArray[np.float32]]:
@@ -19,17 +47,7 @@ def rechunked(
     Yields:
         float32 [channels, size], the last one shorter; new arrays.
     """
-    block = np.zeros((channels, min(size, total)), np.float32)
-    filled, left = 0, total
-    for piece in _padded(pieces, channels, total, size):
-        while piece.shape[1]:
-            taken = piece[:, : block.shape[1] - filled]
-            block[:, filled : filled + taken.shape[1]] = taken
-            filled, piece = filled + taken.shape[1], piece[:, taken.shape[1] :]
-            if filled == block.shape[1]:
-                yield block
-                left -= filled
-                block, filled = np.zeros((channels, min(size, left)), np.float32), 0
+    return split(_padded(pieces, channels, total, size), size)
 
 
 def _padded(
