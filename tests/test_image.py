@@ -450,7 +450,7 @@ def test_heic_with_pillow_heif(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(written.getvalue())
     portrait = read_portrait(tmp_path / "a.heic")
     assert np.abs(portrait.rgb.astype(int) - gradient()).mean() < 5
-    assert portrait.media_type == "image/heif"
+    assert portrait.media_type in ("image/heic", "image/heif")
     (tmp_path / "cut.heic").write_bytes(written.getvalue()[:-300])
     with pytest.raises(BadPortrait, match="damaged or cut short"):
         read_portrait(tmp_path / "cut.heic")

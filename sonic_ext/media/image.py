@@ -19,7 +19,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ def read_portrait(path: str | os.PathLike[str]) -> Portrait:
     with _quiet():
         picture = _open(data, path.name)
         _check_side(*picture.size, path.name)
-        media_type = Image.MIME.get(picture.format or "", "application/octet-stream")
+        own = getattr(picture, "custom_mimetype", None) or "application/octet-stream"  # HEIC has only this
+        media_type = Image.MIME.get(picture.format or "", own)
         rgb, notes = _first_frame(picture, data, path.name)
     return _portrait(rgb, path, data, media_type, notes)
 
@@ -167,6 +168,15 @@ def from_array(rgb: NDArray[Any], name: str = "portrait.png") -> Portrait:
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
     return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
+
+
+def turned(portrait: Portrait, quarters: int) -> Portrait:
+    """The portrait with its pixels turned anticlockwise; it is recognised by the file as it was read."""
+    if quarters % 4 == 0:
+        return portrait
+    rgb = np.ascontiguousarray(np.rot90(portrait.rgb, quarters))
+    rgb.setflags(write=False)
+    return replace(portrait, rgb=rgb)
 
 
 def thumbnail(rgb: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image.Image:
