@@ -191,6 +191,63 @@ def test_nobody_is_there() -> None:
     assert "face_box" in caught.value.hint
 
 
+def texture(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    rows, columns = np.indices((400, 480))
+    if kind == "clouds":
+        blots = cv2.GaussianBlur(rng.normal(size=(400, 480, 3)), (0, 0), 14)
+        return np.clip(128 + 45 * blots / blots.std(), 0, 255).astype(np.uint8)
+    if kind == "rings":
+        return np.dstack(
+            [128 + 100 * np.sin(np.hypot(columns - 240, rows - 200) / k) for k in (9, 12, 15)]
+        ).astype(np.uint8)
+    picture = np.full((400, 480, 3), (70, 90, 120), np.uint8)
+    if kind == "socket":
+        cv2.rectangle(picture, (80, 40), (400, 360), (200, 190, 180), -1)
+        for x in (170, 310):
+            cv2.circle(picture, (x, 150), 30, (30, 30, 30), -1)
+        cv2.rectangle(picture, (170, 260), (310, 290), (40, 40, 40), -1)
+        return picture
+    pieces = [
+        pixels("portrait_02.jpg")[y : y + 64, x : x + 64]
+        for y in range(0, 384, 64)
+        for x in range(0, 384, 64)
+    ]
+    return np.vstack([np.hstack([pieces[n] for n in row]) for row in rng.permutation(36).reshape(6, 6)])
+
+
+@pytest.mark.parametrize("kind", ["clouds", "rings", "socket", "scrambled"])
+def test_the_second_search_sees_no_faces_in_textures(kind: str) -> None:
+    with pytest.raises(NoFace):
+        find_face(texture(kind))
+
+
+def cartoon() -> np.ndarray:
+    """A face, 512 × 512, that the detector does not see: eyes at y 217, mouth at y 342."""
+    picture = Image.new("RGB", (1024, 1024), (235, 238, 245))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((254, 160, 770, 886), fill=(244, 190, 150), outline=(60, 30, 20), width=7)
+    pen.pieslice((240, 120, 784, 600), 180, 360, fill=(120, 60, 20))
+    for x in (400, 624):
+        pen.ellipse((x - 60, 374, x + 60, 494), fill="white", outline="black", width=5)
+        pen.ellipse((x - 25, 407, x + 25, 460), fill="black")
+        pen.line((x - 67, 333, x + 67, 327), fill=(90, 40, 10), width=17)
+    pen.ellipse((460, 480, 564, 600), fill=(236, 170, 130), outline=(150, 90, 60), width=4)
+    lips = (360, 680, 453, 657, 512, 667, 571, 657, 664, 680, 580, 723, 512, 733, 444, 723)
+    pen.polygon(lips, fill=(200, 60, 70))
+    pen.line([(360, 680), (453, 688), (512, 691), (571, 688), (664, 680)], fill=(90, 10, 20), width=6)
+    return np.array(picture.resize((512, 512), Image.Resampling.LANCZOS))
+
+
+def test_the_second_search_finds_what_the_detector_misses() -> None:
+    assert find_boxes(cartoon()) == []
+    face, _ = find_face(cartoon())
+    assert math.dist(face.landmarks[[61, 291], :2].mean(axis=0), (256, 341)) < 20
+    turned, warnings = find_face(np.ascontiguousarray(np.rot90(cartoon())))
+    assert turned.roll == pytest.approx(-90, abs=12)
+    assert any("set upright" in warning for warning in warnings)
+
+
 def test_the_larger_of_two_is_taken_and_said() -> None:
     boxes = find_boxes(pixels("two_people.jpg"))
     assert len(boxes) == 2
@@ -362,6 +419,43 @@ def test_mouth_and_eyes_placed_on_a_drawing() -> None:
     assert np.allclose(eye_centres(face.landmarks), [(200, 240), (312, 240)], atol=0.5)
     assert (face.yaw, face.roll) == pytest.approx((0, 0), abs=2)
     assert face.box.overlap(Box(130, 80, 382, 440)) > 0.8 * face.box.area
+
+
+def test_lips_follow_the_drawn_mouth_and_lids_the_drawn_eyes() -> None:
+    """The arc between the corners of `drawing` hangs 18 pixels below them; its eyes are 70 × 60 pixels."""
+    corners = (202, 369, 310, 369)
+    face, _ = find_face(drawing(), mouth=corners, eyes=(200, 240, 312, 240))
+    seam = face.landmarks[[13, 14], :2].mean(axis=0)
+    assert math.dist(seam, (256, 387)) < 6
+    assert np.allclose(face.landmarks[[61, 291], :2].ravel(), corners, atol=0.5)
+    assert seam[1] < face.landmarks[17, 1] < face.landmarks[152, 1]
+    # As round as they are, lids would drag the brows along; they are narrowed.
+    assert np.ptp(face.landmarks[[159, 145], 1]) < 10
+
+
+def test_lids_lie_on_drawn_almonds() -> None:
+    picture = Image.fromarray(drawing())
+    pen = ImageDraw.Draw(picture)
+    for x in (200, 312):
+        pen.rectangle((x - 40, 200, x + 40, 280), fill=(255, 220, 190))
+        pen.ellipse((x - 34, 224, x + 34, 256), fill="white", outline="black", width=3)
+        pen.ellipse((x - 12, 228, x + 12, 252), fill=(40, 80, 160))
+    face, _ = find_face(np.array(picture), mouth=(200, 365, 312, 365), eyes=(200, 240, 312, 240))
+    assert face.landmarks[[159, 386], 1] == pytest.approx([224, 224], abs=4)
+    assert face.landmarks[[145, 374], 1] == pytest.approx([256, 256], abs=4)
+    assert face.landmarks[[33, 263], 0] == pytest.approx([166, 346], abs=6)
+
+
+def test_a_small_mouth_has_low_lips() -> None:
+    def lips(mouth: tuple[float, ...]) -> float:
+        points = fit_to(
+            HandPoints(np.reshape(mouth, (2, 2)), np.array([[200.0, 240], [312, 240]])),
+            None,
+            HandPoints(None, None),
+        )
+        return float(np.ptp(points[[0, 17], 1]))
+
+    assert lips((241.0, 365, 271, 365)) < 0.45 * lips((208.0, 365, 304, 365))
 
 
 def test_one_pair_alone_says_what_it_guesses() -> None:

@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +71,8 @@ def stated(picture: Image.Image, data: bytes) -> Colours:
     profile = picture.info.get("icc_profile") or None
     if picture.format == "PNG":
         chunks = dict(_png_chunks(data))
-        if len(points := chunks.get(b"cICP", b"")) == 4:
-            return Colours(CodePoints(points[0], points[1]), profile)
+        if len(said := chunks.get(b"cICP", b"")) == 4:
+            return Colours(CodePoints(said[0], said[1]), profile)
         gamma = picture.info.get("gamma") if profile is None and b"sRGB" not in chunks else None
         return Colours(_profile_points(profile), profile, gamma)
     points = _profile_points(profile)
@@ -173,8 +174,8 @@ def _by_profile(
         if space == "RGB" and picture.mode == "L":
             picture = picture.convert("RGB")
         target = ImageCms.createProfile("sRGB")
-        flags = _EXACT if picture.mode == "L" else 0
-        transform = ImageCms.buildTransform(source, target, picture.mode, "RGB", flags=flags)
+        exact: Any = _EXACT if picture.mode == "L" else 0  # its class depends on the Pillow
+        transform = ImageCms.buildTransform(source, target, picture.mode, "RGB", flags=exact)
         if picture.mode in ("RGB", "L") and _changes_nothing(transform, picture.mode):
             return picture, ()
         return ImageCms.applyTransform(picture, transform) or picture, ()
@@ -245,7 +246,7 @@ def _by_light(
     stored = np.asarray(picture.convert("RGB"))
     shown = np.empty_like(stored)
     for top in range(0, len(stored), ROWS):
-        rows = stored[top : top + ROWS].astype(np.float32) / 255
+        rows = (stored[top : top + ROWS] / 255).astype(np.float32)
         rows = _srgb_light(rows) if light is None else light(rows)
         if matrix is not None:
             rows = rows @ matrix.T
@@ -253,10 +254,8 @@ def _by_light(
         if shoulder:
             brightest = rows.max(axis=-1, keepdims=True)
             over = np.maximum(brightest - SHOULDER, 0) / (1 - SHOULDER)
-            rows = rows * (
-                np.where(over > 0, SHOULDER + (1 - SHOULDER) * (1 - np.exp(-over)), 1)
-                / np.where(over > 0, brightest, 1)
-            )
+            rolled = SHOULDER + (1 - SHOULDER) * (1 - np.exp(-over))
+            rows *= np.where(over > 0, rolled / np.maximum(brightest, SHOULDER), 1).astype(np.float32)
         shown[top : top + ROWS] = np.rint(_srgb_stored(np.minimum(rows, 1)) * 255)
     return Image.fromarray(shown)
 

@@ -6,6 +6,7 @@ a box says which face, mouth corners and eye centres say where those parts are, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,12 @@ from .mesh import (
     EYES,
     LIPS,
     ROOM,
+    STRETCH,
     LipEvidence,
     MeshNetwork,
+    StretchedLook,
     bounds,
+    breadth,
     face_logit,
     mean_face,
     mouth_opening,
@@ -58,10 +62,11 @@ CLEAR_LIPS, UNSURE_LIPS, MAX_SPREAD = 0.016, 0.03, 0.06
 a refusal, and between first and second what `mesh.LipEvidence` says counts."""
 WARN_LIP_WEIGHT, MIN_LIP_WEIGHT = 4.2, 3.0
 """`mesh.LipEvidence.weight` of lips that spread: below the first a warning, below the second a refusal."""
-MIN_LIP_CONTRAST = 0.12
+MIN_LIP_CONTRAST = 0.03
 """`mesh.LipEvidence.contrast` below which there are no lips."""
-SQUASHED = 4.0
-"""`MeshNetwork.gains` above which a picture is squashed."""
+BREADTH, NARROW, WIDE = 60.0, 9.0, 11.0
+"""Logits that a face score gains by the picture being made wider or narrower from which it is squashed, see
+`mesh.StretchedLook`, and how many of them the face's own `mesh.breadth` beyond 1 is worth."""
 CANDIDATES = 3
 """Detected faces, the largest first, that are looked at until one is clear."""
 BY_HAND = "place mouth and eyes by hand (settings mouth and eyes)"
@@ -259,33 +264,45 @@ def _by_network(
 ) -> tuple[Face, FaceDetection | None, list[str]]:
     """The first clear face, or the clearest, and the detection that led to it."""
     best: tuple[NDArray[np.float32], float, FaceDetection | None] | None = None
-    for found in candidates or (None,):
+    first: list[FaceDetection | None] = [*candidates] or [None]
+    for number, found in enumerate(itertools.chain(first, search.on_their_sides(rgb))):
         near = found.box if found is not None else given
         assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
-        look = search.look_any_way_up(network, rgb, near, search.roll_of(found))
-        if best is None or look[1] > best[1]:
-            best = (*look, found)
-        if look[1] >= SURE:
+        seen = search.look_any_way_up(network, rgb, near, search.roll_of(found))
+        if best is None or (seen[1] > best[1] if number < len(first) else search.wins(seen, best)):
+            best = (*seen, found)
+        if best[1] >= SURE or given is not None:
             break
     assert best is not None, "there is one candidate at least"
     landmarks, score, found = best
-    guessed = given is not None and score < MIN_SCORE
-    face = _face(_in_box(given) if guessed and given else landmarks, given, score)
-    _check_size(face)
-    if guessed:
-        return (
-            face,
-            found,
-            [
-                f"No face is recognised in the box (face score {score:.2f}): mouth and eyes are guessed from "
-                f"the box alone. Better, {BY_HAND}."
-            ],
+    if given is not None and score < MIN_SCORE:
+        face = _face(_in_box(given), given, score)
+        _check_size(face)
+        guessed = (
+            f"No face is recognised in the box (face score {score:.2f}): mouth and eyes are guessed from "
         )
-    warnings = _check_turn(face, found)
-    face = replace(face, lip_spread=network.lip_spread(rgb, landmarks))
-    evidence = network.lip_evidence(rgb, landmarks)
-    warnings += _check_frame(face, rgb, network.gains(rgb, landmarks), given)
-    return face, found, warnings + _check_clear(face, evidence, given)
+        return face, found, [f"{guessed}the box alone. Better, {BY_HAND}."]
+    look, warnings = _unsquashed(network, rgb, landmarks)
+    face = _face(look.points if warnings else landmarks, given, look.score if warnings else score)
+    _check_size(face)
+    warnings += _check_turn(face, found)
+    warnings += _check_edges(face, rgb, given)
+    face = replace(face, lip_spread=network.lip_spread(look.picture, look.own))
+    return face, found, warnings + _check_clear(face, network.lip_evidence(look.picture, look.own), given)
+
+
+def _unsquashed(
+    network: MeshNetwork, rgb: NDArray[np.uint8], landmarks: NDArray[np.float32]
+) -> tuple[StretchedLook, list[str]]:
+    """A look at the face in its right shape, and a sentence if the picture's is wrong."""
+    plain = network.stretched(rgb, landmarks, 1.0)
+    wide = BREADTH * ((breadth(landmarks) + breadth(plain.points)) / 2 - 1)  # from look to look it wanders
+    for factor, least, how in ((STRETCH, NARROW + wide, "narrow"), (1 / STRETCH, WIDE - wide, "wide")):
+        other = network.stretched(rgb, landmarks, factor)
+        if other.score >= SURE and face_logit(other.score) - face_logit(plain.score) > least:
+            said = f"The face looks too {how}: the picture seems squashed. Give it back its aspect ratio."
+            return other, [said]
+    return plain, []
 
 
 def _face(
@@ -391,34 +408,22 @@ def _check_clear(face: Face, lips: LipEvidence, given: Box | None) -> list[str]:
     return warnings
 
 
-def _check_frame(
-    face: Face, rgb: NDArray[np.uint8], gains: tuple[float, float], given: Box | None
-) -> list[str]:
-    """Whether the picture's edge cuts the mouth or the chin off, and whether it is squashed."""
+def _check_edges(face: Face, rgb: NDArray[np.uint8], given: Box | None) -> list[str]:
+    """Whether the picture's edge cuts the mouth or the chin off."""
     points = face.landmarks[:, :2]
     margin = 0.03 * float(np.hypot(*(points[EYES[1][0]] - points[EYES[0][0]])))
-    size = np.array(rgb.shape[1::-1])
-
-    def is_cut(numbers: Sequence[int], margin: float) -> bool:
-        part = points[list(numbers)]
-        return bool((part < margin).any() or (part > size - 1 - margin).any())
-
-    warnings = []
-    if is_cut(LIPS, margin):
+    last = np.array(rgb.shape[1::-1]) - 1
+    lips, chin = points[list(LIPS)], points[CHIN]
+    if (lips < margin).any() or (lips > last - margin).any():
         sentence = "The mouth is cut off by the edge of the picture, or all but."
         if given is None:
             raise BadPortrait(
                 sentence, "Use a picture that shows the whole face with some room below the chin."
             )
-        warnings.append(sentence)
-    elif is_cut((CHIN,), 0):
-        warnings.append("The chin is cut off by the edge of the picture; it cannot move there.")
-    for gain, how in zip(gains, ("narrow", "wide"), strict=True):
-        if gain > SQUASHED and face_logit(face.confidence) + gain > face_logit(SURE):
-            warnings.append(
-                f"The face looks too {how}: the picture seems squashed. Give it back its aspect ratio."
-            )
-    return warnings
+        return [sentence]
+    if (chin < 0).any() or (chin > last).any():
+        return ["The chin is cut off by the edge of the picture; it cannot move there."]
+    return []
 
 
 def _profile_turn(found: FaceDetection | None) -> float:

@@ -411,7 +411,7 @@ def _declared_white(picture: Image.Image) -> float:
     """The largest number that a TIFF says its samples have; 0 where it says nothing."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         return 0.0
-    said = picture.tag_v2.get(_MAX_SAMPLE_VALUE, 0)
+    said: Any = picture.tag_v2.get(_MAX_SAMPLE_VALUE, 0)
     return float(max(said) if isinstance(said, tuple) else said)
 
 
@@ -420,9 +420,9 @@ def _deepened(picture: Image.Image, data: bytes) -> tuple[Image.Image, tuple[str
 
     Pillow keeps the upper 8 bits of such pictures only: of 12 in 16 four are left.
     """
-    bits = data[24] if picture.format == "PNG" else 0
+    bits: Any = data[24] if picture.format == "PNG" else 0
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bits = max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (0,)))
+        bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (0,))[0]
     if bits != 16 or picture.mode != "RGB" or max(high for _, high in picture.getextrema()) > 15:
         return picture, ()
     values = _by_opencv(data)
@@ -490,7 +490,8 @@ def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uin
     bits; a picture in 16 bits that is only dark keeps its darkness.
     """
     clean = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high, notes = float(clean.min()), float(clean.max()), ()
+    low, high = float(clean.min()), float(clean.max())
+    notes: tuple[str, ...] = ()
     if values.dtype.kind == "f" and low > -0.5 and high <= 4:
         low, white = 0.0, 1.0  # sharpening overshoots
     elif low >= -0.05 * high and high <= 65535:

@@ -57,10 +57,9 @@ def fit_to(
         return _warp_to(base, placed).astype(np.float32)
     eyes = stand_ins.eyes if placed.eyes is None else placed.eyes
     mouth = stand_ins.mouth if placed.mouth is None else placed.mouth
-    laid = _laid(eyes, mouth)
-    face = _warp_to(laid, placed)
+    face = _warp_to(_laid(eyes, mouth), placed)
     if placed.mouth is not None:
-        face = _with_lips_in_proportion(face, laid)
+        face = _with_lips_in_proportion(face)
     if rgb is not None:
         lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         if placed.mouth is not None:
@@ -148,14 +147,13 @@ class _Frame:
         return cv2.remap(lab, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _with_lips_in_proportion(face: NDArray[np.float64], laid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lips whose height was left as it was while the corners moved, in proportion to the mouth's width."""
-    frame = _Frame.between(mouth_of(face))
-    own, before = frame.of(face[:, :2]), _Frame.between(mouth_of(laid)).of(laid[:, :2])
-    ring = list(LIPS)
-    height, wanted = float(np.ptp(own[ring, 1])), float(np.ptp(before[ring, 1]))
+def _with_lips_in_proportion(face: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lips no higher for the mouth's width than those of the mean face are."""
+    frame, mean, ring = _Frame.between(mouth_of(face)), mean_face().astype(np.float64), list(LIPS)
+    own = frame.of(face[:, :2])
+    height, wanted = np.ptp(own[ring, 1]), np.ptp(_Frame.between(mouth_of(mean)).of(mean[ring, :2])[:, 1])
     near = np.exp(-(np.maximum(np.hypot(own[:, 0] / 1.2, own[:, 1]) - 1, 0) ** 2) / 0.1)
-    own[:, 1] *= 1 + (min(1.0, wanted / max(height, 1e-6)) - 1) * near
+    own[:, 1] *= 1 + (min(1.0, float(wanted / max(height, 1e-6))) - 1) * near
     return _replaced(face, frame.at(own))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -105,8 +105,10 @@ def compose(
     """
     face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick, detect)
     quarters = quarters_of(face.roll)
-    face = face.turned(quarters, portrait.width, portrait.height)
-    portrait = turned(portrait, quarters)
+    if quarters:
+        face = face.turned(quarters, portrait.width, portrait.height)
+        face = face if settings.face_box or detect else replace(face, box=box_of(face.landmarks))
+        portrait = turned(portrait, quarters)
     whole = settings.framing == "whole"
     crop = frame_of(portrait, face, settings)
     left, top, right, bottom = crop.rounded()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,17 @@ from .detection import FaceDetection
 from .geometry import Box
 from .mesh import ROOM, MeshNetwork, bounds, square_around
 
+Look: TypeAlias = tuple[NDArray[np.float32], float]
+"""Points float32 [468, 3] in pixels of the picture, and the face score."""
 SURE = 0.9
 """Face score from which a face is clear, see `mesh.face_score`."""
 OTHERWISE, TURNED, HANDICAP = 60.0, 0.7, 0.25
-"""A covered face is never clear. A look that finds it tilted by so many degrees more or less than the detector
-does wins with this score, if it is better by so much; any other has to be clear."""
+"""A covered face is never clear. A look that finds it tilted by so many degrees more or less than the
+detector does wins with this score, if it is better by so much; any other has to be clear."""
 TILTS = (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
 """Degrees that are tried where a face is not clear at the detector's tilt; half a step beside one it is."""
 SETTLED, MOST_LOOKS = 8.0, 4
-"""Degrees by which a face may turn from look to look, and how many looks it gets."""
+"""Degrees by which a face may turn from one look to the next and count as found, and looks at most."""
 FAINT = 0.15
 """Heat of the detector from which the landmark network has a look."""
 DRAWN = 0.6
@@ -48,9 +51,7 @@ def roll_of(found: FaceDetection | None) -> float:
     return math.degrees(math.atan2(float(across[1]), float(across[0])))
 
 
-def look_any_way_up(
-    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, roll: float
-) -> tuple[NDArray[np.float32], float]:
+def look_any_way_up(network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, roll: float) -> Look:
     """Points float32 [468, 3] in pixels of the picture and the face score of the face at a box.
 
     The detector's tilt goes first. Where the face is not clear, others are tried, but have to convince. A
@@ -61,20 +62,28 @@ def look_any_way_up(
         return first
     others = [_look(network, rgb, near, tilt) for tilt in (0.0, *TILTS)]
     best = max(others, key=lambda look: look[1])
-    away = abs(math.remainder(square_around(best[0])[2] - square_around(first[0])[2], 360))
-    needed = min(SURE, max(TURNED, first[1] + HANDICAP)) if away > OTHERWISE else SURE
-    return best if best[1] >= needed else first
+    return best if wins(best, first) else first
 
 
-def _look(
-    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, roll: float
-) -> tuple[NDArray[np.float32], float]:
+def wins(look: Look, over: tuple[Any, ...]) -> bool:
+    """Whether a look at another tilt is to be believed rather than the one before, which was not clear.
+
+    Args:
+        look: the other one.
+        over: the one before, which may have more to it.
+    """
+    away = abs(math.remainder(square_around(look[0])[2] - square_around(over[0])[2], 360))
+    return look[1] >= (min(SURE, max(TURNED, over[1] + HANDICAP)) if away > OTHERWISE else SURE)
+
+
+def _look(network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, roll: float) -> Look:
     """A rough look and one at what it found, where scores can be compared; more while the face turns."""
     points, score = network.find(rgb, near.centre, ROOM * max(near.width, near.height), roll)
     for _ in range(MOST_LOOKS):
-        before = square_around(points)[2]
+        _, side, tilt = square_around(points)
         points, score = network.refine(rgb, points)
-        if abs(math.remainder(square_around(points)[2] - before, 360)) < SETTLED:
+        _, new_side, new_tilt = square_around(points)
+        if abs(math.remainder(new_tilt - tilt, 360)) < SETTLED and abs(new_side - side) < 0.1 * side:
             break
     return points, score
 
@@ -91,9 +100,8 @@ def unseen_faces(
     for quarters in range(4):
         turned = np.ascontiguousarray(np.rot90(rgb, quarters))
         _wait(tick)
-        if found := _on_grid(network, turned):
-            height, width = turned.shape[:2]
-            return [replace(found, box=found.box.turned(-quarters, width, height))]
+        if seen := _on_grid(network, turned):
+            return [seen.turned(-quarters, turned.shape[1], turned.shape[0])]
     return []
 
 
@@ -104,30 +112,38 @@ def _faint(rgb: NDArray[np.uint8], tick: Tick | None) -> Iterator[FaceDetection]
     for side in sides:
         _wait(tick)
         yield from centerface.detect_at(rgb, side, FAINT)
+    yield from on_their_sides(rgb, tick, FAINT)
     mirrored = np.ascontiguousarray(rgb[:, ::-1])
     for found in centerface.detect_at(mirrored, sides[0], FAINT):
         yield FaceDetection(
             found.box._replace(left=width - found.box.right, right=width - found.box.left), found.score
         )
-    for quarters in (1, 2, 3):
+
+
+def on_their_sides(
+    rgb: NDArray[np.uint8], tick: Tick | None = None, threshold: float = centerface.THRESHOLD
+) -> Iterator[FaceDetection]:
+    """Faces, in the picture's own coordinates, that the detector sees when it is turned by quarters."""
+    for quarters in (1, 3, 2):
         _wait(tick)
         turned = np.ascontiguousarray(np.rot90(rgb, quarters))
-        for found in centerface.detect_at(turned, sides[0], FAINT):
-            yield FaceDetection(found.box.turned(-quarters, *turned.shape[1::-1]), found.score)
+        for found in centerface.detect_at(turned, centerface.SIDES[0], threshold):
+            yield found.turned(-quarters, turned.shape[1], turned.shape[0])
 
 
 def _on_grid(network: MeshNetwork, rgb: NDArray[np.uint8]) -> FaceDetection | None:
     """The clearest face of a coarse grid of upright squares, if it is clear at a second look."""
     height, width = rgb.shape[:2]
-    best, place = -1.0, rgb[:0]
+    best: Look | None = None
     for share in GRID:
         side = share * min(height, width)
         for y in _middles(height, side):
             for x in _middles(width, side):
-                points, score = network.find(rgb, (x, y), side, 0.0)
-                if score > best:
-                    best, place = score, points
-    points, score = network.refine(rgb, place)
+                look = network.find(rgb, (x, y), side, 0.0)
+                if best is None or look[1] > best[1]:
+                    best = look
+    assert best is not None, "every picture has a middle"
+    points, score = network.refine(rgb, best[0])
     return FaceDetection(bounds(points), score) if score >= SURE else None
 
 
