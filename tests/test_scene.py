@@ -80,7 +80,7 @@ def test_a_picture_on_its_side_is_set_upright(plain: Portrait, quarters: int, fr
     assert scene.portrait.pixel_sha256 == turned.pixel_sha256
     assert np.array_equal(scene.portrait.rgb, plain.rgb)
     lips = [each.face.landmarks[[13, 14], :2].mean(axis=0) for each in (scene, expected)]
-    assert np.abs(lips[0] - lips[1]).max() < 12
+    assert np.abs(lips[0] - lips[1]).max() < 18
     assert head_view(scene, settings, 64).picture.shape == (512, 512, 3)
 
 

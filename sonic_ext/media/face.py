@@ -166,7 +166,7 @@ def find_face(
     placed = HandPoints(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
     found = centerface.detect(rgb, tick) if detect is None else _detect(rgb, detect, tick)
     network = MeshNetwork()
-    if not (found or given or placed):
+    if detect is None and not (found or given or placed):
         found = search.unseen_faces(network, rgb, tick)
     chosen = _choose(found, given, placed)
     if tick is not None:
@@ -175,7 +175,7 @@ def find_face(
         near = chosen[0] if chosen else None
         face, notes = _by_hand(network, rgb, near, given, placed)
     else:
-        face, near, notes = _by_network(network, rgb, chosen, given)
+        face, near, notes = _by_network(network, rgb, chosen, given, tick)
     if given is None and not placed and len(found) > 1:
         which = "the largest is" if near is found[0] else "the clearest is"
         more = f"{len(found)} faces were found; {which} animated. For another, give its box (face_box)."
@@ -260,12 +260,16 @@ def _encloses(box: Box, points: NDArray[np.float64]) -> bool:
 
 
 def _by_network(
-    network: MeshNetwork, rgb: NDArray[np.uint8], candidates: list[FaceDetection], given: Box | None
+    network: MeshNetwork,
+    rgb: NDArray[np.uint8],
+    candidates: list[FaceDetection],
+    given: Box | None,
+    tick: Tick | None,
 ) -> tuple[Face, FaceDetection | None, list[str]]:
     """The first clear face, or the clearest, and the detection that led to it."""
     best: tuple[NDArray[np.float32], float, FaceDetection | None] | None = None
     first: list[FaceDetection | None] = [*candidates] or [None]
-    for number, found in enumerate(itertools.chain(first, search.on_their_sides(rgb))):
+    for number, found in enumerate(itertools.chain(first, search.on_their_sides(rgb, tick))):
         near = found.box if found is not None else given
         assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
         seen = search.look_any_way_up(network, rgb, near, search.roll_of(found))

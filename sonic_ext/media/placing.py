@@ -152,7 +152,8 @@ def _with_lips_in_proportion(face: NDArray[np.float64]) -> NDArray[np.float64]:
     frame, mean, ring = _Frame.between(mouth_of(face)), mean_face().astype(np.float64), list(LIPS)
     own = frame.of(face[:, :2])
     height, wanted = np.ptp(own[ring, 1]), np.ptp(_Frame.between(mouth_of(mean)).of(mean[ring, :2])[:, 1])
-    near = np.exp(-(np.maximum(np.hypot(own[:, 0] / 1.2, own[:, 1]) - 1, 0) ** 2) / 0.1)
+    around = np.hypot(own[:, 0] / 1.2, own[:, 1] / max(0.6 * float(height), 0.3))
+    near = np.exp(-(np.maximum(around - 1, 0) ** 2) / 0.1)
     own[:, 1] *= 1 + (min(1.0, float(wanted / max(height, 1e-6))) - 1) * near
     return _replaced(face, frame.at(own))
 
