@@ -289,7 +289,8 @@ def _by_network(
     look, warnings = _unsquashed(network, rgb, landmarks)
     face = _face(look.points if warnings else landmarks, given, look.score if warnings else score)
     _check_size(face)
-    warnings += _check_turn(face, found)
+    aligned = abs(math.remainder(face.roll - search.roll_of(found), 360)) < WARN_ROLL
+    warnings += _check_turn(face, found if aligned else None)
     warnings += _check_edges(face, rgb, given)
     face = replace(face, lip_spread=network.lip_spread(look.picture, look.own))
     return face, found, warnings + _check_clear(face, network.lip_evidence(look.picture, look.own), given)

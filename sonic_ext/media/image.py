@@ -423,7 +423,7 @@ def _deepened(picture: Image.Image, data: bytes) -> tuple[Image.Image, tuple[str
     bits: Any = data[24] if picture.format == "PNG" else 0
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (0,))[0]
-    if bits != 16 or picture.mode != "RGB" or max(high for _, high in picture.getextrema()) > 15:
+    if bits != 16 or picture.mode not in ("RGB", "RGBA") or np.asarray(picture)[..., :3].max() > 15:
         return picture, ()
     values = _by_opencv(data)
     if values is None or values.dtype != np.uint16 or values.shape[:2] != picture.size[::-1]:
