@@ -57,11 +57,12 @@ MAX_LEANING = 25.0
 """Degrees beside a quarter turn up to which a picture is set upright."""
 MIN_SCORE = 0.4
 """Face score: below `SURE` a warning, below this a refusal, see `mesh.face_score`."""
-CLEAR_LIPS, UNSURE_LIPS, MAX_SPREAD = 0.016, 0.03, 0.06
-"""Spread of the lips in eye distances. Up to the first they show; above the second a warning, above the third
-a refusal, and between first and second what `mesh.LipEvidence` says counts."""
-WARN_LIP_WEIGHT, MIN_LIP_WEIGHT = 4.2, 3.0
-"""`mesh.LipEvidence.weight` of lips that spread: below the first a warning, below the second a refusal."""
+CLEAR_LIPS, GUESSED_LIPS, UNSURE_LIPS, MAX_SPREAD = 0.016, 0.0195, 0.03, 0.06
+"""Spread of the lips in eye distances. Up to the first they show; above the third a warning, above the
+fourth a refusal; between, `mesh.LipEvidence` counts. A dense beard reaches 0.018, masks begin at 0.02."""
+NO_LIPS, MIN_LIP_WEIGHT, WARN_LIP_WEIGHT = 1.0, 3.0, 4.2
+"""`mesh.LipEvidence.weight`. Below the first a refusal, as below the second above `GUESSED_LIPS` and below
+the third above `UNSURE_LIPS`; a warning below the third above `CLEAR_LIPS`."""
 MIN_LIP_CONTRAST = 0.03
 """`mesh.LipEvidence.contrast` below which there are no lips."""
 BREADTH, NARROW, WIDE = 60.0, 9.0, 11.0
@@ -394,8 +395,8 @@ def _check_clear(face: Face, lips: LipEvidence, given: Box | None) -> list[str]:
             f"{MIN_SCORE}; spread of the lips {spread:.3f}, most {MAX_SPREAD}).",
             f"Use a picture in which the whole face shows; in a drawing, {BY_HAND}.",
         )
-    spreads = spread > CLEAR_LIPS
-    if lips.contrast < MIN_LIP_CONTRAST or (spreads and lips.weight < MIN_LIP_WEIGHT):
+    least = WARN_LIP_WEIGHT if spread > UNSURE_LIPS else MIN_LIP_WEIGHT if spread > GUESSED_LIPS else NO_LIPS
+    if lips.contrast < MIN_LIP_CONTRAST or lips.weight < least:
         hint = f"Use a picture in which the lips show; in a drawing, {BY_HAND}."
         if given is None:
             raise BadPortrait("The mouth is covered or does not show.", hint)
@@ -406,7 +407,7 @@ def _check_clear(face: Face, lips: LipEvidence, given: Box | None) -> list[str]:
             f"Part of the face seems hidden, or this is a drawing or sculpture (face score {score:.2f}, "
             f"clear from {SURE}): mouth and eyes may be misplaced. Check them in the preview, or {BY_HAND}."
         )
-    if spread > UNSURE_LIPS or (spreads and lips.weight < WARN_LIP_WEIGHT):
+    if spread > UNSURE_LIPS or (spread > CLEAR_LIPS and lips.weight < WARN_LIP_WEIGHT):
         warnings.append(
             f"The mouth seems covered or unclear (spread of the lips {spread:.3f}, clear up to {CLEAR_LIPS})."
         )
