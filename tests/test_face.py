@@ -319,7 +319,7 @@ def test_a_picture_on_its_side_is_understood_and_said(turn: int, name: str) -> N
     rgb = np.ascontiguousarray(np.rot90(pixels(name), -turn))
     face, warnings = find_face(rgb)
     assert math.remainder(face.roll - 90 * turn, 360) == pytest.approx(0, abs=8)
-    assert any("on its side" in warning for warning in warnings)
+    assert any("set upright" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -84,6 +84,13 @@ def test_a_picture_on_its_side_is_set_upright(plain: Portrait, quarters: int, fr
     assert head_view(scene, settings, 64).picture.shape == (512, 512, 3)
 
 
+def test_what_was_placed_by_hand_stays_as_it_lies(plain: Portrait) -> None:
+    turned = from_array(np.ascontiguousarray(np.rot90(plain.rgb)))
+    scene = compose(turned, Settings(mouth=(400, 440, 420, 360), eyes=(300, 440, 340, 330)), 2)
+    assert (scene.quarters, scene.face.by_hand) == (0, True)
+    assert scene.face.roll < -52
+
+
 def test_a_box_by_hand_is_turned_along(plain: Portrait) -> None:
     box = find_face(plain.rgb)[0].box
     turned = from_array(np.ascontiguousarray(np.rot90(plain.rgb)))

@@ -382,8 +382,8 @@ def _check_roll(roll: float) -> list[str]:
             f"The head is tilted by about {abs(roll):.0f}°; the limit is {MAX_ROLL:.0f}°.",
             f"Turn the picture upright: by {abs(roll):.0f}° {'anti' * (roll > 0)}clockwise.",
         )
-    where = "upside down, not only on its side" if quarters == 2 else "on its side"
-    return [f"The picture lies {where}; it is set upright for the video."]
+    how = "is upside down" if quarters == 2 else "lies on its side"
+    return [f"The picture {how}; it is set upright for the video."]
 
 
 def _check_clear(face: Face, lips: LipEvidence, given: Box | None) -> list[str]:

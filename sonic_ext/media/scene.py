@@ -104,7 +104,7 @@ def compose(
         Cancelled: from `tick`.
     """
     face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick, detect)
-    quarters = quarters_of(face.roll)
+    quarters = 0 if face.by_hand else quarters_of(face.roll)
     if quarters:
         face = face.turned(quarters, portrait.width, portrait.height)
         face = face if settings.face_box or detect else replace(face, box=box_of(face.landmarks))
