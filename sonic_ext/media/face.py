@@ -68,6 +68,8 @@ MIN_LIP_CONTRAST = 0.03
 BREADTH, NARROW, WIDE = 60.0, 9.0, 11.0
 """Logits that a face score gains by the picture being made wider or narrower from which it is squashed, see
 `mesh.StretchedLook`, and how many of them the face's own `mesh.breadth` beyond 1 is worth."""
+COUNTED = 12
+"""Detected faces, the largest first, that are told."""
 CANDIDATES = 3
 """Detected faces, the largest first, that are looked at until one is clear."""
 BY_HAND = "place mouth and eyes by hand (settings mouth and eyes)"
@@ -177,10 +179,12 @@ def find_face(
         face, notes = _by_hand(network, rgb, near, given, placed)
     else:
         face, near, notes = _by_network(network, rgb, chosen, given, tick)
-    if given is None and not placed and len(found) > 1:
-        which = "the largest is" if near is found[0] else "the clearest is"
-        more = f"{len(found)} faces were found; {which} animated. For another, give its box (face_box)."
-        notes.insert(0, more)
+        # The detector sees faces in leaves and jewellery, too: those are not worth a sentence.
+        count = sum(each is near or search.is_face(network, rgb, each) for each in found[:COUNTED])
+        if given is None and count > 1:
+            which = "the largest is" if near is found[0] else "the clearest is"
+            more = f"{count} faces were found; {which} animated. For another, give its box (face_box)."
+            notes.insert(0, more)
     if detect is not None and given is None and near is not None:
         face = replace(face, box=near.box)
     return face, tuple(notes)

@@ -31,6 +31,8 @@ TILTS = (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
 """Degrees that are tried where a face is not clear at the detector's tilt; half a step beside one it is."""
 SETTLED, MOST_LOOKS = 8.0, 4
 """Degrees by which a face may turn from one look to the next and count as found, and looks at most."""
+DOUBTED = 0.3
+"""Face score below which what the detector found is nothing."""
 FAINT = 0.15
 """Heat of the detector from which the landmark network has a look."""
 DRAWN = 0.6
@@ -74,6 +76,11 @@ def wins(look: Look, over: tuple[Any, ...]) -> bool:
     """
     away = abs(math.remainder(square_around(look[0])[2] - square_around(over[0])[2], 360))
     return look[1] >= (min(SURE, max(TURNED, over[1] + HANDICAP)) if away > OTHERWISE else SURE)
+
+
+def is_face(network: MeshNetwork, rgb: NDArray[np.uint8], found: FaceDetection) -> bool:
+    """Whether the landmark network thinks that what was detected may be one."""
+    return _look(network, rgb, found.box, roll_of(found))[1] >= DOUBTED
 
 
 def _look(network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, roll: float) -> Look:
