@@ -55,6 +55,11 @@ def limits() -> str:
         ("", f"over {face.MAX_YAW:.0f}°", "exit 2"),
         ("face turned up or down", f"from {face.WARN_PITCH:.0f}°", "warning with the measure"),
         ("", f"over {face.MAX_PITCH:.0f}°", "exit 2"),
+        ("head tilted", f"from {face.WARN_ROLL:.0f}°", "warning with the measure"),
+        ("", f"over {face.MAX_ROLL:.0f}°", "exit 2, says how far to turn the picture"),
+        ("picture on its side, upside down", f"±{face.MAX_LEANING:.0f}°", "set upright, and it is said"),
+        ("mouth covered, cut off by the edge", "", "exit 2; warning where that is not certain"),
+        ("squashed picture", "", "warning"),
         (
             "face half covered, drawn, carved",
             f"score under {face.SURE:g}",

@@ -232,6 +232,7 @@ def preflight(
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
+    crop = scene.crop.turned(-scene.quarters, scene.portrait.width, scene.portrait.height)
     return Preflight(
         engine=engine.name,
         seconds=count / settings.fps,
@@ -247,7 +248,7 @@ def preflight(
         memory_needed=cost.memory,
         device_memory_needed=cost.device_memory,
         warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
-        picture=draw_preflight(picture, face, scene.crop),
+        picture=draw_preflight(picture, face, crop),
     )
 
 
@@ -358,9 +359,10 @@ def _lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
 
 
 def _face_in_portrait(scene: Scene) -> Face:
-    """The scene's face in the portrait's own pixels."""
+    """The scene's face in the pixels of the portrait as it was read."""
     sx, sy = scene.crop.width / scene.width, scene.crop.height / scene.height
-    return scene.face.scaled(sx, sy, scene.crop.left, scene.crop.top)
+    face = scene.face.scaled(sx, sy, scene.crop.left, scene.crop.top)
+    return face.turned(-scene.quarters, scene.portrait.width, scene.portrait.height)
 
 
 def _settings(settings: Settings | Mapping[str, Any] | None) -> Settings:

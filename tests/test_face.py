@@ -20,16 +20,15 @@ from sonic_ext.media.face import (
     MIN_FACE,
     SURE,
     Face,
-    HandPoints,
     LandmarkTracker,
     find_boxes,
     find_face,
-    fit_to,
     mouth_opening,
 )
 from sonic_ext.media.geometry import Box
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.mesh import bounds, eye_centres, face_score, fit_similarity, mean_face, pose
+from sonic_ext.media.placing import HandPoints, fit_to
 from sonic_ext.progress import Stage
 
 MEDIA = Path(__file__).parent / "data/media"
@@ -74,6 +73,69 @@ def covered(name: str, *, right: bool = False, mouth: bool = False) -> np.ndarra
     if mouth:
         rgb[int(points[2, 1]) : bottom + 10, left - 20 : edge + 20] = (120, 160, 190)
     return rgb
+
+
+def with_cover(name: str, what: str) -> np.ndarray:
+    """A portrait with something before its mouth, shaded as the face is."""
+    rgb, points = pixels(name), face_of(name).landmarks[:, :2]
+    rng, apart = np.random.default_rng(4), math.dist(points[33], points[263])
+    skin = np.median(rgb[tuple(np.rint(points[[50, 280, 151]][:, ::-1]).astype(int).T)], axis=0)
+    rows, columns = np.indices(rgb.shape[:2])
+    mouth = points[[13, 14]].mean(axis=0)
+    cover = np.zeros(rgb.shape[:2], np.uint8)
+    colour = np.empty(rgb.shape, np.float32)
+    colour[:] = {"white": (232, 232, 228), "skin": skin, "bar": (0, 0, 0)}.get(what, (150, 190, 215))
+    if what == "bar":
+        low, high = points[[61, 291, 0, 17]].min(axis=0), points[[61, 291, 0, 17]].max(axis=0)
+        cv2.rectangle(cover, np.int32(low - 5).tolist(), np.int32(high + 5).tolist(), 1, -1)
+    elif what == "hand":
+        for finger in range(4):
+            y = mouth[1] + (finger - 1.5) * 0.2 * apart
+            strip = np.zeros(cover.shape, np.uint8)
+            ends = (mouth[0] - 1.2 * apart, y), (mouth[0] + 0.6 * apart, y)
+            cv2.line(strip, *(np.int32(end).tolist() for end in ends), 1, int(0.2 * apart))
+            round_off = np.sqrt(np.clip(cv2.distanceTransform(strip, cv2.DIST_L2, 3) / (0.1 * apart), 0, 1))
+            colour[strip > 0] = (skin * (0.62 + 0.4 * round_off)[..., None])[strip > 0]
+            cover |= strip
+    elif what == "microphone":
+        cv2.circle(cover, np.int32(mouth).tolist(), int(0.42 * apart), 1, -1)
+        net = 12 * np.sin(columns / 3) * np.sin(rows / 3)
+        glint = 70 * np.exp(-((columns - mouth[0] + 20) ** 2 + (rows - mouth[1] + 20) ** 2) / 300)
+        colour[:] = (35 + net + glint)[..., None]
+    else:
+        jaw = (
+            132,
+            58,
+            172,
+            136,
+            150,
+            149,
+            176,
+            148,
+            152,
+            377,
+            400,
+            378,
+            379,
+            365,
+            397,
+            288,
+            361,
+            330,
+            195,
+            101,
+        )
+        cv2.fillPoly(cover, [np.rint(points[list(jaw)]).astype(np.int32)], 1)
+        light = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (0, 0), 25).astype(np.float32)
+        colour *= np.clip(light / light.mean(), 0.5, 1.5)[..., None]
+        if what == "pleats":
+            folds = ((rows - mouth[1]) / (0.22 * apart)) % 1
+            colour *= (1 - 0.25 * np.exp(-(((folds - 0.5) / 0.12) ** 2)))[..., None]
+        if what == "print":
+            blots = cv2.GaussianBlur(rng.normal(size=rgb.shape).astype(np.float32), (0, 0), apart / 12)
+            colour += 25 * blots / blots.std()
+    soft = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.2 if what != "bar" else 0.01)[..., None]
+    return np.clip(rgb * (1 - soft) + colour * soft, 0, 255).astype(np.uint8)
 
 
 # Found by the networks
@@ -129,6 +191,63 @@ def test_nobody_is_there() -> None:
     assert "face_box" in caught.value.hint
 
 
+def texture(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    rows, columns = np.indices((400, 480))
+    if kind == "clouds":
+        blots = cv2.GaussianBlur(rng.normal(size=(400, 480, 3)), (0, 0), 14)
+        return np.clip(128 + 45 * blots / blots.std(), 0, 255).astype(np.uint8)
+    if kind == "rings":
+        return np.dstack(
+            [128 + 100 * np.sin(np.hypot(columns - 240, rows - 200) / k) for k in (9, 12, 15)]
+        ).astype(np.uint8)
+    picture = np.full((400, 480, 3), (70, 90, 120), np.uint8)
+    if kind == "socket":
+        cv2.rectangle(picture, (80, 40), (400, 360), (200, 190, 180), -1)
+        for x in (170, 310):
+            cv2.circle(picture, (x, 150), 30, (30, 30, 30), -1)
+        cv2.rectangle(picture, (170, 260), (310, 290), (40, 40, 40), -1)
+        return picture
+    pieces = [
+        pixels("portrait_02.jpg")[y : y + 64, x : x + 64]
+        for y in range(0, 384, 64)
+        for x in range(0, 384, 64)
+    ]
+    return np.vstack([np.hstack([pieces[n] for n in row]) for row in rng.permutation(36).reshape(6, 6)])
+
+
+@pytest.mark.parametrize("kind", ["clouds", "rings", "socket", "scrambled"])
+def test_the_second_search_sees_no_faces_in_textures(kind: str) -> None:
+    with pytest.raises(NoFace):
+        find_face(texture(kind))
+
+
+def cartoon() -> np.ndarray:
+    """A face, 512 × 512, that the detector does not see: eyes at y 217, mouth at y 342."""
+    picture = Image.new("RGB", (1024, 1024), (235, 238, 245))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((254, 160, 770, 886), fill=(244, 190, 150), outline=(60, 30, 20), width=7)
+    pen.pieslice((240, 120, 784, 600), 180, 360, fill=(120, 60, 20))
+    for x in (400, 624):
+        pen.ellipse((x - 60, 374, x + 60, 494), fill="white", outline="black", width=5)
+        pen.ellipse((x - 25, 407, x + 25, 460), fill="black")
+        pen.line((x - 67, 333, x + 67, 327), fill=(90, 40, 10), width=17)
+    pen.ellipse((460, 480, 564, 600), fill=(236, 170, 130), outline=(150, 90, 60), width=4)
+    lips = (360, 680, 453, 657, 512, 667, 571, 657, 664, 680, 580, 723, 512, 733, 444, 723)
+    pen.polygon(lips, fill=(200, 60, 70))
+    pen.line([(360, 680), (453, 688), (512, 691), (571, 688), (664, 680)], fill=(90, 10, 20), width=6)
+    return np.array(picture.resize((512, 512), Image.Resampling.LANCZOS))
+
+
+def test_the_second_search_finds_what_the_detector_misses() -> None:
+    assert find_boxes(cartoon()) == []
+    face, _ = find_face(cartoon())
+    assert math.dist(face.landmarks[[61, 291], :2].mean(axis=0), (256, 341)) < 20
+    turned, warnings = find_face(np.ascontiguousarray(np.rot90(cartoon())))
+    assert turned.roll == pytest.approx(-90, abs=12)
+    assert any("set upright" in warning for warning in warnings)
+
+
 def test_the_larger_of_two_is_taken_and_said() -> None:
     boxes = find_boxes(pixels("two_people.jpg"))
     assert len(boxes) == 2
@@ -145,9 +264,42 @@ def test_a_half_covered_face_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FRONTAL[:3])
-def test_a_covered_mouth_is_said_or_refused(name: str) -> None:
-    _, warnings = find_face(covered(name, mouth=True))
+def test_a_covered_mouth_is_refused(name: str) -> None:
+    with pytest.raises(BadPortrait, match="mouth is covered") as caught:
+        find_face(covered(name, mouth=True))
+    assert "in which the lips show" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["portrait_01.jpg", "portrait_05.jpg"])
+@pytest.mark.parametrize("what", ["white", "skin", "pleats", "print", "hand", "microphone", "bar"])
+def test_whatever_covers_the_mouth_is_noticed(name: str, what: str) -> None:
+    with pytest.raises(BadPortrait, match=r"mouth is covered|too hidden"):
+        find_face(with_cover(name, what))
+
+
+def test_a_box_by_hand_wins_over_a_covered_mouth() -> None:
+    box = face_of("portrait_02.jpg").box
+    _, warnings = find_face(covered("portrait_02.jpg", mouth=True), box=box)
     assert any("mouth seems covered" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("name", ["portrait_01.jpg", "portrait_03.jpg"])
+def test_a_mouth_or_chin_at_the_edge(name: str) -> None:
+    points = face_of(name).landmarks
+    with pytest.raises(BadPortrait, match="cut off by the edge"):
+        find_face(pixels(name)[: int(points[14, 1])])
+    _, warnings = find_face(pixels(name)[: int(0.4 * points[17, 1] + 0.6 * points[152, 1])])
+    assert ["chin" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("width", "said"), [(0.6, "narrow"), (0.75, "narrow"), (1.35, "wide"), (1.6, "wide")]
+)
+@pytest.mark.parametrize("name", ["portrait_02.jpg", "portrait_03.jpg"])
+def test_a_squashed_picture_is_said(name: str, width: float, said: str) -> None:
+    rgb = cv2.resize(pixels(name), None, fx=width, fy=1, interpolation=cv2.INTER_AREA)
+    _, warnings = find_face(rgb)
+    assert any(f"too {said}" in warning and "aspect ratio" in warning for warning in warnings)
 
 
 def test_small_faces() -> None:
@@ -161,12 +313,40 @@ def test_small_faces() -> None:
         find_face(shrunk(37))
 
 
+@pytest.mark.parametrize("name", FRONTAL)
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_picture_on_its_side_is_understood_and_said(turn: int) -> None:
-    rgb = np.ascontiguousarray(np.rot90(pixels("portrait_02.jpg"), -turn))
+def test_a_picture_on_its_side_is_understood_and_said(turn: int, name: str) -> None:
+    rgb = np.ascontiguousarray(np.rot90(pixels(name), -turn))
     face, warnings = find_face(rgb)
     assert math.remainder(face.roll - 90 * turn, 360) == pytest.approx(0, abs=8)
-    assert any("on its side" in warning for warning in warnings)
+    assert any("set upright" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", range(15, 360, 15))
+def test_any_tilt_is_used_set_upright_or_refused(degrees: int, mirrored: bool) -> None:
+    """Clockwise by that much, one of the portraits; never is a mouth placed where none is."""
+    name = FRONTAL[(degrees // 15 + 2 * mirrored) % len(FRONTAL)]
+    upright = face_of(name).landmarks[:, :2]
+    turn = cv2.getRotationMatrix2D((383.5, 383.5), -degrees, 1)
+    rgb = pixels(name)
+    if mirrored:
+        rgb, upright = rgb[:, ::-1], np.stack([767 - upright[:, 0], upright[:, 1]], axis=-1)
+    rgb = cv2.warpAffine(np.ascontiguousarray(rgb), turn, (768, 768), borderValue=(128, 128, 128))
+    tilt = math.remainder(degrees, 360)
+    if abs(tilt) > 45 and abs(math.remainder(tilt, 90)) > 20:
+        with pytest.raises(BadPortrait, match=r"head is tilted by about \d+°") as caught:
+            find_face(rgb)
+        way = "anticlockwise" if tilt > 0 else " clockwise"
+        assert "Turn the picture upright" in caught.value.hint
+        assert way in caught.value.hint
+        return
+    face, warnings = find_face(rgb)
+    assert math.remainder(face.roll - tilt, 360) == pytest.approx(0, abs=9)
+    assert any("set upright" in warning for warning in warnings) == (abs(tilt) > 50)
+    lips = face.landmarks[[0, 13, 14, 17], :2].mean(axis=0)
+    expected = upright[[0, 13, 14, 17]].mean(axis=0) @ turn[:, :2].T + turn[:, 2]
+    assert math.dist(lips, expected) < 0.1 * face_of(name).box.width
 
 
 def test_a_tilted_face() -> None:
@@ -239,6 +419,43 @@ def test_mouth_and_eyes_placed_on_a_drawing() -> None:
     assert np.allclose(eye_centres(face.landmarks), [(200, 240), (312, 240)], atol=0.5)
     assert (face.yaw, face.roll) == pytest.approx((0, 0), abs=2)
     assert face.box.overlap(Box(130, 80, 382, 440)) > 0.8 * face.box.area
+
+
+def test_lips_follow_the_drawn_mouth_and_lids_the_drawn_eyes() -> None:
+    """The arc between the corners of `drawing` hangs 18 pixels below them; its eyes are 70 × 60 pixels."""
+    corners = (202, 369, 310, 369)
+    face, _ = find_face(drawing(), mouth=corners, eyes=(200, 240, 312, 240))
+    seam = face.landmarks[[13, 14], :2].mean(axis=0)
+    assert math.dist(seam, (256, 387)) < 6
+    assert np.allclose(face.landmarks[[61, 291], :2].ravel(), corners, atol=0.5)
+    assert seam[1] < face.landmarks[17, 1] < face.landmarks[152, 1]
+    # As round as they are, lids would drag the brows along; they are narrowed.
+    assert np.ptp(face.landmarks[[159, 145], 1]) < 10
+
+
+def test_lids_lie_on_drawn_almonds() -> None:
+    picture = Image.fromarray(drawing())
+    pen = ImageDraw.Draw(picture)
+    for x in (200, 312):
+        pen.rectangle((x - 40, 200, x + 40, 280), fill=(255, 220, 190))
+        pen.ellipse((x - 34, 224, x + 34, 256), fill="white", outline="black", width=3)
+        pen.ellipse((x - 12, 228, x + 12, 252), fill=(40, 80, 160))
+    face, _ = find_face(np.array(picture), mouth=(200, 365, 312, 365), eyes=(200, 240, 312, 240))
+    assert face.landmarks[[159, 386], 1] == pytest.approx([224, 224], abs=4)
+    assert face.landmarks[[145, 374], 1] == pytest.approx([256, 256], abs=4)
+    assert face.landmarks[[33, 263], 0] == pytest.approx([166, 346], abs=6)
+
+
+def test_a_small_mouth_has_low_lips() -> None:
+    def lips(mouth: tuple[float, ...]) -> float:
+        points = fit_to(
+            HandPoints(np.reshape(mouth, (2, 2)), np.array([[200.0, 240], [312, 240]])),
+            None,
+            HandPoints(None, None),
+        )
+        return float(np.ptp(points[[0, 17], 1]))
+
+    assert lips((241.0, 365, 271, 365)) < 0.45 * lips((208.0, 365, 304, 365))
 
 
 def test_one_pair_alone_says_what_it_guesses() -> None:

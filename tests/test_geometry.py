@@ -23,6 +23,16 @@ def box_of(case: dict[str, Any]) -> Box:
     return Box(x, y, x + w, y + h)
 
 
+@given(sides, sides, st.integers(-4, 4))
+def test_a_box_turned_and_turned_back(width: int, height: int, quarters: int) -> None:
+    box = Box(1.0, 2.0, width - 3.0, height - 4.0)
+    turned = box.turned(quarters, width, height)
+    size = (height, width) if quarters % 2 else (width, height)
+    assert turned.turned(-quarters, *size) == box
+    assert turned.clipped(*size) == turned
+    assert turned.area == box.area
+
+
 def named(case: dict[str, Any]) -> str:
     return f"{case['w']}x{case['h']}-{case['expand_ratio']}"
 

@@ -10,11 +10,13 @@ import sys
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from sonic_ext.errors import BadPortrait
+from sonic_ext.media.colour import CodePoints, Colours, stated
 from sonic_ext.media.image import GREY, MAX_PIXELS, from_array, pixel_digest, read_portrait
 
 Image.init()
@@ -31,6 +33,75 @@ def saved(folder: Path, picture: Image.Image, name: str, **options: object) -> P
     path = folder / name
     picture.save(path, **options)  # type: ignore[arg-type]
     return path
+
+
+def png_of(rgb: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG")
+    return file.getvalue()
+
+
+def cv2_png(values: np.ndarray) -> bytes:
+    """A PNG of the array's own depth; colours in the order blue, green, red."""
+    ok, data = cv2.imencode(".png", values)
+    assert ok
+    return bytes(data.tobytes())
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """The PNG with one more chunk after its header."""
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:33] + chunk + png[33:]
+
+
+def with_profile(png: bytes, profile: bytes) -> bytes:
+    return with_chunk(png, b"iCCP", b"own\0\0" + zlib.compress(profile))
+
+
+def linear_profile(space: bytes, name: str = "Linear sRGB", points: bytes = b"") -> bytes:
+    """An ICC profile with sRGB's primaries whose curve is a power of 2.2 away from what is stored: light to
+    the power of one; for `space` b"GRAY" the white and the curve only."""
+    curve = b"curv" + bytes(4) + struct.pack(">I", 0)
+    text = name.encode("ascii") + b"\0"
+    described = b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78)
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    tags = {b"desc": described, b"wtpt": xyz(0.9642, 1.0, 0.8249)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags |= {b"rXYZ": xyz(0.4361, 0.2225, 0.0139), b"gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": xyz(0.1431, 0.0606, 0.7141), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    if points:
+        tags[b"cicp"] = b"cicp" + bytes(4) + points
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 132 + 12 * len(tags)
+    for key, value in tags.items():
+        table += key + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    head = struct.pack(">I4s4s4s4s4s", start + len(body), b"    ", b"\2\x40\0\0", b"mntr", space, b"XYZ ")
+    head = head.ljust(36, b"\0") + b"acsp"
+    head = head.ljust(68, b"\0") + xyz(0.9642, 1.0, 0.8249)[8:]
+    return head.ljust(128, b"\0") + table + body
+
+
+def as_hdr(rgb: np.ndarray, curve: str, strength: float = 1.0) -> np.ndarray:
+    """uint16 in BT.2020's primaries: sRGB at `strength` times 203 cd/m², by the formulas of BT.2100."""
+    stored = rgb / 255
+    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4) * strength
+    wide = light @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]).T
+    if curve == "PQ":
+        root = (wide * 203 / 10000) ** 0.1593017578125
+        out = ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** 78.84375
+    else:
+        nits = wide * 203 / 1000
+        luminance = np.maximum(nits @ np.array([0.2627, 0.6780, 0.0593]), 1e-9)
+        scene = nits * luminance[..., None] ** (1 / 1.2 - 1)
+        high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+        out = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    return np.rint(np.clip(out, 0, 1) * 65535).astype(np.uint16)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -142,6 +213,143 @@ def test_cmyk_comes_out_the_right_way_round(tmp_path: Path) -> None:
         assert np.abs(difference).max() < 12
 
 
+def test_a_profile_called_srgb_may_be_linear(tmp_path: Path) -> None:
+    light = np.rint(255 * (gradient() / 255) ** 2.2).astype(np.uint8)
+    for name in ("a.png", "a.jpg"):
+        tagged = saved(
+            tmp_path, Image.fromarray(light), name, icc_profile=linear_profile(b"RGB "), quality=98
+        )
+        shown = read_portrait(tagged)
+        assert shown.warnings == ()
+        assert np.abs(shown.rgb.astype(int) - gradient())[10:-10, 10:-10].mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_profile_on_grey(tmp_path: Path, mode: str) -> None:
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
+    light = np.rint(255 * (ramp / 255) ** 2.2).astype(np.uint8)
+    picture = Image.fromarray(light).convert(mode)
+    shown = read_portrait(saved(tmp_path, picture, "a.png", icc_profile=linear_profile(b"GRAY")))
+    assert shown.warnings == ()
+    assert np.abs(shown.rgb.astype(int) - ramp[..., None])[:, 16:].max() <= 6
+    coloured = read_portrait(saved(tmp_path, picture, "b.png", icc_profile=linear_profile(b"RGB ")))
+    assert np.abs(coloured.rgb.astype(int) - ramp[..., None])[:, 16:].max() <= 6
+
+
+def test_a_profile_on_grey_of_sixteen_bits(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0.02, 1, 512), (64, 1))
+    light = np.rint(65535 * ramp**2.2).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(with_profile(cv2_png(light), linear_profile(b"GRAY")))
+    shown = read_portrait(tmp_path / "a.png").rgb[0, :, 0].astype(int)
+    assert np.abs(shown - ramp[0] * 255).max() <= 9
+    assert len(np.unique(shown)) > 200  # eight bits of light would leave bands in the shadows
+
+
+def test_a_profile_on_a_palette(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((64, 64, 3), (200, 60, 90), np.uint8)).quantize(4)
+    path = saved(tmp_path, picture, "a.png", icc_profile=swapped_profile())
+    assert np.abs(read_portrait(path).rgb.astype(int) - (60, 200, 90)).max() <= 2
+
+
+def test_a_transparent_picture_with_a_profile_stands_on_mid_grey(tmp_path: Path) -> None:
+    rgba = np.full((64, 64, 4), (200, 60, 90, 255), np.uint8)
+    rgba[:32, :, 3] = 0
+    shown = read_portrait(saved(tmp_path, Image.fromarray(rgba), "a.png", icc_profile=swapped_profile())).rgb
+    assert (shown[:32] == GREY).all()
+    assert np.abs(shown[32:].astype(int) - (60, 200, 90)).max() <= 2
+
+
+@pytest.mark.parametrize(("transfer", "curve"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("how", ["chunk", "tag", "name"])
+def test_high_dynamic_range_is_shown_with_its_white(
+    tmp_path: Path, transfer: int, curve: str, how: str
+) -> None:
+    """A picture in sRGB, diffuse white at 203 cd/m², written as PQ and as HLG in BT.2020's primaries."""
+    rgb = (gradient() * 0.85).astype(np.uint8)
+    stored = as_hdr(rgb, curve)
+    data = cv2_png(stored[..., ::-1])
+    if how == "chunk":
+        data = with_chunk(data, b"cICP", bytes((9, transfer, 0, 1)))
+    else:
+        points = bytes((9, transfer, 0, 1)) if how == "tag" else b""
+        data = with_profile(data, linear_profile(b"RGB ", f"Rec2100{curve}", points))
+    (tmp_path / "a.png").write_bytes(data)
+    shown = read_portrait(tmp_path / "a.png")
+    assert shown.warnings == ()
+    difference = np.abs(shown.rgb.astype(int) - rgb)
+    assert difference.mean() < 3
+    assert np.percentile(difference, 95) < 12
+
+
+def test_what_is_brighter_than_white_keeps_its_hue(tmp_path: Path) -> None:
+    rgb = np.full((64, 64, 3), (255, 200, 160), np.uint8)
+    data = with_chunk(cv2_png(as_hdr(rgb, "PQ", 3.0)[..., ::-1]), b"cICP", bytes((9, 16, 0, 1)))
+    (tmp_path / "a.png").write_bytes(data)
+    red, green, blue = read_portrait(tmp_path / "a.png").rgb[0, 0].astype(int)
+    assert 240 < red <= 255
+    assert red - 5 > green > blue + 5
+
+
+def test_code_points_of_an_avif_are_read(tmp_path: Path) -> None:
+    box = b"colrnclx" + struct.pack(">HHHB", 9, 16, 9, 128)
+    header = b"\0\0\0\x18ftypavif" + bytes(40) + box
+    picture = Image.new("RGB", (64, 64))
+    picture.format = "AVIF"
+    assert stated(picture, header) == Colours(CodePoints(9, 16))
+
+
+def test_a_gamma_without_a_profile(tmp_path: Path) -> None:
+    light = np.rint(255 * (gradient() / 255) ** 2.2).astype(np.uint8)
+    data = with_chunk(png_of(light), b"gAMA", struct.pack(">I", 100000))
+    (tmp_path / "a.png").write_bytes(data)
+    assert np.abs(read_portrait(tmp_path / "a.png").rgb.astype(int) - gradient()).mean() < 4
+    (tmp_path / "b.png").write_bytes(with_chunk(png_of(gradient()), b"gAMA", struct.pack(">I", 45455)))
+    assert np.array_equal(read_portrait(tmp_path / "b.png").rgb, gradient())
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_fewer_bits_in_sixteen(tmp_path: Path, name: str, bits: int, colour: bool) -> None:
+    rgb = gradient() if colour else gradient()[..., 0]
+    values = np.rint(rgb.astype(float) * (2**bits - 1) / 255).astype(np.uint16)
+    ok, data = cv2.imencode(Path(name).suffix, values[..., ::-1] if colour else values)
+    assert ok
+    (tmp_path / name).write_bytes(data.tobytes())
+    portrait = read_portrait(tmp_path / name)
+    assert np.abs(portrait.rgb.astype(int) - (rgb if colour else rgb[..., None])).max() <= 1
+    assert f"{bits} of its bits" in portrait.warnings[0]
+
+
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+@pytest.mark.parametrize("colour", [False, True])
+def test_floating_point_has_a_white_of_its_own(tmp_path: Path, white: float, colour: bool) -> None:
+    rgb = gradient() if colour else gradient()[..., 0]
+    values = rgb.astype(np.float32) / 255 * white * 0.9
+    plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    ok, data = cv2.imencode(".tif", values[..., ::-1] if colour else values, plain)
+    assert ok
+    (tmp_path / "a.tif").write_bytes(data.tobytes())
+    portrait = read_portrait(tmp_path / "a.tif")
+    assert np.abs(portrait.rgb - 0.9 * (rgb if colour else rgb[..., None])).max() <= 1
+    assert portrait.warnings == ()
+
+
+def test_luma_and_chroma_in_a_tiff(tmp_path: Path) -> None:
+    width, height = 96, 64
+    pixels = np.asarray(Image.fromarray(gradient()).convert("YCbCr")).tobytes()
+    tags = [
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 8 + 2 + 12 * 10 + 4), (259, 3, 1, 1)),
+        *((262, 3, 1, 6), (273, 4, 1, 200), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(pixels))),
+        (530, 3, 2, 1 | 1 << 16),  # chroma as fine as luma
+    ]
+    body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    header = b"II*\0" + struct.pack("<I", 8) + body + bytes(4) + struct.pack("<HHH", 8, 8, 8)
+    (tmp_path / "a.tif").write_bytes(header.ljust(200, b"\0") + pixels)
+    shown = read_portrait(tmp_path / "a.tif").rgb
+    assert np.abs(shown.astype(int) - gradient()).max() <= 4
+
+
 def swapped_profile() -> bytes:
     """sRGB with the primaries of red and green exchanged, under another name."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -226,6 +434,35 @@ def test_from_array_takes_only_rgb(wrong: np.ndarray) -> None:
         from_array(wrong)
 
 
+@pytest.mark.skipif("HEIF" in Image.SAVE, reason="pillow-heif has been registered")
+def test_heic_without_pillow_heif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "phone.heic").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(200))
+    with pytest.raises(BadPortrait, match=r"phone\.heic is HEIC.*pillow-heif is installed") as caught:
+        read_portrait(tmp_path / "phone.heic")
+    assert "pip install pillow-heif" in caught.value.hint
+
+
+def test_heic_with_pillow_heif(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    written = io.BytesIO()
+    heif.from_pillow(Image.fromarray(gradient())).save(written, quality=95)
+    (tmp_path / "a.heic").write_bytes(written.getvalue())
+    portrait = read_portrait(tmp_path / "a.heic")
+    assert np.abs(portrait.rgb.astype(int) - gradient()).mean() < 5
+    assert portrait.media_type in ("image/heic", "image/heif")
+    (tmp_path / "cut.heic").write_bytes(written.getvalue()[:-300])
+    with pytest.raises(BadPortrait, match="damaged or cut short"):
+        read_portrait(tmp_path / "cut.heic")
+
+
+def test_a_file_of_too_many_bytes_is_named_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonic_ext.media.image.MAX_BYTES", 2 << 20)
+    (tmp_path / "scan.tif").write_bytes(bytes(3 << 20))
+    with pytest.raises(BadPortrait, match=r"scan\.tif is 3 MB large; the limit is 2 MB"):
+        read_portrait(tmp_path / "scan.tif")
+
+
 @pytest.mark.parametrize("name", ["with space.png", 'it\'s "quoted".png', "肖像 é.png", "-dash.png"])
 def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     if sys.platform == "win32" and '"' in name:
@@ -243,12 +480,11 @@ def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
         "short.png": (png_header(100, 100), "cut short"),
         "stub.jpg": (jpeg[:20], "not a picture|cut short"),
         "empty.png": (b"", "empty"),
-        "huge.png": (png_header(30000, 30000), "limit is 64 megapixels"),
+        "huge.png": (png_header(30000, 30000), "huge.png has 900 megapixels; the limit is 64 megapixels"),
         "large.png": (png_header(10000, 9000), "10000 × 9000.*limit"),
         "tiny.png": (png_header(20, 900), "only 20 × 900"),
         "sound.png": ((MEDIA / "speech_zh_espeak.m4a").read_bytes()[:4000], "sound or video"),
         "wave.png": ((MEDIA / "speech_en_espeak.wav").read_bytes()[:4000], "sound or video"),
-        "phone.heic": (b"\x00\x00\x00\x18ftypheic" + bytes(200), "HEIC"),
         "vector.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", "not a picture"),
     }
 

@@ -10,7 +10,7 @@ import pytest
 
 from sonic_ext import pipeline
 from sonic_ext.errors import BadAudio, BadSetting, Cancelled, Failed, NoFace, Tampered
-from sonic_ext.media.image import read_portrait
+from sonic_ext.media.image import from_array, read_portrait
 from sonic_ext.media.video import probe, read_frames
 from sonic_ext.pipeline import animate, frame_count, preflight
 from sonic_ext.progress import Silent, Step
@@ -210,6 +210,18 @@ def test_bad_input_is_named(store: Store, tmp_path: Path) -> None:
         animate(PORTRAIT, PORTRAIT, SMALL, store=store)
     with pytest.raises(BadSetting, match="no setting"):
         animate(PORTRAIT, clip(tmp_path, 0.4), {"sped": 1}, store=store)
+
+
+def test_a_preflight_of_a_picture_on_its_side_speaks_in_its_own_pixels(tmp_path: Path) -> None:
+    upright = preflight(PORTRAIT, MEDIA / "short_en_flite_rms_2s3.wav", SMALL)
+    rgb = read_portrait(PORTRAIT).rgb[:700]
+    turned = from_array(np.ascontiguousarray(np.rot90(rgb, 3)))
+    told = preflight(turned, MEDIA / "short_en_flite_rms_2s3.wav", SMALL)
+    assert any("set upright" in warning for warning in told.warnings)
+    assert told.width > told.height
+    assert told.picture.shape == (768, 700, 3)
+    left, top, right, bottom = upright.face_box
+    assert told.face_box == pytest.approx((700 - bottom, left, 700 - top, right), abs=30)
 
 
 def test_preflight_foretells_what_animate_makes(take: Take) -> None:

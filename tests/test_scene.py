@@ -11,7 +11,7 @@ from sonic_ext.errors import BadPortrait, Cancelled
 from sonic_ext.media.face import find_face
 from sonic_ext.media.geometry import Box, crop_square
 from sonic_ext.media.image import Portrait, from_array, read_portrait
-from sonic_ext.media.scene import MAX_ASPECT, compose, draw_preflight
+from sonic_ext.media.scene import MAX_ASPECT, compose, draw_preflight, head_view
 from sonic_ext.progress import Stage
 from sonic_ext.settings import Settings
 
@@ -66,6 +66,36 @@ def test_the_right_size_is_left_alone(plain: Portrait) -> None:
     assert np.array_equal(scene.picture, plain.rgb)
     with pytest.raises(ValueError, match="read-only"):
         scene.picture[0, 0] = 0
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("framing", ["whole", "crop"])
+def test_a_picture_on_its_side_is_set_upright(plain: Portrait, quarters: int, framing: str) -> None:
+    settings = Settings(framing=framing)
+    turned = from_array(np.ascontiguousarray(np.rot90(plain.rgb, -quarters)))
+    scene, expected = compose(turned, settings, 2), compose(plain, settings, 2)
+    assert any("set upright" in warning for warning in scene.warnings)
+    assert scene.quarters == quarters
+    assert abs(scene.face.roll) < 10
+    assert scene.portrait.pixel_sha256 == turned.pixel_sha256
+    assert np.array_equal(scene.portrait.rgb, plain.rgb)
+    lips = [each.face.landmarks[[13, 14], :2].mean(axis=0) for each in (scene, expected)]
+    assert np.abs(lips[0] - lips[1]).max() < 18
+    assert head_view(scene, settings, 64).picture.shape == (512, 512, 3)
+
+
+def test_what_was_placed_by_hand_stays_as_it_lies(plain: Portrait) -> None:
+    turned = from_array(np.ascontiguousarray(np.rot90(plain.rgb)))
+    scene = compose(turned, Settings(mouth=(400, 440, 420, 360), eyes=(300, 440, 340, 330)), 2)
+    assert (scene.quarters, scene.face.by_hand) == (0, True)
+    assert scene.face.roll < -52
+
+
+def test_a_box_by_hand_is_turned_along(plain: Portrait) -> None:
+    box = find_face(plain.rgb)[0].box
+    turned = from_array(np.ascontiguousarray(np.rot90(plain.rgb)))
+    scene = compose(turned, Settings(face_box=box.turned(1, 768, 768), min_resolution=768), 2)
+    assert scene.face.box == pytest.approx(box)
 
 
 def test_warnings_are_gathered(wide: Portrait) -> None:

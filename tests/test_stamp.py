@@ -17,8 +17,8 @@ from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.media.audio import read_speech
 from sonic_ext.media.face import LandmarkTracker
 from sonic_ext.media.image import read_portrait
-from sonic_ext.media.mesh import EYES
-from sonic_ext.media.scene import LIPS, Scene, compose
+from sonic_ext.media.mesh import EYES, LIPS
+from sonic_ext.media.scene import Scene, compose
 from sonic_ext.media.video import VideoWriter, read_frames, read_planes
 from sonic_ext.provenance.labels import VisibleLabel
 from sonic_ext.provenance.stamp import PreviewStamp, preview_size

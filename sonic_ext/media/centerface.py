@@ -38,24 +38,25 @@ def detect(rgb: NDArray[np.uint8], tick: Tick | None = None) -> list[FaceDetecti
             break
         if tick is not None:
             tick(Stage.FINDING_FACE, number, len(SIDES) + 1)
-        found = _detect_at(rgb, side)
-        distinct = non_maximum_suppression(found, intersection_over_smaller, SHARED)
+        distinct = detect_at(rgb, side, THRESHOLD)
         if distinct:
             return sorted(distinct, key=lambda face: face.box.area, reverse=True)
     return []
 
 
-def _detect_at(rgb: NDArray[np.uint8], side: int) -> list[FaceDetection]:
+def detect_at(rgb: NDArray[np.uint8], side: int, threshold: float) -> list[FaceDetection]:
+    """Faces in a picture fitted into a square, from a heat on; most certain first."""
     # A fresh network each time: one that has seen another size answers wrongly under OpenCV 4.
     canvas, scale = fitted(rgb, side, side, GREY)
     net = open_onnx("centerface.onnx")
     net.setInput(cv2.dnn.blobFromImage(canvas))
-    return _decoded([np.asarray(output)[0] for output in net.forward(OUTPUTS)], scale)
+    found = _decoded([np.asarray(output)[0] for output in net.forward(OUTPUTS)], scale, threshold)
+    return non_maximum_suppression(found, intersection_over_smaller, SHARED)
 
 
-def _decoded(outputs: list[NDArray[np.float32]], scale: float) -> list[FaceDetection]:
+def _decoded(outputs: list[NDArray[np.float32]], scale: float, threshold: float) -> list[FaceDetection]:
     heat, size, offset, points = outputs
-    rows, columns = np.nonzero(heat[0] > THRESHOLD)
+    rows, columns = np.nonzero(heat[0] > threshold)
     found = []
     for row, column in zip(rows, columns, strict=True):
         height, width = np.exp(size[:, row, column]) * CELL

@@ -29,6 +29,14 @@ class FaceDetection:
         points = None if self.points is None else self.points * np.array([sx, sy], np.float32)
         return FaceDetection(self.box.scaled(sx, sy), self.score, points)
 
+    def turned(self, quarters: int, width: int, height: int) -> FaceDetection:
+        """In the coordinates of a picture of this size that was turned anticlockwise by quarters."""
+        points = self.points
+        for quarter in range(quarters % 4):
+            right = (width, height)[quarter % 2] - 1
+            points = None if points is None else np.stack([points[:, 1], right - points[:, 0]], axis=-1)
+        return FaceDetection(self.box.turned(quarters, width, height), self.score, points)
+
 
 def intersection_over_union(one: Box, other: Box) -> float:
     """0 for boxes apart, 1 for the same box."""

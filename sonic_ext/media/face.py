@@ -6,6 +6,7 @@ a box says which face, mouth corners and eye centres say where those parts are, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,20 +17,27 @@ from numpy.typing import NDArray
 
 from ..errors import BadPortrait, BadSetting, NoFace
 from ..progress import Stage, Tick
-from . import centerface
+from . import centerface, search
 from .detection import FaceDetection
 from .geometry import Box
 from .mesh import (
-    MOUTH,
+    CHIN,
+    EYES,
+    LIPS,
     ROOM,
+    STRETCH,
+    LipEvidence,
     MeshNetwork,
+    StretchedLook,
     bounds,
-    eye_centres,
-    fit_similarity,
+    breadth,
+    face_logit,
     mean_face,
     mouth_opening,
     pose,
 )
+from .placing import HandPoints, eyes_of, fit_to, mouth_of
+from .search import SURE
 
 __all__ = ["Detect", "Face", "LandmarkTracker", "box_of", "find_boxes", "find_face", "mouth_opening"]
 
@@ -43,12 +51,27 @@ WARN_YAW, MAX_YAW = 25.0, 50.0
 """Degrees turned to the side: from the first on a warning, beyond the second a refusal."""
 WARN_PITCH, MAX_PITCH = 25.0, 45.0
 """Degrees up or down, likewise."""
-WARN_ROLL = 45.0
-"""Degrees tilted from which a warning is given."""
-SURE, MIN_SCORE = 0.9, 0.4
-"""Face score: below the first a warning, below the second a refusal, see `mesh.face_score`."""
-CLEAR_LIPS, MAX_SPREAD = 0.018, 0.06
-"""Spread of the lips in eye distances: above the first a warning, above the second a refusal."""
+WARN_ROLL, MAX_ROLL = 35.0, 52.0
+"""Degrees tilted, likewise; what is tilted by quarter turns more lies on its side and is set upright."""
+MAX_LEANING = 25.0
+"""Degrees beside a quarter turn up to which a picture is set upright."""
+MIN_SCORE = 0.4
+"""Face score: below `SURE` a warning, below this a refusal, see `mesh.face_score`."""
+CLEAR_LIPS, GUESSED_LIPS, UNSURE_LIPS, MAX_SPREAD = 0.016, 0.0195, 0.03, 0.06
+"""Spread of the lips in eye distances. Up to the first they show; above the third a warning, above the
+fourth a refusal; between, `mesh.LipEvidence` counts. A dense beard reaches 0.018, masks begin at 0.02."""
+NO_LIPS, MIN_LIP_WEIGHT, WARN_LIP_WEIGHT = 1.0, 3.0, 4.2
+"""`mesh.LipEvidence.weight`. Below the first a refusal, as below the second above `GUESSED_LIPS` and below
+the third above `UNSURE_LIPS`; a warning below the third above `CLEAR_LIPS`."""
+MIN_LIP_CONTRAST = 0.03
+"""`mesh.LipEvidence.contrast` below which there are no lips."""
+BREADTH, NARROW, WIDE = 60.0, 9.0, 11.0
+"""Logits that a face score gains by the picture being made wider or narrower from which it is squashed, see
+`mesh.StretchedLook`, and how many of them the face's own `mesh.breadth` beyond 1 is worth."""
+COUNTED = 12
+"""Detected faces, the largest first, that are told."""
+CANDIDATES = 3
+"""Detected faces, the largest first, that are looked at until one is clear."""
 BY_HAND = "place mouth and eyes by hand (settings mouth and eyes)"
 
 
@@ -80,6 +103,15 @@ class Face:
         landmarks = (self.landmarks * factors + (dx, dy, 0.0)).astype(np.float32)
         return replace(self, box=self.box.scaled(sx, sy).shifted(dx, dy), landmarks=landmarks)
 
+    def turned(self, quarters: int, width: int, height: int) -> Face:
+        """In the coordinates of a picture of this size that was turned anticlockwise by quarters."""
+        landmarks, box = self.landmarks.copy(), self.box.turned(quarters, width, height)
+        for _ in range(quarters % 4):
+            landmarks[:, :2] = np.stack([landmarks[:, 1], width - 1 - landmarks[:, 0]], axis=-1)
+            width, height = height, width
+        roll = math.remainder(self.roll - 90 * quarters, 360)
+        return replace(self, box=box, landmarks=landmarks, roll=roll)
+
 
 class LandmarkTracker:
     """Finds the points in frame after frame near a face that is known; one per thread."""
@@ -101,17 +133,6 @@ class LandmarkTracker:
             return self._network.refine(rgb, near.landmarks if isinstance(near, Face) else near)
         rough, _ = self._network.find(rgb, near.centre, ROOM * max(near.width, near.height), 0.0)
         return self._network.refine(rgb, rough)
-
-
-@dataclass(frozen=True)
-class HandPoints:
-    """Mouth corners and eye centres given by hand: float64 [2, 2] each, left in the picture first."""
-
-    mouth: NDArray[np.float64] | None
-    eyes: NDArray[np.float64] | None
-
-    def __bool__(self) -> bool:
-        return self.mouth is not None or self.eyes is not None
 
 
 def find_boxes(rgb: NDArray[np.uint8]) -> list[tuple[Box, float]]:
@@ -147,17 +168,26 @@ def find_face(
     given = _checked_box(box, rgb)
     placed = HandPoints(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
     found = centerface.detect(rgb, tick) if detect is None else _detect(rgb, detect, tick)
-    chosen, notes = _choose(found, given, placed)
+    network = MeshNetwork()
+    if detect is None and not (found or given or placed):
+        found = search.unseen_faces(network, rgb, tick)
+    chosen = _choose(found, given, placed)
     if tick is not None:
         tick(Stage.FINDING_FACE, len(centerface.SIDES), len(centerface.SIDES) + 1)
-    network = MeshNetwork()
     if placed:
-        face, more = _by_hand(network, rgb, chosen, given, placed)
+        near = chosen[0] if chosen else None
+        face, notes = _by_hand(network, rgb, near, given, placed)
     else:
-        face, more = _by_network(network, rgb, chosen, given)
-    if detect is not None and given is None and chosen is not None:
-        face = replace(face, box=chosen.box)
-    return face, (*notes, *more)
+        face, near, notes = _by_network(network, rgb, chosen, given, tick)
+        # The detector sees faces in leaves and jewellery, too: those are not worth a sentence.
+        count = sum(each is near or search.is_face(network, rgb, each) for each in found[:COUNTED])
+        if given is None and count > 1:
+            which = "the largest is" if near is found[0] else "the clearest is"
+            more = f"{count} faces were found; {which} animated. For another, give its box (face_box)."
+            notes.insert(0, more)
+    if detect is not None and given is None and near is not None:
+        face = replace(face, box=near.box)
+    return face, tuple(notes)
 
 
 def _detect(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[FaceDetection]:
@@ -209,27 +239,21 @@ def _numbers(values: Sequence[float]) -> str:
 # Which face
 
 
-def _choose(
-    found: list[FaceDetection], given: Box | None, placed: HandPoints
-) -> tuple[FaceDetection | None, tuple[str, ...]]:
-    """The detection to go by, None when there is none or it is not the one meant by hand."""
+def _choose(found: list[FaceDetection], given: Box | None, placed: HandPoints) -> list[FaceDetection]:
+    """The detections to go by, the first one first; none where there is none that is meant by hand."""
     if given is not None:
         inside = [face for face in found if face.box.overlap(given) > 0.5 * min(face.box.area, given.area)]
-        return max(inside, key=lambda face: face.box.overlap(given), default=None), ()
+        return sorted(inside, key=lambda face: face.box.overlap(given), reverse=True)[:1]
     if placed:
         points = np.concatenate([pair for pair in (placed.mouth, placed.eyes) if pair is not None])
-        return next((face for face in found if _encloses(face.box.expanded(0.15), points)), None), ()
+        return [face for face in found if _encloses(face.box.expanded(0.15), points)][:1]
     if not found:
         raise NoFace(
             "No face was found in the picture.",
             "Use a picture with one clear face. If there is one, give its box by hand (face_box); "
             f"in a drawing, {BY_HAND}.",
         )
-    if len(found) == 1:
-        return found[0], ()
-    return found[0], (
-        f"{len(found)} faces were found; the largest is animated. For another, give its box (face_box).",
-    )
+    return [face for face in found[:CANDIDATES] if face.box.area > 0.1 * found[0].box.area]
 
 
 def _encloses(box: Box, points: NDArray[np.float64]) -> bool:
@@ -241,54 +265,54 @@ def _encloses(box: Box, points: NDArray[np.float64]) -> bool:
 
 
 def _by_network(
-    network: MeshNetwork, rgb: NDArray[np.uint8], found: FaceDetection | None, given: Box | None
-) -> tuple[Face, list[str]]:
-    near = found.box if found is not None else given
-    assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
-    landmarks, score = _points(network, rgb, near, found)
-    guessed = given is not None and score < MIN_SCORE
-    face = _face(_in_box(given) if guessed and given else landmarks, given, score)
-    _check_size(face)
-    if guessed:
-        return face, [
+    network: MeshNetwork,
+    rgb: NDArray[np.uint8],
+    candidates: list[FaceDetection],
+    given: Box | None,
+    tick: Tick | None,
+) -> tuple[Face, FaceDetection | None, list[str]]:
+    """The first clear face, or the clearest, and the detection that led to it."""
+    best: tuple[NDArray[np.float32], float, FaceDetection | None] | None = None
+    first: list[FaceDetection | None] = [*candidates] or [None]
+    for number, found in enumerate(itertools.chain(first, search.on_their_sides(rgb, tick))):
+        near = found.box if found is not None else given
+        assert near is not None, "a detection or a box by hand is there, or NoFace was raised"
+        seen = search.look_any_way_up(network, rgb, near, search.roll_of(found))
+        if best is None or (seen[1] > best[1] if number < len(first) else search.wins(seen, best)):
+            best = (*seen, found)
+        if best[1] >= SURE or given is not None:
+            break
+    assert best is not None, "there is one candidate at least"
+    landmarks, score, found = best
+    if given is not None and score < MIN_SCORE:
+        face = _face(_in_box(given), given, score)
+        _check_size(face)
+        guessed = (
             f"No face is recognised in the box (face score {score:.2f}): mouth and eyes are guessed from "
-            f"the box alone. Better, {BY_HAND}."
-        ]
-    warnings = _check_turn(face, found)
-    face = replace(face, lip_spread=network.lip_spread(rgb, landmarks))
-    return face, warnings + _check_clear(face, given)
+        )
+        return face, found, [f"{guessed}the box alone. Better, {BY_HAND}."]
+    look, warnings = _unsquashed(network, rgb, landmarks)
+    face = _face(look.points if warnings else landmarks, given, look.score if warnings else score)
+    _check_size(face)
+    aligned = abs(math.remainder(face.roll - search.roll_of(found), 360)) < WARN_ROLL
+    warnings += _check_turn(face, found if aligned else None)
+    warnings += _check_edges(face, rgb, given)
+    face = replace(face, lip_spread=network.lip_spread(look.picture, look.own))
+    return face, found, warnings + _check_clear(face, network.lip_evidence(look.picture, look.own), given)
 
 
-def _points(
-    network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, found: FaceDetection | None
-) -> tuple[NDArray[np.float32], float]:
-    """Points in pixels of the picture and the face score.
-
-    Where the face is not seen upright, quarter turns are tried, but have to convince: a picture may lie
-    on its side.
-    """
-    roll, size = _roll(found), ROOM * max(near.width, near.height)
-    upright = _find_at(network, rgb, near.centre, size, roll)
-    if upright[1] >= MIN_SCORE:
-        return upright
-    turned = (_find_at(network, rgb, near.centre, size, roll + turn) for turn in (90.0, -90.0, 180.0))
-    return next((look for look in turned if look[1] >= SURE), upright)
-
-
-def _find_at(
-    network: MeshNetwork, rgb: NDArray[np.uint8], centre: tuple[float, float], size: float, roll: float
-) -> tuple[NDArray[np.float32], float]:
-    """Two looks, a rough one and one at what it found, where scores can be compared."""
-    rough, _ = network.find(rgb, centre, size, roll)
-    return network.refine(rgb, rough)
-
-
-def _roll(found: FaceDetection | None) -> float:
-    """Degrees that the detector's eyes are tilted clockwise."""
-    if found is None or found.points is None:
-        return 0.0
-    across = found.points[1] - found.points[0]
-    return math.degrees(math.atan2(float(across[1]), float(across[0])))
+def _unsquashed(
+    network: MeshNetwork, rgb: NDArray[np.uint8], landmarks: NDArray[np.float32]
+) -> tuple[StretchedLook, list[str]]:
+    """A look at the face in its right shape, and a sentence if the picture's is wrong."""
+    plain = network.stretched(rgb, landmarks, 1.0)
+    wide = BREADTH * ((breadth(landmarks) + breadth(plain.points)) / 2 - 1)  # from look to look it wanders
+    for factor, least, how in ((STRETCH, NARROW + wide, "narrow"), (1 / STRETCH, WIDE - wide, "wide")):
+        other = network.stretched(rgb, landmarks, factor)
+        if other.score >= SURE and face_logit(other.score) - face_logit(plain.score) > least:
+            said = f"The face looks too {how}: the picture seems squashed. Give it back its aspect ratio."
+            return other, [said]
+    return plain, []
 
 
 def _face(
@@ -339,17 +363,34 @@ def _check_turn(face: Face, found: FaceDetection | None) -> list[str]:
             f"The face looks about {pitch:.0f}° {where}; the limit is {MAX_PITCH:.0f}°.",
             "Use a picture taken at the height of the face.",
         )
-    warnings = []
+    warnings = _check_roll(face.roll)
     if yaw > WARN_YAW:
         warnings.append(f"The face is turned about {yaw:.0f}° to the side; up to {WARN_YAW:.0f}° looks best.")
-    if abs(face.roll) > WARN_ROLL:
-        warnings.append("The head lies on its side; turn the picture upright for a better video.")
     if pitch > WARN_PITCH:
         warnings.append(f"The face looks about {pitch:.0f}° {where}; up to {WARN_PITCH:.0f}° looks best.")
     return warnings
 
 
-def _check_clear(face: Face, given: Box | None) -> list[str]:
+def quarters_of(roll: float) -> int:
+    """Quarter turns anticlockwise, 0 to 3, that set a head upright which is tilted by `roll` degrees."""
+    return 0 if abs(roll) <= MAX_ROLL else round(roll / 90) % 4
+
+
+def _check_roll(roll: float) -> list[str]:
+    quarters = quarters_of(roll)
+    if quarters == 0:
+        tilted = f"The head is tilted by {abs(roll):.0f}°; an upright picture looks better."
+        return [tilted] if abs(roll) > WARN_ROLL else []
+    if abs(math.remainder(roll, 90)) > MAX_LEANING:
+        raise BadPortrait(
+            f"The head is tilted by about {abs(roll):.0f}°; the limit is {MAX_ROLL:.0f}°.",
+            f"Turn the picture upright: by {abs(roll):.0f}° {'anti' * (roll > 0)}clockwise.",
+        )
+    how = "is upside down" if quarters == 2 else "lies on its side"
+    return [f"The picture {how}; it is set upright for the video."]
+
+
+def _check_clear(face: Face, lips: LipEvidence, given: Box | None) -> list[str]:
     """Warn of a face or mouth that does not show well; refuse it at the limits unless its box was given."""
     score, spread = face.confidence, face.lip_spread
     if given is None and (score < MIN_SCORE or spread > MAX_SPREAD):
@@ -358,17 +399,41 @@ def _check_clear(face: Face, given: Box | None) -> list[str]:
             f"{MIN_SCORE}; spread of the lips {spread:.3f}, most {MAX_SPREAD}).",
             f"Use a picture in which the whole face shows; in a drawing, {BY_HAND}.",
         )
+    least = WARN_LIP_WEIGHT if spread > UNSURE_LIPS else MIN_LIP_WEIGHT if spread > GUESSED_LIPS else NO_LIPS
+    if lips.contrast < MIN_LIP_CONTRAST or lips.weight < least:
+        hint = f"Use a picture in which the lips show; in a drawing, {BY_HAND}."
+        if given is None:
+            raise BadPortrait("The mouth is covered or does not show.", hint)
+        return [f"The mouth seems covered and is guessed. {hint}"]
     warnings = []
     if score < SURE:
         warnings.append(
             f"Part of the face seems hidden, or this is a drawing or sculpture (face score {score:.2f}, "
             f"clear from {SURE}): mouth and eyes may be misplaced. Check them in the preview, or {BY_HAND}."
         )
-    if spread > CLEAR_LIPS:
+    if spread > UNSURE_LIPS or (spread > CLEAR_LIPS and lips.weight < WARN_LIP_WEIGHT):
         warnings.append(
             f"The mouth seems covered or unclear (spread of the lips {spread:.3f}, clear up to {CLEAR_LIPS})."
         )
     return warnings
+
+
+def _check_edges(face: Face, rgb: NDArray[np.uint8], given: Box | None) -> list[str]:
+    """Whether the picture's edge cuts the mouth or the chin off."""
+    points = face.landmarks[:, :2]
+    margin = 0.03 * float(np.hypot(*(points[EYES[1][0]] - points[EYES[0][0]])))
+    last = np.array(rgb.shape[1::-1]) - 1
+    lips, chin = points[list(LIPS)], points[CHIN]
+    if (lips < margin).any() or (lips > last - margin).any():
+        sentence = "The mouth is cut off by the edge of the picture, or all but."
+        if given is None:
+            raise BadPortrait(
+                sentence, "Use a picture that shows the whole face with some room below the chin."
+            )
+        return [sentence]
+    if (chin < 0).any() or (chin > last).any():
+        return ["The chin is cut off by the edge of the picture; it cannot move there."]
+    return []
 
 
 def _profile_turn(found: FaceDetection | None) -> float:
@@ -397,7 +462,7 @@ def _by_hand(
 ) -> tuple[Face, list[str]]:
     _check_upright(placed)
     base, stand_ins = _base(network, rgb, found, given), _stand_ins(found, given)
-    face = _face(fit_to(placed, base, stand_ins), given, 1.0, by_hand=True)
+    face = _face(fit_to(placed, base, stand_ins, rgb), given, 1.0, by_hand=True)
     _check_size(face)
     warnings = []
     if base is None and stand_ins.mouth is None and (placed.mouth is None or placed.eyes is None):
@@ -425,7 +490,7 @@ def _base(
     near = found.box if found is not None else given
     if near is None:
         return None
-    landmarks, score = _points(network, rgb, near, found)
+    landmarks, score = search.look_any_way_up(network, rgb, near, search.roll_of(found))
     return landmarks if score >= SURE else None
 
 
@@ -437,67 +502,5 @@ def _stand_ins(found: FaceDetection | None, given: Box | None) -> HandPoints:
     near = given if given is not None else found.box if found is not None else None
     if near is not None:
         face = _in_box(near)
-        return HandPoints(_mouth_of(face), _eyes_of(face))
+        return HandPoints(mouth_of(face), eyes_of(face))
     return HandPoints(None, None)
-
-
-def fit_to(
-    placed: HandPoints, base: NDArray[np.float32] | None, stand_ins: HandPoints
-) -> NDArray[np.float32]:
-    """float32 [468, 3]: a face whose mouth corners and eye centres lie exactly where they were placed.
-
-    Without `base` the mean face is laid on the points first: by an affine map when eyes and mouth are
-    known (stand-ins fill in for missing ones), otherwise by a similarity. What remains is taken up by
-    smooth displacements around each of the points.
-    """
-    if base is None:
-        eyes = stand_ins.eyes if placed.eyes is None else placed.eyes
-        mouth = stand_ins.mouth if placed.mouth is None else placed.mouth
-        return _warp_to(_laid(eyes, mouth), placed)
-    return _warp_to(base, placed)
-
-
-def _laid(eyes: NDArray[np.float64] | None, mouth: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    face = mean_face().astype(np.float64)
-    known = [(_eyes_of(face), eyes), (_mouth_of(face), mouth)]
-    source = np.concatenate([own for own, target in known if target is not None])
-    target = np.concatenate([target for _, target in known if target is not None])
-    scale, rotation, shift = fit_similarity(source, target)
-    flat = scale * rotation
-    if len(source) == 4:
-        ones = np.hstack([source, np.ones((4, 1))])
-        solution = np.linalg.lstsq(ones, target, rcond=None)[0]
-        flat, shift = solution[:2].T, solution[2]
-    placed = np.empty_like(face)
-    placed[:, :2] = face[:, :2] @ flat.T + shift
-    placed[:, 2] = face[:, 2] * scale
-    return placed
-
-
-def _eyes_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack(eye_centres(face))
-
-
-def _mouth_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(face[list(MOUTH), :2])
-
-
-def _warp_to(face: NDArray[np.floating[Any]], placed: HandPoints) -> NDArray[np.float32]:
-    """Displaced smoothly so that the placed points are met; an eye moves as a whole."""
-    bent = face.astype(np.float64)
-    reach = 0.5 * float(np.hypot(*(_eyes_of(bent)[1] - _eyes_of(bent)[0])))
-    # An eye's centre is the mean of several points that move by slightly different amounts:
-    # a few rounds bring the rest to nothing.
-    for _ in range(12):
-        pairs = [(_eyes_of(bent), placed.eyes), (_mouth_of(bent), placed.mouth)]
-        known = np.concatenate([own for own, target in pairs if target is not None])
-        wanted = np.concatenate([target for _, target in pairs if target is not None])
-        weights = np.linalg.solve(_kernel(known, known, reach), wanted - known)
-        bent[:, :2] += _kernel(bent[:, :2], known, reach) @ weights
-    return np.asarray(bent, dtype=np.float32)
-
-
-def _kernel(a: NDArray[np.float64], b: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    """Gaussian bell of the distances, float64 [len(a), len(b)]."""
-    square = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
-    return np.asarray(np.exp(-square / (2 * reach**2)))

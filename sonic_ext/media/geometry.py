@@ -55,6 +55,14 @@ class Box(NamedTuple):
         """Moved by `dx`, `dy`."""
         return Box(self.left + dx, self.top + dy, self.right + dx, self.bottom + dy)
 
+    def turned(self, quarters: int, width: float, height: float) -> Box:
+        """In the coordinates of a picture of this size that was turned anticlockwise by quarters."""
+        box = self
+        for _ in range(quarters % 4):
+            box = Box(box.top, width - box.right, box.bottom, width - box.left)
+            width, height = height, width
+        return box
+
     def rounded(self) -> tuple[int, int, int, int]:
         """Nearest whole pixels, ties to even."""
         return round(self.left), round(self.top), round(self.right), round(self.bottom)

@@ -2,13 +2,16 @@
 
 Files are decoded from bytes, so that any path that Python can open works. The header is judged before
 a pixel is decoded: pictures of more than `MAX_PIXELS` are refused without the memory ever being asked for.
+Pillow decodes; HEIC needs `pillow-heif`, and what Pillow cannot read of TIFF and of 16 bits OpenCV does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import itertools
+import math
 import os
 import re
 import struct
@@ -16,15 +19,16 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from ..errors import BadPortrait
+from .colour import Colours, grey_table, in_srgb, stated
 
 MAX_PIXELS = 64_000_000
 """Largest picture, in pixels; a 50-megapixel photograph fits."""
@@ -44,6 +48,11 @@ ANIMATED = ("GIF", "PNG", "WEBP")
 UNTIMED = 10.0
 """Frames a second of an animation that does not say how long one is shown; browsers show it so."""
 
+NARROW = (255.0, 1023.0, 4095.0)
+"""What white is in numbers of 8, 10 and 12 bits that are stored in more."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_ORIENTATION, _MAX_SAMPLE_VALUE = 0x0112, 0x0119
 _BEGINNINGS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP|GIF8[79]a|BM", re.DOTALL)
 """Of the formats that `is_picture` knows."""
 _OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
@@ -105,8 +114,9 @@ def read_portrait(path: str | os.PathLike[str]) -> Portrait:
     with _quiet():
         picture = _open(data, path.name)
         _check_side(*picture.size, path.name)
-        media_type = Image.MIME.get(picture.format or "", "application/octet-stream")
-        rgb, notes = _first_frame(picture, path.name)
+        own = getattr(picture, "custom_mimetype", None) or "application/octet-stream"  # HEIC has only this
+        media_type = Image.MIME.get(picture.format or "", own)
+        rgb, notes = _first_frame(picture, data, path.name)
     return _portrait(rgb, path, data, media_type, notes)
 
 
@@ -122,9 +132,9 @@ def read_animation(path: str | os.PathLike[str]) -> AnimatedPicture:
     data = _file_bytes(path)
     with _quiet():
         picture = _open(data, path.name)
-        first, _ = _decoded(picture, path.name)
+        first, _ = _decoded(picture, data, path.name)
         fps = _fps(picture)
-    return AnimatedPicture(itertools.chain([first], _further_frames(picture, path.name)), fps)
+    return AnimatedPicture(itertools.chain([first], _further_frames(picture, data, path.name)), fps)
 
 
 def is_picture(path: Path) -> bool:
@@ -158,6 +168,15 @@ def from_array(rgb: NDArray[Any], name: str = "portrait.png") -> Portrait:
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(encoded, "PNG", compress_level=1)
     return _portrait(rgb.copy(), Path(name), encoded.getvalue(), "image/png", ())
+
+
+def turned(portrait: Portrait, quarters: int) -> Portrait:
+    """The portrait with its pixels turned anticlockwise; it is recognised by the file as it was read."""
+    if quarters % 4 == 0:
+        return portrait
+    rgb = np.ascontiguousarray(np.rot90(portrait.rgb, quarters))
+    rgb.setflags(write=False)
+    return replace(portrait, rgb=rgb)
 
 
 def thumbnail(rgb: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image.Image:
@@ -195,8 +214,10 @@ def _file_bytes(path: Path) -> bytes:
             raise BadPortrait(f"{path.name or path} is a folder, not a picture.", "Give one picture file.")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            limit = f"{MAX_BYTES >> 20} MB"
-            raise BadPortrait(f"{path.name} is larger than {limit}.", "Use a smaller picture file.")
+            raise BadPortrait(
+                f"{path.name} is {-(-size >> 20)} MB large; the limit is {MAX_BYTES >> 20} MB.",
+                "Save the picture as JPEG, or scale it down.",
+            )
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadPortrait(f"There is no picture at {path}.", "Check the path.") from None
@@ -215,11 +236,86 @@ def _open(data: bytes, name: str) -> Image.Image:
     Image.init()
     formats = [known for known in FORMATS if known in Image.OPEN]
     try:
-        picture = Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError:
-        raise BadPortrait(*_too_large(name)) from None
+        picture: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+        if _is_foreign_tiff(picture):
+            picture = _tiff(data, name)
+    except Image.DecompressionBombError as error:
+        raise BadPortrait(*_bomb(name, error)) from None
     except _BROKEN as error:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff(data, name)
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+            return _heic(data, name)
         raise BadPortrait(*_not_a_picture(data, name)) from error
+    _check_size(*picture.size, name)
+    return picture
+
+
+def _is_foreign_tiff(picture: Image.Image) -> bool:
+    """Uncompressed luma and chroma, which Pillow reads as something else or, subsampled, not at all."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return False
+    return picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 6 and (
+        picture.tag_v2.get(TiffImagePlugin.COMPRESSION, 1) not in (6, 7)  # JPEG's own kinds
+    )
+
+
+def _tiff(data: bytes, name: str) -> Image.Image:
+    """A TIFF that Pillow cannot read, decoded by OpenCV once its header says that it is not too large.
+
+    Raises:
+        BadPortrait: OpenCV cannot read it either, or it is over `MAX_PIXELS`.
+    """
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        width, height = int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH])
+    except _BROKEN as error:
+        raise BadPortrait(*_damaged(name)) from error
+    _check_size(width, height, name)
+    values = _by_opencv(data)
+    if values is None:
+        raise BadPortrait(f"{name} is a TIFF of a kind that cannot be read.", _OTHER_FORMAT)
+    picture, _ = _from_levels(values)
+    picture.format = "TIFF"
+    if profile := tags.get(TiffImagePlugin.ICCPROFILE):
+        picture.info["icc_profile"] = profile
+    picture.getexif()[_ORIENTATION] = tags.get(_ORIENTATION, 1)
+    return picture
+
+
+def _by_opencv(data: bytes) -> NDArray[Any] | None:
+    """[height, width] or RGB [height, width, 3] in the file's own numbers; None where it cannot be read."""
+    import cv2  # slow to load, and hardly ever needed here
+
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return values if values is None or values.ndim == 2 else values[..., 2::-1]
+
+
+def _heic(data: bytes, name: str) -> Image.Image:
+    """With its header read and its size allowed.
+
+    Raises:
+        BadPortrait: `pillow-heif` is not installed, or cannot read it either; or it is over `MAX_PIXELS`.
+    """
+    try:
+        heif = importlib.import_module("pillow_heif")
+    except ImportError as error:
+        raise BadPortrait(
+            f"{name} is HEIC, which is read only where pillow-heif is installed.",
+            "Try: python -m pip install pillow-heif. Or save the picture as JPEG or PNG.",
+        ) from error
+    try:
+        picture: Image.Image = heif.HeifImageFile(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise BadPortrait(*_bomb(name, error)) from None
+    except _BROKEN as error:
+        raise BadPortrait(*_damaged(name)) from error
     _check_size(*picture.size, name)
     return picture
 
@@ -237,9 +333,15 @@ def _check_side(width: int, height: int, name: str) -> None:
         )
 
 
-def _too_large(name: str, size: str = "far more") -> tuple[str, str]:
+def _too_large(name: str, size: str) -> tuple[str, str]:
     limit = MAX_PIXELS // 1_000_000
     return f"{name} has {size}; the limit is {limit} megapixels.", "Scale the picture down or crop it."
+
+
+def _bomb(name: str, error: Image.DecompressionBombError) -> tuple[str, str]:
+    """Pillow says how many pixels there are in words only."""
+    pixels = re.search(r"\((\d+) pixels\)", str(error))
+    return _too_large(name, f"{int(pixels[1]) // 1_000_000} megapixels" if pixels else "far more")
 
 
 def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
@@ -249,32 +351,30 @@ def _not_a_picture(data: bytes, name: str) -> tuple[str, str]:
             f"{name} is AVIF, which this Pillow cannot read.",
             "Save it as PNG, or use Pillow 11.3 or newer.",
         )
-    if brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return f"{name} is HEIC, which is not read here.", "Save the picture as JPEG or PNG."
     if brand or data[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
         return f"{name} is not a picture but looks like sound or video.", _OTHER_FORMAT
     return f"{name} is not a picture in a format that can be read.", _OTHER_FORMAT
 
 
-def _first_frame(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _first_frame(picture: Image.Image, data: bytes, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The picture that a portrait is, and sentences for the user."""
     try:
         animated = picture.format != "MPO" and _is_animated(picture)
-    except Image.DecompressionBombError:
-        raise BadPortrait(*_too_large(name)) from None
+    except Image.DecompressionBombError as error:
+        raise BadPortrait(*_bomb(name, error)) from None
     except _BROKEN as error:
         raise BadPortrait(*_damaged(name)) from error
-    rgb, notes = _decoded(picture, name)
+    rgb, notes = _decoded(picture, data, name)
     return rgb, ((f"{name} is animated: its first frame is used.",) if animated else ()) + notes
 
 
-def _further_frames(picture: Image.Image, name: str) -> Iterator[NDArray[np.uint8]]:
+def _further_frames(picture: Image.Image, data: bytes, name: str) -> Iterator[NDArray[np.uint8]]:
     """The frames after the first, as far as they can be decoded."""
     for number in itertools.count(1) if picture.format in ANIMATED else ():
         try:
             with _quiet():
                 picture.seek(number)
-                frame, _ = _decoded(picture, name)
+                frame, _ = _decoded(picture, data, name)
         except (BadPortrait, Image.DecompressionBombError, *_BROKEN):  # EOFError where there are no more
             return
         yield frame
@@ -290,18 +390,47 @@ def _fps(picture: Image.Image) -> float:
     return (1000 / milliseconds if milliseconds > 0 else UNTIMED) if animated else 0.0
 
 
-def _decoded(picture: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _decoded(picture: Image.Image, data: bytes, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The frame that the picture stands at, and sentences for the user."""
     _check_size(*picture.size, name)  # frames of a GIF may be larger than the first
     try:
         picture.load()
+        colours = stated(picture, data)
+        white = _declared_white(picture)
+        picture, notes = _deepened(picture, data)
         upright = ImageOps.exif_transpose(picture) or picture
-        rgb, notes = _to_rgb(upright, picture.info.get("icc_profile"))
-    except Image.DecompressionBombError:
-        raise BadPortrait(*_too_large(name)) from None
+        rgb, more = _to_rgb(upright, colours, white)
+    except Image.DecompressionBombError as error:
+        raise BadPortrait(*_bomb(name, error)) from None
     except _BROKEN as error:
         raise BadPortrait(*_damaged(name)) from error
-    return rgb, notes
+    return rgb, notes + more
+
+
+def _declared_white(picture: Image.Image) -> float:
+    """The largest number that a TIFF says its samples have; 0 where it says nothing."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 0.0
+    said: Any = picture.tag_v2.get(_MAX_SAMPLE_VALUE, 0)
+    return float(max(said) if isinstance(said, tuple) else said)
+
+
+def _deepened(picture: Image.Image, data: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """A colour picture of 16 bits that seems black because it uses fewer, in the bits that it uses.
+
+    Pillow keeps the upper 8 bits of such pictures only: of 12 in 16 four are left.
+    """
+    bits: Any = data[24] if picture.format == "PNG" else 0
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (0,))[0]
+    if bits != 16 or picture.mode not in ("RGB", "RGBA") or np.asarray(picture)[..., :3].max() > 15:
+        return picture, ()
+    values = _by_opencv(data)
+    if values is None or values.dtype != np.uint16 or values.shape[:2] != picture.size[::-1]:
+        return picture, ()
+    deep, notes = _from_levels(values)
+    deep.getexif()[_ORIENTATION] = picture.getexif().get(_ORIENTATION, 1)
+    return deep, notes
 
 
 def _damaged(name: str) -> tuple[str, str]:
@@ -319,55 +448,70 @@ def _is_animated(picture: Image.Image) -> bool:
     return True
 
 
-def _to_rgb(picture: Image.Image, profile: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """uint8 [height, width, 3] in sRGB, and sentences for the user."""
-    notes: list[str] = []
+def _to_rgb(
+    picture: Image.Image, colours: Colours, white: float
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """uint8 [height, width, 3] in sRGB, and sentences for the user.
+
+    Args:
+        picture: the right way up.
+        colours: what its file says of them.
+        white: the number that its file says is white, where that is more than 8 bits; else 0.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bit(picture)
-    if _has_alpha(picture):
-        picture, opaque = _flattened(picture.convert("RGBA"))
-        if not opaque:
-            notes.append("The picture's transparent parts were filled with grey.")
-    if profile and picture.mode in ("RGB", "CMYK"):
-        picture = _in_srgb(picture, profile, notes)
-    return np.array(picture.convert("RGB"), dtype=np.uint8), tuple(notes)
-
-
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Greyscale of 16 or 32 bits or floating point, scaled to 8 bits rather than clipped."""
-    values = np.asarray(picture).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if picture.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255 / max(high - low, 1e-9))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+        levels, notes = _levels(np.asarray(picture), white)
+        table, more = grey_table(colours)
+        return table[levels], notes + more
+    alpha = picture.convert("RGBA").getchannel("A") if _has_alpha(picture) else None
+    if picture.mode in ("1", "LA", "La"):
+        picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("L")
+    elif picture.mode not in ("L", "RGB", "CMYK", "LAB"):
+        picture = (picture.convert("RGBA") if picture.mode == "RGBa" else picture).convert("RGB")
+    shown, notes = in_srgb(picture, colours)
+    shown = shown.convert("RGB")
+    if alpha is not None and alpha.getextrema()[0] != 255:
+        shown = Image.composite(shown, Image.new("RGB", shown.size, (GREY, GREY, GREY)), alpha)
+        notes = ("The picture's transparent parts were filled with grey.", *notes)
+    return np.array(shown, dtype=np.uint8), notes
 
 
 def _has_alpha(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
-def _flattened(rgba: Image.Image) -> tuple[Image.Image, bool]:
-    """RGB on mid grey, and whether the picture was opaque all along."""
-    opaque = rgba.getchannel("A").getextrema()[0] == 255
-    ground = Image.new("RGBA", rgba.size, (GREY, GREY, GREY, 255))
-    ground.alpha_composite(rgba)
-    return ground.convert("RGB"), bool(opaque)
+def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    """Numbers of any kind as levels of 65535, scaled rather than clipped, and sentences for the user.
+
+    Args:
+        values: of any shape and type.
+        declared: the number that the file says is white; 0 where it says none.
+
+    Numbers that fill the bits that a camera or program might have used, and no more, are taken to mean those
+    bits; a picture in 16 bits that is only dark keeps its darkness.
+    """
+    clean = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(clean.min()), float(clean.max())
+    notes: tuple[str, ...] = ()
+    if values.dtype.kind == "f" and low > -0.5 and high <= 4:
+        low, white = 0.0, 1.0  # sharpening overshoots
+    elif low >= -0.05 * high and high <= 65535:
+        used = next((white for white in NARROW if high <= white and high - low > white / 4), 65535.0)
+        white = declared if high <= declared < 65535 else used
+        low = 0.0
+        if white < 65535 and values.dtype.kind != "f" and not declared:
+            bits = round(math.log2(white + 1))
+            notes = (f"The picture uses only {bits} of its bits and was made brighter accordingly.",)
+    else:
+        white = high
+    scaled = (clean - low) * (65535 / max(white - low, 1e-9))
+    return np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16), notes
 
 
-def _in_srgb(picture: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
-    """Colours of another profile turned into sRGB; left as they are, and said so, where that fails."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return picture
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, ImportError, *_BROKEN):
-        # ImportError: a Pillow built without LittleCMS says so at the first call.
-        notes.append("The picture's colour profile could not be used; colours may differ a little.")
-        return picture
-    return converted or picture
+def _from_levels(values: NDArray[Any]) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture from numbers of any kind, [height, width] or [height, width, 3], and sentences."""
+    if values.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(values)), ()
+    if values.ndim == 2:
+        return Image.fromarray(values.astype(np.float32)), ()
+    levels, notes = _levels(values)
+    return Image.fromarray(np.rint(levels / 257).astype(np.uint8)), notes

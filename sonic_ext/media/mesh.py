@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,6 +31,14 @@ ROOM = 1.5
 """Side of the crop over the longer side of the face."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 """Corners and lid centres of the eye to the left and the eye to the right in the picture."""
+EYE_RIMS = (
+    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
+    (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382),
+)
+"""Lids of the eye to the left and of the eye to the right, around them."""
+LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+"""Outline of the lips, around it."""
+CHIN = 152
 MOUTH = (61, 291)
 """Corners of the mouth, left and right in the picture."""
 INNER_LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402))
@@ -41,11 +50,42 @@ NUDGES = (
     *((0.0, 0.0, 1.12, 0.0), (0.0, 0.0, 0.9, 0.0), (0.0, 0.0, 1.0, 8.0), (0.0, 0.0, 1.0, -8.0)),
 )
 """Shift right and down in sides, growth, tilt in degrees."""
+STRETCH = 1.35
+"""How much wider or narrower a picture is made to tell whether it is squashed."""
 RIGID = (
     *(10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 98, 327, 129, 358, 33, 133, 263, 362, 67, 297, 109, 338),
     *(103, 332, 54, 284, 21, 251, 162, 389, 127, 356, 234, 454, 93, 323, 116, 345, 50, 280, 101, 330),
 )
 """Points that lips, jaw and lids hardly move: forehead, nose, eye corners, cheekbones."""
+
+
+@dataclass(frozen=True)
+class LipEvidence:
+    """How well lips show, whatever the points say: those are guessed on a mask as well."""
+
+    weight: float
+    """By how much the logit of the face score falls once the lips are painted over with what surrounds them:
+    7 to 16 for most faces, 2.3 and more under some beards, under 2.5 for masks, under 4 for hands."""
+    contrast: float
+    """Spread of grey within the lips over that of the face: 0.27 and more for lips, 0 for a plain plate."""
+
+
+class StretchedLook(NamedTuple):
+    """What is seen of a face in a picture that was made wider or narrower.
+
+    By `STRETCH`, that lowers the logit of the face score by 4 to 17 either way where the picture has the
+    right shape. One that was squashed to 75 % of its width gains 10 to 16 by being made wider, one at 130 %
+    gains 3 to 17 by being made narrower.
+    """
+
+    picture: NDArray[np.uint8]
+    """uint8 RGB: the part around the face, stretched."""
+    own: NDArray[np.float32]
+    """Points float32 [468, 3] in its pixels."""
+    score: float
+    """Face score."""
+    points: NDArray[np.float32]
+    """The points in pixels of the whole picture as it is."""
 
 
 class MeshNetwork:
@@ -56,12 +96,16 @@ class MeshNetwork:
 
     def __call__(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Points float32 [468, 3] in pixels of the crop and the face score, for uint8 [192, 192, 3]."""
+        points, logit = self._forward(crop)
+        return points, face_score(logit)
+
+    def _forward(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """Points and the logit of the face score."""
         self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
         names = ["conv2d_20", "conv2d_30"]
         outputs = self._net.forward(names) if self._together else [self._net.forward(name) for name in names]
-        logit = float(np.ravel(outputs[1])[0])
         points = np.array(outputs[0], dtype=np.float32).reshape(COUNT, 3)
-        return points, face_score(logit)
+        return points, float(np.ravel(outputs[1])[0])
 
     def find(
         self, rgb: NDArray[np.uint8], centre: tuple[float, float], side: float, roll: float
@@ -101,6 +145,34 @@ class MeshNetwork:
         left, right = eye_centres(points)
         return float(np.std(looks, axis=0).mean() / max(np.hypot(*(right - left)), 1e-6))
 
+    def lip_evidence(self, rgb: NDArray[np.uint8], points: NDArray[np.float32]) -> LipEvidence:
+        """Whether there is a mouth where the points [468, 3], in pixels of the picture, say."""
+        crop, _ = _upright(rgb, *square_around(points))
+        own, logit = self._forward(crop)
+        lips = np.zeros((SIDE, SIDE), np.uint8)
+        cv2.fillPoly(lips, [np.rint(own[list(LIPS), :2]).astype(np.int32)], 1)
+        left, right = eye_centres(own)
+        rim = max(3, int(0.1 * np.hypot(*(right - left))) | 1)
+        painted = cv2.inpaint(crop, cv2.dilate(lips, np.ones((rim, rim), np.uint8)), 3, cv2.INPAINT_TELEA)
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        inside = cv2.erode(lips, np.ones((3, 3), np.uint8)) > 0
+        own_range = np.ptp(np.percentile(grey[inside], (20, 80))) if inside.any() else 0.0
+        whole_range = np.ptp(np.percentile(grey, (5, 95)))
+        return LipEvidence(logit - self._forward(painted)[1], float(own_range / max(whole_range, 1e-6)))
+
+    def stretched(self, rgb: NDArray[np.uint8], points: NDArray[np.float32], factor: float) -> StretchedLook:
+        """A look at a face with the part of the picture around it made wider by a factor."""
+        (x, y), side, _ = square_around(points)
+        reach = 0.9 * side
+        corner = max(0, int(x - reach)), max(0, int(y - reach)), 0
+        part = rgb[corner[1] : int(y + reach) + 1, corner[0] : int(x + reach) + 1]
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        part = cv2.resize(part, (max(1, round(part.shape[1] * factor)), part.shape[0]), interpolation=how)
+        own = ((points - corner) * (factor, 1, 1)).astype(np.float32)
+        for _ in range(2):
+            own, score = self.refine(part, own)
+        return StretchedLook(part, own, score, (own / (factor, 1, 1) + corner).astype(np.float32))
+
 
 def face_score(logit: float) -> float:
     """The network's "is this a face" as 0..1.
@@ -110,6 +182,12 @@ def face_score(logit: float) -> float:
     (under 0.4), simple drawings 5 to 17, an empty room -10 (0.03).
     """
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, (logit - 12) / 6))))
+
+
+def face_logit(score: float) -> float:
+    """What `face_score` was made of."""
+    inside = min(max(score, 1e-6), 1 - 1e-6)
+    return 12 + 6 * math.log(inside / (1 - inside))
 
 
 def square_around(points: NDArray[np.float32]) -> tuple[tuple[float, float], float, float]:
@@ -172,6 +250,18 @@ def pose(points: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
     pitch = math.degrees(math.atan2(rotation[2, 1], rotation[2, 2]))
     roll = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
     return yaw, pitch, roll
+
+
+def breadth(points: NDArray[np.floating[Any]]) -> float:
+    """How much wider than high the picture shows a face with these points [468, 3]; 1 is the mean face's.
+
+    The rows of the affine map from the mean face have one length from wherever it is seen. 0.93 to 1.12 in
+    200 portraits; the network believes about half of what a squashed picture shows it: 0.83 to 0.96 at 75 %
+    of the width, 1.11 to 1.26 at 130 %.
+    """
+    face = np.hstack([mean_face().astype(np.float64), np.ones((COUNT, 1))])
+    across, down = np.linalg.lstsq(face, points[:, :2].astype(np.float64), rcond=None)[0][:3].T
+    return float(np.linalg.norm(across) / max(np.linalg.norm(down), 1e-6))
 
 
 def fit_similarity(

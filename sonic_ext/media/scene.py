@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,9 +12,10 @@ from PIL import Image
 from ..errors import BadPortrait
 from ..progress import Tick
 from ..settings import Settings
-from .face import Detect, Face, box_of, find_face
+from .face import Detect, Face, box_of, find_face, quarters_of
 from .geometry import Box, crop_square, video_size
-from .image import Portrait
+from .image import Portrait, turned
+from .mesh import EYE_RIMS, LIPS
 from .paste import FEATHER
 
 MAX_ASPECT = 4.0
@@ -48,11 +49,13 @@ class Scene:
     face: Face
     """In the picture's pixels."""
     portrait: Portrait
-    """Where it came from."""
+    """Where it came from, upright."""
     whole: bool
     """True when the full portrait is kept, False for a square around the face."""
     crop: Box
     """The part of the portrait that the picture shows, in the portrait's pixels."""
+    quarters: int = 0
+    """Quarter turns anticlockwise that set `portrait` upright; its `rgb` is turned already."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user, those of the portrait included."""
 
@@ -86,7 +89,7 @@ def compose(
     tick: Tick | None = None,
     detect: Detect | None = None,
 ) -> Scene:
-    """Find the face, crop if asked, and resize to the video's size.
+    """Find the face, set the picture upright, crop if asked, and resize to the video's size.
 
     Args:
         portrait: as read.
@@ -101,6 +104,11 @@ def compose(
         Cancelled: from `tick`.
     """
     face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick, detect)
+    quarters = 0 if face.by_hand else quarters_of(face.roll)
+    if quarters:
+        face = face.turned(quarters, portrait.width, portrait.height)
+        face = face if settings.face_box or detect else replace(face, box=box_of(face.landmarks))
+        portrait = turned(portrait, quarters)
     whole = settings.framing == "whole"
     crop = frame_of(portrait, face, settings)
     left, top, right, bottom = crop.rounded()
@@ -108,7 +116,7 @@ def compose(
     picture = _resized(portrait.rgb[top:bottom, left:right], size)
     sx, sy = size[0] / (right - left), size[1] / (bottom - top)
     moved = face.scaled(sx, sy, -left * sx, -top * sy)
-    return Scene(picture, moved, portrait, whole, crop, (*portrait.warnings, *notes))
+    return Scene(picture, moved, portrait, whole, crop, quarters, (*portrait.warnings, *notes))
 
 
 def frame_of(portrait: Portrait, face: Face, settings: Settings) -> Box:
@@ -159,7 +167,8 @@ def surroundings(scene: Scene, margin: int) -> tuple[NDArray[np.uint8], int, int
     if not any((*before, *after)):
         return scene.picture, 0, 0
     size = scene.width + before[0] + after[0], scene.height + before[1] + after[1]
-    box = (left - before[0] / sx, top - before[1] / sy, right + after[0] / sx, bottom + after[1] / sy)
+    wide = Box(left - before[0] / sx, top - before[1] / sy, right + after[0] / sx, bottom + after[1] / sy)
+    box = wide.clipped(portrait.width, portrait.height)  # of what rounding adds
     picture = Image.fromarray(np.ascontiguousarray(portrait.rgb))
     wider = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=box), dtype=np.uint8)
     # The frame's own pixels, which were resized on their own
@@ -235,9 +244,6 @@ def _scale(scene: Scene) -> tuple[float, float]:
     return scene.width / scene.crop.width, scene.height / scene.crop.height
 
 
-LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
-RIGHT_EYE = (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
 SMALLEST_DRAWING = 512
 """Short side in pixels below which the preflight picture is enlarged, so that its words can be read."""
 
@@ -257,7 +263,7 @@ def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> N
         _draw_box(canvas, crop.scaled(factor, factor), CROP_COLOUR, thick)
     _draw_box(canvas, face.box, FACE_COLOUR, thick)
     fine = max(1, round(min(short / 500, face.box.height / 100)))
-    for outline in (LIPS, LEFT_EYE, RIGHT_EYE):
+    for outline in (LIPS, *EYE_RIMS):
         points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
         cv2.polylines(canvas, [points], True, POINT_COLOUR, fine, cv2.LINE_AA, shift=4)
     _draw_label(canvas, face, thick)
