@@ -14,7 +14,7 @@ from sounds import tone, write
 
 from sonic_ext.errors import BadVideo
 from sonic_ext.evaluation import theval
-from sonic_ext.evaluation.eyes import CORNERS, LIDS, blink_minima, eye_ratio, iris_place
+from sonic_ext.evaluation.eyes import CORNERS, LIDS, Lids, blink_minima, eye_ratio, iris_place
 from sonic_ext.evaluation.naturalness import PEOPLE, Naturalness, measure_frames, measure_video
 from sonic_ext.evaluation.tears import Tear, TearFinder
 from sonic_ext.evaluation.voice import Voice
@@ -231,6 +231,30 @@ def test_no_iris_is_found_in_eyes_that_are_shut() -> None:
     shut = outline.copy()
     shut[:, 1] = 60 + (shut[:, 1] - 60) * 0.1
     assert np.isnan(iris_place(picture, corners, shut)).all()
+
+
+@pytest.mark.parametrize("name", ["portrait_01.jpg", "portrait_03.jpg", "portrait_04.jpg"])
+@pytest.mark.parametrize("shift", [0, 6])
+def test_lids_are_told_from_the_picture(name: str, shift: int) -> None:
+    """Skin from below the eyes drawn over them from above, and the head moved."""
+    scene = scene_of(name)
+    lids, points = Lids(scene.picture, scene.face.landmarks), scene.face.landmarks.copy()
+    points[:, 0] += shift
+    ratios = []
+    for share in (0.0, 0.5, 1.0):
+        frame = scene.picture.copy()
+        for eye in (LEFT_EYE, RIGHT_EYE):
+            (left, top), (right, bottom) = (
+                edge(scene.face.landmarks[list(eye), :2], axis=0).astype(int) for edge in (np.min, np.max)
+            )
+            reach = round((bottom - top + 8) * share)
+            skin = np.median(frame[bottom + 8 : bottom + 12, left:right], axis=(0, 1))
+            frame[top - 4 : top - 4 + reach, left:right] = skin
+        ratios.append(lids.ratio(np.roll(frame, shift, axis=1), points))
+    opened = eye_ratio(scene.face.landmarks)
+    assert ratios[0] == pytest.approx(opened, rel=0.1)
+    assert 0.3 * opened < ratios[1] < 0.8 * opened
+    assert ratios[2] < 0.15 * opened
 
 
 # Tears

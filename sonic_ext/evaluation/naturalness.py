@@ -26,7 +26,7 @@ from ..media.face import LandmarkTracker, box_of, find_face
 from ..media.mesh import eye_centres
 from ..media.video import probe, read_frames
 from . import theval
-from .eyes import BLINK, blink_minima, eye_ratio, gaze
+from .eyes import BLINK, Lids, blink_minima, gaze
 from .tears import TearFinder
 from .voice import Voice
 
@@ -67,7 +67,7 @@ class Naturalness:
     roll: float
     """Degrees, standard deviation of the tilt of the line of the eyes."""
     eyes_open: float
-    """Median of `eyes.eye_ratio`."""
+    """Median of `eyes.Lids.ratio`."""
     eyes_shut: float
     """Median over the blinks of their least ratio; without a blink the least of all frames."""
     blinks: float
@@ -114,7 +114,7 @@ class Look(NamedTuple):
     right_brow: float
     """See `theval.brow_heights`."""
     eyes: float
-    """See `eyes.eye_ratio`."""
+    """See `eyes.Lids.ratio`."""
     gaze: float
     """Along the eyes, see `eyes.gaze`."""
     nose_x: float
@@ -164,7 +164,8 @@ class Meter:
         for _ in range(SETTLED):
             self._near, _ = self._tracker.track(picture, self._near)
         self._lips = theval.LipDynamics()
-        self._tears = TearFinder(picture, points)
+        self._lids = Lids(picture, self._near)
+        self._tears = TearFinder(picture, self._near)
         self._still = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         self._background = background_mask(points, picture.shape)
         self._looks: list[Look] = []
@@ -191,7 +192,7 @@ class Meter:
                 opening=theval.lip_opening(points),
                 left_brow=float(left_brow),
                 right_brow=float(right_brow),
-                eyes=eye_ratio(points),
+                eyes=self._lids.ratio(frame, points),
                 gaze=float(gaze(frame, points)[0]),
                 nose_x=float(nose @ along),
                 nose_y=float(nose @ (-along[1], along[0])),
