@@ -2,17 +2,19 @@
 
     python benchmarks/naturalness.py [PORTRAIT ...] [--speech FILE] [--sheet OUT.jpg] [--with seed=2,...]
 
-Every portrait is drawn once for each `--with`; the sheet shows the first of them. A row of it: the portrait,
-then the frames at which most can go wrong, with the figures below; red is what people do not do.
+Every portrait is drawn once for each `--with`; the sheet shows the first of them. Settings of a portrait's
+own, such as points placed by hand, stand in NAME.json beside it. A row of the sheet: the portrait, then the
+frames at which most can go wrong, with the figures below; red is what people do not do.
 
-Figures: lips px of 256²; brows, pauses, yaw, pitch in eye distances; roll in degrees; open, shut: height of
-the eyes over their width; blinks a minute; gaze in eye widths; tear px; edge levels of 255 per px; still
-levels; score: mean of THEval's, 1 is people's mean; fps: drawing alone.
+Figures: lips px of 256²; brows and pauses in eye distances; yaw and pitch by the tip of the nose; roll in
+degrees; open, shut: height of the eyes over their width; blinks a minute; gaze in eye widths; tear px; edge
+levels of 255 per px; still levels; score: mean of THEval's, 1 is people's mean; fps: drawing alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -89,8 +91,10 @@ def no_tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
 
 def drawn(path: Path, variant: str, speech: Speech, voice: Voice) -> Take:
     """Draw a portrait twice: once to measure, once by the clock and to keep the frames that are shown."""
+    beside = path.with_suffix(".json")
+    own = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
     values = dict(part.split("=", 1) for part in variant.split(",") if part)
-    settings = Settings.from_mapping(values)
+    settings = Settings.from_mapping({**own, **values})
     scene = compose(read_portrait(path), settings, PreviewEngine.size_multiple)
     count = frame_count(speech.length, settings.fps)
     mouth = VisemeNet().read(speech.blocks(RATE), count, settings.fps, no_tick)

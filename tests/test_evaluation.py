@@ -15,7 +15,7 @@ from sounds import tone, write
 from sonic_ext.errors import BadVideo
 from sonic_ext.evaluation import theval
 from sonic_ext.evaluation.eyes import CORNERS, LIDS, Lids, blink_minima, eye_ratio, iris_place
-from sonic_ext.evaluation.naturalness import PEOPLE, Naturalness, measure_frames, measure_video
+from sonic_ext.evaluation.naturalness import PEOPLE, Naturalness, head_place, measure_frames, measure_video
 from sonic_ext.evaluation.tears import Tear, TearFinder
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
@@ -363,6 +363,20 @@ def test_a_new_edge_is_seen() -> None:
 
 
 # A whole video
+
+
+@given(degrees=st.floats(-30, 30), scale=st.floats(0.3, 3), yaw=st.floats(-0.3, 0.3))
+def test_the_place_of_a_head_does_not_mix_its_angles(degrees: float, scale: float, yaw: float) -> None:
+    face = mean_face().astype(np.float64) * 100
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    tilt = np.radians(degrees)
+    about_z = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
+    x, y, roll = head_place(scale * face @ about_y.T @ about_z.T + 50)
+    turned = head_place(face @ about_y.T)
+    assert (x, y) == pytest.approx(turned[:2])
+    assert roll == pytest.approx(turned[2] + degrees)
+    # The nose is nearer to the viewer than the eyes: a turn to the left moves it to the left.
+    assert abs(yaw) < 0.01 or np.sign(x) == -np.sign(yaw)
 
 
 def nodding(scene: Scene, count: int) -> list[np.ndarray]:
