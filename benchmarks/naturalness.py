@@ -18,7 +18,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,7 @@ from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.errors import SonicError
 from sonic_ext.evaluation.eyes import BLINK
-from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Meter, Naturalness, naturalness
+from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Look, Meter, Naturalness, naturalness
 from sonic_ext.evaluation.theval import PAUSE
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
@@ -114,6 +114,8 @@ def drawn(path: Path, variant: str, speech: Speech, voice: Voice) -> Take:
         rate = count / (time.perf_counter() - began)
     square = head_square(scene)
     cells = [cell(scene.picture, square), *(cell(kept[index], square) for index in chosen)]
+    worst = track.looks[np.nan_to_num(track["jump"], nan=-1.0).argmax()]
+    mark(cells[-1], square, Look(*worst))
     return Take(path.stem, variant, naturalness(track, voice), rate, cells)
 
 
@@ -169,10 +171,17 @@ def cell(frame: NDArray[np.uint8], square: Box) -> NDArray[np.uint8]:
     return cv2.warpAffine(frame, place, (CELL, CELL), flags=cv2.INTER_CUBIC)
 
 
+def mark(picture: NDArray[np.uint8], square: Box, look: Look) -> None:
+    """Draw a circle around the tear of a frame."""
+    scale = CELL / square.width
+    x, y = (look.jump_x - square.left) * scale, (look.jump_y - square.top) * scale
+    cv2.circle(picture, (round(x), round(y)), 12, ALARM, 1, cv2.LINE_AA)
+
+
 def inside(name: str, value: float) -> bool:
     """Whether people have such a value; True where none was taken of them."""
     low, high = PEOPLE.get(name, (-np.inf, np.inf))
-    return bool(np.isnan(value) or low <= value <= high)
+    return bool(np.isnan(value) or (value <= high and (low <= value or name == "eyes_shut")))
 
 
 def sheet(takes: Sequence[Take]) -> NDArray[np.uint8]:
@@ -206,11 +215,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("portraits", nargs="*", type=Path, default=PORTRAITS)
     parser.add_argument("--speech", type=Path, default=SPEECH)
+    parser.add_argument("--seconds", type=float, help="of the speech; all of it by default")
     parser.add_argument("--sheet", type=Path, help="JPEG to write; with more portraits than --rows, several")
     parser.add_argument("--rows", type=int, default=8, help="portraits on a sheet")
     parser.add_argument("--with", dest="variants", action="append", metavar="NAME=VALUE,...")
     chosen = parser.parse_args()
-    speech = read_speech(chosen.speech)
+    speech = replace(read_speech(chosen.speech), limit=chosen.seconds)
     voice = Voice.of(speech)
     variants = chosen.variants or VARIANTS
     print(

@@ -29,8 +29,13 @@ SPAN = 72.0
 """Pixels of the patch from corner to corner."""
 SMALLEST = 8.0
 """Pixels: width of an eye below which nothing can be told of its gaze."""
-NEAR = [(y, x) for y in range(-4, 5, 2) for x in range(-8, 9, 2)]
-"""Pixels of the patch down and to the right in which an eye is looked for."""
+AROUND = 12
+"""Pixels around a patch in which an eye is looked for: landmarks are a little off, and a turned head is not
+a shifted one."""
+SAME = 0.9
+"""Correlation from which it is the same open eye; one that shuts is where it was last."""
+GAZES = range(-8, 9, 2)
+"""Pixels of the patch to the right by which an iris may have moved."""
 IRIS = 0.2
 """Radius of an iris over the eye's width: 11.7 mm of about 29."""
 
@@ -66,7 +71,7 @@ def blink_minima(ratios: NDArray[np.floating[Any]], fps: float) -> tuple[float, 
 
 
 class Lids:
-    """Tells how far the eyes of a picture are still open in frames of the same face.
+    """Tells how far the eyes of a picture are still open in frames of the same face, one after the other.
 
     What shows between the lids of the picture is compared with what a lid would show there, the skin above
     and below drawn together; the frame's eyes are open by the share of that difference which they still
@@ -80,24 +85,31 @@ class Lids:
     def __init__(self, picture: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> None:
         self._points = points[:, :2].astype(np.float64)
         self._open = eye_ratio(points)
+        self._steps = [(AROUND, AROUND)] * 2
         self._eyes = []
         for corners, outline in zip(CORNERS, (LEFT_EYE, RIGHT_EYE), strict=True):
             place = _patch_place(self._points[list(corners)])
             inside = _inside(self._points[list(outline)], place)
-            self._eyes.append((place, inside, _beyond_skin(_patch(picture, place), inside)))
+            patch = _patch(picture, place)
+            self._eyes.append((place, patch, inside, _beyond_skin(patch, inside)))
 
     def ratio(self, frame: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> float:
         """As `eye_ratio`: the picture's times the share that is still open, 0 or more."""
         rigid = list(RIGID)
         scale, turn, shift = fit_similarity(self._points[rigid], points[rigid, :2].astype(np.float64))
         shares = []
-        for place, inside, wanted in self._eyes:
+        for number, (place, patch, inside, wanted) in enumerate(self._eyes):
             moved = np.column_stack([scale * turn @ place[:, :2], scale * turn @ place[:, 2] + shift])
-            seen = _beyond_skin(_patch(frame, moved), inside)
+            wide = _patch(frame, moved, AROUND)
+            alike = cv2.matchTemplate(wide, patch, cv2.TM_CCOEFF_NORMED)
+            _, best, _, (left, top) = cv2.minMaxLoc(alike)
+            if best > SAME:
+                self._steps[number] = top, left
+            top, left = self._steps[number]
+            seen = _beyond_skin(wide[top : top + HEIGHT, left : left + WIDTH], inside)
             power = max(float(np.square(wanted).sum()), 1.0)
-            # Gaze, and landmarks that are a little off, move the eye in its patch.
-            tries = (np.roll(wanted, step, axis=(0, 1)) for step in NEAR)
-            shares.append(max(float((each * seen).sum()) for each in tries) / power)
+            gazes = (np.roll(wanted, step, axis=1) for step in GAZES)
+            shares.append(max(float((each * seen).sum()) for each in gazes) / power)
         return self._open * max(0.0, float(np.mean(shares)))
 
 
@@ -137,10 +149,12 @@ def _patch_place(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([turn, corners.mean(axis=0) - turn @ ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)])
 
 
-def _patch(rgb: NDArray[np.uint8], place: NDArray[np.float64]) -> NDArray[np.float32]:
-    """float32 [HEIGHT, WIDTH, 3]."""
+def _patch(rgb: NDArray[np.uint8], place: NDArray[np.float64], around: int = 0) -> NDArray[np.float32]:
+    """float32 [HEIGHT, WIDTH, 3], and some more pixels around that."""
+    place = np.column_stack([place[:, :2], place[:, 2] - place[:, :2] @ (around, around)])
+    size = WIDTH + 2 * around, HEIGHT + 2 * around
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    taken = cv2.warpAffine(rgb, place, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    taken = cv2.warpAffine(rgb, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(taken, np.float32)
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import BadVideo
 from ..media.audio import read_speech
 from ..media.face import LandmarkTracker, box_of, find_face
+from ..media.geometry import crop_square
 from ..media.mesh import eye_centres
 from ..media.video import probe, read_frames
 from . import theval
@@ -33,6 +34,8 @@ from .voice import Voice
 NOSE_TIP, FOREHEAD_CHIN = 1, (10, 152)
 TEARS_EVERY = 5
 """Frames from one look for tears to the next: it takes longer than all the rest."""
+FRAMING = 0.18
+"""Room around the face that `framing=crop` leaves by default."""
 SETTLED = 3
 """Looks at the picture until the points found near points no longer creep."""
 LOST = 0.1
@@ -53,7 +56,7 @@ class Naturalness:
     """That show the face."""
     seconds: float
     lip_dynamics: float
-    """Pixels of a 256² frame, see `theval.LipDynamics`."""
+    """Pixels of a 256² frame around the face, see `theval.LipDynamics`, framed as by `framing=crop`."""
     brow_dynamics: float
     """Eye distances per frame, see `theval.brow_dynamics`."""
     silent_lips: float
@@ -94,13 +97,13 @@ PEOPLE = {
     "yaw": (0.053, 0.105),
     "pitch": (0.044, 0.072),
     "roll": (3.2, 3.4),
-    "eyes_open": (0.34, 0.39),
     "eyes_shut": (0.046, 0.080),
     "gaze": (0.028, 0.046),
 }
 """Least and most of real clips, with this project's landmarks: five clips framed as `framing=crop` at 512²
 (lips, brows, sync), two speakers (head, eyes, gaze); silent lips from those clips to THEval's mean. The clips
-themselves are not kept."""
+themselves are not kept. Their eyes were read by landmarks that follow lids and irises: 0.34 to 0.39 when
+open, where this project's have 0.22 to 0.29 on portraits."""
 
 
 class Look(NamedTuple):
@@ -125,6 +128,9 @@ class Look(NamedTuple):
     """Levels, see `Naturalness.background`."""
     jump: float
     """Pixels, see `tears.Tear`; nan where it was not looked for."""
+    jump_x: float
+    jump_y: float
+    """Pixels of the frame, where that is."""
     edge: float
     """Levels per pixel, likewise."""
 
@@ -153,7 +159,8 @@ class Meter:
     Args:
         fps: frames a second.
         picture: what the frames were drawn from, uint8 RGB of their size; of a video its first frame.
-        points: the face in it, float32 [468, 3].
+        points: the face in it, float32 [468, 3]. In the frames it is found anew, and moved by as much as what
+            is found in the picture is off.
     """
 
     def __init__(self, fps: float, picture: NDArray[np.uint8], points: NDArray[np.float32]) -> None:
@@ -162,9 +169,13 @@ class Meter:
         self._near = points
         for _ in range(SETTLED):
             self._near, _ = self._tracker.track(picture, self._near)
+        self._off = points - self._near
+        height, width = picture.shape[:2]
+        left, top, right, bottom = crop_square(box_of(points), FRAMING, width, height)
+        self._framing = right - left, bottom - top
         self._lips = theval.LipDynamics()
-        self._lids = Lids(picture, self._near)
-        self._tears = TearFinder(picture, self._near)
+        self._lids = Lids(picture, points)
+        self._tears = TearFinder(picture, points)
         self._still = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         self._background = background_mask(points, picture.shape)
         self._looks: list[Look] = []
@@ -173,11 +184,12 @@ class Meter:
     def see(self, frame: NDArray[np.uint8]) -> None:
         """Measure the next frame, uint8 RGB [height, width, 3]; one without a face only takes its time."""
         index, self._seen = self._seen, self._seen + 1
-        points, score = self._tracker.track(frame, self._near)
+        found, score = self._tracker.track(frame, self._near)
         if score < LOST:
             return
-        self._near = points
-        self._lips.see(points, (frame.shape[1], frame.shape[0]))
+        self._near = found
+        points = found + self._off
+        self._lips.see(points, self._framing)
         tear = self._tears.look(frame, points) if index % TEARS_EVERY == 0 else None
         nose_x, nose_y, roll = head_place(points)
         left_brow, right_brow = theval.brow_heights(points)
@@ -195,6 +207,8 @@ class Meter:
                 roll=roll,
                 background=float(cv2.mean(apart_from_still, self._background)[0]),
                 jump=tear.jump if tear else float("nan"),
+                jump_x=tear.jump_at[0] if tear else float("nan"),
+                jump_y=tear.jump_at[1] if tear else float("nan"),
                 edge=tear.edge if tear else float("nan"),
             )
         )
@@ -210,8 +224,8 @@ def head_place(points: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
 
     The tip of the nose from the middle between the eyes: along their line over the distance of their outer
     corners, at right angles to it over the distance from forehead to chin; and that line's tilt in degrees,
-    positive clockwise. What was taken of `PEOPLE` is known by name only; with these lengths the preview engine
-    of that time has the figures that were taken of it then (0.015, 0.009, 1.2).
+    positive clockwise. What was taken of `PEOPLE` is known by name only; with these lengths the preview
+    engine of that time has the figures that were taken of it then (0.015, 0.009, 1.2).
     """
     flat = points[:, :2].astype(np.float64)
     left, right = eye_centres(flat)
