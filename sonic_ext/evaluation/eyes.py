@@ -6,6 +6,7 @@ eyes that shut they tell 0.28 falling to 0.27. So both are looked for in the pix
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -36,8 +37,10 @@ SAME = 0.9
 """Correlation from which it is the same open eye; one that shuts is where it was last."""
 GAZES = range(-8, 9, 2)
 """Pixels of the patch to the right by which an iris may have moved."""
-IRIS = 0.2
-"""Radius of an iris over the eye's width: 11.7 mm of about 29."""
+RADII = (0.16, 0.18, 0.2, 0.22)
+"""Of an iris over the eye's width: 5.8 mm of about 29."""
+FARTHEST, HIGHEST, LOWEST = 0.22, -0.12, 0.04
+"""Eye widths to the sides, up and down, within which an iris is looked for."""
 
 
 def eye_ratio(points: NDArray[np.floating[Any]]) -> float:
@@ -113,33 +116,60 @@ class Lids:
         return self._open * max(0.0, float(np.mean(shares)))
 
 
-def gaze(rgb: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Where the irises stand between the corners of the eyes, mean of both eyes, float64 [2].
+def gaze(rgb: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> float:
+    """Where the irises stand along the eyes, from the middle between the corners, over the eye's width.
 
-    x along the eye, y down, from the middle between the corners, over the eye's width: the darkest blob of an
-    iris' size inside the lids. nan for eyes too small or too narrow to tell.
+    Mean of both eyes, positive to the right; nan where an eye is too small to tell. Its changes say more than
+    itself: the corners found may lie a little off.
 
     Args:
         rgb: uint8 [height, width, 3].
         points: [468, 2 or more] in its pixels.
     """
     flat = points[:, :2].astype(np.float64)
-    found = [
-        iris_place(rgb, flat[list(corners)], flat[list(outline)])
-        for corners, outline in zip(CORNERS, (LEFT_EYE, RIGHT_EYE), strict=True)
-    ]
-    return np.asarray(np.mean(found, axis=0), np.float64)
+    return float(np.mean([iris_place(rgb, flat[list(corners)])[0] for corners in CORNERS]))
 
 
-def iris_place(
-    rgb: NDArray[np.uint8], corners: NDArray[np.float64], outline: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """As `gaze`, of one eye: its corners [2, 2], left first, and its lids' outline [n, 2] in pixels."""
+def iris_place(rgb: NDArray[np.uint8], corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place of an iris between the corners of its eye, x along it and y down, in eye widths, float64 [2].
+
+    The dark disc with the sharpest rims to both sides (after Daugman, "High confidence visual recognition of
+    persons by a test of statistical independence", 1993; above and below lie lids).
+
+    Args:
+        rgb: uint8 [height, width, 3].
+        corners: float64 [2, 2] in its pixels, left first.
+    """
     if np.hypot(*(corners[1] - corners[0])) < SMALLEST:
         return np.full(2, np.nan)
-    place = _patch_place(corners)
-    # Red: lids and whites are bright in it, blue and brown irises are both dark.
-    return _darkest_blob(_patch(rgb, place)[..., 0], _inside(outline, place).astype(np.float32))
+    # Red: lids and whites are bright in it, blue and brown irises are both dark. Reflections are taken out.
+    red = _patch(rgb, _patch_place(corners))[..., 0]
+    spot = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    red = cv2.GaussianBlur(cv2.morphologyEx(red, cv2.MORPH_OPEN, spot), (0, 0), 1.2)
+    fits = [cv2.filter2D(red, cv2.CV_32F, iris, borderType=cv2.BORDER_REPLICATE) for iris in _irises()]
+    x = (np.arange(WIDTH) - (WIDTH - 1) / 2) / SPAN
+    y = (np.arange(HEIGHT)[:, None] - (HEIGHT - 1) / 2) / SPAN
+    fit, near = np.max(fits, axis=0), (np.abs(x) <= FARTHEST) & (y >= HIGHEST) & (y <= LOWEST)
+    top, low = fit[near].max(), fit[near].min()
+    # The centroid of the peak's upper part places it to a fraction of a pixel.
+    weights = np.where(near, np.clip(fit - (top - 0.06 * (top - low + 1e-3)), 0.0, None), 0.0)
+    return np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
+
+
+@cache
+def _irises() -> tuple[NDArray[np.float32], ...]:
+    """Kernels for irises of `RADII`: large on a dark disc that is brighter to both sides."""
+    kernels = []
+    for radius in RADII:
+        size = radius * SPAN
+        reach = int(size) + 5
+        x, y = np.meshgrid(*(np.arange(-reach, reach + 1.0),) * 2)
+        far = np.hypot(x, y)
+        sides = np.clip((40 - np.degrees(np.arctan2(np.abs(y), np.abs(x)))) / 10 + 0.5, 0, 1)
+        white, rim = (sides * np.exp(-(((far - size + off) / 1.6) ** 2)) for off in (-3, 3))
+        disc = np.clip(0.8 * size + 0.5 - far, 0, 1)
+        kernels.append((white / white.sum() - rim / rim.sum() - disc / disc.sum()).astype(np.float32))
+    return tuple(kernels)
 
 
 def _patch_place(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -177,23 +207,3 @@ def _beyond_skin(patch: NDArray[np.float32], inside: NDArray[np.uint8]) -> NDArr
     share = ((np.arange(HEIGHT)[:, None] - top + 0.5) / (bottom - top + 1))[..., None]
     skin = above * (1 - share) + below * share
     return np.asarray((patch - skin) * inside[..., None], np.float32)
-
-
-def _darkest_blob(patch: NDArray[np.float32], inside: NDArray[np.float32]) -> NDArray[np.float64]:
-    radius = IRIS * SPAN
-    x, y = np.meshgrid(*(np.arange(-int(radius) - 1, int(radius) + 2),) * 2)
-    disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
-    darkness = (255.0 - patch) * inside
-    border = cv2.BORDER_CONSTANT
-    seen = cv2.filter2D(inside, cv2.CV_32F, disc, borderType=border)
-    dark = cv2.filter2D(darkness, cv2.CV_32F, disc, borderType=border)
-    enough = seen >= 0.6 * seen.max()
-    if seen.max() < 0.25 * disc.sum():
-        return np.full(2, np.nan)
-    mean = np.where(enough, dark / np.maximum(seen, 1e-6), 0.0)
-    top = float(mean.max())
-    # The centroid of the peak's upper part places it to a fraction of a pixel.
-    weights = np.where(enough, np.clip(mean - (top - 0.08 * (top - mean[enough].min() + 1.0)), 0, None), 0.0)
-    rows, columns = np.indices(mean.shape)
-    place = np.array([(weights * columns).sum(), (weights * rows).sum()]) / weights.sum()
-    return np.asarray((place - ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)) / SPAN, np.float64)

@@ -201,7 +201,7 @@ class Meter:
                 left_brow=float(left_brow),
                 right_brow=float(right_brow),
                 eyes=self._lids.ratio(frame, points),
-                gaze=float(gaze(frame, points)[0]),
+                gaze=gaze(frame, points),
                 nose_x=nose_x,
                 nose_y=nose_y,
                 roll=roll,
