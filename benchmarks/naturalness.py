@@ -31,7 +31,6 @@ from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.errors import SonicError
 from sonic_ext.evaluation.eyes import BLINK
 from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Look, Meter, Naturalness, naturalness
-from sonic_ext.evaluation.theval import PAUSE
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.face import box_of
@@ -65,6 +64,8 @@ COLUMNS = (
 )
 CELL, CAPTION = 176, 22
 """Pixels: side of a picture on the sheet, and the height of a line of words."""
+QUIET = 9
+"""Frames around a pause."""
 PAPER, INK, ALARM = (255, 255, 255), (40, 40, 40), (190, 20, 20)
 MOMENTS = (
     *("portrait", "widest vowel", "p b m", "o u w", "f v", "full blink", "furthest left", "furthest right"),
@@ -121,36 +122,23 @@ def drawn(path: Path, variant: str, speech: Speech, voice: Voice) -> Take:
 
 def moments(track: FaceTrack, mouth: MouthTrack, voice: Voice) -> list[int]:
     """Frames for `MOMENTS` but the first: by the landmarks in the frames, or by what the speech asks for."""
-    index = np.rint(track["time"] * track.fps - 0.5).astype(int)
-    pausing = voice.pausing(track["time"], PAUSE)
-    opening, pressed = track["opening"], mouth.press[index]
-    awake = track["eyes"] >= BLINK * np.median(track["eyes"])
+    pressed, eyes = mouth.press, track["eyes"]
+    opening = track["opening"] if np.isfinite(track["opening"]).all() else mouth.jaw * (1 - pressed)
+    awake = ~(eyes < BLINK * np.nanmedian([*eyes, 0.0]))
     parted = awake & (pressed < 0.3)
-    quiet = np.where(pausing, _run_lengths(pausing), -voice.loudness(track["time"]))
-    jumps = np.nan_to_num(track["jump"], nan=-1.0)
+    loudness = np.convolve(voice.loudness(track["time"]), np.ones(QUIET), "valid")
     places = (
         np.where(awake, opening, -1).argmax(),
         np.where(awake & (pressed >= min(0.5, pressed[awake].max())), opening, np.inf).argmin(),
-        np.where(parted, mouth.rounding[index], -1).argmax(),
-        np.where(parted, mouth.lower[index], 1).argmin(),
-        track["eyes"].argmin(),
-        np.where(awake, track["nose_x"], np.inf).argmin(),
-        np.where(awake, track["nose_x"], -np.inf).argmax(),
-        quiet.argmax(),
-        jumps.argmax(),
+        np.where(parted, mouth.rounding, -1).argmax(),
+        np.where(parted, mouth.lower, 1).argmin(),
+        np.nan_to_num(eyes, nan=9.0).argmin(),
+        np.where(awake, np.nan_to_num(track["nose_x"]), np.inf).argmin(),
+        np.where(awake, np.nan_to_num(track["nose_x"]), -np.inf).argmax(),
+        loudness.argmin() + QUIET // 2,
+        np.nan_to_num(track["jump"], nan=-1.0).argmax(),
     )
-    return [int(index[place]) for place in places]
-
-
-def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How far each true value lies inside its run, int64: largest in the middle of the longest."""
-    before = np.zeros(len(flags), np.int64)
-    for place in range(1, len(flags)):
-        before[place] = (before[place - 1] + 1) * flags[place]
-    after = np.zeros(len(flags), np.int64)
-    for place in range(len(flags) - 2, -1, -1):
-        after[place] = (after[place + 1] + 1) * flags[place]
-    return np.minimum(before, after)
+    return [int(place) for place in places]
 
 
 def head_square(scene: Scene) -> Box:
@@ -199,7 +187,7 @@ def sheet(takes: Sequence[Take]) -> NDArray[np.uint8]:
         for name, heading, digits in COLUMNS:
             value = getattr(take.figures, name)
             ink = INK if inside(name, value) else ALARM
-            at = 14 + write(page, f"{heading} {value:.{digits}f}", at, top + CELL + 2 * CAPTION - 8, ink)
+            at = 14 + write(page, f"{heading} {figure(value, digits)}", at, top + CELL + 2 * CAPTION - 8, ink)
     return page
 
 
@@ -251,8 +239,14 @@ def main() -> None:
 
 def row(figures: Naturalness) -> str:
     """One line of the table, `COLUMNS` and the mean of THEval's scores."""
-    cells = [f"{getattr(figures, name):7.{digits}f}" for name, _, digits in COLUMNS]
-    return f"{' '.join(cells)} {np.nanmean([*figures.scores().values()]):6.2f}"
+    cells = [figure(getattr(figures, name), digits).rjust(7) for name, _, digits in COLUMNS]
+    known = [value for value in figures.scores().values() if np.isfinite(value)]
+    return f"{' '.join(cells)} {figure(sum(known) / len(known) if known else np.nan, 2):>6}"
+
+
+def figure(value: float, digits: int) -> str:
+    """As it is shown; a dash for what could not be measured."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
 def summary(figures: Sequence[Naturalness], choose: Callable[[list[float]], float]) -> str:
@@ -260,7 +254,7 @@ def summary(figures: Sequence[Naturalness], choose: Callable[[list[float]], floa
     cells = []
     for name, _, digits in COLUMNS:
         values = [value for each in figures if np.isfinite(value := getattr(each, name))]
-        cells.append(f"{choose(values):7.{digits}f}" if values else f"{'nan':>7}")
+        cells.append(figure(choose(values) if values else np.nan, digits).rjust(7))
     return " ".join(cells)
 
 

@@ -391,7 +391,7 @@ def nodding(scene: Scene, count: int) -> list[np.ndarray]:
 def test_a_picture_that_stands_still_has_no_figures_but_its_own() -> None:
     scene = scene_of("portrait_01.jpg")
     figures = measure_frames([scene.picture] * 6, FPS, points=scene.face.landmarks)
-    assert figures.frames == 6
+    assert figures.frames == figures.seen == 6
     assert figures.lip_dynamics < 0.3  # the landmarks settle
     for name, most in (
         ("brow_dynamics", 1e-3),
@@ -415,7 +415,7 @@ def test_a_video_has_the_figures_of_its_frames(tmp_path: Path) -> None:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
     drawn = measure_frames(iter(frames), FPS, Voice.of(speech))
     read = measure_video(tmp_path / "made.mp4")
-    assert read.frames == drawn.frames == 30
+    assert read.seen == drawn.seen == 30
     for name, slack in (("yaw", 2e-3), ("roll", 0.05), ("eyes_open", 0.01), ("jump", 0.5), ("background", 2)):
         assert getattr(read, name) == pytest.approx(getattr(drawn, name), abs=slack), name
     assert drawn.background > 0.5
@@ -431,6 +431,16 @@ def test_a_video_without_sound_has_the_figures_of_its_picture(tmp_path: Path) ->
     assert figures.frames == 3
     assert np.isnan(figures.lip_sync)
     assert np.isfinite(figures.yaw)
+
+
+def test_frames_without_a_face_have_no_figures_of_one() -> None:
+    scene = scene_of("portrait_02.jpg")
+    empty = np.full_like(scene.picture, 90)
+    figures = measure_frames([scene.picture, empty, empty, scene.picture], FPS)
+    assert (figures.frames, figures.seen) == (4, 2)
+    assert figures.yaw < 0.01
+    assert figures.background > 10
+    assert np.isnan(measure_frames([empty] * 3, FPS, None, empty, scene.face.landmarks).yaw)
 
 
 def test_frames_without_any_are_no_video() -> None:

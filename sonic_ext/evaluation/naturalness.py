@@ -38,8 +38,8 @@ FRAMING = 0.18
 """Room around the face that `framing=crop` leaves by default."""
 SETTLED = 3
 """Looks at the picture until the points found near points no longer creep."""
-LOST = 0.1
-"""Face score below which a frame shows no face; drawings have 0.2 and more."""
+SURE = 0.4
+"""Face score below which what is found of a face is not believed: in many drawings, in hidden faces."""
 HAIR, BESIDE = 0.35, 0.3
 """Room that a head takes above and beside the box of its face, in heights and widths of that box."""
 
@@ -53,8 +53,9 @@ class Naturalness:
     """
 
     frames: int
-    """That show the face."""
-    seconds: float
+    seen: int
+    """Frames in which the face was found, 0 if it was in less than half: the figures of lips, brows, eyes and
+    head are theirs."""
     lip_dynamics: float
     """Pixels of a 256² frame around the face, see `theval.LipDynamics`, framed as by `framing=crop`."""
     brow_dynamics: float
@@ -78,7 +79,8 @@ class Naturalness:
     gaze: float
     """Eye widths: standard deviation of the irises along the eyes, while they are open."""
     background: float
-    """Levels of 255: mean difference from the first frame (or the picture), away from head and shoulders."""
+    """Levels of 255: mean difference from the first frame (or the picture), away from head and shoulders; nan
+    where they fill the frame."""
     jump: float
     """Pixels: worst of `tears.Tear.jump`."""
     edge: float
@@ -107,32 +109,32 @@ open, where this project's have 0.22 to 0.29 on portraits."""
 
 
 class Look(NamedTuple):
-    """What is kept of a frame."""
+    """What is kept of a frame; nan for what was not found or not looked for in it."""
 
     time: float
     """Seconds, of the middle of the frame."""
-    opening: float
-    """See `theval.lip_opening`."""
-    left_brow: float
-    right_brow: float
-    """See `theval.brow_heights`."""
-    eyes: float
-    """See `eyes.Lids.ratio`."""
-    gaze: float
-    """Along the eyes, see `eyes.gaze`."""
-    nose_x: float
-    nose_y: float
-    roll: float
-    """See `head_place`."""
     background: float
     """Levels, see `Naturalness.background`."""
-    jump: float
-    """Pixels, see `tears.Tear`; nan where it was not looked for."""
-    jump_x: float
-    jump_y: float
+    opening: float = np.nan
+    """See `theval.lip_opening`."""
+    left_brow: float = np.nan
+    right_brow: float = np.nan
+    """See `theval.brow_heights`."""
+    eyes: float = np.nan
+    """See `eyes.Lids.ratio`."""
+    gaze: float = np.nan
+    """See `eyes.gaze`."""
+    nose_x: float = np.nan
+    nose_y: float = np.nan
+    roll: float = np.nan
+    """See `head_place`."""
+    jump: float = np.nan
+    """Pixels, see `tears.Tear`."""
+    jump_x: float = np.nan
+    jump_y: float = np.nan
     """Pixels of the frame, where that is."""
-    edge: float
-    """Levels per pixel, likewise."""
+    edge: float = np.nan
+    """Levels per pixel, see `tears.Tear`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,7 @@ class FaceTrack:
 
     fps: float
     looks: NDArray[np.float64]
-    """float64 [frames that show the face, fields of Look]."""
+    """float64 [frames, fields of Look]."""
     lip_dynamics: float
     """See `Naturalness.lip_dynamics`."""
 
@@ -179,24 +181,22 @@ class Meter:
         self._still = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         self._background = background_mask(points, picture.shape)
         self._looks: list[Look] = []
-        self._seen = 0
 
     def see(self, frame: NDArray[np.uint8]) -> None:
-        """Measure the next frame, uint8 RGB [height, width, 3]; one without a face only takes its time."""
-        index, self._seen = self._seen, self._seen + 1
+        """Measure the next frame, uint8 RGB [height, width, 3]."""
+        index = len(self._looks)
+        changed = cv2.absdiff(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), self._still)
+        background = float(cv2.mean(changed, self._background)[0]) if self._background.any() else np.nan
+        look = Look((index + 0.5) / self._fps, background)
         found, score = self._tracker.track(frame, self._near)
-        if score < LOST:
-            return
-        self._near = found
-        points = found + self._off
-        self._lips.see(points, self._framing)
-        tear = self._tears.look(frame, points) if index % TEARS_EVERY == 0 else None
-        nose_x, nose_y, roll = head_place(points)
-        left_brow, right_brow = theval.brow_heights(points)
-        apart_from_still = cv2.absdiff(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), self._still)
-        self._looks.append(
-            Look(
-                time=(index + 0.5) / self._fps,
+        if score >= SURE:
+            self._near = found
+        points = self._near + self._off
+        if score >= SURE:
+            self._lips.see(points, self._framing)
+            left_brow, right_brow = theval.brow_heights(points)
+            nose_x, nose_y, roll = head_place(points)
+            look = look._replace(
                 opening=theval.lip_opening(points),
                 left_brow=float(left_brow),
                 right_brow=float(right_brow),
@@ -205,13 +205,12 @@ class Meter:
                 nose_x=nose_x,
                 nose_y=nose_y,
                 roll=roll,
-                background=float(cv2.mean(apart_from_still, self._background)[0]),
-                jump=tear.jump if tear else float("nan"),
-                jump_x=tear.jump_at[0] if tear else float("nan"),
-                jump_y=tear.jump_at[1] if tear else float("nan"),
-                edge=tear.edge if tear else float("nan"),
             )
-        )
+        if index % TEARS_EVERY == 0:
+            tear = self._tears.look(frame, points)
+            x, y = tear.jump_at
+            look = look._replace(jump=tear.jump, jump_x=x, jump_y=y, edge=tear.edge)
+        self._looks.append(look)
 
     def track(self) -> FaceTrack:
         """What was seen so far."""
@@ -255,31 +254,35 @@ def background_mask(points: NDArray[np.floating[Any]], shape: tuple[int, ...]) -
 
 def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
     """The figures of a face that was seen, with the sound that goes with it."""
-    times, openings = track["time"], track["opening"]
-    silent, sync = float("nan"), float("nan")
+    known = np.isfinite(track["opening"])
+    if known.sum() < len(known) / 2:
+        known[:] = False
+    seen = FaceTrack(track.fps, track.looks[known], track.lip_dynamics if known.any() else np.nan)
+    times, openings = seen["time"], seen["opening"]
+    silent, sync = np.nan, np.nan
     if voice is not None:
         silent = theval.silent_lips(openings, voice.pausing(times, theval.PAUSE))
         sync = theval.lip_sync(openings, voice.loudness(times), ~voice.pausing(times, theval.BREAK))
-    opened, blinks = blink_minima(track["eyes"], track.fps)
-    seconds = len(track) / track.fps
-    looking = track["eyes"] >= BLINK * opened
+    opened, blinks = blink_minima(seen["eyes"], track.fps)
+    minutes = len(seen) / track.fps / 60
+    jumps, edges = (track[name][np.isfinite(track[name])] for name in ("jump", "edge"))
     return Naturalness(
         frames=len(track),
-        seconds=seconds,
-        lip_dynamics=track.lip_dynamics,
-        brow_dynamics=theval.brow_dynamics(np.column_stack([track["left_brow"], track["right_brow"]])),
+        seen=len(seen),
+        lip_dynamics=seen.lip_dynamics,
+        brow_dynamics=theval.brow_dynamics(np.column_stack([seen["left_brow"], seen["right_brow"]])),
         silent_lips=silent,
         lip_sync=sync,
-        yaw=_spread(track["nose_x"]),
-        pitch=_spread(track["nose_y"]),
-        roll=_spread(track["roll"]),
+        yaw=_spread(seen["nose_x"]),
+        pitch=_spread(seen["nose_y"]),
+        roll=_spread(seen["roll"]),
         eyes_open=opened,
-        eyes_shut=float(np.median(blinks) if len(blinks) else track["eyes"].min(initial=np.inf)),
-        blinks=len(blinks) / seconds * 60 if seconds else float("nan"),
-        gaze=_spread(track["gaze"][looking]),
-        background=_known(track["background"]).mean() if len(track) else float("nan"),
-        jump=float(_known(track["jump"]).max(initial=0.0)),
-        edge=float(_known(track["edge"]).max(initial=0.0)),
+        eyes_shut=float(np.median(blinks if len(blinks) else seen["eyes"].min())) if len(seen) else np.nan,
+        blinks=len(blinks) / minutes if minutes else np.nan,
+        gaze=_spread(seen["gaze"][seen["eyes"] >= BLINK * opened]),
+        background=float(track["background"].mean()) if len(track) else np.nan,
+        jump=float(jumps.max(initial=0.0)),
+        edge=float(edges.max(initial=0.0)),
     )
 
 
@@ -327,10 +330,6 @@ def measure_video(path: str | os.PathLike[str]) -> Naturalness:
     return measure_frames(read_frames(path), about.fps, voice)
 
 
-def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values[np.isfinite(values)]
-
-
 def _spread(values: NDArray[np.float64]) -> float:
-    known = _known(values)
-    return float(known.std()) if len(known) > 1 else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite.std()) if len(finite) > 1 else np.nan
