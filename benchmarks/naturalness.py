@@ -29,7 +29,7 @@ from PIL import Image
 from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.errors import SonicError
-from sonic_ext.evaluation.eyes import BLINK
+from sonic_ext.evaluation.eyes import AWAKE
 from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Look, Meter, Naturalness, naturalness
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
@@ -124,7 +124,7 @@ def moments(track: FaceTrack, mouth: MouthTrack, voice: Voice) -> list[int]:
     """Frames for `MOMENTS` but the first: by the landmarks in the frames, or by what the speech asks for."""
     pressed, eyes = mouth.press, track["eyes"]
     opening = track["opening"] if np.isfinite(track["opening"]).all() else mouth.jaw * (1 - pressed)
-    awake = ~(eyes < BLINK * np.nanmedian([*eyes, 0.0]))
+    awake = ~(eyes < AWAKE * np.nanmedian([*eyes, 0.0]))
     parted = awake & (pressed < 0.3)
     loudness = np.convolve(voice.loudness(track["time"]), np.ones(QUIET), "valid")
     places = (

@@ -20,8 +20,8 @@ CORNERS = ((33, 133), (362, 263))
 """Corners of each eye, left and right in the picture, from left to right."""
 LIDS = (((160, 144), (158, 153)), ((385, 380), (387, 373)))
 """Pairs of upper and lower lid, for each eye."""
-BLINK = 0.75
-"""Share of the open eye's ratio below which a lid is falling."""
+BLINK, AWAKE = 0.5, 0.75
+"""Shares of the open eye's ratio: in a blink it falls below the first; from the second on an eye looks."""
 LONGEST_BLINK = 0.6
 """Seconds beyond which closed eyes are no blink."""
 WIDTH, HEIGHT = 96, 56
@@ -33,8 +33,8 @@ SMALLEST = 8.0
 AROUND = 12
 """Pixels around a patch in which an eye is looked for: landmarks are a little off, and a turned head is not
 a shifted one."""
-SAME = 0.9
-"""Correlation from which it is the same open eye; one that shuts is where it was last."""
+SAME = 0.75
+"""Correlation from which it is the same open eye; one that shuts (0.7) is where it was last."""
 GAZES = range(-8, 9, 2)
 """Pixels of the patch to the right by which an iris may have moved."""
 RADII = (0.16, 0.18, 0.2, 0.22)

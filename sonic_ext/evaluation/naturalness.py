@@ -27,7 +27,7 @@ from ..media.geometry import crop_square
 from ..media.mesh import eye_centres
 from ..media.video import probe, read_frames
 from . import theval
-from .eyes import BLINK, Lids, blink_minima, gaze
+from .eyes import AWAKE, Lids, blink_minima, gaze
 from .tears import TearFinder
 from .voice import Voice
 
@@ -279,7 +279,7 @@ def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
         eyes_open=opened,
         eyes_shut=float(np.median(blinks if len(blinks) else seen["eyes"].min())) if len(seen) else np.nan,
         blinks=len(blinks) / minutes if minutes else np.nan,
-        gaze=_spread(seen["gaze"][seen["eyes"] >= BLINK * opened]),
+        gaze=_spread(seen["gaze"][seen["eyes"] >= AWAKE * opened]),
         background=float(track["background"].mean()) if len(track) else np.nan,
         jump=float(jumps.max(initial=0.0)),
         edge=float(edges.max(initial=0.0)),
