@@ -7,8 +7,9 @@ own, such as points placed by hand, stand in NAME.json beside it. A row of the s
 frames at which most can go wrong, with the figures below; red is what people do not do.
 
 Figures: lips px of 256²; brows and pauses in eye distances; yaw and pitch by the tip of the nose; roll in
-degrees; open, shut: height of the eyes over their width; blinks a minute; gaze in eye widths; tear px; edge
-levels of 255 per px; still levels; score: mean of THEval's, 1 is people's mean; fps: drawing alone.
+degrees; open, shut: height of the eyes over their width; lid: what shows on a shut one that is no skin, 1 in
+an open eye; blinks a minute; gaze in eye widths; tear px; edge levels of 255 per px; still levels; score:
+mean of THEval's, 1 is people's mean; fps: drawing alone.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ COLUMNS = (
     ("roll", "roll", 1),
     ("eyes_open", "open", 2),
     ("eyes_shut", "shut", 2),
+    ("lid", "lid", 2),
     ("blinks", "blinks", 0),
     ("gaze", "gaze", 3),
     ("jump", "tear", 1),

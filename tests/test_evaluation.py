@@ -14,7 +14,7 @@ from sounds import tone, write
 
 from sonic_ext.errors import BadVideo
 from sonic_ext.evaluation import theval
-from sonic_ext.evaluation.eyes import CORNERS, LIDS, Lids, blink_minima, eye_ratio, iris_place
+from sonic_ext.evaluation.eyes import CORNERS, LIDS, Lids, eye_ratio, find_blinks, iris_place
 from sonic_ext.evaluation.naturalness import PEOPLE, Naturalness, head_place, measure_frames, measure_video
 from sonic_ext.evaluation.tears import Tear, TearFinder
 from sonic_ext.evaluation.voice import Voice
@@ -186,10 +186,10 @@ def test_blinks_are_dips_that_end() -> None:
     ratios[20:25] = (0.2, 0.08, 0.05, 0.12, 0.25)
     ratios[70:74] = (0.25, 0.07, 0.09, 0.2)
     ratios[100:130] = 0.1  # looking down for more than a second
-    opened, blinks = blink_minima(ratios, FPS)
+    opened, blinks = find_blinks(ratios, FPS)
     assert opened == 0.36
-    assert blinks == pytest.approx([0.05, 0.07])
-    assert len(blink_minima(np.full(50, 0.36), FPS)[1]) == 0
+    assert blinks.tolist() == [22, 71]
+    assert len(find_blinks(np.full(50, 0.36), FPS)[1]) == 0
 
 
 def drawn_eye(
@@ -239,7 +239,7 @@ def test_lids_are_told_from_the_picture(name: str, shift: int) -> None:
     scene = scene_of(name)
     lids, points = Lids(scene.picture, scene.face.landmarks), scene.face.landmarks.copy()
     points[:, 0] += shift
-    ratios = []
+    ratios, rests = [], []
     for share in (0.0, 0.5, 1.0):
         frame = scene.picture.copy()
         for eye in (LEFT_EYE, RIGHT_EYE):
@@ -249,11 +249,15 @@ def test_lids_are_told_from_the_picture(name: str, shift: int) -> None:
             reach = round((bottom - top + 8) * share)
             skin = np.median(frame[bottom + 8 : bottom + 12, left:right], axis=(0, 1))
             frame[top - 4 : top - 4 + reach, left:right] = skin
-        ratios.append(lids.ratio(np.roll(frame, shift, axis=1), points))
+        ratio, rest = lids.look(np.roll(frame, shift, axis=1), points)
+        ratios.append(ratio)
+        rests.append(rest)
     opened = eye_ratio(scene.face.landmarks)
     assert ratios[0] == pytest.approx(opened, rel=0.1)
     assert 0.3 * opened < ratios[1] < 0.8 * opened
     assert ratios[2] < 0.15 * opened
+    assert rests[0] == pytest.approx(1.0, abs=0.1)
+    assert rests[2] < 0.3
 
 
 # Tears

@@ -27,7 +27,7 @@ from ..media.geometry import crop_square
 from ..media.mesh import eye_centres
 from ..media.video import probe, read_frames
 from . import theval
-from .eyes import AWAKE, Lids, blink_minima, gaze
+from .eyes import AWAKE, Lids, find_blinks, gaze
 from .tears import TearFinder
 from .voice import Voice
 
@@ -71,9 +71,11 @@ class Naturalness:
     roll: float
     """Of the third, degrees."""
     eyes_open: float
-    """Median of `eyes.Lids.ratio`."""
+    """Median of the first of `eyes.Lids.look`."""
     eyes_shut: float
-    """Median over the blinks of their least ratio; without a blink the least of all frames."""
+    """Median over the blinks of their least; without a blink the least of all frames."""
+    lid: float
+    """Median over the same frames of the second of `eyes.Lids.look`."""
     blinks: float
     """A minute."""
     gaze: float
@@ -121,7 +123,8 @@ class Look(NamedTuple):
     right_brow: float = np.nan
     """See `theval.brow_heights`."""
     eyes: float = np.nan
-    """See `eyes.Lids.ratio`."""
+    lid: float = np.nan
+    """See `eyes.Lids.look`."""
     gaze: float = np.nan
     """See `eyes.gaze`."""
     nose_x: float = np.nan
@@ -196,11 +199,13 @@ class Meter:
             self._lips.see(points, self._framing)
             left_brow, right_brow = theval.brow_heights(points)
             nose_x, nose_y, roll = head_place(points)
+            eyes, lid = self._lids.look(frame, points)
             look = look._replace(
                 opening=theval.lip_opening(points),
                 left_brow=float(left_brow),
                 right_brow=float(right_brow),
-                eyes=self._lids.ratio(frame, points),
+                eyes=eyes,
+                lid=lid,
                 gaze=gaze(frame, points),
                 nose_x=nose_x,
                 nose_y=nose_y,
@@ -263,7 +268,8 @@ def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
     if voice is not None:
         silent = theval.silent_lips(openings, voice.pausing(times, theval.PAUSE))
         sync = theval.lip_sync(openings, voice.loudness(times), ~voice.pausing(times, theval.BREAK))
-    opened, blinks = blink_minima(seen["eyes"], track.fps)
+    opened, blinks = find_blinks(seen["eyes"], track.fps)
+    shut = blinks if len(blinks) or not len(seen) else np.array([seen["eyes"].argmin()])
     minutes = len(seen) / track.fps / 60
     jumps, edges = (track[name][np.isfinite(track[name])] for name in ("jump", "edge"))
     return Naturalness(
@@ -277,7 +283,8 @@ def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
         pitch=_spread(seen["nose_y"]),
         roll=_spread(seen["roll"]),
         eyes_open=opened,
-        eyes_shut=float(np.median(blinks if len(blinks) else seen["eyes"].min())) if len(seen) else np.nan,
+        eyes_shut=float(np.median(seen["eyes"][shut])) if len(shut) else np.nan,
+        lid=float(np.median(seen["lid"][shut])) if len(shut) else np.nan,
         blinks=len(blinks) / minutes if minutes else np.nan,
         gaze=_spread(seen["gaze"][seen["eyes"] >= AWAKE * opened]),
         background=float(track["background"].mean()) if len(track) else np.nan,
