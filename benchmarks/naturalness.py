@@ -2,21 +2,24 @@
 
     python benchmarks/naturalness.py [PORTRAIT ...] [--speech FILE] [--sheet OUT.jpg] [--with seed=2,...]
 
-Every portrait is drawn once for each `--with`; the sheet shows the first of them. A row of it: the portrait,
-then the frames at which most can go wrong, with the figures below; red is what people do not do.
+Every portrait is drawn once for each `--with`; the sheet shows the first of them. Settings of a portrait's
+own, such as points placed by hand, stand in NAME.json beside it. A row of the sheet: the portrait, then the
+frames at which most can go wrong, with the figures below; red is what people do not do.
 
-Figures: lips px of 256²; brows, pauses, yaw, pitch in eye distances; roll in degrees; open, shut: height of
-the eyes over their width; blinks a minute; gaze in eye widths; tear px; edge levels of 255 per px; still
-levels; score: mean of THEval's, 1 is people's mean; fps: drawing alone.
+Figures: lips px of 256²; brows and pauses in eye distances; yaw and pitch by the tip of the nose; roll in
+degrees; open, shut: height of the eyes over their width; lid: what shows on a shut one that is no skin, 1 in
+an open eye; blinks a minute; gaze in eye widths; tear px; edge levels of 255 per px; still levels; score:
+mean of THEval's, 1 is people's mean; fps: drawing alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,9 +30,8 @@ from PIL import Image
 from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.errors import SonicError
-from sonic_ext.evaluation.eyes import BLINK
-from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Meter, Naturalness, naturalness
-from sonic_ext.evaluation.theval import PAUSE
+from sonic_ext.evaluation.eyes import AWAKE
+from sonic_ext.evaluation.naturalness import PEOPLE, FaceTrack, Look, Meter, Naturalness, naturalness
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.face import box_of
@@ -55,6 +57,7 @@ COLUMNS = (
     ("roll", "roll", 1),
     ("eyes_open", "open", 2),
     ("eyes_shut", "shut", 2),
+    ("lid", "lid", 2),
     ("blinks", "blinks", 0),
     ("gaze", "gaze", 3),
     ("jump", "tear", 1),
@@ -63,6 +66,8 @@ COLUMNS = (
 )
 CELL, CAPTION = 176, 22
 """Pixels: side of a picture on the sheet, and the height of a line of words."""
+QUIET = 9
+"""Frames around a pause."""
 PAPER, INK, ALARM = (255, 255, 255), (40, 40, 40), (190, 20, 20)
 MOMENTS = (
     *("portrait", "widest vowel", "p b m", "o u w", "f v", "full blink", "furthest left", "furthest right"),
@@ -89,8 +94,10 @@ def no_tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
 
 def drawn(path: Path, variant: str, speech: Speech, voice: Voice) -> Take:
     """Draw a portrait twice: once to measure, once by the clock and to keep the frames that are shown."""
+    beside = path.with_suffix(".json")
+    own = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
     values = dict(part.split("=", 1) for part in variant.split(",") if part)
-    settings = Settings.from_mapping(values)
+    settings = Settings.from_mapping({**own, **values})
     scene = compose(read_portrait(path), settings, PreviewEngine.size_multiple)
     count = frame_count(speech.length, settings.fps)
     mouth = VisemeNet().read(speech.blocks(RATE), count, settings.fps, no_tick)
@@ -110,41 +117,30 @@ def drawn(path: Path, variant: str, speech: Speech, voice: Voice) -> Take:
         rate = count / (time.perf_counter() - began)
     square = head_square(scene)
     cells = [cell(scene.picture, square), *(cell(kept[index], square) for index in chosen)]
+    worst = track.looks[np.nan_to_num(track["jump"], nan=-1.0).argmax()]
+    mark(cells[-1], square, Look(*worst))
     return Take(path.stem, variant, naturalness(track, voice), rate, cells)
 
 
 def moments(track: FaceTrack, mouth: MouthTrack, voice: Voice) -> list[int]:
     """Frames for `MOMENTS` but the first: by the landmarks in the frames, or by what the speech asks for."""
-    index = np.rint(track["time"] * track.fps - 0.5).astype(int)
-    pausing = voice.pausing(track["time"], PAUSE)
-    opening, pressed = track["opening"], mouth.press[index]
-    awake = track["eyes"] >= BLINK * np.median(track["eyes"])
+    pressed, eyes = mouth.press, track["eyes"]
+    opening = track["opening"] if np.isfinite(track["opening"]).all() else mouth.jaw * (1 - pressed)
+    awake = ~(eyes < AWAKE * np.nanmedian([*eyes, 0.0]))
     parted = awake & (pressed < 0.3)
-    quiet = np.where(pausing, _run_lengths(pausing), -voice.loudness(track["time"]))
-    jumps = np.nan_to_num(track["jump"], nan=-1.0)
+    loudness = np.convolve(voice.loudness(track["time"]), np.ones(QUIET), "valid")
     places = (
         np.where(awake, opening, -1).argmax(),
         np.where(awake & (pressed >= min(0.5, pressed[awake].max())), opening, np.inf).argmin(),
-        np.where(parted, mouth.rounding[index], -1).argmax(),
-        np.where(parted, mouth.lower[index], 1).argmin(),
-        track["eyes"].argmin(),
-        np.where(awake, track["nose_x"], np.inf).argmin(),
-        np.where(awake, track["nose_x"], -np.inf).argmax(),
-        quiet.argmax(),
-        jumps.argmax(),
+        np.where(parted, mouth.rounding, -1).argmax(),
+        np.where(parted, mouth.lower, 1).argmin(),
+        np.nan_to_num(eyes, nan=9.0).argmin(),
+        np.where(awake, np.nan_to_num(track["nose_x"]), np.inf).argmin(),
+        np.where(awake, np.nan_to_num(track["nose_x"]), -np.inf).argmax(),
+        loudness.argmin() + QUIET // 2,
+        np.nan_to_num(track["jump"], nan=-1.0).argmax(),
     )
-    return [int(index[place]) for place in places]
-
-
-def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How far each true value lies inside its run, int64: largest in the middle of the longest."""
-    before = np.zeros(len(flags), np.int64)
-    for place in range(1, len(flags)):
-        before[place] = (before[place - 1] + 1) * flags[place]
-    after = np.zeros(len(flags), np.int64)
-    for place in range(len(flags) - 2, -1, -1):
-        after[place] = (after[place + 1] + 1) * flags[place]
-    return np.minimum(before, after)
+    return [int(place) for place in places]
 
 
 def head_square(scene: Scene) -> Box:
@@ -165,10 +161,17 @@ def cell(frame: NDArray[np.uint8], square: Box) -> NDArray[np.uint8]:
     return cv2.warpAffine(frame, place, (CELL, CELL), flags=cv2.INTER_CUBIC)
 
 
+def mark(picture: NDArray[np.uint8], square: Box, look: Look) -> None:
+    """Draw a circle around the tear of a frame."""
+    scale = CELL / square.width
+    x, y = (look.jump_x - square.left) * scale, (look.jump_y - square.top) * scale
+    cv2.circle(picture, (round(x), round(y)), 12, ALARM, 1, cv2.LINE_AA)
+
+
 def inside(name: str, value: float) -> bool:
     """Whether people have such a value; True where none was taken of them."""
     low, high = PEOPLE.get(name, (-np.inf, np.inf))
-    return bool(np.isnan(value) or low <= value <= high)
+    return bool(np.isnan(value) or (value <= high and (low <= value or name == "eyes_shut")))
 
 
 def sheet(takes: Sequence[Take]) -> NDArray[np.uint8]:
@@ -186,7 +189,7 @@ def sheet(takes: Sequence[Take]) -> NDArray[np.uint8]:
         for name, heading, digits in COLUMNS:
             value = getattr(take.figures, name)
             ink = INK if inside(name, value) else ALARM
-            at = 14 + write(page, f"{heading} {value:.{digits}f}", at, top + CELL + 2 * CAPTION - 8, ink)
+            at = 14 + write(page, f"{heading} {figure(value, digits)}", at, top + CELL + 2 * CAPTION - 8, ink)
     return page
 
 
@@ -202,11 +205,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("portraits", nargs="*", type=Path, default=PORTRAITS)
     parser.add_argument("--speech", type=Path, default=SPEECH)
+    parser.add_argument("--seconds", type=float, help="of the speech; all of it by default")
     parser.add_argument("--sheet", type=Path, help="JPEG to write; with more portraits than --rows, several")
     parser.add_argument("--rows", type=int, default=8, help="portraits on a sheet")
     parser.add_argument("--with", dest="variants", action="append", metavar="NAME=VALUE,...")
     chosen = parser.parse_args()
-    speech = read_speech(chosen.speech)
+    speech = replace(read_speech(chosen.speech), limit=chosen.seconds)
     voice = Voice.of(speech)
     variants = chosen.variants or VARIANTS
     print(
@@ -237,8 +241,14 @@ def main() -> None:
 
 def row(figures: Naturalness) -> str:
     """One line of the table, `COLUMNS` and the mean of THEval's scores."""
-    cells = [f"{getattr(figures, name):7.{digits}f}" for name, _, digits in COLUMNS]
-    return f"{' '.join(cells)} {np.nanmean([*figures.scores().values()]):6.2f}"
+    cells = [figure(getattr(figures, name), digits).rjust(7) for name, _, digits in COLUMNS]
+    known = [value for value in figures.scores().values() if np.isfinite(value)]
+    return f"{' '.join(cells)} {figure(sum(known) / len(known) if known else np.nan, 2):>6}"
+
+
+def figure(value: float, digits: int) -> str:
+    """As it is shown; a dash for what could not be measured."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
 def summary(figures: Sequence[Naturalness], choose: Callable[[list[float]], float]) -> str:
@@ -246,7 +256,7 @@ def summary(figures: Sequence[Naturalness], choose: Callable[[list[float]], floa
     cells = []
     for name, _, digits in COLUMNS:
         values = [value for each in figures if np.isfinite(value := getattr(each, name))]
-        cells.append(f"{choose(values):7.{digits}f}" if values else f"{'nan':>7}")
+        cells.append(figure(choose(values) if values else np.nan, digits).rjust(7))
     return " ".join(cells)
 
 

@@ -5,8 +5,9 @@ using Dense Inverse Search", arXiv 1603.03590) says roughly where each of its pi
 without a tear, however strong, changes that little by little. A tear shows in two ways:
 
 - The strips on both sides of a line, each followed by itself (Lucas and Kanade, 1981), moved differently,
-  more so than the strips farther away. Where the portrait has an edge along the line, one surface may pass
-  another, and nothing is said.
+  more so than the strips farther away. That is looked for on face and throat: on hair and plain backgrounds
+  the flow is no good. Where the portrait has an edge along the line, one surface may pass another, and
+  nothing is said.
 - The frame has a sharp edge where the portrait has none near.
 
 Lips and eyes are left out: there surfaces part by nature, and what appears was not in the portrait.
@@ -46,6 +47,9 @@ SHARPER = 1.5
 """How much a warp that presses pixels together may sharpen an edge ..."""
 FAINT = 6.0
 """... and levels per pixel that nobody sees."""
+JAW, FOREHEAD = (136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365), 10
+THROAT = 0.25
+"""How far below the jaw the throat is looked at, in heights of the face."""
 PARTING = 0.16
 """Eye distances around lips and eyes that are left out."""
 
@@ -55,7 +59,7 @@ class Tear:
     """The worst of one frame, outside of lips and eyes."""
 
     jump: float
-    """Pixels: largest step of the motion across a line."""
+    """Pixels: largest step of the motion across a line, on face and throat."""
     edge: float
     """Levels per pixel by which the sharpest new edge exceeds the portrait's there, mean over its length."""
     jump_at: tuple[int, int]
@@ -85,8 +89,11 @@ class TearFinder:
         self._luma = _luma(picture)
         self._points = points
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        around = np.ones((2 * ROOM + 1, 2 * ROOM + 1), np.uint8)
-        self._edges = [cv2.dilate(np.abs(slope), around) for slope in _slopes(self._luma)]
+        slopes = [np.abs(slope) for slope in _slopes(self._luma)]
+        self._near, self._around = (
+            [cv2.dilate(slope, np.ones((2 * room + 1, 2 * room + 1), np.uint8)) for slope in slopes]
+            for room in (ROOM, ROOM + THICK)
+        )
 
     def look(self, frame: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> Tear:
         """The worst tear of a frame.
@@ -99,12 +106,14 @@ class TearFinder:
         flow = self._search.calc(_levels(luma), _levels(self._luma), None)
         sources = flow + _pixels(*luma.shape)
         free = self._free(points)
+        skin = free & _skin(points, luma.shape)
         jumps, edges = [], []
         slopes = _slopes(luma)
         for across in (0, 1):
-            edge = _looked_up(self._edges[across], sources)
-            jumps.append(_jumps(luma, _looked_up(self._luma, sources), flow, across) * (free & (edge < EDGE)))
-            sharper = np.abs(slopes[across]) - SHARPER * edge - FAINT
+            # Strips that touch an edge of the portrait are no strips of one surface.
+            smooth = skin & (_looked_up(self._around[across], sources) < EDGE)
+            jumps.append(_jumps(luma, _looked_up(self._luma, sources), flow, across) * smooth)
+            sharper = np.abs(slopes[across]) - SHARPER * _looked_up(self._near[across], sources) - FAINT
             edges.append(cv2.blur(np.maximum(sharper, 0.0), _size(1, LONG, across)) * free)
         jump, edge = cv2.max(*jumps), cv2.max(*edges)
         return Tear(float(jump.max()), float(edge.max()), _peak(jump), _peak(edge))
@@ -123,6 +132,16 @@ class TearFinder:
         free = np.zeros(taken.shape, bool)
         free[rim:-rim, rim:-rim] = taken[rim:-rim, rim:-rim] == 0
         return free
+
+
+def _skin(points: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The face and the throat below it, bool [height, width]."""
+    flat = points[:, :2].astype(np.float64)
+    throat = flat[list(JAW)] + THROAT * (flat[JAW[len(JAW) // 2]] - flat[FOREHEAD])
+    hull = cv2.convexHull(np.rint(np.concatenate([flat, throat])).astype(np.int32))
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(mask, hull, 1)
+    return mask > 0
 
 
 def _jumps(

@@ -51,11 +51,10 @@ class Voice:
         quiet = np.zeros(len(self.power) + 2, dtype=np.int8)
         quiet[1:-1] = self._level() < self._threshold()
         starts, ends = (np.flatnonzero(np.diff(quiet) == way) for way in (1, -1))
-        found = np.zeros(len(times), dtype=bool)
+        silent = np.zeros(len(self.power) + 1, dtype=bool)  # after the end nothing is known
         for start, end in zip(starts, ends, strict=True):
-            if (end - start) * STEP >= least - 1e-9:
-                found |= (times >= start * STEP) & (times < end * STEP)
-        return found
+            silent[start:end] = (end - start) * STEP >= least - 1e-9
+        return silent[np.clip((times / STEP).astype(int), 0, len(self.power))]
 
     def _level(self) -> NDArray[np.float64]:
         """Decibels of full scale over 30 ms, float64 [steps]."""
