@@ -20,8 +20,8 @@ from sonic_ext.evaluation.tears import Tear, TearFinder
 from sonic_ext.evaluation.voice import Voice
 from sonic_ext.media.audio import Speech, read_speech
 from sonic_ext.media.image import read_portrait
-from sonic_ext.media.mesh import mean_face
-from sonic_ext.media.scene import LEFT_EYE, LIPS, RIGHT_EYE, Scene, compose
+from sonic_ext.media.mesh import EYE_RIMS, LIPS, mean_face
+from sonic_ext.media.scene import Scene, compose
 from sonic_ext.media.video import VideoWriter
 from sonic_ext.settings import Settings
 
@@ -70,7 +70,7 @@ def test_opening_and_brows_are_their_definition() -> None:
     face = faces(1, 5)[0]
     gaps = [abs(face[low, 1] - face[high, 1]) for high, low in zip(theval.UPPER, theval.LOWER, strict=True)]
     assert theval.lip_opening(face) == pytest.approx(np.mean(gaps) / np.hypot(*(face[263] - face[33])[:2]))
-    left, right = (face[list(eye), :2].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
+    left, right = (face[list(eye), :2].mean(axis=0) for eye in EYE_RIMS)
     brow = face[[46, 53, 52, 65, 55, 70, 63, 105, 66, 107], :2].mean(axis=0)
     assert theval.brow_heights(face)[0] == pytest.approx(np.hypot(*(brow - left)) / np.hypot(*(right - left)))
 
@@ -242,7 +242,7 @@ def test_lids_are_told_from_the_picture(name: str, shift: int) -> None:
     ratios, rests = [], []
     for share in (0.0, 0.5, 1.0):
         frame = scene.picture.copy()
-        for eye in (LEFT_EYE, RIGHT_EYE):
+        for eye in EYE_RIMS:
             (left, top), (right, bottom) = (
                 edge(scene.face.landmarks[list(eye), :2], axis=0).astype(int) for edge in (np.min, np.max)
             )

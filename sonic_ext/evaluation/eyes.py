@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..media.mesh import RIGID, fit_similarity
-from ..media.scene import LEFT_EYE, RIGHT_EYE
+from ..media.mesh import EYE_RIMS, RIGID, fit_similarity
 
 CORNERS = ((33, 133), (362, 263))
 """Corners of each eye, left and right in the picture, from left to right."""
@@ -92,7 +91,7 @@ class Lids:
         self._open = eye_ratio(points)
         self._steps = [(AROUND, AROUND)] * 2
         self._eyes = []
-        for corners, outline in zip(CORNERS, (LEFT_EYE, RIGHT_EYE), strict=True):
+        for corners, outline in zip(CORNERS, EYE_RIMS, strict=True):
             place = _patch_place(self._points[list(corners)])
             inside = _inside(self._points[list(outline)], place)
             patch = _patch(picture, place)

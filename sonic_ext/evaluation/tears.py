@@ -22,8 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..media.mesh import eye_centres
-from ..media.scene import LEFT_EYE, LIPS, RIGHT_EYE
+from ..media.mesh import EYE_RIMS, LIPS, eye_centres
 
 SOFT = 0.8
 """Pixels by which both pictures are blurred: what a codec leaves is no motion."""
@@ -124,7 +123,7 @@ class TearFinder:
         room = max(2, round(PARTING * float(np.hypot(*(right - left)))))
         taken = np.zeros(self._luma.shape, np.uint8)
         for face in (points, self._points):
-            for part in (LIPS, LEFT_EYE, RIGHT_EYE):
+            for part in (LIPS, *EYE_RIMS):
                 hull = cv2.convexHull(np.rint(face[list(part), :2]).astype(np.int32))
                 cv2.fillConvexPoly(taken, hull, 1)
         taken = cv2.dilate(taken, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * room + 1,) * 2))

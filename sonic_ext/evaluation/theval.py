@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..media.scene import LEFT_EYE, LIPS, RIGHT_EYE
+from ..media.mesh import EYE_RIMS, LIPS
 
 SIDE = 256
 """Pixels: side of the square that a frame is resized to before lengths are measured in it."""
@@ -90,7 +90,7 @@ def lip_opening(points: NDArray[np.floating[Any]]) -> float:
 
 def brow_heights(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Distance from each brow's centre to its eye's over the distance of the eyes, float64 [2]."""
-    eyes = np.stack([points[list(eye), :2].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE)])
+    eyes = np.stack([points[list(eye), :2].mean(axis=0) for eye in EYE_RIMS])
     brows = np.stack([points[list(brow), :2].mean(axis=0) for brow in BROWS])
     apart = max(float(np.hypot(*(eyes[1] - eyes[0]))), 1e-6)
     return np.asarray(np.linalg.norm(brows - eyes, axis=1) / apart, np.float64)
