@@ -297,6 +297,6 @@ def test_the_advice_of_the_warning_helps() -> None:
 def test_a_face_that_moves_more_needs_more_room(motion: float) -> None:
     scene = compose(read_portrait(MEDIA / "portrait_01.jpg"), Settings(), 2)
     rest, found = scene.face.box, scene.face_range(motion)
-    assert found.moving.width == pytest.approx(rest.width * (1 + 0.2 * motion), rel=0.02)
+    assert found.moving.width == pytest.approx(rest.width * (1 + 0.44 * motion), rel=0.02)
     assert found.moving.top < rest.top < rest.bottom < found.talking.bottom < found.moving.bottom
     assert found.scaled(0.5, 0.5).moving.width == found.moving.width / 2

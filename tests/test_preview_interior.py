@@ -33,10 +33,11 @@ def drawn(renderer: Renderer, picture: np.ndarray, **motions: float) -> tuple[np
         mix[Motion[name]] = value
     frame = np.empty_like(picture)
     renderer.draw(mix, frame)
-    _, over = renderer._upper.draw(picture, mix)
-    _, under = renderer._lower.draw(picture, mix)
+    part = renderer._mouth_part(mix)
+    _, over = renderer._upper.draw(picture, mix, part)
+    _, under = renderer._lower.draw(picture, mix, part)
     inside = np.zeros(picture.shape[:2], bool)
-    renderer._upper.warp.rect.cut(inside)[:] = over + under < 0.05
+    part.cut(inside)[:] = over + under < 0.05
     return frame.astype(int), inside
 
 

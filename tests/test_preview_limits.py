@@ -76,7 +76,7 @@ def steepest(renderer: Renderer, mix: np.ndarray) -> float:
             seam = np.interp(face[..., 0], *renderer.anatomy.upper_lip.T)
             inside = inside * (np.sign(face[..., 1] - seam) == side)
         else:  # the lips' own warps are drawn over it
-            mouth = upper.rect.shifted(-rect.left, -rect.top)
+            mouth = renderer._mouth_part(mix).shifted(-rect.left, -rect.top)
             mouth.cut(inside)[:] = 0
         worst = max(worst, float((steps * inside).max()))
     return worst
@@ -135,3 +135,26 @@ def test_usual_strengths_are_left_as_they_are_and_more_is_said() -> None:
     assert animated().warnings == ()
     (said,) = animated(dynamic_scale=2.0, motion_scale=2.0).warnings
     assert "narrowed" in said and "dynamic_scale" in said
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+@pytest.mark.parametrize(
+    "turn", [{"YAW": 0.26}, {"YAW": -0.26, "ROLL": 0.12}, {"PITCH": 0.2, "SHIFT_X": 0.06}]
+)
+def test_the_mouth_goes_on_where_its_patch_ends(name: str, turn: dict[str, float]) -> None:
+    _, renderer, _ = prepared(name, "whole")
+    mix = np.zeros(len(Motion))
+    mix[[Motion.REST, Motion.JAW, Motion.GAP]] = 1.0, 0.9, 0.9
+    for motion, value in turn.items():
+        mix[Motion[motion]] = value
+    part, head = renderer._mouth_part(mix), renderer._head
+    around = part.shifted(-head.rect.left, -head.rect.top).cut(head.sources(mix))
+    for lip, side in ((renderer._upper, -1), (renderer._lower, 1)):
+        rect = lip.warp.rect
+        sources = part.shifted(-rect.left, -rect.top).cut(lip.warp.sources(mix))
+        apart = np.abs(sources - around).max(axis=-1)
+        face = renderer.anatomy.axes.to_face(sources.astype(float))
+        shown = np.sign(face[..., 1] - np.interp(face[..., 0], *renderer.anatomy.upper_lip.T)) == side
+        rim = np.ones(shown.shape, bool)
+        rim[1:-1, 1:-1] = False
+        assert (apart * (shown & rim)).max() < 0.35

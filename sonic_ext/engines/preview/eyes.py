@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .anatomy import Anatomy, Eye
-from .fields import Motion, curve_height, smooth
+from .fields import Motion, curve_height, head_fields, smooth
 from .warp import Rect, looked_up, sampled
 
 ROOM = 0.42
@@ -48,6 +48,8 @@ class DrawnEye:
     """Share of it in which lashes and make-up lie."""
     width: float
     """Of the eye, pixels."""
+    way: NDArray[np.float64]
+    """float64 [motions, 2]: how far the head moves the eye per coefficient, pixels."""
     right: NDArray[np.float32]
     """float32 [2]: direction of the eye line; down is across it."""
     lash: NDArray[np.float32]
@@ -57,6 +59,11 @@ class DrawnEye:
     lighter: NDArray[np.float32]
     """float32 [3]: by how much that is lighter than the skin above the eye."""
 
+    def moved(self, mix: NDArray[np.floating[Any]]) -> Rect:
+        """Where the eye is in a frame."""
+        x, y = np.rint(mix @ self.way).astype(int).tolist()
+        return self.rect.shifted(x, y)
+
     def draw(
         self,
         picture: NDArray[np.uint8],
@@ -64,21 +71,20 @@ class DrawnEye:
         mix: NDArray[np.floating[Any]],
         out: NDArray[np.uint8],
     ) -> None:
-        """Draw the eye over a frame in which the head is drawn already.
+        """Draw the eye over what is `moved` there of a frame in which the head is drawn already.
 
         Args:
             picture: uint8 RGB, the portrait.
-            sources: float32 [h, w, 2] of the rectangle: where the head's warp takes each pixel from.
+            sources: float32 [h, w, 2]: where the head's warp takes each pixel there from.
             mix: float [motions]; `GAZE_X`, `GAZE_Y` and `BLINK` count here.
-            out: uint8 RGB, the frame.
+            out: uint8 RGB [h, w, 3], that part of the frame.
         """
         gaze, blink = mix[[Motion.GAZE_X, Motion.GAZE_Y]] * self.width, float(mix[Motion.BLINK])
         if not gaze.any() and blink <= 0.0:
             return
         shape = looked_up(self.shape, sources, self.rect)
         below, height, rise, follows, ball, room = np.moveaxis(shape, -1, 0)
-        view = self.rect.cut(out)
-        frame = view.astype(np.float32)
+        frame = out.astype(np.float32)
         down = np.array([-self.right[1], self.right[0]], np.float32)
         if gaze.any():
             way = (gaze[0] * self.right + gaze[1] * down).astype(np.float32)
@@ -107,16 +113,14 @@ class DrawnEye:
             line = LASH_LINE * self.width * (0.6 + 0.4 * blink)
             edge = np.exp(-(((below - upper) / line) ** 2)) * smooth(height, 0.0, 0.1 * self.width)
             frame += (self.lash - frame) * (0.85 * min(1.0, 2.0 * blink) * edge)[..., None]
-        np.rint(frame, out=frame)
-        view[:] = frame
+        out[:] = np.rint(frame)
 
 
-def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8], head: Rect) -> DrawnEye | None:
+def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye | None:
     """An eye of a portrait; None where it is shut or too small to move.
 
     Args:
         picture: uint8 RGB [height, width, 3].
-        head: the part of it that is drawn.
     """
     width = eye.width
     if (
@@ -128,7 +132,7 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8], head: Rect)
     corners = [[eye.upper[0, 0], eye.upper[:, 1].min() - room], [eye.upper[-1, 0], eye.lower[:, 1].max()]]
     corners += [[corners[0][0], corners[1][1]], [corners[1][0], corners[0][1]]]
     outline = anatomy.axes.to_picture(np.array(corners))
-    rect = Rect.around(outline, 0.3 * width, *picture.shape[1::-1]).within(head)
+    rect = Rect.around(outline, 0.3 * width, *picture.shape[1::-1])
     face = anatomy.axes.to_face(rect.pixels())
     x, y = face[..., 0], face[..., 1]
     upper, lower = curve_height(eye.upper, x), curve_height(eye.lower, x)
@@ -156,6 +160,7 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8], head: Rect)
         np.ascontiguousarray(shape),
         margin / room,
         width,
+        head_fields(anatomy, anatomy.axes.to_picture(eye.centre[None])[None])[:, 0, 0],
         anatomy.axes.right.astype(np.float32),
         _lash_colour(picture, rect, np.abs(y - upper) < 0.05 * width, inside > 0.9),
         tone,

@@ -23,6 +23,8 @@ from .warp import Grid, Rect, Warp, looked_up, sampled
 
 SEAM = 0.055
 """Width of the dark line on either side of shut lips, in half mouth widths."""
+ROOM = 0.4
+"""How far the head carries the mouth, at most, in eye distances."""
 TEETH_DEPTH = 0.3
 """How far the teeth lie behind the lips, in half mouth widths."""
 
@@ -37,10 +39,10 @@ class Lip:
     ones; negative on the lip. Parted lips lose the dark line in which they met."""
 
     def draw(
-        self, picture: NDArray[np.uint8], mix: NDArray[np.floating[Any]]
+        self, picture: NDArray[np.uint8], mix: NDArray[np.floating[Any]], part: Rect
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The warped lip, float32 [h, w, 3], and how much it covers, 0..1 [h, w]."""
-        sources = self.warp.sources(mix)
+        """The warped lip in a part of its rectangle, float32 [h, w, 3], and how much it covers, 0..1."""
+        sources = part.shifted(-self.warp.rect.left, -self.warp.rect.top).cut(self.warp.sources(mix))
         shut, open_ = cv2.split(looked_up(self.beyond, sources, self.warp.rect))
         parted = _parted(mix)
         past = shut * (1.0 - parted) + open_ * parted
@@ -70,12 +72,13 @@ class Renderer:
         anatomy = refine_lips(read_anatomy(landmarks), picture)
         self.anatomy = anatomy
         self._head = self._head_warp(anatomy)
-        mouth = self._mouth_rect(anatomy)
-        self._upper, self._lower = (self._lip(anatomy, mouth, side) for side in (False, True))
-        self._interior: Interior = draw_interior(anatomy, picture, mouth)
-        # Displacement of the middle of the mouth per coefficient, [motions, 2]
+        self._mouth = self._mouth_rect(anatomy)
+        self._upper, self._lower = (self._lip(anatomy, side) for side in (False, True))
+        self._interior: Interior = draw_interior(anatomy, picture, self._mouth)
+        # Displacement of mouth and eyes per coefficient, [motions, 2]
         self._at_mouth = head_fields(anatomy, anatomy.axes.origin[None, None])[:, 0, 0]
-        drawn = (draw_eye(anatomy, eye, self._picture, self._head.rect) for eye in anatomy.eyes if eyes)
+        self._at_mouth[: Motion.YAW] = 0.0
+        drawn = (draw_eye(anatomy, eye, self._picture) for eye in anatomy.eyes if eyes)
         self._eyes = tuple(filter(None, drawn))
         self._frame = self._picture.copy()
 
@@ -91,51 +94,61 @@ class Renderer:
         head.cut(self._frame)[:] = sampled(self._picture, sources)
         self._draw_mouth(mix)
         for eye in self._eyes:
-            near = eye.rect.shifted(-head.left, -head.top)
-            eye.draw(self._picture, near.cut(sources), mix, self._frame)
+            part = eye.moved(mix).within(head)
+            near = part.shifted(-head.left, -head.top).cut(sources)
+            eye.draw(self._picture, near, mix, part.cut(self._frame))
         np.copyto(out, self._view.cut(self._frame))
 
     def _draw_mouth(self, mix: NDArray[np.floating[Any]]) -> None:
-        upper, over = self._upper.draw(self._picture, mix)
-        lower, under = self._lower.draw(self._picture, mix)
+        way = mix @ self._at_mouth
+        part = self._mouth_part(mix)
+        upper, over = self._upper.draw(self._picture, mix, part)
+        lower, under = self._lower.draw(self._picture, mix, part)
         under = np.minimum(under, 1.0 - over)
         inside = 1.0 - over - under
         frame = upper * over[..., None] + lower * under[..., None]
         if inside.max() > 0.02:
             m, axes = self.anatomy.mouth, self.anatomy.axes
-            pose = mix.copy()
-            pose[: Motion.YAW] = 0.0
             turned = mix[Motion.YAW] * axes.right + mix[Motion.PITCH] * axes.down
-            head = pose @ self._at_mouth - TEETH_DEPTH * m * turned
+            corner = np.array(part[:2]) - self._mouth[:2]
+            head = way - corner - TEETH_DEPTH * m * turned
             jaw = head + mix[Motion.JAW] * JAW_DROP * self.anatomy.gape * axes.down
             tongue = jaw - mix[Motion.TONGUE] * RAISED * m * axes.down
             frame += (
                 self._interior.draw(inside, head, jaw, tongue, float(mix[Motion.ROUND])) * inside[..., None]
             )
-        self._upper.warp.rect.cut(self._frame)[:] = np.rint(frame)
+        part.cut(self._frame)[:] = np.rint(frame)
+
+    def _mouth_part(self, mix: NDArray[np.floating[Any]]) -> Rect:
+        """Where the mouth is in a frame."""
+        x, y = np.rint(mix @ self._at_mouth).astype(int).tolist()
+        return self._mouth.shifted(x, y).within(self._upper.warp.rect)
 
     def _head_warp(self, anatomy: Anatomy) -> Warp:
         """The part of the view in which anything moves."""
         height, width = self._picture.shape[:2]
         points = Grid.over(Rect(0, 0, width, height), 6.0).points()
         moves = np.abs(head_fields(anatomy, points)).max(axis=(0, -1)) > 1e-3
-        rect = Rect.around(points[moves], 8.0, width, height).within(self._view)
+        rect = Rect.around(points[moves], 8.0, width, height)
         grid = Grid.over(rect, max(3.0, anatomy.unit / 14))
-        return Warp(grid, head_fields(anatomy, grid.points()))
+        return Warp(grid, head_fields(anatomy, grid.points()), rect.within(self._view))
 
     def _mouth_rect(self, anatomy: Anatomy) -> Rect:
         m = anatomy.mouth
         reach = 1.35 * max(anatomy.left, anatomy.right)
         top, bottom = anatomy.nose, max(anatomy.chin, anatomy.lip_bottom + 0.3 * m) + JAW_DROP * m
         corners = [[x, y] for x in (-reach, reach) for y in (top, bottom)]
-        rect = Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._picture.shape[1::-1])
-        return rect.within(self._view)
+        return Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._picture.shape[1::-1])
 
-    def _lip(self, anatomy: Anatomy, rect: Rect, lower: bool) -> Lip:
-        grid = Grid.over(rect, max(1.5, anatomy.mouth / 16))
+    def _lip(self, anatomy: Anatomy, lower: bool) -> Lip:
+        way = ROOM * anatomy.unit
+        wide = np.array([self._mouth[:2], self._mouth[2:]], np.float64)
+        reached, around = (Rect.around(wide, room, *self._picture.shape[1::-1]) for room in (way, 2 * way))
+        grid = Grid.over(around, max(1.5, anatomy.mouth / 16))
         points = grid.points()
-        warp = Warp(grid, head_fields(anatomy, points) + lip_fields(anatomy, points, lower))
-        face = anatomy.axes.to_face(rect.pixels())
+        fields = head_fields(anatomy, points) + lip_fields(anatomy, points, lower)
+        warp = Warp(grid, fields, reached.within(self._head.rect))
+        face = anatomy.axes.to_face(warp.rect.pixels())
         u, _ = mouth_coordinates(anatomy, face)
         curve = anatomy.lower_lip if lower else anatomy.upper_lip
         past = (face[..., 1] - curve_height(curve, face[..., 0])) * (-1.0 if lower else 1.0)

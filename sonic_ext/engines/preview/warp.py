@@ -92,12 +92,14 @@ class Warp:
     """Backward maps of one rectangle for any mix of its fields.
 
     Args:
-        grid: where the fields are sampled.
+        grid: where the fields are sampled; it reaches as far around the rectangle as things move.
         fields: [motions, rows, columns, 2], displacement in pixels per unit of each coefficient.
+        rect: what is mapped; all of the grid by default.
     """
 
-    def __init__(self, grid: Grid, fields: NDArray[np.float64]) -> None:
-        self.rect = grid.rect
+    def __init__(self, grid: Grid, fields: NDArray[np.float64], rect: Rect | None = None) -> None:
+        self.rect = rect or grid.rect
+        self._inner = self.rect.shifted(-grid.rect.left, -grid.rect.top)
         self._step = grid.step
         self._shape = (*grid.shape, 2)
         self._basis = np.ascontiguousarray(fields.reshape(len(fields), -1), dtype=np.float32)
@@ -116,15 +118,12 @@ class Warp:
             backward = -_sample(forward, self._cells + backward * (1.0 / self._step))
         rows, columns, _ = self._shape
         size = (columns * self._step, rows * self._step)
-        width, height = self.rect.size
         # cv2.resize takes samples for middles of cells, as the grid does.
-        return cv2.resize(backward, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+        return self._inner.cut(cv2.resize(backward, size, interpolation=cv2.INTER_LINEAR))
 
     def sources(self, mix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Where each pixel of the rectangle comes from, picture coordinates, float32 [height, width, 2]."""
-        backward = self.displacement(mix)
-        backward += self._identity
-        return backward
+        return self.displacement(mix) + self._identity
 
 
 def _sample(field: NDArray[np.float32], cells: NDArray[np.float32]) -> NDArray[np.float32]:
