@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from sonic_ext.engines.preview import background, mel, motion, network, speech
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.engines.preview.visemes import SHAPES, Viseme
 from sonic_ext.errors import Cancelled, MissingPart
 from sonic_ext.progress import Stage
-from sonic_ext.train import corpus, phonemes, scores
+from sonic_ext.train import phonemes, scores
+from sonic_ext.train.corpus import acoustics, mixtures, sounds
 from sonic_ext.train.phonemes import Phoneme
 
 DATA = Path(__file__).parent / "data"
@@ -35,14 +37,14 @@ def read(sound: np.ndarray, fps: float = FPS, count: int | None = None) -> Mouth
 
 
 @pytest.fixture(scope="module", params=RECORDINGS, ids=lambda file: file.stem)
-def recording(request: pytest.FixtureRequest) -> corpus.Utterance:
+def recording(request: pytest.FixtureRequest) -> sounds.Utterance:
     """Sound and phonemes; none of these sentences was trained on."""
-    return corpus.load(request.param)
+    return sounds.load(request.param)
 
 
 def tracks(fps: float) -> Iterator[tuple[MouthTrack, list[Phoneme]]]:
     """Every recording, read."""
-    for sound, spoken in map(corpus.load, RECORDINGS):
+    for sound, spoken in map(sounds.load, RECORDINGS):
         yield read(sound, fps), spoken
 
 
@@ -53,9 +55,9 @@ def everything() -> scores.Scores:
 
 
 @pytest.fixture(scope="module")
-def english() -> corpus.Utterance:
+def english() -> sounds.Utterance:
     """The shipped example."""
-    return corpus.load(RECORDINGS[0])
+    return sounds.load(RECORDINGS[0])
 
 
 def test_there_are_recordings_in_several_voices_and_languages() -> None:
@@ -69,7 +71,7 @@ def test_lips_close_on_p_b_m_and_stay_open_on_vowels(everything: scores.Scores) 
     assert 0.4 < everything.vowel_opening < 0.7
 
 
-def test_no_recording_falls_behind(recording: corpus.Utterance) -> None:
+def test_no_recording_falls_behind(recording: sounds.Utterance) -> None:
     sound, spoken = recording
     found = scores.score([(read(sound), spoken)], FPS)
     assert found.closed >= 0.85
@@ -82,7 +84,7 @@ def test_closures_are_seen_at_any_frame_rate(fps: int) -> None:
     assert scores.score(list(tracks(fps)), fps).closed >= 0.96
 
 
-def test_mouth_neither_leads_nor_lags(recording: corpus.Utterance) -> None:
+def test_mouth_neither_leads_nor_lags(recording: sounds.Utterance) -> None:
     sound, spoken = recording
     assert abs(scores.score([(read(sound), spoken)], FPS).lag) <= 0.02
 
@@ -96,13 +98,13 @@ def test_pauses_shut_the_mouth(everything: scores.Scores) -> None:
     assert everything.pause_opening < SHUT
 
 
-def test_band_limited_speech_still_closes(recording: corpus.Utterance) -> None:
+def test_band_limited_speech_still_closes(recording: sounds.Utterance) -> None:
     sound, spoken = recording
-    narrow = corpus.resampled(corpus.resampled(sound, RATE, 8000), 8000, RATE)
+    narrow = sounds.resampled(sounds.resampled(sound, RATE, 8000), 8000, RATE)
     assert scores.score([(read(narrow), spoken)], FPS).closed >= 0.8
 
 
-def test_speech_in_noise_still_closes(recording: corpus.Utterance) -> None:
+def test_speech_in_noise_still_closes(recording: sounds.Utterance) -> None:
     sound, spoken = recording
     hiss = np.random.default_rng(1).normal(size=len(sound)) * np.sqrt(np.mean(sound**2)) * 0.1
     found = scores.score([(read((sound + hiss).astype(np.float32)), spoken)], FPS)
@@ -110,7 +112,41 @@ def test_speech_in_noise_still_closes(recording: corpus.Utterance) -> None:
     assert found.pressed_vowels < 0.1
 
 
-def test_quiet_speech_moves_the_mouth_like_loud_speech(english: corpus.Utterance) -> None:
+@pytest.fixture(scope="module")
+def backgrounds() -> mixtures.Backgrounds:
+    """Babble of the recordings' own voices, and music that was not trained on."""
+    return mixtures.Backgrounds({file.stem: [sounds.load(file)] for file in RECORDINGS}, 4_000_003, pieces=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "decibels", "closed", "pause"),
+    [("babble", 10, 0.85, 0.2), ("babble", 5, 0.7, 0.3), ("music", 10, 0.85, 0.2), ("music", 0, 0.65, 0.4)],
+)
+def test_others_and_music_leave_the_mouth_alone(
+    kind: str, decibels: float, closed: float, pause: float, backgrounds: mixtures.Backgrounds
+) -> None:
+    found = []
+    for number, file in enumerate(RECORDINGS):
+        sound, spoken = sounds.load(file)
+        quiet = np.zeros(RATE, dtype=np.float32)
+        silence = Phoneme(phonemes.PAUSE, spoken[-1].end, spoken[-1].end + 1.0)
+        longer = np.concatenate([sound, quiet]), [*spoken, silence]
+        beside = getattr(backgrounds, kind)(len(longer[0]), np.random.default_rng(number))
+        noisy = mixtures.over(longer, beside, decibels)[0]
+        found.append((read(noisy), longer[1]))
+    together = scores.score(found, FPS)
+    assert together.closed >= closed
+    assert together.usual_pause < pause * together.vowel_opening
+
+
+@pytest.mark.parametrize("kind", ["babble", "music"])
+def test_a_mouth_that_nobody_uses_is_still(kind: str, backgrounds: mixtures.Backgrounds) -> None:
+    sound = getattr(backgrounds, kind)(8 * RATE, np.random.default_rng(1))
+    track = read(acoustics.scaled(sound, 0.01))
+    assert np.mean(track.jaw > 0.1) < 0.1
+
+
+def test_quiet_speech_moves_the_mouth_like_loud_speech(english: sounds.Utterance) -> None:
     loud, quiet = read(english[0]), read(english[0] * 0.02)
     assert np.corrcoef(loud.jaw, quiet.jaw)[0, 1] > 0.95
     assert np.median(quiet.jaw[quiet.speaking > 0.5]) > 0.7 * np.median(loud.jaw[loud.speaking > 0.5])
@@ -140,7 +176,7 @@ def test_a_mouth_with_nothing_to_say_is_shut(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["silence", "hiss", "hum"])
 def test_background_before_and_after_speech_does_not_move_the_mouth(
-    kind: str, english: corpus.Utterance
+    kind: str, english: sounds.Utterance
 ) -> None:
     before = _background(kind)
     track = read(np.concatenate([before, english[0], before]))
@@ -150,7 +186,7 @@ def test_background_before_and_after_speech_does_not_move_the_mouth(
     assert track.jaw.max() > 0.5
 
 
-def test_motion_is_smooth(recording: corpus.Utterance) -> None:
+def test_motion_is_smooth(recording: sounds.Utterance) -> None:
     track = read(recording[0], fps=100)
     for values in (track.jaw, track.rounding, track.spread):
         bend = np.abs(np.diff(values, 2))
@@ -158,7 +194,7 @@ def test_motion_is_smooth(recording: corpus.Utterance) -> None:
         assert bend.max() < 0.12
 
 
-def test_values_keep_their_ranges(recording: corpus.Utterance) -> None:
+def test_values_keep_their_ranges(recording: sounds.Utterance) -> None:
     track = read(recording[0])
     for name in motion.MOTION:
         values = getattr(track, name)
@@ -176,13 +212,13 @@ def test_any_count_of_frames_comes_from_any_length_of_sound(count: int, fps: flo
     assert all(np.isfinite(getattr(track, name)).all() for name in motion.MOTION)
 
 
-def test_silence_follows_sound_that_ends_early(english: corpus.Utterance) -> None:
+def test_silence_follows_sound_that_ends_early(english: sounds.Utterance) -> None:
     track = read(english[0][: 2 * RATE], count=100)
     assert track.jaw[:50].max() > 0.3
     assert track.jaw[58:].max() < SHUT
 
 
-def test_a_fifth_of_a_second_is_enough(english: corpus.Utterance) -> None:
+def test_a_fifth_of_a_second_is_enough(english: sounds.Utterance) -> None:
     vowel = next(p for p in english[1] if p.name == "oʊ")
     track = read(english[0][int(vowel.start * RATE) :][: RATE // 5], count=5)
     assert len(track) == 5
@@ -192,22 +228,22 @@ def test_a_fifth_of_a_second_is_enough(english: corpus.Utterance) -> None:
 @settings(max_examples=10)
 @given(cuts=st.lists(st.integers(0, 60_000), max_size=6))
 def test_the_cutting_into_blocks_changes_nothing(cuts: list[int]) -> None:
-    sound = corpus.load(RECORDINGS[0])[0][:60_000]
+    sound = sounds.load(RECORDINGS[0])[0][:60_000]
     whole = read(sound, count=90)
     parts = VisemeNet().read(iter(np.split(sound, sorted(cuts))), 90, FPS, quietly)
     for name in motion.MOTION:
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
 
 
-def test_windows_join_without_a_seam(english: corpus.Utterance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_join_without_a_seam(english: sounds.Utterance, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(english[0])
-    monkeypatch.setattr(speech, "PART", 130)
+    monkeypatch.setattr(speech, "PART", 17 * network.BLOCK)
     parts = read(english[0])
     for name in motion.MOTION:
         np.testing.assert_allclose(getattr(whole, name), getattr(parts, name), atol=1e-4)
 
 
-def test_memory_does_not_grow_with_the_speech(english: corpus.Utterance) -> None:
+def test_memory_does_not_grow_with_the_speech(english: sounds.Utterance) -> None:
     def peak(times: int) -> int:
         tracemalloc.start()
         VisemeNet().read(iter([english[0]] * times), int(times * 6.1 * FPS), FPS, quietly)
@@ -219,7 +255,7 @@ def test_memory_does_not_grow_with_the_speech(english: corpus.Utterance) -> None
     assert peak(15) < 1.1 * peak(3)
 
 
-def test_ticks_rise_to_the_count_and_can_stop_the_reading(english: corpus.Utterance) -> None:
+def test_ticks_rise_to_the_count_and_can_stop_the_reading(english: sounds.Utterance) -> None:
     seen: list[int] = []
 
     def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
@@ -243,6 +279,30 @@ def test_a_missing_or_damaged_network_says_so(tmp_path: Path) -> None:
         network.load(damaged)
 
 
+def test_a_network_of_another_format_or_shape_is_refused(tmp_path: Path) -> None:
+    arrays = load_file(network.WEIGHTS)
+    older = tmp_path / "older.safetensors"
+    save_file(arrays, older, metadata={"format": "visemes 1"})
+    with pytest.raises(MissingPart, match="visemes 1"):
+        network.load(older)
+    misshapen = tmp_path / "misshapen.safetensors"
+    save_file(
+        {**arrays, "fine2.bias": arrays["fine2.bias"][:-1]}, misshapen, metadata={"format": network.FORMAT}
+    )
+    with pytest.raises(MissingPart, match="misshapen"):
+        network.load(misshapen)
+
+
+def test_nobody_speaks_where_the_gate_is_shut() -> None:
+    scores = np.zeros((2, len(Viseme) + 1), dtype=np.float32)
+    scores[:, Viseme.OPEN] = 9.0
+    scores[:, -1] = 9.0, -9.0
+    open_gate, shut_gate = network.gated(scores)
+    assert open_gate[Viseme.OPEN] > 0.99
+    assert shut_gate[Viseme.SILENCE] > 0.99
+    np.testing.assert_allclose(network.gated(scores).sum(axis=1), 1.0, atol=1e-6)
+
+
 def test_a_row_of_the_spectrum_stands_for_its_own_ten_milliseconds() -> None:
     click = np.zeros(RATE, dtype=np.float32)
     click[37 * mel.HOP + mel.HOP // 2] = 1.0
@@ -252,7 +312,7 @@ def test_a_row_of_the_spectrum_stands_for_its_own_ten_milliseconds() -> None:
 
 
 def test_level_of_speech_comes_out_near_zero_however_loud_it_was() -> None:
-    sound = corpus.load(RECORDINGS[0])[0]
+    sound = sounds.load(RECORDINGS[0])[0]
     for gain in (1.0, 0.1, 0.02):
         rows = np.concatenate(list(mel.levelled(mel.mel_rows(iter([sound * np.float32(gain)]), 600))))
         assert len(rows) == 600
@@ -351,39 +411,20 @@ def test_phonemes_become_visemes(name: str, expected: list[Viseme]) -> None:
     assert not found or sum(share for _, share in found) == pytest.approx(1.0)
 
 
-def test_silence_before_a_burst_belongs_to_the_plosive() -> None:
-    sound = np.concatenate([np.ones(1600), np.zeros(800), np.ones(1600)]).astype(np.float32)
-    moved = corpus.with_closures(sound, RATE, [Phoneme("a", 0.0, 0.15), Phoneme("p", 0.15, 0.25)])
-    assert moved[0].end == moved[1].start == pytest.approx(0.1, abs=0.011)
-
-
-def test_a_recording_survives_being_saved(tmp_path: Path) -> None:
-    corpus.save(tmp_path, "one", (np.linspace(-0.5, 0.5, 800, dtype=np.float32), [Phoneme("a", 0.0, 0.05)]))
-    sound, spoken = corpus.load(tmp_path / "one.wav")
-    np.testing.assert_allclose(sound, np.linspace(-0.5, 0.5, 800), atol=1e-4)
-    assert spoken == [Phoneme("a", 0.0, 0.05)]
-
-
 def test_training_in_miniature_learns_and_numpy_agrees_with_torch() -> None:
     torch = pytest.importorskip("torch")
     from sonic_ext.train import visemes
 
     said: list[str] = []
-    utterances = [corpus.load(file) for file in RECORDINGS[:2]]
-    weights = visemes.train(utterances, visemes.Recipe(copies=1, epochs=6, batch=2), said.append)
+    talkers = {file.stem: [sounds.load(file)] for file in RECORDINGS[:3]}
+    *_, weights = visemes.train(talkers, visemes.Recipe(copies=1, epochs=8, batch=2), said.append)
     losses = [float(line.rsplit(" ", 1)[1]) for line in said]
     assert losses[-1] < 0.85 * losses[0]
     net = network.from_arrays(weights)
     layers = visemes.network()
-    for index, layer in enumerate(layers):
-        taps = weights[f"layer{index}.weights"].transpose(2, 1, 0)
-        layer.load_state_dict(
-            {"weight": torch.tensor(taps), "bias": torch.tensor(weights[f"layer{index}.bias"])}
-        )
-    rows = np.random.default_rng(2).normal(-20, 10, (120, mel.BANDS)).astype(np.float32)
+    visemes.fill(layers, weights)
+    rows = np.random.default_rng(2).normal(-20, 10, (50 * network.BLOCK, mel.BANDS)).astype(np.float32)
     with torch.no_grad():
-        by_torch = torch.softmax(visemes.scores(layers, torch.tensor(network.inputs(rows)).T[None]), 1)[
-            0
-        ].T.numpy()
+        found = visemes.scores(layers, torch.tensor(network.inputs(rows)).T[None])[0].T.numpy()
     inner = slice(net.radius, len(rows) - net.radius)
-    np.testing.assert_allclose(net(rows), by_torch[inner], atol=1e-5)
+    np.testing.assert_allclose(net(rows), network.gated(found)[inner], atol=1e-5)

@@ -40,7 +40,11 @@ class Scores:
     lag: float
     """Seconds by which the opening comes after the phonemes."""
     pause_opening: float
-    """Widest jaw in the middle of pauses of at least `LONG_PAUSE`."""
+    """Widest jaw in the middle of pauses of at least `LONG_PAUSE`, whichever pause it is in ..."""
+    usual_pause: float
+    """... the mean over these pauses of the widest in each ..."""
+    mean_pause: float
+    """... and the mean over all of their frames."""
     round_vowels: float
     """Mean rounding on o and u ..."""
     other_vowels: float
@@ -154,6 +158,7 @@ def score(tracks: Sequence[tuple[MouthTrack, Sequence[Phoneme]]], fps: float) ->
     typical = float(np.median(np.concatenate(openings))) if openings else float("nan")
     closed = _closed(heard, typical)
     still = [h.track.jaw[h.frames(0.06)] for h in pauses if h.lasts >= LONG_PAUSE]
+    widest = np.array([jaw.max(initial=0.0) for jaw in still])
     return Scores(
         closures=len(closed),
         closed=_mean([np.array(closed)]),
@@ -161,7 +166,9 @@ def score(tracks: Sequence[tuple[MouthTrack, Sequence[Phoneme]]], fps: float) ->
         pressed_consonants=_mean([h.pressed() for h in others]),
         vowel_opening=typical,
         lag=_lag([_openings(track, phonemes, fps) for track, phonemes in tracks]),
-        pause_opening=max((float(jaw.max(initial=0.0)) for jaw in still), default=float("nan")),
+        pause_opening=float(max(widest, default=float("nan"))),
+        usual_pause=_mean([widest]),
+        mean_pause=_mean(still),
         round_vowels=_mean([h.core("rounding") for h in rounded]),
         other_vowels=_mean([h.core("rounding") for h in vowels if h not in rounded]),
         open_vowels=_mean([h.core("jaw") for h in vowels if h.first is Viseme.OPEN]),

@@ -3,16 +3,17 @@
     python -m sonic_ext.train.visemes CORPUS visemes.safetensors --without flite-rms
 
 CORPUS is a folder of `corpus`, or of anybody's wav and phonemes.json files. Every recording is heard
-several times, each time through another microphone, room and noise: speed and pitch, equaliser,
-band limit, reverberation, noise, hum and gain are drawn anew. The same seed gives the same network on
-the same machine. Needs torch; the result does not.
+several times, each time elsewhere and among something else (`corpus.mixtures`): speed and pitch, equaliser,
+band limit, reverberation, noise, gain, babble of the other voices, music and songs are drawn anew. The same
+seed gives the same network on the same machine. Needs torch; the result does not.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,37 +21,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.preview import mel
-from ..engines.preview.network import inputs
+from ..engines.preview.network import BLOCK, FORMAT, LOWEST_DB, inputs
 from ..engines.preview.visemes import Viseme
-from .corpus import RATE, Utterance, fast_size, load, resampled
+from .corpus.mixtures import Backgrounds, Mix, streams
+from .corpus.sounds import Utterance, by_voice
 from .phonemes import Phoneme, visemes
 
 if TYPE_CHECKING:
     import torch
 
-WIDTH = 88
+WIDTH = 96
 TAPS = (5, 3, 3, 3, 3, 1)
 DILATIONS = (1, 1, 2, 4, 8, 1)
 """Context of 17 rows (170 ms) to either side."""
+SLOW_WIDTH = 48
+SLOW_TAPS = (5, 5, 5, 1)
+SLOW_DILATIONS = (1, 2, 4, 1)
+"""Context of 14 blocks (1.1 s) to either side."""
 CLOSED_WEIGHT = 2.0
 """A closure that is missed is seen more than one too many."""
-SEGMENT = 200
-"""Rows of a training example."""
-NOISES = 0.3
-"""Streams without speech for every stream of speech."""
+GATE_WEIGHT = 0.5
+"""Of the gate's own loss beside that of the visemes."""
+SHORT_SILENCE = 10
+"""Rows; a shorter silence between sounds is still speech to the gate."""
+SEGMENT = 400
+"""Rows of a training example, whole blocks."""
+BORDER = 16
+"""Rows at both ends of an example that are not judged: their context is cut off."""
+GAP = 120
+"""Rows of digital silence that stand between some streams, as before and after every sound that is read."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long and how hard to train."""
 
-    copies: int = 5
+    copies: int = 6
     """Times that the corpus is augmented."""
     epochs: int = 3
     """Passes over each augmented copy."""
-    batch: int = 32
+    batch: int = 16
     rate: float = 3e-3
     seed: int = 7
+    mix: Mix = field(default_factory=Mix)
 
 
 def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> NDArray[np.float32]:
@@ -67,166 +80,116 @@ def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> NDArray[np.
     return np.asarray(named.reshape(rows, fine, -1).mean(axis=1))
 
 
-def faster(utterance: Utterance, ratio: float) -> Utterance:
-    """Play faster: pitch, formants and speed rise together by `ratio`."""
-    sound, phonemes = utterance
-    moved = [Phoneme(p.name, p.start / ratio, p.end / ratio) for p in phonemes]
-    return resampled(sound, RATE * ratio), moved
-
-
-def _filtered(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
-    """A random smooth equaliser, now and then with the band limits of a telephone or an mp3."""
-    size = fast_size(len(sound))
-    hertz = np.fft.rfftfreq(size, 1.0 / RATE)
-    knots = np.linspace(0, RATE / 2, 9)
-    decibels = np.interp(hertz, knots, chance.normal(0.0, 4.0, len(knots)))
-    if chance.random() < 0.4:
-        edge = chance.choice([3400.0, 3800.0, 4000.0, 5500.0, 7000.0])
-        decibels = decibels - np.clip((hertz - edge) / 100.0, 0.0, 1.0) * 70.0
-    if chance.random() < 0.3:
-        edge = chance.uniform(80.0, 320.0)
-        decibels = decibels - np.clip((edge - hertz) / edge, 0.0, 1.0) * 40.0
-    return np.asarray(np.fft.irfft(np.fft.rfft(sound, size) * 10.0 ** (decibels / 20.0), size)[: len(sound)])
-
-
-def _in_a_room(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
-    """Reverberation by a decaying noise; the direct sound stays where it is."""
-    length = int(RATE * chance.uniform(0.08, 0.4))
-    tail = chance.normal(size=length) * np.exp(-6.9 * np.arange(length) / length)
-    tail[: RATE // 500] = 0.0
-    tail *= 10.0 ** (chance.uniform(-22.0, -6.0) / 20.0) / np.sqrt((tail**2).sum() + 1e-12)
-    tail[0] = 1.0
-    size = fast_size(len(sound) + length)
-    return np.asarray(np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)[: len(sound)])
-
-
-def _hum(count: int, chance: np.random.Generator) -> NDArray[Any]:
-    mains = chance.choice([50.0, 60.0]) * np.arange(count) / RATE
-    loud = chance.exponential(size=8) / np.arange(1, 9)
-    tones = [a * np.sin(2 * np.pi * (n * mains + chance.random())) for n, a in enumerate(loud, 1)]
-    return np.asarray(np.sum(tones, axis=0))
-
-
-def _rustle(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
-    size = fast_size(count)
-    colour = (np.fft.rfftfreq(size, 1.0 / RATE) + 50.0) ** -chance.uniform(0.0, 1.2)
-    return np.asarray(np.fft.irfft(np.fft.rfft(chance.normal(size=size)) * colour, size)[:count])
-
-
-def noise(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
-    """Coloured noise, mains hum or both, of unit power, [count]."""
-    share = chance.choice([0.0, 0.0, 0.5, 1.0])
-    total = np.zeros(count)
-    for part, kind in ((1.0 - share, _rustle), (share, _hum)):
-        if part:
-            sound = kind(count, chance)
-            total += part * sound / (sound.std() + 1e-12)
-    return np.asarray(total / (total.std() + 1e-12))
-
-
-def recorded(sound: NDArray[np.float32], chance: np.random.Generator) -> NDArray[np.float32]:
-    """The same sound through another microphone in another room, float32 [samples]."""
-    power = np.sqrt(np.mean(sound**2)) + 1e-9
-    if chance.random() < 0.6:
-        sound = _filtered(sound, chance)
-    if chance.random() < 0.4:
-        sound = _in_a_room(sound, chance)
-    if chance.random() < 0.75:
-        sound = sound + noise(len(sound), chance) * power * 10.0 ** (-chance.uniform(6.0, 55.0) / 20.0)
-    gain = 10.0 ** (-chance.choice([0.0, chance.uniform(0.0, 30.0)]) / 20.0)
-    return np.asarray(np.clip(sound * gain, -1.0, 1.0), dtype=np.float32)
-
-
-def joined(utterances: Sequence[Utterance], chance: np.random.Generator) -> Utterance:
-    """Utterances one after the other, with pauses of 0 to 1.5 s before each."""
-    sounds: list[NDArray[Any]] = []
-    phonemes: list[Phoneme] = []
-    at = 0.0
-    for sound, spoken in utterances:
-        pause = np.zeros(int(RATE * max(0.0, chance.uniform(-0.2, 1.5))), dtype=np.float32)
-        shift = at + len(pause) / RATE
-        phonemes += [Phoneme(p.name, p.start + shift, p.end + shift) for p in spoken]
-        gain = 10.0 ** (chance.uniform(-5.0, 0.0) / 20.0)
-        sounds += [pause, (sound * gain).astype(np.float32)]
-        at = shift + len(sound) / RATE
-    return np.concatenate(sounds), phonemes
-
-
-def without_speech(chance: np.random.Generator, seconds: int = 4) -> NDArray[np.float32]:
-    """Noise of any loudness, perhaps switched on and off, float32 [samples]."""
-    sound = noise(seconds * RATE, chance) * 10.0 ** (-chance.uniform(20.0, 75.0) / 20.0)
-    if chance.random() < 0.6:
-        start, end = np.sort(chance.integers(0, len(sound), 2))
-        sound[:start] = sound[end:] = 0.0
-    return np.asarray(sound, dtype=np.float32)
-
-
-def streams(utterances: Sequence[Utterance], chance: np.random.Generator) -> Iterator[Utterance]:
-    """The whole corpus once, in streams of a few utterances, augmented; between them, noise alone."""
-    order = chance.permutation(len(utterances))
-    for start in range(0, len(order), 4):
-        chosen = [utterances[i] for i in order[start : start + 4]]
-        speeds = np.where(chance.random(len(chosen)) < 0.6, chance.integers(54, 78, len(chosen)) / 64.0, 1.0)
-        sound, phonemes = joined([faster(u, r) for u, r in zip(chosen, speeds, strict=True)], chance)
-        yield recorded(sound, chance), phonemes
-        if chance.random() < NOISES:
-            yield without_speech(chance), []
+def spoken(named: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """The gate's labels: 1 in speech with its short silences, 0 in pauses, float32 [rows]."""
+    said = 1.0 - named[:, Viseme.SILENCE]
+    quiet = np.concatenate([[False], said < 0.5, [False]])
+    edges = np.flatnonzero(np.diff(quiet.astype(np.int8)))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - start < SHORT_SILENCE:
+            said[start:end] = 1.0
+    return np.asarray(said, dtype=np.float32)
 
 
 def features(stream: Utterance) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Levelled log-mel [rows, BANDS] and labels [rows, classes] of a stream."""
+    """Levelled log-mel [rows, BANDS] and labels with the gate's in the last column [rows, classes + 1]."""
     sound, phonemes = stream
     rows = len(sound) // mel.HOP
-    return np.concatenate(list(mel.levelled(mel.mel_rows([sound], rows)))), labels(phonemes, rows)
+    named = labels(phonemes, rows)
+    heard = np.concatenate(list(mel.levelled(mel.mel_rows([sound], rows))))
+    return heard, np.concatenate([named, spoken(named)[:, None]], axis=1)
 
 
 def examples(
     streams: Iterator[Utterance], chance: np.random.Generator
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """Segments float16 [n, SEGMENT, BANDS] with labels [n, SEGMENT, classes] of all streams in a row.
+    """Segments float16 [n, SEGMENT, BANDS] with labels [n, SEGMENT, classes + 1] of all streams in a row.
 
     The level is put wrong by some decibels, as it will be.
     """
     heard, named = [], []
+    silence = np.full((GAP, mel.BANDS), LOWEST_DB, dtype=np.float16)
+    nothing = np.zeros((GAP, len(Viseme) + 1), dtype=np.float16)
+    nothing[:, Viseme.SILENCE] = 1.0
     for stream in streams:
         rows, wanted = features(stream)
         heard.append((rows + np.clip(chance.normal(0.0, 3.0), -8.0, 6.0)).astype(np.float16))
         named.append(wanted.astype(np.float16))
+        if chance.random() < 0.3:
+            heard.append(silence)
+            named.append(nothing)
     x, y = np.concatenate(heard), np.concatenate(named)
     count = len(x) // SEGMENT
     return x[: count * SEGMENT].reshape(count, SEGMENT, -1), y[: count * SEGMENT].reshape(count, SEGMENT, -1)
 
 
-def network() -> torch.nn.ModuleList:
+def network() -> torch.nn.ModuleDict:
     """The layers of `engines.preview.network`, in torch; `scores` runs them."""
     import torch
 
-    widths = [mel.BANDS] + [WIDTH] * (len(TAPS) - 1) + [len(Viseme)]
-    return torch.nn.ModuleList(
-        torch.nn.Conv1d(before, after, taps, dilation=dilation, padding=dilation * (taps // 2))
-        for before, after, taps, dilation in zip(widths[:-1], widths[1:], TAPS, DILATIONS, strict=True)
+    def stack(widths: Sequence[int], taps: Sequence[int], dilations: Sequence[int]) -> torch.nn.ModuleList:
+        return torch.nn.ModuleList(
+            torch.nn.Conv1d(before, after, count, dilation=dilation, padding=dilation * (count // 2))
+            for before, after, count, dilation in zip(widths[:-1], widths[1:], taps, dilations, strict=True)
+        )
+
+    fine = [mel.BANDS] + [WIDTH] * (len(TAPS) - 1) + [len(Viseme) + 1]
+    slow = [2 * mel.BANDS] + [SLOW_WIDTH] * (len(SLOW_TAPS) - 1) + [WIDTH]
+    return torch.nn.ModuleDict(
+        {"fine": stack(fine, TAPS, DILATIONS), "slow": stack(slow, SLOW_TAPS, SLOW_DILATIONS)}
     )
 
 
-def scores(layers: torch.nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
-    """Scores [batch, classes, rows] before the softmax, of `inputs` [batch, BANDS, rows]."""
-    x = layers[0](x).relu()
-    for layer in list(layers)[1:-1]:
+def scores(layers: torch.nn.ModuleDict, x: torch.Tensor) -> torch.Tensor:
+    """Scores [batch, classes + 1, rows], the last the gate's, of `inputs` [batch, BANDS, rows].
+
+    There are as many rows as fill whole blocks.
+    """
+    import torch
+
+    parts = x.unflatten(2, (-1, BLOCK))
+    far = torch.cat([parts.mean(dim=3), parts.amin(dim=3)], dim=1)
+    start, *between, end = layers["slow"].children()
+    far = start(far).relu()
+    for layer in between:
+        far = far + layer(far).relu()
+    around = end(far).repeat_interleave(BLOCK, dim=2)
+
+    first, *middle, last = layers["fine"].children()
+    x = (first(x) + around).relu()
+    for layer in middle:
         x = x + layer(x).relu()
-    result: torch.Tensor = layers[-1](x)
+    result: torch.Tensor = last(x)
     return result
 
 
-def arrays(layers: torch.nn.ModuleList) -> dict[str, NDArray[Any]]:
-    """Weights as `engines.preview.network.from_arrays` takes them."""
+def arrays(layers: torch.nn.ModuleDict) -> dict[str, NDArray[Any]]:
+    """Weights as `engines.preview.network.from_arrays` takes them, in half precision."""
     found: dict[str, NDArray[Any]] = {}
-    for index, dilation in enumerate(DILATIONS):
-        layer = layers[index]
-        weights = layer.get_parameter("weight").detach().numpy()
-        found[f"layer{index}.weights"] = np.ascontiguousarray(weights.transpose(2, 1, 0))
-        found[f"layer{index}.bias"] = layer.get_parameter("bias").detach().numpy().copy()
-        found[f"layer{index}.dilation"] = np.array(dilation, dtype=np.int32)
+    for stack, dilations in (("fine", DILATIONS), ("slow", SLOW_DILATIONS)):
+        for index, (layer, dilation) in enumerate(zip(layers[stack].children(), dilations, strict=True)):
+            weights = layer.get_parameter("weight").detach().numpy()
+            name = f"{stack}{index}"
+            found[f"{name}.weights"] = np.ascontiguousarray(weights.transpose(2, 1, 0), dtype=np.float16)
+            found[f"{name}.bias"] = layer.get_parameter("bias").detach().numpy().astype(np.float16)
+            found[f"{name}.dilation"] = np.array(dilation, dtype=np.int32)
     return found
+
+
+def fill(layers: torch.nn.ModuleDict, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Put what `arrays` gave into layers."""
+    import torch
+
+    filled = {}
+    for name, values in weights.items():
+        layer, kind = name.split(".")
+        stack, index = layer.rstrip("0123456789"), layer.lstrip("abcdefghijklmnopqrstuvwxyz")
+        numbers = torch.from_numpy(np.asarray(values, dtype=np.float32))
+        if kind == "weights":
+            filled[f"{stack}.{index}.weight"] = numbers.permute(2, 1, 0)
+        elif kind == "bias":
+            filled[f"{stack}.{index}.bias"] = numbers
+    layers.load_state_dict(filled)
 
 
 def learning_rate(progress: float, highest: float) -> float:
@@ -239,13 +202,15 @@ def learning_rate(progress: float, highest: float) -> float:
 class Trainer:
     """A network under training."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, start: Mapping[str, NDArray[Any]] | None = None) -> None:
         import torch
 
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.chance = np.random.default_rng(recipe.seed)
         self.layers = network()
+        if start is not None:
+            fill(self.layers, start)
         self.optimizer = torch.optim.AdamW(self.layers.parameters(), lr=recipe.rate, weight_decay=1e-3)
         self.importance = torch.ones(len(Viseme))
         self.importance[Viseme.CLOSED] = CLOSED_WEIGHT
@@ -256,8 +221,14 @@ class Trainer:
 
         x = torch.from_numpy(inputs(heard.astype(np.float32))).transpose(1, 2)
         y = torch.from_numpy(named.astype(np.float32)).transpose(1, 2)
-        likely = torch.log_softmax(scores(self.layers, x), dim=1)
-        loss = -(likely * y * self.importance[None, :, None]).sum(dim=1).mean()
+        found = scores(self.layers, x)[:, :, BORDER:-BORDER]
+        y = y[:, :, BORDER:-BORDER]
+        speaks, silent = (torch.nn.functional.logsigmoid(s * found[:, -1:]) for s in (1.0, -1.0))
+        likely = torch.log_softmax(found[:, :-1], dim=1) + speaks
+        likely = torch.cat([torch.logaddexp(likely[:, :1], silent), likely[:, 1:]], dim=1)
+        named_loss = -(likely * y[:, :-1] * self.importance[None, :, None]).sum(dim=1).mean()
+        gate_loss = -(y[:, -1:] * speaks + (1.0 - y[:, -1:]) * silent).mean()
+        loss = named_loss + GATE_WEIGHT * gate_loss
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(progress, self.recipe.rate)
         self.optimizer.zero_grad()
@@ -277,25 +248,42 @@ class Trainer:
 
 
 def train(
-    utterances: Sequence[Utterance], recipe: Recipe, report: Callable[[str], None] = print
-) -> dict[str, NDArray[Any]]:
-    """Train from nothing; returns the weights as arrays."""
-    trainer = Trainer(recipe)
+    talkers: Mapping[str, Sequence[Utterance]],
+    recipe: Recipe,
+    report: Callable[[str], None] = print,
+    start: Mapping[str, NDArray[Any]] | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Train on recordings by voice, from nothing or from weights; yields them after every copy of the corpus.
+
+    The next copy is made while one is learned from.
+    """
+    trainer = Trainer(recipe, start)
+    backgrounds = Backgrounds(talkers, recipe.seed)
+    utterances = [utterance for lines in talkers.values() for utterance in lines]
+
+    def copied(number: int) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        chance = np.random.default_rng([recipe.seed, number])
+        return examples(streams(utterances, backgrounds, recipe.mix, chance), chance)
+
     done = 0
-    for copy in range(recipe.copies):
-        heard, named = examples(streams(utterances, trainer.chance), trainer.chance)
-        for epoch in range(recipe.epochs):
-            loss = trainer.epoch(heard, named, done)
-            done += 1
-            report(
-                f"copy {copy + 1} of {recipe.copies}, epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}"
-            )
-    return arrays(trainer.layers)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(copied, 0)
+        for copy in range(recipe.copies):
+            heard, named = coming.result()
+            if copy + 1 < recipe.copies:
+                coming = ahead.submit(copied, copy + 1)
+            for epoch in range(recipe.epochs):
+                loss = trainer.epoch(heard, named, done)
+                done += 1
+                of = f"copy {copy + 1} of {recipe.copies}, epoch {epoch + 1} of {recipe.epochs}"
+                report(f"{of}: loss {loss:.4f}")
+            yield arrays(trainer.layers)
 
 
 def main() -> None:
     """Command line; see the top of the file."""
-    from safetensors.numpy import save_file
+    import torch
+    from safetensors.numpy import load_file, save_file
 
     parser = argparse.ArgumentParser(description="Train the viseme network.")
     parser.add_argument("corpus", type=Path)
@@ -305,13 +293,19 @@ def main() -> None:
     )
     parser.add_argument("--copies", type=int, default=Recipe.copies)
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
+    parser.add_argument("--rate", type=float, default=Recipe.rate)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--start", type=Path, help="weights that are trained on")
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     files = sorted(
         f for f in arguments.corpus.glob("*.wav") if not f.name.startswith(tuple(arguments.without))
     )
-    recipe = Recipe(copies=arguments.copies, epochs=arguments.epochs)
-    weights = train([load(file) for file in files], recipe)
-    save_file(weights, arguments.output, metadata={"format": "visemes 1", "recordings": str(len(files))})
+    recipe = Recipe(arguments.copies, arguments.epochs, rate=arguments.rate, seed=arguments.seed)
+    start = load_file(arguments.start) if arguments.start else None
+    for weights in train(by_voice(files), recipe, start=start):
+        save_file(weights, arguments.output, metadata={"format": FORMAT, "recordings": str(len(files))})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .visemes import Viseme, targets
 
-RADIUS = 40
+RADIUS = 80
 """Rows of context that the motion of one row depends on, at most."""
 SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0, 2.2)
 """Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower, tongue: lips are slower than the jaw."""
@@ -23,14 +23,24 @@ VOICED_BAR, GAP_BAR = 0.35, 0.2
 of a plosive p looks much like t or k, and lips that touch for a k are seen less than lips that miss a p."""
 VOICED_DB, GAP_DB = -14.0, -26.0
 """Loudness at which the first and the second hold; between them the bar slides."""
+MURKY_BAR = 0.16
+"""The bar where others talk or play, and gaps are filled: there the network is sure of less."""
+AROUND = 70
+"""Rows to either side in which the quietest moment tells how filled the gaps are."""
+CLEAR_DB, MURKY_DB = -32.0, -23.0
+"""Loudness of that moment up to which speech is alone, and from which it is not; between, the bar slides."""
 PEAK = 1.2
 """Somewhere in a closure its likelihood must be this many times the bar."""
-SHORTEST_CLOSURE = 3
-"""Rows; anything shorter is a flicker of the network."""
+TOP = 0.7
+"""Of a closure, only rows count that reach this share of its highest."""
+SHORTEST_CLOSURE, MURKY_SHORTEST = 4, 3
+"""Rows, of speech alone and among others; anything shorter is a flicker of the network."""
 SHUTTING, PARTING = 4, 4
 """Rows that lips take to come together before a closure, and to part after it."""
 HELD = 0.15
 """Part of a frame's time, to either side of its middle, in which a closure still shows on it."""
+QUIET_BAR, MURKY_QUIET_BAR = 0.5, 0.35
+"""Silence is what is likelier silence than this, of speech alone and among others."""
 PAUSE = 10
 """Rows of silence from which the mouth shuts for certain."""
 QUIET_DB, LOUD_DB = -26.0, -3.0
@@ -69,6 +79,13 @@ def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> ND
     return hull
 
 
+def murkiness(loud: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """0 where speech is alone, 1 where others talk or play in its gaps, from decibels, [rows]."""
+    even = np.convolve(np.pad(loud, AROUND + 2, mode="edge"), np.ones(5) / 5.0, mode="valid")
+    quietest = np.lib.stride_tricks.sliding_window_view(even, 2 * AROUND + 1).min(axis=1)
+    return np.asarray(np.interp(quietest, (CLEAR_DB, MURKY_DB), (0.0, 1.0)))
+
+
 def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Stretches of rows in which the lips are pressed.
 
@@ -76,18 +93,29 @@ def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]])
         closed: probability of p/b/m, [rows].
         loud: decibels relative to the level of the speech, [rows].
     """
+    murky = murkiness(loud)
     bar = np.interp(loud, (GAP_DB, VOICED_DB), (GAP_BAR, VOICED_BAR))
-    over = np.convolve(np.pad(closed, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid") / bar
-    return [
-        (start, end)
-        for start, end in _runs(over > 1.0)
-        if end - start >= SHORTEST_CLOSURE and over[start:end].max() > PEAK
-    ]
+    bar += murky * (MURKY_BAR - bar)
+    likely = np.convolve(np.pad(closed, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
+    found = []
+    for start, end in _runs(likely > bar):
+        high = start + np.flatnonzero(likely[start:end] >= TOP * likely[start:end].max())
+        first, last = int(high[0]), int(high[-1]) + 1
+        shortest = MURKY_SHORTEST if murky[first] > 0.5 else SHORTEST_CLOSURE
+        if last - first >= shortest and (likely[start:end] > PEAK * bar[start:end]).any():
+            found.append((first, last))
+    return found
 
 
-def pauses(silence: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
-    """Stretches of silence long enough to shut the mouth, from its probability, [rows]."""
-    return [(start, end) for start, end in _runs(_smooth(silence, 1.0) > 0.5) if end - start >= PAUSE]
+def pauses(silence: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+    """Stretches of silence long enough to shut the mouth.
+
+    Args:
+        silence: its probability, [rows].
+        loud: decibels relative to the level of the speech, [rows].
+    """
+    quiet = _smooth(silence, 1.0) > QUIET_BAR + murkiness(loud) * (MURKY_QUIET_BAR - QUIET_BAR)
+    return [(start, end) for start, end in _runs(quiet) if end - start >= PAUSE]
 
 
 def energy(loud: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -109,7 +137,7 @@ def motion(probabilities: NDArray[np.floating[Any]], loud: NDArray[np.floating[A
         weight = _smooth(shares[:, :, column].sum(axis=1), sigma)
         aimed = (shares[:, :, column] * values[None, :, column]).sum(axis=1)
         shapes[:, column] = _smooth(aimed, sigma) / weight
-    rest = pauses(probabilities[:, Viseme.SILENCE])
+    rest = pauses(probabilities[:, Viseme.SILENCE], loud)
     awake = 1.0 - _hull(len(loud), [(start + 4, end - 4) for start, end in rest], 8, 8)
     vigour = _smooth(energy(loud), 4.0)
     shapes[:, 0] *= 0.75 + 0.3 * vigour

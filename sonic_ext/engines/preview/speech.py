@@ -72,7 +72,7 @@ class MouthReader(Protocol):
 
 
 PART = 1024
-"""Rows worked on at once, besides their context."""
+"""Rows worked on at once, besides their context; whole blocks of the network."""
 
 
 class VisemeNet:
@@ -86,7 +86,7 @@ class VisemeNet:
 
     def __init__(self, net: Network | None = None) -> None:
         self._net = net or load()
-        self._margin = self._net.radius + motion.RADIUS
+        self._margin = self._net.radius + motion.RADIUS  # whole blocks of the network, as PART is
 
     def read(self, blocks: Iterator[NDArray[np.float32]], count: int, fps: float, tick: Tick) -> MouthTrack:
         """See `MouthReader.read`."""

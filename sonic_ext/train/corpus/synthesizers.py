@@ -1,76 +1,29 @@
-"""Makes speech whose phoneme times are known, with eSpeak NG and Flite.
+"""Speech whose phoneme times are known, said by eSpeak NG and Flite.
 
-    python -m sonic_ext.train.corpus FOLDER --minutes 60
-
-Both synthesizers are tools that have to be installed beside (`apt install espeak-ng flite`); only the
-sound that they make is used. Each recording is `NAME.wav` (16 kHz mono) beside `NAME.phonemes.json`:
-a list of `{"phoneme": IPA, "start_s": seconds, "end_s": seconds}`, where `_` is a pause. The first part
-of NAME is the voice.
+Both are tools that have to be installed beside (`apt install espeak-ng flite`); only the sound that they
+make is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import ctypes.util
-import json
-import random
 import shutil
 import subprocess
 import tempfile
 import wave
-from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, MissingPart
-from .phonemes import ARPABET, PAUSE, Phoneme, visemes
-from .words import words
+from ...errors import BadInput, MissingPart
+from ..phonemes import ARPABET, PAUSE, Phoneme, visemes
+from .sounds import Utterance, resampled
 
-RATE = 16_000
-FLITE_VOICES = {"slt": 3, "rms": 3, "awb": 3, "kal16": 1, "kal": 1}
-"""Voices and how often each is drawn; kal is a diphone voice and sounds least like a person."""
-ESPEAK_LANGUAGES = {
-    "en-us": "en", "en-gb-x-rp": "en", "en-gb-scotland": "en", "de": "de", "fr": "fr", "es": "es", "it": "it",
-    "pt-br": "pt", "ru": "ru", "ja": "ja", "cmn-latn-pinyin": "zh", "pl": "pl",
-}  # fmt: skip
-"""eSpeak NG voices and the language of their words."""
-ESPEAK_VARIANTS = ("", "", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5")
 GAP_DB = 26.0
 """A stretch this far below a phoneme's loudest 5 ms, at its end, is the closure of the plosive after it."""
 PLOSIVES = "pbtdkɡqcʈ"
-
-Utterance = tuple[NDArray[Any], list[Phoneme]]
-"""float32 samples at 16 kHz and the phonemes."""
-
-
-def sentence(vocabulary: tuple[str, ...], chance: random.Random, joint: str = " ") -> str:
-    """Three to ten words with now and then a comma."""
-    chosen = chance.choices(vocabulary, k=chance.randint(3, 10))
-    spoken = [word + ("," if chance.random() < 0.12 else "") for word in chosen]
-    return joint.join(spoken).rstrip(",") + chance.choice("..?")
-
-
-def fast_size(count: int) -> int:
-    """A length of at least `count` whose Fourier transform is quick."""
-    power = 1 << max(4, (count - 1).bit_length())
-    return next(size for size in (power * part // 16 for part in (9, 10, 12, 15, 16)) if size >= count)
-
-
-def resampled(samples: NDArray[np.float32], rate: float, target: float = RATE) -> NDArray[np.float32]:
-    """Band-limited resampling through the Fourier transform, float32 [samples * target / rate]."""
-    ratio = Fraction(target / rate).limit_denominator(512)
-    if ratio == 1:
-        return np.asarray(samples, dtype=np.float32)
-    step = fast_size(-(-len(samples) // ratio.denominator) + 1)
-    old, new = step * ratio.denominator, step * ratio.numerator
-    spectrum = np.fft.rfft(samples, old)[: new // 2 + 1]
-    longer = np.fft.irfft(spectrum, new) * (new / old)
-    return np.asarray(longer[: max(1, round(len(samples) * ratio))], dtype=np.float32)
 
 
 class _Event(ctypes.Structure):
@@ -204,75 +157,3 @@ def flite(text: str, voice: str, stretch: float, pitch: float | None = None) -> 
     starts = [0.0] + [end for _, end in ends[:-1]]
     phonemes = [Phoneme(ARPABET[n], s, e) for (n, e), s in zip(ends, starts, strict=True) if e > s]
     return resampled(sound.astype(np.float32) / 32768.0, rate), phonemes
-
-
-def save(folder: Path, name: str, utterance: Utterance) -> None:
-    """Write the wav and the phonemes of one utterance."""
-    sound, phonemes = utterance
-    with wave.open(str(folder / f"{name}.wav"), "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(RATE)
-        writer.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    rows = [{"phoneme": p.name, "start_s": round(p.start, 4), "end_s": round(p.end, 4)} for p in phonemes]
-    (folder / f"{name}.phonemes.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-
-
-def load(file: Path) -> Utterance:
-    """Read back what `save` wrote."""
-    with wave.open(str(file)) as reader:
-        rate = reader.getframerate()
-        sound = np.frombuffer(reader.readframes(reader.getnframes()), dtype=np.int16)
-    rows = json.loads(file.with_suffix("").with_suffix(".phonemes.json").read_text(encoding="utf-8"))
-    return resampled(sound.astype(np.float32) / 32768.0, rate), [
-        Phoneme(row["phoneme"], row["start_s"], row["end_s"]) for row in rows
-    ]
-
-
-Speaker = Callable[[random.Random], tuple[str, Utterance]]
-
-
-def _flite_speaker(chance: random.Random) -> tuple[str, Utterance]:
-    voice = chance.choices(list(FLITE_VOICES), list(FLITE_VOICES.values()))[0]
-    pitch = chance.uniform(80, 230) if chance.random() < 0.5 else None
-    stretch = chance.uniform(0.75, 1.35)
-    return f"flite-{voice}", flite(sentence(words()["en"], chance), voice, stretch, pitch)
-
-
-def _espeak_speaker(espeak: Espeak) -> Speaker:
-    def speak(chance: random.Random) -> tuple[str, Utterance]:
-        voice = chance.choice(list(ESPEAK_LANGUAGES))
-        variant = chance.choice(ESPEAK_VARIANTS)
-        text = sentence(words()[ESPEAK_LANGUAGES[voice]], chance)
-        speed, pitch, span = chance.randint(110, 260), chance.randint(15, 85), chance.randint(20, 80)
-        return f"espeak-{voice}{variant}", espeak.speak(text, voice + variant, speed, pitch, span)
-
-    return speak
-
-
-def spoken(minutes: float, seed: int, flite_share: float = 0.6) -> Iterator[tuple[str, Utterance]]:
-    """Utterances of random voices, languages and speeds until there are `minutes` of them."""
-    chance = random.Random(seed)
-    by_espeak = _espeak_speaker(Espeak())
-    seconds = 0.0
-    while seconds < minutes * 60:
-        speaker = _flite_speaker if chance.random() < flite_share else by_espeak
-        voice, utterance = speaker(chance)
-        seconds += len(utterance[0]) / RATE
-        yield voice, utterance
-
-
-def main() -> None:
-    """Command line; see the top of the file."""
-    parser = argparse.ArgumentParser(description="Make speech with known phoneme times.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    for index, (voice, utterance) in enumerate(spoken(arguments.minutes, arguments.seed)):
-        save(arguments.folder, f"{voice}_{index:05d}", utterance)
-
-
-if __name__ == "__main__":
-    main()

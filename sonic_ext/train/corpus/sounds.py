@@ -1,0 +1,99 @@
+"""Recordings with phoneme times: what they are, how they are kept, and another sampling rate.
+
+A recording is `NAME.wav` (16 kHz mono, 16 bits) beside `NAME.phonemes.json`: a list of
+`{"phoneme": IPA, "start_s": seconds, "end_s": seconds}`, where `_` is a pause. NAME is `VOICE_NUMBER`.
+"""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..phonemes import Phoneme
+
+RATE = 16_000
+"""Samples per second of everything here."""
+
+Utterance = tuple[NDArray[Any], list[Phoneme]]
+"""float32 samples at 16 kHz and the phonemes."""
+
+
+def fast_size(count: int) -> int:
+    """A length of at least `count` whose Fourier transform is quick."""
+    power = 1 << max(4, (count - 1).bit_length())
+    return next(size for size in (power * part // 16 for part in (9, 10, 12, 15, 16)) if size >= count)
+
+
+def resampled(samples: NDArray[np.float32], rate: float, target: float = RATE) -> NDArray[np.float32]:
+    """Band-limited resampling through the Fourier transform, float32 [samples * target / rate]."""
+    ratio = Fraction(target / rate).limit_denominator(512)
+    if ratio == 1:
+        return np.asarray(samples, dtype=np.float32)
+    step = fast_size(-(-len(samples) // ratio.denominator) + 1)
+    old, new = step * ratio.denominator, step * ratio.numerator
+    spectrum = np.fft.rfft(samples, old)[: new // 2 + 1]
+    longer = np.fft.irfft(spectrum, new) * (new / old)
+    return np.asarray(longer[: max(1, round(len(samples) * ratio))], dtype=np.float32)
+
+
+def faster(utterance: Utterance, ratio: float) -> Utterance:
+    """Play faster: pitch, formants and speed rise together by `ratio`."""
+    sound, phonemes = utterance
+    moved = [Phoneme(p.name, p.start / ratio, p.end / ratio) for p in phonemes]
+    return resampled(sound, RATE * ratio), moved
+
+
+def phonemes_of(file: Path) -> Path:
+    """The file of phonemes beside a wav."""
+    return file.with_suffix("").with_suffix(".phonemes.json")
+
+
+def save(folder: Path, name: str, utterance: Utterance) -> None:
+    """Write one utterance; its phonemes appear last and at once: a recording that has them is whole."""
+    sound, phonemes = utterance
+    with wave.open(str(folder / f"{name}.wav"), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+    rows = [{"phoneme": p.name, "start_s": round(p.start, 4), "end_s": round(p.end, 4)} for p in phonemes]
+    part = folder / f"{name}.phonemes.part"
+    part.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    part.replace(folder / f"{name}.phonemes.json")
+
+
+def load(file: Path) -> Utterance:
+    """Read back what `save` wrote."""
+    with wave.open(str(file)) as reader:
+        rate = reader.getframerate()
+        sound = np.frombuffer(reader.readframes(reader.getnframes()), dtype=np.int16)
+    rows = json.loads(phonemes_of(file).read_text(encoding="utf-8"))
+    return resampled(sound.astype(np.float32) / 32768.0, rate), [
+        Phoneme(row["phoneme"], row["start_s"], row["end_s"]) for row in rows
+    ]
+
+
+def seconds(file: Path) -> float:
+    """How long a wav is."""
+    with wave.open(str(file)) as reader:
+        return reader.getnframes() / reader.getframerate()
+
+
+def voice_of(file: Path) -> str:
+    """Whose recording it is."""
+    return file.name.rsplit("_", 1)[0]
+
+
+def by_voice(files: Iterable[Path]) -> dict[str, list[Utterance]]:
+    """Every recording, by voice, in the order given."""
+    found: dict[str, list[Utterance]] = {}
+    for file in files:
+        found.setdefault(voice_of(file), []).append(load(file))
+    return found
