@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
-    "yaw": 6.2,
-    "pitch": 5.4,
+    "yaw": 6.6,
+    "pitch": 5.8,
     "roll": 2.3,
     "shift_x": 0.030,
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 11.0, "pitch": 7.0, "roll": 3.3}
+POSTURE = {"yaw": 13.0, "pitch": 8.0, "roll": 3.8}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.2)
 """Seconds that settling takes; longer when it is far."""
@@ -52,11 +52,11 @@ GLANCE_EVERY = (0.5, 2.6)
 """Seconds between saccades."""
 GLANCE, AVERTED = 0.022, 0.085
 """How far the irises go in a saccade, and aside in a pause, eye widths."""
-FIXATION = 0.65
+FIXATION = 0.55
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
-PARTED, INHALED = 0.05, 0.16
+PARTED, INHALED = 0.065, 0.18
 """How far lips part in pauses, and for a breath before a phrase; as the renderer's GAP."""
 
 
@@ -131,12 +131,12 @@ def move_head(
 
     late = _delayed(yaw + shift_x, LAG, fps)
     breath = np.sin(2 * np.pi * (times / seeded(60).uniform(*BREATH) + seeded(61).uniform()))
-    raised = 1.2 * stress + 0.3 * _wander(times, seeded(90), (0.8, 4.0)) + 0.15
+    raised = 1.6 * stress + 0.4 * _wander(times, seeded(90), (0.8, 4.0)) + 0.15
 
     glances, aside = _glances(times, seeded(92)), _aside(times, begins, ends, seeded(93))
     fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
 
-    parted = np.clip(PARTED * (0.8 + _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.12)
+    parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.16)
     inhaled = INHALED * _bumps(times, begins, -0.30, 0.14)
     return Pose(
         yaw=yaw,
@@ -210,7 +210,7 @@ def _posture(
     end = float(times[-1]) if len(times) else 0.0
     while at < end:
         # Never far to one side for two phrases
-        target = np.clip(rng.standard_normal(len(POSTURE)) - 0.3 * aim, -1.8, 1.8)
+        target = np.clip(rng.standard_normal(len(POSTURE)) - 0.6 * aim, -1.8, 1.8)
         lasts = rng.uniform(*SETTLE) * max(1.0, float(np.abs(target - aim).max()) / 1.5)
         share = np.clip((times - at) / lasts, 0.0, 1.0)
         place += (target - aim) * (share**3 * (10 - 15 * share + 6 * share**2))[:, None]
