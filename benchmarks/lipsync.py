@@ -22,7 +22,7 @@ from sonic_ext.media.video import read_frames
 from sonic_ext.pipeline import animate
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings
-from sonic_ext.train.corpus import load
+from sonic_ext.train.corpus.sounds import load
 from sonic_ext.train.phonemes import Phoneme
 from sonic_ext.train.scores import Scores, score
 

@@ -128,11 +128,11 @@ def test_streams_are_their_seed_and_keep_phoneme_times(
     talkers: dict[str, list[sounds.Utterance]], backgrounds: mixtures.Backgrounds
 ) -> None:
     lines = [line for some in talkers.values() for line in some]
-    mix = mixtures.Mix(babble=0.4, music=0.2, song=0.1, sung=0.3, nobody=1.0)
+    mix = mixtures.MixtureShares(babble=0.4, music=0.2, song=0.1, sung=0.3, snippet=1.0, nobody=1.0)
     once, again = (
         list(mixtures.streams(lines, backgrounds, mix, np.random.default_rng(4))) for _ in range(2)
     )
-    assert len(once) == 4
+    assert len(once) == 6
     for (sound, spoken), (same, same_spoken) in zip(once, again, strict=True):
         np.testing.assert_array_equal(sound, same)
         assert spoken == same_spoken

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..engines.preview import mel
 from ..engines.preview.network import BLOCK, FORMAT, LOWEST_DB, inputs
 from ..engines.preview.visemes import Viseme
-from .corpus.mixtures import Backgrounds, Mix, streams
+from .corpus.mixtures import Backgrounds, MixtureShares, streams
 from .corpus.sounds import Utterance, by_voice
 from .phonemes import Phoneme, visemes
 
@@ -63,7 +63,7 @@ class Recipe:
     batch: int = 16
     rate: float = 3e-3
     seed: int = 7
-    mix: Mix = field(default_factory=Mix)
+    mix: MixtureShares = field(default_factory=MixtureShares)
 
 
 def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ RADIUS = 80
 """Rows of context that the motion of one row depends on, at most."""
 SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0, 2.2)
 """Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower, tongue: lips are slower than the jaw."""
-VOICED_BAR, GAP_BAR = 0.35, 0.2
+VOICED_BAR, GAP_BAR = 0.35, 0.15
 """Lips count as pressed where p/b/m is likelier than this, in sound and in a gap of the sound. In the gap
 of a plosive p looks much like t or k, and lips that touch for a k are seen less than lips that miss a p."""
 VOICED_DB, GAP_DB = -14.0, -26.0
@@ -27,11 +27,11 @@ MURKY_BAR = 0.16
 """The bar where others talk or play, and gaps are filled: there the network is sure of less."""
 AROUND = 70
 """Rows to either side in which the quietest moment tells how filled the gaps are."""
-CLEAR_DB, MURKY_DB = -32.0, -23.0
+CLEAR_DB, MURKY_DB = -40.0, -26.0
 """Loudness of that moment up to which speech is alone, and from which it is not; between, the bar slides."""
 PEAK = 1.2
 """Somewhere in a closure its likelihood must be this many times the bar."""
-TOP = 0.7
+TOP = 0.65
 """Of a closure, only rows count that reach this share of its highest."""
 SHORTEST_CLOSURE, MURKY_SHORTEST = 4, 3
 """Rows, of speech alone and among others; anything shorter is a flicker of the network."""

@@ -112,7 +112,7 @@ class Backgrounds:
 
 
 @dataclass(frozen=True)
-class Mix:
+class MixtureShares:
     """How often speech is heard among what; the rest of it is heard alone or in noise."""
 
     babble: float = 0.34
@@ -172,7 +172,9 @@ def snippet(utterance: Utterance, chance: np.random.Generator) -> Utterance:
     return np.concatenate([before, part, after]), [p for p in clipped if p.end > p.start]
 
 
-def among(utterance: Utterance, backgrounds: Backgrounds, mix: Mix, chance: np.random.Generator) -> Utterance:
+def among(
+    utterance: Utterance, backgrounds: Backgrounds, mix: MixtureShares, chance: np.random.Generator
+) -> Utterance:
     """A stream of speech as it is heard: alone, or among babble, music or a song."""
     draw = chance.random()
     for share, played in (
@@ -187,7 +189,7 @@ def among(utterance: Utterance, backgrounds: Backgrounds, mix: Mix, chance: np.r
 
 
 def streams(
-    utterances: Sequence[Utterance], backgrounds: Backgrounds, mix: Mix, chance: np.random.Generator
+    utterances: Sequence[Utterance], backgrounds: Backgrounds, mix: MixtureShares, chance: np.random.Generator
 ) -> Iterator[Utterance]:
     """The whole corpus once, four utterances to a stream, at other speeds, places and levels each time."""
     order = chance.permutation(len(utterances))
