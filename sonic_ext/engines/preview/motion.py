@@ -31,10 +31,10 @@ CLEAR_DB, MURKY_DB = -40.0, -26.0
 """Loudness of that moment up to which speech is alone, and from which it is not; between, the bar slides."""
 PEAK = 1.2
 """Somewhere in a closure its likelihood must be this many times the bar."""
-TOP = 0.65
+TOP = 0.73
 """Of a closure, only rows count that reach this share of its highest."""
-SHORTEST_CLOSURE, MURKY_SHORTEST = 4, 3
-"""Rows, of speech alone and among others; anything shorter is a flicker of the network."""
+SHORTEST_CLOSURE = 3
+"""Rows; anything shorter is a flicker of the network."""
 SHUTTING, PARTING = 4, 4
 """Rows that lips take to come together before a closure, and to part after it."""
 HELD = 0.15
@@ -101,8 +101,7 @@ def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]])
     for start, end in _runs(likely > bar):
         high = start + np.flatnonzero(likely[start:end] >= TOP * likely[start:end].max())
         first, last = int(high[0]), int(high[-1]) + 1
-        shortest = MURKY_SHORTEST if murky[first] > 0.5 else SHORTEST_CLOSURE
-        if last - first >= shortest and (likely[start:end] > PEAK * bar[start:end]).any():
+        if last - first >= SHORTEST_CLOSURE and (likely[start:end] > PEAK * bar[start:end]).any():
             found.append((first, last))
     return found
 
