@@ -191,7 +191,7 @@ def test_the_watermark_is_read_from_a_preview(clip: Clip) -> None:
 def test_lips_can_be_judged_and_half_of_the_face_cannot_be_seen(clip: Clip) -> None:
     free = ~clip.stamp.covered
     assert psnr(clip.seen[:, free], clip.truth[:, free]) > 33
-    assert 0.4 < clip.hidden.sum() / clip.face.sum() < 0.55
+    assert 0.4 < clip.hidden.sum() / clip.face.sum() < 0.6
     lips = np.rint(clip.points[list(LIPS)]).astype(int)
     assert free[lips[:, 1], lips[:, 0]].all()
 
@@ -255,7 +255,7 @@ def followed(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
 def test_inpainting_does_not_bring_the_eyes_back(clip: Clip, method: int) -> None:
     """With the mask known, of one frame and of all frames laid on one another."""
     mosaic, known = followed(clip)
-    assert (known & clip.hidden).sum() < 0.25 * clip.hidden.sum()
+    assert (known & clip.hidden).sum() < 0.3 * clip.hidden.sum()
     single = clip.seen[10], ~clip.stamp.covered, 10
     for frame, free, index in (single, (mosaic, known, 0)):
         guessed = cv2.inpaint(np.ascontiguousarray(frame), (~free).astype(np.uint8), 5, method)

@@ -31,7 +31,7 @@ PREVIEW_SHORT_SIDE = 256
 
 TILT = -9.0
 """Degrees, clockwise, from the line through the eyes to the tape."""
-TO_BROW, TO_NOSE = 0.55, 0.45
+TO_BROW, TO_NOSE = 0.72, 0.56
 """How far the wide tape reaches from the line through the eyes, in distances between that and the mouth."""
 NARROWEST = 0.07
 """Least width of the wide tape, in short sides of the picture, whatever the size of the face."""

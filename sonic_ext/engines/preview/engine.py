@@ -34,7 +34,7 @@ NARROWED = 0.97
 """Share of the motion that must be kept on average, or it is said."""
 BASE_BYTES, BYTES_PER_PIXEL = 250_000_000, 150
 """Measured: the process with its networks, and what each pixel of the video adds."""
-SECONDS_PER_PIXEL = 5.0e-8
+SECONDS_PER_PIXEL = 6.5e-8
 """Measured on two cores with both encoders and the watermark, and nothing else running: see `pace`."""
 
 
