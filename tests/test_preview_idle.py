@@ -140,11 +140,11 @@ def test_scales_act_on_their_own_part_alone() -> None:
         )
         return mix_motions(track, pose, chosen)
 
-    plain, strong, restless = mixed(), mixed(dynamic_scale=1.2), mixed(motion_scale=2.0)
+    plain, strong, calm = mixed(), mixed(dynamic_scale=1.2), mixed(motion_scale=0.5)
     assert np.allclose(strong[:, Motion.GAP], 1.2 * plain[:, Motion.GAP])
     assert np.allclose(strong[:, Motion.YAW], plain[:, Motion.YAW])
-    assert restless[:, Motion.YAW].std() > 1.2 * plain[:, Motion.YAW].std()
-    assert np.allclose(restless[:, Motion.GAP], plain[:, Motion.GAP])
+    assert plain[:, Motion.YAW].std() > 1.4 * calm[:, Motion.YAW].std()
+    assert np.allclose(calm[:, Motion.GAP], plain[:, Motion.GAP])
 
 
 def test_pressed_lips_stay_pressed_at_any_strength() -> None:

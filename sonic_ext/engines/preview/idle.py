@@ -21,7 +21,7 @@ SWAY = {
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 13.0, "pitch": 8.0, "roll": 3.8}
+POSTURE = {"yaw": 11.5, "pitch": 8.0, "roll": 3.8}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.2)
 """Seconds that settling takes; longer when it is far."""
@@ -206,11 +206,13 @@ def _posture(
 ) -> dict[str, NDArray[np.float64]]:
     """Where the head settles, in standard deviations: anew at the end of each phrase, and in long ones."""
     place = np.zeros((len(times), len(POSTURE)))
+    side = rng.choice([-1.0, 1.0], len(POSTURE))
     at, aim, left = 0.0, np.zeros(len(POSTURE)), list(ends)
     end = float(times[-1]) if len(times) else 0.0
     while at < end:
-        # Never far to one side for two phrases
-        target = np.clip(rng.standard_normal(len(POSTURE)) - 0.6 * aim, -1.8, 1.8)
+        # Mostly to the other side: nobody looks the same way for two phrases
+        side = np.where(rng.random(len(POSTURE)) < 0.8, -side, side)
+        target = side * rng.uniform(0.45, 1.35, len(POSTURE))
         lasts = rng.uniform(*SETTLE) * max(1.0, float(np.abs(target - aim).max()) / 1.5)
         share = np.clip((times - at) / lasts, 0.0, 1.0)
         place += (target - aim) * (share**3 * (10 - 15 * share + 6 * share**2))[:, None]
