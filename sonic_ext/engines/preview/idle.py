@@ -16,12 +16,12 @@ SWAY = {
     # degrees for the angles, eye distances for the shifts
     "yaw": 6.6,
     "pitch": 5.8,
-    "roll": 2.3,
+    "roll": 2.2,
     "shift_x": 0.030,
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 11.5, "pitch": 8.0, "roll": 3.8}
+POSTURE = {"yaw": 14.0, "pitch": 8.0, "roll": 3.2}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.2)
 """Seconds that settling takes; longer when it is far."""
@@ -52,7 +52,7 @@ GLANCE_EVERY = (0.5, 2.6)
 """Seconds between saccades."""
 GLANCE, AVERTED = 0.022, 0.085
 """How far the irises go in a saccade, and aside in a pause, eye widths."""
-FIXATION = 0.55
+FIXATION = 0.6
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
