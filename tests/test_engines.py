@@ -46,7 +46,7 @@ class TestAThirdEngine:
 
     def test_in_the_settings(self, everywhere: dict[str, Any]) -> None:
         names = list(describe())
-        names.insert(names.index("compiled") + 1, "toy_reach")
+        names.insert(names.index("eye_motion") + 1, "toy_reach")
         assert everywhere["names"] == names
         assert everywhere["choices"] == ["auto", "sonic", "preview", "toy"]
         assert everywhere["infotext"] == "Sonic toy_reach: 5"
