@@ -18,7 +18,7 @@ from typing import Any
 import nox
 from nox.virtualenv import HAS_UV, UV
 
-nox.options.sessions = ["lint", "page3", "tests", "sonic", "forge"]
+nox.options.sessions = ["lint", "page3", "tests", "sonic", "a1111", "forge"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -84,24 +84,32 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
 
 
-@nox.session(venv_backend="none")
+@nox.session
 @timed
 def page3(session: nox.Session) -> None:
-    """What meets a WebUI, once more with gradio 3, pydantic 1 and the Python that A1111 has."""
-    with_pins(session, "gradio3", [*HOST_TESTS, *PAGE_TESTS, *PYTHON_TESTS])
+    """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
+    session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS))
+
+
+@nox.session(venv_backend="none")
+@timed
+def a1111(session: nox.Session) -> None:
+    """What meets a WebUI, with A1111's packages under its Python, or under this one where that is missing."""
+    with_pins(session, "gradio3", [*HOST_TESTS, *PYTHON_TESTS])
 
 
 @nox.session(venv_backend="none")
 @timed
 def forge(session: nox.Session) -> None:
-    """What meets a WebUI's Python and packages, as Forge has them; the page is the same as in `tests`."""
+    """What meets a WebUI, with Forge's packages under its Python."""
     if python(HOST_PYTHON) is None or sys.version_info[:2] == (3, 10):
         session.skip("the session tests has these packages, and the only Python there is")
     with_pins(session, "gradio4", [*HOST_TESTS, *PYTHON_TESTS])
 
 
 def with_pins(session: nox.Session, pins: str, wanted: list[str]) -> None:
-    """Run these tests with a WebUI's packages under its Python, or under this one where that is missing."""
+    """Run these tests with a WebUI's packages."""
     found = python(HOST_PYTHON)
     if found is None:
         session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")

@@ -102,7 +102,7 @@ class VideoSettings(SettingsBase):
     motion_scale: float = setting(
         1.0,
         "Head motion",
-        "Strength of head motion and nods; 0 keeps the head still.",
+        "Strength of head motion and nods; 0 keeps the head still (preview engine).",
         Affects.LATENTS,
         group="motion",
         low=0.0,

@@ -228,8 +228,8 @@ def head_place(points: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
 
     The tip of the nose from the middle between the eyes: along their line over the distance of their outer
     corners, at right angles to it over the distance from forehead to chin; and that line's tilt in degrees,
-    positive clockwise. What was taken of `PEOPLE` is known by name only; with these lengths the preview
-    engine of that time has the figures that were taken of it then (0.015, 0.009, 1.2).
+    positive clockwise. `PEOPLE`'s figures were taken with other landmarks; the lengths were chosen so that
+    version 0.1 reads here about as it did there (0.015, 0.009, 1.2).
     """
     flat = points[:, :2].astype(np.float64)
     left, right = eye_centres(flat)

@@ -113,7 +113,7 @@ class DrawnEye:
             line = LASH_LINE * self.width * (0.6 + 0.4 * blink)
             edge = np.exp(-(((below - upper) / line) ** 2)) * smooth(height, 0.0, 0.1 * self.width)
             frame += (self.lash - frame) * (0.85 * min(1.0, 2.0 * blink) * edge)[..., None]
-        out[:] = np.rint(frame)
+        out[:] = np.clip(np.rint(frame), 0, 255)
 
 
 def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye | None:

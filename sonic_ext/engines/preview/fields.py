@@ -31,7 +31,7 @@ class Motion(IntEnum):
     JAW = 0
     """Chin and cheeks down, 0..1."""
     GAP = 1
-    """Lips apart, 0..1; equals JAW unless the lips are pressed together."""
+    """Lips apart, 0..1.4; as far as JAW, but for pressed and resting lips."""
     ROUND = 2
     """Corners inwards, lips forward, 0..1."""
     SPREAD = 3
@@ -159,7 +159,7 @@ def _gap_profile(anatomy: Anatomy) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def _rise(anatomy: Anatomy, v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the chin's way that skin at height v takes: 0 at the nose, 1 from just above the chin on."""
+    """Share of the chin's way at height v: 0 at the nose, 1 from 0.6 of the way to the chin."""
     nose, chin = anatomy.nose / anatomy.mouth, anatomy.chin / anatomy.mouth
     return smooth(v, nose, 0.6 * chin)
 

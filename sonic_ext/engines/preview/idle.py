@@ -56,7 +56,7 @@ FIXATION = 0.6
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
-PARTED, INHALED = 0.065, 0.18
+PARTED, INHALED = 0.1, 0.18
 """How far lips part in pauses, and for a breath before a phrase; as the renderer's GAP."""
 
 
@@ -136,7 +136,7 @@ def move_head(
     glances, aside = _glances(times, seeded(92)), _aside(times, begins, ends, seeded(93))
     fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
 
-    parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.16)
+    parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.2)
     inhaled = INHALED * _bumps(times, begins, -0.30, 0.14)
     return Pose(
         yaw=yaw,

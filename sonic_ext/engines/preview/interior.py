@@ -73,7 +73,8 @@ class Interior:
         far = cv2.blur(far, (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_CONSTANT)
         # The upper lip's shadow falls further, for light comes from above
         lit = np.zeros_like(far)
-        lit[reach // 2 :] = far[: len(far) - reach // 2]
+        fall = min(reach // 2, len(far))
+        lit[fall:] = far[: len(far) - fall]
         depth = np.clip(2.0 * far - 1.0, 0.0, 1.0)[..., None]
         seen = self.near * (1.0 - depth) + self.deep * depth
         seen *= (0.35 + 0.65 * far)[..., None]
@@ -179,7 +180,7 @@ def _lower_teeth(
     u: NDArray[np.float64], v: NDArray[np.float64], enamel: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Premultiplied RGBA of the lower row, placed where a shut jaw has it."""
-    top = 0.0 + 0.10 * u * u
+    top = 0.10 * u * u
     cover = smooth(v, top - 0.02, top + 0.02) * smooth(np.abs(u), 0.75, 0.5)
     shade = 0.62 * (1.0 - 0.6 * smooth(np.abs(u), 0.1, 0.7)) * (1.0 - 0.13 * _between(1.3 * u, 0.025))
     return _layer(enamel, shade, cover)

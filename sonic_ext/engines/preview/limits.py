@@ -17,6 +17,8 @@ from .fields import Motion, head_fields, lip_fields, mouth_coordinates
 
 STEEPEST = 0.55
 """Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold."""
+AT_LEAST = 0.15
+"""What is left to the other motions, whatever shutting the portrait's mouth takes."""
 LIPS = 0.2
 """Skin this near to the lips, in half mouth widths, belongs to them: they part."""
 POINTS = 56
@@ -51,16 +53,16 @@ class Limits:
         self._slopes = slopes.reshape(len(Motion), -1).astype(np.float32)
         self._free = np.isin(np.arange(len(Motion)), FREE)
 
-    def narrowed(
-        self, mixes: NDArray[np.floating[Any]]
-    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
+    def narrowed(self, mixes: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Mixes that this face carries [frames, motions], and what share of each was kept [frames]."""
         kept = np.ones(len(mixes))
         for start in range(0, len(mixes), BLOCK):
             block = mixes[start : start + BLOCK].astype(np.float32)
             fixed = np.where(self._free, block, 0.0) @ self._slopes
             moved = np.where(self._free, 0.0, block) @ self._slopes
-            steep = self._steepest(fixed + moved) > STEEPEST
+            # A mouth that the portrait shows wide open may fold skin by being shut: that is not undone
+            most = np.maximum(STEEPEST, self._steepest(fixed) + AT_LEAST)
+            steep = self._steepest(fixed + moved) > most
             if not steep.any():
                 continue
             low, high = np.zeros(int(steep.sum())), np.ones(int(steep.sum()))
@@ -68,11 +70,11 @@ class Limits:
                 middle = (low + high) / 2
                 over = (
                     self._steepest(fixed[steep] + middle[:, None].astype(np.float32) * moved[steep])
-                    > STEEPEST
+                    > most[steep]
                 )
                 low, high = np.where(over, low, middle), np.where(over, middle, high)
             kept[start : start + len(block)][steep] = low
-        return np.where(self._free, mixes, mixes * kept[:, None]), kept
+        return np.where(self._free, mixes, mixes * kept[:, None]).astype(np.float32), kept
 
     @staticmethod
     def _steepest(slopes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .visemes import Viseme, targets
 
-RADIUS = 80
+RADIUS = 104
 """Rows of context that the motion of one row depends on, at most."""
 SIGMA = (2.6, 3.5, 3.5, 3.0, 3.0, 2.2)
 """Smoothing in rows (10 ms) of jaw, rounding, spread, upper, lower, tongue: lips are slower than the jaw."""

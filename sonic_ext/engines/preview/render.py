@@ -1,8 +1,8 @@
 """Draws a face with any mix of motions: one remap for the head, small ones where surfaces part.
 
-Lips and eyelids are edges at which one surface covers another, which no single smooth warp can show. Each
-is drawn as layers: every layer is the portrait warped by its own fields, cut at a line of the resting
-portrait that is carried along by the same warp, so an edge is always where its surface ends.
+Lips are edges at which one surface covers another, which no single smooth warp can show. They are drawn as
+layers: every layer is the portrait warped by its own fields, cut at a line of the resting portrait that is
+carried along by the same warp, so an edge is always where its surface ends. Eyes are drawn by `eyes`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .warp import Grid, Rect, Warp, looked_up, sampled
 
 SEAM = 0.055
 """Width of the dark line on either side of shut lips, in half mouth widths."""
-ROOM = 0.4
+ROOM = 0.6
 """How far the head carries the mouth, at most, in eye distances."""
 TEETH_DEPTH = 0.3
 """How far the teeth lie behind the lips, in half mouth widths."""
@@ -75,9 +75,9 @@ class Renderer:
         self._mouth = self._mouth_rect(anatomy)
         self._upper, self._lower = (self._lip(anatomy, side) for side in (False, True))
         self._interior: Interior = draw_interior(anatomy, picture, self._mouth)
-        # Displacement of mouth and eyes per coefficient, [motions, 2]
+        # How far the head moves the mouth per coefficient, [motions, 2]
         self._at_mouth = head_fields(anatomy, anatomy.axes.origin[None, None])[:, 0, 0]
-        self._at_mouth[: Motion.YAW] = 0.0
+        self._at_mouth[[*range(Motion.YAW), Motion.REST]] = 0.0
         drawn = (draw_eye(anatomy, eye, self._picture) for eye in anatomy.eyes if eyes)
         self._eyes = tuple(filter(None, drawn))
         self._frame = self._picture.copy()

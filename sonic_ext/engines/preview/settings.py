@@ -18,7 +18,8 @@ class PreviewSettings(EngineSettings):
     eye_motion: float = setting(
         1.0,
         "Blinks and glances",
-        "How often the eyes blink and how far they look about (preview engine); 0 keeps them still.",
+        "How often the eyes blink and how far they look about (preview engine); 0 keeps them still. "
+        "Eyes placed by hand stay still.",
         Affects.LATENTS,
         group="motion",
         low=0.0,
