@@ -105,3 +105,17 @@ def test_teeth_of_the_portrait_are_kept_and_none_stays_on_shut_lips(
     shut, _ = drawn(again, smiling, JAW=0.08, PRESS=1.0)
     assert green(parted) > 0.25 * green(smiling.astype(int))
     assert green(shut) < 0.04 * green(smiling.astype(int))
+
+
+def test_thin_openings_of_large_mouths_are_drawn() -> None:
+    scene = compose(
+        read_portrait(MEDIA / "portrait_05.jpg"), Settings(framing="crop", min_resolution=1024), 2
+    )
+    interior = Renderer(scene.picture, scene.face.landmarks)._interior
+    still = np.zeros(2)
+    for rows in range(1, 24):
+        inside = np.zeros(interior.upper.shape[:2], np.float32)
+        inside[100 : 100 + rows, 50:150] = 1.0
+        shown = interior.draw(inside, still, still, still, 0.0)
+        assert shown[100 : 100 + rows, 60:140].min() >= 0.0
+        assert shown[:99].max() == 0.0

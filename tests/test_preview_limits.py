@@ -19,6 +19,7 @@ from sonic_ext.engines.preview.render import Renderer
 from sonic_ext.engines.preview.speech import MouthTrack
 from sonic_ext.engines.preview.warp import Rect
 from sonic_ext.media.audio import read_speech
+from sonic_ext.media.face import LandmarkTracker
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.scene import Scene, compose, surroundings
 from sonic_ext.settings import Settings
@@ -158,3 +159,20 @@ def test_the_mouth_goes_on_where_its_patch_ends(name: str, turn: dict[str, float
         rim = np.ones(shown.shape, bool)
         rim[1:-1, 1:-1] = False
         assert (apart * (shown & rim)).max() < 0.35
+
+
+def test_a_mouth_that_gapes_in_the_portrait_does_not_freeze_the_video() -> None:
+    _, renderer, _ = prepared("portrait_05.jpg", "crop")
+    picture = renderer._picture
+    mix = np.zeros(len(Motion))
+    mix[[Motion.REST, Motion.JAW, Motion.GAP, Motion.UPPER]] = 1.0, 1.1, 1.1, 0.5
+    gaping = np.empty_like(renderer._view.cut(picture))
+    renderer.draw(mix, gaping)
+    points, _ = LandmarkTracker().track(gaping, prepared("portrait_05.jpg", "crop")[0].face.landmarks)
+    again = Renderer(gaping, points)
+    track = voice(np.random.default_rng(1), 40)
+    pose = move_head(track.energy, track.speaking, 25, 1, 1.0, 1.0, 1.0)
+    _, kept = Limits(again.anatomy, (gaping.shape[1], gaping.shape[0])).narrowed(
+        mix_motions(track, pose, Settings())
+    )
+    assert kept.min() > 0.1

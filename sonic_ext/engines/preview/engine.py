@@ -93,7 +93,7 @@ class PreviewEngine:
         picture, left, top = surroundings(scene, round(ROOM * min(scene.width, scene.height)))
         view = Rect(left, top, left + scene.width, top + scene.height)
         moved = scene.face.scaled(1.0, 1.0, left, top)
-        renderer = Renderer(picture, moved.landmarks, view, eyes=not scene.face.by_hand)
+        renderer = Renderer(picture, moved.landmarks, view, eyes=settings.eyes is None)
         limits = Limits(renderer.anatomy, (picture.shape[1], picture.shape[0]))
         tick(Stage.FITTING_FACE, 1, 1)
         pose = move_head(
