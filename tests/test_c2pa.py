@@ -487,7 +487,7 @@ def test_the_watermark_that_the_take_has_is_named(
 
 def test_what_version_0_1_wrote_is_read() -> None:
     """Its watermark was a soft binding; the file is the one that the README shows."""
-    found = c2pa.read(ROOT / "docs" / "media" / "hello.mp4")
+    found = c2pa.read(ROOT / "tests" / "data" / "hello_0_1.mp4")
     assert (found.state, found.trust, found.readable) == ("valid", "unknown", None)
     assert found.watermark == metadata.take_id(found.watermark) != ""
     assert len(found.consent_sha256) == 64

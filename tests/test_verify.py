@@ -494,7 +494,7 @@ def test_a_portrait_that_was_signed_long_ago_accuses_nobody(
 
 def test_an_export_of_version_0_1_is_whole(sonic_home: Path, root: Path) -> None:
     """The file that the README shows, made on another computer."""
-    found = verify(root / "docs" / "media" / "hello.mp4")
+    found = verify(root / "tests" / "data" / "hello_0_1.mp4")
     assert (found.verdict, found.contradictions) == ("unknown signer", ())
     assert found.watermark.id == found.signature.watermark == found.labels.take == found.id
     assert found.watermark.algorithm == FIRST_WATERMARK

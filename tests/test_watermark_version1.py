@@ -137,8 +137,8 @@ def test_old_files_are_read(path: Path) -> None:
     assert f"{found.payload:016x}" == TAKE_ID
 
 
-def test_the_export_that_the_readme_shows_is_read(root: Path) -> None:
-    path = root / "docs" / "media" / "hello.mp4"
+def test_an_export_of_version_0_1_is_read(root: Path) -> None:
+    path = root / "tests" / "data" / "hello_0_1.mp4"
     found = detect(read_planes(path), probe(path).fps)
     assert found is not None
     assert found.algorithm == ALGORITHM
