@@ -49,9 +49,6 @@ class Module:
 MODULES = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
 OURS = {kind.__name__ for kind in errors.tree() if kind.__module__ == errors.__name__}
 KINDS = OURS | {"BadUsage", "_Misfit"}
-    "BadUsage",
-    "_Misfit",
-}
 CONSTANTS = {name: (module, value) for module in MODULES for name, value in module.constants.items()}
 FUNCTIONS = {name: (module, made) for module in MODULES for name, made in module.functions.items()}
 
