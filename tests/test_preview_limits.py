@@ -77,7 +77,7 @@ def steepest(renderer: Renderer, mix: np.ndarray) -> float:
             seam = np.interp(face[..., 0], *renderer.anatomy.upper_lip.T)
             inside = inside * (np.sign(face[..., 1] - seam) == side)
         else:  # the lips' own warps are drawn over it
-            mouth = renderer._mouth_part(mix).shifted(-rect.left, -rect.top)
+            mouth = renderer._mouth_part(mix).relative(rect)
             mouth.cut(inside)[:] = 0
         worst = max(worst, float((steps * inside).max()))
     return worst
@@ -149,10 +149,10 @@ def test_the_mouth_goes_on_where_its_patch_ends(name: str, turn: dict[str, float
     for motion, value in turn.items():
         mix[Motion[motion]] = value
     part, head = renderer._mouth_part(mix), renderer._head
-    around = part.shifted(-head.rect.left, -head.rect.top).cut(head.sources(mix))
+    around = part.relative(head.rect).cut(head.sources(mix))
     for lip, side in ((renderer._upper, -1), (renderer._lower, 1)):
         rect = lip.warp.rect
-        sources = part.shifted(-rect.left, -rect.top).cut(lip.warp.sources(mix))
+        sources = part.relative(rect).cut(lip.warp.sources(mix))
         apart = np.abs(sources - around).max(axis=-1)
         face = renderer.anatomy.axes.to_face(sources.astype(float))
         shown = np.sign(face[..., 1] - np.interp(face[..., 0], *renderer.anatomy.upper_lip.T)) == side

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..media.blocks import runs
 from ..media.mesh import EYE_RIMS, RIGID, fit_similarity
 
 CORNERS = ((33, 133), (362, 263))
@@ -65,11 +66,10 @@ def find_blinks(ratios: NDArray[np.floating[Any]], fps: float) -> tuple[float, N
     if not len(ratios):
         return float("nan"), np.zeros(0, np.int64)
     opened = float(np.median(ratios))
-    down = np.zeros(len(ratios) + 2, dtype=np.int8)
-    down[1:-1] = ratios < BLINK * opened
-    starts, ends = (np.flatnonzero(np.diff(down) == way) for way in (1, -1))
     dips = [
-        a + ratios[a:b].argmin() for a, b in zip(starts, ends, strict=True) if (b - a) / fps <= LONGEST_BLINK
+        start + ratios[start:end].argmin()
+        for start, end in runs(ratios < BLINK * opened)
+        if (end - start) / fps <= LONGEST_BLINK
     ]
     return opened, np.array(dips, dtype=np.int64)
 

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..media.flow import looked_up, pixels
 from ..media.mesh import EYE_RIMS, LIPS, eye_centres
 
 SOFT = 0.8
@@ -103,16 +104,16 @@ class TearFinder:
         """
         luma = _luma(frame)
         flow = self._search.calc(_levels(luma), _levels(self._luma), None)
-        sources = flow + _pixels(*luma.shape)
+        sources = flow + pixels(*luma.shape)
         free = self._free(points)
         skin = free & _skin(points, luma.shape)
         jumps, edges = [], []
-        slopes = _slopes(luma)
+        slopes, came = _slopes(luma), looked_up(self._luma, sources)
         for across in (0, 1):
             # Strips that touch an edge of the portrait are no strips of one surface.
-            smooth = skin & (_looked_up(self._around[across], sources) < EDGE)
-            jumps.append(_jumps(luma, _looked_up(self._luma, sources), flow, across) * smooth)
-            sharper = np.abs(slopes[across]) - SHARPER * _looked_up(self._near[across], sources) - FAINT
+            smooth = skin & (looked_up(self._around[across], sources) < EDGE)
+            jumps.append(_jumps(luma, came, flow, across) * smooth)
+            sharper = np.abs(slopes[across]) - SHARPER * looked_up(self._near[across], sources) - FAINT
             edges.append(cv2.blur(np.maximum(sharper, 0.0), _size(1, LONG, across)) * free)
         jump, edge = cv2.max(*jumps), cv2.max(*edges)
         return Tear(float(jump.max()), float(edge.max()), _peak(jump), _peak(edge))
@@ -220,16 +221,6 @@ def _moved(values: NDArray[Any], by: int, axis: int) -> NDArray[Any]:
     """The values `by` pixels farther along an axis; the border goes on."""
     places = np.clip(np.arange(values.shape[axis]) + by, 0, values.shape[axis] - 1)
     return np.take(values, places, axis=axis)
-
-
-def _pixels(height: int, width: int) -> NDArray[np.float32]:
-    """x, y of every pixel, float32 [height, width, 2]."""
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.merge([x, y])
-
-
-def _looked_up(values: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
-    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _peak(values: NDArray[np.float32]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..media.audio import Speech
+from ..media.blocks import runs
 
 RATE = 16000
 STEP = 0.01
@@ -48,11 +49,9 @@ class Voice:
 
     def pausing(self, times: NDArray[np.floating], least: float) -> NDArray[np.bool_]:
         """Which of the times in seconds lie in a silence of `least` seconds or more, bool [times]."""
-        quiet = np.zeros(len(self.power) + 2, dtype=np.int8)
-        quiet[1:-1] = self._level() < self._threshold()
-        starts, ends = (np.flatnonzero(np.diff(quiet) == way) for way in (1, -1))
+        level = self._level()
         silent = np.zeros(len(self.power) + 1, dtype=bool)  # after the end nothing is known
-        for start, end in zip(starts, ends, strict=True):
+        for start, end in runs(level < _threshold(level)):
             silent[start:end] = (end - start) * STEP >= least - 1e-9
         return silent[np.clip((times / STEP).astype(int), 0, len(self.power))]
 
@@ -61,12 +60,14 @@ class Voice:
         smooth = np.convolve(self.power, np.full(3, 1 / 3), mode="same")
         return np.asarray(10 * np.log10(np.maximum(smooth, 1e-12)), np.float64)
 
-    def _threshold(self) -> float:
-        if not len(self.power):
-            return FAINTEST
-        quietest, loud = np.percentile(self._level(), (5, 95))
-        # Speech without a pause has no quiet parts: its noise is never taken to be near its voice.
-        return float(max(FAINTEST, loud - FALL, min(quietest + NOISE, loud - 12.0)))
+
+def _threshold(level: NDArray[np.float64]) -> float:
+    """Decibels below which speech of this level [steps] is silent."""
+    if not len(level):
+        return FAINTEST
+    quietest, loud = np.percentile(level, (5, 95))
+    # Speech without a pause has no quiet parts: its noise is never taken to be near its voice.
+    return float(max(FAINTEST, loud - FALL, min(quietest + NOISE, loud - 12.0)))
 
 
 def _powers(block: NDArray[np.float32], size: int) -> NDArray[np.float64]:

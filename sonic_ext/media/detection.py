@@ -31,11 +31,16 @@ class FaceDetection:
 
     def turned(self, quarters: int, width: int, height: int) -> FaceDetection:
         """In the coordinates of a picture of this size that was turned anticlockwise by quarters."""
-        points = self.points
-        for quarter in range(quarters % 4):
-            right = (width, height)[quarter % 2] - 1
-            points = None if points is None else np.stack([points[:, 1], right - points[:, 0]], axis=-1)
+        points = None if self.points is None else turned_points(self.points, quarters, width, height)
         return FaceDetection(self.box.turned(quarters, width, height), self.score, points)
+
+
+def turned_points(points: NDArray[np.float32], quarters: int, width: int, height: int) -> NDArray[np.float32]:
+    """Pixels [n, 2] in a picture of this size that was turned anticlockwise by quarters."""
+    for _ in range(quarters % 4):
+        points = np.stack([points[:, 1], width - 1 - points[:, 0]], axis=-1)
+        width, height = height, width
+    return points
 
 
 def intersection_over_union(one: Box, other: Box) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import BadPortrait, BadSetting, NoFace
 from ..progress import Stage, Tick
 from . import centerface, search
-from .detection import FaceDetection
+from .detection import FaceDetection, turned_points
 from .geometry import Box
 from .mesh import (
     CHIN,
@@ -106,9 +106,7 @@ class Face:
     def turned(self, quarters: int, width: int, height: int) -> Face:
         """In the coordinates of a picture of this size that was turned anticlockwise by quarters."""
         landmarks, box = self.landmarks.copy(), self.box.turned(quarters, width, height)
-        for _ in range(quarters % 4):
-            landmarks[:, :2] = np.stack([landmarks[:, 1], width - 1 - landmarks[:, 0]], axis=-1)
-            width, height = height, width
+        landmarks[:, :2] = turned_points(landmarks[:, :2], quarters, width, height)
         roll = math.remainder(self.roll - 90 * quarters, 360)
         return replace(self, box=box, landmarks=landmarks, roll=roll)
 
@@ -180,8 +178,9 @@ def find_face(
     else:
         face, near, notes = _by_network(network, rgb, chosen, given, tick)
         # The detector sees faces in leaves and jewellery, too: those are not worth a sentence.
-        count = sum(each is near or search.is_face(network, rgb, each) for each in found[:COUNTED])
-        if given is None and count > 1:
+        asked = found[:COUNTED] if given is None else ()
+        count = sum(each is near or search.is_face(network, rgb, each) for each in asked)
+        if count > 1:
             which = "the largest is" if near is found[0] else "the clearest is"
             more = f"{count} faces were found; {which} animated. For another, give its box (face_box)."
             notes.insert(0, more)

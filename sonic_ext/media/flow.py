@@ -116,9 +116,9 @@ def _brightest(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _at_middle(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     """A flow, given at its first frame, at the pixels of the middle frame that it passes through."""
-    passing, here = flow, _pixels(*flow.shape[:2])
+    passing, here = flow, pixels(*flow.shape[:2])
     for _ in range(ROUNDS):
-        passing = _looked_up(flow, here - passing * np.float32(0.5))
+        passing = looked_up(flow, here - passing * np.float32(0.5))
     return passing
 
 
@@ -126,7 +126,7 @@ def _agreed(
     before: NDArray[np.uint8], after: NDArray[np.uint8], flows: list[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """The flow at the middle frame, float32 [height, width, 2], under which both frames agree best."""
-    here = _pixels(*before.shape)
+    here = pixels(*before.shape)
     best, least = np.zeros_like(here), _around(cv2.absdiff(before, after))
     for flow in flows:
         best, least = _better(before, after, here, (best, least), flow)
@@ -145,7 +145,7 @@ def _better(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Flow and doubt, each taken from `held` or from `flow`, whichever is doubted less."""
     half = flow * np.float32(0.5)
-    doubt = _around(cv2.absdiff(_looked_up(before, here - half), _looked_up(after, here + half)))
+    doubt = _around(cv2.absdiff(looked_up(before, here - half), looked_up(after, here + half)))
     best, least = held
     mask = cv2.compare(doubt, least, cv2.CMP_LT)
     cv2.copyTo(flow, mask, best)
@@ -162,8 +162,8 @@ def _shifted(values: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]
 
 def _along(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Warped:
     """Both frames moved half-way along a flow [height, width, 2] that is given at the middle frame."""
-    here, half = _pixels(*flow.shape[:2]), flow * np.float32(0.5)
-    return _judged(_looked_up(first, here - half), _looked_up(second, here + half))
+    here, half = pixels(*flow.shape[:2]), flow * np.float32(0.5)
+    return _judged(looked_up(first, here - half), looked_up(second, here + half))
 
 
 def _judged(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> _Warped:
@@ -178,7 +178,7 @@ def _around(values: NDArray[Any]) -> NDArray[np.float32]:
 
 def _stray(own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far from itself a pixel comes back along both flows, pixels, float32 [height, width]."""
-    returned = own + _looked_up(other, _pixels(*own.shape[:2]) + own)
+    returned = own + looked_up(other, pixels(*own.shape[:2]) + own)
     return _around(cv2.magnitude(*cv2.split(returned)))
 
 
@@ -212,11 +212,12 @@ def _weight(way: _Warped, least: NDArray[np.float32]) -> NDArray[np.float32]:
     return cv2.max(cv2.addWeighted(least, 1 / SOFTNESS, way.doubt, -1 / SOFTNESS, 1.0), 0.0)
 
 
-def _pixels(height: int, width: int) -> NDArray[np.float32]:
+def pixels(height: int, width: int) -> NDArray[np.float32]:
     """x, y of every pixel, float32 [height, width, 2]."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.merge([x, y])
 
 
-def _looked_up(values: NDArray[Any], places: NDArray[np.float32]) -> NDArray[Any]:
+def looked_up(values: NDArray[Any], places: NDArray[np.float32]) -> NDArray[Any]:
+    """Values [height, width, ...] at places x, y [..., 2]; the border goes on."""
     return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -420,7 +420,8 @@ def _deepened(picture: Image.Image, data: bytes) -> tuple[Image.Image, tuple[str
 
     Pillow keeps the upper 8 bits of such pictures only: of 12 in 16 four are left.
     """
-    bits: Any = data[24] if picture.format == "PNG" else 0
+    # OpenCV, which is asked below, reads the first frame of a file
+    bits: Any = data[24] if picture.format == "PNG" and not picture.tell() else 0
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (0,))[0]
     if bits != 16 or picture.mode not in ("RGB", "RGBA") or np.asarray(picture)[..., :3].max() > 15:

@@ -107,10 +107,12 @@ def mixed(
     if mix.mended and sides == 1:
         yield from _mended(mix, blocks, rate, layout)
         return
+    matrix: NDArray[np.float32] | None = None
     for block in blocks:
-        matrix = mix.matrix(layout, len(block), sides)
-        plain = len(matrix) == len(block) and np.array_equal(matrix, np.eye(sides))
-        yield mix.applied(block) if plain else matrix.astype(np.float32) @ mix.applied(block)
+        if matrix is None:
+            matrix = mix.matrix(layout, len(block), sides).astype(np.float32)
+            plain = len(matrix) == len(block) and np.array_equal(matrix, np.eye(sides))
+        yield mix.applied(block) if plain else matrix @ mix.applied(block)
 
 
 def _mended(

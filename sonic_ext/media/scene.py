@@ -139,10 +139,10 @@ def _size(width: int, height: int, settings: Settings, multiple: int, whole: boo
     return video_size(width, height, settings.min_resolution, multiple)
 
 
-def _resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Lanczos resize to (width, height); the pixels themselves when the size is right already."""
+def _resized(rgb: NDArray[np.uint8], size: tuple[int, int], box: Box | None = None) -> NDArray[np.uint8]:
+    """Lanczos resize of a box to (width, height); the pixels themselves when the size is right already."""
     picture = Image.fromarray(np.ascontiguousarray(rgb))
-    resized = np.array(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    resized = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=box), dtype=np.uint8)
     resized.setflags(write=False)
     return resized
 
@@ -156,8 +156,8 @@ def surroundings(scene: Scene, margin: int) -> tuple[NDArray[np.uint8], int, int
     Returns:
         uint8 RGB [height, width, 3] in the scene's scale, and where the scene's picture begins in it: x, y.
     """
-    left, top, right, bottom = scene.crop.rounded()
-    sx, sy = scene.width / (right - left), scene.height / (bottom - top)
+    left, top, right, bottom = scene.crop
+    sx, sy = _scale(scene)
     portrait = scene.portrait
     before = min(margin, int(left * sx)), min(margin, int(top * sy))
     after = (
@@ -169,8 +169,7 @@ def surroundings(scene: Scene, margin: int) -> tuple[NDArray[np.uint8], int, int
     size = scene.width + before[0] + after[0], scene.height + before[1] + after[1]
     wide = Box(left - before[0] / sx, top - before[1] / sy, right + after[0] / sx, bottom + after[1] / sy)
     box = wide.clipped(portrait.width, portrait.height)  # of what rounding adds
-    picture = Image.fromarray(np.ascontiguousarray(portrait.rgb))
-    wider = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=box), dtype=np.uint8)
+    wider = _resized(portrait.rgb, size, box).copy()
     # The frame's own pixels, which were resized on their own
     wider[before[1] : before[1] + scene.height, before[0] : before[0] + scene.width] = scene.picture
     return wider, *before
@@ -208,9 +207,7 @@ def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
         return HeadView(scene.picture, scene.face, None, scene.crop)
     box = _head_box(scene, settings)
     source = _in_portrait(scene, box)
-    picture = Image.fromarray(np.ascontiguousarray(scene.portrait.rgb))
-    pixels = np.array(picture.resize(size, Image.Resampling.LANCZOS, box=source), dtype=np.uint8)
-    pixels.setflags(write=False)
+    pixels = _resized(scene.portrait.rgb, size, source)
     sx, sy = size[0] / box.width, size[1] / box.height
     return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box, source)
 

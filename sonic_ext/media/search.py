@@ -62,7 +62,7 @@ def look_any_way_up(network: MeshNetwork, rgb: NDArray[np.uint8], near: Box, rol
     first = _look(network, rgb, near, roll)
     if first[1] >= SURE:
         return first
-    others = [_look(network, rgb, near, tilt) for tilt in (0.0, *TILTS)]
+    others = [_look(network, rgb, near, tilt) for tilt in (0.0, *TILTS) if tilt != roll]
     best = max(others, key=lambda look: look[1])
     return best if wins(best, first) else first
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..engines.preview import mel
 from ..engines.preview.network import BLOCK, FORMAT, LOWEST_DB, inputs
 from ..engines.preview.visemes import Viseme
+from ..media.blocks import runs
 from .corpus.mixtures import Backgrounds, MixtureShares, streams
 from .corpus.sounds import Utterance, by_voice
 from .phonemes import Phoneme, visemes
@@ -83,9 +84,7 @@ def labels(phonemes: Sequence[Phoneme], rows: int, fine: int = 5) -> NDArray[np.
 def spoken(named: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """The gate's labels: 1 in speech with its short silences, 0 in pauses, float32 [rows]."""
     said = 1.0 - named[:, Viseme.SILENCE]
-    quiet = np.concatenate([[False], said < 0.5, [False]])
-    edges = np.flatnonzero(np.diff(quiet.astype(np.int8)))
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
+    for start, end in runs(said < 0.5):
         if end - start < SHORT_SILENCE:
             said[start:end] = 1.0
     return np.asarray(said, dtype=np.float32)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Anatomy, Eye
+from .anatomy import Anatomy, Axes, Eye
 from .fields import Motion, curve_height, head_fields, smooth
 from .warp import Rect, looked_up, sampled
 
@@ -50,19 +50,14 @@ class DrawnEye:
     """Of the eye, pixels."""
     way: NDArray[np.float64]
     """float64 [motions, 2]: how far the head moves the eye per coefficient, pixels."""
-    right: NDArray[np.float32]
-    """float32 [2]: direction of the eye line; down is across it."""
+    axes: Axes
+    """The face's."""
     lash: NDArray[np.float32]
     """float32 [3]: colour of the lashes, RGB."""
     tone: NDArray[np.float32]
     """float32 [3]: colour of the upper lid without the shadow of brow and lashes, RGB."""
     lighter: NDArray[np.float32]
     """float32 [3]: by how much that is lighter than the skin above the eye."""
-
-    def moved(self, mix: NDArray[np.floating[Any]]) -> Rect:
-        """Where the eye is in a frame."""
-        x, y = np.rint(mix @ self.way).astype(int).tolist()
-        return self.rect.shifted(x, y)
 
     def draw(
         self,
@@ -71,7 +66,7 @@ class DrawnEye:
         mix: NDArray[np.floating[Any]],
         out: NDArray[np.uint8],
     ) -> None:
-        """Draw the eye over what is `moved` there of a frame in which the head is drawn already.
+        """Draw the eye where it has moved to, over a frame in which the head is drawn already.
 
         Args:
             picture: uint8 RGB, the portrait.
@@ -79,19 +74,20 @@ class DrawnEye:
             mix: float [motions]; `GAZE_X`, `GAZE_Y` and `BLINK` count here.
             out: uint8 RGB [h, w, 3], that part of the frame.
         """
-        gaze, blink = mix[[Motion.GAZE_X, Motion.GAZE_Y]] * self.width, float(mix[Motion.BLINK])
+        gaze = np.asarray(mix[[Motion.GAZE_X, Motion.GAZE_Y]] * self.width, np.float64)
+        blink = float(mix[Motion.BLINK])
         if not gaze.any() and blink <= 0.0:
             return
         shape = looked_up(self.shape, sources, self.rect)
         below, height, rise, follows, ball, room = np.moveaxis(shape, -1, 0)
         frame = out.astype(np.float32)
-        down = np.array([-self.right[1], self.right[0]], np.float32)
         if gaze.any():
-            way = (gaze[0] * self.right + gaze[1] * down).astype(np.float32)
+            way = self.axes.turn(gaze).astype(np.float32)
             moved = sampled(picture, sources - follows[..., None] * way)
             frame += (moved - frame) * ball[..., None]
         if blink > 0.0:
             places = sources - np.array(self.rect[:2], np.float32)
+            down = self.axes.down.astype(np.float32)
             upper, lower = blink * (height - rise), height - blink * rise  # the lids' edges
             known = smooth(height, 0.0, 0.06 * self.width) * smooth(below / room, -1.0, -0.6)
             # Taken from between the lashes and the end of the room, or from where it is without a blink
@@ -161,7 +157,7 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye
         margin / room,
         width,
         head_fields(anatomy, anatomy.axes.to_picture(eye.centre[None])[None])[:, 0, 0],
-        anatomy.axes.right.astype(np.float32),
+        anatomy.axes,
         _lash_colour(picture, rect, np.abs(y - upper) < 0.05 * width, inside > 0.9),
         tone,
         np.asarray(tone / np.maximum(own, 1.0), np.float32),

@@ -96,7 +96,7 @@ def head_fields(anatomy: Anatomy, points: NDArray[np.float64]) -> NDArray[np.flo
         fields[motion] = np.stack([dx, dy], axis=-1) * anatomy.mouth
     # Shutting an open mouth takes half of the way with the jaw.
     fields[Motion.REST] = (
-        -0.5 * _gap_profile(anatomy)[1].max() * anatomy.mouth / (JAW_DROP * anatomy.gape) * fields[Motion.JAW]
+        -0.5 * gap_profile(anatomy)[1].max() * anatomy.mouth / (JAW_DROP * anatomy.gape) * fields[Motion.JAW]
     )
     fields[Motion.BROW, ..., 1] = _brow_field(anatomy, face)
     return anatomy.axes.turn(fields)
@@ -115,7 +115,7 @@ def lip_fields(anatomy: Anatomy, points: NDArray[np.float64], lower: bool) -> ND
     opening = parting(u)
     profile = opening + smooth(away, 0.2, 1.5) * (smooth(np.abs(u), 1.25, 0.0) - opening)
     jaw = CHIN_SHARE * _rise(anatomy, v)
-    rest_gap = np.interp(u, *_gap_profile(anatomy))
+    rest_gap = np.interp(u, *gap_profile(anatomy))
     fields = np.zeros((len(Motion), *points.shape))
     if lower:
         lip = smooth(v, anatomy.chin / m * 0.85, anatomy.lip_bottom / m * 0.6)
@@ -150,7 +150,7 @@ def curve_height(curve: Curve, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(x, curve[:, 0], curve[:, 1])
 
 
-def _gap_profile(anatomy: Anatomy) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gap_profile(anatomy: Anatomy) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far apart the lips stand in the portrait, over u, in half mouth widths."""
     u = np.asarray(np.linspace(-1.0, 1.0, 41), np.float64)
     x = np.where(u < 0, u * anatomy.left, u * anatomy.right)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.blocks import runs
+
 SWAY = {
     # degrees for the angles, eye distances for the shifts
     "yaw": 6.6,
@@ -193,12 +195,15 @@ def _wander(
 
 def _phrases(speaking: NDArray[np.floating[Any]], fps: float) -> tuple[list[float], list[float]]:
     """When phrases begin and end, in seconds: what is between pauses of `PAUSE` and more."""
-    voiced = np.concatenate([[False], np.asarray(speaking) > 0.5, [False]])
-    edges = np.flatnonzero(np.diff(voiced.astype(np.int8))).reshape(-1, 2) / fps
-    begins, ends = edges[:, 0].tolist(), edges[:, 1].tolist()
-    apart = [number for number in range(1, len(begins)) if begins[number] - ends[number - 1] >= PAUSE]
-    first, last = [0, *apart], [*(number - 1 for number in apart), len(begins) - 1]
-    return ([begins[n] for n in first], [ends[n] for n in last]) if len(begins) else ([], [])
+    begins: list[float] = []
+    ends: list[float] = []
+    for start, end in runs(np.asarray(speaking) > 0.5):
+        if ends and start / fps - ends[-1] < PAUSE:
+            ends[-1] = end / fps
+        else:
+            begins.append(start / fps)
+            ends.append(end / fps)
+    return begins, ends
 
 
 def _posture(

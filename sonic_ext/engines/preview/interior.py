@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .anatomy import Anatomy
-from .fields import curve_height, mouth_coordinates, smooth
+from .fields import curve_height, gap_profile, mouth_coordinates, smooth
 from .seam import OPEN
 from .warp import Rect
 
@@ -106,19 +106,17 @@ def draw_interior(anatomy: Anatomy, picture: NDArray[np.uint8], rect: Rect) -> I
     u, v = mouth_coordinates(anatomy, anatomy.axes.to_face(np.stack([x + rect.left, y + rect.top], axis=-1)))
     light = scene_light(anatomy, picture)
     stone = _stone(anatomy, picture)
-    cavity, cheek, tongue = (255 * light * _paled(colour, stone) for colour in (CAVITY, CHEEK, TONGUE))
+    cavity, cheek, tongue = (light * _paled(colour, stone) for colour in (CAVITY, CHEEK, TONGUE))
     enamel = ENAMEL * light
     if stone > 0:  # carved teeth are of the stone
         skin = _brightest(_inside(anatomy, anatomy.oval, picture)) / 255
         enamel = enamel * (1.0 - stone) + 0.85 * skin * stone
-    layers = (_upper_teeth(u, v, enamel), _lower_teeth(u, v, enamel), _tongue(u, v, tongue / 255))
-    upper, lower, tip = (_reduced(layer, (width, height)) for layer in layers)
-    if (
-        np.max(curve_height(anatomy.lower_lip, anatomy.upper_lip[:, 0]) - anatomy.upper_lip[:, 1])
-        > OPEN * anatomy.mouth
-    ):
+    lower, tip = (_reduced(each, rect.size) for each in (_lower_teeth(u, v, enamel), _tongue(u, v, tongue)))
+    if gap_profile(anatomy)[1].max() > OPEN:
         upper = _own_teeth(anatomy, picture, rect)
-    deep, near = (colour.astype(np.float32) for colour in (cavity, cheek))
+    else:
+        upper = _reduced(_upper_teeth(u, v, enamel), rect.size)
+    deep, near = (np.asarray(255 * colour, np.float32) for colour in (cavity, cheek))
     return Interior(upper, lower, tip, deep, near, anatomy.mouth)
 
 

@@ -6,12 +6,12 @@ overlapping parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.blocks import runs
 from .visemes import Viseme, targets
 
 RADIUS = 104
@@ -63,17 +63,11 @@ def _smooth(values: NDArray[np.floating[Any]], sigma: float) -> NDArray[np.float
     return np.asarray(np.convolve(np.pad(values, reach, mode="edge"), taps, mode="valid"), np.float64)
 
 
-def _runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-
-
-def _hull(rows: int, runs: list[tuple[int, int]], before: int, after: int) -> NDArray[np.float64]:
+def _hull(rows: int, stretches: list[tuple[int, int]], before: int, after: int) -> NDArray[np.float64]:
     """1 inside each run; outside, cosine flanks of `before` and `after` rows, [rows]."""
     centres = np.arange(rows)
     hull = np.zeros(rows)
-    for start, end in runs:
+    for start, end in stretches:
         away = np.maximum((start - centres) / (before + 1), (centres - end + 1) / (after + 1))
         np.maximum(hull, 0.5 + 0.5 * np.cos(np.pi * np.clip(away, 0.0, 1.0)), out=hull)
     return hull
@@ -86,19 +80,21 @@ def murkiness(loud: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.asarray(np.interp(quietest, (CLEAR_DB, MURKY_DB), (0.0, 1.0)))
 
 
-def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+def closures(
+    closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]], murky: NDArray[np.floating[Any]]
+) -> list[tuple[int, int]]:
     """Stretches of rows in which the lips are pressed.
 
     Args:
         closed: probability of p/b/m, [rows].
         loud: decibels relative to the level of the speech, [rows].
+        murky: see `murkiness`, [rows].
     """
-    murky = murkiness(loud)
     bar = np.interp(loud, (GAP_DB, VOICED_DB), (GAP_BAR, VOICED_BAR))
     bar += murky * (MURKY_BAR - bar)
     likely = np.convolve(np.pad(closed, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
     found = []
-    for start, end in _runs(likely > bar):
+    for start, end in runs(likely > bar):
         high = start + np.flatnonzero(likely[start:end] >= TOP * likely[start:end].max())
         first, last = int(high[0]), int(high[-1]) + 1
         if last - first >= SHORTEST_CLOSURE and (likely[start:end] > PEAK * bar[start:end]).any():
@@ -106,15 +102,15 @@ def closures(closed: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]])
     return found
 
 
-def pauses(silence: NDArray[np.floating[Any]], loud: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+def pauses(silence: NDArray[np.floating[Any]], murky: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Stretches of silence long enough to shut the mouth.
 
     Args:
         silence: its probability, [rows].
-        loud: decibels relative to the level of the speech, [rows].
+        murky: see `murkiness`, [rows].
     """
-    quiet = _smooth(silence, 1.0) > QUIET_BAR + murkiness(loud) * (MURKY_QUIET_BAR - QUIET_BAR)
-    return [(start, end) for start, end in _runs(quiet) if end - start >= PAUSE]
+    quiet = _smooth(silence, 1.0) > QUIET_BAR + murky * (MURKY_QUIET_BAR - QUIET_BAR)
+    return [(start, end) for start, end in runs(quiet) if end - start >= PAUSE]
 
 
 def energy(loud: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -136,12 +132,14 @@ def motion(probabilities: NDArray[np.floating[Any]], loud: NDArray[np.floating[A
         weight = _smooth(shares[:, :, column].sum(axis=1), sigma)
         aimed = (shares[:, :, column] * values[None, :, column]).sum(axis=1)
         shapes[:, column] = _smooth(aimed, sigma) / weight
-    rest = pauses(probabilities[:, Viseme.SILENCE], loud)
+    murky = murkiness(loud)
+    rest = pauses(probabilities[:, Viseme.SILENCE], murky)
     awake = 1.0 - _hull(len(loud), [(start + 4, end - 4) for start, end in rest], 8, 8)
     vigour = _smooth(energy(loud), 4.0)
     shapes[:, 0] *= 0.75 + 0.3 * vigour
     shapes *= awake[:, None]
-    lips = _hull(len(loud), closures(probabilities[:, Viseme.CLOSED], loud), SHUTTING, PARTING)
+    closed = closures(probabilities[:, Viseme.CLOSED], loud, murky)
+    lips = _hull(len(loud), closed, SHUTTING, PARTING)
     press = lips**2  # lips meet late and part early: the flanks start gently
     speaking = _smooth(awake, 3.0)
     columns = [shapes[:, 0], shapes[:, 1], shapes[:, 2], press, shapes[:, 3], shapes[:, 4]]

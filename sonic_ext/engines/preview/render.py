@@ -42,7 +42,7 @@ class Lip:
         self, picture: NDArray[np.uint8], mix: NDArray[np.floating[Any]], part: Rect
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The warped lip in a part of its rectangle, float32 [h, w, 3], and how much it covers, 0..1."""
-        sources = part.shifted(-self.warp.rect.left, -self.warp.rect.top).cut(self.warp.sources(mix))
+        sources = part.relative(self.warp.rect).cut(self.warp.sources(mix))
         shut, open_ = cv2.split(looked_up(self.beyond, sources, self.warp.rect))
         parted = _parted(mix)
         past = shut * (1.0 - parted) + open_ * parted
@@ -73,7 +73,7 @@ class Renderer:
         self.anatomy = anatomy
         self._head = self._head_warp(anatomy)
         self._mouth = self._mouth_rect(anatomy)
-        self._upper, self._lower = (self._lip(anatomy, side) for side in (False, True))
+        self._upper, self._lower = self._lips(anatomy)
         self._interior: Interior = draw_interior(anatomy, picture, self._mouth)
         # How far the head moves the mouth per coefficient, [motions, 2]
         self._at_mouth = head_fields(anatomy, anatomy.axes.origin[None, None])[:, 0, 0]
@@ -94,9 +94,8 @@ class Renderer:
         head.cut(self._frame)[:] = sampled(self._picture, sources)
         self._draw_mouth(mix)
         for eye in self._eyes:
-            part = eye.moved(mix).within(head)
-            near = part.shifted(-head.left, -head.top).cut(sources)
-            eye.draw(self._picture, near, mix, part.cut(self._frame))
+            part = eye.rect.moved(mix @ eye.way).within(head)
+            eye.draw(self._picture, part.relative(head).cut(sources), mix, part.cut(self._frame))
         np.copyto(out, self._view.cut(self._frame))
 
     def _draw_mouth(self, mix: NDArray[np.floating[Any]]) -> None:
@@ -121,17 +120,17 @@ class Renderer:
 
     def _mouth_part(self, mix: NDArray[np.floating[Any]]) -> Rect:
         """Where the mouth is in a frame."""
-        x, y = np.rint(mix @ self._at_mouth).astype(int).tolist()
-        return self._mouth.shifted(x, y).within(self._upper.warp.rect)
+        return self._mouth.moved(mix @ self._at_mouth).within(self._upper.warp.rect)
 
     def _head_warp(self, anatomy: Anatomy) -> Warp:
         """The part of the view in which anything moves."""
         height, width = self._picture.shape[:2]
-        points = Grid.over(Rect(0, 0, width, height), 6.0).points()
-        moves = np.abs(head_fields(anatomy, points)).max(axis=(0, -1)) > 1e-3
-        rect = Rect.around(points[moves], 8.0, width, height)
-        grid = Grid.over(rect, max(3.0, anatomy.unit / 14))
-        return Warp(grid, head_fields(anatomy, grid.points()), rect.within(self._view))
+        grid = Grid.over(Rect(0, 0, width, height), max(3.0, anatomy.unit / 14))
+        points = grid.points()
+        fields = head_fields(anatomy, points)
+        moves = np.abs(fields).max(axis=(0, -1)) > 1e-3
+        rect = Rect.around(points[moves], 1.5 * grid.step, width, height)
+        return Warp(grid, fields, rect.within(self._view))
 
     def _mouth_rect(self, anatomy: Anatomy) -> Rect:
         m = anatomy.mouth
@@ -140,20 +139,26 @@ class Renderer:
         corners = [[x, y] for x in (-reach, reach) for y in (top, bottom)]
         return Rect.around(anatomy.axes.to_picture(np.array(corners)), 2.0, *self._picture.shape[1::-1])
 
-    def _lip(self, anatomy: Anatomy, lower: bool) -> Lip:
+    def _lips(self, anatomy: Anatomy) -> tuple[Lip, Lip]:
+        """The upper and the lower one."""
         way = ROOM * anatomy.unit
         wide = np.array([self._mouth[:2], self._mouth[2:]], np.float64)
         reached, around = (Rect.around(wide, room, *self._picture.shape[1::-1]) for room in (way, 2 * way))
         grid = Grid.over(around, max(1.5, anatomy.mouth / 16))
         points = grid.points()
-        fields = head_fields(anatomy, points) + lip_fields(anatomy, points, lower)
-        warp = Warp(grid, fields, reached.within(self._head.rect))
-        face = anatomy.axes.to_face(warp.rect.pixels())
+        rect = reached.within(self._head.rect)
+        face = anatomy.axes.to_face(rect.pixels())
         u, _ = mouth_coordinates(anatomy, face)
-        curve = anatomy.lower_lip if lower else anatomy.upper_lip
-        past = (face[..., 1] - curve_height(curve, face[..., 0])) * (-1.0 if lower else 1.0)
         rim = SEAM * anatomy.mouth * parting(u) ** 1.5
-        return Lip(warp, np.stack([past, past + rim], axis=-1).astype(np.float32))
+        shared = head_fields(anatomy, points)
+
+        def lip(lower: bool) -> Lip:
+            curve = anatomy.lower_lip if lower else anatomy.upper_lip
+            past = (face[..., 1] - curve_height(curve, face[..., 0])) * (-1.0 if lower else 1.0)
+            warp = Warp(grid, shared + lip_fields(anatomy, points, lower), rect)
+            return Lip(warp, np.stack([past, past + rim], axis=-1).astype(np.float32))
+
+        return lip(lower=False), lip(lower=True)
 
 
 def _parted(mix: NDArray[np.floating[Any]]) -> float:

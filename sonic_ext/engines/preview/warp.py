@@ -37,6 +37,15 @@ class Rect(NamedTuple):
         """Moved by whole pixels."""
         return Rect(self.left + x, self.top + y, self.right + x, self.bottom + y)
 
+    def moved(self, way: NDArray[np.floating[Any]]) -> Rect:
+        """Moved by the nearest whole pixels of a displacement [2]."""
+        x, y = np.rint(way).astype(int).tolist()
+        return self.shifted(x, y)
+
+    def relative(self, whole: Rect) -> Rect:
+        """In an array that begins at the corner of another rectangle."""
+        return self.shifted(-whole.left, -whole.top)
+
     def within(self, other: Rect) -> Rect:
         """What lies in both; two pixels at least."""
         left = min(max(self.left, other.left), other.right - 2)
@@ -99,7 +108,7 @@ class Warp:
 
     def __init__(self, grid: Grid, fields: NDArray[np.float64], rect: Rect | None = None) -> None:
         self.rect = rect or grid.rect
-        self._inner = self.rect.shifted(-grid.rect.left, -grid.rect.top)
+        self._inner = self.rect.relative(grid.rect)
         self._step = grid.step
         self._shape = (*grid.shape, 2)
         self._basis = np.ascontiguousarray(fields.reshape(len(fields), -1), dtype=np.float32)

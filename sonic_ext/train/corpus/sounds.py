@@ -52,7 +52,7 @@ def faster(utterance: Utterance, ratio: float) -> Utterance:
 
 def phonemes_of(file: Path) -> Path:
     """The file of phonemes beside a wav."""
-    return file.with_suffix("").with_suffix(".phonemes.json")
+    return file.with_suffix(".phonemes.json")
 
 
 def save(folder: Path, name: str, utterance: Utterance) -> None:
@@ -66,7 +66,7 @@ def save(folder: Path, name: str, utterance: Utterance) -> None:
     rows = [{"phoneme": p.name, "start_s": round(p.start, 4), "end_s": round(p.end, 4)} for p in phonemes]
     part = folder / f"{name}.phonemes.part"
     part.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    part.replace(folder / f"{name}.phonemes.json")
+    part.replace(phonemes_of(folder / f"{name}.wav"))
 
 
 def load(file: Path) -> Utterance:
