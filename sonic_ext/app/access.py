@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BadSetting
-from .asgi import Problem, refuse
+from .asgi import Problem, header, refuse
 from .credentials import known
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Access:
     def _unknown(self, scope: Scope) -> Problem | None:
         if not self._credentials:
             return None
-        given = _one(scope, b"authorization") or ""
+        given = header(scope, b"authorization") or ""
         key = self._pass_key()
         own = key is not None and secrets.compare_digest(given.encode(), f"Bearer {key}".encode())
         return None if known(given, self._credentials) or own else UNAUTHORISED
@@ -180,22 +180,16 @@ class Access:
 
 def stranger(scope: Scope, names: Names) -> Problem | None:
     """Why a request is none of the page's own; None where it may be one."""
-    asked = authority(_one(scope, b"host") or "")
+    asked = authority(header(scope, b"host") or "")
     if asked is None:
         return UNNAMED
     if not names.allow(asked):
         return MISNAMED
     if not any(name.lower() == b"origin" for name, _ in scope["headers"]):
         return None
-    origin = _ORIGIN.fullmatch(_one(scope, b"origin") or "")  # `null` comes from files and sandboxes
+    origin = _ORIGIN.fullmatch(header(scope, b"origin") or "")  # `null` comes from files and sandboxes
     page = authority(origin[2]) if origin else None
     if origin is None or page is None:
         return FOREIGN
     usual = _USUAL_PORTS.get(origin[1].lower())
     return None if page.at(usual) == asked.at(usual) else FOREIGN
-
-
-def _one(scope: Scope, header: bytes) -> str | None:
-    """A header that is there once."""
-    found = [value for name, value in scope["headers"] if name.lower() == header]
-    return found[0].decode("latin-1") if len(found) == 1 else None

@@ -26,6 +26,12 @@ class Problem:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header that is there once, by its name in lower case."""
+    found = [value for known, value in scope["headers"] if known.lower() == name]
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
 async def refuse(
     scope: Scope,
     receive: Receive,
@@ -37,8 +43,7 @@ async def refuse(
         await receive()
         await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         return
-    accepted = b"".join(value for name, value in scope["headers"] if name.lower() == b"accept-language")
-    with speaking(of_header(accepted.decode("latin-1"))):
+    with speaking(of_header(header(scope, b"accept-language") or "")):
         told = {"error": problem.error, "detail": said(problem.detail), "hint": said(problem.hint)}
     body = json.dumps(told).encode()
     length = str(len(body)).encode()

@@ -76,8 +76,7 @@ def new_file(path: Path, data: bytes) -> None:
     """Write a file that must not exist yet, 0600, safely on disk when this returns."""
     with open_new(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        flush_to_disk(file)
 
 
 def open_new(path: Path) -> BinaryIO:
@@ -90,8 +89,13 @@ def open_new(path: Path) -> BinaryIO:
 def copy_to_disk(source: BinaryIO, target: BinaryIO) -> None:
     """Copy to the disk itself, so that a full disk shows here and not later."""
     shutil.copyfileobj(source, target, BLOCK)
-    target.flush()
-    os.fsync(target.fileno())
+    flush_to_disk(target)
+
+
+def flush_to_disk(file: BinaryIO) -> None:
+    """Put what was written to a file on the disk itself."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadInput, Failed
-from ..files.atomic import copy_to_disk, open_new, sync_folder
+from ..files.atomic import copy_to_disk, flush_to_disk, open_new, sync_folder
 from ..files.digest import copy_hashing, sha256_of
 from ..files.home import home_errors, private_folder, working_folder
 from ..files.locks import held
@@ -92,8 +92,7 @@ class Staging:
             (folder / name).unlink(missing_ok=True)
             with open_new(folder / name) as file:
                 sha256, size = copy_hashing(reading, file), file.tell()
-                file.flush()
-                os.fsync(file.fileno())
+                flush_to_disk(file)
         staged = Input(sha256, name, size)
         self._staged.setdefault(staged.stored_name, folder / name)
         return staged

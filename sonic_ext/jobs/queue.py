@@ -337,20 +337,11 @@ class Queue:
         words = [words for words, value in wanted.items() if value]
         words += [] if ended else ["state IN ('queued', 'running')"]
         where = f"WHERE {' AND '.join(words)}" if words else ""
-        with self._database.reading() as db:
-            rows = db.execute(
-                f"SELECT {COLUMNS} {FROM} {where} ORDER BY number DESC",
-                tuple(filter(None, wanted.values())),
-            ).fetchall()
-        return readable_jobs(self.home, rows)
+        return self._found(f"{where} ORDER BY number DESC", *filter(None, wanted.values()))
 
     def find_by_digest(self, digest: str) -> tuple[Job, ...]:
         """Jobs of the same request (`JobSpec.digest`), newest first."""
-        with self._database.reading() as db:
-            rows = db.execute(
-                f"SELECT {COLUMNS} {FROM} WHERE digest = ? ORDER BY number DESC", (digest,)
-            ).fetchall()
-        return readable_jobs(self.home, rows)
+        return self._found("WHERE digest = ? ORDER BY number DESC", digest)
 
     def batch(self, batch: str, lane: str) -> Batch:
         """A batch as it stands now.
@@ -384,18 +375,16 @@ class Queue:
 
     def find_by_take(self, take_id: str) -> Job | None:
         """The job that made a take, if it is remembered."""
-        with self._database.reading() as db:
-            rows = db.execute(
-                f"SELECT {COLUMNS} {FROM} WHERE take_id = ? AND take IS NOT NULL", (take_id,)
-            ).fetchall()
-        return next(iter(readable_jobs(self.home, rows)), None)
+        return next(iter(self._found("WHERE take_id = ? AND take IS NOT NULL", take_id)), None)
 
     def unrecorded_exports(self) -> tuple[Job, ...]:
         """Jobs that no worker has and that may have been exported without the queue's knowing."""
+        return self._found("WHERE output IS NOT NULL AND exported IS NULL AND worker = ''")
+
+    def _found(self, rest: str, *values: str) -> tuple[Job, ...]:
+        """The jobs that the rest of a query selects, but for damaged ones."""
         with self._database.reading() as db:
-            rows = db.execute(
-                f"SELECT {COLUMNS} {FROM} WHERE output IS NOT NULL AND exported IS NULL AND worker = ''"
-            ).fetchall()
+            rows = db.execute(f"SELECT {COLUMNS} {FROM} {rest}", values).fetchall()
         return readable_jobs(self.home, rows)
 
     def position(self, job: Job) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput, BadSetting, BadWeights
-from ..files.atomic import atomic_write, remove_temporaries
+from ..files.atomic import atomic_write, flush_to_disk, remove_temporaries
 from ..files.digest import BLOCK
 from ..progress import Stage, Tick
 from .catalogue import Part
@@ -175,8 +174,7 @@ def _stream(path: Path, blocks: Iterator[bytes]) -> str:
         for block in blocks:
             file.write(block)
             digest.update(block)
-        file.flush()
-        os.fsync(file.fileno())
+        flush_to_disk(file)
     return digest.hexdigest()
 
 

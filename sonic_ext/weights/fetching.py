@@ -192,7 +192,7 @@ def _record(download: Download, hub: _Hub) -> dict[str, Any]:
         "repo": download.part.repos[0],
         "file": download.file.path,
         "commit": download.file.commit,
-        "endpoint": hub.endpoint or HUB,
+        "endpoint": endpoint(hub.endpoint),
         "bytes": download.file.bytes,
         "sha256": download.file.sha256 or ticking_sha256(download.target),
         "licence": download.part.licence.name,
