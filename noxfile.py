@@ -46,8 +46,10 @@ PAGE_TESTS = sorted(str(path) for path in Path("tests").glob("test_page*.py"))
 HOST_PYTHON = "3.10"
 """That which A1111 and Forge are run with."""
 BEGAN = time.monotonic()
-BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2), 8)), "--dist", "loadfile")
-"""As many files at a time as there are cores, two at least."""
+BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2) + 1, 8)), "--dist", "loadfile")
+"""One file more at a time than there are cores: tests of the page wait for their browser most of the time."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Side by side, threads of numerical libraries only wait for each other."""
 
 
 def timed(run: Callable[..., None]) -> Callable[..., None]:
@@ -81,7 +83,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test, with gradio 4 and the versions that Forge has; `-- -n 0` for all in one process."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *BESIDE, *session.posargs)
+    session.run("python", "-m", "pytest", *BESIDE, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -89,7 +91,7 @@ def tests(session: nox.Session) -> None:
 def page3(session: nox.Session) -> None:
     """The page once more, with gradio 3 and pydantic 1 as A1111 has them."""
     session.install("-r", "requirements/gradio3.txt", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS))
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or PAGE_TESTS), env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none")
@@ -114,7 +116,8 @@ def with_pins(session: nox.Session, pins: str, wanted: list[str]) -> None:
     if found is None:
         session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")
     own = _environment(session, found or sys.executable, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
-    session.run(own, "-m", "pytest", *BESIDE, *(session.posargs or wanted), external=True)
+    asked = (*BESIDE, *(session.posargs or wanted))
+    session.run(own, "-m", "pytest", *asked, external=True, env=ONE_THREAD)
 
 
 def _environment(session: nox.Session, python: str, *packages: str) -> str:
@@ -182,9 +185,7 @@ def sonic_a1111(session: nox.Session) -> None:
 
 def _sonic(session: nox.Session, libraries: str) -> None:
     session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]")
-    # Tiny networks: threads only wait for each other, so files run side by side instead.
-    one = {"OMP_NUM_THREADS": "1"}
-    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or SONIC_TESTS), env=one)
+    session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or SONIC_TESTS), env=ONE_THREAD)
 
 
 @nox.session(default=False)

@@ -181,6 +181,7 @@ def test_a_page_that_is_loaded_anew_finds_its_video(page: Page, served: Served, 
     page.click("#sonic_cancel")
     expect(page.locator("#sonic_progress .sonic-note")).to_contain_text("Stopped as asked")
     assert served.takes() == before
+    page.wait_for_function("localStorage.getItem('sonicJob') === null")
     page.reload()
     expect(page.locator("#sonic_generate")).to_be_enabled()
     expect(area(page, "progress")).to_have_text("")

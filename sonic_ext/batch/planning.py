@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LANE = "batch"
 """Of the jobs of all batches of the command line, see `ports.Host.lane`."""
+BATCH_SECONDS = 2.0
+"""How long one command waits for another to be done with the same folder: that may take hours."""
 LEAVING_SECONDS = 30.0
 """How long workers of a command that was killed may take to let go of their jobs."""
 
@@ -52,7 +54,7 @@ def batch_id(folder: Path) -> str:
 
 def alone(queue: Queue, batch: str) -> AbstractContextManager[bool]:
     """Try to be the one command that makes a batch, while the block runs; yields whether it is."""
-    return queue.alone(f"batch-{batch}")
+    return queue.alone(f"batch-{batch}", BATCH_SECONDS)
 
 
 class Planner:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 SUFFIX = ".lock"
 SECONDS = 30.0
-"""How long `wait_for_lock` waits."""
+"""How long `wait_for_lock` waits where nothing else is said."""
 POLL = 0.01
 """Seconds between two of its tries."""
 
@@ -78,12 +78,12 @@ def held(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def wait_for_lock(path: Path) -> Iterator[bool]:
+def wait_for_lock(path: Path, seconds: float = SECONDS) -> Iterator[bool]:
     """As `held`, for what is the caller's own: outlasts those who only look whether its holder lives.
 
     `sweep` and whoever clears up take a lock for a moment.
     """
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while True:
         with held(path) as mine:
             if mine or time.monotonic() >= end:

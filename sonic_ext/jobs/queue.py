@@ -37,7 +37,7 @@ from ..errors import (
     error_values,
 )
 from ..files.home import home_errors, private_home
-from ..files.locks import held, sweep, wait_for_lock
+from ..files.locks import SECONDS, held, sweep, wait_for_lock
 from ..progress import Stage, Step
 from ..text import is_whole
 from .database import FOLDER, Database
@@ -87,12 +87,12 @@ class Queue:
         self._database = Database(self.home)
 
     @contextlib.contextmanager
-    def alone(self, name: str) -> Iterator[bool]:
+    def alone(self, name: str, seconds: float = SECONDS) -> Iterator[bool]:
         """Try to be the only one who holds a name, among all processes, while the block runs; yields whether
         it is. The system lets it go when the process ends, however it ends."""
         with contextlib.ExitStack() as stack:
             with self._database.reading():  # makes the folder that the lock is in
-                mine = stack.enter_context(wait_for_lock(self.home / FOLDER / name))
+                mine = stack.enter_context(wait_for_lock(self.home / FOLDER / name, seconds))
             yield mine
 
     # submitting
