@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from sonic_ext.engines.preview import background, mel, motion, network, speech
+from sonic_ext.engines.preview import background, motion, network, speech
 from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.engines.preview.visemes import SHAPES, Viseme
 from sonic_ext.errors import Cancelled, MissingPart
+from sonic_ext.media import mel
 from sonic_ext.progress import Stage
 from sonic_ext.train import phonemes, scores
 from sonic_ext.train.corpus import acoustics, mixtures, sounds

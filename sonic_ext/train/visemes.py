@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.preview import mel
 from ..engines.preview.network import BLOCK, FORMAT, LOWEST_DB, inputs
 from ..engines.preview.visemes import Viseme
+from ..media import mel
 from ..media.blocks import runs
 from .corpus.mixtures import Backgrounds, MixtureShares, streams
 from .corpus.sounds import Utterance, by_voice

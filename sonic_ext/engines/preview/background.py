@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .mel import BANDS, FLOOR_DB, loudness, overlapping
+from ...media.mel import BANDS, FLOOR_DB, loudness, overlapping
 
 STRETCH = 150
 """Rows (10 ms) that must be steady together."""

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MissingPart
-from .mel import BANDS
+from ...media.mel import BANDS
+from ...nn.temporal import Layer, stack_from
 from .visemes import Viseme
 
 WEIGHTS = Path(__file__).parents[2] / "assets" / "models" / "visemes.safetensors"
@@ -37,28 +38,6 @@ LOWEST_DB, HIGHEST_DB, SCALE_DB = -70.0, 15.0, 20.0
 def inputs(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Levelled log-mel as the network takes it, float32 [rows, BANDS]."""
     return np.asarray((np.clip(rows, LOWEST_DB, HIGHEST_DB) / SCALE_DB + 1.0), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution over rows: weights float32 [taps, in, out], bias [out], distance of its taps."""
-
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    dilation: int
-
-    @property
-    def radius(self) -> int:
-        """Rows that it sees to either side."""
-        return (len(self.weights) // 2) * self.dilation
-
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[rows, in] → [rows - 2 * radius, out]."""
-        rows = len(x) - 2 * self.radius
-        total: NDArray[np.float32] = np.broadcast_to(self.bias, (rows, len(self.bias))).copy()
-        for tap, weights in enumerate(self.weights):
-            total += x[tap * self.dilation :][:rows] @ weights
-        return total
 
 
 def blocks(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,28 +113,9 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Network:
         KeyError: an array is missing.
         ValueError: the arrays do not fit each other, the features or the classes.
     """
-    fine, slow = (
-        tuple(
-            Layer(
-                np.asarray(arrays[f"{stack}{n}.weights"], dtype=np.float32),
-                np.asarray(arrays[f"{stack}{n}.bias"], dtype=np.float32),
-                int(arrays[f"{stack}{n}.dilation"]),
-            )
-            for n in range(sum(name.startswith(stack) and name.endswith(".bias") for name in arrays))
-        )
-        for stack in ("fine", "slow")
-    )
-    if len(fine) < 2 or len(slow) < 2:
-        raise ValueError("layers are missing")
-    wanted = [BANDS, *(len(layer.bias) for layer in fine)], [2 * BANDS, *(len(layer.bias) for layer in slow)]
-    found = (
-        [*(layer.weights.shape[1] for layer in fine), len(fine[-1].bias)],
-        [
-            *(layer.weights.shape[1] for layer in slow),
-            len(slow[-1].bias),
-        ],
-    )
-    if found != wanted or wanted[0][-1] != len(Viseme) + 1 or wanted[1][-1] != wanted[0][1]:
+    fine, slow = stack_from(arrays, "fine"), stack_from(arrays, "slow")
+    ends = (fine[0].weights.shape[1], slow[0].weights.shape[1], len(fine[-1].bias), len(slow[-1].bias))
+    if ends != (BANDS, 2 * BANDS, len(Viseme) + 1, len(fine[0].bias)):
         raise ValueError(f"want {BANDS} bands in and {len(Viseme)} classes and a gate out")
     return Network(fine, slow)
 

@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media import mel
 from ...progress import Stage, Tick
-from . import mel, motion
+from . import motion
 from .background import muted
 from .network import LOWEST_DB, Network, load
 
