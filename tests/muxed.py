@@ -25,7 +25,9 @@ def noise_bursts(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.
     """Sound whose place can be told to the sample: noise that comes and goes, float32 [samples]."""
     draw = np.random.default_rng(seed)
     count = round(seconds * rate)
-    loud = np.interp(np.arange(count), np.arange(0, count, rate // 10), draw.random(-(-count // (rate // 10))))
+    loud = np.interp(
+        np.arange(count), np.arange(0, count, rate // 10), draw.random(-(-count // (rate // 10)))
+    )
     return np.asarray(0.3 * loud * draw.standard_normal(count), np.float32)
 
 

@@ -12,7 +12,7 @@ from ..media.shift import check_shift, shift_sound
 from ..provenance.boundary import private, refuse_inside
 from ..provenance.c2pa import has_manifest_store
 from .report import SyncReport
-from .verdict import SyncVerdict, contradictions, verdict
+from .verdict import AGREED, SyncVerdict, contradictions, verdict
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _reason_against(report: SyncReport, unsure: bool) -> str:
         return "Nothing was written: the offset is not sure. --unsure goes by it all the same."
     if not unsure and contradictions(report):
         return "Nothing was written: faces or shots differ. --unsure goes by the surest of them."
-    if said is SyncVerdict.IN_SYNC:
+    if abs(report.offset) <= AGREED:
         return "Nothing was written: mouth and voice agree to within 20 ms."
     return ""
 
