@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
+from sonic_ext.errors import SonicError
 from sonic_ext.media.geometry import Box
+from sonic_ext.progress import Silent, Stage, Tick, Ticker
+from sonic_ext.provenance import isolated
 from sonic_ext.sync.mouth import FEATURES, MouthMotion
 from sonic_ext.sync.report import SyncReport, TrackSync
 
@@ -14,7 +22,7 @@ FPS = 25
 LAGS = np.linspace(-0.3, 0.3, 31)
 
 
-def _loudness(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _loudness(seconds: float) -> NDArray[np.float32]:
     times = np.arange(round(50 * seconds)) / 50
     syllables = np.clip(np.sin(2 * np.pi * 3.1 * times) * (0.6 + 0.4 * np.sin(5.3 * times)), 0, 1)
     return np.asarray(syllables * (np.sin(0.9 * times) > -0.6), np.float32)
@@ -58,3 +66,26 @@ def track(
 def report(*tracks: TrackSync, seconds: float = 8.2, warnings: tuple[str, ...] = ()) -> SyncReport:
     """A video with these faces."""
     return SyncReport(seconds, 25.0, round(25 * seconds), LAGS, _loudness(seconds), tracks, warnings)
+
+
+def measured_as(patch: pytest.MonkeyPatch, found: SyncReport | SonicError) -> list[Path]:
+    """Stand in for the measurement, in this process; the files that it is asked about."""
+    asked: list[Path] = []
+
+    def measure_sync(path: Path, tick: Tick | None = None, network: object = None) -> SyncReport:
+        asked.append(Path(path))
+        if tick is not None:
+            tick(Stage.READING, 1, 2)
+        if isinstance(found, SonicError):
+            raise found
+        return found
+
+    module = ModuleType("sonic_ext.sync.measure")
+    module.__dict__["measure_sync"] = measure_sync
+    patch.setitem(sys.modules, module.__name__, module)
+
+    def call(work: isolated.Work, given: dict[str, object], **rest: object) -> dict[str, object]:
+        return work(**given, tick=rest.get("tick") or Ticker(Silent()))
+
+    patch.setattr(isolated, "call", call)
+    return asked

@@ -57,11 +57,10 @@ def muxed(
         shown: Any = target.add_stream(picture, rate=fps)
         shown.width, shown.height, shown.pix_fmt = 64, 64, "yuv420p"
         shown.time_base = shown.codec_context.time_base = Fraction(1, 1000)
-        heard: list[Any] = []
         sides = np.atleast_2d(sound) if sound is not None else np.zeros((1, 0), np.float32)
         layout = "mono" if len(sides) == 1 else "stereo"
-        for _ in range(tracks if sound is not None else 0):
-            heard.append(target.add_stream(voice, rate=rate, layout=layout))
+        count = tracks if sound is not None else 0
+        voices: list[Any] = [target.add_stream(voice, rate=rate, layout=layout) for _ in range(count)]
         for number in range(frames):
             rgb = np.full((64, 64, 3), 40, np.uint8)
             rgb[:, number % 60 : number % 60 + 4] = 220
@@ -70,7 +69,7 @@ def muxed(
             frame.time_base = Fraction(1, 1000)
             target.mux(shown.encode(frame))
         target.mux(shown.encode(None))
-        for stream in heard:
+        for stream in voices:
             packed = np.ascontiguousarray(sides.T.reshape(1, -1))
             frame_ = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
             frame_.sample_rate, frame_.pts, frame_.time_base = rate, 0, Fraction(1, rate)

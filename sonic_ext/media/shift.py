@@ -32,7 +32,7 @@ KINDS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm
 MOST_BITS = 320_000
 """A second of sound, whatever it had before."""
 ENCODERS = {"opus": "libopus", "mp3": "libmp3lame", "vorbis": "libopus"}
-"""Codec of the source to the encoder of it that is not named as it is; Vorbis has only an experimental one."""
+"""Codecs whose encoder has another name; Vorbis has only an experimental one and becomes Opus."""
 KEPT = {"aac", "ac3", "alac", "eac3", "flac", "mp2", *ENCODERS}
 """Codecs that sound is encoded in again; PCM of every kind as well. Other sound becomes AAC or Opus."""
 OPUS_RATE = 48000

@@ -1,4 +1,4 @@
-"""Brings mouth and voice of a video together: its sound is moved by what was measured, its picture untouched."""
+"""Brings mouth and voice of a video together: its sound is moved, its picture untouched."""
 
 from __future__ import annotations
 

@@ -77,8 +77,12 @@ class SyncReport:
         """Of the best track, 0 without one."""
         return self.best.confidence if self.best else 0.0
 
-    def values(self) -> dict[str, Any]:
-        """Plain JSON: seconds as numbers, null where there is no number."""
+    def values(self, most: int | None = None) -> dict[str, Any]:
+        """Plain JSON: seconds as numbers, null where there is no number.
+
+        Args:
+            most: windows that a track tells; of more it tells every so many.
+        """
         return {
             "offset": _number(self.offset),
             "confidence": _number(self.confidence),
@@ -86,12 +90,13 @@ class SyncReport:
             "fps": _number(self.fps),
             "frames": self.frames,
             "lags": _numbers(self.lags),
-            "tracks": [_track_values(track) for track in self.tracks],
+            "tracks": [_track_values(track, most) for track in self.tracks],
             "warnings": list(self.warnings),
         }
 
 
-def _track_values(track: TrackSync) -> dict[str, Any]:
+def _track_values(track: TrackSync, most: int | None) -> dict[str, Any]:
+    every = -(-len(track.times) // most) if most and len(track.times) else 1
     return {
         "start": _number(track.start),
         "end": _number(track.end),
@@ -99,8 +104,8 @@ def _track_values(track: TrackSync) -> dict[str, Any]:
         "offset": _number(track.offset),
         "confidence": _number(track.confidence),
         "note": track.note,
-        "times": _numbers(track.times),
-        "scores": [_numbers(row) for row in track.scores],
+        "times": _numbers(track.times[::every]),
+        "scores": [_numbers(row) for row in track.scores[::every]],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from .report import SyncReport, TrackSync
 
@@ -83,3 +84,13 @@ def contradictions(report: SyncReport) -> tuple[TrackSync, ...]:
     sure = tuple(track for track in report.tracks if track.measured and track.confidence >= SURE)
     offsets = [track.offset for track in sure]
     return sure if sure and max(offsets) - min(offsets) > APART else ()
+
+
+def verdict_values(report: SyncReport) -> dict[str, Any]:
+    """What the report amounts to, plain JSON."""
+    return {
+        "verdict": str(verdict(report.best)),
+        "summary": summary(report.best),
+        "reason": reason(report),
+        "hint": hint(report),
+    }
