@@ -130,23 +130,16 @@ def test_the_best_track_is_the_surest() -> None:
     assert math.isnan(report(UNMEASURED).offset)
 
 
+AGREE, MAY = "Mouth and voice agree: the mouth comes", "The mouth may come"
+
+
 @pytest.mark.parametrize(
     ("offset", "confidence", "expected", "words"),
     [
         (0.08, 0.93, "out of sync", "The mouth comes 80 ms after the voice (confidence 0.93)."),
         (-0.2, 0.5, "out of sync", "The mouth comes 200 ms before the voice (confidence 0.50)."),
-        (
-            0.02,
-            0.9,
-            "in sync",
-            "Mouth and voice agree: the mouth comes 20 ms after the voice (confidence 0.90).",
-        ),
-        (
-            -0.008,
-            0.9,
-            "in sync",
-            "Mouth and voice agree: the mouth comes 8 ms before the voice (confidence 0.90).",
-        ),
+        (0.02, 0.9, "in sync", f"{AGREE} 20 ms after the voice (confidence 0.90)."),
+        (-0.008, 0.9, "in sync", f"{AGREE} 8 ms before the voice (confidence 0.90)."),
         (
             0.08,
             0.4,
@@ -154,10 +147,10 @@ def test_the_best_track_is_the_surest() -> None:
             "The mouth may come 80 ms after the voice, which is not sure (confidence 0.40).",
         ),
         (
-            -0.08,
+            -0.1,
             0.4,
             "unsure",
-            "The mouth may come 80 ms before the voice, which is not sure (confidence 0.40).",
+            "The mouth may come 100 ms before the voice, which is not sure (confidence 0.40).",
         ),
         (math.nan, 0.0, "not measured", "The lip sync could not be measured."),
     ],

@@ -85,9 +85,9 @@ class SyncReport:
         """
         return {
             "offset": _number(self.offset),
-            "confidence": _number(self.confidence),
-            "seconds": _number(self.seconds),
-            "fps": _number(self.fps),
+            "confidence": _number(self.confidence) or 0.0,
+            "seconds": _number(self.seconds) or 0.0,
+            "fps": _number(self.fps) or 0.0,
             "frames": self.frames,
             "lags": _numbers(self.lags),
             "tracks": [_track_values(track, most) for track in self.tracks],
