@@ -344,6 +344,23 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     expect(verdict.get_by_role("row", name="Time stamp")).to_contain_text("2024-01-02 12:00 UTC by Clock")
 
 
+def test_lip_sync_of_a_video(page: Page, tmp_path: Path) -> None:
+    """Beside the marks of the same file: the offset with its chart, until another file comes."""
+    pytest.importorskip("sonic_ext.sync.measure", reason="the measurement is not here yet")
+    show(page, "Verify")
+    sync = area(page, "sync")
+    page.click("#sonic_sync_measure")
+    expect(sync).to_contain_text("Add a video in which somebody speaks.")
+    page.set_input_files("#sonic_verify_file input[type=file]", Path(__file__).parents[1] / "docs" / "media" / "hello.mp4")
+    expect(area(page, "verdict").locator(".sonic-banner").first).to_be_visible()
+    page.click("#sonic_sync_measure")
+    chart = sync.locator("img.sonic-chart")
+    expect(chart).to_be_visible()
+    assert chart.evaluate("img => img.complete && img.naturalWidth") == 1600
+    page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
+    expect(chart).to_have_count(0)
+
+
 REVOCABLE = iter([MEDIA / f"portrait_0{number}.jpg" for number in (3, 4, 5)])
 """A portrait for each time that the test runs: what is revoked once stays so."""
 
