@@ -52,7 +52,7 @@ def as_html(evaluations: Sequence[Evaluation], comparison: FolderComparison | No
             *(_group(group, evaluations, comparison) for group in Group),
             _table(evaluations),
             _problems(evaluations, comparison),
-            "<p class='faint'>How each figure is made, its unit, and what it does not say: "
+            "<p class='faint end'>How each figure is made, its unit, and what it does not say: "
             "docs/evaluation.md of sonic-ext.</p>",
         ]
     )
@@ -93,8 +93,8 @@ def _tile(metric: Metric, evaluations: Sequence[Evaluation]) -> str:
         found = each.summary().get(metric.name)
         value = f"{metric.text(found.mean)} <i>{escape(metric.unit)}</i>" if found else "–"
         count = f"{found.count} of {len(each.videos)} videos" if found else "not measured"
-        lines.append(f'<b class="{kind}">{value}</b><small>{count}</small>')
-    return f'<div class="tile"><small>{escape(metric.label)}</small>{"".join(lines)}</div>'
+        lines.append(f'<p><b class="{kind}">{value}</b><small>{count}</small></p>')
+    return f'<div class="tile"><small>{escape(metric.label)}</small><div>{"".join(lines)}</div></div>'
 
 
 def _legend() -> str:
@@ -156,8 +156,15 @@ def _card(
     return (
         f'<section class="card"><header><h3>{escape(metric.label)}</h3>'
         f"<span>{escape(metric.unit)}</span></header>"
-        f'<p class="help">{escape(metric.help)}</p>{lines}{strip_plot(metric, lanes)}</section>'
+        f'<p class="help">{escape(metric.help)}{_people(metric)}</p>{lines}{strip_plot(metric, lanes)}</section>'
     )
+
+
+def _people(metric: Metric) -> str:
+    if metric.people is None:
+        return ""
+    low, high = map(metric.text, metric.people)
+    return f' <span class="range">People: {low} to {high}.</span>'
 
 
 def _interval(metric: Metric, found: MeanInterval | None) -> str:
@@ -171,10 +178,7 @@ def _interval(metric: Metric, found: MeanInterval | None) -> str:
 
 def _difference(metric: Metric, comparison: FolderComparison) -> str:
     found = comparison.differences[metric.name]
-    return (
-        f"difference {_signed(metric, found.difference.mean)}{_spread(metric, found)} · "
-        f"{found.difference.count} pairs · {_probability(found.ranks)}"
-    )
+    return f"Δ {_signed(metric, found.difference.mean)}{_spread(metric, found)} · {_probability(found.ranks)}"
 
 
 def _spread(metric: Metric, found: PairedDifference) -> str:
@@ -188,7 +192,7 @@ def _signed(metric: Metric, value: float) -> str:
 
 
 def _probability(p: float) -> str:
-    return "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "p &lt; 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def _comparison(comparison: FolderComparison) -> str:
@@ -200,15 +204,15 @@ def _comparison(comparison: FolderComparison) -> str:
     for name, found in comparison.differences.items():
         metric, certain = BY_NAME[name], comparison.adjusted[name] < CERTAIN
         three = found.difference.mean, found.difference.low, found.difference.high
-        size = _size(found)
+        size = found.deviation
         label = metric.label if metric.group is not Group.SCORES else f"Score: {metric.label}"
-        if size:
+        if size > 0:
             mean, low, high = (value / size for value in three)
             rows.append((label, mean, low, high, certain))
         cells = [
             label, found.difference.count, _signed(metric, three[0]) + _spread(metric, found),
             escape(metric.unit), f"{found.more} : {found.less}",
-            *(_probability(p)[4:].lstrip("= ") for p in (found.sign, found.ranks, comparison.adjusted[name])),
+            *(_probability(p)[2:] for p in (found.sign, found.ranks, comparison.adjusted[name])),
         ]  # fmt: skip
         lines.append(
             f'<tr class="{"certain" if certain else ""}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
@@ -217,17 +221,11 @@ def _comparison(comparison: FolderComparison) -> str:
     plot = forest_plot(rows) if rows else ""
     return (
         "<h2>Differences in pairs</h2><figure class='wide'><figcaption>First folder less second, over "
-        f"{len(comparison.names)} videos of the same name; in standard errors of each mean difference. "
+        f"{len(comparison.names)} videos of the same name; in standard deviations of the videos. "
         "Filled: stands out among all of them (adjusted p below 0.05)."
-        f"</figcaption>{plot}</figure><div class='wide' style='margin-top:14px'><table><tr>"
+        f"</figcaption>{plot}</figure><div class='wide'><table><tr>"
         f"{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(lines)}</table></div>"
     )
-
-
-def _size(found: PairedDifference) -> float:
-    """About the standard error of a mean difference: its interval has 3.92 of them; 0 where it has none."""
-    width = found.difference.high - found.difference.low
-    return width / 3.92 if math.isfinite(width) and width > 0 else 0.0
 
 
 def _table(evaluations: Sequence[Evaluation]) -> str:
@@ -275,7 +273,7 @@ def _problems(evaluations: Sequence[Evaluation], comparison: FolderComparison | 
         for each in evaluations
         for video in each.failed
     ]
-    parts.append(_list("Not measured", failed))
+    parts.append(_list("Failed", failed))
     if comparison:
         for each, names in zip(evaluations, (comparison.only_first, comparison.only_second), strict=True):
             parts.append(_list(f"Only in {_folder(each)}", [escape(visible(name)) for name in names]))

@@ -18,8 +18,8 @@ from ..text import visible
 from .metrics import Metric
 from .statistics import MeanInterval
 
-WIDTH, EDGE = 360, 14
-"""Units of a small plot, and the room at its sides."""
+WIDTH, WIDE, EDGE = 360, 1120, 14
+"""Units of a small plot and of one across the page, and the room at their sides."""
 LANE, AXIS = 46, 22
 """Height of one folder's dots, and of the axis."""
 RADIUS = 3.2
@@ -166,7 +166,7 @@ def sync_plot(folders: Sequence[Sequence[tuple[str, float, float]]]) -> str:
     Args:
         folders: of each its videos: name, offset in seconds, confidence; nan is left out.
     """
-    width, height, left = 760, 250, 44
+    width, height, left = WIDE, 270, 44
     known = [
         (number, name, offset, confidence)
         for number, videos in enumerate(folders)
@@ -209,7 +209,7 @@ def forest_plot(rows: Sequence[tuple[str, float, float, float, bool]]) -> str:
     Args:
         rows: label, mean, low and high of its interval, whether it stands out.
     """
-    width, left, step = 760, 200, 22
+    width, left, step = WIDE, 190, 23
     axis = Axis([0.0, *(value for _, *three, _ in rows for value in three)], left, width - EDGE)
     bottom = step * len(rows) + 8
     zero = axis(0.0)
@@ -227,7 +227,11 @@ def forest_plot(rows: Sequence[tuple[str, float, float, float, bool]]) -> str:
             f'<text class="row" x="{left - 10}" y="{y + 4}">{escape(label)}</text>'
             f'<g class="{kind}">{line}<circle cx="{axis(mean):.1f}" cy="{y}" r="4.5"/></g>'
         )
-    return svg(width, bottom + AXIS, "".join(parts), "Differences in pairs")
+    parts.append(
+        f'<text class="axis" x="{(left + width - EDGE) / 2:.0f}" y="{bottom + 36}">'
+        "← more in the second folder · more in the first →</text>"
+    )
+    return svg(width, bottom + 42, "".join(parts), "Differences in pairs")
 
 
 def svg(width: float, height: float, inside: str, label: str) -> str:

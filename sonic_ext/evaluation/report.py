@@ -149,6 +149,7 @@ def _comparison(comparison: FolderComparison) -> dict[str, Any]:
                 "less": found.less,
                 "sign_test": found.sign,
                 "signed_ranks": found.ranks,
+                "deviation": found.deviation if math.isfinite(found.deviation) else None,
                 "adjusted": comparison.adjusted[name],
             }
             for name, found in comparison.differences.items()

@@ -51,6 +51,9 @@ class PairedDifference:
     """Probability of the sign test, two-sided: 1 where no pair differs."""
     ranks: float
     """Of Wilcoxon's signed ranks, two-sided."""
+    deviation: float
+    """Standard deviation of the items, both sides' together: what makes differences of several figures
+    comparable; nan for fewer than two pairs."""
 
 
 def mean_interval(values: Sequence[float] | NDArray[np.floating[Any]]) -> MeanInterval:
@@ -79,12 +82,15 @@ def paired_difference(
     if one.shape != other.shape:
         raise ValueError(f"{len(one)} values beside {len(other)}")
     differences = _known(one - other)
+    both = np.isfinite(one - other)
+    spread = math.sqrt((one[both].var() + other[both].var()) / 2) if len(differences) > 1 else math.nan
     return PairedDifference(
         mean_interval(differences),
         int((differences > 0).sum()),
         int((differences < 0).sum()),
         sign_test(differences),
         signed_ranks(differences),
+        spread,
     )
 
 
