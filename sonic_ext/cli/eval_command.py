@@ -87,10 +87,11 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
 def _measuring(options: argparse.Namespace) -> Measuring:
     from .. import weights
     from ..engines.detectors import recognisers
-    from ..evaluation.measuring import Measuring
+    from ..evaluation import measuring
 
     packs = recognisers(weights.Search.default(options.models))
-    return Measuring(
+    return measuring.Measuring(
+        sync=measuring.SYNC,
         recogniser=packs[0] if packs else None,
         portrait=Path(options.portrait).absolute() if options.portrait else None,
     )
