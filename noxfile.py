@@ -91,7 +91,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 @timed
 def a1111(session: nox.Session) -> None:
-    """The page and what meets a WebUI once more, with A1111's packages (gradio 3, pydantic 1) and its Python."""
+    """Page, API, script once more, with A1111's packages (gradio 3, pydantic 1) and its Python."""
     with_pins(session, "gradio3")
 
 
@@ -103,7 +103,7 @@ def forge(session: nox.Session) -> None:
 
 
 def with_pins(session: nox.Session, pins: str) -> None:
-    """Run these tests with a WebUI's packages and under its Python, or under this one where that is missing."""
+    """Run these tests with a WebUI's packages and under its Python, or this one where that is missing."""
     found = python(HOST_PYTHON)
     if found is None:
         session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")
