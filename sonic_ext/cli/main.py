@@ -15,7 +15,7 @@ from .. import __version__, messages
 from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import batch_command, jobs_command, weights_command
+from . import batch_command, eval_command, jobs_command, weights_command
 from .arguments import number_from
 from .console import Console, language, tolerate_any_text
 from .interrupt import interrupts
@@ -31,7 +31,7 @@ Exit codes, the same for every command:
     5    verify only: no change shows, but the signature is gone, was never there, or there are no marks
     6    verify only: unchanged, but signed by somebody nobody here vouches for
     7    verify only: unchanged, but the signer's certificate is not valid at this time, or a clock is wrong
-    8    batch only: some videos were not made; what is wrong is said, the rest is done
+    8    batch, eval: some videos were not made or measured; what is wrong is said, the rest is done
     130  interrupted
 """
 
@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     _export(commands)
     _preflight(commands)
     _verify(commands)
+    eval_command.grammar(commands, _command)
     _consent(commands)
     weights_command.grammar(commands, _command)
     _serve(commands)
