@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 
 from sonic_ext.batch.planning import LANE, Planner
-from sonic_ext.batch.processes import Processes, cores
+from sonic_ext.batch.processes import Processes
 from sonic_ext.batch.rows import Row
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Queue, State
+from sonic_ext.processes import cores
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.settings import Settings
 

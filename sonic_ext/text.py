@@ -6,6 +6,8 @@ import unicodedata
 
 SHOWN = 4000
 """Characters of one line that are shown."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula."""
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's general categories of what is never drawn: controls (line ends, escape codes), formats (turns of
 direction, widths of zero), halves of characters, line and paragraph separators."""
@@ -19,6 +21,12 @@ def visible(text: str, limit: int = SHOWN) -> str:
     if len(text) > limit:
         return f"{_written_out(text[:limit])}… ({len(text):,} characters)"
     return _written_out(text)
+
+
+def table_cell(text: str) -> str:
+    """The text in one line, for a table that spreadsheets read: never a formula."""
+    shown = visible(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown
 
 
 def whole(text: str) -> str:

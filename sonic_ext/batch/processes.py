@@ -13,13 +13,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ..errors import Failed
 from ..jobs import Queue
+from ..processes import THREADS, module_path, own_group
 
 CHILD = "sonic_ext.cli.batch_worker"
 """Module whose `main` a process runs."""
@@ -29,15 +27,6 @@ _BEGIN = (
     "import json, sys; order = json.loads(sys.stdin.buffer.readline()); sys.path[:] = order.pop('path'); "
     f"from {CHILD} import main; main(**order)"
 )
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""Variables that libraries look at when they are loaded."""
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Processes:
@@ -52,7 +41,7 @@ class Processes:
 
     def __init__(self, queue: Queue, batch: str, lane: str, count: int, threads: int) -> None:
         self._queue = queue
-        self._order = {"path": _known_places(), "batch": batch, "lane": lane, "threads": threads}
+        self._order = {"path": module_path(), "batch": batch, "lane": lane, "threads": threads}
         self._batch, self._count, self._threads = batch, count, threads
         self._running: list[subprocess.Popen[bytes]] = []
         self._deaths = 0
@@ -106,19 +95,16 @@ class Processes:
         self._queue.recover()
 
     def _begun(self) -> subprocess.Popen[bytes]:
-        more: dict[str, Any] = {"start_new_session": True}  # Ctrl-C reaches the parent alone
-        if sys.platform == "win32":
-            more = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
         environment = dict(os.environ)
         if self._threads:
-            environment |= dict.fromkeys(_THREADS, str(self._threads))
+            environment |= dict.fromkeys(THREADS, str(self._threads))
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", _BEGIN],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 env=environment,
-                **more,
+                **own_group(),
             )
         except OSError as error:
             raise Failed(
@@ -147,9 +133,3 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it died before it took what it was sent
         process.stdin.close()
-
-
-def _known_places() -> Iterable[str]:
-    """Where the processes find the modules that this one has."""
-    package = str(Path(__file__).resolve().parents[2])
-    return [package, *(place for place in sys.path if place and place != package)]

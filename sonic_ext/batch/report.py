@@ -24,7 +24,7 @@ from ..errors import BadOutput, SonicError
 from ..files.atomic import remove_temporaries, replace_file
 from ..jobs import Job, Queue, State
 from ..provenance.store import PREVIEW_NAME
-from ..text import visible, whole
+from ..text import table_cell, visible, whole
 from .planning import Planned
 from .rows import WrongRow
 
@@ -35,8 +35,6 @@ PICTURE_SIDE = 240
 """Longest side of a picture in the page, in pixels."""
 MOST_PICTURES = 1000
 """The page is to open in any browser."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the beginning of a formula."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +239,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else visible(str(value))
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return "" if value is None else table_cell(str(value))
 
 
 def _text(text: str) -> str:

@@ -130,9 +130,9 @@ def _source(options: argparse.Namespace, settings: Settings) -> tuple[tuple[AnyR
 def _processes(options: argparse.Namespace, settings: Settings, rows: Sequence[AnyRow]) -> int:
     """One for each core; one alone for an engine that has a device to itself, as those with weights do."""
     from .. import engines
-    from ..batch.processes import cores
     from ..batch.rows import Row
     from ..engines.registry import spec_of
+    from ..processes import cores
 
     if options.jobs is not None:
         return int(options.jobs)
@@ -178,8 +178,9 @@ class _Batch:
             count: processes.
         """
         from ..batch.planning import LANE
-        from ..batch.processes import Processes, cores
+        from ..batch.processes import Processes
         from ..batch.watching import EVERY
+        from ..processes import cores
 
         todo, next_look = deque(rows), 0.0
         self._planner.begin(hold=watched is None)

@@ -6,7 +6,7 @@ Only the boxes come from here; the points of a face are always found by the buil
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ NAMES = ("builtin", "yoloface", "insightface")
 HOME_VARIABLE = "INSIGHTFACE_HOME"
 """insightface's own folder; its packs lie in `models/` below."""
 DETECTORS = ("det_*.onnx", "scrfd_*.onnx")
+RECOGNISERS = ("w600k_*.onnx", "glint*.onnx")
+"""What packs call their ArcFace networks."""
 _ELSE = "or use face_detector=builtin, which needs no file."
 
 
@@ -48,7 +50,16 @@ def detector(name: str, search: weights.Search | None = None) -> Detect | None:
 
 def packs(search: weights.Search) -> list[Path]:
     """Detectors of insightface packs, the largest and so the best first."""
-    found = {path for folder in _pack_folders(search) for path in _detectors_below(folder)}
+    return _in_packs(search, DETECTORS)
+
+
+def recognisers(search: weights.Search) -> list[Path]:
+    """Face recognisers of insightface packs, the largest and so the best first."""
+    return _in_packs(search, RECOGNISERS)
+
+
+def _in_packs(search: weights.Search, names: Iterable[str]) -> list[Path]:
+    found = {path for folder in _pack_folders(search) for path in _files_below(folder, names)}
     return sorted(found, key=lambda path: (-path.stat().st_size, str(path)))
 
 
@@ -107,16 +118,12 @@ def _pack_folders(search: weights.Search) -> Iterator[Path]:
     yield from (folder / "insightface" for folder in search.configured)
 
 
-def _detectors_below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """In the folder and up to four below, where packs and their zips leave them."""
     below = ("", "*/", "*/*/", "*/*/*/")
     try:
         yield from (
-            path
-            for depth in below
-            for name in DETECTORS
-            for path in folder.glob(depth + name)
-            if path.is_file()
+            path for depth in below for name in names for path in folder.glob(depth + name) if path.is_file()
         )
     except OSError:  # a folder that the system does not let us look into
         return

@@ -24,7 +24,7 @@ from ..errors import BadVideo
 from ..media.audio import read_speech
 from ..media.face import LandmarkTracker, box_of, find_face
 from ..media.geometry import crop_square
-from ..media.mesh import eye_centres
+from ..media.mesh import eye_centres, mouth_opening
 from ..media.video import probe, read_frames
 from . import theval
 from .eyes import AWAKE, Lids, find_blinks, gaze
@@ -119,6 +119,8 @@ class Look(NamedTuple):
     """Levels, see `Naturalness.background`."""
     opening: float = np.nan
     """See `theval.lip_opening`."""
+    gap: float = np.nan
+    """See `mesh.mouth_opening`."""
     left_brow: float = np.nan
     right_brow: float = np.nan
     """See `theval.brow_heights`."""
@@ -185,8 +187,8 @@ class Meter:
         self._background = background_mask(points, picture.shape)
         self._looks: list[Look] = []
 
-    def see(self, frame: NDArray[np.uint8]) -> None:
-        """Measure the next frame, uint8 RGB [height, width, 3]."""
+    def see(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Measure the next frame, uint8 RGB [height, width, 3]; the face found in it, [468, 3], or None."""
         index = len(self._looks)
         changed = cv2.absdiff(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), self._still)
         background = float(cv2.mean(changed, self._background)[0]) if self._background.any() else np.nan
@@ -202,6 +204,7 @@ class Meter:
             eyes, lid = self._lids.look(frame, points)
             look = look._replace(
                 opening=theval.lip_opening(points),
+                gap=mouth_opening(points),
                 left_brow=float(left_brow),
                 right_brow=float(right_brow),
                 eyes=eyes,
@@ -216,6 +219,7 @@ class Meter:
             x, y = tear.jump_at
             look = look._replace(jump=tear.jump, jump_x=x, jump_y=y, edge=tear.edge)
         self._looks.append(look)
+        return points if score >= SURE else None
 
     def track(self) -> FaceTrack:
         """What was seen so far."""

@@ -7,7 +7,7 @@ A shard is one safetensors file. Of each clip, by its number in the file: `{n}.t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple

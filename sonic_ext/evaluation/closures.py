@@ -1,0 +1,68 @@
+"""Whether lips are seen shut on p, b and m, on a finished video whose phoneme times are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..engines.preview.speech import MouthTrack
+from ..errors import BadInput
+from ..train.phonemes import Phoneme
+from ..train.scores import score
+from .naturalness import FaceTrack
+
+SUFFIX = ".phonemes.json"
+"""After a video's name without its own suffix: the file beside it with its phonemes."""
+
+
+def phonemes_beside(video: Path) -> Path:
+    """Where the phonemes of a video lie, if they are known."""
+    return video.with_name(video.stem + SUFFIX)
+
+
+def read_phonemes(path: Path) -> tuple[Phoneme, ...]:
+    """Phonemes and their times: a list of `{"phoneme": IPA, "start_s": seconds, "end_s": seconds}`.
+
+    Raises:
+        BadInput: the file cannot be read, or holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        found = tuple(Phoneme(str(r["phoneme"]), float(r["start_s"]), float(r["end_s"])) for r in rows)
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
+        ) from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(
+            f"{path.name} holds no phonemes with times.",
+            'It is a list of {"phoneme": IPA, "start_s": seconds, "end_s": seconds}.',
+        ) from error
+    if not all(0 <= each.start <= each.end < math.inf for each in found):
+        raise BadInput(f"{path.name} has a phoneme that ends before it begins.", "Correct its times.")
+    return found
+
+
+def closure_figures(track: FaceTrack, phonemes: Sequence[Phoneme]) -> dict[str, float]:
+    """`closures`, `closed`, `vowel_opening` and `pause_opening` of a mouth, as `train.scores` defines them.
+
+    The opening is the gap between the inner lips, `mesh.mouth_opening`; where the face was not found for a
+    few frames it is drawn straight from one side to the other, and where it was not found in half of them,
+    or no phoneme lies in the video, there are no figures.
+    """
+    known, times = np.isfinite(track["gap"]), track["time"]
+    inside = [each for each in phonemes if len(times) and each.end <= times[-1]]
+    if not inside or known.sum() < len(track) / 2:
+        return {}
+    gap = np.interp(times, times[known], track["gap"][known]).astype(np.float32)
+    found = score([(MouthTrack(gap, *[np.zeros_like(gap)] * 8), inside)], track.fps)
+    return {
+        "closures": float(found.closures),
+        "closed": found.closed,
+        "vowel_opening": found.vowel_opening,
+        "pause_opening": found.pause_opening,
+    }

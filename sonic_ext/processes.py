@@ -1,0 +1,173 @@
+"""Python in processes of its own: for work that takes all cores, and may die without taking its caller along.
+
+    with Workers("sonic_ext.evaluation.measuring:measured", count=cores()) as workers:
+        for number, answer in workers.answers(orders):
+            ...
+
+The function takes and gives what JSON can say. The processes import nothing of the program that starts them,
+leave Ctrl-C to their parent, and end when the pipe to it closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import Cancelled, Failed, SonicError, as_error, error_from, error_values
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""Variables that libraries look at when they are loaded."""
+POLL = 0.1
+"""Seconds between two looks whether to stop."""
+_BEGIN = (
+    "import json, sys; order = json.loads(sys.stdin.buffer.readline()); sys.path[:] = order.pop('path'); "
+    "from sonic_ext.processes import serve; serve(**order)"
+)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def module_path() -> list[str]:
+    """Where a process finds the modules that this one has."""
+    package = str(Path(__file__).resolve().parents[1])
+    return [package, *(place for place in sys.path if place and place != package)]
+
+
+def own_group() -> dict[str, Any]:
+    """What to start a process with so that Ctrl-C reaches its parent alone."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+class Workers:
+    """Processes that answer one order after the other; a context manager, after which none of them is left.
+
+    Args:
+        function: `module:name`; called with an order, a JSON object; what it returns is JSON, too.
+        count: as many processes.
+        threads: that OpenCV and numpy may use in each; 0 leaves it to them.
+    """
+
+    def __init__(self, function: str, count: int, threads: int = 1) -> None:
+        self._start = {"path": module_path(), "function": function, "threads": threads}
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="sonic-worker")
+        self._own = threading.local()
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._lock, self._ended = threading.Lock(), False
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._ended = True
+            for process in self._all:
+                process.kill()
+        self._pool.shutdown(cancel_futures=True)
+        for process in self._all:
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe and pipe.close()
+
+    def answers(
+        self, orders: Sequence[dict[str, Any]], cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[int, Any]]:
+        """Number of each order and its answer, as they come; a `SonicError` as the answer where it failed.
+
+        Raises:
+            Cancelled: as soon as `cancelled` says so; the processes end with the block.
+        """
+        waiting: dict[Future[Any], int] = {
+            self._pool.submit(self._ask, order): number for number, order in enumerate(orders)
+        }
+        while waiting:
+            done, _ = wait(waiting, POLL, FIRST_COMPLETED)
+            for each in done:
+                yield waiting.pop(each), each.result()
+            if cancelled():
+                raise Cancelled
+
+    def _ask(self, order: dict[str, Any]) -> Any:
+        process: Any = getattr(self._own, "process", None)
+        try:
+            if process is None:
+                process = self._own.process = self._begun()
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except SonicError as error:
+            return error
+        except OSError:  # it died before it took the order
+            line = b""
+        if not line.endswith(b"\n"):
+            self._own.process = None
+            code = process.wait()
+            return Failed(
+                f"The process that did this ended by itself (code {code}).",
+                "Memory may have run out: try it alone, or fewer at a time.",
+            )
+        answer = json.loads(line)
+        return error_from(answer["error"]) if "error" in answer else answer["answer"]
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        environment = dict(os.environ)
+        if self._threads:
+            environment |= dict.fromkeys(THREADS, str(self._threads))
+        with self._lock:
+            if self._ended:
+                raise Cancelled
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", _BEGIN],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=environment,
+                    **own_group(),
+                )
+            except OSError as error:
+                raise Failed(
+                    f"Python could not be started ({error.strerror or error}).", "Install it anew."
+                ) from error
+            self._all.append(process)
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(self._start).encode() + b"\n")
+        return process
+
+
+def serve(function: str, threads: int) -> None:
+    """What a worker runs: an order a line on standard input, an answer a line on what was standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    module, _, name = function.partition(":")
+    if threads:
+        import_module("cv2").setNumThreads(threads)
+    work = getattr(import_module(module), name)
+    for line in sys.stdin.buffer:
+        try:
+            answer = {"answer": work(json.loads(line))}
+        except Exception as problem:
+            answer = {"error": error_values(as_error(problem))}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
