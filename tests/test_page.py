@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_sync import shipped
 from own_page import (
     OTHER_PORTRAIT,
     PORTRAIT,
@@ -346,12 +347,13 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
 
 def test_lip_sync_of_a_video(page: Page, tmp_path: Path) -> None:
     """Beside the marks of the same file: the offset with its chart, until another file comes."""
-    pytest.importorskip("sonic_ext.sync.measure", reason="the measurement is not here yet")
+    shipped()
     show(page, "Verify")
     sync = area(page, "sync")
     page.click("#sonic_sync_measure")
     expect(sync).to_contain_text("Add a video in which somebody speaks.")
-    page.set_input_files("#sonic_verify_file input[type=file]", Path(__file__).parents[1] / "docs" / "media" / "hello.mp4")
+    file = Path(__file__).parents[1] / "docs" / "media" / "hello.mp4"
+    page.set_input_files("#sonic_verify_file input[type=file]", file)
     expect(area(page, "verdict").locator(".sonic-banner").first).to_be_visible()
     page.click("#sonic_sync_measure")
     chart = sync.locator("img.sonic-chart")

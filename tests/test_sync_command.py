@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_sync import measured_as, report, track
+from made_sync import measured_as, report, shipped, track
 from muxed import delay, heard, muxed, noise_bursts, picture_packets
 from PIL import Image
 
@@ -222,14 +222,10 @@ def test_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 # With the measurement itself
 
 
-def _measure_is_here() -> None:
-    pytest.importorskip("sonic_ext.sync.measure", reason="the measurement is not here yet")
-
-
 @pytest.mark.parametrize("shift", [0.0, 0.1, -0.2])
 def test_a_drawn_video_is_measured_and_fixed(sync: Sync, tmp_path: Path, drawn: Path, shift: float) -> None:
     """A video of the preview engine, its sound moved: told, and brought to within 20 ms."""
-    _measure_is_here()
+    shipped()
     from sonic_ext.media.shift import shift_sound
 
     moved = tmp_path / "moved.mp4"
@@ -246,7 +242,7 @@ def test_a_drawn_video_is_measured_and_fixed(sync: Sync, tmp_path: Path, drawn: 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of the preview engine that says the whole example."""
-    _measure_is_here()
+    shipped()
     folder = tmp_path_factory.mktemp("drawn")
     words = ["--consent-face", "synthetic", "--consent-voice", "synthetic", "--set", "seed=7"]
     sources = [str(EXAMPLE / "portrait.jpg"), str(EXAMPLE / "speech.wav")]
@@ -258,7 +254,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["folder", "missing.mp4", "text.mp4", "portrait.jpg", "empty.mp4"])
 def test_files_that_are_no_videos(sync: Sync, tmp_path: Path, name: str) -> None:
-    _measure_is_here()
+    shipped()
     file = EXAMPLE / name if name == "portrait.jpg" else tmp_path / name
     if name == "folder":
         file.mkdir()
@@ -275,14 +271,14 @@ def test_files_that_are_no_videos(sync: Sync, tmp_path: Path, name: str) -> None
 
 
 def test_a_video_without_sound(sync: Sync, tmp_path: Path) -> None:
-    _measure_is_here()
+    shipped()
     code, values = sync(muxed(tmp_path / "a.mp4", None))
     assert (code, values["error"]) == (2, "BadAudio")
     assert values["hint"]
 
 
 def test_a_video_without_a_face(sync: Sync, tmp_path: Path, video: Path) -> None:
-    _measure_is_here()
+    shipped()
     code, values = sync(video, "--fix", tmp_path / "b.mp4", "--chart", tmp_path / "c.png")
     assert (code, values["verdict"], values["fixed"]) == (10, "not measured", None)
     assert values["reason"] and values["hint"]
