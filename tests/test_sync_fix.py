@@ -66,6 +66,12 @@ def test_sound_that_time_stamps_move(tmp_path: Path, offset: float) -> None:
     assert delay(SOUND, heard(tmp_path / "fixed.mkv")) == pytest.approx(0.0, abs=0.002)
 
 
+def test_sound_that_stays_is_the_same(tmp_path: Path) -> None:
+    video = muxed(tmp_path / "in.mov", SOUND)
+    shift_sound(video, tmp_path / "out.mov", 0.0)
+    assert np.array_equal(heard(tmp_path / "out.mov"), heard(video))
+
+
 def test_silence_comes_before_sound_that_is_moved_later(tmp_path: Path) -> None:
     video = muxed(tmp_path / "in.mov", SOUND)
     shift_sound(video, tmp_path / "out.mov", 0.2)

@@ -262,7 +262,7 @@ class _MovedTrack:
 
     def _put(self) -> bool:
         """Encode a block; False where there is none any more."""
-        block = next(self._blocks, None)
+        block = next((block for block in self._blocks if block.shape[1]), None)
         if block is None:
             return False
         frame = _packed(block, self._form.rate, self._form.layout)
