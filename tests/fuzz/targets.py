@@ -119,7 +119,8 @@ def _boxes(data: bytes, folder: Path) -> object:
 
 
 def _xmp_seeds(folder: Path) -> list[bytes]:
-    from sonic_ext.provenance.metadata import _XMP, TRAINED, XMP_UUID
+    from sonic_ext.media.container import XMP_UUID
+    from sonic_ext.provenance.metadata import _XMP, TRAINED
 
     packet = _XMP.format(tool="sonic_ext", source=TRAINED).encode()
     attribute = b'<rdf:Description Iptc4xmpExt:DigitalSourceType = "http://example.org/x"/>'
