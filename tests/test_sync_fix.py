@@ -377,3 +377,37 @@ def test_a_file_cut_short_is_told(tmp_path: Path) -> None:
         assert not (tmp_path / "b.mkv").exists()
     else:  # as far as it goes, its sound is moved
         assert delay(heard(cut), heard(tmp_path / "b.mkv")) == pytest.approx(0.1, abs=0.002)
+
+
+def test_subtitles_and_chapters_come_along(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.srt"
+    lines.write_text("1\n00:00:00,500 --> 00:00:01,500\nHello\n\n2\n00:00:02,000 --> 00:00:02,500\nBye\n")
+    plain, video, done = muxed(tmp_path / "plain.mkv", SOUND), tmp_path / "a.mkv", tmp_path / "b.mkv"
+    chapters = [
+        {"id": 1, "start": 0, "end": 1500, "time_base": Fraction(1, 1000), "metadata": {"title": "A"}}
+    ]
+    with av.open(str(plain)) as shown, av.open(str(lines)) as told, av.open(str(video), "w") as target:
+        sources = [*shown.streams.video, *shown.streams.audio, *told.streams.subtitles]
+        copies = [target.add_stream_from_template(stream, opaque=True) for stream in sources]
+        if hasattr(target, "set_chapters"):
+            target.set_chapters(chapters)
+        for stream, copy in zip(sources, copies, strict=True):
+            for packet in stream.container.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    shift_sound(video, done, 0.1)
+
+    def told_of(path: Path) -> list[object]:
+        with av.open(str(path)) as source:
+            known = source.chapters() if hasattr(source, "chapters") else []
+            said = [
+                (float(each.pts * each.time_base), bytes(each))
+                for each in source.demux(source.streams.subtitles[0])
+                if each.size and each.pts is not None
+            ]
+            return [said, [(each["start"], each["end"], each["metadata"]["title"]) for each in known]]
+
+    assert told_of(done) == told_of(video)
+    assert [data for _, data in told_of(video)[0]] == [b"Hello", b"Bye"]  # type: ignore[attr-defined]
+    assert picture_packets(done) == picture_packets(video)

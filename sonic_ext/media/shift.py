@@ -122,7 +122,8 @@ def _copy_shifted(
             if stream.codec_context is not None
         ]
         writer.metadata.update({key: text for key, text in reader.metadata.items() if key not in _BRANDS})
-        writer.set_chapters(reader.chapters())
+        if hasattr(writer, "set_chapters"):  # not in the oldest PyAV that is supported
+            writer.set_chapters(reader.chapters())
         for packet in reader.demux([reader.streams[index] for index in copied]):
             if not packet.size:
                 continue
