@@ -198,6 +198,12 @@ def test_an_offset_that_is_not_sure_is_told_and_counts_nowhere(tmp_path: Path) -
     assert found.notes == ("An offset of -20 ms is not sure (confidence 0.30).",)
 
 
+def test_why_lip_sync_could_not_be_measured_is_told(tmp_path: Path) -> None:
+    found = measure_figures(clip(tmp_path / "still.mp4", 2, sound=False, name="portrait_02.jpg"), STAND_IN)
+    assert math.isnan(found.offset) and found.values["sync_confidence"] == 0
+    assert found.notes == ("The mouth does not move.", "One warning.")
+
+
 def test_nothing_to_measure_is_an_error_and_a_face_is_not_everything(tmp_path: Path) -> None:
     with pytest.raises(BadAudio, match="no sound"):
         measure_figures(clip(tmp_path / "silent noise.mp4", 3, sound=False), STAND_IN)

@@ -206,12 +206,11 @@ def _comparison(comparison: FolderComparison) -> str:
         metric, certain = BY_NAME[name], comparison.adjusted[name] < CERTAIN
         three = found.difference.mean, found.difference.low, found.difference.high
         size = found.deviation
-        label = metric.label if metric.group is not Group.SCORES else f"Score: {metric.label}"
         if size > 0:
             mean, low, high = (value / size for value in three)
-            rows.append((label, mean, low, high, certain))
+            rows.append((metric.label, mean, low, high, certain))
         cells = [
-            label, found.difference.count, _signed(metric, three[0]) + _spread(metric, found),
+            escape(metric.label), found.difference.count, _signed(metric, three[0]) + _spread(metric, found),
             escape(metric.unit), f"{found.more} : {found.less}",
             *(_probability(p)[2:] for p in (found.sign, found.ranks, comparison.adjusted[name])),
         ]  # fmt: skip
