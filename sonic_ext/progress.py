@@ -48,6 +48,8 @@ class Stage(str, Enum):
     LOADING = "loading"
     READING = "reading"
     """A file."""
+    FOLLOWING_FACES = "following faces"
+    PREPARING_CLIPS = "preparing clips"
 
     def __str__(self) -> str:
         return self.value

@@ -99,6 +99,22 @@ def decoded(path: Path, track: int, damage: list[str], data: bytes | None = None
             yield from _silence(timeline.open_end(), len(piece.samples), piece.rate, piece.layout)
 
 
+def sound_start(path: Path, track: int = 0) -> float:
+    """Where on the container's clock, in seconds, the sound that `decoded` gives begins; pictures have their
+    time stamps on the same clock.
+
+    Raises:
+        BadAudio: cannot be read.
+    """
+    with opened(path, BadAudio, "sound") as container:
+        stream, start = container.streams.audio[track], (container.start_time or 0) / 1_000_000
+        timeline = _Timeline(container, stream, path)
+        for _, frame in _frames(container, stream, []):
+            silence = timeline.place(frame.pts, frame.samples / frame.sample_rate)
+            return timeline.time_of(frame.pts, start) - silence
+        return start
+
+
 def runs(pieces: Iterator[Piece]) -> Iterator[tuple[int, str, Iterator[NDArray[np.float32]]]]:
     """Rate, layout and blocks [channels, rate / `BLOCKS_PER_SECOND`] of each stretch that keeps both.
 
@@ -272,6 +288,10 @@ class _Timeline:
         self.position += silence + seconds
         self._end += seconds
         return silence
+
+    def time_of(self, stamp: int | None, otherwise: float) -> float:
+        """Seconds of a time stamp on the container's clock; `otherwise` where it stamps no times."""
+        return stamp * self._unit if self._unit and stamp is not None else otherwise
 
     def note_packet(self, packet: Any) -> None:
         """Take in what the container says of the packet that the last frame came from."""

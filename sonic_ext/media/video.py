@@ -413,6 +413,61 @@ def read_frames(path: str | os.PathLike[str], limit: int | None = None) -> Itera
         yield rgb
 
 
+@dataclass(frozen=True, eq=False)
+class TimedFrame:
+    """A picture of a video and when it is on screen."""
+
+    start: float
+    """Seconds on the container's clock."""
+    end: float
+    """When the next one comes; the last one stays as long as its packet says, or as the one before."""
+    path: Path
+    picture: Any
+    """PyAV's frame."""
+
+    @property
+    def middle(self) -> float:
+        """Seconds, of the time that it is on screen."""
+        return (self.start + self.end) / 2
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """uint8 RGB [height, width, 3], set upright where the file says that it was taken on its side.
+
+        Raises:
+            BadVideo: damaged.
+        """
+        with decoding(self.path, BadVideo):
+            rgb: NDArray[np.uint8] = self.picture.to_ndarray(format="rgb24")
+            quarters = round(self.picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+
+
+def timed_frames(path: str | os.PathLike[str]) -> Iterator[TimedFrame]:
+    """Frames with their times, by the time stamps, at whatever distances; otherwise like `read_frames`.
+
+    One without a stamp, or with one that goes back, follows the one before at the file's average rate.
+    """
+    path, before, start, usual = Path(path), None, 0.0, 0.04
+    for frame in _pictures(path, None):
+        usual = _usual_seconds(frame, usual)
+        stamp = frame.pts * float(frame.time_base) if frame.pts is not None and frame.time_base else None
+        if before is None:
+            before, start = frame, stamp or 0.0
+            continue
+        end = stamp if stamp is not None and stamp > start else start + usual
+        yield TimedFrame(start, end, path, before)
+        before, start = frame, end
+    if before is not None:
+        yield TimedFrame(start, start + usual, path, before)
+
+
+def _usual_seconds(frame: Any, otherwise: float) -> float:
+    """How long a frame stays, as its packet says."""
+    if frame.duration and frame.time_base:
+        return float(frame.duration * frame.time_base)
+    return otherwise
+
+
 def _pictures(path: str | os.PathLike[str], limit: int | None) -> Iterator[Any]:
     path, given = Path(path), 0
     with opened(path, BadVideo, "video") as container:
@@ -465,9 +520,9 @@ def remux(
     check_target(target, overwrite)
     part = temporary_name(target)
     try:
-        with opened(source, BadVideo, "video") as reader, _writing(target):
+        with opened(source, BadVideo, "video") as reader, writing(target):
             _copy(reader, source, part, metadata, shift, speech)
-        with _writing(target):
+        with writing(target):
             if xmp:
                 append_xmp_box(part, xmp)
             move_into_place(part, target, overwrite)
@@ -476,7 +531,8 @@ def remux(
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
+    """Inside, what FFmpeg and the disk say of a file that is written becomes `BadOutput`."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
