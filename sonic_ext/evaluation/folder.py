@@ -289,7 +289,7 @@ def _kept(results: Path, key: str) -> VideoFigures | None:
 def _keep(results: Path, key: str, figures: VideoFigures) -> None:
     path = results / f"{key}.json"
     try:
-        remove_temporaries(path)
+        remove_temporaries(path, older=3600)  # another command may write the same right now
         replace_file(path, json.dumps({"format": FORMAT, "figures": figures.as_json()}, indent=1).encode())
     except OSError as error:
         raise BadOutput(f"{path} cannot be written: {error.strerror or error}.", "Make room.") from error
