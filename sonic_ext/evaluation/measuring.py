@@ -29,6 +29,7 @@ from ..media.image import read_portrait
 from ..media.mesh import mean_face
 from ..media.video import VideoInfo, probe, read_frames
 from ..sync.encoders import load, weights_of
+from ..sync.measure import measure_sync
 from .closures import closure_figures, phonemes_beside, read_phonemes
 from .metrics import BY_NAME, SCORE, SCORES
 from .naturalness import FaceTrack, Meter, naturalness
@@ -198,9 +199,7 @@ def judged_sync(path: Path) -> SyncMeasure:
     Raises:
         BadVideo, BadAudio, MissingPart: see `sync.measure.measure_sync`.
     """
-    measure = import_module("sonic_ext.sync.measure").measure_sync
-    report: SyncMeasure = measure(path, network=load(weights_of("judge")))
-    return report
+    return measure_sync(path, network=load(weights_of("judge")))
 
 
 def _sync(path: Path, function: str, values: dict[str, float], notes: list[str]) -> float:
