@@ -13,7 +13,7 @@ from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
 from ..messages import said
 from ..settings import PRESETS, Settings
 from ..text import duration_text
-from . import batch_command, eval_command, jobs_command, weights_command
+from . import batch_command, eval_command, jobs_command, train_command, weights_command
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
 
@@ -220,6 +220,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "preflight": _preflight,
     "verify": _verify,
     "eval": eval_command.run,
+    "train": train_command.run,
     "consent_list": _consent_list,
     "consent_show": _consent_show,
     "consent_revoke": _consent_revoke,
