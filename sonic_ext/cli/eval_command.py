@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled
+from ..messages import joined
 from ..text import duration_text
 from .arguments import AddCommand, number_from
 from .console import Console, ProgressLine, spoken
@@ -86,10 +87,11 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
 def _measuring(options: argparse.Namespace) -> Measuring:
     from .. import weights
     from ..engines.detectors import recognisers
-    from ..evaluation.measuring import Measuring
+    from ..evaluation import measuring
 
     packs = recognisers(weights.Search.default(options.models))
-    return Measuring(
+    return measuring.Measuring(
+        sync=measuring.SYNC,
         recogniser=packs[0] if packs else None,
         portrait=Path(options.portrait).absolute() if options.portrait else None,
     )
@@ -135,7 +137,7 @@ def _told(
         first, second = len(compared.only_first), len(compared.only_second)
         lines.append(f"{len(compared.names)} pairs; only in one of the folders: {first} and {second}.")
     if how.recogniser is None:
-        console.note(f"{NO_RECOGNISER} {RECOGNISER_HINT}")
+        console.note(joined(NO_RECOGNISER, RECOGNISER_HINT))
     code = SOME_FAILED if any(each.failed for each in found) else 0
     values = as_values(found, compared) | {"report": [str(path) for path in paths], "exit_code": code}
     console.result(values, *lines, f"Report: {paths[-1]}")

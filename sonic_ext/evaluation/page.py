@@ -156,7 +156,8 @@ def _card(
     return (
         f'<section class="card"><header><h3>{escape(metric.label)}</h3>'
         f"<span>{escape(metric.unit)}</span></header>"
-        f'<p class="help">{escape(metric.help)}{_people(metric)}</p>{lines}{strip_plot(metric, lanes)}</section>'
+        f'<p class="help">{escape(metric.help)}{_people(metric)}</p>'
+        f"{lines}{strip_plot(metric, lanes)}</section>"
     )
 
 

@@ -45,7 +45,7 @@ def stack_from(arrays: Mapping[str, NDArray[Any]], stack: str) -> tuple[Layer, .
         Layer(
             np.asarray(arrays[f"{stack}{n}.weights"], dtype=np.float32),
             np.asarray(arrays[f"{stack}{n}.bias"], dtype=np.float32),
-            int(arrays[f"{stack}{n}.dilation"]),
+            int(np.asarray(arrays[f"{stack}{n}.dilation"]).item()),
         )
         for n in range(count)
     )

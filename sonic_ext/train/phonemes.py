@@ -39,6 +39,8 @@ _CLASSES = {
     Viseme.RHOTIC: "ɹrɻʁʀɽ",
 }
 _VISEMES = {symbol: viseme for viseme, symbols in _CLASSES.items() for symbol in symbols}
+SYMBOLS = "".join(sorted(_VISEMES)) + "ː" + PAUSE
+"""Letters that phonemes' names consist of, in a fixed order; what is not among them is rare."""
 _VOWELS = {Viseme.OPEN, Viseme.HALF_OPEN, Viseme.MID, Viseme.FRONT, Viseme.ROUND_MID, Viseme.ROUND_CLOSE}
 _SIBILANTS = {Viseme.HISS, Viseme.HUSH}
 _ASCII = {"ts.": "ʂ", "dz.": "ʐ", "s.": "ʂ", "z.": "ʐ", "o-": "ɤ", "n^": "ɲ", "l^": "ʎ"}

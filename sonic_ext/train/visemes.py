@@ -27,6 +27,7 @@ from ..media.blocks import runs
 from .corpus.mixtures import Backgrounds, MixtureShares, streams
 from .corpus.sounds import Utterance, by_voice
 from .phonemes import Phoneme, visemes
+from .temporal import conv_stack, learning_rate, stack_arrays, stack_state
 
 if TYPE_CHECKING:
     import torch
@@ -126,16 +127,13 @@ def network() -> torch.nn.ModuleDict:
     """The layers of `engines.preview.network`, in torch; `scores` runs them."""
     import torch
 
-    def stack(widths: Sequence[int], taps: Sequence[int], dilations: Sequence[int]) -> torch.nn.ModuleList:
-        return torch.nn.ModuleList(
-            torch.nn.Conv1d(before, after, count, dilation=dilation, padding=dilation * (count // 2))
-            for before, after, count, dilation in zip(widths[:-1], widths[1:], taps, dilations, strict=True)
-        )
-
     fine = [mel.BANDS] + [WIDTH] * (len(TAPS) - 1) + [len(Viseme) + 1]
     slow = [2 * mel.BANDS] + [SLOW_WIDTH] * (len(SLOW_TAPS) - 1) + [WIDTH]
     return torch.nn.ModuleDict(
-        {"fine": stack(fine, TAPS, DILATIONS), "slow": stack(slow, SLOW_TAPS, SLOW_DILATIONS)}
+        {
+            "fine": conv_stack(fine, TAPS, DILATIONS),
+            "slow": conv_stack(slow, SLOW_TAPS, SLOW_DILATIONS),
+        }
     )
 
 
@@ -164,38 +162,13 @@ def scores(layers: torch.nn.ModuleDict, x: torch.Tensor) -> torch.Tensor:
 
 def arrays(layers: torch.nn.ModuleDict) -> dict[str, NDArray[Any]]:
     """Weights as `engines.preview.network.from_arrays` takes them, in half precision."""
-    found: dict[str, NDArray[Any]] = {}
-    for stack, dilations in (("fine", DILATIONS), ("slow", SLOW_DILATIONS)):
-        for index, (layer, dilation) in enumerate(zip(layers[stack].children(), dilations, strict=True)):
-            weights = layer.get_parameter("weight").detach().numpy()
-            name = f"{stack}{index}"
-            found[f"{name}.weights"] = np.ascontiguousarray(weights.transpose(2, 1, 0), dtype=np.float16)
-            found[f"{name}.bias"] = layer.get_parameter("bias").detach().numpy().astype(np.float16)
-            found[f"{name}.dilation"] = np.array(dilation, dtype=np.int32)
-    return found
+    return {**stack_arrays(layers["fine"], "fine"), **stack_arrays(layers["slow"], "slow")}
 
 
 def fill(layers: torch.nn.ModuleDict, weights: Mapping[str, NDArray[Any]]) -> None:
     """Put what `arrays` gave into layers."""
-    import torch
-
-    filled = {}
-    for name, values in weights.items():
-        layer, kind = name.split(".")
-        stack, index = layer.rstrip("0123456789"), layer.lstrip("abcdefghijklmnopqrstuvwxyz")
-        numbers = torch.from_numpy(np.asarray(values, dtype=np.float32))
-        if kind == "weights":
-            filled[f"{stack}.{index}.weight"] = numbers.permute(2, 1, 0)
-        elif kind == "bias":
-            filled[f"{stack}.{index}.bias"] = numbers
-    layers.load_state_dict(filled)
-
-
-def learning_rate(progress: float, highest: float) -> float:
-    """Rises over the first tenth, then falls along a cosine; `progress` 0..1."""
-    if progress < 0.1:
-        return highest * (0.05 + 9.5 * progress)
-    return float(highest * (0.002 + 0.998 * 0.5 * (1.0 + np.cos(np.pi * (progress - 0.1) / 0.9))))
+    for stack in ("fine", "slow"):
+        layers[stack].load_state_dict(stack_state(weights, stack))
 
 
 class Trainer:

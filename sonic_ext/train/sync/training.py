@@ -1,0 +1,245 @@
+"""Training the sync networks: the levels of contrast, the steps, what is kept to go on after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import BadInput, Failed
+from ...files.atomic import atomic_write
+from ...sync.losses import disentangling, frame_info_nce, gathered, semantic_info_nce, shifted_info_nce
+from ..clips import Clip
+from ..corpus.mixtures import Backgrounds, MixtureShares
+from ..corpus.sounds import Utterance
+from ..temporal import learning_rate
+from .batches import APART, MOMENTS, SHIFTS, STRETCH, Batch, Passage, drawn_batch, filmed_passages, passages
+from .network import CALIBRATION, Architecture, Encoders, unit
+
+LEVELS = ("frame", "semantic", "style")
+"""Levels of contrast: moments; what is said in a second or two; who says it."""
+STATE = "state.pt"
+"""In the folder of a training: where it stands."""
+KEPT_EVERY = 200
+"""Steps."""
+
+
+@dataclass(frozen=True)
+class SyncRecipe:
+    """What is trained, on what, and for how long; the same one gives the same network on the same machine."""
+
+    architecture: Architecture = CALIBRATION
+    levels: tuple[str, ...] = LEVELS
+    """Some of `LEVELS`; frames are always compared."""
+    copies: int = 4
+    """Times that the corpus is augmented."""
+    steps: int = 500
+    """Batches from each copy."""
+    batch: int = 32
+    rate: float = 2e-3
+    shifted: float = 1.0
+    """Weight of the shifted pairs beside the frames' own loss ..."""
+    semantic: float = 0.3
+    """... of the semantic level ..."""
+    style: float = 0.2
+    """... and of the style."""
+    seed: int = 11
+    mix: MixtureShares = field(default_factory=lambda: MixtureShares(snippet=0.0, nobody=0.0))
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of everything in it: what a training can be gone on with."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+class SyncTrainer:
+    """Networks under training."""
+
+    def __init__(self, recipe: SyncRecipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.model = Encoders(recipe.architecture)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.rate, weight_decay=1e-3)
+        self.step_number = 0
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.recipe.copies * self.recipe.steps
+
+    def losses(self, learned: Batch) -> dict[str, torch.Tensor]:
+        """The loss of each level for one batch."""
+        sound = self.model.hear(torch.from_numpy(learned.sound))
+        first, second = (self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths)
+        known = torch.from_numpy(learned.mouths[0, :, :, -1:])
+        heard, seen = gathered(unit(sound)), gathered(unit(first) * known)
+        scale = self.model.temperature()
+        at = slice(learned.moments, learned.moments + MOMENTS * APART, APART)
+        found = {"frame": frame_info_nce(heard[:, at], seen[:, at], scale)}
+        inner = heard[:, learned.stretch : learned.stretch + STRETCH]
+        around = seen[:, learned.stretch - SHIFTS : learned.stretch + STRETCH + SHIFTS]
+        found["shifted"] = shifted_info_nce(inner, around, scale)
+        if not {"semantic", "style"} & set(self.recipe.levels):
+            return found
+        whole = [gathered(pooled(rows, learned.spans)) for rows in (sound, first, second)]
+        letters = torch.from_numpy(learned.letters)
+        spoken = gathered((letters > 0).any(dim=1).float()) > 0
+        pooled_scale = self.model.pooled_temperature()
+        if "semantic" in self.recipe.levels and spoken.any():
+            text = gathered(unit(self.model.text(letters)))
+            found["semantic"] = semantic_info_nce(
+                whole[0][spoken], whole[1][spoken], text[spoken], pooled_scale
+            )
+        if "style" in self.recipe.levels:
+            content = torch.arange(len(whole[1])).repeat(2)
+            who = torch.from_numpy(learned.styles)
+            people = torch.cat([gathered(_apart(one)) for one in who])
+            found["style"] = disentangling(torch.cat(whole[1:]), content, people, pooled_scale)
+        return found
+
+    def step(self, learned: Batch) -> dict[str, float]:
+        """Learn from one batch; returns the losses.
+
+        Raises:
+            Failed: a loss is no number. Nothing was learned from it.
+        """
+        found = self.losses(learned)
+        weights = {"frame": 1.0, **{name: getattr(self.recipe, name) for name in found if name != "frame"}}
+        loss = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        if not torch.isfinite(loss + norm):  # a number that is none may reach the gradient past the loss
+            raise Failed(
+                f"Batch {self.step_number + 1} gave a loss that is no number.",
+                "What was learned before it is kept. Lower the rate, or look for broken recordings.",
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step_number / self.total, self.recipe.rate)
+        self.optimizer.step()
+        self.step_number += 1
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    def save(self, path: Path) -> None:
+        """Keep everything that going on needs, whole or not at all."""
+        state = {
+            "key": self.recipe.key,
+            "step": self.step_number,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_write(path) as part:
+            torch.save(state, part)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what was kept.
+
+        Raises:
+            BadInput: it is of another recipe, or damaged.
+        """
+        try:
+            state = torch.load(path, weights_only=True)
+            fits = state["key"] == self.recipe.key
+            if fits:
+                self.model.load_state_dict(state["model"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.step_number = int(state["step"])
+        except Exception as error:
+            raise BadInput(
+                f"{path} cannot be read ({type(error).__name__}).",
+                "Delete it to begin anew.",
+            ) from error
+        if not fits:
+            raise BadInput(
+                f"{path} belongs to a training with other settings.",
+                "Give the same settings to go on, or another folder to begin anew.",
+            )
+
+
+def pooled(rows: torch.Tensor, spans: NDArray[np.int64]) -> torch.Tensor:
+    """Means of [n, ROWS, d] over each one's span, of unit length, [n, d]."""
+    at = torch.arange(rows.shape[1])
+    inside = torch.from_numpy((spans[:, :1] <= at.numpy()) & (at.numpy() < spans[:, 1:])).float()
+    return unit(torch.einsum("nr,nrd->nd", inside, rows) / inside.sum(dim=1, keepdim=True))
+
+
+def _apart(people: torch.Tensor) -> torch.Tensor:
+    """Numbers of people that mean nobody of another process."""
+    distributed = torch.distributed
+    rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    return people + 100_000 * rank
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What is learned from: recordings by voice, clips of real video, or both."""
+
+    talkers: Mapping[str, Sequence[Utterance]]
+    clips: Sequence[Clip] = ()
+
+
+def train(
+    corpus: Corpus,
+    recipe: SyncRecipe,
+    folder: Path | None = None,
+    report: Callable[[int, int, Mapping[str, float]], None] | None = None,
+) -> Iterator[SyncTrainer]:
+    """Train; yields the trainer after every copy of the corpus.
+
+    The next copy is heard while one is learned from. What a step learns from depends on the recipe and the
+    step's number alone, so that a training that was stopped goes on as if it had not been.
+
+    Args:
+        folder: where it is kept how far the training has come; gone on with from there.
+        report: called after every step with its number, the number of all and the losses.
+
+    Raises:
+        BadInput: there is nothing to learn from, or what is in `folder` does not fit.
+        Failed: a loss was no number; what was kept before is left.
+    """
+    trainer = SyncTrainer(recipe)
+    state = folder / STATE if folder else None
+    if state is not None and state.exists():
+        trainer.restore(state)
+    if trainer.step_number >= trainer.total:
+        yield trainer
+        return
+    backgrounds = Backgrounds(corpus.talkers, recipe.seed) if corpus.talkers else None
+    films = [*filmed_passages(corpus.clips)]
+
+    def copied(number: int) -> list[Passage]:
+        chance = np.random.default_rng([recipe.seed, number])
+        spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
+        return [*spoken, *films]
+
+    def drawn(number: int, known: Sequence[Passage]) -> Batch:
+        chance = np.random.default_rng([recipe.seed, number, 3])
+        return drawn_batch(known, recipe.batch, chance)
+
+    with ThreadPoolExecutor(2) as ahead:
+        coming = ahead.submit(copied, trainer.step_number // recipe.steps)
+        for copy in range(trainer.step_number // recipe.steps, recipe.copies):
+            known = coming.result()
+            if not known:
+                raise BadInput("There is nothing to learn from.", "Give recordings of 4 s and more.")
+            if copy + 1 < recipe.copies:
+                coming = ahead.submit(copied, copy + 1)
+            following = ahead.submit(drawn, trainer.step_number, known)
+            while trainer.step_number < (copy + 1) * recipe.steps:
+                learned = following.result()
+                following = ahead.submit(drawn, trainer.step_number + 1, known)
+                losses = trainer.step(learned)
+                if state is not None and trainer.step_number % KEPT_EVERY == 0:
+                    trainer.save(state)
+                if report is not None:
+                    report(trainer.step_number, trainer.total, losses)
+            if state is not None:
+                trainer.save(state)
+            yield trainer

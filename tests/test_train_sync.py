@@ -1,0 +1,251 @@
+"""Mouths drawn from phoneme times, batches, and the training of the sync networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: install the extra `train`")
+
+from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402  (torch first)
+from sonic_ext.errors import BadInput, Failed  # noqa: E402
+from sonic_ext.sync import encoders  # noqa: E402
+from sonic_ext.sync.mouth import FEATURES  # noqa: E402
+from sonic_ext.train import phonemes as names  # noqa: E402
+from sonic_ext.train.clips import Clip  # noqa: E402
+from sonic_ext.train.phonemes import Phoneme  # noqa: E402
+from sonic_ext.train.sync import batches, drawing, network, scoring, training  # noqa: E402
+
+TINY = network.Architecture(8, 8, 6, (1, 2))
+LETTERS = "pa mi vu so ta"
+
+
+def spoken(seed: int, seconds: float = 6.0) -> list[Phoneme]:
+    chance = np.random.default_rng(seed)
+    found, at = [], 0.3
+    while at < seconds - 0.3:
+        length = float(chance.uniform(0.06, 0.16))
+        found.append(Phoneme(str(chance.choice(list(LETTERS.replace(" ", "")))), at, at + length))
+        at += length + (0.4 if chance.random() < 0.05 else 0.0)
+    return found
+
+
+def passage(seed: int) -> batches.Passage:
+    """Sound whose bands follow what is said."""
+    phonemes = spoken(seed)
+    rows = np.full((300, 40), -40.0, np.float32)
+    for phoneme in phonemes:
+        number = LETTERS.index(phoneme.name)
+        rows[round(phoneme.start * 50) : round(phoneme.end * 50), number * 2 : number * 2 + 6] = 0.0
+    rows += np.random.default_rng(seed).normal(0, 2, rows.shape)
+    return batches.Passage(rows.astype(np.float16), phonemes)
+
+
+PASSAGES = [passage(seed) for seed in range(8)]
+
+
+def test_lips_shut_for_p_b_m_and_open_for_a() -> None:
+    chance = np.random.default_rng(1)
+    said = [Phoneme("a", 0.5, 0.8), Phoneme("p", 0.8, 0.92), Phoneme("a", 0.92, 1.3)]
+    gap = np.mean(
+        [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance)[:, 0] for _ in range(40)], axis=0
+    )
+    assert gap[60:75].mean() > 3 * gap[84:89].mean()
+    assert gap[100:115].mean() > 3 * gap[84:89].mean()
+
+
+def test_rounded_vowels_are_narrow() -> None:
+    chance = np.random.default_rng(2)
+    width = FEATURES.index("width")
+    means = {}
+    for name in "ui":
+        said = [Phoneme(name, 0.5, 1.5)]
+        drawn = [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance) for _ in range(60)]
+        means[name] = np.mean([one[60:140, width] for one in drawn])
+    assert means["i"] - means["u"] > 0.15
+
+
+def test_the_same_chance_draws_the_same_mouth() -> None:
+    one, other = (drawing.moving_mouth(spoken(3), 4.0, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one.geometry, other.geometry)
+    np.testing.assert_array_equal(one.times, other.times)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_filmed_has_times_in_order(seed: int) -> None:
+    motion = drawing.moving_mouth(spoken(seed), 4.0, np.random.default_rng(seed))
+    assert (np.diff(motion.times) > 0).all()
+    assert motion.times[-1] <= 4.0
+    assert motion.found.sum() >= 2
+    assert np.isfinite(motion.geometry[motion.found]).all()
+
+
+@pytest.mark.parametrize("said", [None, ("_", 0.0, 2.0), ("ʲ", 0.5, 0.6), ("p", 3.0, 9.0)])
+def test_mouths_without_anything_to_say(said: tuple[str, float, float] | None) -> None:
+    motion = drawing.moving_mouth([Phoneme(*said)] if said else [], 2.0, np.random.default_rng(5))
+    assert np.isfinite(motion.geometry[motion.found]).all()
+
+
+def test_tokens() -> None:
+    line = network.tokens([Phoneme("pa", 0.0, 0.2), Phoneme("☃", 0.2, 0.3), Phoneme("m", 0.8, 1.4)], 0.0, 1.0)
+    assert [names.SYMBOLS[number - 2] for number in line[:2]] == ["p", "a"]
+    assert line[2] == 1
+    assert not line[3:].any()
+    assert len(network.tokens([Phoneme("pa" * 60, 0.0, 1.0)], 0.0, 2.0)) == network.PhonemeEncoder.LONGEST
+
+
+def test_batches_have_everybody_say_several_things() -> None:
+    learned = batches.batch(PASSAGES, np.random.default_rng(1))
+    assert learned.sound.shape == (8, batches.ROWS, 40)
+    assert learned.mouths.shape == (2, 8, batches.ROWS, encoders.MOUTH_INPUTS)
+    assert (learned.styles[0] != learned.styles[1]).all()
+    assert (np.bincount(learned.styles.ravel()) >= 3).all()
+    assert (learned.spans[:, 1] - learned.spans[:, 0] >= batches.WINDOW[0]).all()
+    assert (learned.letters > 0).any(axis=1).all()
+
+
+def clip(seed: int) -> Clip:
+    made = passage(seed)
+    motion = drawing.moving_mouth(made.phonemes, 6.0, np.random.default_rng(seed))
+    return Clip(f"{seed}", f"speaker {seed % 2}", motion, made.sound)
+
+
+def test_real_clips_keep_their_own_mouth() -> None:
+    films = [*batches.filmed_passages([clip(1), clip(2)])]
+    learned = batches.batch(films, np.random.default_rng(1))
+    np.testing.assert_array_equal(learned.mouths[0], learned.mouths[1])
+    assert not learned.letters.any()
+    unseen = clip(1)
+    unseen.motion.geometry[:] = np.nan
+    short = dataclasses.replace(clip(1), sound=clip(1).sound[: batches.ROWS - 1])
+    assert not [*batches.filmed_passages([unseen, short])]
+
+
+def test_torch_and_numpy_give_the_same_vectors() -> None:
+    torch.manual_seed(1)
+    model = network.Encoders(network.JUDGE)
+    arrays = {**model.arrays(), "confidence": np.zeros(5, np.float32)}
+    model.fill(arrays)  # the half precision of the file
+    own = encoders.from_arrays(arrays)
+    learned = batches.batch(PASSAGES[:2], np.random.default_rng(2))
+    for stack, layers, inputs in (("hear", own.sound, learned.sound), ("see", own.mouth, learned.mouths[0])):
+        with torch.no_grad():
+            theirs = network.unit(getattr(model, stack)(torch.from_numpy(inputs))).numpy()
+        ours = np.stack([encoders.encode(layers, one) for one in inputs])
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("architecture", network.ARCHITECTURES.values())
+def test_sizes(architecture: network.Architecture) -> None:
+    model = network.Encoders(architecture)
+    own = encoders.from_arrays({**model.arrays(), "confidence": np.zeros(5, np.float32)})
+    assert max(own.parameters) <= 250_000
+
+
+def recipe(**changes: Any) -> training.SyncRecipe:
+    return training.SyncRecipe(**{"architecture": TINY, "copies": 1, "steps": 6, "batch": 4, **changes})
+
+
+def trained(wanted: training.SyncRecipe, folder: Path | None = None) -> training.SyncTrainer:
+    *_, last = training.train(training.Corpus({}, [clip(seed) for seed in range(5)]), wanted, folder)
+    return last
+
+
+def test_levels_have_losses() -> None:
+    learned = batches.batch(PASSAGES, np.random.default_rng(3))
+    assert set(training.SyncTrainer(recipe()).losses(learned)) == {"frame", "shifted", "semantic", "style"}
+    only = training.SyncTrainer(recipe(levels=("frame",))).losses(learned)
+    assert set(only) == {"frame", "shifted"}
+
+
+def test_what_is_heard_and_seen_is_learned() -> None:
+    trainer = training.SyncTrainer(recipe(steps=60, batch=8, rate=1e-2, levels=("frame",)))
+    chance = np.random.default_rng(4)
+    found = [trainer.step(batches.batch(PASSAGES, chance)) for _ in range(60)]
+    first, last = (np.mean([each["frame"] for each in part]) for part in (found[:5], found[-10:]))
+    assert last < first - 0.15
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: Any) -> None:
+    whole = trained(recipe())
+    monkeypatch.setattr(training, "KEPT_EVERY", 2)
+
+    def stop(step: int, total: int, losses: Any) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    corpus = training.Corpus({}, [clip(seed) for seed in range(5)])
+    with pytest.raises(KeyboardInterrupt):
+        [*training.train(corpus, recipe(), tmp_path, stop)]
+    assert torch.load(tmp_path / training.STATE, weights_only=True)["step"] == 4
+    again = trained(recipe(), tmp_path)
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert trained(recipe(), tmp_path).step_number == 6  # done already
+
+
+def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
+    trained(recipe(), tmp_path)
+    with pytest.raises(BadInput, match="other settings"):
+        trained(recipe(seed=5), tmp_path)
+    (tmp_path / training.STATE).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(BadInput, match="cannot be read"):
+        trained(recipe(), tmp_path)
+
+
+def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(training, "KEPT_EVERY", 2)
+    real = training.drawn_batch
+    made: list[batches.Batch] = []
+
+    def fifth_broken(*wanted: Any) -> batches.Batch:
+        made.append(real(*wanted))
+        if len(made) == 5:
+            made[-1].sound[0, 0, 0] = np.nan
+        return made[-1]
+
+    monkeypatch.setattr(training, "drawn_batch", fifth_broken)
+    with pytest.raises(Failed, match="Batch 5 gave a loss that is no number"):
+        trained(recipe(), tmp_path)
+    state = torch.load(tmp_path / training.STATE, weights_only=True)
+    assert state["step"] == 4
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_nothing_to_learn_from() -> None:
+    with pytest.raises(BadInput, match="nothing to learn from"):
+        [*training.train(training.Corpus({}), recipe())]
+
+
+def toy_trials(count: int = 4000) -> list[scoring.Trial]:
+    """Measurements that are right as often as the logistic function of their evidence says."""
+    chance = np.random.default_rng(6)
+    found = []
+    for reasons in chance.normal(size=(count, 4)):
+        right = chance.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
+        guess = scoring.Estimate(0.0 if right else 0.3, 0.0)
+        found.append(scoring.Trial(0.0, guess, reasons))
+    return found
+
+
+def test_confidence_is_the_share_that_is_right() -> None:
+    measured = toy_trials()
+    weights = scoring.fit_confidence(measured)
+    np.testing.assert_allclose(weights, [2, 0, 0, 0, -1], atol=0.25)
+    sure = [1 / (1 + np.exp(-(trial.reasons @ weights[:4] + weights[4]))) for trial in measured]  # type: ignore[operator]
+    known = [
+        scoring.Trial(trial.truth, trial.found._replace(confidence=float(share)), trial.reasons)  # type: ignore[union-attr]
+        for trial, share in zip(measured, sure, strict=True)
+    ]
+    assert scoring.calibration_error(known) < 0.03
+    wrong = [scoring.Trial(t.truth, t.found._replace(confidence=0.99), t.reasons) for t in known]  # type: ignore[union-attr]
+    assert scoring.calibration_error(wrong) > 0.3
+
+
+def test_visemes_of_drawn_mouths_are_all_drawn() -> None:
+    style = drawing.draw_style(np.random.default_rng(8))
+    assert style.shapes.shape[0] == style.rules.shape[0] == len(Viseme)
