@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .provenance.verify import verify as verify
     from .settings import PRESETS as PRESETS
     from .settings import Settings as Settings
+    from .sync.measure import measure_sync as measure_sync
+    from .sync.report import SyncReport as SyncReport
 
 _HOMES = {
     "SonicError": "errors",
@@ -45,6 +47,8 @@ _HOMES = {
     "verify": "provenance.verify",
     "PRESETS": "settings",
     "Settings": "settings",
+    "measure_sync": "sync.measure",
+    "SyncReport": "sync.report",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -930,6 +930,7 @@ class TestDescription:
             "BatchRequest",
             "ExportRequest",
             "PreflightRequest",
+            "SyncRequest",
             "VerifyRequest",
             "SonicConsent",
         ):

@@ -227,8 +227,18 @@ def test_the_main_job_needs_neither_torch_nor_a_web_library() -> None:
 
 
 def test_the_export_list_is_what_the_docs_promise() -> None:
-    work = {"animate", "export", "preflight", "verify"}
-    things = {"Basis", "Consent", "Ledger", "Preflight", "Settings", "SonicError", "Take", "Verification"}
+    work = {"animate", "export", "preflight", "verify", "measure_sync"}
+    things = {
+        "Basis",
+        "Consent",
+        "Ledger",
+        "Preflight",
+        "Settings",
+        "SonicError",
+        "Take",
+        "Verification",
+        "SyncReport",
+    }
     assert set(sonic_ext.__all__) == work | things | {"PRESETS", "__version__"}
     assert dir(sonic_ext) == sorted(sonic_ext.__all__)
 

@@ -162,6 +162,7 @@ def _add_questions(api: APIRouter, questions: Questions) -> None:
     for method, name, answer, model, summary in (
         ("POST", "preflight", questions.preflight, schemas.SonicPreflight, "What a video will be"),
         ("POST", "verify", questions.verify, schemas.SonicVerification, "Which marks a file carries"),
+        ("POST", "sync", questions.sync, schemas.SonicSync, "How far the mouth is from the voice"),
         ("GET", "engines", questions.engines, schemas.SonicEngines, "Engines, and why one is not ready"),
         ("GET", "weights", questions.weights, schemas.SonicWeights, "The sonic engine's model files"),
         ("GET", "settings", questions.settings, schemas.SonicSettings, "Settings, presets, consent notice"),
@@ -319,6 +320,14 @@ class Questions:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
             found = verify(file, configuration=self._host.configuration())
         return {name: value for name, value in found.to_dict().items() if name != "path"}
+
+    def sync(self, body: schemas.SyncRequest) -> dict[str, Any]:
+        """Offset of mouth and voice, of each face, and how sure that is. The video is not changed."""
+        from ..sync.apart import measured_apart
+
+        with staging(private_home()) as staged:
+            file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
+            return measured_apart(file, name="video")
 
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""

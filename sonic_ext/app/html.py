@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from html import escape as without_markup
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import Cancelled, SonicError
@@ -125,6 +125,18 @@ def verdict(found: Verification) -> str:
     rows = "".join(f"<tr><th>{both(name)}</th><td>{both(value)}</td></tr>" for name, value in found.rows)
     said = banner(found.verdict.banner, found.summary, found.hint)
     return f"{said}{_record_table(rows)}"
+
+
+def sync(values: Mapping[str, Any]) -> str:
+    """A measurement of lip sync, as `sync.apart.measured_apart` gives it."""
+    from ..sync.verdict import SyncVerdict
+
+    told = banner(SyncVerdict(values["verdict"]).banner, values["summary"], values["hint"])
+    notes = dict.fromkeys([*filter(None, [values["reason"]]), *values["warnings"]])
+    picture = (
+        f'<img class="sonic-chart" src="{without_markup(values["chart"])}" alt="{escape(values["summary"])}">'
+    )
+    return told + warnings(notes) + picture
 
 
 def records(listed: Iterable[Record]) -> str:

@@ -17,6 +17,7 @@ from ..fields import Spec
 from ..provenance.consent import NOTICE, Basis
 from ..provenance.verdict import Verdict
 from ..settings import Settings, describe
+from ..sync.verdict import SyncVerdict
 
 _OLD = pydantic.VERSION.startswith("1.")
 
@@ -166,6 +167,12 @@ class VerifyRequest(SonicRequest):
     """A video or a picture to look for marks in."""
 
     video: StrictStr = _file("Any video, or a PNG, JPEG, WebP, GIF or BMP picture", ...)
+
+
+class SyncRequest(SonicRequest):
+    """A video whose lip sync is to be measured."""
+
+    video: StrictStr = _file("A video in which somebody speaks", ...)
 
 
 class SonicReason(BaseModel):
@@ -324,6 +331,39 @@ class SonicVerification(BaseModel):
     record: dict[str, Any] = Field(description="What this computer's consent ledger knows.")
     contradictions: list[str] = Field(description="Sentences on marks that deny each other.")
     notes: list[str] = Field(description="Sentences that have no part in the verdict.")
+
+
+class SonicFaceSync(BaseModel):
+    """One face through one shot."""
+
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+    box: list[float] = Field(description="left, top, right, bottom in pixels of the frame.")
+    offset: float | None = Field(description="Seconds, positive: the mouth comes after the voice.")
+    confidence: float = Field(description="Probability that the offset is right to within 40 ms.")
+    note: str = Field(description="Why it could not be measured, one sentence or nothing.")
+    times: list[float] = Field(description="Seconds: middles of the windows that were scored.")
+    scores: list[list[float | None]] = Field(description="Of each window: similarity at each of `lags`.")
+
+
+class SonicSync(BaseModel):
+    """How far the mouth in a video is from the voice."""
+
+    verdict: SyncVerdict
+    summary: str = Field(description="One sentence.")
+    reason: str = Field(description="Why it could not be measured, one sentence or nothing.")
+    hint: str = Field(description="What to do about it, one sentence or nothing.")
+    offset: float | None = Field(
+        description="Seconds, positive: the mouth comes after the voice; null where it was not measured."
+    )
+    confidence: float = Field(description="Probability that the offset is right to within 40 ms.")
+    seconds: float = Field(description="Length of the picture.")
+    fps: float
+    frames: int
+    lags: list[float] = Field(description="Seconds: the offsets that were tried.")
+    tracks: list[SonicFaceSync] = Field(description="Faces, the longest first.")
+    warnings: list[str]
+    chart: str = Field(description="Sound, mouth and score over offset and time, PNG as a data URL.")
 
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""A video or a picture in, and where it comes from, readable."""
+"""A video or a picture in, and where it comes from, readable; and how well its lips are in sync."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, as_error
@@ -20,6 +21,7 @@ _ASK = html.banner(
     "Add a video or a picture of one.",
     "Marks, signature and consent record are read on this computer.",
 )
+_NO_VIDEO = html.banner("note", "Add a video in which somebody speaks.")
 
 
 class VerifyView:
@@ -37,16 +39,20 @@ class VerifyView:
                     elem_id="sonic_verify_file",
                     height=160,
                 )
+                self.measure = gr.Button("Measure the lip sync", size="sm", elem_id="sonic_sync_measure")
             with gr.Column(scale=7, min_width=320):
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
+                self.sync = gr.HTML("", elem_id="sonic_sync")
         # two events: gradio 3 drops one that comes while it answers the same for what was there before
-        Relay(self.read, self.tab, [self.verdict]).at(self.file.upload, [self.file])
-        self.file.clear(self.forget, self.tab, [self.verdict], **compat.prompt())
+        Relay(self.read, self.tab, [self.verdict, self.sync]).at(self.file.upload, [self.file])
+        Relay(self.read_sync, self.tab, [self.sync]).at(self.measure.click, [self.file])
+        self.file.clear(self.forget, self.tab, [self.verdict, self.sync], **compat.prompt())
 
     def forget(self, tab: TabKey) -> Updates:
         """Without a file there is nothing to say."""
         self._tasks.cancel(tab, "verify")
-        return {self.verdict: _ASK}
+        self._tasks.cancel(tab, "sync")
+        return {self.verdict: _ASK, self.sync: ""}
 
     def read(self, tab: TabKey, given: Any) -> Generator[Updates, None, None]:
         """Say what the marks say."""
@@ -57,7 +63,8 @@ class VerifyView:
         from ..provenance.verify import verify
 
         configuration = self._host.configuration()
-        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1))}
+        self._tasks.cancel(tab, "sync")
+        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1)), self.sync: ""}
         try:
             found = yield from shown(
                 self._tasks.follow(
@@ -71,3 +78,25 @@ class VerifyView:
         except Exception as problem:
             told = html.error(as_error(problem))
         yield {self.verdict: told}
+
+    def read_sync(self, tab: TabKey, given: Any) -> Generator[Updates, None, None]:
+        """Say how far the mouth is from the voice, with the chart."""
+        path = compat.path_of(given)
+        if path is None:
+            yield {self.sync: _NO_VIDEO}
+            return
+        from ..progress import Ticker
+        from ..sync.apart import measured_apart
+
+        yield {self.sync: html.progress(Step(Stage.READING, 0, 1))}
+        try:
+            values = yield from shown(
+                self._tasks.follow(tab, "sync", lambda task: measured_apart(Path(path), Ticker(task))),
+                lambda step: {self.sync: html.progress(step)},
+            )
+            told = html.sync(values)
+        except Cancelled:
+            told = gr.update()  # the file is another one, or gone
+        except Exception as problem:
+            told = html.error(as_error(problem))
+        yield {self.sync: told}

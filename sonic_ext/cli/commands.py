@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..app.facts import input_facts, preflight_facts
-from ..errors import BadAudio, BadOutput, BadSetting, Cancelled, SonicError
+from ..errors import BadAudio, BadSetting, Cancelled, SonicError
 from ..messages import said
 from ..settings import PRESETS, Settings
 from ..text import duration_text
-from . import batch_command, eval_command, jobs_command, train_command, weights_command
-from .console import Console, ProgressLine
+from . import batch_command, eval_command, jobs_command, sync_command, train_command, weights_command
+from .console import Console, ProgressLine, with_progress
 from .interrupt import Interrupts
+from .pictures import check_picture, write_png
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..jobs import ExportedFile, Job, Worker
     from ..jobs.inputs import Staging
     from ..pipeline import Preflight
@@ -47,7 +45,7 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
         worker.queue.staging() as staged,
         signals.polite(),
     ):
-        job = _with_progress(
+        job = with_progress(
             signals, lambda progress: _run_job(options, settings, consent, worker, staged, progress)
         )
     return _report_job(job, console)
@@ -124,13 +122,13 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
     signals.unwind()
     picture = Path(options.picture) if options.picture else None
     if picture is not None:
-        _check_picture(picture, options.overwrite)
-    found = _with_progress(
+        check_picture(picture, options.overwrite)
+    found = with_progress(
         signals,
         lambda progress: pipeline.preflight(options.portrait, options.audio, settings, progress=progress),
     )
     if picture is not None:
-        _write_png(picture, found.picture, options.overwrite)
+        write_png(picture, found.picture, options.overwrite)
     values = found.to_dict() | ({"picture": str(picture)} if picture else {})
     console.result(values, *preflight_lines(found))
     console.warnings(found.warnings)
@@ -142,7 +140,7 @@ def _verify(options: argparse.Namespace, console: Console, signals: Interrupts) 
     from ..provenance.verify import verify
 
     signals.unwind()
-    found = _with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
+    found = with_progress(signals, lambda progress: verify(options.file, tick=Ticker(progress)))
     console.result(found.to_dict() | {"exit_code": found.verdict.exit_code}, *found.lines())
     return found.verdict.exit_code
 
@@ -220,6 +218,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "preflight": _preflight,
     "verify": _verify,
     "eval": eval_command.run,
+    "sync": sync_command.run,
     "train": train_command.run,
     "consent_list": _consent_list,
     "consent_show": _consent_show,
@@ -260,14 +259,6 @@ def _check_output(options: argparse.Namespace) -> Path:
 
     recover()  # an interrupted export to the same place is not in the way of its repetition
     return check_output(options.output, options.overwrite)
-
-
-def _with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> Any:
-    line = ProgressLine(lambda: signals.asked)
-    try:
-        return work(line)
-    finally:
-        line.close()
 
 
 def _report_refusal(take: Take, error: SonicError, console: Console) -> int:
@@ -325,26 +316,3 @@ def record_lines(record: Record) -> list[str]:
     """A line for each field that holds something."""
     shown = {name: value for name, value in record.to_dict().items() if name != "perceptual_hash"}
     return [f"{name}: {value}" for name, value in shown.items() if value not in ("", None, [])]
-
-
-def _check_picture(path: Path, overwrite: bool) -> None:
-    from ..files.atomic import check_target
-
-    if path.suffix.lower() != ".png":
-        raise BadOutput(f"{path} does not end in .png.", "Give a name such as out.png.")
-    check_target(path, overwrite)
-
-
-def _write_png(path: Path, rgb: NDArray[np.uint8], overwrite: bool) -> None:
-    """Whole or not at all."""
-    from PIL import Image
-
-    from ..files.atomic import atomic_write
-
-    try:
-        with atomic_write(path, overwrite) as part:
-            Image.fromarray(rgb).save(part, format="PNG")
-    except OSError as error:
-        raise BadOutput(
-            f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."
-        ) from error

@@ -19,7 +19,7 @@ from .. import messages
 from ..errors import SonicError
 from ..progress import Step
 from ..text import duration_text, visible
-from .interrupt import as_dict
+from .interrupt import Interrupts, as_dict
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where the line cannot be redrawn."""
@@ -125,6 +125,15 @@ class ProgressLine:
         with contextlib.suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
+
+
+def with_progress(signals: Interrupts, work: Callable[[ProgressLine], Any]) -> Any:
+    """What the work gives; meanwhile a line tells of its steps."""
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        return work(line)
+    finally:
+        line.close()
 
 
 def step_text(step: Step) -> str:

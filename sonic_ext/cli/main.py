@@ -1,4 +1,4 @@
-"""The command line: `sonic animate | batch | jobs | export | preflight | verify | consent | …`."""
+"""The command line: `sonic animate | batch | jobs | export | preflight | verify | sync | consent | …`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .. import __version__, messages
 from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import batch_command, eval_command, jobs_command, train_command, weights_command
+from . import batch_command, eval_command, jobs_command, sync_command, train_command, weights_command
 from .arguments import number_from
 from .console import Console, language, tolerate_any_text
 from .interrupt import interrupts
@@ -32,6 +32,8 @@ Exit codes, the same for every command:
     6    verify only: unchanged, but signed by somebody nobody here vouches for
     7    verify only: unchanged, but the signer's certificate is not valid at this time, or a clock is wrong
     8    batch, eval: some videos were not made or measured; what is wrong is said, the rest is done
+    9    sync only: mouth and voice are more than 20 ms apart
+    10   sync only: the lip sync cannot be measured, or not surely enough
     130  interrupted
 """
 
@@ -140,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     _preflight(commands)
     _verify(commands)
     eval_command.grammar(commands, _command)
+    sync_command.grammar(commands, _command)
     train_command.grammar(commands, _command)
     _consent(commands)
     weights_command.grammar(commands, _command)

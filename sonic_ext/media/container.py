@@ -14,6 +14,7 @@ import av
 import av.error
 
 from ..errors import BadInput
+from .boxes import top_boxes
 
 FORMATS = (
     "aac,aiff,amr,asf,au,avi,caf,flac,flv,h264,ivf,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,"
@@ -25,6 +26,8 @@ XMP_UUID = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC")
 """Type of the box that holds XMP in an MP4 (XMP specification part 3)."""
 
 
+MAX_XMP = 1 << 20
+"""Bytes of an XMP box that is read; a larger one is passed by."""
 SHOWN = "a video or a picture"
 """Kind of file that can be verified."""
 PATIENCE = 60.0
@@ -93,6 +96,22 @@ def append_xmp_box(path: Path, packet: bytes) -> None:
     """Append XMP to a finished MP4: as its last box, so that nothing in the file moves."""
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_UUID.bytes + packet)
+
+
+def read_xmp_box(path: Path, limit: int = MAX_XMP) -> bytes:
+    """The XMP packet in a box of its own in an MP4, of up to `limit` bytes; nothing where there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        for kind, start, end in top_boxes(file):
+            if kind == b"uuid" and end - start <= limit:
+                file.seek(start)
+                data = file.read(end - start)
+                if data[:16] == XMP_UUID.bytes:
+                    return data[16:]
+    return b""
 
 
 def check_file(path: Path, error: type[BadInput], kind: str) -> None:

@@ -520,9 +520,9 @@ def remux(
     check_target(target, overwrite)
     part = temporary_name(target)
     try:
-        with opened(source, BadVideo, "video") as reader, _writing(target):
+        with opened(source, BadVideo, "video") as reader, writing(target):
             _copy(reader, source, part, metadata, shift, speech)
-        with _writing(target):
+        with writing(target):
             if xmp:
                 append_xmp_box(part, xmp)
             move_into_place(part, target, overwrite)
@@ -531,7 +531,8 @@ def remux(
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
+    """Inside, what FFmpeg and the disk say of a file that is written becomes `BadOutput`."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:

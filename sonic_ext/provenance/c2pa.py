@@ -442,10 +442,10 @@ def _report(sdk: Any, path: Path, anchors: str) -> _Report | str | None:
     except sdk.C2paError.NotSupported:
         return None
     except sdk.C2paError as error:
-        return str(error) if _has_manifest_store(path) else None
+        return str(error) if has_manifest_store(path) else None
 
 
-def _has_manifest_store(path: Path) -> bool:
+def has_manifest_store(path: Path) -> bool:
     """Whether a manifest store begins anywhere in a file."""
     if not path.stat().st_size:
         return False

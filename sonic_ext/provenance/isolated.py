@@ -54,7 +54,13 @@ _BEGIN = (
 
 
 def call(
-    work: Work, given: Mapping[str, Any], *, name: str, seconds: float, tick: Tick | None = None
+    work: Work,
+    given: Mapping[str, Any],
+    *,
+    name: str,
+    seconds: float,
+    tick: Tick | None = None,
+    stage: Stage = Stage.READING_MARKS,
 ) -> dict[str, Any]:
     """What `work` makes of `given`, in another process.
 
@@ -64,6 +70,7 @@ def call(
         name: of the file, for the user.
         seconds: after these it is ended.
         tick: told of its steps; asked at least every `POLL` seconds, and may stop it.
+        stage: what it is told until the work says more.
 
     Raises:
         SonicError: what the work raises.
@@ -72,7 +79,7 @@ def call(
         Cancelled: from `tick`.
     """
     end = time.monotonic() + seconds
-    step = (Stage.READING_MARKS, 0, 1, "")
+    step = (stage, 0, 1, "")
     with _process() as process:
         answers = _sent(process, work, given, seconds)
         while True:

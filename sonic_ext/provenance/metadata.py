@@ -17,8 +17,7 @@ from xml.sax.saxutils import escape
 
 from ..configuration import PRODUCER_VARIABLE
 from ..errors import BadSetting
-from ..media.boxes import top_boxes
-from ..media.container import XMP_UUID, append_xmp_box
+from ..media.container import append_xmp_box, read_xmp_box
 from ..settings import Settings
 from ..text import whole
 
@@ -37,8 +36,6 @@ TRAINED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
 COMPOSITE = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 """An animated head in a picture that may be a photograph."""
 
-MAX_XMP = 1 << 20
-"""Bytes of an XMP box that is read; a larger one is passed by."""
 MAX_LABEL = 4096
 """Characters of an AIGC label that is read: ten times what its fields need."""
 MAX_COMMENT = 1 << 16
@@ -191,12 +188,5 @@ def read_source_type(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        for kind, start, end in top_boxes(file):
-            if kind == b"uuid" and end - start <= MAX_XMP:
-                file.seek(start)
-                data = file.read(end - start)
-                if data[:16] == XMP_UUID.bytes:
-                    found = _XMP_SOURCE.search(data[16:].decode("utf-8", "replace"))
-                    return found.group(1) if found else ""
-    return ""
+    found = _XMP_SOURCE.search(read_xmp_box(path).decode("utf-8", "replace"))
+    return found.group(1) if found else ""
