@@ -22,16 +22,17 @@ from miniature_corpus import FPS, LATE, WORDS, Corpus, lrs3, talking, transcript
 from patience import PATIENCE, until
 
 from sonic_ext.cli.main import main
-from sonic_ext.errors import BadInput, BadOutput, Busy, Cancelled
+from sonic_ext.errors import BadInput, BadOutput, Busy, Cancelled, MissingPart
 from sonic_ext.files.locks import held
 from sonic_ext.progress import Silent, Step
 from sonic_ext.sync.mouth import FEATURES, MouthMotion
 from sonic_ext.train import clips as shards
 from sonic_ext.train.clips import Clip, Word, read_contents, read_shard, read_shards
-from sonic_ext.train.prepare import preparing
+from sonic_ext.train.prepare import offsets, preparing
 from sonic_ext.train.prepare.examining import LONGEST_GAP, examine, resampled
-from sonic_ext.train.prepare.layouts import ClipSource, clip_sources, source_of
-from sonic_ext.train.prepare.preparing import LIST, grouped, make_shard, order_of, prepare
+from sonic_ext.train.prepare.layouts import ClipSource, source_of, video_names
+from sonic_ext.train.prepare.offsets import offset_by
+from sonic_ext.train.prepare.preparing import LIST, ShardOrder, grouped, make_shard, prepare
 from sonic_ext.train.prepare.transcripts import read_transcript
 
 
@@ -55,10 +56,10 @@ def prepared(vox: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def some(folder: Path, count: int, seconds: int = 30) -> Path:
-    """Videos without layout, the same short one under several names; `seconds` of frames of 25."""
+def some(folder: Path, count: int) -> Path:
+    """Videos without layout, the same one of a good second under several names."""
     frames, sound = talking(0)
-    first = write_video(folder / "a0.mp4", frames[:seconds], sound)
+    first = write_video(folder / "a0.mp4", frames[:27], sound)
     for number in range(1, count):
         shutil.copy(first, folder / f"a{number}.mp4")
     return folder
@@ -102,22 +103,23 @@ def leftovers(folder: Path) -> list[str]:
     ],
 )
 def test_whose_a_video_is(name: str, speaker: str) -> None:
-    found = source_of(Path("/corpus") / name, Path("/corpus"))
+    found = source_of(Path("/corpus"), name)
     assert (found.name, found.speaker) == (name, speaker)
 
 
 def test_a_part_of_a_corpus_is_known_by_the_folders_above(vox: Corpus, ted: Corpus) -> None:
-    (first, *_) = clip_sources(vox.folder / "dev" / "mp4" / "id00015")
+    part = vox.folder / "dev" / "mp4" / "id00015"
+    assert video_names(part) == ["0fijmz4vTVU/00001.mp4"]
+    first = source_of(part, "0fijmz4vTVU/00001.mp4")
     assert (first.name, first.speaker) == ("0fijmz4vTVU/00001.mp4", "id00015")
     assert first.sound == vox.folder / "dev/aac/id00015/0fijmz4vTVU/00001.m4a"
-    (first, *_) = clip_sources(ted.folder / "pretrain" / "0Fi83BHQsMA")
+    first = source_of(ted.folder / "pretrain" / "0Fi83BHQsMA", "00001.mp4")
     assert first.speaker == "0Fi83BHQsMA" and first.transcript == first.path.with_suffix(".txt")
 
 
 def test_every_video_is_found_once(vox: Corpus, ted: Corpus) -> None:
     for corpus in (vox, ted):
-        found = [source.name for source in clip_sources(corpus.folder)]
-        assert found == sorted([*corpus.good, *corpus.bad])
+        assert video_names(corpus.folder) == sorted([*corpus.good, *corpus.bad])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
@@ -129,19 +131,14 @@ def test_links_that_lead_in_circles(tmp_path: Path) -> None:
     (tmp_path / "in" / "ann" / "up").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "bob").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "self").symlink_to(tmp_path / "in" / "self")
-    assert [each.name for each in clip_sources(tmp_path / "in")] == ["ann/one.mp4", "bob/two.mp4"]
+    assert video_names(tmp_path / "in") == ["ann/one.mp4", "bob/two.mp4"]
 
 
 def test_hidden_files_the_output_and_other_files_are_left_out(tmp_path: Path) -> None:
     for name in ("a.mp4", ".b.mp4", ".trash/c.mp4", "out/d.mp4", "e.txt", "f.MP4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert [each.name for each in clip_sources(tmp_path, tmp_path / "out")] == ["a.mp4", "f.MP4"]
-
-
-def test_a_source_goes_through_json(vox: Corpus, ted: Corpus) -> None:
-    for source in (*clip_sources(vox.folder), *clip_sources(ted.folder)):
-        assert ClipSource.from_values(json.loads(json.dumps(source.values()))) == source
+    assert video_names(tmp_path, tmp_path / "out") == ["a.mp4", "f.MP4"]
 
 
 # Transcripts
@@ -198,7 +195,7 @@ def test_times_between_frames() -> None:
 
 def clip_of(corpus: Corpus, name: str, **how: Any) -> Clip:
     """The one clip of a video."""
-    (clip,), _ = examine(source_of(corpus.folder / name, corpus.folder), **how)
+    (clip,), _ = examine(source_of(corpus.folder, name), **how)
     return clip
 
 
@@ -229,10 +226,44 @@ def test_sound_and_frames_have_one_clock(vox: Corpus) -> None:
 
 
 def test_videos_whose_mouth_and_voice_are_apart_are_left_out(vox: Corpus) -> None:
-    source = source_of(vox.folder / "test/mp4/id00017/5MkXgwdrmJw/00002.mp4", vox.folder)
+    source = source_of(vox.folder, "test/mp4/id00017/5MkXgwdrmJw/00002.mp4")
     for measured, kept in ((-LATE, 0), (0.05, 1), (None, 1)):
         clips, remarks = examine(source, offset_of=lambda clip, value=measured: value)
         assert len(clips) == kept and [each.reason for each in remarks] == ["off_sync"] * (1 - kept)
+
+
+class Echo:
+    """A network that knows what is heard by its row, and sees the same where the mouth is so many rows
+    late."""
+
+    def __init__(self, late: int, sure: float) -> None:
+        self.late, self.confidence = late, np.array([0, 0, 0, 0, sure], np.float32)
+        rows = np.random.default_rng(3).normal(size=(400, 16))
+        self.rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def hear(self, rows: np.ndarray) -> np.ndarray:
+        return self.rows[100 : 100 + len(rows)]
+
+    def see(self, motion: MouthMotion, start: float, rows: int) -> np.ndarray:
+        return self.rows[100 - self.late : 100 - self.late + rows]
+
+
+def test_offsets_by_a_network(vox: Corpus) -> None:
+    clip = clip_of(vox, "dev/mp4/id00012/21Uxsk56VDQ/00001.mp4")
+    for rows in (-9, 0, 5):
+        network: Any = Echo(rows, 3.0)
+        assert offset_by(network, clip) == pytest.approx(rows / 50, abs=0.01)
+        network = Echo(rows, -3.0)
+        assert offset_by(network, clip) is None, "it is not sure"
+
+
+def test_without_its_network_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(offsets.encoders, "weights_of", lambda name: tmp_path / "none.safetensors")
+    words = ["train", "prepare", str(tmp_path), "--in-sync", "-o", str(tmp_path / "out")]
+    assert main(words) == MissingPart.exit_code
+    assert "The sync network none.safetensors cannot be read" in capsys.readouterr().err
 
 
 def test_a_video_with_cuts_gives_a_clip_for_each_long_shot(tmp_path: Path) -> None:
@@ -241,7 +272,7 @@ def test_a_video_with_cuts_gives_a_clip_for_each_long_shot(tmp_path: Path) -> No
     path = write_video(
         tmp_path / "ann" / "cuts.mp4", frames, np.concatenate([said, heard])[: len(frames) * 640]
     )
-    clips, remarks = examine(source_of(path, tmp_path))
+    clips, remarks = examine(source_of(tmp_path, path.relative_to(tmp_path).as_posix()))
     assert [clip.name for clip in clips] == ["ann/cuts.mp4#1", "ann/cuts.mp4#3"]
     assert {clip.speaker for clip in clips} == {"ann"}
     assert [each[:3] for each in remarks] == [("ann/cuts.mp4", True, "cut")]
@@ -257,7 +288,7 @@ def test_words_are_cut_with_the_shot(tmp_path: Path) -> None:
     path.with_suffix(".txt").write_text(
         transcript([("FIRST", 0.0, 0.3), ("ACROSS", 0.35, 0.6), ("LAST", 0.9, 1.3)]), encoding="utf-8"
     )
-    (clip,), _ = examine(source_of(path, tmp_path))
+    (clip,), _ = examine(source_of(tmp_path, path.relative_to(tmp_path).as_posix()))
     assert clip.words == (Word("LAST", pytest.approx(0.5), pytest.approx(0.9)),)
 
 
@@ -391,7 +422,7 @@ def test_new_videos_are_added(tmp_path: Path) -> None:
 def test_a_video_in_two_shards_counts_once(tmp_path: Path) -> None:
     folder, output = some(tmp_path / "in", 2), tmp_path / "out"
     prepare(folder, output)
-    make_shard(order_of(clip_sources(folder), output, ""))
+    make_shard(vars(ShardOrder(str(folder), str(output), tuple(video_names(folder)))))
     found = prepare(folder, output)
     assert found.clips == 2 and len(list(read_shards(output))) == 2
 
@@ -416,7 +447,7 @@ def test_killed_at_any_instant_it_goes_on(tmp_path: Path, rounds: int) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_ctrl_c_stops_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    folder, output = some(tmp_path / "in", 12), tmp_path / "out"
+    folder, output = some(tmp_path / "in", 8), tmp_path / "out"
     process = run(folder, "-o", output, "--jobs", 1, "--json", start_new_session=True)
     until(lambda: bytes_of(output))
     process.send_signal(signal.SIGINT)
@@ -424,8 +455,8 @@ def test_ctrl_c_stops_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert (process.returncode, json.loads(out)["error"]) == (130, "Cancelled")
     assert "goes on where it was" in errors and not leftovers(output)
     before = bytes_of(output)
-    assert 1 <= len(before) < 12 and listed(output) == {}
-    assert prepare(folder, output).clips == 12
+    assert 1 <= len(before) < 8 and listed(output) == {}
+    assert prepare(folder, output).clips == 8
     assert before.items() <= bytes_of(output).items()
 
 
@@ -455,9 +486,9 @@ def test_progress_says_how_far_it_is(tmp_path: Path) -> None:
 
 def test_groups_depend_on_the_videos_alone(tmp_path: Path) -> None:
     for count, size in ((5, 1), (200, 3), (10_000, 32)):
-        sources = [ClipSource(tmp_path / f"{n}", f"{n:05}", "a") for n in range(count)]
-        groups = list(grouped(sources))
-        assert max(map(len, groups)) == size and [s for group in groups for s in group] == sources
+        names = [f"{number:05}.mp4" for number in range(count)]
+        groups = list(grouped(tmp_path, names))
+        assert max(map(len, groups)) == size and [name for group in groups for name in group] == names
 
 
 # What goes wrong
@@ -472,7 +503,7 @@ def full(path: Path, data: bytes) -> None:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, output = some(tmp_path / "in", 1), tmp_path / "out"
     output.mkdir()
-    (order,) = (order_of(group, output, "") for group in grouped(clip_sources(folder)))
+    order = vars(ShardOrder(str(folder), str(output), tuple(video_names(folder))))
     monkeypatch.setattr(shards, "new_file", full)
     with pytest.raises(BadOutput, match="No space left") as refused:
         make_shard(order)

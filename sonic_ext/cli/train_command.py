@@ -43,20 +43,29 @@ def _prepare_grammar(actions: Any, add: AddCommand) -> None:
         "-o", "--output", metavar="OUT", help="where the clips go; default: ./NAME-clips, as DIR is called"
     )
     made.add_argument(
+        "--in-sync",
+        action="store_true",
+        help="leave out, too, what the shipped network finds more than 80 ms apart",
+    )
+    made.add_argument(
         "--jobs", type=number_from(1, 256), metavar="N", help="processes; default: one for each core"
     )
 
 
 def _prepare(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..train.prepare.offsets import BY_NETWORK, shipped
     from ..train.prepare.preparing import LIST, prepare
 
     signals.unwind()
+    if options.in_sync:
+        shipped()
     folder = Path(options.folder).absolute()
     output = Path(options.output or f"{folder.resolve().name or 'corpus'}-clips").absolute()
     line = ProgressLine(lambda: signals.asked)
     try:
         with contextlib.closing(line), signals.polite():
-            found = prepare(folder, output, options.jobs or 0, progress=line)
+            measure = BY_NETWORK if options.in_sync else ""
+            found = prepare(folder, output, options.jobs or 0, measure, progress=line)
     except Cancelled:
         raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
     if not found.clips:

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import BadInput
 
@@ -58,25 +57,9 @@ class ClipSource:
     transcript: Path | None = None
     """Where its text should be; it may be missing. None in layouts that have none."""
 
-    def values(self) -> dict[str, Any]:
-        """As JSON can say it."""
-        return {
-            "path": str(self.path),
-            "name": self.name,
-            "speaker": self.speaker,
-            "sound": self.sound and str(self.sound),
-            "transcript": self.transcript and str(self.transcript),
-        }
 
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> ClipSource:
-        """What `values` gave."""
-        files = (Path(values[name]) if values[name] else None for name in ("sound", "transcript"))
-        return cls(Path(values["path"]), values["name"], values["speaker"], *files)
-
-
-def clip_sources(folder: Path, leave: Path | None = None) -> list[ClipSource]:
-    """All videos below a folder, in the order of their names.
+def video_names(folder: Path, leave: Path | None = None) -> list[str]:
+    """All videos below a folder, sorted, relative to it with `/`.
 
     Links are followed, each folder is read once, and what begins with a dot is left out.
 
@@ -91,10 +74,8 @@ def clip_sources(folder: Path, leave: Path | None = None) -> list[ClipSource]:
         raise BadInput(f"There is no folder at {folder}.", "Check the path.")
     if not folder.is_dir():
         raise BadInput(f"{folder} is a file.", "Give the folder that the videos lie in.")
-    found = sorted(
-        (source_of(path, folder) for path in _files(folder, leave) if path.suffix.lower() in SUFFIXES),
-        key=lambda source: source.name,
-    )
+    videos = (path for path in _files(folder, leave) if path.suffix.lower() in SUFFIXES)
+    found = sorted(path.relative_to(folder).as_posix() for path in videos)
     if not found:
         raise BadInput(
             f"{folder} holds no videos.",
@@ -103,17 +84,20 @@ def clip_sources(folder: Path, leave: Path | None = None) -> list[ClipSource]:
     return found
 
 
-def source_of(path: Path, folder: Path) -> ClipSource:
-    """Whose a video is and what lies beside it; told by the names of its folders, also of those above the
-    corpus, so that a part of one may be given."""
-    inside = path.relative_to(folder)
-    name, parts = inside.as_posix(), path.absolute().parts
+def source_of(folder: Path, name: str) -> ClipSource:
+    """Whose a video of `video_names` is and what lies beside it.
+
+    It is told by the names of its folders, also of those above the corpus, so that a part of one may be
+    given.
+    """
+    path, inside = folder / name, name.split("/")
+    parts = path.absolute().parts
     if len(parts) > 4 and parts[-4] == VOXCELEB_PICTURE and _VOXCELEB_SPEAKER.fullmatch(parts[-3]):
         sound = Path(*parts[:-4], VOXCELEB_SOUND, *parts[-3:]).with_suffix(".m4a")
         return ClipSource(path, name, parts[-3], sound=sound if sound.is_file() else None)
     if len(parts) > 3 and parts[-3] in LRS3_SETS and _CLIP.fullmatch(path.stem):
         return ClipSource(path, name, parts[-2], transcript=path.with_suffix(".txt"))
-    return ClipSource(path, name, inside.parts[0] if len(inside.parts) > 1 else path.stem)
+    return ClipSource(path, name, inside[0] if len(inside) > 1 else path.stem)
 
 
 def _files(folder: Path, leave: Path | None) -> Iterator[Path]:

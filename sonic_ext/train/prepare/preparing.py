@@ -15,7 +15,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ...processes import Workers, cores
 from ...progress import Progress, Silent, Stage, Ticker
 from ..clips import PATTERN, Clip, ClipRemark, ShardContents, is_whole, read_contents, write_shard
 from .examining import examine
-from .layouts import ClipSource, clip_sources
+from .layouts import source_of, video_names
 
 MOST_VIDEOS, GROUPS, MOST_BYTES = 32, 64, 256 << 20
 """Videos of a shard, at most; groups that a small corpus is in; bytes of video after which a group is
@@ -98,35 +98,42 @@ def prepare(
         BadInput: no folder, no videos, or `output` holds clips of another folder.
         BadOutput: it cannot be written to; the disk is full.
         Busy: another command writes there.
-        Cancelled: asked to stop; the next call goes on.
+        Cancelled: asked to stop; the list tells how far it came, and the next call goes on.
     """
-    sources = clip_sources(folder, leave=output)
+    names = video_names(folder, leave=output)
     progress = progress or Silent()
     _make_folder(folder, output)
     with _locked(output):
         _require_origin(folder, output)
         _remove_parts(output)
         done = {name for shard in _shards(output) for name in shard.videos}
-        groups = [left for group in grouped(sources) if (left := [s for s in group if s.name not in done])]
+        parts = ([name for name in group if name not in done] for group in grouped(folder, names))
+        orders = [ShardOrder(str(folder), str(output), tuple(part), offset_of) for part in parts if part]
+        stopped: Cancelled | None = None
         try:
-            _make(groups, output, jobs or cores(), offset_of, progress)
+            _make(orders, jobs or cores(), progress)
+        except Cancelled as asked:
+            stopped = asked
         finally:
             _remove_parts(output)
-            found = PreparedCorpus(output)
-            for shard in _shards(output):
-                found.add(shard)
-            _write_list(found)
+        found = PreparedCorpus(output)
+        for shard in _shards(output):
+            found.add(shard)
+        _write_list(found)
+        if stopped is not None:
+            raise stopped
     return found
 
 
-def grouped(sources: Sequence[ClipSource]) -> Iterator[list[ClipSource]]:
+def grouped(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """The videos in groups that become a shard each; the same for the same videos."""
-    most = min(MOST_VIDEOS, max(1, len(sources) // GROUPS))
-    group: list[ClipSource] = []
+    most = min(MOST_VIDEOS, max(1, len(names) // GROUPS))
+    group: list[str] = []
     size = 0
-    for source in sources:
-        group.append(source)
-        size += source.path.stat().st_size if source.path.is_file() else 0
+    for name in names:
+        group.append(name)
+        with contextlib.suppress(OSError):  # whoever reads it says what is wrong
+            size += (folder / name).stat().st_size
         if len(group) >= most or size >= MOST_BYTES:
             yield group
             group, size = [], 0
@@ -134,67 +141,76 @@ def grouped(sources: Sequence[ClipSource]) -> Iterator[list[ClipSource]]:
         yield group
 
 
-def make_shard(order: dict[str, Any]) -> str:
-    """Carry out the order of `order_of`; the name of the shard.
+@dataclass(frozen=True)
+class ShardOrder:
+    """What a process is told to make."""
+
+    folder: str
+    output: str
+    names: tuple[str, ...]
+    """Of the videos."""
+    offset_of: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The shard: it is called after its videos."""
+        digest = hashlib.sha256("\n".join(self.names).encode(errors="surrogatepass")).hexdigest()
+        return Path(self.output) / PATTERN.replace("*", digest[:16])
+
+    def alone(self) -> list[ShardOrder]:
+        """One order for each of its videos."""
+        return [replace(self, names=(name,)) for name in self.names]
+
+    def write(self, clips: Sequence[Clip], remarks: Sequence[ClipRemark]) -> None:
+        """Write the shard.
+
+        Raises:
+            BadOutput: it cannot be written.
+        """
+        try:
+            write_shard(self.path, clips, self.names, remarks)
+        except OSError as error:
+            reason = error.strerror or error
+            raise BadOutput(f"{self.path.name} cannot be written: {reason}.", ADVICE) from error
+
+
+def make_shard(values: dict[str, Any]) -> str:
+    """Carry out a `ShardOrder`; the name of the shard.
 
     Raises:
         BadOutput: it cannot be written.
     """
-    offset_of = _function(order["offset_of"])
-    sources = [ClipSource.from_values(values) for values in order["sources"]]
+    order = ShardOrder(**values | {"names": tuple(values["names"])})
+    offset_of = _function(order.offset_of)
     clips: list[Clip] = []
     remarks: list[ClipRemark] = []
-    for source in sources:
-        made, said = examine(source, offset_of=offset_of)
+    for name in order.names:
+        made, said = examine(source_of(Path(order.folder), name), offset_of=offset_of)
         clips += made
         remarks += said
-    return _write(Path(order["output"]), sources, clips, remarks).name
+    order.write(clips, remarks)
+    return order.path.name
 
 
-def order_of(group: Sequence[ClipSource], output: Path, offset_of: str) -> dict[str, Any]:
-    """What a process is told to do."""
-    return {
-        "output": str(output),
-        "offset_of": offset_of,
-        "sources": [source.values() for source in group],
-    }
-
-
-def _make(
-    groups: list[list[ClipSource]], output: Path, jobs: int, offset_of: str, progress: Progress
-) -> None:
-    """Have every group made; what kills its process or breaks it is tried alone, then left out."""
-    tick, total, done = Ticker(progress), sum(map(len, groups)), 0
-    while groups:
+def _make(orders: list[ShardOrder], jobs: int, progress: Progress) -> None:
+    """Have every shard made; what kills its process or breaks it is tried alone, then left out."""
+    tick, total, done = Ticker(progress), sum(len(order.names) for order in orders), 0
+    while orders:
         tick(Stage.PREPARING_CLIPS, done, total)
-        failed: list[list[ClipSource]] = []
-        orders = [order_of(group, output, offset_of) for group in groups]
+        failed: list[ShardOrder] = []
         with Workers(f"{__name__}:make_shard", min(jobs, len(orders))) as workers:
-            for number, answer in workers.answers(orders, progress.cancelled):
-                group = groups[number]
+            for number, answer in workers.answers([vars(order) for order in orders], progress.cancelled):
+                order = orders[number]
                 if isinstance(answer, (BadOutput, Cancelled)):
                     raise answer
-                if isinstance(answer, SonicError) and len(group) > 1:
-                    failed += [[source] for source in group]
+                if isinstance(answer, SonicError) and len(order.names) > 1:
+                    failed += order.alone()
                     continue
                 if isinstance(answer, SonicError):
-                    _write(output, group, [], [ClipRemark(group[0].name, False, "failed", answer.message)])
-                done += len(group)
+                    order.write([], [ClipRemark(order.names[0], False, "failed", answer.message)])
+                done += len(order.names)
                 tick(Stage.PREPARING_CLIPS, done, total)
-        groups = failed
-
-
-def _write(
-    output: Path, sources: Sequence[ClipSource], clips: Sequence[Clip], remarks: Sequence[ClipRemark]
-) -> Path:
-    names = [source.name for source in sources]
-    digest = hashlib.sha256("\n".join(names).encode(errors="surrogatepass")).hexdigest()
-    path = output / PATTERN.replace("*", digest[:16])
-    try:
-        write_shard(path, clips, names, remarks)
-    except OSError as error:
-        raise BadOutput(f"{path.name} cannot be written: {error.strerror or error}.", ADVICE) from error
-    return path
+        orders = failed
 
 
 def _function(name: str) -> Any:
