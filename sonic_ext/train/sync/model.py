@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[st
 
     By noise: share of 2 s windows within 40 ms and of 6 s windows within 20 ms; right 1 s clip among
     `CHOICES`; expected calibration error; share of windows with another's mouth below a confidence of 0.5.
+    What there are too few or too short recordings for is left out.
     """
     chance = np.random.default_rng([held_out.seed, 3])
     lines = held_out.lines(most)
@@ -135,8 +137,8 @@ def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[st
     shuffled = [*trials(network, pairs_of(alone, chance, 1.0), 2.0)]
     found["calibration error"] = calibration_error([*measured, *shuffled])
     sure = [trial.found.confidence if trial.found else 0.0 for trial in shuffled]
-    found["another's mouth below 0.5"] = float(np.mean(np.array(sure) < 0.5)) if sure else float("nan")
-    return found
+    found["another's mouth below 0.5"] = float(np.mean(np.array(sure) < 0.5)) if sure else math.nan
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def write_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import BadInput, Failed
+from ...errors import BadInput, Cancelled, Failed
 from ...files.atomic import atomic_write
 from ...sync.losses import disentangling, frame_info_nce, gathered, semantic_info_nce, shifted_info_nce
 from ..clips import Clip
@@ -208,11 +209,13 @@ def train(
 
     Args:
         folder: where it is kept how far the training has come; gone on with from there.
-        report: called after every step with its number, the number of all and the losses.
+        report: called after every step with its number, the number of all and the losses; may raise
+            `Cancelled`.
 
     Raises:
         BadInput: there is nothing to learn from, or what is in `folder` does not fit.
         Failed: a loss was no number; what was kept before is left.
+        Cancelled: from `report`; what was learned is kept.
     """
     trainer = SyncTrainer(recipe)
     state = folder / STATE if folder else None
@@ -233,7 +236,7 @@ def train(
         chance = np.random.default_rng([recipe.seed, number, 3])
         return drawn_batch(known, recipe.batch, chance)
 
-    with ThreadPoolExecutor(2) as ahead:
+    with ThreadPoolExecutor(2) as ahead, _kept_when_stopped(trainer, state):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
         for copy in range(trainer.step_number // recipe.steps, recipe.copies):
             known = coming.result()
@@ -253,3 +256,14 @@ def train(
             if state is not None:
                 trainer.save(state)
             yield trainer
+
+
+@contextlib.contextmanager
+def _kept_when_stopped(trainer: SyncTrainer, state: Path | None) -> Iterator[None]:
+    """Keep where the training stands when somebody asks it to stop; that happens between two steps."""
+    try:
+        yield
+    except Cancelled:
+        if state is not None:
+            trainer.save(state)
+        raise
