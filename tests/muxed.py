@@ -28,7 +28,7 @@ def noise_bursts(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.
     loud = np.interp(
         np.arange(count), np.arange(0, count, rate // 10), draw.random(-(-count // (rate // 10)))
     )
-    return np.asarray(0.3 * loud * draw.standard_normal(count), np.float32)
+    return np.asarray((0.2 * loud * draw.standard_normal(count)).clip(-0.9, 0.9), np.float32)
 
 
 def muxed(
@@ -41,6 +41,7 @@ def muxed(
     stamps: list[int] | None = None,
     metadata: dict[str, str] | None = None,
     tracks: int = 1,
+    begin: float = 0.0,
 ) -> Path:
     """A video with a bar that moves.
 
@@ -49,6 +50,7 @@ def muxed(
         encoders: of picture and sound; by default those of `CODECS`.
         stamps: times of the frames in milliseconds, of a variable frame rate.
         tracks: how many times the sound is in it.
+        begin: seconds after the picture that the sound begins, by its time stamps alone.
     """
     picture, voice = encoders or CODECS[path.suffix[1:]]
     options = {"movflags": "+use_metadata_tags"} if path.suffix in (".mp4", ".mov") else {}
@@ -58,7 +60,7 @@ def muxed(
         shown.width, shown.height, shown.pix_fmt = 64, 64, "yuv420p"
         shown.time_base = shown.codec_context.time_base = Fraction(1, 1000)
         sides = np.atleast_2d(sound) if sound is not None else np.zeros((1, 0), np.float32)
-        layout = "mono" if len(sides) == 1 else "stereo"
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sides)]
         count = tracks if sound is not None else 0
         voices: list[Any] = [target.add_stream(voice, rate=rate, layout=layout) for _ in range(count)]
         for number in range(frames):
@@ -72,7 +74,7 @@ def muxed(
         for stream in voices:
             packed = np.ascontiguousarray(sides.T.reshape(1, -1))
             frame_ = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-            frame_.sample_rate, frame_.pts, frame_.time_base = rate, 0, Fraction(1, rate)
+            frame_.sample_rate, frame_.pts, frame_.time_base = rate, round(begin * rate), Fraction(1, rate)
             target.mux(stream.encode(frame_))
             target.mux(stream.encode(None))
     return path

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import http.client
 import io
+import math
 import re
 import stat
 import sys
@@ -24,6 +25,7 @@ import sounds
 from hypothesis import given
 from hypothesis import strategies as st
 from made_jobs import finished, submitted
+from made_sync import measured_as, report, shipped, track
 from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
@@ -649,6 +651,48 @@ class TestQuestions:
     def test_video_without_marks_and_no_video(self, client: Client) -> None:
         assert client.post("/verify", {"video": TEXT}).refusal() == (422, "BadVideo")
         assert client.post("/verify", {"video": SOURCE["audio"]}).refusal() == (422, "BadVideo")
+
+    def test_sync_of_a_stood_in_measurement(
+        self, client: Client, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = measured_as(monkeypatch, report(track(), track(math.nan, 0.0, note="It does not move.")))
+        answer = client.post("/sync", {"video": b64(EXAMPLE / "speech.wav")})
+        assert answer.status == 200, answer.body
+        found = answer.json
+        assert (found["verdict"], found["offset"], found["confidence"]) == ("out of sync", 0.08, 0.93)
+        assert found["summary"] == "The mouth comes 80 ms after the voice (confidence 0.93)."
+        assert [each["offset"] for each in found["tracks"]] == [0.08, None]
+        assert len(found["tracks"][0]["scores"][0]) == len(found["lags"])
+        kind, data = found["chart"].split(",")
+        assert kind == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size[0] == 1600
+        assert str(sonic_home) not in answer.body.decode()
+        assert uploads(sonic_home) == [] and not asked[0].exists()
+
+    def test_sync_where_nothing_can_be_measured(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        measured_as(monkeypatch, report(warnings=("No face was found.",)))
+        found = client.post("/sync", {"video": TEXT}).json
+        assert (found["verdict"], found["offset"], found["tracks"]) == ("not measured", None, [])
+        assert found["reason"] == "No face was found." and found["hint"]
+
+    def test_sync_says_no(self, client: Client, sonic_home: Path) -> None:
+        """In a process of its own, with the measurement itself."""
+        shipped()
+        assert client.post("/sync", {}).refusal() == (422, "BadInput")
+        assert client.post("/sync", {"video": "no base64!"}).refusal() == (422, "BadInput")
+        assert client.post("/sync", {"video": TEXT}).refusal() == (422, "BadVideo")
+        assert client.post("/sync", {"video": SOURCE["portrait"]}).refusal() == (422, "BadVideo")
+        assert uploads(sonic_home) == []
+
+    def test_sync_of_a_video(self, client: Client) -> None:
+        """A signed one that ships, in a process of its own; short, so it may well not be sure."""
+        shipped()
+        answer = client.post("/sync", {"video": b64(ROOT / "docs" / "media" / "hello.mp4")})
+        assert answer.status == 200, answer.body
+        assert answer.json["tracks"] or answer.json["reason"]
+        assert answer.json["chart"].startswith("data:image/png;base64,")
 
     def test_engines(self, client: Client) -> None:
         found = client.get("/engines").json

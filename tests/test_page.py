@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_sync import shipped
 from own_page import (
     OTHER_PORTRAIT,
     PORTRAIT,
@@ -342,6 +343,24 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
     expect(said).to_contain_text("its certificate ended on 2024-04-01")
     expect(said).to_contain_text("name the file of its root certificate in SONIC_C2PA_ANCHORS")
     expect(verdict.get_by_role("row", name="Time stamp")).to_contain_text("2024-01-02 12:00 UTC by Clock")
+
+
+def test_lip_sync_of_a_video(page: Page, tmp_path: Path) -> None:
+    """Beside the marks of the same file: the offset with its chart, until another file comes."""
+    shipped()
+    show(page, "Verify")
+    sync = area(page, "sync")
+    page.click("#sonic_sync_measure")
+    expect(sync).to_contain_text("Add a video in which somebody speaks.")
+    file = Path(__file__).parents[1] / "docs" / "media" / "hello.mp4"
+    page.set_input_files("#sonic_verify_file input[type=file]", file)
+    expect(area(page, "verdict")).to_contain_text("Says that this tool made it")
+    page.click("#sonic_sync_measure")
+    chart = sync.locator("img.sonic-chart")
+    expect(chart).to_be_visible()
+    assert chart.evaluate("img => img.complete && img.naturalWidth") == 1600
+    page.locator("#sonic_verify_file").get_by_label(re.compile("clear|remove", re.I)).first.click()
+    expect(chart).to_have_count(0)
 
 
 REVOCABLE = iter([MEDIA / f"portrait_0{number}.jpg" for number in (3, 4, 5)])

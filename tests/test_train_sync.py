@@ -200,9 +200,9 @@ def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
 def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
     real = training.drawn_batch
-    made: list[batches.Batch] = []
+    made: list[batches.TrainingBatch] = []
 
-    def fifth_broken(*wanted: Any) -> batches.Batch:
+    def fifth_broken(*wanted: Any) -> batches.TrainingBatch:
         made.append(real(*wanted))
         if len(made) == 5:
             made[-1].sound[0, 0, 0] = np.nan

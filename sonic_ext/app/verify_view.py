@@ -44,7 +44,7 @@ class VerifyView:
                 self.verdict = gr.HTML(_ASK, elem_id="sonic_verdict")
                 self.sync = gr.HTML("", elem_id="sonic_sync")
         # two events: gradio 3 drops one that comes while it answers the same for what was there before
-        Relay(self.read, self.tab, [self.verdict, self.sync]).at(self.file.upload, [self.file])
+        Relay(self.read, self.tab, [self.verdict]).at(self.file.upload, [self.file])
         Relay(self.read_sync, self.tab, [self.sync]).at(self.measure.click, [self.file])
         self.file.clear(self.forget, self.tab, [self.verdict, self.sync], **compat.prompt())
 
@@ -63,8 +63,7 @@ class VerifyView:
         from ..provenance.verify import verify
 
         configuration = self._host.configuration()
-        self._tasks.cancel(tab, "sync")
-        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1)), self.sync: ""}
+        yield {self.verdict: html.progress(Step(Stage.READING_MARKS, 0, 1))}
         try:
             found = yield from shown(
                 self._tasks.follow(

@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 from ..errors import BadAudio, BadOutput, BadVideo
 from ..files.atomic import check_target, move_into_place, temporary_name
 from .container import address, append_xmp_box, opened, read_xmp_box
-from .samples import Filters, Piece, decoded
-from .video import MAX_SHIFT, MOVFLAGS, SOUND_BITS, VideoInfo, probe, writing
+from .samples import Filters, Piece, decoded, sound_start
+from .video import MOVFLAGS, SOUND_BITS, VideoInfo, probe, writing
 
 KINDS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings of names that are written, and FFmpeg's names of their containers."""
+FARTHEST = 2.0
+"""Seconds that sound may be moved."""
 MOST_BITS = 320_000
 """A second of sound, whatever it had before."""
 ENCODERS = {"opus": "libopus", "mp3": "libmp3lame", "vorbis": "libopus"}
@@ -56,7 +58,7 @@ def shift_sound(
     Args:
         source: MP4, MOV, MKV or WebM.
         target: with an ending of `KINDS`, of the source's family; may be `source` with `overwrite`.
-        seconds: that the sound comes later (< 0: earlier), up to `MAX_SHIFT`.
+        seconds: that the sound comes later (< 0: earlier), up to `FARTHEST`.
         overwrite: whether a file at `target` may be replaced.
 
     Raises:
@@ -66,8 +68,8 @@ def shift_sound(
     """
     source, target = Path(source), Path(target)
     check_shift(source, target, overwrite)
-    if not math.isfinite(seconds) or abs(seconds) > MAX_SHIFT:
-        raise BadOutput(f"The sound cannot be moved by {seconds:g} s.", f"Stay within {MAX_SHIFT:g} s.")
+    if not math.isfinite(seconds) or abs(seconds) > FARTHEST:
+        raise BadOutput(f"The sound cannot be moved by {seconds:g} s.", f"Stay within {FARTHEST:g} s.")
     info, part = probe(source), temporary_name(target)
     try:
         with opened(source, BadVideo, "video") as reader:
@@ -115,7 +117,7 @@ def _copy_shifted(
     try:
         copied = {stream.index: _copy_of(writer, stream, target) for stream in _copied(reader, writer)}
         tracks = [
-            _MovedTrack(writer, source, number, stream, seconds, reader.start_time or 0, info, target)
+            _MovedTrack(writer, source, number, stream, seconds, max(0, reader.start_time or 0), info, target)
             for number, stream in enumerate(reader.streams.audio)
             if stream.codec_context is not None
         ]
@@ -225,7 +227,7 @@ class _MovedTrack:
         info: VideoInfo,
         target: Path,
     ) -> None:
-        """`start`: where the time of the source's container begins, microseconds."""
+        """`start`: where the sound is to begin on the container's clock, microseconds."""
         self._form = form = _SoundForm.of(stream, writer)
         self._writer, self._target = writer, target
         with writing(target):
@@ -239,7 +241,7 @@ class _MovedTrack:
         self._stream = made
         self._blocks = moved(
             _samples(decoded(source, number, []), form),
-            round(shift * form.rate),
+            round((shift + sound_start(source, number) - start / 1_000_000) * form.rate),
             form.channels,
             round(info.seconds * form.rate),
         )
@@ -260,7 +262,7 @@ class _MovedTrack:
 
     def _put(self) -> bool:
         """Encode a block; False where there is none any more."""
-        block = next(self._blocks, None)
+        block = next((block for block in self._blocks if block.shape[1]), None)
         if block is None:
             return False
         frame = _packed(block, self._form.rate, self._form.layout)

@@ -14,8 +14,8 @@ from ..provenance import isolated
 from ..provenance.verify import time_limit
 from .verdict import verdict_values
 
-MOST_WINDOWS = 500
-"""Windows that an answer tells of a face; the chart is made of all."""
+MOST_TRACKS, MOST_WINDOWS = 100, 2000
+"""Faces that an answer tells of, the longest, and windows of all of them; the chart is made of all."""
 
 
 def measured_apart(path: Path, tick: Tick | None = None, name: str = "") -> dict[str, Any]:
@@ -54,6 +54,6 @@ def measure(path: str, name: str, tick: Tick) -> dict[str, Any]:
     picture = base64.b64encode(chart_png(report, name)).decode()
     return {
         **verdict_values(report),
-        **report.values(MOST_WINDOWS),
+        **report.values(MOST_TRACKS, MOST_WINDOWS),
         "chart": f"data:image/png;base64,{picture}",
     }

@@ -21,6 +21,8 @@ from .verdict import SURE, summary
 
 MOST_TRACKS = 6
 """Faces that are drawn; of more it is said how many there are."""
+NARROW = 0.4
+"""Seconds of offset to either side that are shown at least."""
 MOST_DOTS = 160
 """Moments of a face whose best offset is drawn."""
 
@@ -80,7 +82,8 @@ def chart(report: SyncReport, name: str = "") -> Canvas:
     height = top + SOUND_HEIGHT + under + sum(heights) + BOTTOM
     canvas = np.full((height, WIDTH, 3), PAPER, np.uint8)
     seconds = max(report.seconds, len(report.loudness) / ROWS_PER_SECOND, 0.1)
-    times = _Axis(0.0, seconds, LEFT, WIDTH - RIGHT)
+    begin = min([0.0, *(track.start for track in shown)])  # the picture may begin before the sound
+    times = _Axis(begin, seconds, LEFT, WIDTH - RIGHT)
     _title(canvas, report, name)
     sound = _Panel(canvas, times, _Axis(0.0, 1.0, top + SOUND_HEIGHT, top))
     _draw_sound(sound, report)
@@ -273,9 +276,18 @@ def _draw_track(
     mouth.framed()
     mouth.label("Mouth", "opening")
     under, lags = top + HEAD + MOUTH_HEIGHT + GAP, report.lags
-    score = _Panel(canvas, times, _Axis(float(lags.min()), float(lags.max()), under + MAP_HEIGHT, under))
+    low, high = _shown_lags(lags, track)
+    score = _Panel(canvas, times, _Axis(low, high, under + MAP_HEIGHT, under))
     _draw_score(score, lags, track)
     score.time_labels()
+
+
+def _shown_lags(lags: NDArray[np.float64], track: TrackSync) -> tuple[float, float]:
+    """Least and greatest offset that is shown: all of them, or around zero and what is sure."""
+    reach = float(np.abs(lags).max())
+    if track.measured and track.confidence >= SURE:
+        reach = min(reach, max(NARROW, abs(track.offset) + NARROW / 2))
+    return max(float(lags.min()), -reach), min(float(lags.max()), reach)
 
 
 def _opening_axis(track: TrackSync, top: int) -> _Axis:

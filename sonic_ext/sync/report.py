@@ -77,20 +77,23 @@ class SyncReport:
         """Of the best track, 0 without one."""
         return self.best.confidence if self.best else 0.0
 
-    def values(self, most: int | None = None) -> dict[str, Any]:
+    def values(self, tracks: int | None = None, windows: int | None = None) -> dict[str, Any]:
         """Plain JSON: seconds as numbers, null where there is no number.
 
         Args:
-            most: windows that a track tells; of more it tells every so many.
+            tracks: that are told at most, the longest.
+            windows: that these tell at most, or one each; of more every so many.
         """
+        told = self.tracks[:tracks]
+        most = None if windows is None else max(1, windows // max(1, len(told)))
         return {
             "offset": _number(self.offset),
-            "confidence": _number(self.confidence),
-            "seconds": _number(self.seconds),
-            "fps": _number(self.fps),
+            "confidence": _number(self.confidence) or 0.0,
+            "seconds": _number(self.seconds) or 0.0,
+            "fps": _number(self.fps) or 0.0,
             "frames": self.frames,
             "lags": _numbers(self.lags),
-            "tracks": [_track_values(track, most) for track in self.tracks],
+            "tracks": [_track_values(track, most) for track in told],
             "warnings": list(self.warnings),
         }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from .offset import NEAR
 from .report import SyncReport, TrackSync
 
 AGREED = 0.020
 """Seconds within which mouth and voice agree: half a frame, and less than anybody notices."""
 SURE = 0.5
 """Confidence from which an offset counts."""
-APART = 0.040
-"""Seconds by which two sure offsets of one file may differ before they contradict each other."""
+CERTAIN, APART = 0.8, 2 * NEAR
+"""Confidence of offsets that can contradict each other, and seconds by which they then differ: more than two
+that are right can."""
 
 _ADVICE = "Use a stretch of at least two seconds in which one face, seen from the front, speaks."
 
@@ -80,10 +82,10 @@ def hint(report: SyncReport) -> str:
 
 
 def contradictions(report: SyncReport) -> tuple[TrackSync, ...]:
-    """The tracks that are sure of their offset, where these differ by more than `APART`; else none."""
-    sure = tuple(track for track in report.tracks if track.measured and track.confidence >= SURE)
-    offsets = [track.offset for track in sure]
-    return sure if sure and max(offsets) - min(offsets) > APART else ()
+    """The tracks that are certain of their offset, where these differ by more than `APART`; else none."""
+    certain = tuple(track for track in report.tracks if track.measured and track.confidence >= CERTAIN)
+    offsets = [track.offset for track in certain]
+    return certain if certain and max(offsets) - min(offsets) > APART else ()
 
 
 def verdict_values(report: SyncReport) -> dict[str, Any]:

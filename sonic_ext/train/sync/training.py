@@ -20,7 +20,17 @@ from ..clips import Clip
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
-from .batches import APART, MOMENTS, SHIFTS, STRETCH, Batch, Passage, drawn_batch, filmed_passages, passages
+from .batches import (
+    APART,
+    MOMENTS,
+    SHIFTS,
+    STRETCH,
+    Passage,
+    TrainingBatch,
+    drawn_batch,
+    filmed_passages,
+    passages,
+)
 from .network import CALIBRATION, Architecture, Encoders, unit
 
 LEVELS = ("frame", "semantic", "style")
@@ -74,7 +84,7 @@ class SyncTrainer:
         """Steps in all."""
         return self.recipe.copies * self.recipe.steps
 
-    def losses(self, learned: Batch) -> dict[str, torch.Tensor]:
+    def losses(self, learned: TrainingBatch) -> dict[str, torch.Tensor]:
         """The loss of each level for one batch."""
         sound = self.model.hear(torch.from_numpy(learned.sound))
         first, second = (self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths)
@@ -104,7 +114,7 @@ class SyncTrainer:
             found["style"] = disentangling(torch.cat(whole[1:]), content, people, pooled_scale)
         return found
 
-    def step(self, learned: Batch) -> dict[str, float]:
+    def step(self, learned: TrainingBatch) -> dict[str, float]:
         """Learn from one batch; returns the losses.
 
         Raises:
@@ -219,7 +229,7 @@ def train(
         spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
         return [*spoken, *films]
 
-    def drawn(number: int, known: Sequence[Passage]) -> Batch:
+    def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
         chance = np.random.default_rng([recipe.seed, number, 3])
         return drawn_batch(known, recipe.batch, chance)
 
