@@ -18,7 +18,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from miniature_corpus import FPS, LATE, WORDS, Corpus, lrs3, talking, transcript, voxceleb2, write_video
+from miniature_corpus import (
+    FPS,
+    LATE,
+    WORDS,
+    Corpus,
+    lrs3,
+    talking,
+    transcript,
+    uneven,
+    voxceleb2,
+    write_video,
+)
 from patience import PATIENCE, until
 
 from sonic_ext.cli.main import main
@@ -209,12 +220,13 @@ def test_a_variable_frame_rate_gives_25_frames_a_second(vox: Corpus) -> None:
     assert np.corrcoef(clip.motion["gap"][both], whole.motion["gap"][both])[0, 1] > 0.8
 
 
-def test_sound_that_lies_beside_the_picture(vox: Corpus) -> None:
+def test_sound_that_lies_beside_the_picture(vox: Corpus, tmp_path: Path) -> None:
     """VoxCeleb2's own: `aac` beside `mp4`."""
     clip = clip_of(vox, "dev/mp4/id00015/0fijmz4vTVU/00001.mp4")
-    late = clip_of(vox, "test/mp4/id00017/5MkXgwdrmJw/00001.mp4")
-    rows = clip.sound.astype(np.float32)
-    assert np.corrcoef(rows.ravel(), late.sound.astype(np.float32).ravel())[0, 1] > 0.98
+    write_video(tmp_path / "own.mp4", *talking(1))
+    own = clip_of(Corpus(tmp_path), "own.mp4")
+    both = [each.sound.astype(np.float32).ravel() for each in (clip, own)]
+    assert np.corrcoef(*both)[0, 1] > 0.98
 
 
 def test_sound_and_frames_have_one_clock(vox: Corpus) -> None:
@@ -255,6 +267,19 @@ def test_offsets_by_a_network(vox: Corpus) -> None:
         assert offset_by(network, clip) == pytest.approx(rows / 50, abs=0.01)
         network = Echo(rows, -3.0)
         assert offset_by(network, clip) is None, "it is not sure"
+
+
+def test_what_is_out_of_sync_is_left_out_by_the_network_that_ships(tmp_path: Path) -> None:
+    """Of four seconds; a variable frame rate puts nothing out of sync."""
+    (frames, sound), folder = talking(1, 4.0), tmp_path / "in"
+    kept = uneven(len(frames))
+    write_video(folder / "good.mp4", frames, sound)
+    write_video(folder / "late.mp4", frames, sound, late=LATE)
+    write_video(folder / "uneven.mp4", frames[kept], sound, times=[*(kept / FPS)])
+    assert main(["train", "prepare", str(folder), "--in-sync", "-o", str(tmp_path / "out")]) == 0
+    assert listed(tmp_path / "out") == {"late.mp4": ("no", "off_sync")}
+    for clip in read_shards(tmp_path / "out"):
+        assert offset_by(offsets.shipped(), clip) == pytest.approx(0.0, abs=0.03)
 
 
 def test_without_its_network_the_command_says_so(
@@ -401,7 +426,7 @@ def test_a_truncated_shard_is_made_again(vox: Corpus, prepared: Path, tmp_path: 
     with pytest.raises(BadInput, match="cannot be read"):
         read_shard(first)
     (output / f".{first.name}.0123abcd").write_bytes(b"half-written")
-    prepare(vox.folder, output)
+    prepare(vox.folder, output, 1)
     after = bytes_of(output)
     assert {name: data for name, (data, _) in after.items()} == {
         name: data for name, (data, _) in before.items()
@@ -412,37 +437,38 @@ def test_a_truncated_shard_is_made_again(vox: Corpus, prepared: Path, tmp_path: 
 
 def test_new_videos_are_added(tmp_path: Path) -> None:
     folder, output = some(tmp_path / "in", 2), tmp_path / "out"
-    prepare(folder, output)
+    prepare(folder, output, 1)
     before = bytes_of(output)
     some(folder, 3)
-    found = prepare(folder, output)
+    found = prepare(folder, output, 1)
     assert found.clips == 3 and before.items() <= bytes_of(output).items()
 
 
 def test_a_video_in_two_shards_counts_once(tmp_path: Path) -> None:
     folder, output = some(tmp_path / "in", 2), tmp_path / "out"
-    prepare(folder, output)
+    prepare(folder, output, 1)
     make_shard(vars(ShardOrder(str(folder), str(output), tuple(video_names(folder)))))
-    found = prepare(folder, output)
+    found = prepare(folder, output, 1)
     assert found.clips == 2 and len(list(read_shards(output))) == 2
 
 
-@pytest.mark.parametrize("rounds", [1, 4])
+@pytest.mark.parametrize("rounds", [1, 3])
 def test_killed_at_any_instant_it_goes_on(tmp_path: Path, rounds: int) -> None:
     """The processes end with the command, nothing half-written counts, and what is done stays."""
-    folder, output = some(tmp_path / "in", 6), tmp_path / "out"
+    folder, output = some(tmp_path / "in", 5), tmp_path / "out"
     done: dict[str, tuple[bytes, int]] = {}
     for number in range(rounds):
         process = run(folder, "-o", output, "--jobs", 2)
-        wanted = max(1, min(5, len(done) + (number + 1) // rounds))
+        wanted = max(1, min(4, len(done) + (number + 1) // rounds))
         until(partial(has_come, process, output, wanted))
         process.kill()
         process.communicate()
         now = bytes_of(output)
         assert done.items() <= now.items()
         done = now
-    assert prepare(folder, output).clips == 6
-    assert done.items() <= bytes_of(output).items() and not leftovers(output)
+    assert prepare(folder, output, 1).clips == 5
+    assert done.items() <= bytes_of(output).items()
+    until(lambda: not leftovers(output))  # a process whose parent is gone ends what it was at
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
@@ -456,7 +482,7 @@ def test_ctrl_c_stops_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert "goes on where it was" in errors and not leftovers(output)
     before = bytes_of(output)
     assert 1 <= len(before) < 8 and listed(output) == {}
-    assert prepare(folder, output).clips == 8
+    assert prepare(folder, output, 1).clips == 8
     assert before.items() <= bytes_of(output).items()
 
 
@@ -512,10 +538,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     monkeypatch.setattr(preparing, "new_file", full)
     with pytest.raises(BadOutput, match="No space left"):
-        prepare(folder, output)
+        prepare(folder, output, 1)
     assert list(output.iterdir()) == []
     monkeypatch.undo()
-    assert prepare(folder, output).clips == 1
+    assert prepare(folder, output, 1).clips == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits the size of files")
@@ -528,7 +554,7 @@ def test_writing_that_fails_in_a_process_stops_the_command(tmp_path: Path) -> No
     assert process.returncode == 2 and "cannot be written" in errors, errors
     assert not leftovers(output)
     assert all(path.stat().st_size < 4096 for path in output.iterdir())
-    assert prepare(folder, output).clips == 3
+    assert prepare(folder, output, 1).clips == 3
 
 
 def limit_files() -> None:
@@ -598,12 +624,12 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
         prepare(folder, tmp_path / "file" / "deeper")
     with pytest.raises(BadInput, match="cannot go into the folder of the videos"):
         prepare(folder, tmp_path / "other" / ".." / "in")
-    prepare(folder, tmp_path / "out")
+    prepare(folder, tmp_path / "out", 1)
     with pytest.raises(BadInput, match="clips of another folder"):
         prepare(other, tmp_path / "out")
     (tmp_path / "out" / "corpus.json").write_text("{")
     with pytest.raises(BadInput, match="cannot be read"):
-        prepare(folder, tmp_path / "out")
+        prepare(folder, tmp_path / "out", 1)
 
 
 def test_two_commands_do_not_write_into_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -611,19 +637,19 @@ def test_two_commands_do_not_write_into_one_folder(tmp_path: Path, monkeypatch: 
     folder, output = some(tmp_path / "in", 1), tmp_path / "out"
     output.mkdir()
     with held(output / preparing.LOCK), pytest.raises(Busy):
-        prepare(folder, output)
-    assert prepare(folder, output).clips == 1
+        prepare(folder, output, 1)
+    assert prepare(folder, output, 1).clips == 1
 
 
 def test_shards_of_another_version_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, output = some(tmp_path / "in", 1), tmp_path / "out"
-    prepare(folder, output)
+    prepare(folder, output, 1)
     before = bytes_of(output)
     for name, value in (("FORMAT", "sonic clips 9"), ("FEATURES", ("gap",))):
         with monkeypatch.context() as patch:
             patch.setattr(shards, name, value)
             with pytest.raises(BadInput):
-                prepare(folder, output)
+                prepare(folder, output, 1)
     assert bytes_of(output) == before
 
 
