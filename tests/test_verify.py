@@ -19,12 +19,12 @@ from certificates import Certified, certified
 from made_takes import FPS, SIDE, TAKE_ID, adopt_clip, drawn_frames, record_clip
 
 from sonic_ext.errors import BadVideo, Cancelled
+from sonic_ext.media.boxes import top_boxes
 from sonic_ext.media.video import VideoWriter, read_frames, remux
 from sonic_ext.provenance import c2pa, certificates, metadata
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.gate import Exported, export
 from sonic_ext.provenance.ledger import Ledger
-from sonic_ext.provenance.metadata import top_boxes
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.take import FIRST_WATERMARK
 from sonic_ext.provenance.verdict import Verdict

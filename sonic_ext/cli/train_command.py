@@ -150,8 +150,6 @@ def _sync_grammar(actions: Any, add: AddCommand) -> None:
 
 
 def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    import torch
-
     from ..train.sync.network import ARCHITECTURES
     from ..train.sync.run import train_model
     from ..train.sync.training import LEVELS, SyncRecipe
@@ -162,7 +160,6 @@ def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) ->
         raise BadInput(f"{output.name} is no name of a model.", "Give a name that ends in .safetensors.")
     if unknown := sorted({*levels} - {*LEVELS}):
         raise BadInput(f"There is no level {unknown[0]!r}.", f"Give some of: {', '.join(LEVELS)}.")
-    torch.set_num_threads(options.threads)
     recipe = SyncRecipe(
         ARCHITECTURES[options.shape], levels, options.copies, options.steps, seed=options.seed
     )
@@ -177,7 +174,9 @@ def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) ->
     line = ProgressLine(lambda: signals.asked)
     try:
         with contextlib.closing(line), signals.polite():
-            made = train_model(output, recipe, **folders, minutes=options.minutes, progress=line)
+            made = train_model(
+                output, recipe, **folders, minutes=options.minutes, threads=options.threads, progress=line
+            )
     except Cancelled:
         raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
     reached = {name: round(value, 4) for name, value in made.metrics.items()}

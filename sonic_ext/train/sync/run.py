@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ...errors import BadInput
 from ...progress import Progress, Stage, Ticker
 from ...sync.encoders import from_arrays
@@ -43,6 +45,7 @@ def train_model(
     held_out: Path | None = None,
     clips: Path | None = None,
     minutes: float = MINUTES,
+    threads: int = 1,
     progress: Progress,
 ) -> TrainedModel:
     """Train, and write the model to `output` and its page beside it. Called again, it goes on where it was.
@@ -55,6 +58,7 @@ def train_model(
             which is then not learned from.
         clips: shards of `sonic train prepare`, learned from as well.
         minutes: of recordings that are spoken where no corpus is given.
+        threads: of torch.
         progress: shows steps and may stop it.
 
     Raises:
@@ -63,6 +67,7 @@ def train_model(
         Failed: a loss was no number.
         Cancelled: somebody stopped it; what was learned is kept.
     """
+    torch.set_num_threads(threads)
     tick = Ticker(progress)
     state = output.with_suffix(".training")
     state.mkdir(parents=True, exist_ok=True)
