@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sonic_ext.app import form
 from sonic_ext.cli import main as cli
+from sonic_ext.evaluation.metrics import METRICS
 from sonic_ext.media import audio, face, image, mixing, scene
 from sonic_ext.provenance.verdict import Verdict
 from sonic_ext.settings import PRESETS, Settings, describe
@@ -96,11 +97,27 @@ def verdicts() -> str:
     return _table(("verdict", "exit code", "meaning"), rows)
 
 
+def metrics() -> str:
+    """What `sonic eval` measures, in the units of its CSV."""
+    units = {"ms": "s", "%": "0 to 1"}
+    rows = (
+        (
+            f"`{metric.name}`",
+            units.get(metric.unit, metric.unit),
+            " to ".join(map(str, metric.people or ())),
+            f"{metric.label}. {metric.help}",
+        )
+        for metric in METRICS
+    )
+    return _table(("figure", "unit", "people", "meaning"), rows)
+
+
 TABLES = {
     DOCS / "cli.md": {"codes": codes},
     DOCS / "settings.md": {"settings": settings, "presets": presets},
     DOCS / "limits.md": {"limits": limits},
     DOCS / "verify.md": {"verdicts": verdicts},
+    DOCS / "evaluation.md": {"metrics": metrics},
 }
 
 

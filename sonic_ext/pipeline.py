@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from . import __version__, engines
 from .configuration import Configuration
 from .engines.detectors import detector
-from .engines.preview.speech import RATE, VisemeNet
 from .errors import Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
+from .media.mel import RATE
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
@@ -44,7 +44,8 @@ from .provenance.store import MASTER_NAME, PREVIEW_NAME, Store
 from .provenance.take import Take
 from .provenance.watermark import ALGORITHM, Detection, Marker, detect, marker
 from .settings import Settings
-from .sync.calibration import MEASURED_SECONDS, Calibration, Offset
+from .sync.calibration import Calibration, correction
+from .sync.offset import Estimate
 from .weights import Search
 
 PathLike = str | os.PathLike[str]
@@ -263,7 +264,7 @@ def _record(
     count: int,
     tick: Ticker,
     threads: int,
-) -> Offset | None:
+) -> Estimate | None:
     """Draw, mark and encode every frame into master and stamped preview; measure the lip sync meanwhile."""
     settings, payload = origin.settings, int(origin.id, 16)
     width, height, fps = scene.width, scene.height, settings.fps
@@ -273,7 +274,11 @@ def _record(
         marker(payload, width, height, fps),
         marker(payload, stamp.width, stamp.height, fps),
     )
-    sync = _calibration(scene, speech, settings, count, tick)
+    sync = (
+        Calibration(scene.face, speech.blocks(RATE), count / fps, fps)
+        if settings.lip_sync_calibration
+        else None
+    )
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
     told = {master: tags(origin, False, producer), preview: tags(origin, True, producer)}
     # Whether the portrait is known as synthetic is asked at the export; until then it is not.
@@ -308,9 +313,10 @@ def _record(
             if written:
                 written.result()
     offset = sync.offset() if sync else None
-    if offset and offset.correction:
+    shift = correction(offset) if offset else 0.0
+    if shift:
         for path, metadata in told.items():
-            remux(path, path, metadata, sound_shift=offset.correction, overwrite=True, xmp=packet)
+            remux(path, path, metadata, sound_shift=shift, overwrite=True, xmp=packet)
     return offset
 
 
@@ -336,16 +342,6 @@ def _read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: 
             "Make it again, from a portrait that is not a frame of a marked video.",
         )
     return found
-
-
-def _calibration(
-    scene: Scene, speech: Speech, settings: Settings, count: int, tick: Tick
-) -> Calibration | None:
-    if not settings.lip_sync_calibration:
-        return None
-    measured = min(count, round(MEASURED_SECONDS * settings.fps))
-    track = VisemeNet().read(speech.blocks(RATE), measured, settings.fps, tick)
-    return Calibration(scene.face, track.jaw * (1.0 - track.press), settings.fps)
 
 
 def _lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ class Stage(str, Enum):
     """A file."""
     FOLLOWING_FACES = "following faces"
     PREPARING_CLIPS = "preparing clips"
+    SPEAKING = "speaking recordings"
+    TRAINING = "training"
+    MEASURING = "measuring what was learned"
 
     def __str__(self) -> str:
         return self.value

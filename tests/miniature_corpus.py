@@ -185,15 +185,15 @@ WORDS = (("A", 0.1, 0.2), ("MINIATURE", 0.24, 0.8), ("CORPUS", 0.9, 1.5))
 def voxceleb2(folder: Path) -> Corpus:
     """`dev/mp4/<speaker>/<video>/<clip>.mp4`, for one clip also the sound in `dev/aac/…/<clip>.m4a`."""
     corpus = Corpus(folder)
-    (one, said), (two, heard), (three, _) = (talking(number) for number in range(3))
+    (one, said), (two, heard), (three, told) = (talking(number) for number in range(3))
     count, odd = len(one), "dev/mp4/id00027/oddoneshere"
     corpus.put("dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", one, said)
-    corpus.put("dev/mp4/id00012/21Uxsk56VDQ/00002.mp4", one[::-1], said)
+    corpus.put("dev/mp4/id00012/21Uxsk56VDQ/00002.mp4", *talking(3))
     corpus.put("dev/mp4/id00015/0fijmz4vTVU/00001.mp4", two, None)
     write_sound(folder / "dev/aac/id00015/0fijmz4vTVU/00001.m4a", heard)
     kept = uneven(count)
-    corpus.put("test/mp4/id00017/5MkXgwdrmJw/00001.mp4", three[kept], heard, times=[*(kept / FPS)])
-    corpus.put("test/mp4/id00017/5MkXgwdrmJw/00002.mp4", three, heard, late=LATE)
+    corpus.put("test/mp4/id00017/5MkXgwdrmJw/00001.mp4", three[kept], told, times=[*(kept / FPS)])
+    corpus.put("test/mp4/id00017/5MkXgwdrmJw/00002.mp4", three, told, late=LATE)
     corpus.put(f"{odd}/00001.mp4", nobody(count), said, "no_face")
     corpus.put(f"{odd}/00002.mp4", side_by_side(one, two), said, "two_faces")
     half = count // 2

@@ -23,7 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_takes import drawn_frames
 from patience import PATIENCE, until
+from safetensors.numpy import save_file
 from sounds import voice
+from test_sync_networks import toy_arrays
 from tiny_arcface import write_arcface
 
 from sonic_ext import weights
@@ -54,6 +56,7 @@ from sonic_ext.pipeline import animate
 from sonic_ext.processes import Workers, cores
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings
+from sonic_ext.sync import encoders
 from sonic_ext.train.phonemes import Phoneme
 
 MEDIA = Path(__file__).parent / "data" / "media"
@@ -196,6 +199,28 @@ def test_an_offset_that_is_not_sure_is_told_and_counts_nowhere(tmp_path: Path) -
     assert (found.offset, found.values["sync_confidence"]) == (-0.02, 0.3)
     assert math.isnan(found.values["sync_offset"]) and math.isnan(found.values["sync_error"])
     assert found.notes == ("An offset of -20 ms is not sure (confidence 0.30).",)
+
+
+def test_lip_sync_is_the_judges(talking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network without training, which is 50 % sure of anything; what ships for calibration is not read."""
+    judge = tmp_path / "judge.safetensors"
+    arrays = {name: np.ascontiguousarray(array) for name, array in toy_arrays().items()}
+    save_file(arrays, judge, {"format": encoders.FORMAT})
+    places = {"judge": judge}
+    monkeypatch.setattr(measuring, "weights_of", places.__getitem__)
+    found = measure_figures(talking, Measuring())
+    assert math.isfinite(found.offset) and found.values["sync_confidence"] == pytest.approx(0.5, abs=0.01)
+    judge.unlink()
+    encoders.load.cache_clear()
+    without = measure_figures(talking, Measuring())
+    assert math.isnan(without.offset) and math.isfinite(without.values["yaw"])
+    assert any("judge.safetensors" in note for note in without.notes)
+
+
+def test_why_lip_sync_could_not_be_measured_is_told(tmp_path: Path) -> None:
+    found = measure_figures(clip(tmp_path / "still.mp4", 2, sound=False, name="portrait_02.jpg"), STAND_IN)
+    assert math.isnan(found.offset) and found.values["sync_confidence"] == 0
+    assert found.notes == ("The mouth does not move.", "One warning.")
 
 
 def test_nothing_to_measure_is_an_error_and_a_face_is_not_everything(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from sonic_ext.progress import Silent, Step
 from sonic_ext.provenance import metadata
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.watermark import detect
-from sonic_ext.sync.calibration import Calibration, Offset
+from sonic_ext.sync.calibration import Calibration
+from sonic_ext.sync.offset import Estimate
 
 MEDIA = Path(__file__).parent / "data" / "media"
 PORTRAIT, SPEECH = MEDIA / "portrait_02.jpg", MEDIA / "short_en_flite_rms_2s3.wav"
@@ -129,7 +130,7 @@ def test_every_video_that_ever_lay_there_is_marked(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a label that is off, and sound that has to be moved afterwards: the most that can go wrong."""
-    monkeypatch.setattr(Calibration, "offset", lambda _: Offset(0.04, 0.9))
+    monkeypatch.setattr(Calibration, "offset", lambda _: Estimate(0.04, 0.9))
     asked = {"min_resolution": 256, "seed": 7, "label": "off", "label_off_reason": "told in the credits"}
     target = tmp_path / "outputs" / "hello.mp4"
     with watch.watching():

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch", reason="training needs torch: install the extra `train`")
 
-from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402  (torch first)
+from sonic_ext.cli.main import main  # noqa: E402  (torch first)
+from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402
 from sonic_ext.errors import BadInput, Failed  # noqa: E402
 from sonic_ext.sync import encoders  # noqa: E402
 from sonic_ext.sync.mouth import FEATURES  # noqa: E402
 from sonic_ext.train import phonemes as names  # noqa: E402
-from sonic_ext.train.clips import Clip  # noqa: E402
+from sonic_ext.train.clips import Clip, write_shard  # noqa: E402
+from sonic_ext.train.corpus.sounds import RATE, save  # noqa: E402
 from sonic_ext.train.phonemes import Phoneme  # noqa: E402
-from sonic_ext.train.sync import batches, drawing, network, scoring, training  # noqa: E402
+from sonic_ext.train.sync import batches, drawing, model, network, run, scoring, training  # noqa: E402
 
 TINY = network.Architecture(8, 8, 6, (1, 2))
 LETTERS = "pa mi vu so ta"
@@ -163,9 +167,9 @@ def test_levels_have_losses() -> None:
 
 
 def test_what_is_heard_and_seen_is_learned() -> None:
-    trainer = training.SyncTrainer(recipe(steps=60, batch=8, rate=1e-2, levels=("frame",)))
+    trainer = training.SyncTrainer(recipe(steps=40, batch=4, rate=1e-2, levels=("frame",)))
     chance = np.random.default_rng(4)
-    found = [trainer.step(batches.batch(PASSAGES, chance)) for _ in range(60)]
+    found = [trainer.step(batches.batch(PASSAGES[:4], chance)) for _ in range(40)]
     first, last = (np.mean([each["frame"] for each in part]) for part in (found[:5], found[-10:]))
     assert last < first - 0.15
 
@@ -200,9 +204,9 @@ def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
 def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
     real = training.drawn_batch
-    made: list[batches.Batch] = []
+    made: list[batches.TrainingBatch] = []
 
-    def fifth_broken(*wanted: Any) -> batches.Batch:
+    def fifth_broken(*wanted: Any) -> batches.TrainingBatch:
         made.append(real(*wanted))
         if len(made) == 5:
             made[-1].sound[0, 0, 0] = np.nan
@@ -249,3 +253,84 @@ def test_confidence_is_the_share_that_is_right() -> None:
 def test_visemes_of_drawn_mouths_are_all_drawn() -> None:
     style = drawing.draw_style(np.random.default_rng(8))
     assert style.shapes.shape[0] == style.rules.shape[0] == len(Viseme)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several voices that hum other tones for other phonemes."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for voice in range(5):
+        for number in range(3):
+            phonemes = spoken(10 * voice + number, 3.0)
+            times = np.arange(3 * RATE) / RATE
+            sound = np.zeros(len(times), np.float32)
+            for phoneme in phonemes:
+                part = slice(int(phoneme.start * RATE), int(phoneme.end * RATE))
+                hertz = 200 + 150 * LETTERS.index(phoneme.name) + 20 * voice
+                sound[part] = 0.3 * np.sin(2 * np.pi * hertz * times[part])
+            save(folder, f"voice{voice}_{number}", (sound, phonemes))
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(network.ARCHITECTURES, "calibration", TINY)
+    monkeypatch.setattr(run, "PIECES", 1)
+    monkeypatch.setattr(model, "CHOICES", 2)
+
+
+def command(*words: object) -> int:
+    return main(["train", "sync", *map(str, words)])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_one_command(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "né w" / "sync.safetensors"
+    words = (output, "--corpus", recordings, "--copies", 1, "--steps", 3, "--json")
+    assert command(*words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert encoders.load(output).parameters[0] < 10_000
+    assert found["metrics"]["calibration error"] >= 0
+    page = output.with_suffix(".md").read_text(encoding="utf-8")
+    assert "4, spoken by voice0" in page
+    assert "clean: 2 s within 40 ms" in page
+    before = load_file(output)
+    assert command(*words) == 0  # nothing is left to learn
+    after = load_file(output)
+    assert all(np.array_equal(before[name], after[name]) for name in before | after)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_clips_of_real_video_are_learned_from(recordings: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "clips").mkdir()
+    write_shard(tmp_path / "clips" / "clips-00000.safetensors", [clip(1), clip(2)])
+    words = ("--corpus", recordings, "--clips", tmp_path / "clips", "--copies", 1, "--steps", 2)
+    assert command(tmp_path / "sync.safetensors", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model"].endswith("sync.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sync.txt",), "no name of a model"),
+        (("sync.safetensors", "--levels", "frame,taste"), "no level 'taste'"),
+        (("sync.safetensors", "--corpus", "nowhere"), "no recordings"),
+        (("sync.safetensors", "--steps", "0"), "from 1"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(*words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_shards_that_are_damaged_are_said(recordings: Path, tmp_path: Path, capsys: Any) -> None:
+    write_shard(tmp_path / "clips-00000.safetensors", [clip(1)])
+    whole = (tmp_path / "clips-00000.safetensors").read_bytes()
+    (tmp_path / "clips-00000.safetensors").write_bytes(whole[: len(whole) // 2])
+    words = ("--corpus", recordings, "--clips", tmp_path)
+    assert command(tmp_path / "sync.safetensors", *words) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "sync.safetensors").exists()

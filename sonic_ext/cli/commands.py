@@ -13,7 +13,7 @@ from ..errors import BadAudio, BadSetting, Cancelled, SonicError
 from ..messages import said
 from ..settings import PRESETS, Settings
 from ..text import duration_text
-from . import batch_command, eval_command, jobs_command, sync_command, weights_command
+from . import batch_command, eval_command, jobs_command, sync_command, train_command, weights_command
 from .console import Console, ProgressLine, with_progress
 from .interrupt import Interrupts
 from .pictures import check_picture, write_png
@@ -219,6 +219,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "verify": _verify,
     "eval": eval_command.run,
     "sync": sync_command.run,
+    "train": train_command.run,
     "consent_list": _consent_list,
     "consent_show": _consent_show,
     "consent_revoke": _consent_revoke,

@@ -29,8 +29,9 @@ from ..errors import BadInput, BadOutput, BadVideo, Cancelled, SonicError
 from ..files.atomic import remove_temporaries, replace_file
 from ..files.digest import sha256_of
 from ..processes import Workers, cores
+from ..sync.encoders import weights_of
 from .closures import phonemes_beside
-from .measuring import Measuring, VideoFigures, measure_figures, order_for, require_usable
+from .measuring import SYNC, Measuring, VideoFigures, measure_figures, order_for, require_usable
 from .metrics import METRICS
 from .statistics import MeanInterval, PairedDifference, holm, mean_interval, paired_difference
 
@@ -237,6 +238,9 @@ def _keys(paths: Sequence[Path], how: Measuring, cancelled: Callable[[], bool]) 
 
 
 def _identity(how: Measuring) -> Iterator[Any]:
+    """What else a result depends on: the networks and the portrait."""
+    if how.sync == SYNC and weights_of("judge").is_file():
+        yield sha256_of(weights_of("judge"))
     if how.recogniser is not None:
         yield from (how.recogniser.name, how.recogniser.stat().st_size)
     if how.portrait is not None:
@@ -285,7 +289,7 @@ def _kept(results: Path, key: str) -> VideoFigures | None:
 def _keep(results: Path, key: str, figures: VideoFigures) -> None:
     path = results / f"{key}.json"
     try:
-        remove_temporaries(path)
+        remove_temporaries(path, older=3600)  # another command may write the same right now
         replace_file(path, json.dumps({"format": FORMAT, "figures": figures.as_json()}, indent=1).encode())
     except OSError as error:
         raise BadOutput(f"{path} cannot be written: {error.strerror or error}.", "Make room.") from error

@@ -9,7 +9,7 @@ What could not be measured is nan, with a sentence in `notes`; other figures do 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -28,6 +28,8 @@ from ..media.face import find_face
 from ..media.image import read_portrait
 from ..media.mesh import mean_face
 from ..media.video import VideoInfo, probe, read_frames
+from ..sync.encoders import load, weights_of
+from ..sync.measure import measure_sync
 from .closures import closure_figures, phonemes_beside, read_phonemes
 from .metrics import BY_NAME, SCORE, SCORES
 from .naturalness import FaceTrack, Meter, naturalness
@@ -57,7 +59,11 @@ class SyncMeasure(Protocol):
         """0 to 1."""
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def tracks(self) -> Sequence[Any]:
+        """Faces, each with a `note`: empty, or why it could not be measured."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
         """Sentences."""
 
 
@@ -193,9 +199,7 @@ def judged_sync(path: Path) -> SyncMeasure:
     Raises:
         BadVideo, BadAudio, MissingPart: see `sync.measure.measure_sync`.
     """
-    measure = import_module("sonic_ext.sync.measure").measure_sync
-    report: SyncMeasure = measure(path, network=import_module("sonic_ext.sync.encoders").load("judge"))
-    return report
+    return measure_sync(path, network=load(weights_of("judge")))
 
 
 def _sync(path: Path, function: str, values: dict[str, float], notes: list[str]) -> float:
@@ -208,6 +212,8 @@ def _sync(path: Path, function: str, values: dict[str, float], notes: list[str])
         values["sync_offset"], values["sync_error"] = offset, abs(offset)
     elif math.isfinite(offset):
         notes.append(f"An offset of {1000 * offset:+.0f} ms is not sure (confidence {confidence:.2f}).")
+    else:
+        notes.extend(dict.fromkeys(track.note for track in found.tracks if track.note))
     notes.extend(found.warnings)
     return offset
 

@@ -54,7 +54,8 @@ class Metric:
 
 def _score(name: str, label: str) -> Metric:
     return Metric(
-        SCORE + name, label, "", Group.SCORES, "1 is real people's mean, 0 twice that or nothing.", 2,
+        SCORE + name, f"Score: {label.lower()}", "", Group.SCORES,
+        "1 is people's mean, 0 twice that or nothing.", 2,
         ideal=1.0,
     )  # fmt: skip
 
@@ -63,7 +64,8 @@ METRICS = (
     Metric("sync_offset", "Offset", "ms", Group.SYNC,
            "How much later the mouth comes than the voice; only where the network is sure.",
            0, 1000.0, 0.0),
-    Metric("sync_error", "Size of the offset", "ms", Group.SYNC, "Either way.", 0, 1000.0, 0.0),
+    Metric("sync_error", "Size of the offset", "ms", Group.SYNC,
+           "How far the mouth is from the voice, early or late.", 0, 1000.0, 0.0),
     Metric("sync_confidence", "Confidence", "", Group.SYNC,
            "Probability that the offset is within 40 ms of the truth.", 2, ideal=1.0),
     Metric("lip_sync", "Opening, loudness", "", Group.SYNC,

@@ -47,11 +47,12 @@ def as_html(evaluations: Sequence[Evaluation], comparison: FolderComparison | No
             f"<header><h1>{' beside '.join(names)}</h1><p>{_facts(evaluations, written)}</p></header>",
             f'<div class="tiles">{"".join(_tile(BY_NAME[name], evaluations) for name in TILES)}</div>',
             _legend(),
+            _failed(evaluations),
             _comparison(comparison) if comparison else "",
             _sync(evaluations),
             *(_group(group, evaluations, comparison) for group in Group),
             _table(evaluations),
-            _problems(evaluations, comparison),
+            _rest(evaluations, comparison),
             "<p class='faint end'>How each figure is made, its unit, and what it does not say: "
             "docs/evaluation.md of sonic-ext.</p>",
         ]
@@ -125,15 +126,12 @@ def _sync(evaluations: Sequence[Evaluation]) -> str:
 
 def _group(group: Group, evaluations: Sequence[Evaluation], comparison: FolderComparison | None) -> str:
     summaries = [each.summary() for each in evaluations]
-    own = [metric for metric in METRICS if metric.group is group]
     cards = [
         _card(metric, evaluations, [summary.get(metric.name) for summary in summaries], comparison)
-        for metric in own
-        if any(metric.name in summary for summary in summaries)
+        for metric in METRICS
+        if metric.group is group and any(metric.name in summary for summary in summaries)
     ]
-    lacking = [m.label for m in own if not any(m.name in summary for summary in summaries)]
-    rest = f'<p class="faint">Not measured: {escape(", ".join(lacking))}.</p>' if lacking else ""
-    return f'<h2>{escape(group.value)}</h2><div class="cards">{"".join(cards)}</div>{rest}'
+    return f'<h2>{escape(group.value)}</h2><div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
 def _card(
@@ -174,7 +172,11 @@ def _interval(metric: Metric, found: MeanInterval | None) -> str:
     spread = (
         f" <i>{metric.text(found.low)} to {metric.text(found.high)}</i>" if math.isfinite(found.low) else ""
     )
-    return f"<b>{metric.text(found.mean)}</b>{spread} <i>· {found.count}</i>"
+    return f"<b>{metric.text(found.mean)}</b>{spread} <i>· {_count(found.count)}</i>"
+
+
+def _count(videos: int) -> str:
+    return f"{videos} video{'s' * (videos != 1)}"
 
 
 def _difference(metric: Metric, comparison: FolderComparison) -> str:
@@ -206,12 +208,11 @@ def _comparison(comparison: FolderComparison) -> str:
         metric, certain = BY_NAME[name], comparison.adjusted[name] < CERTAIN
         three = found.difference.mean, found.difference.low, found.difference.high
         size = found.deviation
-        label = metric.label if metric.group is not Group.SCORES else f"Score: {metric.label}"
         if size > 0:
             mean, low, high = (value / size for value in three)
-            rows.append((label, mean, low, high, certain))
+            rows.append((metric.label, mean, low, high, certain))
         cells = [
-            label, found.difference.count, _signed(metric, three[0]) + _spread(metric, found),
+            escape(metric.label), found.difference.count, _signed(metric, three[0]) + _spread(metric, found),
             escape(metric.unit), f"{found.more} : {found.less}",
             *(_probability(p)[2:] for p in (found.sign, found.ranks, comparison.adjusted[name])),
         ]  # fmt: skip
@@ -267,14 +268,18 @@ def _cell(metric: Metric, value: float) -> str:
     return f'<td class="inside">{metric.text(value)}</td>' if inside else f"<td>{metric.text(value)}</td>"
 
 
-def _problems(evaluations: Sequence[Evaluation], comparison: FolderComparison | None) -> str:
-    parts = []
-    failed = [
+def _failed(evaluations: Sequence[Evaluation]) -> str:
+    items = [
         f'<span class="bad">{escape(visible(video.name))}</span>: {escape(visible(str(video.error)))}'
         for each in evaluations
         for video in each.failed
     ]
-    parts.append(_list("Failed", failed))
+    return _list("Failed", items)
+
+
+def _rest(evaluations: Sequence[Evaluation], comparison: FolderComparison | None) -> str:
+    """Videos without a partner, notes, and figures that no video has."""
+    parts = []
     if comparison:
         for each, names in zip(evaluations, (comparison.only_first, comparison.only_second), strict=True):
             parts.append(_list(f"Only in {_folder(each)}", [escape(visible(name)) for name in names]))
@@ -284,7 +289,9 @@ def _problems(evaluations: Sequence[Evaluation], comparison: FolderComparison | 
         for video in each.videos
         if video.figures and video.figures.notes
     ]
-    parts.append(_list("Notes", notes[:MOST_ROWS]))
+    known = {name for each in evaluations for name in each.summary()}
+    lacking = [escape(metric.label) for metric in METRICS if metric.name not in known]
+    parts += [_list("Notes", notes[:MOST_ROWS]), _list("Figures that no video has", lacking)]
     return "".join(parts)
 
 

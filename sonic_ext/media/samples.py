@@ -101,13 +101,16 @@ def decoded(path: Path, track: int, damage: list[str], data: bytes | None = None
 
 def sound_start(path: Path, track: int = 0) -> float:
     """Where on the container's clock, in seconds, the sound that `decoded` gives begins; pictures have their
-    time stamps on the same clock.
+    time stamps on the same clock. Where the file begins, if it has no sound.
 
     Raises:
         BadAudio: cannot be read.
     """
     with opened(path, BadAudio, "sound") as container:
-        stream, start = container.streams.audio[track], (container.start_time or 0) / 1_000_000
+        start = (container.start_time or 0) / 1_000_000
+        if not container.streams.audio:
+            return start
+        stream = container.streams.audio[track]
         timeline = _Timeline(container, stream, path)
         for _, frame in _frames(container, stream, []):
             silence = timeline.place(frame.pts, frame.samples / frame.sample_rate)

@@ -28,7 +28,7 @@ FORMAT = "sync 1"
 """`format` in a file's metadata."""
 LOWEST_DB, HIGHEST_DB, SCALE_DB = -70.0, 15.0, 20.0
 """Levelled decibels are cut to this range and divided before the network hears them."""
-TYPICAL = np.array([0.06, 0.04, 0.03, 0.06, 0.05, 0.012, 0.045, 0.02], np.float32)
+TYPICAL = np.array([0.055, 0.045, 0.035, 0.065, 0.04, 0.015, 0.06, 0.015], np.float32)
 """Standard deviation of each of `FEATURES` in somebody who talks."""
 STILL = 0.25
 """Shares of that below which a mouth's motion is not made larger."""

@@ -16,7 +16,7 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
-from .offset import LAGS, REACH, estimate, lag_scores, windowed
+from .offset import LAGS, REACH, lag_scores, overall, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
 from .tracks import ShotFace, face_tracks
@@ -112,9 +112,7 @@ def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> T
     found = None
     note = note or _why_not(face, there)
     if not note:
-        counts = known.sum(axis=0)
-        means_of_all = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
-        found = estimate(means_of_all, float(counts[REACH]), network.confidence)
+        found = overall(scores, known, network.confidence)
         note = "" if found else "The mouth does not move."
     return TrackSync(
         face.start,

@@ -123,3 +123,12 @@ def estimate(
     seconds, reasons = found
     logit = float(reasons @ confidence[:-1] + confidence[-1])
     return Estimate(seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
+
+
+def overall(
+    scores: NDArray[np.float32], known: NDArray[np.bool_], confidence: NDArray[np.floating[Any]]
+) -> Estimate | None:
+    """The offset of a whole stretch from its `lag_scores`; None where they say nothing."""
+    counts = known.sum(axis=0)
+    means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
+    return estimate(means, float(counts[REACH]), confidence)

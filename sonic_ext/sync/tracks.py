@@ -123,20 +123,15 @@ class VideoFaces:
         return tuple(face for face in self.faces if face.shot == number)
 
 
-def face_tracks(
-    path: str | os.PathLike[str], tick: Tick | None = None, zero: float | None = None
-) -> VideoFaces:
+def face_tracks(path: str | os.PathLike[str], tick: Tick | None = None) -> VideoFaces:
     """Follow every prominent face of a video.
 
     Times are seconds on the clock of the sound as `audio.read_speech` and `samples.decoded` give it: that of
-    a time stamp, less where the sound begins.
+    a time stamp, less where the sound begins, or where the file does if it has none.
 
     Args:
         path: a video file; of any frame rate, also a variable one.
         tick: called for every frame.
-        zero: seconds on the container's clock that count as 0; by default where the file's own sound begins,
-        or
-            where the file does if it has none.
 
     Raises:
         BadVideo: missing, not a video, no frames, damaged from the first one on.
@@ -144,7 +139,7 @@ def face_tracks(
     """
     path = Path(path)
     expected = probe(path).frames
-    cuts, tracker, zero = CutFinder(), LandmarkTracker(), _zero(path) if zero is None else zero
+    cuts, tracker, zero = CutFinder(), LandmarkTracker(), _zero(path)
     shots: list[Shot] = []
     faces: list[ShotFace] = []
     current: _ShotTracking | None = None
@@ -173,7 +168,7 @@ def face_tracks(
 def _zero(path: Path) -> float:
     try:
         return sound_start(path)
-    except (BadAudio, IndexError):  # who reads the sound says what is wrong with it
+    except BadAudio:  # who reads the sound says what is wrong with it
         return 0.0
 
 

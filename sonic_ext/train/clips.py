@@ -1,11 +1,14 @@
 """Talking faces for training: a mouth's motion and the sound that goes with it, kept in shards.
 
 A shard is one safetensors file. Of each clip, by its number in the file: `{n}.times`, `{n}.geometry`
-(float16), `{n}.sound` (float16), and in the metadata as JSON its name, speaker and words.
+(float16), `{n}.sound` (float16), and in the metadata as JSON its name, speaker, words and seconds. The
+metadata also says which videos the shard stands for, and what became of those that gave no clip: so what is
+left to do can be told from the shards alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput
-from ..files.atomic import atomic_write
+from ..files.atomic import atomic_write, new_file
 from ..sync.mouth import FEATURES, MouthMotion
 from ..sync.sound import BANDS, ROWS_PER_SECOND
 
-FORMAT = "sonic clips 1"
-"""`format` in a shard's metadata."""
+FORMAT, ENTRY = "sonic clips 1", "sonic"
+"""`format` of a shard, and the entry of its metadata that has all that it says of itself, as JSON."""
 PATTERN = "clips-*.safetensors"
 """Names of shards in their folder."""
 
@@ -55,8 +58,40 @@ class Clip:
         return len(self.sound) / ROWS_PER_SECOND
 
 
-def write_shard(path: Path, clips: Sequence[Clip]) -> None:
-    """Write clips into one file, whole or not at all.
+class ClipRemark(NamedTuple):
+    """What there is to say of a video."""
+
+    name: str
+    """Of the video or the clip."""
+    kept: bool
+    """Whether there are clips of it all the same."""
+    reason: str
+    """A word for tables, such as `no_face`."""
+    detail: str
+    """For people."""
+
+
+@dataclass(frozen=True)
+class ShardContents:
+    """What a shard says of itself, without its arrays."""
+
+    path: Path
+    videos: tuple[str, ...]
+    """Names of the videos that it stands for."""
+    remarks: tuple[ClipRemark, ...]
+    clips: tuple[tuple[str, str, float], ...]
+    """Name, speaker and seconds of each clip."""
+
+
+def write_shard(
+    path: Path, clips: Sequence[Clip], videos: Sequence[str] = (), remarks: Sequence[ClipRemark] = ()
+) -> None:
+    """Write clips into one file, whole or not at all, on the disk itself when this returns.
+
+    Args:
+        path: of the shard.
+        clips: may be none.
+        videos, remarks: see `ShardContents`.
 
     Raises:
         OSError: it cannot be written, such as on a full disk.
@@ -68,10 +103,15 @@ def write_shard(path: Path, clips: Sequence[Clip]) -> None:
         arrays[f"{number}.times"] = np.ascontiguousarray(clip.motion.times, np.float64)
         arrays[f"{number}.geometry"] = np.ascontiguousarray(clip.motion.geometry, np.float16)
         arrays[f"{number}.sound"] = np.ascontiguousarray(clip.sound, np.float16)
-    told = [{"name": clip.name, "speaker": clip.speaker, "words": clip.words} for clip in clips]
-    metadata = {"format": FORMAT, "clips": json.dumps(told, ensure_ascii=False)}
+    told = [
+        {"name": clip.name, "speaker": clip.speaker, "words": clip.words, "seconds": clip.seconds}
+        for clip in clips
+    ]
+    about = {"format": FORMAT, "features": FEATURES, "videos": videos, "remarks": remarks, "clips": told}
+    # One entry, because safetensors writes several in any order, and as ASCII: names of files may be no text.
+    metadata = {ENTRY: json.dumps(about)}
     with atomic_write(path) as part:
-        part.write_bytes(save(arrays, metadata))
+        new_file(part, save(arrays, metadata))
 
 
 def read_shard(path: Path) -> list[Clip]:
@@ -81,18 +121,51 @@ def read_shard(path: Path) -> list[Clip]:
         BadInput: it is no shard, was cut off, or has other features.
         FileNotFoundError: it is gone.
     """
+    with _opened(path) as (file, about):
+        return [
+            _clip(told, *(file.get_tensor(f"{number}.{name}") for name in ("times", "geometry", "sound")))
+            for number, told in enumerate(about["clips"])
+        ]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether nothing of the file is missing, by its header and its length."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy"):
+            return True
+    except SafetensorError:
+        return False
+
+
+def read_contents(path: Path) -> ShardContents:
+    """What a shard says of itself, from its header; its length is checked, too.
+
+    Raises:
+        BadInput, FileNotFoundError: as `read_shard`.
+    """
+    with _opened(path) as (_, about):
+        remarks = tuple(ClipRemark(*values) for values in about["remarks"])
+        clips = tuple((told["name"], told["speaker"], float(told["seconds"])) for told in about["clips"])
+        return ShardContents(path, tuple(about["videos"]), remarks, clips)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The file and what it says of itself; what is wrong with them, also inside the block, is a
+    `BadInput`."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
-            return [
-                _clip(told, *(file.get_tensor(f"{number}.{name}") for name in ("times", "geometry", "sound")))
-                for number, told in enumerate(json.loads(metadata["clips"]))
-            ]
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            about = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
+            if about.get("format") != FORMAT:
+                raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
+            if tuple(about["features"]) != FEATURES:
+                raise ValueError("it has other features of the mouth")
+            yield file, about
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise BadInput(
             f"The shard {path.name} cannot be read ({error}).",
             "Delete it and run `sonic train prepare` again: it makes what is missing.",

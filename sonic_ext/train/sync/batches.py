@@ -78,7 +78,7 @@ def filmed_passages(clips: Iterable[Clip]) -> Iterator[Passage]:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrainingBatch:
     """Arrays of one step, of `n` stretches."""
 
     sound: NDArray[np.float32]
@@ -97,13 +97,13 @@ class Batch:
     """`tokens` of that part, [n, LONGEST]; zeros where it is not known what is said."""
 
 
-def drawn_batch(known: Sequence[Passage], size: int, chance: np.random.Generator) -> Batch:
+def drawn_batch(known: Sequence[Passage], size: int, chance: np.random.Generator) -> TrainingBatch:
     """A batch of `size` stretches, each of another passage where there are so many."""
     chosen = chance.choice(len(known), size, replace=size > len(known))
     return batch([known[number] for number in chosen], chance)
 
 
-def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> Batch:
+def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> TrainingBatch:
     """One stretch of each passage, with mouths of people who are there for this batch alone."""
     people = [draw_style(chance) for _ in range(max(2, len(chosen) // 2))]
     sounds, pairs, styles, spans, letters = [], [], [], [], []
@@ -136,7 +136,7 @@ def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> Batch:
         sounds.append(sound_inputs(passage.sound[start : start + ROWS]))
         styles.append(who)
         spans.append((first, first + length))
-    return Batch(
+    return TrainingBatch(
         np.stack(sounds),
         np.stack([np.stack(pair) for pair in pairs], axis=1),
         np.array(styles).T,

@@ -26,12 +26,12 @@ class Architecture:
     sound_width: int = 96
     mouth_width: int = 80
     dimensions: int = 64
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    """Of the residual layers; with the first layer's two rows these see 17 rows (0.34 s) to either side."""
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 12)
+    """Of the residual layers; with the first layer's two rows these see 29 rows (0.6 s) to either side."""
 
 
 CALIBRATION = Architecture()
-JUDGE = Architecture(sound_width=80, mouth_width=96, dimensions=48, dilations=(1, 3, 6, 2, 1))
+JUDGE = Architecture(sound_width=80, mouth_width=96, dimensions=48, dilations=(1, 3, 6, 10))
 """Of the network that evaluates: another shape, so that it makes other mistakes."""
 ARCHITECTURES = {"calibration": CALIBRATION, "judge": JUDGE}
 

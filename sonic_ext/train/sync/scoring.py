@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,8 @@ class Pair:
     motion: MouthMotion
     offset: float | None
     """None: the mouth says something else."""
+    spoken: NDArray[np.bool_] | None = None
+    """[rows]: where something is said; windows that are not at least half of it are left out."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,17 @@ def pairs_of(passages: Sequence[Passage], chance: np.random.Generator, others: f
         source = passage if belongs else passages[(number + 1) % len(passages)]
         motion = source.motion or moving_mouth(source.phonemes, len(source.sound) / ROWS_PER_SECOND, chance)
         offset = float(chance.uniform(-FARTHEST, FARTHEST))
-        yield Pair(passage.sound, late(motion, offset), offset if belongs else None)
+        yield Pair(passage.sound, late(motion, offset), offset if belongs else None, spoken_rows(passage))
+
+
+def spoken_rows(passage: Passage) -> NDArray[np.bool_] | None:
+    """Where something is said, bool [rows]; None where that is not known."""
+    if passage.motion is not None:
+        return None
+    said = np.zeros(len(passage.sound), bool)
+    for phoneme in passage.phonemes:
+        said[int(phoneme.start * ROWS_PER_SECOND) : math.ceil(phoneme.end * ROWS_PER_SECOND)] = True
+    return said
 
 
 def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Iterator[Trial]:
@@ -81,7 +94,10 @@ def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Itera
         # Windows at the ends know the mouth on one side only.
         inner = slice(min(REACH, (rows - size) // 2), max(size, rows - min(REACH, (rows - size) // 2)))
         _, means, counts = windowed(scores[inner], known[inner], size, size)
-        for line, count in zip(means, counts, strict=True):
+        said = None if pair.spoken is None else pair.spoken[inner]
+        for number, (line, count) in enumerate(zip(means, counts, strict=True)):
+            if said is not None and said[number * size : (number + 1) * size].mean() < 0.5:
+                continue
             found = evidence(line, float(count))
             yield Trial(
                 pair.offset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import BadInput, Failed
+from ...errors import BadInput, Cancelled, Failed
 from ...files.atomic import atomic_write
 from ...sync.losses import disentangling, frame_info_nce, gathered, semantic_info_nce, shifted_info_nce
 from ..clips import Clip
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
-from .batches import APART, MOMENTS, SHIFTS, STRETCH, Batch, Passage, drawn_batch, filmed_passages, passages
+from .batches import (
+    APART,
+    MOMENTS,
+    SHIFTS,
+    STRETCH,
+    Passage,
+    TrainingBatch,
+    drawn_batch,
+    filmed_passages,
+    passages,
+)
 from .network import CALIBRATION, Architecture, Encoders, unit
 
 LEVELS = ("frame", "semantic", "style")
@@ -74,7 +85,7 @@ class SyncTrainer:
         """Steps in all."""
         return self.recipe.copies * self.recipe.steps
 
-    def losses(self, learned: Batch) -> dict[str, torch.Tensor]:
+    def losses(self, learned: TrainingBatch) -> dict[str, torch.Tensor]:
         """The loss of each level for one batch."""
         sound = self.model.hear(torch.from_numpy(learned.sound))
         first, second = (self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths)
@@ -104,7 +115,7 @@ class SyncTrainer:
             found["style"] = disentangling(torch.cat(whole[1:]), content, people, pooled_scale)
         return found
 
-    def step(self, learned: Batch) -> dict[str, float]:
+    def step(self, learned: TrainingBatch) -> dict[str, float]:
         """Learn from one batch; returns the losses.
 
         Raises:
@@ -198,11 +209,13 @@ def train(
 
     Args:
         folder: where it is kept how far the training has come; gone on with from there.
-        report: called after every step with its number, the number of all and the losses.
+        report: called after every step with its number, the number of all and the losses; may raise
+            `Cancelled`.
 
     Raises:
         BadInput: there is nothing to learn from, or what is in `folder` does not fit.
         Failed: a loss was no number; what was kept before is left.
+        Cancelled: from `report`; what was learned is kept.
     """
     trainer = SyncTrainer(recipe)
     state = folder / STATE if folder else None
@@ -219,11 +232,11 @@ def train(
         spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
         return [*spoken, *films]
 
-    def drawn(number: int, known: Sequence[Passage]) -> Batch:
+    def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
         chance = np.random.default_rng([recipe.seed, number, 3])
         return drawn_batch(known, recipe.batch, chance)
 
-    with ThreadPoolExecutor(2) as ahead:
+    with ThreadPoolExecutor(2) as ahead, _kept_when_stopped(trainer, state):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
         for copy in range(trainer.step_number // recipe.steps, recipe.copies):
             known = coming.result()
@@ -243,3 +256,14 @@ def train(
             if state is not None:
                 trainer.save(state)
             yield trainer
+
+
+@contextlib.contextmanager
+def _kept_when_stopped(trainer: SyncTrainer, state: Path | None) -> Iterator[None]:
+    """Keep where the training stands when somebody asks it to stop; that happens between two steps."""
+    try:
+        yield
+    except Cancelled:
+        if state is not None:
+            trainer.save(state)
+        raise

@@ -1,0 +1,189 @@
+"""`sonic train …`: grammar, progress, and what came of it in a few lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, Cancelled
+from ..text import duration_text
+from .arguments import AddCommand, number_from
+from .console import Console, ProgressLine
+from .interrupt import Interrupts
+
+if TYPE_CHECKING:
+    from ..train.prepare.preparing import PreparedCorpus
+
+PREPARE = """\
+DIR is a corpus in the layout of VoxCeleb2 or LRS3, a part of one, or any folder of videos. OUT gets shards
+of clips: the motion of the mouth at 25 frames a second, the sound, and the words where LRS3 has them. Videos
+that show no face, several, or cuts, that are damaged or silent are left out; skipped.csv says which and why.
+Called again, it goes on where it was stopped. docs/training.md says more.
+"""
+
+
+SYNC = """\
+Trains the networks that hear whether a mouth and a voice belong together (docs/training.md). Mouths are drawn
+from phoneme times; recordings are spoken anew by eSpeak NG and Flite, or taken from --corpus; clips of
+`sonic train prepare` are learned from as well. Needs torch: python -m pip install "sonic-ext[train]".
+Called again, it goes on where it was stopped.
+"""
+
+
+def grammar(commands: Any, add: AddCommand) -> None:
+    """Add the command and its actions; `add` makes one."""
+    made = add(commands, "train", "Prepare talking video, and train networks on it.")
+    actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _prepare_grammar(actions, add)
+    _sync_grammar(actions, add)
+
+
+def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    """Carry out a parsed `train` command; returns the exit code. Errors are raised."""
+    return _ACTIONS[options.action](options, console, signals)
+
+
+def _prepare_grammar(actions: Any, add: AddCommand) -> None:
+    made = add(actions, "prepare", "Make clips to train on from folders of talking video.", PREPARE)
+    made.add_argument("folder", metavar="DIR", help="videos lie in it or below it")
+    made.add_argument(
+        "-o", "--output", metavar="OUT", help="where the clips go; default: ./NAME-clips, as DIR is called"
+    )
+    made.add_argument(
+        "--in-sync",
+        action="store_true",
+        help="leave out, too, what the shipped network finds more than 80 ms apart",
+    )
+    made.add_argument(
+        "--jobs", type=number_from(1, 256), metavar="N", help="processes; default: one for each core"
+    )
+
+
+def _prepare(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..train.prepare.offsets import BY_NETWORK, shipped
+    from ..train.prepare.preparing import LIST, prepare
+
+    signals.unwind()
+    if options.in_sync:
+        shipped()
+    folder = Path(options.folder).absolute()
+    output = Path(options.output or f"{folder.resolve().name or 'corpus'}-clips").absolute()
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        with contextlib.closing(line), signals.polite():
+            measure = BY_NETWORK if options.in_sync else ""
+            found = prepare(folder, output, options.jobs or 0, measure, progress=line)
+    except Cancelled:
+        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+    if not found.clips:
+        raise BadInput(
+            f"None of {found.videos} videos gives a clip.", f"{output / LIST} says why, one by one."
+        )
+    console.result(found.values(), *_prepared_lines(found))
+    return 0
+
+
+def _prepared_lines(found: PreparedCorpus) -> tuple[str, ...]:
+    from ..train.prepare.preparing import LIST
+
+    what = f"{found.clips} clips of {len(found.speakers)} speakers, {duration_text(found.seconds)}"
+    lines = [f"{what}, from {found.videos} videos are in {found.folder}"]
+    for kept, how in ((False, "Left out"), (True, "Noted")):
+        if reasons := found.reasons(kept):
+            lines.append(f"{how}: {', '.join(f'{reason} {count}' for reason, count in reasons.items())}")
+    if found.remarks:
+        lines.append(f"One by one: {found.folder / LIST}")
+    return tuple(lines)
+
+
+def _sync_grammar(actions: Any, add: AddCommand) -> None:
+    made = add(actions, "sync", "Train the networks that measure lip sync.", SYNC)
+    made.add_argument("output", metavar="OUT.safetensors", help="the model; its page OUT.md lies beside it")
+    made.add_argument("--corpus", metavar="DIR", help="recordings, NAME.wav beside NAME.phonemes.json")
+    made.add_argument("--held-out", metavar="DIR", help="the same of other voices, to measure on")
+    made.add_argument("--clips", metavar="DIR", help="what `sonic train prepare` made")
+    made.add_argument(
+        "--minutes",
+        type=number_from(1, 10_000),
+        default=60,
+        metavar="N",
+        help="of recordings to speak; default: %(default)s",
+    )
+    made.add_argument(
+        "--shape",
+        choices=("calibration", "judge"),
+        default="calibration",
+        help="sizes of the network; default: %(default)s",
+    )
+    made.add_argument(
+        "--levels",
+        default="frame,semantic,style",
+        metavar="NAMES",
+        help="what is contrasted; default: %(default)s",
+    )
+    made.add_argument(
+        "--copies",
+        type=number_from(1, 1000),
+        default=4,
+        metavar="N",
+        help="times that the corpus is heard, each time differently; default: %(default)s",
+    )
+    made.add_argument(
+        "--steps",
+        type=number_from(1, 1_000_000),
+        default=600,
+        metavar="N",
+        help="batches from each of them; default: %(default)s",
+    )
+    made.add_argument(
+        "--seed", type=number_from(0, 2**31), default=11, metavar="N", help="default: %(default)s"
+    )
+    made.add_argument(
+        "--threads",
+        type=number_from(1, 256),
+        default=1,
+        metavar="N",
+        help="of torch; default: %(default)s, beside one that prepares",
+    )
+
+
+def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    from ..train.sync.network import ARCHITECTURES
+    from ..train.sync.run import train_model
+    from ..train.sync.training import LEVELS, SyncRecipe
+
+    output = Path(options.output).absolute()
+    levels = tuple(options.levels.split(","))
+    if output.suffix != ".safetensors":
+        raise BadInput(f"{output.name} is no name of a model.", "Give a name that ends in .safetensors.")
+    if unknown := sorted({*levels} - {*LEVELS}):
+        raise BadInput(f"There is no level {unknown[0]!r}.", f"Give some of: {', '.join(LEVELS)}.")
+    recipe = SyncRecipe(
+        ARCHITECTURES[options.shape], levels, options.copies, options.steps, seed=options.seed
+    )
+    folders = {
+        name: Path(given).absolute() if given else None
+        for name, given in (
+            ("corpus", options.corpus),
+            ("held_out", options.held_out),
+            ("clips", options.clips),
+        )
+    }
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        with contextlib.closing(line), signals.polite():
+            made = train_model(
+                output, recipe, **folders, minutes=options.minutes, threads=options.threads, progress=line
+            )
+    except Cancelled:
+        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+    reached = {name: round(value, 4) for name, value in made.metrics.items()}
+    lines = [f"{made.path}: learned from {made.voices} voices and {made.clips} clips of video"]
+    lines += [f"{value:.3f}  {name}" for name, value in reached.items()]
+    console.result({"model": str(made.path), "page": str(made.page), "metrics": reached}, *lines)
+    return 0
+
+
+_ACTIONS = {"prepare": _prepare, "sync": _sync}

@@ -1,0 +1,1 @@
+"""Real talking video becomes clips to train on: `sonic train prepare`."""

@@ -1,0 +1,209 @@
+"""From what was learned to a file that ships: how sure it is, how good it is, and the page that says so."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...files.atomic import atomic_write
+from ...sync.encoders import FORMAT, SyncNetwork, from_arrays
+from ..corpus.mixtures import Backgrounds, joined
+from ..corpus.sounds import Utterance
+from .batches import Passage, heard
+from .scoring import (
+    Pair,
+    Trial,
+    calibration_error,
+    fit_confidence,
+    heard_among,
+    late,
+    pairs_of,
+    retrieved,
+    share_within,
+    trials,
+)
+from .training import SyncRecipe
+
+LINES = 3
+"""Recordings of one voice that are heard one after the other."""
+LEVELS: tuple[tuple[str, float | None], ...] = (
+    ("clean", None),
+    ("babble", 10.0),
+    ("babble", 5.0),
+    ("babble", 0.0),
+    ("music", 5.0),
+    ("music", 0.0),
+)
+"""What is heard beside a voice, and by how many decibels it is quieter."""
+LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
+"""Seconds of the windows that confidence is learned from."""
+OTHERS = 0.3
+"""Share of the mouths there that say something else."""
+CHOICES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Voices that nothing was learned from."""
+
+    talkers: Mapping[str, Sequence[Utterance]]
+    backgrounds: Backgrounds
+    seed: int = 1
+
+    def lines(self, most: int) -> list[Utterance]:
+        """Up to `most` utterances, each several recordings of one voice, in an order of their own."""
+        chance = np.random.default_rng([self.seed, 1])
+        made = [
+            joined(lines[start : start + LINES], chance)
+            for lines in self.talkers.values()
+            for start in range(0, len(lines) - LINES + 1, LINES)
+        ]
+        return [made[number] for number in chance.permutation(len(made))[:most]]
+
+    def nobody(self, count: int, chance: np.random.Generator) -> list[Passage]:
+        """Sound in which nobody speaks to whom the mouth could belong: music, babble, noise, with phonemes of
+        somebody else for the mouth."""
+        kinds = (self.backgrounds.music, self.backgrounds.babble, self.backgrounds.noise)
+        found = []
+        for number, line in enumerate(self.lines(count)):
+            sound = kinds[number % len(kinds)](len(line[0]), chance)
+            passage = heard((0.1 * sound, line[1]))
+            if passage is not None:
+                found.append(passage)
+        return found
+
+
+def split(
+    talkers: Mapping[str, Sequence[Utterance]], every: int = 8
+) -> tuple[dict[str, Sequence[Utterance]], dict[str, Sequence[Utterance]]]:
+    """Voices to learn from, and every eighth one in the order of their names, which is kept aside."""
+    names = sorted(talkers)
+    aside = set(names[every // 2 :: every]) if len(names) > 1 else set()
+    learned = {name: talkers[name] for name in names if name not in aside}
+    return learned, {name: talkers[name] for name in names if name in aside}
+
+
+def with_confidence(
+    arrays: Mapping[str, NDArray[Any]], held_out: HeldOut, most: int = 60
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a model, with `confidence` learned from voices that nothing else was."""
+    plain = from_arrays({**arrays, "confidence": np.zeros(5, np.float32)})
+    chance = np.random.default_rng([held_out.seed, 2])
+    found: list[Trial] = []
+    lines = held_out.lines(most)
+    for kind, decibels in LEVELS:
+        passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
+        pairs = [*pairs_of(passages, chance, OTHERS)]
+        found += [trial for seconds in LENGTHS for trial in trials(plain, pairs, seconds)]
+    strangers = [_unrelated(pair) for pair in pairs_of(held_out.nobody(most // 3, chance), chance)]
+    found += [trial for seconds in LENGTHS for trial in trials(plain, strangers, seconds)]
+    return {**arrays, "confidence": fit_confidence(found)}
+
+
+def _unrelated(pair: Pair) -> Pair:
+    return Pair(pair.sound, pair.motion, None)
+
+
+def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[str, float]:
+    """What the network reaches on voices that nothing was learned from.
+
+    By noise: share of 2 s windows within 40 ms and of 6 s windows within 20 ms; right 1 s clip among
+    `CHOICES`; expected calibration error; share of windows with another's mouth below a confidence of 0.5.
+    What there are too few or too short recordings for is left out.
+    """
+    chance = np.random.default_rng([held_out.seed, 3])
+    lines = held_out.lines(most)
+    found: dict[str, float] = {}
+    measured: list[Trial] = []
+    for kind, decibels in LEVELS:
+        passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
+        pairs = [*pairs_of(passages, chance)]
+        name = kind if decibels is None else f"{kind} {decibels:.0f} dB"
+        short = [*trials(network, pairs, 2.0)]
+        found[f"{name}: 2 s within 40 ms"] = share_within(short, 0.040)
+        found[f"{name}: 6 s within 20 ms"] = share_within([*trials(network, pairs, 6.0)], 0.020)
+        measured += short
+        if decibels is None:
+            apart = [Pair(pair.sound, late(pair.motion, -(pair.offset or 0.0)), 0.0) for pair in pairs]
+            found[f"right 1 s clip among {CHOICES}"] = retrieved(network, apart, 1.0, CHOICES)
+    alone = heard_among(lines, held_out.backgrounds, "clean", None, chance)
+    shuffled = [*trials(network, pairs_of(alone, chance, 1.0), 2.0)]
+    found["calibration error"] = calibration_error([*measured, *shuffled])
+    sure = [trial.found.confidence if trial.found else 0.0 for trial in shuffled]
+    found["another's mouth below 0.5"] = float(np.mean(np.array(sure) < 0.5)) if sure else math.nan
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def write_model(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    recipe: SyncRecipe,
+    reached: Mapping[str, float],
+    voices: Sequence[str],
+) -> None:
+    """The weights, and beside them the model's page: where it comes from and what it reaches.
+
+    Raises:
+        OSError: they cannot be written; what was there before is left.
+    """
+    from safetensors.numpy import save
+
+    metadata = {
+        "format": FORMAT,
+        "recipe": json.dumps(asdict(recipe), sort_keys=True),
+        "metrics": json.dumps({name: round(value, 4) for name, value in reached.items()}),
+        "voices": json.dumps(sorted(voices)),
+    }
+    with atomic_write(path) as part:
+        part.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata))
+    with atomic_write(path.with_suffix(".md")) as part:
+        part.write_text(page(path.stem, from_arrays(arrays), recipe, reached, voices), encoding="utf-8")
+
+
+def page(
+    name: str,
+    network: SyncNetwork,
+    recipe: SyncRecipe,
+    reached: Mapping[str, float],
+    voices: Sequence[str],
+) -> str:
+    """The model's page, Markdown."""
+    sound, mouth = network.parameters
+    lines = [
+        f"# {name}",
+        "",
+        "Says how far a mouth lies from a voice, in numpy, from log-mel at 50 rows a second and lengths of "
+        "the mouth's landmarks. Trained with `sonic train sync` by contrast of moments"
+        + "".join(f", {_LEVEL_TEXTS[level]}" for level in recipe.levels if level != "frame")
+        + ".",
+        "",
+        f"- {sound:,} parameters hear, {mouth:,} see; {recipe.copies * recipe.steps:,} batches of "
+        f"{recipe.batch} stretches of 4 s, seed {recipe.seed}.",
+        "- Mouths: drawn from phoneme times, none of them a real person's. Voices: "
+        f"{len(voices)}, {_origin(voices)}; among babble, music and songs made from them.",
+        "- Licence: as the project.",
+        "",
+        "| on voices that nothing was learned from | |",
+        "| --- | --- |",
+        *(f"| {what} | {value:.3f} |" for what, value in reached.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_LEVEL_TEXTS = {
+    "semantic": "of what is said in a second or two (voice, mouth, phonemes)",
+    "style": "and of who says it",
+}
+
+
+def _origin(voices: Sequence[str]) -> str:
+    kinds = sorted({voice.split("-")[0] for voice in voices})
+    return "spoken by " + ", ".join(kinds) if kinds else "none"
