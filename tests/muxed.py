@@ -3,6 +3,7 @@ libraries themselves, measured by correlating samples, never by the networks und
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ def muxed(
     metadata: dict[str, str] | None = None,
     tracks: int = 1,
     begin: float = 0.0,
+    pictures: Sequence[NDArray[np.uint8]] = (),
 ) -> Path:
-    """A video with a bar that moves.
+    """A video with a bar that moves, or of `pictures`.
 
     Args:
         sound: float32 [samples] or [channels, samples]; None for none.
@@ -57,15 +59,14 @@ def muxed(
     with av.open(str(path), "w", options=options) as target:
         target.metadata.update(metadata or {})
         shown: Any = target.add_stream(picture, rate=fps)
-        shown.width, shown.height, shown.pix_fmt = 64, 64, "yuv420p"
+        shown.height, shown.width = pictures[0].shape[:2] if pictures else (64, 64)
+        shown.pix_fmt = "yuv420p"
         shown.time_base = shown.codec_context.time_base = Fraction(1, 1000)
         sides = np.atleast_2d(sound) if sound is not None else np.zeros((1, 0), np.float32)
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sides)]
         count = tracks if sound is not None else 0
         voices: list[Any] = [target.add_stream(voice, rate=rate, layout=layout) for _ in range(count)]
-        for number in range(frames):
-            rgb = np.full((64, 64, 3), 40, np.uint8)
-            rgb[:, number % 60 : number % 60 + 4] = 220
+        for number, rgb in enumerate(pictures or _bars(frames)):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts = stamps[number] if stamps else round(number * 1000 / fps)
             frame.time_base = Fraction(1, 1000)
@@ -78,6 +79,13 @@ def muxed(
             target.mux(stream.encode(frame_))
             target.mux(stream.encode(None))
     return path
+
+
+def _bars(frames: int) -> Iterator[NDArray[np.uint8]]:
+    for number in range(frames):
+        rgb = np.full((64, 64, 3), 40, np.uint8)
+        rgb[:, number % 60 : number % 60 + 4] = 220
+        yield rgb
 
 
 def picture_packets(path: Path) -> list[tuple[float, bytes]]:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_sync import measured_as, report, shipped, track
-from muxed import delay, heard, muxed, noise_bursts, picture_packets
+from muxed import RATE, delay, heard, muxed, noise_bursts, picture_packets
 from PIL import Image
 
 from sonic_ext.cli.main import main
 from sonic_ext.errors import BadAudio, BadVideo
+from sonic_ext.media.video import read_frames
 from sonic_ext.provenance.take import Take
 
 SOUND = noise_bursts(3.0)
@@ -283,3 +285,71 @@ def test_a_video_without_a_face(sync: Sync, tmp_path: Path, video: Path) -> None
     assert (code, values["verdict"], values["fixed"]) == (10, "not measured", None)
     assert values["reason"] and values["hint"]
     assert (tmp_path / "c.png").exists() and not (tmp_path / "b.mp4").exists()
+
+
+@pytest.fixture(scope="module")
+def pictures(drawn: Path) -> list[Any]:
+    """Frames of the drawn video, half as large."""
+    return [np.ascontiguousarray(frame[::2, ::2]) for frame in read_frames(drawn, 100)]
+
+
+@pytest.fixture(scope="module")
+def spoken(drawn: Path) -> Any:
+    """The sound of the drawn video."""
+    return heard(drawn)[: 4 * RATE]
+
+
+def test_too_few_frames_a_second(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
+    shipped()
+    code, values = sync(muxed(tmp_path / "a.mp4", spoken, fps=5, pictures=pictures[::5]))
+    assert (code, values["verdict"]) == (10, "not measured")
+    assert "frames a second" in values["reason"]
+
+
+@pytest.mark.parametrize("sound", ["noise", "silence"])
+def test_a_face_without_a_voice(
+    sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any, sound: str
+) -> None:
+    shipped()
+    other = noise_bursts(4.0) if sound == "noise" else np.zeros_like(spoken)
+    code, values = sync(muxed(tmp_path / "a.mp4", other, pictures=pictures), "--fix", tmp_path / "b.mp4")
+    if sound == "noise":
+        assert (code, values["fixed"]) == (10, None), values["summary"]
+    else:
+        assert (code, values["error"]) == (2, "BadAudio")
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_of_two_faces_the_one_that_speaks(
+    sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any
+) -> None:
+    shipped()
+    both = [np.concatenate([pictures[0], each], axis=1) for each in pictures]
+    _, values = sync(muxed(tmp_path / "a.mp4", spoken, pictures=both), "--chart", tmp_path / "c.png")
+    assert len(values["tracks"]) == 2
+    assert abs(values["offset"]) <= 0.04
+    best = max(values["tracks"], key=lambda face: face["confidence"])
+    assert best["box"][0] > pictures[0].shape[1]
+
+
+def test_a_variable_frame_rate(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
+    """Of every five frames one or two are dropped; what is left keeps its time."""
+    shipped()
+    kept = [number for number in range(100) if number % 5 not in (1, 2 * (number % 2) + 1)]
+    video = muxed(
+        tmp_path / "a.mkv",
+        spoken,
+        pictures=[pictures[number] for number in kept],
+        stamps=[40 * number for number in kept],
+    )
+    assert abs(sync(video)[1]["offset"]) <= 0.04
+
+
+def test_cuts(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
+    """In the middle something else for half a second: each shot is a track, and the chart has both."""
+    shipped()
+    shown = [*pictures[:44], *([np.full_like(pictures[0], 90)] * 12), *pictures[56:]]
+    video = muxed(tmp_path / "a.mp4", spoken, pictures=shown)
+    _, values = sync(video, "--chart", tmp_path / "c.png")
+    assert len(values["tracks"]) == 2
+    assert (tmp_path / "c.png").exists()
