@@ -1,10 +1,11 @@
-"""What each level of contrast brings: frames alone, with the semantic level, with style, by noise level and seed.
+"""What each level of contrast brings: frames alone, with semantics, with style, by noise level and seed.
 
     python benchmarks/contrast.py CORPUS HELD_OUT [HELD_OUT ...] --seeds 3 --steps 400 --share 0.25
 
-Every network is trained on the same recordings by the same recipe but for its levels and its seed, and measured
-on voices and languages that it has not learned from. CORPUS and HELD_OUT are folders of `sonic_ext.train.corpus`.
-Prints Markdown: means over seeds with 95 % intervals (Student's t), and the paired differences. Needs torch.
+Every network is trained on the same recordings by the same recipe but for its levels and its seed, and
+measured on voices and languages that it has not learned from. CORPUS and HELD_OUT are folders of
+`sonic_ext.train.corpus`. Prints Markdown: means over seeds with 95 % intervals (Student's t), and the paired
+differences. Needs torch.
 """
 
 from __future__ import annotations
