@@ -65,7 +65,8 @@ class Calibration:
         if len(self._seen) < SHORTEST * self._fps:
             return None
         times = (np.arange(len(self._seen)) + 0.5) / self._fps
-        seen = self._network.see(MouthMotion(times, np.array(self._seen)), 0.0, len(self._heard))
+        motion = MouthMotion(times.astype(np.float64), np.array(self._seen))
+        seen = self._network.see(motion, 0.0, len(self._heard))
         found = overall(*lag_scores(self._heard, seen), self._network.confidence)
         return found if found and found.confidence >= SURE else None
 

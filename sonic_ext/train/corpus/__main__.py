@@ -1,11 +1,11 @@
-"""`python -m sonic_ext.train.corpus FOLDER --minutes 120 [--held-out]`: speak clean recordings."""
+"""`python -m sonic_ext.train.corpus FOLDER --minutes 120 [--cast held-out]`: speak clean recordings."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from .speech import HELD_OUT, TRAINING, make
+from .speech import CASTS, make
 
 
 def main() -> None:
@@ -15,13 +15,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--held-out",
-        action="store_true",
-        help="the voices that are never trained on (take another seed, too)",
+        "--cast", choices=CASTS, default="training", help="who speaks; take another seed for each"
     )
     arguments = parser.parse_args()
-    cast = HELD_OUT if arguments.held_out else TRAINING
-    for _ in make(arguments.folder, cast, arguments.minutes, arguments.seed):
+    for _ in make(arguments.folder, CASTS[arguments.cast], arguments.minutes, arguments.seed):
         pass
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..words import words
+from ..words import NUMBERS, words
 from .sounds import Utterance, phonemes_of, save, seconds
 from .synthesizers import Espeak, flite
 
@@ -50,6 +50,14 @@ HELD_OUT = Cast(
     flite_share=0.15,
 )
 """Never trained on."""
+UNSEEN = Cast(
+    flite={"kal": 1},
+    espeak=dict.fromkeys(("nl", "sv", "tr", "hu", "fi", "cs", "el", "hi", "ko", "vi", "uk", "ro"), NUMBERS),
+    variants=("", "+f2", "+m3", "+Andy", "+Annie", "+Michael", "+linda"),
+    flite_share=0.0,
+)
+"""Languages that are never trained on, saying numbers."""
+CASTS = {"training": TRAINING, "held-out": HELD_OUT, "unseen": UNSEEN}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def draw_style(chance: np.random.Generator) -> MouthStyle:
         rules=(rules * chance.lognormal(0.0, 0.3, rules.shape)).astype(np.float32),
         rise=chance.uniform([0.025, 0.030], [0.075, 0.110]).astype(np.float32),
         fall=chance.uniform([0.025, 0.030], [0.070, 0.090]).astype(np.float32),
-        early=float(chance.normal(0.0, 0.008)),
+        early=float(chance.normal(0.0, 0.006)),
         smooth=float(chance.uniform(0.010, 0.035)),
         strength=float(chance.uniform(0.5, 1.3)),
         press=float(chance.uniform(-0.01, 0.03)),
@@ -231,8 +231,8 @@ def filmed(features: NDArray[np.float32], seconds: float, chance: np.random.Gene
         at = np.repeat(at[::2] + 0.5 / fps, 2)[:count]
     rows = at * ROWS_PER_SECOND - 0.5
     seen = np.stack([np.interp(rows, np.arange(len(features)), column) for column in features.T], axis=1)
-    if chance.random() < 0.5:  # points are found near where they were
-        keep = chance.uniform(0.0, 0.35) ** (25.0 / fps)
+    if chance.random() < 0.3:  # points are found near where they were: 10 ms late at most
+        keep = chance.uniform(0.0, 0.2) ** (25.0 / fps)
         for index in range(1, count):
             seen[index] += keep * (seen[index - 1] - seen[index])
     jitter = JITTER * chance.lognormal(-0.1, 0.5)
