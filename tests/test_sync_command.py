@@ -224,7 +224,7 @@ def test_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 # With the measurement itself
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.1, -0.2])
+@pytest.mark.parametrize("shift", [0.0, 0.06, 0.1, 0.2, -0.06, -0.1, -0.2])
 def test_a_drawn_video_is_measured_and_fixed(sync: Sync, tmp_path: Path, drawn: Path, shift: float) -> None:
     """A video of the preview engine, its sound moved: told, and brought to within 20 ms."""
     shipped()
