@@ -79,8 +79,8 @@ def draw_style(chance: np.random.Generator) -> MouthStyle:
     return MouthStyle(
         shapes=own.astype(np.float32),
         rules=(rules * chance.lognormal(0.0, 0.3, rules.shape)).astype(np.float32),
-        rise=chance.uniform([0.025, 0.030], [0.075, 0.110]).astype(np.float32),
-        fall=chance.uniform([0.025, 0.030], [0.070, 0.090]).astype(np.float32),
+        rise=chance.uniform([0.025, 0.030], [0.130, 0.200]).astype(np.float32),
+        fall=chance.uniform([0.020, 0.025], [0.060, 0.070]).astype(np.float32),
         early=float(chance.normal(0.0, 0.006)),
         smooth=float(chance.uniform(0.010, 0.035)),
         strength=float(chance.uniform(0.5, 1.3)),
