@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..media.face import Face, LandmarkTracker
 from . import encoders
 from .mouth import FEATURES, MouthMotion, mouth_geometry
-from .offset import Estimate, lag_scores, overall
+from .offset import AGREED, SURE, Estimate, lag_scores, overall
 from .sound import ROWS_PER_SECOND, sound_rows
 
 MEASURED_SECONDS = 8.0
@@ -23,10 +23,6 @@ SHORTEST = 1.0
 """Seconds of video that a measurement takes."""
 CORRECTED = 0.05
 """Seconds: the most that is corrected."""
-WORTHWHILE = 0.02
-"""Seconds: less than this is the measurement's own noise, half a frame."""
-SURE = 0.5
-"""Confidence from which a measurement counts."""
 BELIEVED = 0.4
 """Face score below which a frame counts as one without a face, see `mesh.face_score`."""
 
@@ -73,6 +69,6 @@ class Calibration:
 
 def correction(offset: Estimate) -> float:
     """Seconds to delay the sound by; 0 where the offset is below what can be measured."""
-    if abs(offset.seconds) < WORTHWHILE:
+    if abs(offset.seconds) <= AGREED:
         return 0.0
     return float(np.clip(offset.seconds, -CORRECTED, CORRECTED))

@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw
 
 from ..provenance.labels import font
 from ..text import visible
+from .offset import SURE
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND
-from .verdict import SURE, summary
+from .verdict import summary
 
 MOST_TRACKS = 6
 """Faces that are drawn; of more it is said how many there are."""

@@ -11,8 +11,9 @@ from ..files.home import private_home
 from ..media.shift import check_shift, shift_sound
 from ..provenance.boundary import private, refuse_inside
 from ..provenance.c2pa import has_manifest_store
+from .offset import AGREED
 from .report import SyncReport
-from .verdict import AGREED, SyncVerdict, contradictions, verdict
+from .verdict import SyncVerdict, contradictions, verdict
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def fix_sync(
         source: the video that was measured.
         target: of the same kind, see `media.shift`.
         report: what was measured.
-        unsure: go by an offset also where its confidence is under `verdict.SURE`, or where faces differ.
+        unsure: go by an offset also where its confidence is under `offset.SURE`, or where faces differ.
         overwrite: whether a file at `target` may be replaced.
 
     Raises:

@@ -15,6 +15,11 @@ LAGS = np.arange(-REACH, REACH + 1) / ROWS_PER_SECOND
 """Seconds, the columns of all scores; positive: the mouth comes after the voice."""
 APART = 5
 """Rows around the best offset that do not count as another: peaks are this wide."""
+SURE = 0.5
+"""Confidence from which an offset counts."""
+AGREED = 0.020
+"""Seconds within which mouth and voice agree: half a frame, and less than anybody notices or a measurement
+can tell."""
 NEAR = 0.040
 """Seconds within which an offset counts as right: confidence is the probability of that."""
 

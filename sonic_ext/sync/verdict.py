@@ -5,13 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from .offset import NEAR
+from .offset import AGREED, NEAR, SURE
 from .report import SyncReport, TrackSync
 
-AGREED = 0.020
-"""Seconds within which mouth and voice agree: half a frame, and less than anybody notices."""
-SURE = 0.5
-"""Confidence from which an offset counts."""
 CERTAIN, APART = 0.8, 2 * NEAR
 """Confidence of offsets that can contradict each other, and seconds by which they then differ: more than two
 that are right can."""

@@ -6,13 +6,11 @@ import numpy as np
 
 from ...sync import encoders
 from ...sync.encoders import SyncNetwork
-from ...sync.offset import REACH, estimate, lag_scores
+from ...sync.offset import SURE, lag_scores, overall
 from ..clips import Clip
 
 BY_NETWORK = f"{__name__}:by_network"
 """For `preparing.prepare`."""
-SURE = 0.5
-"""Confidence below which a measurement says nothing."""
 
 
 def by_network(clip: Clip) -> float | None:
@@ -36,8 +34,6 @@ def shipped() -> SyncNetwork:
 def offset_by(network: SyncNetwork, clip: Clip) -> float | None:
     """The same by any network."""
     heard = network.hear(clip.sound.astype(np.float32))
-    scores, known = lag_scores(heard, network.see(clip.motion, 0.0, len(heard)))
-    counts = known.sum(axis=0)
-    means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    found = estimate(means, float(counts[REACH]), network.confidence)
+    seen = network.see(clip.motion, 0.0, len(heard))
+    found = overall(*lag_scores(heard, seen), network.confidence)
     return found.seconds if found is not None and found.confidence >= SURE else None
