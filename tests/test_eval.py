@@ -33,7 +33,7 @@ from sonic_ext.cli import main as cli
 from sonic_ext.engines.detectors import recognisers
 from sonic_ext.errors import BadAudio, BadInput, BadOutput, BadVideo, Cancelled, Failed, MissingPart, NoFace
 from sonic_ext.evaluation import measuring, plots, report
-from sonic_ext.evaluation.closures import closure_figures, read_phonemes
+from sonic_ext.evaluation.closures import closure_figures
 from sonic_ext.evaluation.folder import (
     EvaluatedVideo,
     Evaluation,
@@ -57,7 +57,7 @@ from sonic_ext.processes import Workers, cores
 from sonic_ext.provenance.store import Store
 from sonic_ext.settings import Settings
 from sonic_ext.sync import encoders
-from sonic_ext.train.phonemes import Phoneme
+from sonic_ext.train.phonemes import Phoneme, read_phonemes
 
 MEDIA = Path(__file__).parent / "data" / "media"
 PHONEMES = MEDIA / "speech_en_espeak.phonemes.json"
@@ -219,7 +219,7 @@ def test_lip_sync_is_the_judges(talking: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_why_lip_sync_could_not_be_measured_is_told(tmp_path: Path) -> None:
     found = measure_figures(clip(tmp_path / "still.mp4", 2, sound=False, name="portrait_02.jpg"), STAND_IN)
-    assert math.isnan(found.offset) and found.values["sync_confidence"] == 0
+    assert math.isnan(found.offset) and math.isnan(found.values["sync_confidence"])
     assert found.notes == ("The mouth does not move.", "One warning.")
 
 

@@ -204,3 +204,8 @@ def test_windows_of_a_video_that_is_shorter() -> None:
     middles, means, _ = offset.windowed(scores, scores > 0, 50, 25)
     assert means.shape == (1, len(offset.LAGS))
     assert middles == pytest.approx([0.2])
+
+
+def test_an_offset_beyond_the_search_is_none() -> None:
+    rising = np.linspace(-1, 1, len(offset.LAGS)) + np.random.default_rng(1).normal(0, 0.01, len(offset.LAGS))
+    assert offset.estimate(rising, 300, np.zeros(5)) is None

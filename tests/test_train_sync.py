@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +120,12 @@ def clip(seed: int) -> Clip:
     return Clip(f"{seed}", f"speaker {seed % 2}", motion, made.sound)
 
 
+def films(*seeds: int) -> list[batches.Passage]:
+    return [*batches.filmed_passages(map(clip, seeds))]
+
+
 def test_real_clips_keep_their_own_mouth() -> None:
-    films = [*batches.filmed_passages([clip(1), clip(2)])]
-    learned = batches.batch(films, np.random.default_rng(1))
+    learned = batches.batch(films(1, 2), np.random.default_rng(1))
     np.testing.assert_array_equal(learned.mouths[0], learned.mouths[1])
     assert not learned.letters.any()
     unseen = clip(1)
@@ -155,7 +160,7 @@ def recipe(**changes: Any) -> training.SyncRecipe:
 
 
 def trained(wanted: training.SyncRecipe, folder: Path | None = None) -> training.SyncTrainer:
-    *_, last = training.train(training.Corpus({}, [clip(seed) for seed in range(5)]), wanted, folder)
+    *_, last = training.train(training.Corpus({}, films(*range(5))), wanted, folder)
     return last
 
 
@@ -182,7 +187,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Pat
         if step == 5:
             raise KeyboardInterrupt
 
-    corpus = training.Corpus({}, [clip(seed) for seed in range(5)])
+    corpus = training.Corpus({}, films(*range(5)))
     with pytest.raises(KeyboardInterrupt):
         [*training.train(corpus, recipe(), tmp_path, stop)]
     assert torch.load(tmp_path / training.STATE, weights_only=True)["step"] == 4
@@ -196,6 +201,8 @@ def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
     trained(recipe(), tmp_path)
     with pytest.raises(BadInput, match="other settings"):
         trained(recipe(seed=5), tmp_path)
+    with pytest.raises(BadInput, match="recordings"):
+        [*training.train(training.Corpus({}, films(7)), recipe(), tmp_path)]
     (tmp_path / training.STATE).write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(BadInput, match="cannot be read"):
         trained(recipe(), tmp_path)
@@ -260,7 +267,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several voices that hum other tones for other phonemes."""
     folder = tmp_path_factory.mktemp("recordings")
     for voice in range(5):
-        for number in range(3):
+        for number in range(6):
             phonemes = spoken(10 * voice + number, 3.0)
             times = np.arange(3 * RATE) / RATE
             sound = np.zeros(len(times), np.float32)
@@ -292,7 +299,8 @@ def test_one_command(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert encoders.load(output).parameters[0] < 10_000
     assert found["metrics"]["calibration error"] >= 0
     page = output.with_suffix(".md").read_text(encoding="utf-8")
-    assert "4, spoken by voice0" in page
+    assert "3 voices, spoken by voice0" in page
+    assert "No picture of a real person" in page
     assert "clean: 2 s within 40 ms" in page
     before = load_file(output)
     assert command(*words) == 0  # nothing is left to learn
@@ -307,6 +315,7 @@ def test_clips_of_real_video_are_learned_from(recordings: Path, tmp_path: Path, 
     words = ("--corpus", recordings, "--clips", tmp_path / "clips", "--copies", 1, "--steps", 2)
     assert command(tmp_path / "sync.safetensors", *words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["model"].endswith("sync.safetensors")
+    assert "Also 2 clips of 2 real speakers" in (tmp_path / "sync.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -334,3 +343,55 @@ def test_shards_that_are_damaged_are_said(recordings: Path, tmp_path: Path, caps
     assert command(tmp_path / "sync.safetensors", *words) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "sync.safetensors").exists()
+
+
+def test_voices_on_both_sides(recordings: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ("--corpus", recordings, "--held-out", recordings)
+    assert command(tmp_path / "sync.safetensors", *words) == 2
+    assert "is in both folders" in capsys.readouterr().err
+
+
+def test_too_few_voices_are_said_before_anything_is_learned(
+    recordings: Path, tmp_path: Path, capsys: Any
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in recordings.glob("voice0_*"):
+        shutil.copy(file, few)
+    assert command(tmp_path / "sync.safetensors", "--corpus", few) == 2
+    assert "too few voices" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["sync.safetensors", "sync.md"])
+def test_what_is_not_ours_is_not_replaced(recordings: Path, tmp_path: Path, name: str, capsys: Any) -> None:
+    (tmp_path / name).write_text("somebody's own")
+    assert command(tmp_path / "sync.safetensors", "--corpus", recordings) == 2
+    assert "exists and is no" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize(("channels", "width", "said"), [(2, 2, "2 channels"), (1, 3, "24 bits")])
+def test_recordings_of_another_shape(
+    recordings: Path, tmp_path: Path, channels: int, width: int, said: str, capsys: Any
+) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(recordings, corpus)
+    with wave.open(str(corpus / "voice0_0.wav"), "wb") as writer:
+        writer.setnchannels(channels)
+        writer.setsampwidth(width)
+        writer.setframerate(RATE)
+        writer.writeframes(b"\0" * RATE * channels * width)
+    assert command(tmp_path / "sync.safetensors", "--corpus", corpus) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_nobody_learns_and_judges() -> None:
+    talkers = {f"voice{number}": [] for number in range(9)}
+    learned, aside = model.split(talkers)
+    one, other = model.halves(aside)
+    assert {*learned} | {*aside} == {*talkers}
+    assert not {*learned} & {*aside} and not {*one} & {*other}
+    assert one and other
+    for few in range(3):
+        assert model.split(dict([*talkers.items()][:few]))[1] == {}
+    assert len(model.split(dict([*talkers.items()][:3]))[1]) == 2

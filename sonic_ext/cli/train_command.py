@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, Cancelled
+from ..errors import BadInput, Cancelled, MissingPart
 from ..text import duration_text
 from .arguments import AddCommand, number_from
 from .console import Console, ProgressLine
@@ -150,9 +150,16 @@ def _sync_grammar(actions: Any, add: AddCommand) -> None:
 
 
 def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
-    from ..train.sync.network import ARCHITECTURES
-    from ..train.sync.run import train_model
-    from ..train.sync.training import LEVELS, SyncRecipe
+    signals.unwind()
+    try:
+        from ..train.sync.network import ARCHITECTURES
+        from ..train.sync.run import train_model
+        from ..train.sync.training import LEVELS, SyncRecipe
+    except ImportError as error:
+        raise MissingPart(
+            f"Training needs PyTorch, which is not installed or does not load ({error}).",
+            'Bring it with: python -m pip install "sonic-ext[train]"',
+        ) from error
 
     output = Path(options.output).absolute()
     levels = tuple(options.levels.split(","))

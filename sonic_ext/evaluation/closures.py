@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..engines.preview.speech import MouthTrack
-from ..errors import BadInput
 from ..train.phonemes import Phoneme
 from ..train.scores import score
 from .naturalness import FaceTrack
@@ -22,29 +19,6 @@ SUFFIX = ".phonemes.json"
 def phonemes_beside(video: Path) -> Path:
     """Where the phonemes of a video lie, if they are known."""
     return video.with_name(video.stem + SUFFIX)
-
-
-def read_phonemes(path: Path) -> tuple[Phoneme, ...]:
-    """Phonemes and their times: a list of `{"phoneme": IPA, "start_s": seconds, "end_s": seconds}`.
-
-    Raises:
-        BadInput: the file cannot be read, or holds something else.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        found = tuple(Phoneme(str(r["phoneme"]), float(r["start_s"]), float(r["end_s"])) for r in rows)
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
-        ) from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadInput(
-            f"{path.name} holds no phonemes with times.",
-            'It is a list of {"phoneme": IPA, "start_s": seconds, "end_s": seconds}.',
-        ) from error
-    if not all(0 <= each.start <= each.end < math.inf for each in found):
-        raise BadInput(f"{path.name} has a phoneme that ends before it begins.", "Correct its times.")
-    return found
 
 
 def closure_figures(track: FaceTrack, phonemes: Sequence[Phoneme]) -> dict[str, float]:

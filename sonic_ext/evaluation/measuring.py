@@ -30,15 +30,15 @@ from ..media.mesh import mean_face
 from ..media.video import VideoInfo, probe, read_frames
 from ..sync.encoders import load, weights_of
 from ..sync.measure import measure_sync
-from .closures import closure_figures, phonemes_beside, read_phonemes
+from ..sync.offset import SURE
+from ..train.phonemes import read_phonemes
+from .closures import closure_figures, phonemes_beside
 from .metrics import BY_NAME, SCORE, SCORES
 from .naturalness import FaceTrack, Meter, naturalness
 from .voice import Voice
 
 SYNC = "sonic_ext.evaluation.measuring:judged_sync"
 """What measures lip sync, by name: processes of their own have to find it, too."""
-SURE = 0.5
-"""Confidence below which an offset is not believed."""
 LOOKS = 2.0
 """Looks at the identity in a second."""
 NO_RECOGNISER = "Identity was not measured: no insightface pack with a face recogniser is on this computer."
@@ -169,10 +169,12 @@ def require_usable(how: Measuring) -> None:
     """Refuse what would fail with every video.
 
     Raises:
-        MissingPart: the recogniser cannot be run.
+        MissingPart: the recogniser cannot be run; the judge of lip sync is missing or damaged.
         BadPortrait, NoFace: nobody can be recognised in the portrait.
         BadInput: a portrait without a recogniser.
     """
+    if how.sync == SYNC:
+        load(weights_of("judge"))
     if how.portrait is not None and how.recogniser is None:
         raise BadInput("A portrait is compared by a face recogniser, and there is none.", RECOGNISER_HINT)
     if how.recogniser is not None:
@@ -207,7 +209,7 @@ def _sync(path: Path, function: str, values: dict[str, float], notes: list[str])
     module, _, name = function.partition(":")
     found: SyncMeasure = getattr(import_module(module), name)(path)
     offset, confidence = float(found.offset), float(found.confidence)
-    values["sync_confidence"] = confidence
+    values["sync_confidence"] = confidence if math.isfinite(offset) else math.nan
     if confidence >= SURE and math.isfinite(offset):
         values["sync_offset"], values["sync_error"] = offset, abs(offset)
     elif math.isfinite(offset):

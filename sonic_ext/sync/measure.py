@@ -101,7 +101,11 @@ def _measured(blocks: Iterable[NDArray[np.float32]], powers: list[float]) -> Ite
 
 def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> TrackSync:
     """The offset of one face; `note` says why there can be none in this video."""
-    first, last = (round(second * ROWS_PER_SECOND) for second in (face.start, face.end))
+    # Time stamps may claim days; beyond the sound there is nothing to compare.
+    most = len(voice.heard) + REACH
+    first, last = (
+        min(max(round(second * ROWS_PER_SECOND), -REACH), most) for second in (face.start, face.end)
+    )
     # A second of sound to either side: the mouth may belong to what is heard before or after its shot.
     low = first - REACH
     heard, there = voice.around(low, last + REACH)

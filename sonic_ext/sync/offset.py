@@ -90,20 +90,22 @@ def evidence(scores: NDArray[np.floating[Any]], rows: float) -> tuple[float, NDA
         Seconds to a fraction of a row (a parabola through the peak), and float64 [4]: how far the peak stands
         out from all other lags in their standard deviations, by how much it beats the next peak elsewhere,
         its height, and the logarithm of the seconds; None where fewer than half of the lags are known, or
-        they are all the same.
+        they are all the same, or the best one is the first or the last.
     """
     able = np.isfinite(scores)
     if able.sum() < len(LAGS) / 2:
         return None
     filled = np.where(able, scores, np.nanmin(scores)).astype(np.float64)
     best = int(filled.argmax())
+    if best in (0, len(LAGS) - 1):  # the best one may lie beyond
+        return None
     others = able.copy()
     others[max(0, best - APART) : best + APART + 1] = False
     spread = float(filled[others].std()) if others.sum() > APART else 0.0
     if spread < 1e-9:
         return None
     seconds = float(LAGS[best])
-    if 0 < best < len(LAGS) - 1:
+    if able[best - 1 : best + 2].all():
         before, peak, after = filled[best - 1 : best + 2]
         bend = before - 2 * peak + after
         seconds += (0.5 * (before - after) / bend if bend < 0 else 0.0) / ROWS_PER_SECOND
@@ -130,10 +132,16 @@ def estimate(
     return Estimate(seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
 
 
+def of_all(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Means of `lag_scores` over a whole stretch [LAGS], nan where nothing is known, and how many rows are
+    known at lag 0."""
+    counts = known.sum(axis=0)
+    means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
+    return np.asarray(means, np.float64), float(counts[REACH])
+
+
 def overall(
     scores: NDArray[np.float32], known: NDArray[np.bool_], confidence: NDArray[np.floating[Any]]
 ) -> Estimate | None:
     """The offset of a whole stretch from its `lag_scores`; None where they say nothing."""
-    counts = known.sum(axis=0)
-    means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    return estimate(means, float(counts[REACH]), confidence)
+    return estimate(*of_all(scores, known), confidence)

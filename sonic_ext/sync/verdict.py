@@ -78,8 +78,12 @@ def hint(report: SyncReport) -> str:
 
 
 def contradictions(report: SyncReport) -> tuple[TrackSync, ...]:
-    """The tracks that are certain of their offset, where these differ by more than `APART`; else none."""
-    certain = tuple(track for track in report.tracks if track.measured and track.confidence >= CERTAIN)
+    """The tracks that are certain of their offset, where these differ by more than `APART`; else none.
+
+    Where none is certain, those that are sure: of many short shots, one is sure by chance.
+    """
+    least = CERTAIN if report.confidence >= CERTAIN else SURE
+    certain = tuple(track for track in report.tracks if track.measured and track.confidence >= least)
     offsets = [track.offset for track in certain]
     return certain if certain and max(offsets) - min(offsets) > APART else ()
 

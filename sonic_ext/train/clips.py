@@ -165,7 +165,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             if tuple(about["features"]) != FEATURES:
                 raise ValueError("it has other features of the mouth")
             yield file, about
-    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, SafetensorError) as error:
         raise BadInput(
             f"The shard {path.name} cannot be read ({error}).",
             "Delete it and run `sonic train prepare` again: it makes what is missing.",
@@ -195,6 +195,8 @@ def _clip(told: Any, times: NDArray[Any], geometry: NDArray[Any], sound: NDArray
         raise ValueError(f"sound of {sound.shape} where [rows, {BANDS}] is wanted")
     if geometry.ndim != 2 or geometry.shape[1] != len(FEATURES):
         raise ValueError(f"geometry of {geometry.shape} where [frames, {len(FEATURES)}] is wanted")
+    if not (np.isfinite(sound).all() and np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("numbers that are none, or times out of order")
     words = tuple(Word(str(text), float(start), float(end)) for text, start, end in told["words"])
     motion = MouthMotion(times.astype(np.float64), geometry.astype(np.float32))
     return Clip(str(told["name"]), str(told["speaker"]), motion, sound.astype(np.float16), words)

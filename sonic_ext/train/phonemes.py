@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..engines.preview.visemes import Viseme
+from ..errors import BadInput
 
 PAUSE = "_"
 """Name of a pause in a list of phonemes."""
@@ -96,3 +100,26 @@ def is_vowel(name: str) -> bool:
 def is_bilabial(name: str) -> bool:
     """True for p, b, m."""
     return bool(found := visemes(name)) and found[0][0] is Viseme.CLOSED
+
+
+def read_phonemes(path: Path) -> tuple[Phoneme, ...]:
+    """Phonemes and their times: a list of `{"phoneme": IPA, "start_s": seconds, "end_s": seconds}`.
+
+    Raises:
+        BadInput: the file cannot be read, or holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        found = tuple(Phoneme(str(r["phoneme"]), float(r["start_s"]), float(r["end_s"])) for r in rows)
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
+        ) from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(
+            f"{path.name} holds no phonemes with times.",
+            'It is a list of {"phoneme": IPA, "start_s": seconds, "end_s": seconds}.',
+        ) from error
+    if not all(0 <= each.start <= each.end < math.inf for each in found):
+        raise BadInput(f"{path.name} has a phoneme that ends before it begins.", "Correct its times.")
+    return found

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..phonemes import Phoneme
+from ...errors import BadInput
+from ..phonemes import Phoneme, read_phonemes
 
 RATE = 16_000
 """Samples per second of everything here."""
@@ -70,14 +71,22 @@ def save(folder: Path, name: str, utterance: Utterance) -> None:
 
 
 def load(file: Path) -> Utterance:
-    """Read back what `save` wrote."""
-    with wave.open(str(file)) as reader:
-        rate = reader.getframerate()
-        sound = np.frombuffer(reader.readframes(reader.getnframes()), dtype=np.int16)
-    rows = json.loads(phonemes_of(file).read_text(encoding="utf-8"))
-    return resampled(sound.astype(np.float32) / 32768.0, rate), [
-        Phoneme(row["phoneme"], row["start_s"], row["end_s"]) for row in rows
-    ]
+    """Read back what `save` wrote, at any rate.
+
+    Raises:
+        BadInput: it is no such wav, or its phonemes are none.
+    """
+    try:
+        with wave.open(str(file)) as reader:
+            rate, shape = reader.getframerate(), (reader.getnchannels(), reader.getsampwidth())
+            sound = np.frombuffer(reader.readframes(reader.getnframes()) if shape == (1, 2) else b"", "<i2")
+    except (wave.Error, EOFError, ValueError) as error:
+        raise BadInput(f"{file.name} is no WAV file ({error}).", "Save it as 16-bit mono WAV.") from error
+    if shape != (1, 2):
+        raise BadInput(
+            f"{file.name} has {shape[0]} channels of {8 * shape[1]} bits.", "Save it as 16-bit mono WAV."
+        )
+    return resampled(sound.astype(np.float32) / 32768.0, rate), [*read_phonemes(phonemes_of(file))]
 
 
 def seconds(file: Path) -> float:

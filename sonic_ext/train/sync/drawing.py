@@ -231,7 +231,7 @@ def filmed(features: NDArray[np.float32], seconds: float, chance: np.random.Gene
         at = np.repeat(at[::2] + 0.5 / fps, 2)[:count]
     rows = at * ROWS_PER_SECOND - 0.5
     seen = np.stack([np.interp(rows, np.arange(len(features)), column) for column in features.T], axis=1)
-    if chance.random() < 0.3:  # points are found near where they were: 10 ms late at most
+    if chance.random() < 0.3:  # points are found near where they were: up to 10 ms late at 25 frames a second
         keep = chance.uniform(0.0, 0.2) ** (25.0 / fps)
         for index in range(1, count):
             seen[index] += keep * (seen[index - 1] - seen[index])

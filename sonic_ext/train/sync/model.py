@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...files.atomic import atomic_write
+from ...files.atomic import replace_file
 from ...sync.encoders import FORMAT, SyncNetwork, from_arrays
 from ..corpus.mixtures import Backgrounds, joined
 from ..corpus.sounds import Utterance
@@ -23,11 +23,11 @@ from .scoring import (
     calibration_error,
     fit_confidence,
     heard_among,
-    late,
     pairs_of,
     retrieved,
     share_within,
     trials,
+    trials_alone,
 )
 from .training import SyncRecipe
 
@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[str, float | None], ...] = (
     ("music", 0.0),
 )
 """What is heard beside a voice, and by how many decibels it is quieter."""
-LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
+LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0, 9.0)
 """Seconds of the windows that confidence is learned from."""
 OTHERS = 0.3
 """Share of the mouths there that say something else."""
@@ -51,7 +51,7 @@ CHOICES = 100
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Voices that nothing was learned from."""
+    """Voices that nothing else was learned from."""
 
     talkers: Mapping[str, Sequence[Utterance]]
     backgrounds: Backgrounds
@@ -63,9 +63,13 @@ class HeldOut:
         made = [
             joined(lines[start : start + LINES], chance)
             for lines in self.talkers.values()
-            for start in range(0, len(lines) - LINES + 1, LINES)
+            for start in range(0, len(lines), LINES)
         ]
         return [made[number] for number in chance.permutation(len(made))[:most]]
+
+    def usable(self) -> bool:
+        """Whether anything can be measured on them."""
+        return sum(heard(line) is not None for line in self.lines(len(self.talkers) * LINES)) >= 2
 
     def nobody(self, count: int, chance: np.random.Generator) -> list[Passage]:
         """Sound in which nobody speaks to whom the mouth could belong: music, babble, noise, with phonemes of
@@ -83,11 +87,20 @@ class HeldOut:
 def split(
     talkers: Mapping[str, Sequence[Utterance]], every: int = 8
 ) -> tuple[dict[str, Sequence[Utterance]], dict[str, Sequence[Utterance]]]:
-    """Voices to learn from, and every eighth one in the order of their names, which is kept aside."""
+    """Voices to learn from, and every eighth one by name, two at least, which are kept aside."""
     names = sorted(talkers)
-    aside = set(names[every // 2 :: every]) if len(names) > 1 else set()
+    aside = {*names[min(every // 2, len(names) - 2) :: every], *names[-1:]} if len(names) > 2 else set()
     learned = {name: talkers[name] for name in names if name not in aside}
     return learned, {name: talkers[name] for name in names if name in aside}
+
+
+def halves(
+    talkers: Mapping[str, Sequence[Utterance]],
+) -> tuple[dict[str, Sequence[Utterance]], dict[str, Sequence[Utterance]]]:
+    """Every other voice: those that confidence is learned from, and those that it is measured on."""
+    names = sorted(talkers)
+    one, other = ({name: talkers[name] for name in names[start::2]} for start in (0, 1))
+    return one, other
 
 
 def with_confidence(
@@ -101,9 +114,11 @@ def with_confidence(
     for kind, decibels in LEVELS:
         passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
         pairs = [*pairs_of(passages, chance, OTHERS)]
-        found += [trial for seconds in LENGTHS for trial in trials(plain, pairs, seconds)]
+        for seconds in LENGTHS:
+            # As parts of a longer video, and as clips of their own.
+            found += [*trials(plain, pairs, seconds), *trials_alone(plain, pairs, seconds)]
     strangers = [_unrelated(pair) for pair in pairs_of(held_out.nobody(most // 3, chance), chance)]
-    found += [trial for seconds in LENGTHS for trial in trials(plain, strangers, seconds)]
+    found += [trial for seconds in LENGTHS for trial in trials_alone(plain, strangers, seconds)]
     return {**arrays, "confidence": fit_confidence(found)}
 
 
@@ -111,11 +126,14 @@ def _unrelated(pair: Pair) -> Pair:
     return Pair(pair.sound, pair.motion, None)
 
 
-def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[str, float]:
+def metrics(
+    network: SyncNetwork, held_out: HeldOut, most: int = 120, choices: int = CHOICES
+) -> dict[str, float]:
     """What the network reaches on voices that nothing was learned from.
 
-    By noise: share of 2 s windows within 40 ms and of 6 s windows within 20 ms; right 1 s clip among
-    `CHOICES`; expected calibration error; share of windows with another's mouth below a confidence of 0.5.
+    By noise: share of 2 s windows, at least half of them spoken, within 40 ms, of 6 s windows within 20 ms;
+    right 1 s clip among `choices`; expected calibration error; share of windows with another's mouth below a
+    confidence of 0.5.
     What there are too few or too short recordings for is left out.
     """
     chance = np.random.default_rng([held_out.seed, 3])
@@ -131,8 +149,7 @@ def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[st
         found[f"{name}: 6 s within 20 ms"] = share_within([*trials(network, pairs, 6.0)], 0.020)
         measured += short
         if decibels is None:
-            apart = [Pair(pair.sound, late(pair.motion, -(pair.offset or 0.0)), 0.0) for pair in pairs]
-            found[f"right 1 s clip among {CHOICES}"] = retrieved(network, apart, 1.0, CHOICES)
+            found[f"right 1 s clip among {choices}"] = retrieved(network, pairs, 1.0, choices)
     alone = heard_among(lines, held_out.backgrounds, "clean", None, chance)
     shuffled = [*trials(network, pairs_of(alone, chance, 1.0), 2.0)]
     found["calibration error"] = calibration_error([*measured, *shuffled])
@@ -141,12 +158,20 @@ def metrics(network: SyncNetwork, held_out: HeldOut, most: int = 120) -> dict[st
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a model was learned from."""
+
+    recipe: SyncRecipe
+    voices: tuple[str, ...]
+    clips: int = 0
+    """Of real video."""
+    speakers: int = 0
+    """In them."""
+
+
 def write_model(
-    path: Path,
-    arrays: Mapping[str, NDArray[Any]],
-    recipe: SyncRecipe,
-    reached: Mapping[str, float],
-    voices: Sequence[str],
+    path: Path, arrays: Mapping[str, NDArray[Any]], origin: Origin, reached: Mapping[str, float]
 ) -> None:
     """The weights, and beside them the model's page: where it comes from and what it reaches.
 
@@ -157,40 +182,38 @@ def write_model(
 
     metadata = {
         "format": FORMAT,
-        "recipe": json.dumps(asdict(recipe), sort_keys=True),
+        "recipe": json.dumps(asdict(origin.recipe), sort_keys=True),
         "metrics": json.dumps({name: round(value, 4) for name, value in reached.items()}),
-        "voices": json.dumps(sorted(voices)),
+        "voices": json.dumps(sorted(origin.voices)),
+        "clips": str(origin.clips),
     }
-    with atomic_write(path) as part:
-        part.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata))
-    with atomic_write(path.with_suffix(".md")) as part:
-        part.write_text(page(path.stem, from_arrays(arrays), recipe, reached, voices), encoding="utf-8")
+    replace_file(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata))
+    text = page(path.stem, from_arrays(arrays), origin, reached)
+    replace_file(path.with_suffix(".md"), text.encode())
 
 
-def page(
-    name: str,
-    network: SyncNetwork,
-    recipe: SyncRecipe,
-    reached: Mapping[str, float],
-    voices: Sequence[str],
-) -> str:
+def page(name: str, network: SyncNetwork, origin: Origin, reached: Mapping[str, float]) -> str:
     """The model's page, Markdown."""
-    sound, mouth = network.parameters
+    (sound, mouth), recipe = network.parameters, origin.recipe
+    levels = "".join(f", {_LEVEL_TEXTS[level]}" for level in recipe.levels if level != "frame")
+    if origin.clips:
+        about = f"{origin.clips:,} clips of {origin.speakers:,} real speakers"
+        clips = f"- Also {about}, under terms of their own."
+    else:
+        clips = "- Licence: as the project. No picture of a real person was learned from."
     lines = [
         f"# {name}",
         "",
         "Says how far a mouth lies from a voice, in numpy, from log-mel at 50 rows a second and lengths of "
-        "the mouth's landmarks. Trained with `sonic train sync` by contrast of moments"
-        + "".join(f", {_LEVEL_TEXTS[level]}" for level in recipe.levels if level != "frame")
-        + ".",
+        f"the mouth's landmarks. Trained with `sonic train sync` by contrast of moments{levels}.",
         "",
         f"- {sound:,} parameters hear, {mouth:,} see; {recipe.copies * recipe.steps:,} batches of "
         f"{recipe.batch} stretches of 4 s, seed {recipe.seed}.",
-        "- Mouths: drawn from phoneme times, none of them a real person's. Voices: "
-        f"{len(voices)}, {_origin(voices)}; among babble, music and songs made from them.",
-        "- Licence: as the project.",
+        f"- {len(origin.voices)} voices, {_kinds(origin.voices)}, among babble, music and songs made from "
+        "them; mouths drawn from phoneme times.",
+        clips,
         "",
-        "| on voices that nothing was learned from | |",
+        "| on voices that nothing was learned from; windows at least half spoken | |",
         "| --- | --- |",
         *(f"| {what} | {value:.3f} |" for what, value in reached.items()),
         "",
@@ -204,6 +227,6 @@ _LEVEL_TEXTS = {
 }
 
 
-def _origin(voices: Sequence[str]) -> str:
+def _kinds(voices: Sequence[str]) -> str:
     kinds = sorted({voice.split("-")[0] for voice in voices})
     return "spoken by " + ", ".join(kinds) if kinds else "none"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ...errors import BadInput
+from ...errors import BadInput, BadOutput, MissingPart
 from ...progress import Progress, Stage, Ticker
+from ...sync import encoders
 from ...sync.encoders import from_arrays
 from ..clips import read_shards
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, phonemes_of, seconds
 from ..corpus.speech import TRAINING, make
-from .model import HeldOut, metrics, split, with_confidence, write_model
+from .batches import filmed_passages
+from .model import HeldOut, Origin, halves, metrics, split, with_confidence, write_model
 from .training import Corpus, SyncRecipe, train
 
 MINUTES = 60.0
@@ -34,7 +37,7 @@ class TrainedModel:
     voices: int
     """That it learned from."""
     clips: int
-    """Of real video, likewise."""
+    """Of real video that are long enough, likewise."""
 
 
 def train_model(
@@ -64,39 +67,77 @@ def train_model(
     Raises:
         BadInput: a folder lacks recordings or voices, shards cannot be read, another recipe was begun.
         MissingPart: no torch; no synthesizer and no corpus.
+        BadOutput: something else has that name; a file cannot be written.
         Failed: a loss was no number.
         Cancelled: somebody stopped it; what was learned is kept.
     """
     torch.set_num_threads(threads)
     tick = Ticker(progress)
+    _check_output(output)
     state = output.with_suffix(".training")
-    state.mkdir(parents=True, exist_ok=True)
-    if corpus is None:
-        corpus = state / "voices"
-        spoken = 0.0
-        for file in make(corpus, TRAINING, minutes, recipe.seed):
-            spoken += seconds(file) / 60
-            tick(Stage.SPEAKING, min(round(spoken), round(minutes)), round(minutes))
-    tick(Stage.LOADING, 0, 1)
-    known = _recordings(corpus)
-    talkers, aside = split(known) if held_out is None else (known, _recordings(held_out))
-    if not aside:
-        raise BadInput(
-            f"{held_out or corpus} has too few voices to keep one aside.",
-            "Give recordings of several voices, named VOICE_NUMBER.wav.",
+    with _written(output):
+        state.mkdir(parents=True, exist_ok=True)
+        if corpus is None:
+            corpus = state / f"voices-{recipe.seed}"
+            spoken = 0.0
+            for file in make(corpus, TRAINING, minutes, recipe.seed):
+                spoken += seconds(file) / 60
+                tick(Stage.SPEAKING, min(round(spoken), round(minutes)), round(minutes))
+        tick(Stage.LOADING, 0, 1)
+        known = _recordings(corpus)
+        talkers, aside = split(known) if held_out is None else (known, _recordings(held_out))
+        if shared := sorted({*talkers} & {*aside}):
+            raise BadInput(f"The voice {shared[0]} is in both folders.", "Hold out other voices.")
+        sure, judged = (
+            HeldOut(some, Backgrounds(aside, recipe.seed + 1, PIECES), recipe.seed) for some in halves(aside)
         )
-    films = [*read_shards(clips)] if clips is not None else []
-    *_, trained = train(Corpus(talkers, films), recipe, state, _shown(tick))
-    tick(Stage.MEASURING, 0, 2)
-    others = HeldOut(aside, Backgrounds(aside, recipe.seed + 1, PIECES), recipe.seed)
-    arrays = with_confidence(trained.model.arrays(), others)
-    tick(Stage.MEASURING, 1, 2)
-    # Confidence is measured on other windows than it was learned from.
-    again = HeldOut(aside, others.backgrounds, recipe.seed + 1)
-    reached = metrics(from_arrays(arrays), again)
-    write_model(output, arrays, recipe, reached, [*talkers])
-    tick(Stage.MEASURING, 2, 2)
+        if not (sure.usable() and judged.usable()):
+            raise BadInput(
+                f"{held_out or corpus} has too few voices to keep some aside.",
+                "Give several recordings of 4 s and more of at least four voices, named VOICE_NUMBER.wav.",
+            )
+        films = [*filmed_passages(read_shards(clips))] if clips is not None else []
+        *_, trained = train(Corpus(talkers, films), recipe, state, _shown(tick))
+        tick(Stage.MEASURING, 0, 2)
+        arrays = with_confidence(trained.model.arrays(), sure)
+        tick(Stage.MEASURING, 1, 2)
+        reached = metrics(from_arrays(arrays), judged)
+        speakers = len({film.speaker for film in films})
+        write_model(output, arrays, Origin(recipe, (*talkers,), len(films), speakers), reached)
+        tick(Stage.MEASURING, 2, 2)
     return TrainedModel(output, output.with_suffix(".md"), reached, len(talkers), len(films))
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to begin where something else would be replaced.
+
+    Raises:
+        BadOutput: a file of this name, or of its page's, is nothing that this command made.
+    """
+    if output.exists():
+        try:
+            encoders.load(output)
+        except MissingPart:
+            raise BadOutput(f"{output.name} exists and is no such model.", "Give another name.") from None
+    elif output.with_suffix(".md").exists():
+        name = output.with_suffix(".md").name
+        raise BadOutput(f"{name} exists and is no model's page.", "Give another name.")
+
+
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Say what keeps files from being written.
+
+    Raises:
+        BadOutput: what the system says.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BadOutput(
+            f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
+            "Make room or give another name; the same command goes on where it was.",
+        ) from error
 
 
 def _recordings(folder: Path) -> dict[str, list[Utterance]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...sync.encoders import SyncNetwork
 from ...sync.mouth import MouthMotion
-from ...sync.offset import NEAR, REACH, Estimate, estimate, evidence, lag_scores, windowed
+from ...sync.offset import NEAR, REACH, Estimate, estimate, evidence, lag_scores, of_all, windowed
 from ...sync.sound import ROWS_PER_SECOND
 from ..corpus.mixtures import Backgrounds, over
 from ..corpus.sounds import Utterance
@@ -106,6 +106,25 @@ def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Itera
             )
 
 
+def trials_alone(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Iterator[Trial]:
+    """The same of windows that are each a clip of its own: nothing is known before and after them."""
+    size = round(seconds * ROWS_PER_SECOND)
+    for pair in pairs:
+        for begin in range(0, len(pair.sound) - size + 1, size):
+            if pair.spoken is not None and pair.spoken[begin : begin + size].mean() < 0.5:
+                continue
+            heard = network.hear(pair.sound[begin : begin + size])
+            seen = network.see(pair.motion, begin / ROWS_PER_SECOND, size)
+            scores, known = lag_scores(heard, seen)
+            means, counts = of_all(scores, known)
+            found = evidence(means, counts)
+            yield Trial(
+                pair.offset,
+                estimate(means, counts, network.confidence),
+                None if found is None else found[1],
+            )
+
+
 def share_within(measured: Sequence[Trial], seconds: float) -> float:
     """Share of the windows with a truth whose offset is right to so many seconds; nan without any."""
     able = [trial for trial in measured if trial.truth is not None]
@@ -118,6 +137,8 @@ def fit_confidence(measured: Sequence[Trial], penalty: float = 1e-2, rounds: int
     By Newton's method; `penalty` keeps weights finite where both kinds are told apart without a fault.
     """
     able = [trial for trial in measured if trial.reasons is not None]
+    if not able:
+        raise ValueError("nothing was measured")
     x = np.array([[*trial.reasons, 1.0] for trial in able if trial.reasons is not None])
     y = np.array([trial.within(NEAR) for trial in able], dtype=np.float64)
     weights = np.zeros(x.shape[1])
@@ -137,6 +158,8 @@ def calibration_error(measured: Sequence[Trial]) -> float:
 
     Weighted by how many windows each has (Guo et al.: "On Calibration of Modern Neural Networks", 2017).
     """
+    if not measured:
+        return math.nan
     sure = np.array([trial.found.confidence if trial.found else 0.0 for trial in measured])
     right = np.array([trial.within(NEAR) for trial in measured], dtype=np.float64)
     bins = np.clip((sure * BINS).astype(int), 0, BINS - 1)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import BadInput, Cancelled, Failed
-from ...files.atomic import atomic_write
+from ...files.atomic import replace_file
 from ...sync.losses import disentangling, frame_info_nce, gathered, semantic_info_nce, shifted_info_nce
-from ..clips import Clip
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
@@ -29,7 +31,6 @@ from .batches import (
     Passage,
     TrainingBatch,
     drawn_batch,
-    filmed_passages,
     passages,
 )
 from .network import CALIBRATION, Architecture, Encoders, unit
@@ -40,11 +41,14 @@ STATE = "state.pt"
 """In the folder of a training: where it stands."""
 KEPT_EVERY = 200
 """Steps."""
+POLL = 0.5
+"""Seconds."""
 
 
 @dataclass(frozen=True)
 class SyncRecipe:
-    """What is trained, on what, and for how long; the same one gives the same network on the same machine."""
+    """What is trained, on what, and for how long; with the same corpus the same
+    one gives the same network on the same machine."""
 
     architecture: Architecture = CALIBRATION
     levels: tuple[str, ...] = LEVELS
@@ -130,7 +134,7 @@ class SyncTrainer:
         if not torch.isfinite(loss + norm):  # a number that is none may reach the gradient past the loss
             raise Failed(
                 f"Batch {self.step_number + 1} gave a loss that is no number.",
-                "What was learned before it is kept. Lower the rate, or look for broken recordings.",
+                "What was learned before it is kept. Look for broken clips, or take another --seed.",
             )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step_number / self.total, self.recipe.rate)
@@ -138,26 +142,31 @@ class SyncTrainer:
         self.step_number += 1
         return {name: float(value.detach()) for name, value in found.items()}
 
-    def save(self, path: Path) -> None:
-        """Keep everything that going on needs, whole or not at all."""
+    def save(self, path: Path, corpus: Corpus) -> None:
+        """Keep everything that going on with a corpus needs, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk.
+        """
         state = {
-            "key": self.recipe.key,
+            "key": self.recipe.key + corpus.key,
             "step": self.step_number,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with atomic_write(path) as part:
-            torch.save(state, part)
+        data = io.BytesIO()
+        torch.save(state, data)
+        replace_file(path, data.getvalue())
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, corpus: Corpus) -> None:
         """Go on from what was kept.
 
         Raises:
-            BadInput: it is of another recipe, or damaged.
+            BadInput: it is of another recipe or corpus, or damaged.
         """
         try:
             state = torch.load(path, weights_only=True)
-            fits = state["key"] == self.recipe.key
+            fits = state["key"] == self.recipe.key + corpus.key
             if fits:
                 self.model.load_state_dict(state["model"])
                 self.optimizer.load_state_dict(state["optimizer"])
@@ -169,8 +178,8 @@ class SyncTrainer:
             ) from error
         if not fits:
             raise BadInput(
-                f"{path} belongs to a training with other settings.",
-                "Give the same settings to go on, or another folder to begin anew.",
+                f"{path} belongs to a training with other settings or recordings.",
+                "Give the same to go on, or another name to begin anew.",
             )
 
 
@@ -190,10 +199,18 @@ def _apart(people: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """What is learned from: recordings by voice, clips of real video, or both."""
+    """What is learned from: recordings by voice, real video, or both."""
 
     talkers: Mapping[str, Sequence[Utterance]]
-    clips: Sequence[Clip] = ()
+    films: Sequence[Passage] = ()
+    """`filmed_passages`."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of how much it holds of whom: another corpus cannot be gone on with."""
+        voices = sorted((name, sum(len(sound) for sound, _ in lines)) for name, lines in self.talkers.items())
+        films = [(each.speaker, len(each.sound)) for each in self.films]
+        return hashlib.sha256(json.dumps([voices, films]).encode()).hexdigest()
 
 
 def train(
@@ -204,8 +221,8 @@ def train(
 ) -> Iterator[SyncTrainer]:
     """Train; yields the trainer after every copy of the corpus.
 
-    The next copy is heard while one is learned from. What a step learns from depends on the recipe and the
-    step's number alone, so that a training that was stopped goes on as if it had not been.
+    The next copy is heard while one is learned from. What a step learns from depends on recipe, corpus and
+    the step's number alone, so that a training that was stopped goes on as if it had not been.
 
     Args:
         folder: where it is kept how far the training has come; gone on with from there.
@@ -220,25 +237,30 @@ def train(
     trainer = SyncTrainer(recipe)
     state = folder / STATE if folder else None
     if state is not None and state.exists():
-        trainer.restore(state)
+        trainer.restore(state, corpus)
     if trainer.step_number >= trainer.total:
         yield trainer
         return
     backgrounds = Backgrounds(corpus.talkers, recipe.seed) if corpus.talkers else None
-    films = [*filmed_passages(corpus.clips)]
+
+    leaving = threading.Event()
 
     def copied(number: int) -> list[Passage]:
         chance = np.random.default_rng([recipe.seed, number])
         spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
-        return [*spoken, *films]
+        return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken), *corpus.films]
 
     def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
         chance = np.random.default_rng([recipe.seed, number, 3])
         return drawn_batch(known, recipe.batch, chance)
 
-    with ThreadPoolExecutor(2) as ahead, _kept_when_stopped(trainer, state):
+    with ThreadPoolExecutor(2) as ahead, _stopping(trainer, corpus, state, leaving):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
         for copy in range(trainer.step_number // recipe.steps, recipe.copies):
+            while not coming.done():  # the first copy takes a minute or more
+                wait([coming], POLL)
+                if report is not None:
+                    report(trainer.step_number, trainer.total, {})
             known = coming.result()
             if not known:
                 raise BadInput("There is nothing to learn from.", "Give recordings of 4 s and more.")
@@ -250,20 +272,25 @@ def train(
                 following = ahead.submit(drawn, trainer.step_number + 1, known)
                 losses = trainer.step(learned)
                 if state is not None and trainer.step_number % KEPT_EVERY == 0:
-                    trainer.save(state)
+                    trainer.save(state, corpus)
                 if report is not None:
                     report(trainer.step_number, trainer.total, losses)
             if state is not None:
-                trainer.save(state)
+                trainer.save(state, corpus)
             yield trainer
 
 
 @contextlib.contextmanager
-def _kept_when_stopped(trainer: SyncTrainer, state: Path | None) -> Iterator[None]:
-    """Keep where the training stands when somebody asks it to stop; that happens between two steps."""
+def _stopping(
+    trainer: SyncTrainer, corpus: Corpus, state: Path | None, leaving: threading.Event
+) -> Iterator[None]:
+    """On the way out tell who hears the next copy; keep where the training stands when somebody asked it to
+    stop, which happens between two steps."""
     try:
         yield
     except Cancelled:
         if state is not None:
-            trainer.save(state)
+            trainer.save(state, corpus)
         raise
+    finally:
+        leaving.set()
