@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from sonic_ext.sync.encoders import SyncNetwork, from_arrays
+from sonic_ext.sync.offset import REASONS
 from sonic_ext.train.corpus.mixtures import Backgrounds
 from sonic_ext.train.corpus.sounds import by_voice
 from sonic_ext.train.sync.model import LEVELS as NOISES
@@ -131,7 +132,9 @@ def main() -> None:
                     levels=VARIANTS[variant], copies=arguments.copies, steps=arguments.steps, seed=100 + seed
                 )
                 *_, trained = train(Corpus(talkers), recipe)
-                network = from_arrays({**trained.model.arrays(), "confidence": np.zeros(5, np.float32)})
+                network = from_arrays(
+                    {**trained.model.arrays(), "confidence": np.zeros(REASONS + 1, np.float32)}
+                )
                 known[key] = {name: measured(network, held, arguments.lines) for name, held in others.items()}
                 if arguments.json:
                     arguments.json.write_text(json.dumps(known, indent=1))

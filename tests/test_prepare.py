@@ -37,6 +37,7 @@ from sonic_ext.errors import BadInput, BadOutput, Busy, Cancelled, MissingPart
 from sonic_ext.files.locks import held
 from sonic_ext.progress import Silent, Step
 from sonic_ext.sync.mouth import FEATURES, MouthMotion
+from sonic_ext.sync.offset import REASONS
 from sonic_ext.train import clips as shards
 from sonic_ext.train.clips import Clip, Word, read_contents, read_shard, read_shards
 from sonic_ext.train.prepare import offsets, preparing
@@ -249,7 +250,7 @@ class Echo:
     late."""
 
     def __init__(self, late: int, sure: float) -> None:
-        self.late, self.confidence = late, np.array([0, 0, 0, 0, sure], np.float32)
+        self.late, self.confidence = late, np.array([0] * REASONS + [sure], np.float32)
         rows = np.random.default_rng(3).normal(size=(400, 16))
         self.rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 

@@ -110,7 +110,7 @@ def test_sound_rows_are_fifty_a_second_whatever_the_blocks() -> None:
 
 def toy_arrays(seed: int = 3, dimensions: int = 6) -> dict[str, NDArray[Any]]:
     chance = np.random.default_rng(seed)
-    found: dict[str, NDArray[Any]] = {"confidence": np.zeros(5, np.float32)}
+    found: dict[str, NDArray[Any]] = {"confidence": np.zeros(7, np.float32)}
     for stack, width in (("sound", BANDS), ("mouth", encoders.MOUTH_INPUTS)):
         sizes = [(5, width, 8, 1), (3, 8, 8, 2), (1, 8, dimensions, 1)]
         for index, (taps, before, after, dilation) in enumerate(sizes):
@@ -136,7 +136,7 @@ def test_vectors_have_unit_length() -> None:
     [
         lambda a: a.pop("sound0.bias"),
         lambda a: a.pop("confidence"),
-        lambda a: a.update(confidence=np.zeros(4)),
+        lambda a: a.update(confidence=np.zeros(5)),
         lambda a: a.update({"mouth0.weights": a["mouth0.weights"][:, 1:]}),
         lambda a: a.update({"sound1.weights": a["sound1.weights"][:, :5]}),
         lambda a: a.update({"mouth2.weights": a["mouth2.weights"][..., :4], "mouth2.bias": np.zeros(4)}),
@@ -163,6 +163,9 @@ def test_files_of_another_format(tmp_path: Path) -> None:
         encoders.load(tmp_path / "other.safetensors")
 
 
+COUNTS = np.full(len(offset.LAGS), 300.0)
+
+
 def scores_of(lag: int, seed: int = 5, rows: int = 300, noise: float = 0.5) -> NDArray[np.float32]:
     """Mean scores of vectors that agree when the mouth is `lag` rows late."""
     chance = np.random.default_rng(seed)
@@ -175,7 +178,7 @@ def scores_of(lag: int, seed: int = 5, rows: int = 300, noise: float = 0.5) -> N
 
 @given(st.integers(-45, 45))
 def test_the_lag_of_a_mouth_that_is_late(lag: int) -> None:
-    found = offset.estimate(scores_of(lag), 300, np.zeros(5))
+    found = offset.estimate(scores_of(lag), COUNTS, np.zeros(7))
     assert found is not None
     assert found.seconds == pytest.approx(lag / 50, abs=0.01)
     assert found.confidence == 0.5
@@ -183,8 +186,8 @@ def test_the_lag_of_a_mouth_that_is_late(lag: int) -> None:
 
 def test_where_nothing_is_known_there_is_no_offset() -> None:
     nothing = np.full(len(offset.LAGS), np.nan, np.float32)
-    assert offset.estimate(nothing, 100, np.zeros(5)) is None
-    assert offset.estimate(np.zeros(len(offset.LAGS), np.float32), 100, np.zeros(5)) is None
+    assert offset.estimate(nothing, COUNTS, np.zeros(7)) is None
+    assert offset.estimate(np.zeros(len(offset.LAGS), np.float32), COUNTS, np.zeros(7)) is None
 
 
 def test_windows() -> None:
@@ -196,7 +199,7 @@ def test_windows() -> None:
     np.testing.assert_allclose(middles, [0.5, 1.0, 1.5])
     assert np.isnan(means[0]).all()  # 20 of 50 rows
     np.testing.assert_allclose(means[1:], 1.0)
-    assert counts.tolist() == [20, 45, 50]
+    assert counts[:, offset.REACH].tolist() == [20, 45, 50]
 
 
 def test_windows_of_a_video_that_is_shorter() -> None:
@@ -208,4 +211,4 @@ def test_windows_of_a_video_that_is_shorter() -> None:
 
 def test_an_offset_beyond_the_search_is_none() -> None:
     rising = np.linspace(-1, 1, len(offset.LAGS)) + np.random.default_rng(1).normal(0, 0.01, len(offset.LAGS))
-    assert offset.estimate(rising, 300, np.zeros(5)) is None
+    assert offset.estimate(rising, COUNTS, np.zeros(7)) is None

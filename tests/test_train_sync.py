@@ -20,6 +20,7 @@ from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402
 from sonic_ext.errors import BadInput, Failed  # noqa: E402
 from sonic_ext.sync import encoders  # noqa: E402
 from sonic_ext.sync.mouth import FEATURES  # noqa: E402
+from sonic_ext.sync.offset import REASONS  # noqa: E402
 from sonic_ext.train import phonemes as names  # noqa: E402
 from sonic_ext.train.clips import Clip, write_shard  # noqa: E402
 from sonic_ext.train.corpus.sounds import RATE, save  # noqa: E402
@@ -137,7 +138,7 @@ def test_real_clips_keep_their_own_mouth() -> None:
 def test_torch_and_numpy_give_the_same_vectors() -> None:
     torch.manual_seed(1)
     model = network.Encoders(network.JUDGE)
-    arrays = {**model.arrays(), "confidence": np.zeros(5, np.float32)}
+    arrays = {**model.arrays(), "confidence": np.zeros(7, np.float32)}
     model.fill(arrays)  # the half precision of the file
     own = encoders.from_arrays(arrays)
     learned = batches.batch(PASSAGES[:2], np.random.default_rng(2))
@@ -151,7 +152,7 @@ def test_torch_and_numpy_give_the_same_vectors() -> None:
 @pytest.mark.parametrize("architecture", network.ARCHITECTURES.values())
 def test_sizes(architecture: network.Architecture) -> None:
     model = network.Encoders(architecture)
-    own = encoders.from_arrays({**model.arrays(), "confidence": np.zeros(5, np.float32)})
+    own = encoders.from_arrays({**model.arrays(), "confidence": np.zeros(7, np.float32)})
     assert max(own.parameters) <= 250_000
 
 
@@ -236,7 +237,7 @@ def toy_trials(count: int = 4000) -> list[scoring.Trial]:
     """Measurements that are right as often as the logistic function of their evidence says."""
     chance = np.random.default_rng(6)
     found = []
-    for reasons in chance.normal(size=(count, 4)):
+    for reasons in chance.normal(size=(count, REASONS)):
         right = chance.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
         guess = scoring.Estimate(0.0 if right else 0.3, 0.0)
         found.append(scoring.Trial(0.0, guess, reasons))
@@ -246,8 +247,8 @@ def toy_trials(count: int = 4000) -> list[scoring.Trial]:
 def test_confidence_is_the_share_that_is_right() -> None:
     measured = toy_trials()
     weights = scoring.fit_confidence(measured)
-    np.testing.assert_allclose(weights, [2, 0, 0, 0, -1], atol=0.25)
-    sure = [1 / (1 + np.exp(-(trial.reasons @ weights[:4] + weights[4]))) for trial in measured]  # type: ignore[operator]
+    np.testing.assert_allclose(weights, [2, 0, 0, 0, 0, 0, -1], atol=0.25)
+    sure = [1 / (1 + np.exp(-(trial.reasons @ weights[:-1] + weights[-1]))) for trial in measured]  # type: ignore[operator]
     known = [
         scoring.Trial(trial.truth, trial.found._replace(confidence=float(share)), trial.reasons)  # type: ignore[union-attr]
         for trial, share in zip(measured, sure, strict=True)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..errors import MissingPart
 from ..nn.temporal import Layer, stack_from
 from .mouth import FEATURES, MouthMotion
+from .offset import REASONS
 from .sound import BANDS, ROWS_PER_SECOND
 
 FORMAT = "sync 1"
@@ -96,7 +97,7 @@ class SyncNetwork:
     sound: tuple[Layer, ...]
     mouth: tuple[Layer, ...]
     confidence: NDArray[np.float32]
-    """float32 [5]: weights of `offset.evidence` and a constant, before the logistic function."""
+    """float32 [7]: weights of `offset.evidence` and a constant, before the logistic function."""
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -130,7 +131,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> SyncNetwork:
     if len(sound[-1].bias) != len(mouth[-1].bias) or sound[-1].radius or mouth[-1].radius:
         raise ValueError("sound and mouth end in different spaces")
     confidence = np.asarray(arrays["confidence"], dtype=np.float32)
-    if confidence.shape != (5,):
+    if confidence.shape != (REASONS + 1,):
         raise ValueError(f"confidence of {confidence.shape}")
     return SyncNetwork(sound, mouth, confidence)
 

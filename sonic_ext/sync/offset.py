@@ -20,6 +20,8 @@ SURE = 0.5
 AGREED = 0.020
 """Seconds within which mouth and voice agree: half a frame, and less than anybody notices or a measurement
 can tell."""
+REASONS = 6
+"""Of `evidence`."""
 NEAR = 0.040
 """Seconds within which an offset counts as right: confidence is the probability of that."""
 
@@ -64,7 +66,7 @@ def windowed(
 
     Returns:
         Middles of the windows in seconds [windows], mean scores float32 [windows, LAGS], nan where less than
-        half of the window is known, and how many rows of each are known at lag 0 [windows].
+        half of the window is known, and over how many rows each was taken, float32 [windows, LAGS].
     """
     rows = len(scores)
     size = min(size, rows)
@@ -76,21 +78,24 @@ def windowed(
     enough = count >= size / 2
     means = np.where(enough, total / np.maximum(count, 1.0), np.nan).astype(np.float32)
     middles = (starts + size / 2) / ROWS_PER_SECOND
-    return middles, means, count[:, REACH].astype(np.float32)
+    return middles, means, count.astype(np.float32)
 
 
-def evidence(scores: NDArray[np.floating[Any]], rows: float) -> tuple[float, NDArray[np.float64]] | None:
+def evidence(
+    scores: NDArray[np.floating[Any]], counts: NDArray[np.floating[Any]]
+) -> tuple[float, NDArray[np.float64]] | None:
     """The best lag of a row of mean scores, and what speaks for it.
 
     Args:
         scores: [LAGS], nan where not known.
-        rows: of sound that the means were taken over.
+        counts: rows that each mean was taken over, [LAGS].
 
     Returns:
-        Seconds to a fraction of a row (a parabola through the peak), and float64 [4]: how far the peak stands
-        out from all other lags in their standard deviations, by how much it beats the next peak elsewhere,
-        its height, and the logarithm of the seconds; None where fewer than half of the lags are known, or
-        they are all the same, or the best one is the first or the last.
+        Seconds to a fraction of a row (a parabola through the peak), and float64 [REASONS]: how far the peak
+        stands out from all other lags in their standard deviations, by how much it beats the next peak
+        elsewhere, its height, the logarithm of the seconds, the share of rows that all lags know of those
+        that the best known one has, and the height times that logarithm; None where fewer than half of the
+        lags are known, they are all the same, or the best one is the first or the last.
     """
     able = np.isfinite(scores)
     if able.sum() < len(LAGS) / 2:
@@ -112,19 +117,23 @@ def evidence(scores: NDArray[np.floating[Any]], rows: float) -> tuple[float, NDA
     height = filled[best]
     stands_out = (height - filled[others].mean()) / spread
     beats = (height - filled[others].max()) / spread
-    return seconds, np.array([stands_out, beats, height, np.log(max(rows, 1.0) / ROWS_PER_SECOND)])
+    length = np.log(max(float(counts[REACH]), 1.0) / ROWS_PER_SECOND)
+    shared = float(counts.mean()) / max(float(counts.max()), 1.0)
+    return seconds, np.array([stands_out, beats, height, length, shared, height * length])
 
 
 def estimate(
-    scores: NDArray[np.floating[Any]], rows: float, confidence: NDArray[np.floating[Any]]
+    scores: NDArray[np.floating[Any]],
+    counts: NDArray[np.floating[Any]],
+    confidence: NDArray[np.floating[Any]],
 ) -> Estimate | None:
-    """The offset that mean scores [LAGS] over `rows` rows speak for; None where they say nothing.
+    """The offset that mean scores [LAGS] speak for; None where they say nothing.
 
     Args:
-        scores, rows: see `evidence`.
+        scores, counts: see `evidence`.
         confidence: `SyncNetwork.confidence`.
     """
-    found = evidence(scores, rows)
+    found = evidence(scores, counts)
     if found is None:
         return None
     seconds, reasons = found
@@ -132,12 +141,14 @@ def estimate(
     return Estimate(seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
 
 
-def of_all(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-    """Means of `lag_scores` over a whole stretch [LAGS], nan where nothing is known, and how many rows are
-    known at lag 0."""
+def of_all(
+    scores: NDArray[np.float32], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of `lag_scores` over a whole stretch [LAGS], nan where nothing is known, and over how many rows
+    each was taken [LAGS]."""
     counts = known.sum(axis=0)
     means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    return np.asarray(means, np.float64), float(counts[REACH])
+    return np.asarray(means, np.float64), counts.astype(np.float64)
 
 
 def overall(

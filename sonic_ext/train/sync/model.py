@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...files.atomic import replace_file
 from ...sync.encoders import FORMAT, SyncNetwork, from_arrays
+from ...sync.offset import REASONS
 from ..corpus.mixtures import Backgrounds, joined
 from ..corpus.sounds import Utterance
 from .batches import Passage, heard
@@ -44,7 +45,7 @@ LEVELS: tuple[tuple[str, float | None], ...] = (
 """What is heard beside a voice, and by how many decibels it is quieter."""
 LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0, 9.0)
 """Seconds of the windows that confidence is learned from."""
-OTHERS = 0.3
+OTHERS = 0.5
 """Share of the mouths there that say something else."""
 CHOICES = 100
 
@@ -107,7 +108,7 @@ def with_confidence(
     arrays: Mapping[str, NDArray[Any]], held_out: HeldOut, most: int = 60
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a model, with `confidence` learned from voices that nothing else was."""
-    plain = from_arrays({**arrays, "confidence": np.zeros(5, np.float32)})
+    plain = from_arrays({**arrays, "confidence": np.zeros(REASONS + 1, np.float32)})
     chance = np.random.default_rng([held_out.seed, 2])
     found: list[Trial] = []
     lines = held_out.lines(most)
@@ -159,7 +160,7 @@ def metrics(
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """What a model was learned from."""
 
     recipe: SyncRecipe
@@ -171,7 +172,7 @@ class Origin:
 
 
 def write_model(
-    path: Path, arrays: Mapping[str, NDArray[Any]], origin: Origin, reached: Mapping[str, float]
+    path: Path, arrays: Mapping[str, NDArray[Any]], origin: ModelOrigin, reached: Mapping[str, float]
 ) -> None:
     """The weights, and beside them the model's page: where it comes from and what it reaches.
 
@@ -192,7 +193,7 @@ def write_model(
     replace_file(path.with_suffix(".md"), text.encode())
 
 
-def page(name: str, network: SyncNetwork, origin: Origin, reached: Mapping[str, float]) -> str:
+def page(name: str, network: SyncNetwork, origin: ModelOrigin, reached: Mapping[str, float]) -> str:
     """The model's page, Markdown."""
     (sound, mouth), recipe = network.parameters, origin.recipe
     levels = "".join(f", {_LEVEL_TEXTS[level]}" for level in recipe.levels if level != "frame")

@@ -18,7 +18,7 @@ from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, phonemes_of, seconds
 from ..corpus.speech import TRAINING, make
 from .batches import filmed_passages
-from .model import HeldOut, Origin, halves, metrics, split, with_confidence, write_model
+from .model import HeldOut, ModelOrigin, halves, metrics, split, with_confidence, write_model
 from .training import Corpus, SyncRecipe, train
 
 MINUTES = 60.0
@@ -103,7 +103,7 @@ def train_model(
         tick(Stage.MEASURING, 1, 2)
         reached = metrics(from_arrays(arrays), judged)
         speakers = len({film.speaker for film in films})
-        write_model(output, arrays, Origin(recipe, (*talkers,), len(films), speakers), reached)
+        write_model(output, arrays, ModelOrigin(recipe, (*talkers,), len(films), speakers), reached)
         tick(Stage.MEASURING, 2, 2)
     return TrainedModel(output, output.with_suffix(".md"), reached, len(talkers), len(films))
 

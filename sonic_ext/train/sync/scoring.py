@@ -98,10 +98,10 @@ def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Itera
         for number, (line, count) in enumerate(zip(means, counts, strict=True)):
             if said is not None and said[number * size : (number + 1) * size].mean() < 0.5:
                 continue
-            found = evidence(line, float(count))
+            found = evidence(line, count)
             yield Trial(
                 pair.offset,
-                estimate(line, float(count), network.confidence),
+                estimate(line, count, network.confidence),
                 None if found is None else found[1],
             )
 
@@ -132,7 +132,7 @@ def share_within(measured: Sequence[Trial], seconds: float) -> float:
 
 
 def fit_confidence(measured: Sequence[Trial], penalty: float = 1e-2, rounds: int = 50) -> NDArray[np.float32]:
-    """Weights of the evidence and a constant, float32 [5], by logistic regression on whether it is right.
+    """Weights of the evidence and a constant, float32 [REASONS + 1], by logistic regression: is it right?
 
     By Newton's method; `penalty` keeps weights finite where both kinds are told apart without a fault.
     """
