@@ -163,31 +163,43 @@ def test_files_of_another_format(tmp_path: Path) -> None:
         encoders.load(tmp_path / "other.safetensors")
 
 
-COUNTS = np.full(len(offset.LAGS), 300.0)
+Scored = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
-def scores_of(lag: int, seed: int = 5, rows: int = 300, noise: float = 0.5) -> NDArray[np.float32]:
-    """Mean scores of vectors that agree when the mouth is `lag` rows late."""
+def scores_of(lag: int, seed: int = 5, rows: int = 300, noise: float = 0.5) -> Scored:
+    """Scores of vectors that agree when the mouth is `lag` rows late."""
     chance = np.random.default_rng(seed)
     heard = chance.normal(size=(rows, 16))
     seen = np.roll(heard, lag, axis=0) + noise * chance.normal(size=heard.shape)
     heard, seen = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (heard, seen))
-    scores, known = offset.lag_scores(heard.astype(np.float32), seen.astype(np.float32))
-    return offset.windowed(scores, known, rows, rows)[1][0]
+    return offset.lag_scores(heard.astype(np.float32), seen.astype(np.float32))
 
 
 @given(st.integers(-45, 45))
 def test_the_lag_of_a_mouth_that_is_late(lag: int) -> None:
-    found = offset.estimate(scores_of(lag), COUNTS, np.zeros(7))
+    found = offset.estimate(*scores_of(lag), np.zeros(offset.REASONS + 1))
     assert found is not None
     assert found.seconds == pytest.approx(lag / 50, abs=0.01)
     assert found.confidence == 0.5
 
 
+def test_confidence_is_the_logistic_function_of_the_evidence() -> None:
+    scored = scores_of(7)
+    evident = offset.evidence(*scored)
+    assert evident is not None
+    weights = np.linspace(-0.4, 0.6, offset.REASONS + 1)
+    found = offset.estimate(*scored, weights)
+    assert found is not None
+    assert found.confidence == pytest.approx(1 / (1 + np.exp(-(evident[1] @ weights[:-1] + weights[-1]))))
+
+
 def test_where_nothing_is_known_there_is_no_offset() -> None:
-    nothing = np.full(len(offset.LAGS), np.nan, np.float32)
-    assert offset.estimate(nothing, COUNTS, np.zeros(7)) is None
-    assert offset.estimate(np.zeros(len(offset.LAGS), np.float32), COUNTS, np.zeros(7)) is None
+    scores, known = scores_of(0)
+    for nothing in (
+        offset.estimate(scores, known & False, np.zeros(7)),
+        offset.estimate(scores * 0, known, np.zeros(7)),
+    ):
+        assert nothing is None
 
 
 def test_windows() -> None:
@@ -195,20 +207,20 @@ def test_windows() -> None:
     known = np.ones(scores.shape, bool)
     known[:30] = False
     scores[:30] = 0
-    middles, means, counts = offset.windowed(scores, known, 50, 25)
+    middles, means = offset.windowed(scores, known, 50, 25)
     np.testing.assert_allclose(middles, [0.5, 1.0, 1.5])
     assert np.isnan(means[0]).all()  # 20 of 50 rows
     np.testing.assert_allclose(means[1:], 1.0)
-    assert counts[:, offset.REACH].tolist() == [20, 45, 50]
 
 
 def test_windows_of_a_video_that_is_shorter() -> None:
     scores = np.ones((20, len(offset.LAGS)), np.float32)
-    middles, means, _ = offset.windowed(scores, scores > 0, 50, 25)
+    middles, means = offset.windowed(scores, scores > 0, 50, 25)
     assert means.shape == (1, len(offset.LAGS))
     assert middles == pytest.approx([0.2])
 
 
 def test_an_offset_beyond_the_search_is_none() -> None:
-    rising = np.linspace(-1, 1, len(offset.LAGS)) + np.random.default_rng(1).normal(0, 0.01, len(offset.LAGS))
-    assert offset.estimate(rising, COUNTS, np.zeros(7)) is None
+    rising = np.linspace(-1, 1, len(offset.LAGS), dtype=np.float32)
+    scores = np.tile(rising, (100, 1))
+    assert offset.estimate(scores, np.ones(scores.shape, bool), np.zeros(7)) is None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..media.face import Face, LandmarkTracker
 from . import encoders
 from .mouth import FEATURES, MouthMotion, mouth_geometry
-from .offset import AGREED, SURE, Estimate, lag_scores, overall
+from .offset import AGREED, SURE, Estimate, estimate, lag_scores
 from .sound import ROWS_PER_SECOND, sound_rows
 
 MEASURED_SECONDS = 8.0
@@ -63,7 +63,7 @@ class Calibration:
         times = (np.arange(len(self._seen)) + 0.5) / self._fps
         motion = MouthMotion(times.astype(np.float64), np.array(self._seen))
         seen = self._network.see(motion, 0.0, len(self._heard))
-        found = overall(*lag_scores(self._heard, seen), self._network.confidence)
+        found = estimate(*lag_scores(self._heard, seen), self._network.confidence)
         return found if found and found.confidence >= SURE else None
 
 

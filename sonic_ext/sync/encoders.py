@@ -97,7 +97,7 @@ class SyncNetwork:
     sound: tuple[Layer, ...]
     mouth: tuple[Layer, ...]
     confidence: NDArray[np.float32]
-    """float32 [7]: weights of `offset.evidence` and a constant, before the logistic function."""
+    """float32 [REASONS + 1]: weights of `offset.evidence` and a constant, before the logistic function."""
 
     @property
     def parameters(self) -> tuple[int, int]:

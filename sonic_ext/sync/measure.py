@@ -16,7 +16,7 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
-from .offset import LAGS, REACH, lag_scores, overall, windowed
+from .offset import LAGS, REACH, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
 from .tracks import ShotFace, face_tracks
@@ -112,11 +112,11 @@ def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> T
     seen = network.see(face.motion, low / ROWS_PER_SECOND, len(heard))
     scores, known = lag_scores(heard, seen)
     known &= there[:, None]
-    middles, means, _ = windowed(scores[REACH:-REACH], known[REACH:-REACH], WINDOW, STEP)
+    middles, means = windowed(scores[REACH:-REACH], known[REACH:-REACH], WINDOW, STEP)
     found = None
     note = note or _why_not(face, there)
     if not note:
-        found = overall(scores, known, network.confidence)
+        found = estimate(scores, known, network.confidence)
         note = "" if found else "The mouth does not move."
     return TrackSync(
         face.start,

@@ -21,7 +21,7 @@ AGREED = 0.020
 """Seconds within which mouth and voice agree: half a frame, and less than anybody notices or a measurement
 can tell."""
 REASONS = 6
-"""Of `evidence`."""
+"""Numbers of `evidence`."""
 NEAR = 0.040
 """Seconds within which an offset counts as right: confidence is the probability of that."""
 
@@ -61,12 +61,12 @@ def lag_scores(
 
 def windowed(
     scores: NDArray[np.float32], known: NDArray[np.bool_], size: int, step: int
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Means of `lag_scores` over windows of `size` rows, one every `step`.
 
     Returns:
         Middles of the windows in seconds [windows], mean scores float32 [windows, LAGS], nan where less than
-        half of the window is known, and over how many rows each was taken, float32 [windows, LAGS].
+        half of the window is known.
     """
     rows = len(scores)
     size = min(size, rows)
@@ -78,29 +78,30 @@ def windowed(
     enough = count >= size / 2
     means = np.where(enough, total / np.maximum(count, 1.0), np.nan).astype(np.float32)
     middles = (starts + size / 2) / ROWS_PER_SECOND
-    return middles, means, count.astype(np.float32)
+    return middles, means
 
 
 def evidence(
-    scores: NDArray[np.floating[Any]], counts: NDArray[np.floating[Any]]
+    scores: NDArray[np.float32], known: NDArray[np.bool_]
 ) -> tuple[float, NDArray[np.float64]] | None:
-    """The best lag of a row of mean scores, and what speaks for it.
+    """The best lag of a stretch, and what speaks for it.
 
     Args:
-        scores: [LAGS], nan where not known.
-        counts: rows that each mean was taken over, [LAGS].
+        scores, known: `lag_scores` of the stretch, [rows, LAGS].
 
     Returns:
-        Seconds to a fraction of a row (a parabola through the peak), and float64 [REASONS]: how far the peak
-        stands out from all other lags in their standard deviations, by how much it beats the next peak
-        elsewhere, its height, the logarithm of the seconds, the share of rows that all lags know of those
-        that the best known one has, and the height times that logarithm; None where fewer than half of the
-        lags are known, they are all the same, or the best one is the first or the last.
+        Seconds to a fraction of a row (a parabola through the peak), and float64 [REASONS]; None where fewer
+        than half of the lags are known, they are all the same, or the best one is the first or the last.
+        What speaks for it: how far the peak of the mean stands out from all other lags in their standard
+        deviations; by how much it beats the next peak elsewhere; its height; the logarithm of the seconds;
+        the share of the rows that a lag knows, of those that the best known one does; and the height
+        times that logarithm.
     """
-    able = np.isfinite(scores)
+    means, counts = _means(scores, known)
+    able = counts > 0
     if able.sum() < len(LAGS) / 2:
         return None
-    filled = np.where(able, scores, np.nanmin(scores)).astype(np.float64)
+    filled = np.where(able, means, means[able].min())
     best = int(filled.argmax())
     if best in (0, len(LAGS) - 1):  # the best one may lie beyond
         return None
@@ -115,44 +116,36 @@ def evidence(
         bend = before - 2 * peak + after
         seconds += (0.5 * (before - after) / bend if bend < 0 else 0.0) / ROWS_PER_SECOND
     height = filled[best]
-    stands_out = (height - filled[others].mean()) / spread
-    beats = (height - filled[others].max()) / spread
     length = np.log(max(float(counts[REACH]), 1.0) / ROWS_PER_SECOND)
-    shared = float(counts.mean()) / max(float(counts.max()), 1.0)
-    return seconds, np.array([stands_out, beats, height, length, shared, height * length])
+    reasons = (
+        (height - filled[others].mean()) / spread,
+        (height - filled[others].max()) / spread,
+        height,
+        length,
+        float(counts.mean() / counts.max()),
+        height * length,
+    )
+    return seconds, np.array(reasons, dtype=np.float64)
+
+
+def _means(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean of each lag, 0 where nothing is known, and over how many rows, [LAGS] each."""
+    counts = known.sum(axis=0)
+    return scores.sum(axis=0, dtype=np.float64) / np.maximum(counts, 1), counts
 
 
 def estimate(
-    scores: NDArray[np.floating[Any]],
-    counts: NDArray[np.floating[Any]],
-    confidence: NDArray[np.floating[Any]],
+    scores: NDArray[np.float32], known: NDArray[np.bool_], confidence: NDArray[np.floating[Any]]
 ) -> Estimate | None:
-    """The offset that mean scores [LAGS] speak for; None where they say nothing.
+    """The offset of a stretch; None where nothing speaks for one.
 
     Args:
-        scores, counts: see `evidence`.
+        scores, known: see `evidence`.
         confidence: `SyncNetwork.confidence`.
     """
-    found = evidence(scores, counts)
+    found = evidence(scores, known)
     if found is None:
         return None
     seconds, reasons = found
     logit = float(reasons @ confidence[:-1] + confidence[-1])
     return Estimate(seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
-
-
-def of_all(
-    scores: NDArray[np.float32], known: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of `lag_scores` over a whole stretch [LAGS], nan where nothing is known, and over how many rows
-    each was taken [LAGS]."""
-    counts = known.sum(axis=0)
-    means = np.where(counts > 0, scores.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    return np.asarray(means, np.float64), counts.astype(np.float64)
-
-
-def overall(
-    scores: NDArray[np.float32], known: NDArray[np.bool_], confidence: NDArray[np.floating[Any]]
-) -> Estimate | None:
-    """The offset of a whole stretch from its `lag_scores`; None where they say nothing."""
-    return estimate(*of_all(scores, known), confidence)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...sync import encoders
 from ...sync.encoders import SyncNetwork
-from ...sync.offset import SURE, lag_scores, overall
+from ...sync.offset import SURE, estimate, lag_scores
 from ..clips import Clip
 
 BY_NETWORK = f"{__name__}:by_network"
@@ -35,5 +35,5 @@ def offset_by(network: SyncNetwork, clip: Clip) -> float | None:
     """The same by any network."""
     heard = network.hear(clip.sound.astype(np.float32))
     seen = network.see(clip.motion, 0.0, len(heard))
-    found = overall(*lag_scores(heard, seen), network.confidence)
+    found = estimate(*lag_scores(heard, seen), network.confidence)
     return found.seconds if found is not None and found.confidence >= SURE else None

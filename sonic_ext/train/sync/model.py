@@ -45,7 +45,7 @@ LEVELS: tuple[tuple[str, float | None], ...] = (
 """What is heard beside a voice, and by how many decibels it is quieter."""
 LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0, 9.0)
 """Seconds of the windows that confidence is learned from."""
-OTHERS = 0.5
+OTHERS = 0.45
 """Share of the mouths there that say something else."""
 CHOICES = 100
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...sync.encoders import SyncNetwork
 from ...sync.mouth import MouthMotion
-from ...sync.offset import NEAR, REACH, Estimate, estimate, evidence, lag_scores, of_all, windowed
+from ...sync.offset import NEAR, REACH, Estimate, estimate, evidence, lag_scores
 from ...sync.sound import ROWS_PER_SECOND
 from ..corpus.mixtures import Backgrounds, over
 from ..corpus.sounds import Utterance
@@ -92,18 +92,11 @@ def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Itera
             continue
         scores, known = lag_scores(network.hear(pair.sound), network.see(pair.motion, 0.0, rows))
         # Windows at the ends know the mouth on one side only.
-        inner = slice(min(REACH, (rows - size) // 2), max(size, rows - min(REACH, (rows - size) // 2)))
-        _, means, counts = windowed(scores[inner], known[inner], size, size)
-        said = None if pair.spoken is None else pair.spoken[inner]
-        for number, (line, count) in enumerate(zip(means, counts, strict=True)):
-            if said is not None and said[number * size : (number + 1) * size].mean() < 0.5:
-                continue
-            found = evidence(line, count)
-            yield Trial(
-                pair.offset,
-                estimate(line, count, network.confidence),
-                None if found is None else found[1],
-            )
+        edge = min(REACH, (rows - size) // 2)
+        for begin in range(edge, rows - size - edge + 1, size):
+            part = slice(begin, begin + size)
+            if pair.spoken is None or pair.spoken[part].mean() >= 0.5:
+                yield _trial(network, pair, scores[part], known[part])
 
 
 def trials_alone(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Iterator[Trial]:
@@ -116,13 +109,16 @@ def trials_alone(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) ->
             heard = network.hear(pair.sound[begin : begin + size])
             seen = network.see(pair.motion, begin / ROWS_PER_SECOND, size)
             scores, known = lag_scores(heard, seen)
-            means, counts = of_all(scores, known)
-            found = evidence(means, counts)
-            yield Trial(
-                pair.offset,
-                estimate(means, counts, network.confidence),
-                None if found is None else found[1],
-            )
+            yield _trial(network, pair, scores, known)
+
+
+def _trial(network: SyncNetwork, pair: Pair, scores: NDArray[np.float32], known: NDArray[np.bool_]) -> Trial:
+    found = evidence(scores, known)
+    return Trial(
+        pair.offset,
+        estimate(scores, known, network.confidence),
+        None if found is None else found[1],
+    )
 
 
 def share_within(measured: Sequence[Trial], seconds: float) -> float:
