@@ -30,6 +30,7 @@ from PIL import Image
 from time_stamps import TimeStampAuthority
 
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, MissingPart, Refused
+from sonic_ext.media.boxes import top_boxes
 from sonic_ext.media.image import Portrait, read_portrait
 from sonic_ext.media.video import probe, remux
 from sonic_ext.provenance import c2pa, certificates, metadata
@@ -721,7 +722,7 @@ def test_tags_and_xmp_survive_signing(take: Take, record: Record, home: Path, tm
     assert "Sonic seed: 7" in tags["comment"]
     assert metadata.read_source_type(signed) == metadata.TRAINED
     with signed.open("rb") as file:
-        kinds = [kind for kind, _, _ in metadata.top_boxes(file)]
+        kinds = [kind for kind, _, _ in top_boxes(file)]
     assert kinds[0] == b"ftyp"
     assert kinds[-1] == b"uuid"
     assert kinds.index(b"moov") < kinds.index(b"mdat")

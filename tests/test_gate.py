@@ -36,6 +36,7 @@ from sonic_ext.errors import (
     SonicError,
     Tampered,
 )
+from sonic_ext.media.boxes import top_boxes
 from sonic_ext.media.video import probe
 from sonic_ext.provenance import c2pa, certificates, gate, metadata
 from sonic_ext.provenance.consent import Consent
@@ -104,7 +105,7 @@ def test_pictures_and_sound_are_copied_not_encoded_again(take: Take, outputs: Pa
     done = export(take, outputs / "hello.mp4", AGREED)
     master, out = take.master.read_bytes(), done.path.read_bytes()
     with take.master.open("rb") as file:
-        start, end = next((start, end) for kind, start, end in metadata.top_boxes(file) if kind == b"mdat")
+        start, end = next((start, end) for kind, start, end in top_boxes(file) if kind == b"mdat")
     assert master[start:end] in out
 
 
@@ -370,7 +371,7 @@ def test_files_that_are_swapped_after_the_check_do_not_get_in(
     monkeypatch.setattr(c2pa, "sign", seeing)
     done = export(take, outputs / "x.mp4", AGREED)
     with io.BytesIO(master) as file:
-        start, end = next((start, end) for kind, start, end in metadata.top_boxes(file) if kind == b"mdat")
+        start, end = next((start, end) for kind, start, end in top_boxes(file) if kind == b"mdat")
     assert master[start:end] in done.path.read_bytes()
     assert probe(done.path).frames == 10
     assert done.record.video_sha256 == hashlib.sha256(master).hexdigest()

@@ -190,10 +190,13 @@ def test_a_face_that_leaves_and_comes_back(tmp_path: Path) -> None:
     assert face.end < 0.75 * found.seconds and face.found > 0.9
     back = seen(tmp_path, np.concatenate([frames, frames[::-1]]))
     assert len(back.shots) == 1
-    (face,) = back.faces
-    assert face.start < 0.1 and face.end > back.seconds - 0.1
-    lost = ~face.motion.found
-    assert 0.25 < lost.mean() < 0.75 and face.found == pytest.approx(1 - lost.mean())
+    # One face or, where the detector sees it again somewhere else than it was lost, two in turn.
+    faces = sorted(back.faces, key=lambda face: face.start)
+    assert 1 <= len(faces) <= 2
+    assert faces[0].start < 0.1 and faces[-1].end > back.seconds - 0.1
+    assert all(face.found == pytest.approx(face.motion.found.mean()) for face in faces)
+    seen_frames = sum(int(face.motion.found.sum()) for face in faces)
+    assert 0.25 < seen_frames / (2 * len(frames)) < 0.75
 
 
 def test_a_covered_face_is_lost_and_found_again(tmp_path: Path) -> None:

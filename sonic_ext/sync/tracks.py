@@ -36,10 +36,10 @@ FASTEST = 32.0
 """Frames a second that are looked at, at most: of 50 or 60 every second one."""
 THUMBNAIL = 32
 """Side in pixels of the picture in which cuts show."""
-CHANGE, OUTSTANDING, USUAL_FRAMES = 0.15, 5.0, 12
+CHANGE, OUTSTANDING, USUAL_FRAMES = 0.18, 5.0, 12
 """From one frame to the next the thumbnail changes by so much (`picture_change`), and by so many times the
-median of the frames before: a cut. Heads that talk change by less than 0.04, cuts from face to face by 0.24
-and more."""
+median of the frames before: a cut. Heads that talk change by less than 0.04, a picture that slides away by up
+to 0.15, cuts from face to face by 0.24 and more."""
 PAN = 6
 """Pixels of the thumbnail, across and down, by which a camera may swing from frame to frame."""
 FLAT = 3.0
