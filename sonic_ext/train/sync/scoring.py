@@ -170,14 +170,15 @@ def calibration_error(measured: Sequence[Trial]) -> float:
 def retrieved(network: SyncNetwork, pairs: Sequence[Pair], seconds: float, choices: int) -> float:
     """Share of mouths of so many seconds whose own sound is the most similar of `choices`, at their offset 0.
 
-    Each clip is seen and heard alone. Clips are taken in order, as many groups as there are.
+    Each clip is seen and heard alone, where most is said. Clips are taken in order, as many groups as there
+    are.
     """
     size = round(seconds * ROWS_PER_SECOND)
     able = [pair for pair in pairs if len(pair.sound) >= size]
     right = total = 0
     for start in range(0, len(able) - choices + 1, choices):
         group = able[start : start + choices]
-        begins = [(len(pair.sound) - size) // 2 for pair in group]
+        begins = [_most_spoken(pair, size) for pair in group]
         sounds = np.stack([network.hear(p.sound[b : b + size]) for p, b in zip(group, begins, strict=True)])
         mouths = np.stack(
             [
@@ -189,6 +190,14 @@ def retrieved(network: SyncNetwork, pairs: Sequence[Pair], seconds: float, choic
         right += int((likeness.argmax(axis=1) == np.arange(choices)).sum())
         total += choices
     return right / total if total else float("nan")
+
+
+def _most_spoken(pair: Pair, size: int) -> int:
+    """First row of the `size` rows in which most is said, the middle ones where that is not known."""
+    if pair.spoken is None:
+        return (len(pair.sound) - size) // 2
+    total = np.concatenate([[0], np.cumsum(pair.spoken)])
+    return int(np.argmax(total[size:] - total[:-size]))
 
 
 def heard_among(
