@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sonic_ext.files.atomic import replace_file
 from sonic_ext.sync.encoders import SyncNetwork, from_arrays
 from sonic_ext.sync.offset import REASONS
 from sonic_ext.train.corpus.mixtures import Backgrounds
@@ -77,7 +78,7 @@ def table(results: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) ->
             f"| | {' | '.join(columns)} |",
             f"| --- |{' --- |' * len(columns)}",
         ]
-        plain = results["frame"][folder]
+        plain = results.get("frame", {}).get(folder)
         for variant, by_folder in results.items():
             cells = []
             for column in columns:
@@ -85,7 +86,7 @@ def table(results: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) ->
                 cells.append(f"{100 * mean:.1f} ± {100 * half:.1f}")
             lines.append(f"| {variant} | {' | '.join(cells)} |")
         for variant, by_folder in results.items():
-            if variant == "frame":
+            if variant == "frame" or plain is None:
                 continue
             cells = []
             for column in columns:
@@ -113,6 +114,8 @@ def main() -> None:
         "--json", type=Path, help="where all figures go; those that are there are not made again"
     )
     arguments = parser.parse_args()
+    if not 1 <= arguments.seeds <= max(T_95) + 1:
+        parser.error(f"--seeds is 1 to {max(T_95) + 1}")
     torch.set_num_threads(1)
     files = sorted(arguments.corpus.glob("*.wav"))
     chosen = np.random.default_rng(0).permutation(len(files))[: int(len(files) * arguments.share)]
@@ -126,6 +129,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for variant in arguments.variants.split(","):
             key = f"{variant}, seed {seed}, {arguments.copies} × {arguments.steps}, share {arguments.share}"
+            key += f" of {arguments.corpus.name} on {', '.join(others)}, {arguments.lines} lines"
             if key not in known:
                 began = time.monotonic()
                 recipe = SyncRecipe(
@@ -137,7 +141,7 @@ def main() -> None:
                 )
                 known[key] = {name: measured(network, held, arguments.lines) for name, held in others.items()}
                 if arguments.json:
-                    arguments.json.write_text(json.dumps(known, indent=1))
+                    replace_file(arguments.json, json.dumps(known, indent=1).encode())
                 print(f"{key}: {time.monotonic() - began:.0f} s", file=sys.stderr)
             for name, figures in known[key].items():
                 results.setdefault(variant, {}).setdefault(name, []).append(figures)
