@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sonic_ext.engines.preview.engine import PreviewAnimation, PreviewEngine, mix_motions
@@ -101,6 +101,7 @@ def voice(rng: np.random.Generator, count: int) -> MouthTrack:
     st.floats(0.5, 2.0),
     st.floats(0.0, 2.0),
 )
+@example("portrait_01.jpg", "crop", 1_000_001, 1.0, 1.0)
 @settings(max_examples=25, deadline=None)
 def test_skin_neither_tears_nor_folds(name: str, framing: str, seed: int, mouth: float, head: float) -> None:
     _, renderer, limits = prepared(name, framing)
