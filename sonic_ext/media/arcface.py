@@ -7,8 +7,7 @@ a direction, and two pictures of one person have directions that are near each o
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingPart
 from .mesh import MOUTH, eye_centres, fit_similarity
+from .onnx import Run, onnx_network
 
 SIDE = 112
 """Pixels of the square."""
@@ -54,7 +54,7 @@ class ArcFace:
             MissingPart: the network's answer is not one direction.
         """
         blob = ((laid_square(rgb, points).astype(np.float32) - MIDDLE) / MIDDLE).transpose(2, 0, 1)[None]
-        answer = np.asarray(self._run(np.ascontiguousarray(blob)), np.float32)
+        answer = np.asarray(self._run(np.ascontiguousarray(blob))[0], np.float32)
         length = float(np.linalg.norm(answer))
         if answer.ndim != 2 or len(answer) != 1 or not np.isfinite(length) or not length:
             raise MissingPart(f"{self._path} does not answer as a face recogniser does.", _HINT)
@@ -70,42 +70,15 @@ def laid_square(rgb: NDArray[np.uint8], points: NDArray[np.floating[Any]]) -> ND
     return np.asarray(cv2.warpAffine(rgb, into, (SIDE, SIDE), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def _opened(path: Path) -> Callable[[NDArray[Any]], Any]:
-    """The network in onnxruntime where that is installed, else in OpenCV."""
+def _opened(path: Path) -> Run:
     try:
-        data = path.read_bytes()  # from bytes: paths that are not ASCII are closed to both on Windows
+        data = path.read_bytes()
     except OSError as error:
         raise MissingPart(
             f"The face recogniser {path} cannot be read: {error.strerror or error}.", _HINT
         ) from error
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError:
-        return _by_opencv(path, data)
-    try:
-        session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes, which have no common root
-        raise _unusable(path, "onnxruntime", error) from error
-    name = session.get_inputs()[0].name
-    return lambda blob: session.run(None, {name: blob})[0]
+    return onnx_network(data, partial(_unusable, path))
 
 
-def _by_opencv(path: Path, data: bytes) -> Callable[[NDArray[Any]], Any]:
-    try:
-        network = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-    except cv2.error as error:
-        raise _unusable(path, "OpenCV", error) from error
-
-    def run(blob: NDArray[Any]) -> Any:
-        try:
-            network.setInput(blob)
-            return network.forward()
-        except cv2.error as error:
-            raise _unusable(path, "OpenCV", error) from error
-
-    return run
-
-
-def _unusable(path: Path, runner: str, error: Exception) -> MissingPart:
-    reason = ([line.strip(" >") for line in str(error).splitlines() if line.strip(" >")] or ["?"])[-1]
-    return MissingPart(f"{runner} cannot run the face recogniser {path} ({reason[:200].rstrip('.')}).", _HINT)
+def _unusable(path: Path, runner: str, reason: str) -> MissingPart:
+    return MissingPart(f"{runner} cannot run the face recogniser {path} ({reason}).", _HINT)

@@ -7,19 +7,19 @@ the distances from the cell to the four sides in cells, and, in most files, five
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingPart
 from .detection import FaceDetection, fitted, intersection_over_union, non_maximum_suppression
 from .geometry import Box
+from .onnx import Run, onnx_network
 
 SIDE = 640
 """Pixels; the input is a square of it."""
@@ -33,9 +33,6 @@ THRESHOLD = 0.5
 OVERLAP = 0.4
 """Intersection over union from which two boxes are one face."""
 _ELSE = "Use face_detector=builtin, which needs no file."
-
-Run = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
-"""float32 [1, 3, SIDE, SIDE] → the network's outputs in any order."""
 
 
 class Scrfd:
@@ -124,40 +121,16 @@ def _level(
 
 
 def _opened(path: Path) -> Run:
-    """The network in onnxruntime where that is installed, else in OpenCV."""
+    """float32 [1, 3, SIDE, SIDE] → the network's outputs in any order."""
     try:
-        data = path.read_bytes()  # from bytes: paths that are not ASCII are closed to both on Windows
+        data = path.read_bytes()
     except OSError as error:
         raise MissingPart(
             f"The face detector {path} cannot be read: {error.strerror or error}.", _ELSE
         ) from error
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError:
-        return _by_opencv(path, data)
-    try:
-        session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes, which have no common root
-        raise _unusable(path, "onnxruntime", error) from error
-    name = session.get_inputs()[0].name
-    return lambda blob: session.run(None, {name: blob})
+    return onnx_network(data, partial(_unusable, path), keeps_state=True)
 
 
-def _by_opencv(path: Path, data: bytes) -> Run:
-    def run(blob: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        # a fresh network each time: cv2.dnn.Net keeps state
-        try:
-            network = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-            network.setInput(blob)
-            return [np.asarray(each) for each in network.forward(network.getUnconnectedOutLayersNames())]
-        except cv2.error as error:
-            raise _unusable(path, "OpenCV", error) from error
-
-    return run
-
-
-def _unusable(path: Path, runner: str, error: Exception) -> MissingPart:
-    lines = [line.strip(" >") for line in str(error).splitlines() if line.strip(" >")]
-    reason = (lines or [type(error).__name__])[-1][:200].rstrip(".")
+def _unusable(path: Path, runner: str, reason: str) -> MissingPart:
     other = "" if runner == "onnxruntime" else "Try: python -m pip install onnxruntime. "
     return MissingPart(f"{runner} cannot run the face detector {path} ({reason}).", f"{other}{_ELSE}")
