@@ -30,10 +30,6 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 """Variables that libraries look at when they are loaded."""
 POLL = 0.1
 """Seconds between two looks whether to stop."""
-_BEGIN = (
-    "import json, sys; order = json.loads(sys.stdin.buffer.readline()); sys.path[:] = order.pop('path'); "
-    "from sonic_ext.processes import serve; serve(**order)"
-)
 
 
 def cores() -> int:
@@ -43,17 +39,59 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def module_path() -> list[str]:
+def _module_path() -> list[str]:
     """Where a process finds the modules that this one has."""
     package = str(Path(__file__).resolve().parents[1])
     return [package, *(place for place in sys.path if place and place != package)]
 
 
-def own_group() -> dict[str, Any]:
+def _own_group() -> dict[str, Any]:
     """What to start a process with so that Ctrl-C reaches its parent alone."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
+
+
+def start_python(function: str, values: dict[str, Any], threads: int, stdout: int) -> subprocess.Popen[bytes]:
+    """A process that calls a function with these values, and finds the modules that this one has.
+
+    Its standard input is a pipe, from which it has read one line when it begins. One that dies at once is
+    returned all the same.
+
+    Args:
+        function: `module:name`.
+        values: its arguments by name, what JSON can say.
+        threads: that numerical libraries may use; 0 leaves it to them.
+        stdout: as `subprocess` takes it.
+
+    Raises:
+        Failed: it cannot be started.
+    """
+    module, _, name = function.partition(":")
+    code = (
+        "import json, sys; order = json.loads(sys.stdin.buffer.readline()); "
+        f"sys.path[:] = order['path']; from {module} import {name}; {name}(**order['values'])"
+    )
+    environment = dict(os.environ)
+    if threads:
+        environment |= dict.fromkeys(THREADS, str(threads))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            env=environment,
+            **_own_group(),
+        )
+    except OSError as error:
+        raise Failed(
+            f"Python could not be started ({error.strerror or error}).", "Install it anew."
+        ) from error
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it died at once: whoever asks it for something sees that
+        process.stdin.write(json.dumps({"path": _module_path(), "values": values}).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 class Workers:
@@ -66,7 +104,7 @@ class Workers:
     """
 
     def __init__(self, function: str, count: int, threads: int = 1) -> None:
-        self._start = {"path": module_path(), "function": function, "threads": threads}
+        self._start = {"function": function, "threads": threads}
         self._threads = threads
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="sonic-worker")
         self._own = threading.local()
@@ -131,27 +169,11 @@ class Workers:
         return error_from(answer["error"]) if "error" in answer else answer["answer"]
 
     def _begun(self) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
-        if self._threads:
-            environment |= dict.fromkeys(THREADS, str(self._threads))
         with self._lock:
             if self._ended:
                 raise Cancelled
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-c", _BEGIN],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=environment,
-                    **own_group(),
-                )
-            except OSError as error:
-                raise Failed(
-                    f"Python could not be started ({error.strerror or error}).", "Install it anew."
-                ) from error
+            process = start_python(f"{__name__}:serve", self._start, self._threads, subprocess.PIPE)
             self._all.append(process)
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(self._start).encode() + b"\n")
         return process
 
 

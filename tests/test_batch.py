@@ -695,7 +695,7 @@ class TestDeath:
         assert (found.state, found.attempts, found.exported is not None) == (State.DONE, 2, True)
 
     def test_processes_that_never_begin(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sonic_ext.batch.processes._BEGIN", "raise SystemExit(1)")
+        monkeypatch.setattr("sonic_ext.batch.processes.CHILD", "no_such_module")
 
         def keep() -> bool:
             processes.keep()

@@ -34,6 +34,7 @@ from patience import PATIENCE, until
 
 from sonic_ext.cli.main import main
 from sonic_ext.errors import BadInput, BadOutput, Busy, Cancelled, MissingPart
+from sonic_ext.files import atomic
 from sonic_ext.files.locks import held
 from sonic_ext.progress import Silent, Step
 from sonic_ext.sync.mouth import FEATURES, MouthMotion
@@ -531,13 +532,13 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     folder, output = some(tmp_path / "in", 1), tmp_path / "out"
     output.mkdir()
     order = vars(ShardOrder(str(folder), str(output), tuple(video_names(folder))))
-    monkeypatch.setattr(shards, "new_file", full)
+    monkeypatch.setattr(atomic, "new_file", full)
     with pytest.raises(BadOutput, match="No space left") as refused:
         make_shard(order)
     assert "goes on where it was" in refused.value.hint
     assert list(output.iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(preparing, "new_file", full)
+    monkeypatch.setattr(atomic, "new_file", full)
     with pytest.raises(BadOutput, match="No space left"):
         prepare(folder, output, 1)
     assert list(output.iterdir()) == []

@@ -8,25 +8,18 @@ pipe to the parent closes, so that they do not outlive it, however it ends.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import subprocess
-import sys
 import time
 from types import TracebackType
 
 from ..errors import Failed
 from ..jobs import Queue
-from ..processes import THREADS, module_path, own_group
+from ..processes import start_python
 
 CHILD = "sonic_ext.cli.batch_worker"
 """Module whose `main` a process runs."""
 STOP_SECONDS = 20.0
 """How long processes may take to leave nothing half-written; a step of the sonic engine is waited for."""
-_BEGIN = (
-    "import json, sys; order = json.loads(sys.stdin.buffer.readline()); sys.path[:] = order.pop('path'); "
-    f"from {CHILD} import main; main(**order)"
-)
 
 
 class Processes:
@@ -41,7 +34,7 @@ class Processes:
 
     def __init__(self, queue: Queue, batch: str, lane: str, count: int, threads: int) -> None:
         self._queue = queue
-        self._order = {"path": module_path(), "batch": batch, "lane": lane, "threads": threads}
+        self._order = {"batch": batch, "lane": lane, "threads": threads}
         self._batch, self._count, self._threads = batch, count, threads
         self._running: list[subprocess.Popen[bytes]] = []
         self._deaths = 0
@@ -69,7 +62,9 @@ class Processes:
                 self._running.remove(process)
             self._queue.recover()
         while len(self._running) < self._count:
-            self._running.append(self._begun())
+            self._running.append(
+                start_python(f"{CHILD}:main", self._order, self._threads, subprocess.DEVNULL)
+            )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Let what is being made wait for another time, and end all processes.
@@ -93,28 +88,6 @@ class Processes:
                     end = 0.0  # asked once more: the rest goes at once
         self._running = []
         self._queue.recover()
-
-    def _begun(self) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
-        if self._threads:
-            environment |= dict.fromkeys(THREADS, str(self._threads))
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env=environment,
-                **own_group(),
-            )
-        except OSError as error:
-            raise Failed(
-                f"Python could not be started ({error.strerror or error}).", "Install it anew."
-            ) from error
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):  # it died at once: `keep` sees it
-            process.stdin.write(json.dumps(self._order).encode() + b"\n")
-            process.stdin.flush()
-        return process
 
     def _require_hope(self, dead: int) -> None:
         """A job that kills its process is given up by the queue; what dies without a job never ends."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import BadOutput, SonicError
-from ..files.atomic import remove_temporaries, replace_file
+from ..files.atomic import replace_files
 from ..jobs import Job, Queue, State
 from ..provenance.store import PREVIEW_NAME
 from ..text import table_cell, visible, whole
@@ -88,17 +88,8 @@ def write(folder: Path, found: Sequence[Entry], queue: Queue) -> tuple[Path, ...
     Raises:
         BadOutput: one of them cannot be written.
     """
-    told = (as_csv(found), as_json(found), as_html(found, _pictures(found, folder, queue)))
-    paths = tuple(folder / name for name in NAMES)
-    for path, text in zip(paths, told, strict=True):
-        try:
-            remove_temporaries(path)
-            replace_file(path, text)
-        except OSError as error:
-            raise BadOutput(
-                f"{path} cannot be written: {error.strerror or error}.", "Close it, or make room."
-            ) from error
-    return paths
+    texts = (as_csv(found), as_json(found), as_html(found, _pictures(found, folder, queue)))
+    return replace_files(folder, dict(zip(NAMES, texts, strict=True)))
 
 
 def as_csv(found: Iterable[Entry]) -> bytes:

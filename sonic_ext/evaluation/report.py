@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import BadOutput, error_values
-from ..files.atomic import remove_temporaries, replace_file
+from ..files.atomic import replace_files
 from ..text import table_cell, whole
 from .folder import EvaluatedVideo, Evaluation, FolderComparison
 from .metrics import METRICS
@@ -65,16 +65,7 @@ def write(
         json.dumps(values, indent=1, allow_nan=False).encode(),
         as_html(evaluations, comparison, written),
     )
-    paths = tuple(folder / name for name in NAMES)
-    for path, text in zip(paths, texts, strict=True):
-        try:
-            remove_temporaries(path)
-            replace_file(path, text)
-        except OSError as error:
-            raise BadOutput(
-                f"{path} cannot be written: {error.strerror or error}.", "Close it, or make room."
-            ) from error
-    return paths
+    return replace_files(folder, dict(zip(NAMES, texts, strict=True)))
 
 
 def as_csv(evaluations: Sequence[Evaluation]) -> bytes:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,6 +70,23 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a private file, 0600, safely on disk when this returns."""
     with atomic_write(path) as part:
         new_file(part, data)
+
+
+def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files by name, each whole or not at all, while nobody else writes them; where they are.
+
+    Raises:
+        BadOutput: one of them cannot be written.
+    """
+    for name, data in files.items():
+        try:
+            remove_temporaries(folder / name)
+            replace_file(folder / name, data)
+        except OSError as error:
+            raise BadOutput(
+                f"{folder / name} cannot be written: {error.strerror or error}.", "Close it, or make room."
+            ) from error
+    return tuple(folder / name for name in files)
 
 
 def new_file(path: Path, data: bytes) -> None:

@@ -25,7 +25,7 @@ from ..errors import BadAudio, BadOutput, BadVideo
 from ..files.atomic import check_target, flush_to_disk, move_into_place, sync_folder, temporary_name
 from .container import address, append_xmp_box, opened, read_xmp_box
 from .samples import Filters, Piece, decoded, sound_start
-from .video import MOVFLAGS, SOUND_BITS, VideoInfo, probe, writing
+from .video import MOVFLAGS, SOUND_BITS, VideoInfo, copy_stream, probe, writing
 
 KINDS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings of names that are written, and FFmpeg's names of their containers."""
@@ -166,8 +166,7 @@ def _copy_of(writer: Any, stream: Any, target: Path) -> Any:
             f"{target.name} cannot hold the picture of the source ({codec}).",
             "Give a name with the same ending as the source.",
         )
-    # Opaque: without an encoder of its own, which would put another header in front of copied packets.
-    copy = writer.add_stream_from_template(stream, opaque=True)
+    copy = copy_stream(writer, stream)
     copy.metadata.update(stream.metadata)
     return copy
 

@@ -546,10 +546,10 @@ def _copy(
     own = reader.streams.audio[0] if reader.streams.audio else None
     with av.open(address(part), "w", format="mp4", options={"movflags": MOVFLAGS}) as writer:
         writer.metadata.update(metadata)
-        copies = {picture.index: _copy_stream(writer, picture)}
+        copies = {picture.index: copy_stream(writer, picture)}
         track = None
         if own is not None and not shift:
-            copies[own.index] = _copy_stream(writer, own)
+            copies[own.index] = copy_stream(writer, own)
         elif own is not None:
             track = _SoundTrack(writer, speech or read_speech(source), shift)
         for packet in reader.demux([stream for stream in (picture, own) if stream is not None]):
@@ -563,6 +563,7 @@ def _copy(
             track.finish()
 
 
-def _copy_stream(writer: Any, stream: Any) -> Any:
+def copy_stream(writer: Any, stream: Any) -> Any:
+    """A stream of another file to which packets are copied as they are."""
     # Opaque: without an encoder of its own, which would put another header in front of copied packets.
     return writer.add_stream_from_template(stream, opaque=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,28 @@ class Layer:
         for tap, weights in enumerate(self.weights):
             total += x[tap * self.dilation :][:rows] @ weights
         return total
+
+
+def read_arrays(path: Path, made: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a small network's safetensors file.
+
+    Args:
+        made: the `format` that its metadata must state.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            stated = (file.metadata() or {}).get("format")
+            if stated != made:
+                raise ValueError(f"its format is {stated!r}, not {made!r}")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def stack_from(arrays: Mapping[str, NDArray[Any]], stack: str) -> tuple[Layer, ...]:

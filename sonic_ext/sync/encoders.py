@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingPart
-from ..nn.temporal import Layer, stack_from
+from ..nn.temporal import Layer, read_arrays, stack_from
 from .mouth import FEATURES, MouthMotion
 from .offset import REASONS
 from .sound import BANDS, ROWS_PER_SECOND
@@ -148,15 +148,9 @@ def load(path: Path) -> SyncNetwork:
     Raises:
         MissingPart: the file is missing or damaged, or of another configuration.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
-            made = (file.metadata() or {}).get("format")
-            if made != FORMAT:
-                raise ValueError(f"its format is {made!r}, not {FORMAT!r}")
-            return from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        return from_arrays(read_arrays(path, FORMAT))
+    except (OSError, KeyError, ValueError) as error:
         raise MissingPart(
             f"The sync network {path.name} cannot be read ({error}).", "Install the extension afresh."
         ) from error

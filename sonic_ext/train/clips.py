@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput
-from ..files.atomic import atomic_write, new_file
+from ..files.atomic import replace_file
 from ..sync.mouth import FEATURES, MouthMotion
 from ..sync.sound import BANDS, ROWS_PER_SECOND
 
@@ -110,8 +110,7 @@ def write_shard(
     about = {"format": FORMAT, "features": FEATURES, "videos": videos, "remarks": remarks, "clips": told}
     # One entry, because safetensors writes several in any order, and as ASCII: names of files may be no text.
     metadata = {ENTRY: json.dumps(about)}
-    with atomic_write(path) as part:
-        new_file(part, save(arrays, metadata))
+    replace_file(path, save(arrays, metadata))
 
 
 def read_shard(path: Path) -> list[Clip]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...errors import MissingPart
 from ...media.mel import BANDS
-from ...nn.temporal import Layer, stack_from
+from ...nn.temporal import Layer, read_arrays, stack_from
 from .visemes import Viseme
 
 WEIGHTS = Path(__file__).parents[2] / "assets" / "models" / "visemes.safetensors"
@@ -127,15 +127,9 @@ def load(path: Path = WEIGHTS) -> Network:
     Raises:
         MissingPart: the file is missing or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
-            made = (file.metadata() or {}).get("format")
-            if made != FORMAT:
-                raise ValueError(f"its format is {made!r}, not {FORMAT!r}")
-            return from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        return from_arrays(read_arrays(path, FORMAT))
+    except (OSError, KeyError, ValueError) as error:
         raise MissingPart(
             f"The speech network {path.name} cannot be read ({error}).", "Install the extension afresh."
         ) from error

@@ -13,6 +13,7 @@ from ...media import mel
 from ...media.audio import Speech, read_speech
 from ...media.video import probe
 from ...progress import Tick
+from ...sync.measure import SLOWEST
 from ...sync.mouth import MouthMotion
 from ...sync.sound import ROWS_PER_SECOND, sound_rows
 from ...sync.tracks import ShotFace, VideoFaces, face_tracks
@@ -24,8 +25,6 @@ FPS = 25
 """Frames a second of a clip."""
 LEAST_SECONDS = 1.0
 """Of a clip."""
-LEAST_FPS = 10.0
-"""Of a video; fewer tell nothing of lips."""
 LEAST_FOUND = 0.7
 """Share of a shot's frames in which its face must be found."""
 PROMINENT = 0.25
@@ -92,7 +91,7 @@ def _watch(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFaces]:
     """Sound and faces of a video that is whole."""
     try:
         about = probe(source.path)
-        _check_rate(about.fps or LEAST_FPS)
+        _check_rate(about.fps or SLOWEST)
         _check_seconds(about.seconds or LEAST_SECONDS)
         if not about.audio_codec and source.sound is None:
             raise _Skip("no_sound", "it has no sound")
@@ -109,7 +108,7 @@ def _watch(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFaces]:
 
 
 def _check_rate(fps: float) -> None:
-    if fps < LEAST_FPS:
+    if fps < SLOWEST:
         raise _Skip("low_rate", f"{fps:.1f} frames a second")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, BadOutput, Busy, Cancelled, SonicError
-from ...files.atomic import atomic_write, new_file, remove_temporaries
+from ...files.atomic import remove_temporaries, replace_file
 from ...files.locks import wait_for_lock
 from ...processes import Workers, cores
 from ...progress import Progress, Silent, Stage, Ticker
@@ -90,8 +90,7 @@ def prepare(
         output: where shards and list go; made if it is not there. It may lie in `folder`.
         jobs: processes; 0 takes one for each core.
         offset_of: `module:name` of an `examining.OffsetOf`, loaded in each process: leaves out videos whose
-        mouth
-            and voice are apart. "" leaves out none.
+            mouth and voice are apart. "" leaves out none.
         progress: told of each group; asked whether to stop.
 
     Raises:
@@ -292,7 +291,6 @@ def _write_list(found: PreparedCorpus) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     try:
-        with atomic_write(path) as part:
-            new_file(part, data)
+        replace_file(path, data)
     except OSError as error:
         raise BadOutput(f"{path.name} cannot be written: {error.strerror or error}.", ADVICE) from error
