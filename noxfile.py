@@ -26,12 +26,18 @@ nox.needs_version = ">=2024.4.15"
 
 CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "preload.py", "noxfile.py"]
 SONIC_TESTS = [
-    *sorted(
-        str(path) for kind in ("sonic", "sync", "train") for path in Path("tests").glob(f"test_{kind}_*.py")
-    ),
+    *sorted(str(path) for kind in ("sonic", "train") for path in Path("tests").glob(f"test_{kind}_*.py")),
     *(
         f"tests/test_{name}.py"
-        for name in ("parity", "weights", "weights_pickles", "detectors", "preview_speech", "strangers")
+        for name in (
+            "parity",
+            "sync_losses",
+            "weights",
+            "weights_pickles",
+            "detectors",
+            "preview_speech",
+            "strangers",
+        )
     ),
 ]
 """What needs torch, which the other sessions do without."""

@@ -15,7 +15,6 @@ from sonic_ext.errors import SonicError
 from sonic_ext.media.geometry import Box
 from sonic_ext.progress import Silent, Stage, Tick, Ticker
 from sonic_ext.provenance import isolated
-from sonic_ext.sync import encoders
 from sonic_ext.sync.mouth import FEATURES, MouthMotion
 from sonic_ext.sync.report import SyncReport, TrackSync
 
@@ -90,9 +89,3 @@ def measured_as(patch: pytest.MonkeyPatch, found: SyncReport | SonicError) -> li
 
     patch.setattr(isolated, "call", call)
     return asked
-
-
-def shipped() -> None:
-    """Skip a test of the measurement itself where its network does not ship yet."""
-    if not encoders.weights_of("calibration").is_file():
-        pytest.skip("the network is not here yet")

@@ -25,7 +25,7 @@ import sounds
 from hypothesis import given
 from hypothesis import strategies as st
 from made_jobs import finished, submitted
-from made_sync import measured_as, report, shipped, track
+from made_sync import measured_as, report, track
 from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
@@ -679,7 +679,6 @@ class TestQuestions:
 
     def test_sync_says_no(self, client: Client, sonic_home: Path) -> None:
         """In a process of its own, with the measurement itself."""
-        shipped()
         assert client.post("/sync", {}).refusal() == (422, "BadInput")
         assert client.post("/sync", {"video": "no base64!"}).refusal() == (422, "BadInput")
         assert client.post("/sync", {"video": TEXT}).refusal() == (422, "BadVideo")
@@ -688,7 +687,6 @@ class TestQuestions:
 
     def test_sync_of_a_video(self, client: Client) -> None:
         """A signed one that ships, in a process of its own; short, so it may well not be sure."""
-        shipped()
         answer = client.post("/sync", {"video": b64(ROOT / "docs" / "media" / "hello.mp4")})
         assert answer.status == 200, answer.body
         assert answer.json["tracks"] or answer.json["reason"]

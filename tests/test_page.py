@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_sync import shipped
 from own_page import (
     OTHER_PORTRAIT,
     PORTRAIT,
@@ -347,7 +346,6 @@ def test_verify_tab(page: Page, served: Served, speech: Path, tmp_path: Path) ->
 
 def test_lip_sync_of_a_video(page: Page, tmp_path: Path) -> None:
     """Beside the marks of the same file: the offset with its chart, until another file comes."""
-    shipped()
     show(page, "Verify")
     sync = area(page, "sync")
     page.click("#sonic_sync_measure")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_sync import measured_as, report, shipped, track
+from made_sync import measured_as, report, track
 from muxed import RATE, delay, heard, muxed, noise_bursts, picture_packets
 from PIL import Image
 
@@ -227,7 +227,6 @@ def test_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.06, 0.1, 0.2, -0.06, -0.1, -0.2])
 def test_a_drawn_video_is_measured_and_fixed(sync: Sync, tmp_path: Path, drawn: Path, shift: float) -> None:
     """A video of the preview engine, its sound moved: told, and brought to within 20 ms."""
-    shipped()
     from sonic_ext.media.shift import shift_sound
 
     moved = tmp_path / "moved.mp4"
@@ -244,7 +243,6 @@ def test_a_drawn_video_is_measured_and_fixed(sync: Sync, tmp_path: Path, drawn: 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of the preview engine that says the whole example."""
-    shipped()
     folder = tmp_path_factory.mktemp("drawn")
     words = ["--consent-face", "synthetic", "--consent-voice", "synthetic", "--set", "seed=7"]
     sources = [str(EXAMPLE / "portrait.jpg"), str(EXAMPLE / "speech.wav")]
@@ -256,7 +254,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["folder", "missing.mp4", "text.mp4", "portrait.jpg", "empty.mp4"])
 def test_files_that_are_no_videos(sync: Sync, tmp_path: Path, name: str) -> None:
-    shipped()
     file = EXAMPLE / name if name == "portrait.jpg" else tmp_path / name
     if name == "folder":
         file.mkdir()
@@ -273,14 +270,12 @@ def test_files_that_are_no_videos(sync: Sync, tmp_path: Path, name: str) -> None
 
 
 def test_a_video_without_sound(sync: Sync, tmp_path: Path) -> None:
-    shipped()
     code, values = sync(muxed(tmp_path / "a.mp4", None))
     assert (code, values["error"]) == (2, "BadAudio")
     assert values["hint"]
 
 
 def test_a_video_without_a_face(sync: Sync, tmp_path: Path, video: Path) -> None:
-    shipped()
     code, values = sync(video, "--fix", tmp_path / "b.mp4", "--chart", tmp_path / "c.png")
     assert (code, values["verdict"], values["fixed"]) == (10, "not measured", None)
     assert values["reason"] and values["hint"]
@@ -300,7 +295,6 @@ def spoken(drawn: Path) -> Any:
 
 
 def test_too_few_frames_a_second(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
-    shipped()
     code, values = sync(muxed(tmp_path / "a.mp4", spoken, fps=5, pictures=pictures[::5]))
     assert (code, values["verdict"]) == (10, "not measured")
     assert "frames a second" in values["reason"]
@@ -310,7 +304,6 @@ def test_too_few_frames_a_second(sync: Sync, tmp_path: Path, pictures: list[Any]
 def test_a_face_without_a_voice(
     sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any, sound: str
 ) -> None:
-    shipped()
     other = noise_bursts(4.0) if sound == "noise" else np.zeros_like(spoken)
     code, values = sync(muxed(tmp_path / "a.mp4", other, pictures=pictures), "--fix", tmp_path / "b.mp4")
     if sound == "noise":
@@ -323,7 +316,6 @@ def test_a_face_without_a_voice(
 def test_of_two_faces_the_one_that_speaks(
     sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any
 ) -> None:
-    shipped()
     both = [np.concatenate([pictures[0], each], axis=1) for each in pictures]
     _, values = sync(muxed(tmp_path / "a.mp4", spoken, pictures=both), "--chart", tmp_path / "c.png")
     assert len(values["tracks"]) == 2
@@ -334,7 +326,6 @@ def test_of_two_faces_the_one_that_speaks(
 
 def test_a_variable_frame_rate(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
     """Of every five frames one or two are dropped; what is left keeps its time."""
-    shipped()
     kept = [number for number in range(100) if number % 5 not in (1, 2 * (number % 2) + 1)]
     video = muxed(
         tmp_path / "a.mkv",
@@ -347,7 +338,6 @@ def test_a_variable_frame_rate(sync: Sync, tmp_path: Path, pictures: list[Any], 
 
 def test_cuts(sync: Sync, tmp_path: Path, pictures: list[Any], spoken: Any) -> None:
     """In the middle something else for half a second: each shot is a track, and the chart has both."""
-    shipped()
     shown = [*pictures[:44], *([np.full_like(pictures[0], 90)] * 12), *pictures[56:]]
     video = muxed(tmp_path / "a.mp4", spoken, pictures=shown)
     _, values = sync(video, "--chart", tmp_path / "c.png")

@@ -190,7 +190,8 @@ def test_confidence_is_the_logistic_function_of_the_evidence() -> None:
     weights = np.linspace(-0.4, 0.6, offset.REASONS + 1)
     found = offset.estimate(*scored, weights)
     assert found is not None
-    assert found.confidence == pytest.approx(1 / (1 + np.exp(-(evident[1] @ weights[:-1] + weights[-1]))))
+    logit = evident.reasons @ weights[:-1] + weights[-1]
+    assert found.confidence == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
 def test_where_nothing_is_known_there_is_no_offset() -> None:

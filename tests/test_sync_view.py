@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_sync import measured_as, report, shipped, track
+from made_sync import measured_as, report, track
 from patience import PATIENCE
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
@@ -85,7 +85,6 @@ def test_errors_are_told(view: VerifyView, video: str, monkeypatch: pytest.Monke
 
 def test_no_video_is_told_by_the_real_reader(view: VerifyView, video: str) -> None:
     """In a process of its own."""
-    shipped()
     told = _told(view, video)
     assert "sonic-error" in told and "clip &lt;b&gt;.mp4" in told
 
