@@ -25,9 +25,7 @@ from sonic_ext.sync.encoders import SyncNetwork, from_arrays
 from sonic_ext.sync.offset import REASONS
 from sonic_ext.train.corpus.mixtures import Backgrounds
 from sonic_ext.train.corpus.sounds import by_voice
-from sonic_ext.train.sync.model import LEVELS as NOISES
-from sonic_ext.train.sync.model import HeldOut
-from sonic_ext.train.sync.scoring import Pair, heard_among, late, pairs_of, retrieved, share_within, trials
+from sonic_ext.train.sync.model import HeldOut, metrics
 from sonic_ext.train.sync.training import Corpus, SyncRecipe, train
 
 VARIANTS = {
@@ -38,25 +36,15 @@ VARIANTS = {
 }
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t for 95 %, by degrees of freedom."""
-SECONDS = 2.0
-RIGHT = 0.040
 CHOICES = 50
+WANTED = (": 2 s within 40 ms", f"among {CHOICES}")
+"""Ends of the metrics that are compared."""
 
 
 def measured(network: SyncNetwork, held_out: HeldOut, most: int) -> dict[str, float]:
     """Share of 2 s windows within 40 ms by noise, and right 1 s clips among `CHOICES`."""
-    chance = np.random.default_rng([held_out.seed, 3])
-    lines = held_out.lines(most)
-    found = {}
-    for kind, decibels in NOISES:
-        passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
-        pairs = [*pairs_of(passages, chance)]
-        name = kind if decibels is None else f"{kind} {decibels:.0f} dB"
-        found[name] = share_within([*trials(network, pairs, SECONDS)], RIGHT)
-        if decibels is None:
-            own = [Pair(pair.sound, late(pair.motion, -(pair.offset or 0.0)), 0.0) for pair in pairs]
-            found[f"1 of {CHOICES}"] = retrieved(network, own, 1.0, CHOICES)
-    return found
+    reached = metrics(network, held_out, most, CHOICES)
+    return {what.partition(":")[0]: value for what, value in reached.items() if what.endswith(WANTED)}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -14,17 +14,14 @@ from numpy.typing import NDArray
 from ..media.face import Face, LandmarkTracker
 from . import encoders
 from .mouth import FEATURES, MouthMotion, mouth_geometry
-from .offset import AGREED, SURE, Estimate, estimate, lag_scores
+from .offset import AGREED, SHORTEST, SURE, Estimate, estimate, lag_scores
 from .sound import ROWS_PER_SECOND, sound_rows
+from .tracks import BELIEVED
 
 MEASURED_SECONDS = 8.0
 """Frames after this much speech are not looked at: the offset does not drift."""
-SHORTEST = 1.0
-"""Seconds of video that a measurement takes."""
 CORRECTED = 0.05
 """Seconds: the most that is corrected."""
-BELIEVED = 0.4
-"""Face score below which a frame counts as one without a face, see `mesh.face_score`."""
 
 
 class Calibration:

@@ -106,10 +106,13 @@ def gathered(vectors: Tensor) -> Tensor:
     `DistributedDataParallel` does, the gradient is that of one process with the whole batch. As they are
     where nothing is distributed.
     """
+    return vectors if rank() is None else _Gathered.apply(vectors)
+
+
+def rank() -> int | None:
+    """This process's number among those that train together; None where it trains alone."""
     distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return vectors
-    return _Gathered.apply(vectors)
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else None
 
 
 class _Gathered(torch.autograd.Function):

@@ -16,15 +16,13 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
-from .offset import LAGS, REACH, estimate, lag_scores, windowed
+from .offset import LAGS, REACH, SHORTEST, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
 from .tracks import ShotFace, face_tracks
 
 WINDOW, STEP = 100, 25
 """Rows of a window of the score over time, and from one to the next: 2 s, half a second."""
-SHORTEST = 1.0
-"""Seconds of a face that a measurement takes."""
 SLOWEST = 10.0
 """Frames a second below which a mouth cannot be followed."""
 LEAST_FOUND = 0.5

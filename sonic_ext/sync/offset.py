@@ -15,6 +15,8 @@ LAGS = np.arange(-REACH, REACH + 1) / ROWS_PER_SECOND
 """Seconds, the columns of all scores; positive: the mouth comes after the voice."""
 APART = 5
 """Rows around the best offset that do not count as another: peaks are this wide."""
+SHORTEST = 1.0
+"""Seconds of a face that a measurement takes."""
 SURE = 0.5
 """Confidence from which an offset counts."""
 AGREED = 0.020
@@ -33,6 +35,20 @@ class Estimate(NamedTuple):
     """Positive: the mouth comes after the voice."""
     confidence: float
     """0..1, the probability that the offset is within `NEAR` of the truth."""
+
+
+class Evidence(NamedTuple):
+    """What speaks for an offset."""
+
+    seconds: float
+    """Positive: the mouth comes after the voice."""
+    reasons: NDArray[np.float64]
+    """float64 [REASONS], see `evidence`."""
+
+    def estimate(self, confidence: NDArray[np.floating[Any]]) -> Estimate:
+        """With `SyncNetwork.confidence`."""
+        logit = float(self.reasons @ confidence[:-1] + confidence[-1])
+        return Estimate(self.seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
 
 
 def lag_scores(
@@ -81,17 +97,15 @@ def windowed(
     return middles, means
 
 
-def evidence(
-    scores: NDArray[np.float32], known: NDArray[np.bool_]
-) -> tuple[float, NDArray[np.float64]] | None:
+def evidence(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> Evidence | None:
     """The best lag of a stretch, and what speaks for it.
 
     Args:
         scores, known: `lag_scores` of the stretch, [rows, LAGS].
 
     Returns:
-        Seconds to a fraction of a row (a parabola through the peak), and float64 [REASONS]; None where fewer
-        than half of the lags are known, they are all the same, or the best one is the first or the last.
+        Seconds to a fraction of a row (a parabola through the peak) and reasons; None where fewer than half
+        of the lags are known, they are all the same, or the best one is the first or the last.
         What speaks for it: how far the peak of the mean stands out from all other lags in their standard
         deviations; by how much it beats the next peak elsewhere; its height; the logarithm of the seconds;
         the share of the rows that a lag knows, of those that the best known one does; and the height
@@ -125,7 +139,7 @@ def evidence(
         float(counts.mean() / counts.max()),
         height * length,
     )
-    return seconds, np.array(reasons, dtype=np.float64)
+    return Evidence(seconds, np.array(reasons, dtype=np.float64))
 
 
 def _means(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -144,8 +158,4 @@ def estimate(
         confidence: `SyncNetwork.confidence`.
     """
     found = evidence(scores, known)
-    if found is None:
-        return None
-    seconds, reasons = found
-    logit = float(reasons @ confidence[:-1] + confidence[-1])
-    return Estimate(seconds, 1.0 / (1.0 + float(np.exp(-np.clip(logit, -60.0, 60.0)))))
+    return None if found is None else found.estimate(confidence)

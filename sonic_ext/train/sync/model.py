@@ -26,6 +26,7 @@ from .scoring import (
     heard_among,
     pairs_of,
     retrieved,
+    scored,
     share_within,
     trials,
     trials_alone,
@@ -115,9 +116,10 @@ def with_confidence(
     for kind, decibels in LEVELS:
         passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
         pairs = [*pairs_of(passages, chance, OTHERS)]
+        whole = scored(plain, pairs)
         for seconds in LENGTHS:
             # As parts of a longer video, and as clips of their own.
-            found += [*trials(plain, pairs, seconds), *trials_alone(plain, pairs, seconds)]
+            found += [*trials(whole, seconds, plain.confidence), *trials_alone(plain, pairs, seconds)]
     strangers = [_unrelated(pair) for pair in pairs_of(held_out.nobody(most // 3, chance), chance)]
     found += [trial for seconds in LENGTHS for trial in trials_alone(plain, strangers, seconds)]
     return {**arrays, "confidence": fit_confidence(found)}
@@ -141,18 +143,21 @@ def metrics(
     lines = held_out.lines(most)
     found: dict[str, float] = {}
     measured: list[Trial] = []
+    clean: list[Passage] = []
     for kind, decibels in LEVELS:
         passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
         pairs = [*pairs_of(passages, chance)]
         name = kind if decibels is None else f"{kind} {decibels:.0f} dB"
-        short = [*trials(network, pairs, 2.0)]
+        whole = scored(network, pairs)
+        short = [*trials(whole, 2.0, network.confidence)]
         found[f"{name}: 2 s within 40 ms"] = share_within(short, 0.040)
-        found[f"{name}: 6 s within 20 ms"] = share_within([*trials(network, pairs, 6.0)], 0.020)
+        found[f"{name}: 6 s within 20 ms"] = share_within([*trials(whole, 6.0, network.confidence)], 0.020)
         measured += short
         if decibels is None:
+            clean = passages
             found[f"right 1 s clip among {choices}"] = retrieved(network, pairs, 1.0, choices)
-    alone = heard_among(lines, held_out.backgrounds, "clean", None, chance)
-    shuffled = [*trials(network, pairs_of(alone, chance, 1.0), 2.0)]
+    others = scored(network, pairs_of(clean, chance, 1.0))
+    shuffled = [*trials(others, 2.0, network.confidence)]
     found["calibration error"] = calibration_error([*measured, *shuffled])
     sure = [trial.found.confidence if trial.found else 0.0 for trial in shuffled]
     found["another's mouth below 0.5"] = float(np.mean(np.array(sure) < 0.5)) if sure else math.nan

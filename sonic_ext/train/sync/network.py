@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from ...sync.encoders import MOUTH_INPUTS
 from ...sync.losses import Temperature
 from ...sync.sound import BANDS
 from ..phonemes import SYMBOLS, Phoneme
-from ..temporal import conv_stack, stack_arrays, stack_state
+from ..temporal import conv_stack, stack_arrays
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,6 @@ class Encoders(torch.nn.Module):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Weights as `sync.encoders.from_arrays` takes them but for `confidence`; without the text's."""
         return {**stack_arrays(self.sound, "sound"), **stack_arrays(self.mouth, "mouth")}
-
-    def fill(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put what `arrays` gave into the encoders."""
-        self.sound.load_state_dict(stack_state(arrays, "sound"))
-        self.mouth.load_state_dict(stack_state(arrays, "mouth"))
 
 
 def _encoded(layers: torch.nn.ModuleList, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...sync.encoders import SyncNetwork
 from ...sync.mouth import MouthMotion
-from ...sync.offset import NEAR, REACH, Estimate, estimate, evidence, lag_scores
+from ...sync.offset import NEAR, REACH, Estimate, evidence, lag_scores
 from ...sync.sound import ROWS_PER_SECOND
 from ..corpus.mixtures import Backgrounds, over
 from ..corpus.sounds import Utterance
@@ -80,23 +80,35 @@ def spoken_rows(passage: Passage) -> NDArray[np.bool_] | None:
     return said
 
 
-def trials(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Iterator[Trial]:
+@dataclass(frozen=True, eq=False)
+class ScoredPair:
+    """A pair with its `lag_scores` over the whole of it."""
+
+    pair: Pair
+    scores: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def scored(network: SyncNetwork, pairs: Iterable[Pair]) -> list[ScoredPair]:
+    """Hear and see each pair once, for windows of any length."""
+    return [ScoredPair(pair, *_scores(network, pair, 0, len(pair.sound))) for pair in pairs]
+
+
+def trials(
+    whole: Iterable[ScoredPair], seconds: float, confidence: NDArray[np.floating[Any]]
+) -> Iterator[Trial]:
     """Measure windows of so many seconds, one after the other, of each pair.
 
     Windows of sound; the mouth before and after them is known where the video has it.
     """
     size = round(seconds * ROWS_PER_SECOND)
-    for pair in pairs:
-        rows = len(pair.sound)
-        if rows < size:
-            continue
-        scores, known = lag_scores(network.hear(pair.sound), network.see(pair.motion, 0.0, rows))
+    for each in whole:
         # Windows at the ends know the mouth on one side only.
-        edge = min(REACH, (rows - size) // 2)
-        for begin in range(edge, rows - size - edge + 1, size):
+        edge = max(0, min(REACH, (len(each.scores) - size) // 2))
+        for begin in range(edge, len(each.scores) - size - edge + 1, size):
             part = slice(begin, begin + size)
-            if pair.spoken is None or pair.spoken[part].mean() >= 0.5:
-                yield _trial(network, pair, scores[part], known[part])
+            if _is_spoken(each.pair, part):
+                yield _trial(each.pair, each.scores[part], each.known[part], confidence)
 
 
 def trials_alone(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) -> Iterator[Trial]:
@@ -104,21 +116,31 @@ def trials_alone(network: SyncNetwork, pairs: Iterable[Pair], seconds: float) ->
     size = round(seconds * ROWS_PER_SECOND)
     for pair in pairs:
         for begin in range(0, len(pair.sound) - size + 1, size):
-            if pair.spoken is not None and pair.spoken[begin : begin + size].mean() < 0.5:
-                continue
-            heard = network.hear(pair.sound[begin : begin + size])
-            seen = network.see(pair.motion, begin / ROWS_PER_SECOND, size)
-            scores, known = lag_scores(heard, seen)
-            yield _trial(network, pair, scores, known)
+            if _is_spoken(pair, slice(begin, begin + size)):
+                yield _trial(pair, *_scores(network, pair, begin, size), network.confidence)
 
 
-def _trial(network: SyncNetwork, pair: Pair, scores: NDArray[np.float32], known: NDArray[np.bool_]) -> Trial:
+def _is_spoken(pair: Pair, part: slice) -> bool:
+    return pair.spoken is None or bool(pair.spoken[part].mean() >= 0.5)
+
+
+def _scores(
+    network: SyncNetwork, pair: Pair, begin: int, rows: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    heard = network.hear(pair.sound[begin : begin + rows])
+    return lag_scores(heard, network.see(pair.motion, begin / ROWS_PER_SECOND, rows))
+
+
+def _trial(
+    pair: Pair,
+    scores: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    confidence: NDArray[np.floating[Any]],
+) -> Trial:
     found = evidence(scores, known)
-    return Trial(
-        pair.offset,
-        estimate(scores, known, network.confidence),
-        None if found is None else found[1],
-    )
+    if found is None:
+        return Trial(pair.offset, None)
+    return Trial(pair.offset, found.estimate(confidence), found.reasons)
 
 
 def share_within(measured: Sequence[Trial], seconds: float) -> float:

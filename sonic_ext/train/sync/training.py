@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from ...errors import BadInput, Cancelled, Failed
 from ...files.atomic import replace_file
-from ...sync.losses import disentangling, frame_info_nce, gathered, semantic_info_nce, shifted_info_nce
+from ...sync.losses import (
+    disentangling,
+    frame_info_nce,
+    gathered,
+    rank,
+    semantic_info_nce,
+    shifted_info_nce,
+)
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
@@ -192,9 +199,7 @@ def pooled(rows: torch.Tensor, spans: NDArray[np.int64]) -> torch.Tensor:
 
 def _apart(people: torch.Tensor) -> torch.Tensor:
     """Numbers of people that mean nobody of another process."""
-    distributed = torch.distributed
-    rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
-    return people + 100_000 * rank
+    return people + 100_000 * (rank() or 0)
 
 
 @dataclass(frozen=True, eq=False)
