@@ -44,6 +44,7 @@ from sonic_ext.provenance.watermark import (
     version2,
     version2_informed,
     version2_pattern,
+    version2_reader,
 )
 from sonic_ext.provenance.watermark.version2_carriers import CHROMA, LUMA, Carrier
 
@@ -737,3 +738,9 @@ def test_every_coded_bit_is_carried() -> None:
     assert counts.min() >= 1
     waves = np.concatenate([plan.pilots, plan.data])
     assert len({tuple(wave) for wave in [*waves, *-waves]}) == 2 * len(waves)
+
+
+@pytest.mark.parametrize("count", [(), (7,), (2, 3)])
+def test_matrices_of_two_are_inverted_as_lapack_does(count: tuple[int, ...]) -> None:
+    places = np.random.default_rng(1).normal(size=(*count, 2, 2)) + 2 * np.eye(2)
+    assert version2_reader.inverse(places) == pytest.approx(np.linalg.inv(places))

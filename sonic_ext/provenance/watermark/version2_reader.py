@@ -241,7 +241,7 @@ class AffineSearch:
         """The first `count` places that lie a step or more apart."""
         picked: list[Matrix] = []
         for place in places:
-            apart = [np.abs(np.linalg.inv(place) - np.linalg.inv(other)).max() for other in picked]
+            apart = [np.abs(inverse(place) - inverse(other)).max() for other in picked]
             if min(apart, default=np.inf) > self._step:
                 picked.append(place)
             if len(picked) == count:
@@ -263,7 +263,7 @@ class AffineSearch:
 
     def _waves(self, places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Where the pilot's waves are in the spectra, in bins: x and y, [N, K] each."""
-        x, y = np.moveaxis(self._plan.pilots @ np.linalg.inv(places), 2, 0) * (self._size / TILE)
+        x, y = np.moveaxis(self._plan.pilots @ inverse(places), 2, 0) * (self._size / TILE)
         return x, y
 
     def _power(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -310,6 +310,14 @@ def _between(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float
     return upper * (1 - low) + lower * low
 
 
+def inverse(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of matrices [..., 2, 2]. LAPACK, called for each of thousands, has its threads wait for each other: on a
+    busy machine that takes a thousand times as long."""
+    a, b, c, d = (places[..., row, column] for row in (0, 1) for column in (0, 1))
+    adjugate = np.stack([d, -b, -c, a], axis=-1).reshape(places.shape)
+    return np.asarray(adjugate / (a * d - b * c)[..., None, None])
+
+
 def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotations, [N, 2, 2]."""
     cos, sin = np.cos(angles), np.sin(angles)
@@ -346,7 +354,7 @@ def _measured(view: View, place: Matrix) -> tuple[Complex, Complex]:
     """The view's amplitudes on the lattice and half a step beside it, [HIGH + 1, 2 * HIGH + 1] of (y, x)."""
     height, width = view.image.shape
     corners = np.array([[x, y] for x in (-width, width) for y in (-height, height)]) / 2 * view.carrier.pixel
-    reach = np.abs(corners @ np.linalg.inv(place).T).max(axis=0)
+    reach = np.abs(corners @ inverse(place).T).max(axis=0)
     wide, tall = (int(np.clip(2 * np.ceil(side), 8, 4 * WINDOW)) // view.carrier.pixel for side in reach)
     # Pixel centres: the frame's point p is at p / pixel - 0.5 of the view, from its corner.
     to_view = place.copy()
