@@ -428,7 +428,7 @@ class TestWorker:
         assert [path.name for path in outputs.iterdir()] == [done.exported.path.name]
         (record,) = Ledger().records(take=job.take_id)
         assert (record.id, record.purpose) == (done.exported.record, "a test")
-        assert stored_names(worker.queue.home) == set()
+        until(lambda: not stored_names(worker.queue.home))  # just after the end is on the disk
         assert Store().load(job.take_id).seed == job.spec.seed
 
     def test_one_after_the_other(self, worker: Worker) -> None:
@@ -471,7 +471,7 @@ class TestWorker:
             assert worker.queue.wait(job.id, PATIENCE).state is State.CANCELLED
             worker.close(PATIENCE)
         assert Store().takes() == ()
-        assert stored_names(sonic_home) == set()
+        until(lambda: not stored_names(sonic_home))  # just after the end is on the disk
 
     def test_revoked_while_it_waits(self, host: Standalone, sonic_home: Path) -> None:
         with staging(sonic_home) as staged:
@@ -513,7 +513,7 @@ class TestWorker:
         self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = {"unet": "the one", "vae": "the other"}
-        monkeypatch.setattr(submission, "weight_identities", lambda engine, host: dict(found))
+        monkeypatch.setattr(submission, "weight_identities", lambda engine, settings, host: dict(found))
         with staging(sonic_home) as staged:
             spec = asked(host, staged)
         require_same_weights(spec, host)
@@ -537,7 +537,7 @@ class TestWorker:
             again = worker.adopt(job.id)
         assert again is not None
         assert (again.state, again.infotext, painter.times) == (State.DONE, "a portrait", 1)
-        assert stored_names(sonic_home) == set()
+        until(lambda: not stored_names(sonic_home))  # just after the end is on the disk
 
     def test_a_finished_take_is_not_made_again(
         self, worker: Worker, outputs: Path, monkeypatch: pytest.MonkeyPatch
