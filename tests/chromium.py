@@ -31,7 +31,15 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
 )
 
-_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "msedge",
+)
 
 _PLACES = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",

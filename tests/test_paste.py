@@ -24,7 +24,8 @@ NAMES = ["portrait_01.jpg", "portrait_05.jpg", "wide_threequarter.jpg", "two_peo
 def viewed(portrait: Portrait, **changes: object) -> tuple[Scene, HeadView]:
     settings = Settings().with_values(changes)
     scene = compose(portrait, settings, 2)
-    return scene, head_view(scene, settings, 64)
+    side = round(settings.min_resolution / 64) * 64
+    return scene, head_view(scene, side, settings.expand_ratio)
 
 
 def cut(picture: np.ndarray, box: Box) -> np.ndarray:

@@ -81,7 +81,7 @@ def test_a_picture_on_its_side_is_set_upright(plain: Portrait, quarters: int, fr
     assert np.array_equal(scene.portrait.rgb, plain.rgb)
     lips = [each.face.landmarks[[13, 14], :2].mean(axis=0) for each in (scene, expected)]
     assert np.abs(lips[0] - lips[1]).max() < 18
-    assert head_view(scene, settings, 64).picture.shape == (512, 512, 3)
+    assert head_view(scene, 512, settings.expand_ratio).picture.shape == (512, 512, 3)
 
 
 def test_what_was_placed_by_hand_stays_as_it_lies(plain: Portrait) -> None:

@@ -40,6 +40,7 @@ from sonic_ext.engines.sonic import (  # noqa: E402
     networks,
     output,
     prepare,
+    profile,
     run,
     speech,
     windows,
@@ -94,7 +95,7 @@ def found(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network sees three frames at once instead of 25: what is tested does not depend on it."""
-    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=3, shift=1))
+    monkeypatch.setattr(profile, "PUBLISHED", replace(profile.PUBLISHED, window=3, shift=1))
 
 
 @pytest.fixture(scope="module")
@@ -643,7 +644,7 @@ def test_a_portrait_that_overflows_is_encoded_in_float32(
         return mean if pixels.dtype is torch.float32 else mean * math.inf
 
     monkeypatch.setattr(prepare, "encode_mean", overflowing)
-    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=2, shift=1))
+    monkeypatch.setattr(profile, "PUBLISHED", replace(profile.PUBLISHED, window=2, shift=1))
     animation = made(models, scene, spoken, replace(SMALL, precision="bf16", inference_steps=1))
     assert kinds == [torch.bfloat16, torch.float32]
     assert any("encoded the portrait in float32" in text for text in animation.warnings)

@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 import tiny_sonic  # noqa: E402
 
 from sonic_ext import engines, weights  # noqa: E402
-from sonic_ext.engines.sonic import engine, libraries, output, vaes, windows  # noqa: E402
+from sonic_ext.engines.sonic import engine, libraries, output, profile, vaes  # noqa: E402
 from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine  # noqa: E402
 from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
@@ -104,7 +104,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network sees three frames at once instead of 25."""
-    monkeypatch.setattr(engine, "Plan", lambda frames: windows.Plan(frames, window=3, shift=1))
+    monkeypatch.setattr(profile, "PUBLISHED", replace(profile.PUBLISHED, window=3, shift=1))
 
 
 @pytest.fixture(scope="module")

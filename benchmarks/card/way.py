@@ -21,6 +21,7 @@ from sonic_ext.engines.sonic import stream
 from sonic_ext.engines.sonic.budget import Budget, MemoryPlan
 from sonic_ext.engines.sonic.output import Decoder, FrameInterpolator
 from sonic_ext.engines.sonic.prepare import prepare_conditioning
+from sonic_ext.engines.sonic.profile import PUBLISHED
 from sonic_ext.engines.sonic.run import SamplingRun, first_checkpoint
 from sonic_ext.engines.sonic.vaes import VaeChoice
 from sonic_ext.engines.sonic.windows import BASE_FPS, Plan
@@ -127,6 +128,7 @@ class Video:
             networks,
             told.conditioning,
             settings,
+            PUBLISHED,
             budget,
             Checkpoints(folder),
             "checkpoint",
@@ -134,7 +136,7 @@ class Video:
             lambda *_: None,
         )
         checkpoint = run.complete(
-            first_checkpoint(told.conditioning, budget.plan, self.steps, 7, memory_plan.mode)
+            first_checkpoint(told.conditioning, budget.plan, run.levels, 7, memory_plan.mode)
         )
         clock.stop("UNet")
         return checkpoint.latents, [*told.notes, *run.notes]

@@ -32,12 +32,22 @@ Called again, it goes on where it was stopped.
 """
 
 
+MINIATURE = """\
+Trains Sonic's architecture at a size that two cores train in about an hour (docs/training.md): recordings are
+spoken by eSpeak NG and Flite, the faces of DIR say them as the preview engine draws it, and every network
+learns from that. OUT becomes a folder of weights with engine.json, which says where they come from. Needs
+torch, diffusers and transformers: python -m pip install "sonic-ext[train]". Called again, it goes on where it
+was stopped.
+"""
+
+
 def grammar(commands: Any, add: AddCommand) -> None:
     """Add the command and its actions; `add` makes one."""
     made = add(commands, "train", "Prepare talking video, and train networks on it.")
     actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
     _prepare_grammar(actions, add)
     _sync_grammar(actions, add)
+    _miniature_grammar(actions, add)
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -193,4 +203,89 @@ def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) ->
     return 0
 
 
-_ACTIONS = {"prepare": _prepare, "sync": _sync}
+def _miniature_grammar(actions: Any, add: AddCommand) -> None:
+    made = add(actions, "miniature", "Train a small network of Sonic's kind.", MINIATURE)
+    made.add_argument("output", metavar="OUT", help="the folder of the weights")
+    made.add_argument(
+        "--portraits",
+        required=True,
+        metavar="DIR",
+        help="faces of people who agreed, or of nobody",
+    )
+    made.add_argument("--corpus", metavar="DIR", help="recordings, NAME.wav beside NAME.phonemes.json")
+    made.add_argument("--held-out", metavar="DIR", help="the same of other voices, to measure on")
+    made.add_argument(
+        "--identities",
+        type=number_from(40, 100_000),
+        default=240,
+        metavar="N",
+        help="faces to learn from; what DIR lacks is morphed; default: %(default)s",
+    )
+    made.add_argument(
+        "--steps",
+        type=number_from(1, 10_000_000),
+        default=4000,
+        metavar="N",
+        help="of the denoising network; default: %(default)s",
+    )
+    made.add_argument(
+        "--contrast",
+        type=float,
+        default=0.1,
+        metavar="L",
+        help="weight of InfoNCE, 0 to 1; default: %(default)s",
+    )
+    made.add_argument(
+        "--seed", type=number_from(0, 2**31), default=3, metavar="N", help="default: %(default)s"
+    )
+    made.add_argument(
+        "--threads", type=number_from(1, 256), metavar="N", help="of torch; default: one for each core"
+    )
+
+
+def _miniature(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    signals.unwind()
+    try:
+        import diffusers  # noqa: F401
+        import transformers  # noqa: F401
+
+        from ..train.miniature.run import MiniatureRecipe, train_miniature
+    except ImportError as error:
+        raise MissingPart(
+            f"Training needs PyTorch, diffusers and transformers, and one does not load ({error}).",
+            'Bring them with: python -m pip install "sonic-ext[train]"',
+        ) from error
+
+    if not 0 <= options.contrast <= 1:
+        raise BadInput(f"--contrast {options.contrast:g} is out of range.", "Give a number from 0 to 1.")
+    portraits = Path(options.portraits).absolute()
+    if not portraits.is_dir():
+        raise BadInput(f"{portraits} is no folder.", "Give a folder of pictures.")
+    recipe = MiniatureRecipe(
+        identities=options.identities,
+        network_steps=options.steps,
+        contrast=options.contrast,
+        seed=options.seed,
+    )
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        with contextlib.closing(line), signals.polite():
+            made = train_miniature(
+                Path(options.output).absolute(),
+                recipe,
+                portraits,
+                corpus=Path(options.corpus).absolute() if options.corpus else None,
+                held_out=Path(options.held_out).absolute() if options.held_out else None,
+                threads=options.threads or 0,
+                progress=line,
+            )
+    except Cancelled:
+        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+    reached = {name: round(value, 4) for name, value in made.metrics.items()}
+    lines = [f"{made.folder}: learned from {made.identities} faces and {made.voices} voices"]
+    lines += [f"{value:8.3f}  {name}" for name, value in reached.items()]
+    console.result({"weights": str(made.folder), "metrics": reached}, *lines)
+    return 0
+
+
+_ACTIONS = {"prepare": _prepare, "sync": _sync, "miniature": _miniature}

@@ -189,7 +189,7 @@ class HeadView:
     """What it shows of the portrait, in the portrait's pixels."""
 
 
-def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
+def head_view(scene: Scene, side: int, ratio: float, tight: bool = False) -> HeadView:
     """The head of a scene as a square for a network.
 
     Of a scene that is kept whole it is what `framing=crop` would show with a rim around it in which it may
@@ -198,29 +198,29 @@ def head_view(scene: Scene, settings: Settings, multiple: int) -> HeadView:
     smaller, and enlarged all the same.
 
     Args:
-        scene: as composed with these settings.
-        settings: `min_resolution` and `expand_ratio` count here.
-        multiple: of which the side is one; nearest to `min_resolution`.
+        scene: as composed.
+        side: pixels of the square.
+        ratio: room around the face in it, as a share of the face's sides.
+        tight: a scene that is a square around the face already is not taken as it is, either.
     """
-    size = video_size(1, 1, settings.min_resolution, multiple)
-    if not scene.whole and (scene.width, scene.height) == size:
+    size = side, side
+    if not (scene.whole or tight) and (scene.width, scene.height) == size:
         return HeadView(scene.picture, scene.face, None, scene.crop)
-    box = _head_box(scene, settings)
+    box = _head_box(scene, ratio) if scene.whole or tight else Box(0, 0, scene.width, scene.height)
     source = _in_portrait(scene, box)
     pixels = _resized(scene.portrait.rgb, size, source)
     sx, sy = size[0] / box.width, size[1] / box.height
     return HeadView(pixels, scene.face.scaled(sx, sy, -box.left * sx, -box.top * sy), box, source)
 
 
-def _head_box(scene: Scene, settings: Settings) -> Box:
+def _head_box(scene: Scene, ratio: float) -> Box:
     """Whole pixels of the scene's picture, at least one."""
-    if not scene.whole:
-        return Box(0, 0, scene.width, scene.height)
     portrait, (sx, sy) = scene.portrait, _scale(scene)
-    face = scene.face.box.scaled(1 / sx, 1 / sy)
-    ratio = _with_rim(settings.expand_ratio)
-    square = Box(*crop_square(face, ratio, portrait.width, portrait.height))
-    left, top, right, bottom = square.scaled(sx, sy).clipped(scene.width, scene.height).rounded()
+    x, y = scene.crop.left, scene.crop.top
+    face = scene.face.box.scaled(1 / sx, 1 / sy).shifted(x, y)
+    square = Box(*crop_square(face, _with_rim(ratio), portrait.width, portrait.height))
+    shown = square.shifted(-x, -y).scaled(sx, sy)
+    left, top, right, bottom = shown.clipped(scene.width, scene.height).rounded()
     return Box(left, top, max(right, left + 1), max(bottom, top + 1))
 
 

@@ -20,6 +20,7 @@ from ..configuration import Configuration
 from ..errors import BadWeights, MissingPart
 from ..files.home import private_folder, private_home
 from ..files.names import expanded
+from . import bundles
 from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
@@ -135,6 +136,8 @@ class Search:
     comfyui: tuple[Path, ...] = ()
     cache: Path | None = None
     """The Hugging Face Hub cache."""
+    bundle: str = ""
+    """A set that ships (`bundles`): nothing else is looked at then."""
 
     @classmethod
     def default(
@@ -159,6 +162,10 @@ class Search:
         webui = webui or _webui_models()
         comfyui = _comfyui(given.comfyui, webui)
         return cls(own, given.models_folders, webui, tuple(checkpoints), comfyui, cache_folder())
+
+    def bundled(self, name: str) -> Search:
+        """The same, but for a set that ships; itself for an empty name."""
+        return dataclasses.replace(self, bundle=name) if name else self
 
     @property
     def target(self) -> Path:
@@ -234,6 +241,8 @@ def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Surve
 
 def find(part: Part, search: Search) -> Finding:
     """How one part stands: the first ready file, else the first that can be converted, else what is wrong."""
+    if search.bundle:
+        return _shipped(part, search.bundle)
     candidates = tuple(dict.fromkeys(_candidates(part, search)))
     order = list(PartState)
     best = min(candidates, key=lambda candidate: order.index(candidate.state), default=None)
@@ -243,6 +252,15 @@ def find(part: Part, search: Search) -> Finding:
     wrong = [each.problem for each in candidates if each.state is PartState.WRONG and each is not best]
     detail = best.problem or (f"Not used: {wrong[0]}" if wrong else _stale_note(best.path))
     return Finding(part, best.state, best.path, best.place, detail, others)
+
+
+def _shipped(part: Part, bundle: str) -> Finding:
+    """How a part of a set that ships stands: the catalogue's other places have no part in it."""
+    path = bundles.part_file(bundle, part.name)
+    if not _is_file(path):
+        return Finding(part, PartState.MISSING)
+    found = _inspect(part, path, f"the extension ({bundle})")
+    return Finding(part, found.state, path, found.place, found.problem)
 
 
 def own_folder() -> Path:

@@ -41,10 +41,11 @@ from .budget import Budget, MemoryPlan
 from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
+from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint
 from .settings import DiffusionSettings
 from .vaes import VaeChoice
-from .windows import BASE_FPS, Plan
+from .windows import BASE_FPS
 
 MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
@@ -86,23 +87,25 @@ class DiffusionEngine:
     ) -> DiffusionAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        vae = self._vae(settings)
+        search = self._search.bundled(DiffusionSettings.of(settings).bundle)
+        profile = profile_of(search)
+        vae = self._vae(search, settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
             stack.enter_context(device_lock(self._home, chosen.device, tick))
             stack.enter_context(release_after(chosen.device))
-            paths, note = weights.prepare(self._search, vae.parts, tick), []
+            paths, note = weights.prepare(search, vae.parts, tick), []
             try:
                 paths |= weights.prepare(self._search, (weights.RIFE,), tick)
             except BadWeights as error:  # optional: optical flow stands in
                 note = [error.message]
             networks = Networks(paths, chosen, tick, self._devices)
             generation = Generation(
-                networks, vae, scene, speech, settings, count, Checkpoints(self._home), tick
+                networks, profile, vae, scene, speech, settings, count, Checkpoints(self._home), tick
             )
             memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
-            generation = replace(generation, vae=self._fit_vae(vae, memory_plan, settings))
+            generation = replace(generation, vae=self._fit_vae(search, vae, memory_plan, settings))
             checkpoint, notes = generation.sample(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
             return DiffusionAnimation(
@@ -112,13 +115,14 @@ class DiffusionEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        vae = self._vae(settings)
-        path = weights.survey(self._search, [weights.UNET])["unet"].path
+        search = self._search.bundled(DiffusionSettings.of(settings).bundle)
+        vae = self._vae(search, settings)
+        path = weights.survey(search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
-        budget = _budget(chosen, shapes, settings, base_frames(count, settings))
+        budget = _budget(chosen, shapes, settings, profile_of(search), base_frames(count, settings))
         free = DeviceMemory(chosen.device, self._devices).free()
         memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
-        vae = self._fit_vae(vae, memory_plan, settings)
+        vae = self._fit_vae(search, vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(memory_plan),
@@ -132,19 +136,19 @@ class DiffusionEngine:
             ),
         )
 
-    def _vae(self, settings: Settings) -> VaeChoice:
+    def _vae(self, search: weights.Search, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search)
-        weights.survey(self._search, chosen.parts).require(chosen.parts)
+        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, search)
+        weights.survey(search, chosen.parts).require(chosen.parts)
         return chosen
 
-    def _fit_vae(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
+    def _fit_vae(
+        self, search: weights.Search, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings
+    ) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
         if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(
-            DiffusionSettings.of(settings).decoder, self._devices, self._search, own_fits=False
-        )
+        return vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, search, own_fits=False)
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ class Generation:
     """One video of the engine."""
 
     networks: Networks
+    profile: Profile
     vae: VaeChoice
     scene: Scene
     speech: Speech
@@ -169,14 +174,17 @@ class Generation:
     @cached_property
     def view(self) -> HeadView:
         """The head as the network draws it."""
-        return head_view(self.scene, self.settings, MULTIPLE)
+        profile, settings = self.profile, self.settings
+        if profile.side is not None and profile.margin is not None:
+            return head_view(self.scene, profile.side, profile.margin, tight=True)
+        return head_view(self.scene, _side(settings), settings.expand_ratio)
 
     @cached_property
     def budget(self) -> Budget:
         """What it will cost."""
         shapes = weights.shapes(weights.UNET, self.networks.paths[weights.UNET.name])
         frames = base_frames(self.count, self.settings)
-        return _budget(self.networks.hardware, shapes, self.settings, frames)
+        return _budget(self.networks.hardware, shapes, self.settings, self.profile, frames)
 
     @cached_property
     def key(self) -> str:
@@ -221,6 +229,7 @@ class Generation:
             self.networks,
             prepared.conditioning,
             self.settings,
+            self.profile,
             self.budget,
             self.checkpoints,
             self.key,
@@ -228,9 +237,7 @@ class Generation:
             self.tick,
         )
         if checkpoint is None:
-            checkpoint = first_checkpoint(
-                prepared.conditioning, self.budget.plan, self.own.inference_steps, seed, mode
-            )
+            checkpoint = first_checkpoint(prepared.conditioning, self.budget.plan, run.levels, seed, mode)
         checkpoint = run.complete(checkpoint)
         return checkpoint, list(_sentences(*notes, *prepared.notes, *run.notes))
 
@@ -322,12 +329,21 @@ def base_frames(count: int, settings: Settings) -> int:
     return math.ceil(count / (settings.fps / BASE_FPS))
 
 
+def _side(settings: Settings) -> int:
+    """Of the square that a network of the published size draws."""
+    return max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
+
+
 def _budget(
-    chosen: Hardware, shapes: Mapping[str, tuple[int, ...]], settings: Settings, frames: int
+    chosen: Hardware,
+    shapes: Mapping[str, tuple[int, ...]],
+    settings: Settings,
+    profile: Profile,
+    frames: int,
 ) -> Budget:
-    side = max(1, round(settings.min_resolution / MULTIPLE)) * MULTIPLE
     own = DiffusionSettings.of(settings)
-    return Budget(chosen, shapes, side, Plan(frames), own.inference_steps, CALLS[own.shortcuts])
+    side, plan = profile.side or _side(settings), profile.plan(frames)
+    return Budget(chosen, shapes, side, plan, own.inference_steps, CALLS[own.shortcuts])
 
 
 def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:

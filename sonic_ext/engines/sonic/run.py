@@ -21,6 +21,7 @@ from .budget import MEMORY_MODES, MODE_TEXTS, Budget
 from .denoise import Conditioning, Denoiser, Shortcuts
 from .guidance import Guidance
 from .networks import Networks
+from .profile import Profile
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
 from .settings import DiffusionSettings
@@ -34,6 +35,7 @@ class SamplingRun:
     networks: Networks
     conditioning: Conditioning
     settings: Settings
+    profile: Profile
     budget: Budget
     checkpoints: Checkpoints
     key: str
@@ -48,6 +50,11 @@ class SamplingRun:
         """The engine's own settings."""
         return DiffusionSettings.of(self.settings)
 
+    @cached_property
+    def levels(self) -> Schedule:
+        """Noise levels of the run."""
+        return schedule(self.own.inference_steps, self.profile.scheduler)
+
     def complete(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the steps that the checkpoint lacks.
 
@@ -56,7 +63,7 @@ class SamplingRun:
             BrokenNumbers: infinities or not-a-numbers in the latents.
             Cancelled: from `tick`; the checkpoint stays.
         """
-        levels, hardware = schedule(self.own.inference_steps), self.networks.hardware
+        levels, hardware = self.levels, self.networks.hardware
         self._newest = checkpoint
         while self._newest.done < levels.steps:
             with catch_out_of_memory():
@@ -105,7 +112,10 @@ class SamplingRun:
         return Denoiser(
             unet,
             self.conditioning,
-            Guidance(own.image_guidance, own.audio_guidance),
+            Guidance(
+                self.profile.image_guidance * own.image_guidance,
+                self.profile.audio_guidance * own.audio_guidance,
+            ),
             head=settings.motion_scale,
             expression=settings.dynamic_scale,
             batched=self.mode == "together",
@@ -139,8 +149,10 @@ class SamplingRun:
         )
 
 
-def first_checkpoint(conditioning: Conditioning, plan: Plan, steps: int, seed: int, mode: str) -> Checkpoint:
+def first_checkpoint(
+    conditioning: Conditioning, plan: Plan, levels: Schedule, seed: int, mode: str
+) -> Checkpoint:
     """A checkpoint with no step done. The noise comes from the CPU: a seed means the same on every device."""
     portrait = conditioning.portrait.float().cpu()
     noise = draw_noise(torch.Generator().manual_seed(seed), plan.frames, tuple(portrait.shape[-2:]))
-    return Checkpoint(starting_latents(portrait, noise, schedule(steps)), 0, seed, mode)
+    return Checkpoint(starting_latents(portrait, noise, levels), 0, seed, mode)

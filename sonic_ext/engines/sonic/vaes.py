@@ -65,6 +65,12 @@ def choose(
     Raises:
         MissingPart: the WebUI's is wanted and cannot be had.
     """
+    if search is not None and search.bundle:
+        if wanted not in ("auto", "temporal"):
+            raise MissingPart(
+                f"decoder={wanted} does not know the latents of weights={search.bundle}.", "Use decoder=auto."
+            )
+        return VaeChoice("temporal")
     if wanted in ("temporal", "image"):
         return VaeChoice(wanted)
     host = devices.vae() if devices else HostVae(None, "")

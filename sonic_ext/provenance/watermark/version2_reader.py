@@ -311,8 +311,8 @@ def _between(spectrum: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float
 
 
 def inverse(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of matrices [..., 2, 2]. LAPACK, called for each of thousands, has its threads wait for each other: on a
-    busy machine that takes a thousand times as long."""
+    """Of matrices [..., 2, 2]. LAPACK, called for each of thousands, has its threads wait for each other: on
+    a busy machine that takes a thousand times as long."""
     a, b, c, d = (places[..., row, column] for row in (0, 1) for column in (0, 1))
     adjugate = np.stack([d, -b, -c, a], axis=-1).reshape(places.shape)
     return np.asarray(adjugate / (a * d - b * c)[..., None, None])

@@ -89,6 +89,21 @@ def load(file: Path) -> Utterance:
     return resampled(sound.astype(np.float32) / 32768.0, rate), [*read_phonemes(phonemes_of(file))]
 
 
+def recordings(folder: Path) -> list[Path]:
+    """The recordings of a folder, by name.
+
+    Raises:
+        BadInput: there are none.
+    """
+    files = [file for file in sorted(folder.glob("*.wav")) if phonemes_of(file).exists()]
+    if not files:
+        raise BadInput(
+            f"{folder} has no recordings with phoneme times.",
+            "NAME.wav and NAME.phonemes.json belong together; see docs/training.md.",
+        )
+    return files
+
+
 def seconds(file: Path) -> float:
     """How long a wav is."""
     with wave.open(str(file)) as reader:

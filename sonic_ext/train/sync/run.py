@@ -15,7 +15,7 @@ from ...sync import encoders
 from ...sync.encoders import from_arrays
 from ..clips import read_shards
 from ..corpus.mixtures import Backgrounds
-from ..corpus.sounds import Utterance, by_voice, phonemes_of, seconds
+from ..corpus.sounds import by_voice, recordings, seconds
 from ..corpus.speech import TRAINING, make
 from .batches import filmed_passages
 from .model import HeldOut, ModelOrigin, halves, metrics, split, with_confidence, write_model
@@ -84,8 +84,8 @@ def train_model(
                 spoken += seconds(file) / 60
                 tick(Stage.SPEAKING, min(round(spoken), round(minutes)), round(minutes))
         tick(Stage.LOADING, 0, 1)
-        known = _recordings(corpus)
-        talkers, aside = split(known) if held_out is None else (known, _recordings(held_out))
+        known = by_voice(recordings(corpus))
+        talkers, aside = split(known) if held_out is None else (known, by_voice(recordings(held_out)))
         if shared := sorted({*talkers} & {*aside}):
             raise BadInput(f"The voice {shared[0]} is in both folders.", "Hold out other voices.")
         sure, judged = (
@@ -138,21 +138,6 @@ def _written(output: Path) -> Iterator[None]:
             f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
             "Make room or give another name; the same command goes on where it was.",
         ) from error
-
-
-def _recordings(folder: Path) -> dict[str, list[Utterance]]:
-    """Recordings of a folder by voice.
-
-    Raises:
-        BadInput: there are none.
-    """
-    files = [file for file in sorted(folder.glob("*.wav")) if phonemes_of(file).exists()]
-    if not files:
-        raise BadInput(
-            f"{folder} has no recordings with phoneme times.",
-            "NAME.wav and NAME.phonemes.json belong together; see docs/training.md.",
-        )
-    return by_voice(files)
 
 
 def _shown(tick: Ticker) -> Callable[[int, int, Mapping[str, float]], None]:

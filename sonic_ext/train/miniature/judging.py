@@ -1,0 +1,214 @@
+"""What a miniature reaches on faces and voices that nothing was learned from, through the engine's own code.
+
+Frames are drawn for the very portrait and sound of a clip of footage and laid beside it: how far the lips
+open is measured by the shipped landmarks in the drawn frames, and compared with what the clip was drawn from.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ... import weights
+from ...engines.runtime.checkpoints import Checkpoints
+from ...engines.runtime.devices import Hardware
+from ...engines.sonic.budget import Budget
+from ...engines.sonic.networks import Networks
+from ...engines.sonic.prepare import prepare_conditioning
+from ...engines.sonic.profile import profile_of
+from ...engines.sonic.run import SamplingRun, first_checkpoint
+from ...engines.sonic.stream import VaeDecoder
+from ...engines.sonic.vaes import PARTS
+from ...engines.sonic.windows import RATE
+from ...media.geometry import Box
+from ...media.mesh import MeshNetwork, mouth_opening
+from ...progress import Tick
+from ...settings import Settings
+from .codec import pixels, psnr
+from .footage import FootageClip
+from .sizes import SIDE
+
+ENLARGED = 4
+"""The landmarks are looked for in frames so many times as large."""
+LAGS = 5
+"""Frames by which mouth and truth are shifted against each other, either way."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """As much of a `media.audio.Speech` as the conditioning needs."""
+
+    samples: NDArray[np.float32]
+    """At 16 kHz."""
+
+    def blocks(self, rate: int) -> Iterator[NDArray[np.float32]]:
+        """All of it."""
+        assert rate == RATE
+        yield self.samples
+
+
+@dataclass(frozen=True)
+class JudgedClip:
+    """A clip drawn by the miniature, beside the footage."""
+
+    clip: FootageClip
+    frames: NDArray[np.uint8]
+    """uint8 RGB [n, SIDE, SIDE, 3]."""
+    opening: NDArray[np.float64]
+    """Measured in the drawn frames, [n]."""
+    shown: NDArray[np.float64]
+    """Measured in the footage, [n]."""
+
+
+def drawn_clip(
+    folder: Path, clip: FootageClip, steps: int, seed: int, settings: Settings, tick: Tick
+) -> NDArray[np.uint8]:
+    """The clip's portrait saying what is heard in it, uint8 RGB [n, SIDE, SIDE, 3] at 12.5 a second.
+
+    Args:
+        folder: of the miniature's weights.
+        clip: its frames are not looked at.
+        steps: of inference, at least 1.
+        seed: of the noise.
+        settings: what else counts for the sonic engine.
+        tick: called between the steps.
+    """
+    search = weights.Search(own=folder).bundled(str(folder.resolve()))
+    hardware, profile = Hardware("cpu", torch.float32), profile_of(search)
+    networks = Networks(weights.prepare(search, PARTS, tick), hardware, tick)
+    settings = settings.with_values({"inference_steps": steps})
+    face: Any = SimpleNamespace(box=clip.face)
+    view: Any = SimpleNamespace(picture=clip.portrait, face=face, source=Box(0, 0, SIDE, SIDE))
+    sound: Any = Sound(clip.sound)
+    plan = profile.plan(len(clip.frames))
+    budget = Budget(hardware, weights.shapes(weights.UNET, networks.paths["unet"]), SIDE, plan, steps)
+    told = prepare_conditioning(networks, view, sound, plan.frames, tick)
+    with tempfile.TemporaryDirectory() as kept:
+        run = SamplingRun(
+            networks,
+            told.conditioning,
+            settings,
+            profile,
+            budget,
+            Checkpoints(Path(kept)),
+            "clip",
+            "together",
+            tick,
+        )
+        done = run.complete(first_checkpoint(told.conditioning, plan, run.levels, seed, "together"))
+    decoder = VaeDecoder(networks.vae(), temporal=True)
+    with torch.inference_mode():
+        pictures = torch.cat([decoder(part) for part in done.latents.split(8)])
+    found = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return np.asarray(found.cpu().numpy(), np.uint8)
+
+
+def openings(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float64]:
+    """How far the lips are apart in each frame, in eye distances, [n]."""
+    network, found = MeshNetwork(), []
+    points: NDArray[np.float32] | None = None
+    box = face.scaled(ENLARGED, ENLARGED)
+    for frame in frames:
+        large = cv2.resize(frame, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        large = np.asarray(large, np.uint8)
+        if points is None:
+            points, _ = network.find(large, box.centre, 1.5 * max(box.width, box.height), 0.0)
+        points, _ = network.refine(large, points)
+        found.append(mouth_opening(points))
+    return np.array(found)
+
+
+def judge(
+    folder: Path,
+    clips: Sequence[FootageClip],
+    tick: Tick,
+    steps: int = 10,
+    seed: int = 7,
+    settings: Settings | None = None,
+) -> list[JudgedClip]:
+    """Draw the clips and measure them."""
+    found = []
+    for number, clip in enumerate(clips):
+        frames = drawn_clip(folder, clip, steps, seed + number, settings or Settings(), tick)
+        shown = openings(clip.frames, clip.face)
+        found.append(JudgedClip(clip, frames, openings(frames, clip.face), shown))
+    return found
+
+
+def reached(judged: Sequence[JudgedClip]) -> dict[str, float]:
+    """Figures over clips: correlation, lag, decibels, flicker."""
+    own = [_correlation(each.opening, each.clip.opening) for each in judged]
+    swapped = [
+        _correlation(*_same_length(each.opening, other.clip.opening))
+        for each, other in zip(judged, [*judged[1:], judged[0]], strict=True)
+        if each is not other
+    ]
+    lags = [_lag(each.opening, each.clip.opening) for each in judged]
+    amplitude = [np.std(each.opening) / max(np.std(each.shown), 1e-6) for each in judged]
+    decibels = [psnr(pixels(each.frames), pixels(each.clip.frames)) for each in judged]
+    return {
+        "frames": float(sum(len(each.frames) for each in judged)),
+        "opening, r": float(np.mean(own)),
+        "opening of the footage, r": float(
+            np.mean([_correlation(each.shown, each.clip.opening) for each in judged])
+        ),
+        "swapped, r": float(np.mean(swapped)) if swapped else math.nan,
+        "lag, frames": float(np.median(lags)),
+        "amplitude": float(np.mean(amplitude)),
+        "dB": float(np.mean(decibels)),
+        "flicker": float(np.mean([_flicker(each.frames) for each in judged])),
+        "flicker of the footage": float(np.mean([_flicker(each.clip.frames) for each in judged])),
+    }
+
+
+def sheet(judged: Sequence[JudgedClip], columns: int = 16, every: int = 3) -> NDArray[np.uint8]:
+    """Frames of each clip as footage (above) and as drawn (below), twice as large, uint8 RGB."""
+    rows = []
+    for each in judged:
+        for frames in (each.clip.frames, each.frames):
+            shown = [each.clip.portrait, *frames[::every][: columns - 1]]
+            rows.append(np.concatenate([one.repeat(2, 0).repeat(2, 1) for one in shown], axis=1))
+    return np.concatenate(rows)
+
+
+def _flicker(frames: NDArray[np.uint8]) -> float:
+    """Mean change of the picture's mean colour from frame to frame, in levels."""
+    means = frames.reshape(len(frames), -1, 3).mean(axis=1)
+    return float(np.abs(np.diff(means, axis=0)).mean())
+
+
+def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
+    if min(np.std(first), np.std(second)) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _same_length(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    count = min(len(first), len(second))
+    return first[:count], second[:count]
+
+
+def _lag(seen: NDArray[Any], truth: NDArray[Any]) -> int:
+    """Frames by which what is seen comes after the truth."""
+
+    def at(lag: int) -> float:
+        late, early = (seen[lag:], truth[: len(truth) - lag]) if lag >= 0 else (seen[:lag], truth[-lag:])
+        return _correlation(late, early)
+
+    return max(range(-LAGS, LAGS + 1), key=at)
+
+
+def summary(groups: Mapping[str, Sequence[JudgedClip]]) -> dict[str, float]:
+    """`reached` of several groups, each figure with its group's name."""
+    found = {name: reached(group) for name, group in groups.items()}
+    return {f"{name}: {what}": value for name, each in found.items() for what, value in each.items()}

@@ -1,0 +1,178 @@
+"""The miniature's UNet with its audio adapters, audio2token and audio2bucket, trained on latents.
+
+Noise levels are drawn from a log-normal distribution and the velocity is learned, as Karras et al., arXiv
+2206.00364, and Salimans & Ho, arXiv 2202.00512, have it; the mouth's latents weigh more, because it is a
+twentieth of the picture and all that is looked at. Portrait and speech are left out now and then, for
+guidance. By frame-level InfoNCE the mouth of the latents that the network believes in has to tell the moment
+that it hears from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ...engines.sonic.conditioning import bucket_windows, mask_levels, token_windows
+from ...engines.sonic.picture import clip_pixels, draw_mask, mask_values
+from ...engines.sonic.sampling import SCALING
+from ...engines.sonic.schedule import denoised, scaled
+from ...engines.sonic.speech import whisper_states
+from ...engines.sonic.windows import BASE_FPS, SAMPLES_PER_STEP
+from ...media.geometry import mask_box
+from ...nn.audio import AudioToBucket, AudioToToken
+from ...nn.clip import embed
+from ...nn.unet import Branch, Level, UNet
+from ...sync.losses import Temperature, frame_info_nce
+from ..corpus.mixtures import Backgrounds
+from ..steps import Losses
+from .codec import encoded
+from .footage import FootageClip
+from .hearing import among
+from .sizes import BUCKET, FACTOR, SIDE, TOKEN, UNET, WIDTH, WINDOW
+
+TOGETHER = 4
+"""Clips of a batch, `WINDOW` frames of each."""
+SIGMA_MEAN, SIGMA_STD = 1.0, 1.3
+"""Of the logarithm of a clip's noise."""
+MOUTH_WEIGHT = 6.0
+"""Of a latent of the mouth, beside 1."""
+NO_PORTRAIT, NO_SPEECH = 0.1, 0.1
+"""Shares of clips without portrait and speech, and without speech."""
+CONTRAST = 0.1
+"""Weight of InfoNCE."""
+VIEWS = 2
+"""Times that a clip's sound is heard: alone, and among others."""
+GRID = SIDE // FACTOR
+
+
+@dataclass(frozen=True, eq=False)
+class LatentClip:
+    """A clip as the network sees it."""
+
+    latents: torch.Tensor
+    """The VAE's unscaled means, [n, 4, GRID, GRID]."""
+    portrait: torch.Tensor
+    """[1, 4, GRID, GRID]."""
+    look: torch.Tensor
+    """The image embedding, [1, 1, WIDTH]."""
+    states: tuple[torch.Tensor, ...]
+    """Of the speech encoder, [steps, layers, WIDTH], once for each hearing."""
+    ids: torch.Tensor
+    """Frames per second and the two buckets, [3]."""
+    levels: dict[int, Level]
+    mouth: torch.Tensor
+    """[1, 1, GRID, GRID]: 1 where the mouth is, 0 elsewhere."""
+
+
+class Network(nn.Module):
+    """What is trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = UNet(UNET)
+        self.to_token = AudioToToken(**TOKEN)
+        self.heard = nn.Linear(TOKEN["context_tokens"] * TOKEN["output_dim"], WIDTH)
+        self.seen = nn.Sequential(
+            nn.Conv2d(4, 32, 3, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(32 * GRID**2, WIDTH)
+        )
+        self.temperature = Temperature()
+        with torch.no_grad():
+            # The portrait's latent comes unscaled: five times as large as the noisy one beside it.
+            self.unet.conv_in.weight[:, 4:] *= SCALING
+            self.unet.conv_out.weight *= 0.1
+
+
+def buckets_of(strength: np.ndarray[Any, Any]) -> torch.Tensor:
+    """Head and expression bucket for motion_scale and dynamic_scale that a clip was drawn with, [2]."""
+    return torch.from_numpy(16 * np.asarray(strength, np.float32))
+
+
+@torch.no_grad()
+def latent_clip(
+    clip: FootageClip, codec: Any, clip_encoder: Any, whisper: Any, backgrounds: Backgrounds, seed: int
+) -> LatentClip:
+    """Run everything that the network's training does not change."""
+    steps = 2 * (len(clip.sound) // SAMPLES_PER_STEP)
+    chance = np.random.default_rng([seed, 4])
+    sounds = [clip.sound, *(among((clip.sound, []), backgrounds, chance) for _ in range(VIEWS - 1))]
+    box = mask_box(clip.face, SIDE, SIDE)
+    mask = mask_values(draw_mask(box, (SIDE, SIDE), (SIDE, SIDE)))
+    mouth = torch.zeros(1, 1, GRID, GRID)
+    left, top, right, bottom = clip.mouth.scaled(1 / FACTOR, 1 / FACTOR)
+    mouth[..., int(top) : -(-int(bottom) // 1) + 1, int(left) : int(right) + 1] = 1
+    return LatentClip(
+        encoded(codec, clip.frames),
+        encoded(codec, clip.portrait[None]),
+        embed(clip_encoder, clip_pixels(clip.portrait))[:, None],
+        tuple(whisper_states(whisper, [sound], steps) for sound in sounds),
+        torch.cat([torch.tensor([BASE_FPS]), buckets_of(clip.strength)]),
+        mask_levels(mask, (GRID, GRID), len(UNET.channels), sparse=False),
+        mouth,
+    )
+
+
+def network_losses(
+    network: Network, clips: Sequence[LatentClip], step: int, seed: int, contrast: float = CONTRAST
+) -> Losses:
+    """Of one batch: the velocity's, and the contrast of moments."""
+    chance = np.random.default_rng([seed, step, 6])
+    chosen = [clips[int(place)] for place in chance.choice(len(clips), TOGETHER, replace=False)]
+    nothing = torch.zeros(1, *network.to_token.window)
+    silence = network.to_token(nothing)
+    tokens, inputs, wanted, noisy, branches, without = [], [], [], [], [], []
+    sigmas = torch.from_numpy(np.exp(chance.normal(SIGMA_MEAN, SIGMA_STD, TOGETHER)).astype(np.float32))
+    sigmas = sigmas[:, None, None, None, None]
+    for number, clip in enumerate(chosen):
+        start = int(chance.integers(len(clip.latents) - WINDOW + 1))
+        part = slice(start, start + WINDOW)
+        states = clip.states[int(chance.integers(len(clip.states)))]
+        spoken = network.to_token(token_windows(states, len(clip.latents))[part])
+        kind = chance.random()
+        blind, deaf = kind < NO_PORTRAIT, kind < NO_PORTRAIT + NO_SPEECH
+        without.append(deaf)
+        tokens.append(spoken)
+        wanted.append(SCALING * clip.latents[part])
+        noisy.append(wanted[-1] + sigmas[number] * torch.randn_like(wanted[-1]))
+        portrait = torch.zeros_like(clip.portrait) if blind else clip.portrait
+        inputs.append(torch.cat([scaled(noisy[-1], sigmas[number]), portrait.expand(WINDOW, -1, -1, -1)], 1))
+        look = torch.zeros_like(clip.look) if blind else clip.look
+        branches.append(Branch(look, silence if deaf else spoken, clip.levels, input=number))
+    z, x = torch.stack(wanted), torch.stack(noisy)
+    ids = torch.stack([clip.ids for clip in chosen])
+    v = network.unet(torch.stack(inputs), 0.25 * sigmas.flatten().log(), ids, branches)
+    aim = (x / (sigmas**2 + 1) - z) * (sigmas**2 + 1) ** 0.5 / sigmas
+    mouths = torch.stack([clip.mouth for clip in chosen])
+    weights = 1 + (MOUTH_WEIGHT - 1) * mouths
+    losses = {"velocity": (weights * (v - aim) ** 2).mean() / weights.mean()}
+    hearing = [number for number, deaf in enumerate(without) if not deaf]
+    if contrast and hearing:
+        believed = denoised(x, v, sigmas) * mouths
+        seen = network.seen(believed[hearing].flatten(0, 1)).unflatten(0, (len(hearing), -1))
+        heard = network.heard(torch.stack(tokens)[hearing].flatten(2))
+        losses["contrast"] = contrast * frame_info_nce(
+            functional.normalize(heard, dim=-1), functional.normalize(seen, dim=-1), network.temperature()
+        )
+    return losses
+
+
+class Buckets(nn.Module):
+    """audio2bucket, from what the speech encoder heard and who is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_bucket = AudioToBucket(**BUCKET)
+
+
+def bucket_losses(buckets: Buckets, clips: Sequence[LatentClip], step: int, seed: int) -> Losses:
+    """Of one batch."""
+    chance = np.random.default_rng([seed, step, 7])
+    clip = clips[int(chance.integers(len(clips)))]
+    states = clip.states[int(chance.integers(len(clip.states)))][:, -1]
+    raw = buckets.to_bucket(bucket_windows(states, len(clip.latents)), clip.look[:, 0])
+    return {"buckets": functional.mse_loss(raw, (clip.ids[1:] / 16 - 1).expand_as(raw))}

@@ -1,0 +1,398 @@
+"""`sonic train miniature` from top to bottom: voices, faces, footage, the networks one by one, their files.
+
+    OUT/            the weights, a set as `weights.bundles` has it
+    OUT.training/   what going on needs; can be deleted afterwards
+
+Each stage leaves its result in OUT.training and is passed over when that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import BadOutput
+from ...files.atomic import replace_file
+from ...media.geometry import Box
+from ...processes import Workers, cores
+from ...progress import Progress, Stage, Ticker
+from ...weights import bundles
+from ..corpus.mixtures import Backgrounds
+from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
+from ..corpus.speech import HELD_OUT as OTHER_VOICES
+from ..corpus.speech import TRAINING, Cast, make
+from ..steps import StepRecipe, optimise
+from .codec import codec_losses, codec_psnr, new_codec, scale_latents
+from .footage import FootageClip, draw_clip, read_footage, said, write_footage
+from .hearing import Hearing, hearing_correlation, hearing_losses
+from .identities import FaceIdentity, multiplied, read_identities, split
+from .looking import Looking, looking_losses
+from .network import Buckets, LatentClip, Network, bucket_losses, latent_clip, network_losses
+from .weights import write_weights
+
+MINUTES, OTHER_MINUTES = 24.0, 6.0
+"""Of speech that is learned from, and that is held out."""
+LINES = 6
+"""Recordings that a clip is put together from, at most."""
+FILE = "{:05d}.safetensors"
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "codec": ("identities", "codec_steps"),
+    "hearing": ("hearing_steps",),
+    "looking": ("identities", "looking_steps"),
+    "network": ("identities", "codec_steps", "hearing_steps", "looking_steps", "network_steps", "contrast"),
+    "buckets": ("identities", "hearing_steps", "looking_steps", "bucket_steps"),
+}
+"""What of the recipe each stage depends on."""
+
+
+@dataclass(frozen=True)
+class MiniatureRecipe:
+    """How much of everything."""
+
+    identities: int = 240
+    codec_steps: int = 2000
+    hearing_steps: int = 1500
+    looking_steps: int = 300
+    network_steps: int = 4000
+    bucket_steps: int = 300
+    contrast: float = 0.1
+    """Weight of InfoNCE in the network's loss; 0 for none."""
+    seed: int = 3
+
+    def key(self, stage: str) -> str:
+        """SHA-256 of all that a stage's result depends on: what it can be gone on with."""
+        own = {name: getattr(self, name) for name in ("seed", *STAGES[stage])}
+        return hashlib.sha256(json.dumps([stage, own], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainedMiniature:
+    """What came of it."""
+
+    folder: Path
+    """With the weights."""
+    metrics: Mapping[str, float]
+    identities: int
+    voices: int
+
+
+def train_miniature(
+    output: Path,
+    recipe: MiniatureRecipe,
+    portraits: Path,
+    *,
+    corpus: Path | None = None,
+    held_out: Path | None = None,
+    threads: int = 0,
+    progress: Progress,
+) -> TrainedMiniature:
+    """Train every network, and write the weights to `output`. Called again, it goes on where it was.
+
+    Args:
+        output: a folder, made anew; what going on needs lies beside it, in NAME.training.
+        recipe: how much of everything.
+        portraits: pictures of faces, nobody's who did not agree to it.
+        corpus: recordings with phoneme times (`corpus.sounds`); spoken anew by default.
+        held_out: the same of other voices, to measure on.
+        threads: of torch; 0 for all cores.
+        progress: shows steps and may stop it.
+
+    Raises:
+        BadInput: too few portraits; another recipe was begun.
+        BadOutput: `output` holds something else; a file cannot be written.
+        MissingPart: a synthesizer is not installed.
+        Failed: a loss was no number.
+        Cancelled: somebody stopped it; what was learned is kept.
+    """
+    if output.exists() and not (output / bundles.ABOUT).exists():
+        raise BadOutput(f"{output} exists and holds no miniature.", "Give another name.")
+    torch.set_num_threads(threads or cores())
+    tick = Ticker(progress)
+    state = output.with_name(output.name + ".training")
+    with _written(output):
+        state.mkdir(parents=True, exist_ok=True)
+        voices = {
+            name: recordings(folder) if folder else _spoken(state / name, cast, minutes, recipe.seed, tick)
+            for name, folder, cast, minutes in (
+                ("voices", corpus, TRAINING, MINUTES),
+                ("other-voices", held_out, OTHER_VOICES, OTHER_MINUTES),
+            )
+        }
+        faces = _faces(state, portraits, recipe, tick)
+        _footage(state, faces, voices, recipe, tick)
+        talkers = {name: by_voice(files) for name, files in voices.items()}
+        known, aside = (_clips(state / name) for name in ("footage", "held-out"))
+        metrics: dict[str, float] = {}
+        codec = _codec(state, known, recipe, tick)
+        metrics["codec, held-out faces, dB"] = codec_psnr(codec, aside)
+        backgrounds = Backgrounds(talkers["voices"], recipe.seed)
+        hearing = _hearing(state, talkers["voices"], backgrounds, recipe, tick)
+        metrics["jaw heard, held-out voices, r"] = hearing_correlation(hearing, talkers["other-voices"])
+        looking = _looking(state, known, recipe, tick)
+        latent = _latents(known, codec, looking, hearing, backgrounds, recipe, tick)
+        network, buckets = _network(state, latent, hearing, recipe, tick)
+        parts = {
+            "unet": network.unet,
+            "vae": codec,
+            "image_encoder": looking.clip,
+            "whisper": hearing.whisper,
+            "audio2token": network.to_token,
+            "audio2bucket": buckets.to_bucket,
+        }
+        write_weights(output, parts, asdict(recipe), metrics)
+    return TrainedMiniature(output, metrics, recipe.identities, len(talkers["voices"]))
+
+
+def _spoken(folder: Path, cast: Cast, minutes: float, seed: int, tick: Ticker) -> list[Path]:
+    files, spoken = [], 0.0
+    for file in make(folder, cast, minutes, seed):
+        files.append(file)
+        spoken += seconds(file) / 60
+        tick(Stage.SPEAKING, min(round(spoken), round(minutes)), round(minutes))
+    return files
+
+
+def _faces(state: Path, portraits: Path, recipe: MiniatureRecipe, tick: Ticker) -> dict[str, Path]:
+    """Files of the faces that are learned from and of those that are held out."""
+    paths = {name: state / f"{name}-faces.safetensors" for name in ("footage", "held-out")}
+    if not all(path.exists() for path in paths.values()):
+        learned, aside = split(read_identities(portraits, tick))
+        write_faces(paths["held-out"], aside)
+        write_faces(paths["footage"], [*multiplied(learned, recipe.identities, recipe.seed)])
+    return paths
+
+
+def write_faces(path: Path, faces: Sequence[FaceIdentity]) -> None:
+    """Faces into one file."""
+    from safetensors.numpy import save
+
+    arrays: dict[str, NDArray[Any]] = {
+        "pictures": np.stack([face.picture for face in faces]),
+        "landmarks": np.stack([face.landmarks for face in faces]).astype(np.float32),
+        "boxes": np.array([face.box for face in faces], np.float32),
+    }
+    replace_file(path, save(arrays, {"names": json.dumps([face.name for face in faces])}))
+
+
+@lru_cache(maxsize=1)
+def read_faces(path: Path) -> list[FaceIdentity]:
+    """What `write_faces` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        names = json.loads((file.metadata() or {})["names"])
+        pictures, landmarks, boxes = (file.get_tensor(name) for name in ("pictures", "landmarks", "boxes"))
+    return [
+        FaceIdentity(name, pictures[number], landmarks[number], Box(*map(float, boxes[number])))
+        for number, name in enumerate(names)
+    ]
+
+
+def _footage(
+    state: Path,
+    faces: Mapping[str, Path],
+    voices: Mapping[str, Sequence[Path]],
+    recipe: MiniatureRecipe,
+    tick: Ticker,
+) -> None:
+    """Draw every face saying something of one voice; held-out faces speak with held-out voices."""
+    for (kind, path), files in zip(faces.items(), voices.values(), strict=True):
+        (state / kind).mkdir(exist_ok=True)
+        speakers: dict[str, list[Path]] = {}
+        for file in files:
+            speakers.setdefault(voice_of(file), []).append(file)
+        count = len(read_faces(path))
+        orders = []
+        for number in range(count):
+            target = state / kind / FILE.format(number)
+            if target.exists():
+                continue
+            chance = np.random.default_rng([recipe.seed, number, 9])
+            names = sorted(speakers)
+            lines = speakers[names[int(chance.integers(len(names)))]]
+            chosen = [str(lines[int(place)]) for place in chance.integers(len(lines), size=LINES)]
+            seed = int(chance.integers(2**31))
+            orders.append(
+                {"faces": str(path), "number": number, "lines": chosen, "seed": seed, "target": str(target)}
+            )
+        done = count - len(orders)
+        tick(Stage.DRAWING, done, count)
+        with Workers(f"{__name__}:drawn", cores()) as workers:
+            for _, answer in workers.answers(orders):
+                if isinstance(answer, BaseException):
+                    raise answer
+                done += 1
+                tick(Stage.DRAWING, done, count)
+
+
+def drawn(order: Mapping[str, Any]) -> bool:
+    """Draw one clip into a file; called in a process of its own."""
+    face = read_faces(Path(order["faces"]))[order["number"]]
+    lines = [Path(line) for line in order["lines"]]
+    clip = draw_clip(face, voice_of(lines[0]), said([load(line) for line in lines]), order["seed"])
+    write_footage(Path(order["target"]), [clip])
+    return True
+
+
+def _clips(folder: Path) -> list[FootageClip]:
+    return [clip for path in sorted(folder.glob("*.safetensors")) for clip in read_footage(path)]
+
+
+def _codec(state: Path, clips: Sequence[FootageClip], recipe: MiniatureRecipe, tick: Ticker) -> Any:
+    torch.manual_seed(recipe.seed)
+    codec = new_codec()
+    how = StepRecipe(recipe.codec_steps, 2e-3, recipe.seed, mean=0.995)
+    _learn(
+        "codec", codec, lambda step: codec_losses(codec, clips, step, recipe.seed), how, state, recipe, tick
+    )
+    codec.eval().requires_grad_(False)
+    scale_latents(codec, clips)
+    return codec
+
+
+def _hearing(
+    state: Path,
+    talkers: Mapping[str, Sequence[Utterance]],
+    backgrounds: Backgrounds,
+    recipe: MiniatureRecipe,
+    tick: Ticker,
+) -> Hearing:
+    torch.manual_seed(recipe.seed + 1)
+    hearing = Hearing()
+    how = StepRecipe(recipe.hearing_steps, 2e-3, recipe.seed, mean=0.995)
+    _learn(
+        "hearing",
+        hearing,
+        lambda step: hearing_losses(hearing, talkers, backgrounds, step, recipe.seed),
+        how,
+        state,
+        recipe,
+        tick,
+    )
+    hearing.eval()
+    return hearing
+
+
+def _looking(state: Path, clips: Sequence[FootageClip], recipe: MiniatureRecipe, tick: Ticker) -> Looking:
+    torch.manual_seed(recipe.seed + 2)
+    looking = Looking()
+    how = StepRecipe(recipe.looking_steps, 1e-3, recipe.seed, mean=0.99)
+    _learn(
+        "looking",
+        looking,
+        lambda step: looking_losses(looking, clips, step, recipe.seed),
+        how,
+        state,
+        recipe,
+        tick,
+    )
+    looking.eval().requires_grad_(False)
+    return looking
+
+
+def _latents(
+    clips: Sequence[FootageClip],
+    codec: Any,
+    looking: Looking,
+    hearing: Hearing,
+    backgrounds: Backgrounds,
+    recipe: MiniatureRecipe,
+    tick: Ticker,
+) -> list[LatentClip]:
+    found = []
+    for number, clip in enumerate(clips):
+        tick(Stage.PREPARING_CLIPS, number, len(clips))
+        seed = recipe.seed * 100_003 + number
+        found.append(latent_clip(clip, codec, looking.clip, hearing.whisper, backgrounds, seed))
+    return found
+
+
+def _network(
+    state: Path, clips: Sequence[LatentClip], hearing: Hearing, recipe: MiniatureRecipe, tick: Ticker
+) -> tuple[Network, Buckets]:
+    torch.manual_seed(recipe.seed + 3)
+    network, buckets = Network(), Buckets()
+    network.to_token.load_state_dict(hearing.to_token.state_dict())
+    how = StepRecipe(recipe.network_steps, 1e-3, recipe.seed, mean=0.999)
+    _learn(
+        "network",
+        network,
+        lambda step: network_losses(network, clips, step, recipe.seed, recipe.contrast),
+        how,
+        state,
+        recipe,
+        tick,
+    )
+    how = StepRecipe(recipe.bucket_steps, 1e-3, recipe.seed)
+    _learn(
+        "buckets",
+        buckets,
+        lambda step: bucket_losses(buckets, clips, step, recipe.seed),
+        how,
+        state,
+        recipe,
+        tick,
+    )
+    return network, buckets
+
+
+def _learn(
+    name: str,
+    module: torch.nn.Module,
+    losses: Callable[[int], Mapping[str, torch.Tensor]],
+    how: StepRecipe,
+    state: Path,
+    recipe: MiniatureRecipe,
+    tick: Ticker,
+) -> None:
+    """One stage, with its curves in OUT.training/curves where TensorBoard is installed."""
+    with _curves(state / "curves" / name) as write:
+
+        def report(step: int, total: int, found: Mapping[str, float]) -> None:
+            write(step, found)
+            tick(Stage.TRAINING, step, total, name)
+
+        optimise(module, losses, how, state / f"{name}.pt", recipe.key(name), report)
+
+
+@contextlib.contextmanager
+def _curves(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Writes losses as TensorBoard reads them, and nothing where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield lambda step, found: None
+        return
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(step: int, found: Mapping[str, float]) -> None:
+            for name, value in found.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
+
+
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Say what keeps files from being written.
+
+    Raises:
+        BadOutput: what the system says.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BadOutput(
+            f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
+            "Make room or give another name; the same command goes on where it was.",
+        ) from error
