@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,16 +246,13 @@ def _miniature_grammar(actions: Any, add: AddCommand) -> None:
 
 def _miniature(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     signals.unwind()
-    try:
-        import diffusers  # noqa: F401
-        import transformers  # noqa: F401
-
-        from ..train.miniature.run import MiniatureRecipe, train_miniature
-    except ImportError as error:
+    lacking = [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]
+    if lacking:
         raise MissingPart(
-            f"Training needs PyTorch, diffusers and transformers, and one does not load ({error}).",
-            'Bring them with: python -m pip install "sonic-ext[train]"',
-        ) from error
+            f"Training needs what is not installed: {', '.join(lacking)}.",
+            'Bring it with: python -m pip install "sonic-ext[train]"',
+        )
+    from ..train.miniature.run import MiniatureRecipe, train_miniature
 
     if not 0 <= options.contrast <= 1:
         raise BadInput(f"--contrast {options.contrast:g} is out of range.", "Give a number from 0 to 1.")

@@ -52,7 +52,7 @@ def mouth_weights(clip: FootageClip) -> torch.Tensor:
 def codec_losses(codec: Any, clips: Sequence[FootageClip], step: int, seed: int) -> Losses:
     """Of one batch: absolute differences of pixels and of neighbours, and the latents' divergence."""
     chance = np.random.default_rng([seed, step, 1])
-    chosen = [clips[int(place)] for place in chance.choice(len(clips), CLIPS, replace=False)]
+    chosen = [clips[int(place)] for place in chance.choice(len(clips), CLIPS, replace=len(clips) < CLIPS)]
     parts = []
     for clip in chosen:
         start = int(chance.integers(len(clip.frames) - TOGETHER + 1))

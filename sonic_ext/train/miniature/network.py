@@ -70,7 +70,7 @@ class LatentClip:
     """[1, 1, GRID, GRID]: 1 where the mouth is, 0 elsewhere."""
 
 
-class Network(nn.Module):
+class MiniatureNetwork(nn.Module):
     """What is trained together."""
 
     def __init__(self) -> None:
@@ -117,12 +117,19 @@ def latent_clip(
     )
 
 
+def velocity(x: torch.Tensor, z: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """What the network has to say of noisy latents `x` for `schedule.denoised` to give the clean ones."""
+    return (x / (sigma**2 + 1) - z) * (sigma**2 + 1) ** 0.5 / sigma
+
+
 def network_losses(
-    network: Network, clips: Sequence[LatentClip], step: int, seed: int, contrast: float = CONTRAST
+    network: MiniatureNetwork, clips: Sequence[LatentClip], step: int, seed: int, contrast: float = CONTRAST
 ) -> Losses:
     """Of one batch: the velocity's, and the contrast of moments."""
     chance = np.random.default_rng([seed, step, 6])
-    chosen = [clips[int(place)] for place in chance.choice(len(clips), TOGETHER, replace=False)]
+    chosen = [
+        clips[int(place)] for place in chance.choice(len(clips), TOGETHER, replace=len(clips) < TOGETHER)
+    ]
     nothing = torch.zeros(1, *network.to_token.window)
     silence = network.to_token(nothing)
     tokens, inputs, wanted, noisy, branches, without = [], [], [], [], [], []
@@ -146,7 +153,7 @@ def network_losses(
     z, x = torch.stack(wanted), torch.stack(noisy)
     ids = torch.stack([clip.ids for clip in chosen])
     v = network.unet(torch.stack(inputs), 0.25 * sigmas.flatten().log(), ids, branches)
-    aim = (x / (sigmas**2 + 1) - z) * (sigmas**2 + 1) ** 0.5 / sigmas
+    aim = velocity(x, z, sigmas)
     mouths = torch.stack([clip.mouth for clip in chosen])
     weights = 1 + (MOUTH_WEIGHT - 1) * mouths
     losses = {"velocity": (weights * (v - aim) ** 2).mean() / weights.mean()}

@@ -37,7 +37,7 @@ from .footage import FootageClip, draw_clip, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
 from .identities import FaceIdentity, multiplied, read_identities, split
 from .looking import Looking, looking_losses
-from .network import Buckets, LatentClip, Network, bucket_losses, latent_clip, network_losses
+from .network import Buckets, LatentClip, MiniatureNetwork, bucket_losses, latent_clip, network_losses
 from .weights import write_weights
 
 MINUTES, OTHER_MINUTES = 24.0, 6.0
@@ -319,9 +319,9 @@ def _latents(
 
 def _network(
     state: Path, clips: Sequence[LatentClip], hearing: Hearing, recipe: MiniatureRecipe, tick: Ticker
-) -> tuple[Network, Buckets]:
+) -> tuple[MiniatureNetwork, Buckets]:
     torch.manual_seed(recipe.seed + 3)
-    network, buckets = Network(), Buckets()
+    network, buckets = MiniatureNetwork(), Buckets()
     network.to_token.load_state_dict(hearing.to_token.state_dict())
     how = StepRecipe(recipe.network_steps, 1e-3, recipe.seed, mean=0.999)
     _learn(

@@ -1,0 +1,244 @@
+"""The miniature: faces, footage, its networks' training, and the weights that the engine runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: install the extra `train`")
+for library in ("diffusers", "transformers"):
+    pytest.importorskip(library, reason=f"the miniature needs {library}: install the extra `train`")
+
+from spoken import MEDIA  # noqa: E402
+
+from sonic_ext.engines.sonic.sampling import SCALING  # noqa: E402
+from sonic_ext.engines.sonic.schedule import denoised  # noqa: E402
+from sonic_ext.errors import BadInput, BadOutput, Cancelled  # noqa: E402
+from sonic_ext.media.mesh import mouth_opening  # noqa: E402
+from sonic_ext.progress import Silent, Step  # noqa: E402
+from sonic_ext.train.corpus.mixtures import Backgrounds  # noqa: E402
+from sonic_ext.train.corpus.sounds import by_voice, recordings  # noqa: E402
+from sonic_ext.train.miniature import (  # noqa: E402
+    codec,
+    footage,
+    hearing,
+    identities,
+    judging,
+    looking,
+    network,
+    run,
+    sizes,
+)
+
+SPEECH = MEDIA.parent / "speech"
+TINY = run.MiniatureRecipe(
+    identities=4,
+    codec_steps=2,
+    hearing_steps=2,
+    looking_steps=2,
+    network_steps=2,
+    bucket_steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[identities.FaceIdentity]:
+    """Those of the portraits for tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "HELD_OUT", 2)
+        return identities.read_identities(MEDIA, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def clips(faces: list[identities.FaceIdentity]) -> list[footage.FootageClip]:
+    """Six seconds of two of them."""
+    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"] * 3)
+    return [footage.draw_clip(face, "flite-slt", said, seed) for seed, face in enumerate(faces[:2])]
+
+
+def test_pictures_without_one_face_are_passed_over(faces: list[identities.FaceIdentity]) -> None:
+    names = [face.name for face in faces]
+    assert {f"portrait_0{number}.jpg" for number in range(1, 6)} <= {*names}
+    assert "no_person.jpg" not in names
+    for face in faces:
+        assert face.picture.shape == (identities.CANVAS, identities.CANVAS, 3)
+        assert face.box.height == pytest.approx(identities.FACE * identities.CANVAS, abs=1)
+        assert np.allclose(face.box.centre, identities.CANVAS / 2, atol=1)
+
+
+def test_too_few_faces(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="has 0 pictures with a face"):
+        identities.read_identities(tmp_path, lambda *_: None)
+
+
+def test_a_morph_lies_between_two_faces(faces: list[identities.FaceIdentity]) -> None:
+    first, second = faces[0], faces[1]
+    middle = identities.morphed(first, second, 0.5)
+    assert np.allclose(middle.landmarks, (first.landmarks + second.landmarks) / 2, atol=1e-3)
+    same = identities.morphed(first, first, 0.3)
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(same.picture[inner].astype(int) - first.picture[inner]).mean() < 1.5
+    away = [np.abs(middle.picture.astype(int) - face.picture).mean() for face in (first, second)]
+    apart = np.abs(first.picture.astype(int) - second.picture).mean()
+    assert max(away) < apart
+
+
+def test_everybody_is_learned_from_or_held_out(faces: list[identities.FaceIdentity]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "HELD_OUT", 2)
+        learned, aside = identities.split(faces)
+        more = [*identities.multiplied(learned, 9, 1)]
+    assert len(aside) == 2
+    assert not {face.name for face in aside} & {name for face in more for name in face.name.split("+")}
+    assert len({face.name for face in more}) == len(more) == 9
+
+
+def test_footage_opens_its_mouth_as_it_was_told(clips: list[footage.FootageClip]) -> None:
+    for clip in clips:
+        assert clip.frames.shape == (75, sizes.SIDE, sizes.SIDE, 3)
+        assert len(clip.opening) == len(clip.shapes) == 75
+        seen = judging.openings(clip.frames, clip.face)
+        assert np.corrcoef(seen, clip.opening)[0, 1] > 0.85
+        assert 0 <= clip.mouth.top < clip.mouth.bottom <= sizes.SIDE
+
+
+def test_the_same_seed_draws_the_same_clip(faces: list[identities.FaceIdentity]) -> None:
+    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"], 1.0)
+    one, other = (footage.draw_clip(faces[0], "slt", said, 5) for _ in range(2))
+    assert np.array_equal(one.frames, other.frames)
+    assert one.strength.tolist() == other.strength.tolist()
+
+
+def test_footage_survives_being_written(clips: list[footage.FootageClip], tmp_path: Path) -> None:
+    path = tmp_path / "clips.safetensors"
+    footage.write_footage(path, clips)
+    for read, clip in zip(footage.read_footage(path), clips, strict=True):
+        assert (read.identity, read.voice) == (clip.identity, clip.voice)
+        assert np.array_equal(read.frames, clip.frames)
+        assert read.mouth == pytest.approx(clip.mouth)
+        assert np.abs(read.sound - clip.sound).max() < 1e-3
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BadInput, match="cut off"):
+        [*footage.read_footage(path)]
+
+
+def test_scaled_latents_vary_by_one_and_decode_alike(clips: list[footage.FootageClip]) -> None:
+    torch.manual_seed(1)
+    vae = codec.new_codec().eval()
+    before = codec.codec_psnr(vae, clips)
+    codec.scale_latents(vae, clips)
+    latents = torch.cat([codec.encoded(vae, clip.frames[::5]) for clip in clips])
+    assert float(SCALING * latents.std()) == pytest.approx(1, rel=1e-3)
+    assert codec.codec_psnr(vae, clips) == pytest.approx(before, abs=1e-3)
+
+
+def test_the_velocity_that_is_learned_denoises(clips: list[footage.FootageClip]) -> None:
+    """With `network_losses`' own formula: a network that gives it has the clean latents back."""
+    z, noise, sigma = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor(3.0)
+    x = z + sigma * noise
+    assert torch.allclose(denoised(x, network.velocity(x, z, sigma), sigma), z, atol=1e-5)
+
+
+def test_a_few_steps_of_each_network_lower_its_loss(clips: list[footage.FootageClip]) -> None:
+    """On one batch again and again, which anything that learns gets right."""
+    torch.manual_seed(2)
+    talkers = by_voice(recordings(SPEECH))
+    backgrounds = Backgrounds(talkers, 1, pieces=1)
+    many = [clips[number % 2] for number in range(6)]
+    vae, looks, ears = codec.new_codec(), looking.Looking(), hearing.Hearing()
+    latent = [
+        network.latent_clip(clip, vae.eval(), looks.clip.eval(), ears.whisper, backgrounds, 1)
+        for clip in clips
+    ] * 2
+    drawing, buckets = network.MiniatureNetwork(), network.Buckets()
+    cases: list[tuple[Any, Any]] = [
+        (vae, lambda: codec.codec_losses(vae, many, 0, 1)),
+        (looks, lambda: looking.looking_losses(looks, clips, 0, 1)),
+        (ears, lambda: hearing.hearing_losses(ears, talkers, backgrounds, 0, 1)),
+        (drawing, lambda: network.network_losses(drawing, latent, 0, 1)),
+        (buckets, lambda: network.bucket_losses(buckets, latent, 0, 1)),
+    ]
+    for module, losses in cases:
+        optimiser = torch.optim.Adam(module.parameters(), 5e-4)
+        seen = []
+        for _ in range(6):
+            torch.manual_seed(3)
+            loss = sum(losses().values())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            seen.append(float(loss.detach()))
+        assert min(seen[1:]) < 0.98 * seen[0], type(module).__name__
+
+
+class Stopping(Silent):
+    """Stops in a stage, after some steps."""
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail, self.asked = detail, False
+
+    def report(self, step: Step) -> None:
+        """See `Progress.report`."""
+        self.asked = self.asked or (bool(self.detail) and step.detail == self.detail)
+
+    def cancelled(self) -> bool:
+        """See `Progress.cancelled`."""
+        return self.asked
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of weights, after two steps of each network; stopped twice on the way."""
+    output = tmp_path_factory.mktemp("mini") / "set ä"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "HELD_OUT", 2)
+        patch.setattr(footage, "SECONDS", 2.0)
+        how = {"corpus": SPEECH, "held_out": SPEECH, "threads": 1}
+        for detail in ("hearing", "network"):
+            with pytest.raises(Cancelled):
+                run.train_miniature(output, TINY, MEDIA, **how, progress=Stopping(detail))
+        made = run.train_miniature(output, TINY, MEDIA, **how, progress=Silent())
+    assert made.folder == output
+    return output
+
+
+def test_a_set_says_what_it_is(trained: Path) -> None:
+    about = json.loads((trained / "engine.json").read_text(encoding="utf-8"))
+    assert (about["side"], about["window"], about["recipe"]["seed"]) == (64, 12, 3)
+    assert {*about["weights"]} == {path.name for path in trained.iterdir() if path.is_dir()}
+    parameters = sum(path.stat().st_size for path in trained.rglob("*.safetensors"))
+    assert parameters < 12_000_000
+
+
+def test_another_recipe_and_another_folder_are_refused(trained: Path, tmp_path: Path) -> None:
+    how = {"corpus": SPEECH, "held_out": SPEECH, "threads": 1, "progress": Silent()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "HELD_OUT", 2)
+        with pytest.raises(BadInput, match="another"):
+            run.train_miniature(trained, replace(TINY, codec_steps=3), MEDIA, **how)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BadOutput, match="holds no miniature"):
+        run.train_miniature(tmp_path / "other", TINY, MEDIA, **how)
+
+
+def test_the_engine_draws_with_it(trained: Path, clips: list[footage.FootageClip]) -> None:
+    from sonic_ext.settings import Settings
+
+    short = replace(clips[0], frames=clips[0].frames[:14], opening=clips[0].opening[:14])
+    short = replace(short, sound=short.sound[: 14 * 1280])
+    (judged,) = judging.judge(trained, [short], lambda *_: None, steps=2, settings=Settings())
+    assert judged.frames.shape == (14, 64, 64, 3)
+    figures = judging.reached([judged])
+    assert figures["frames"] == 14
+    assert figures["opening of the footage, r"] > 0.8
+    assert judging.sheet([judged]).shape[1] == 2 * 64 * 6
+
+
+def test_openings_are_those_of_the_landmarks(clips: list[footage.FootageClip]) -> None:
+    assert judging.openings(clips[0].frames[:3], clips[0].face).shape == (3,)
+    assert mouth_opening(np.zeros((468, 3), np.float32)) == 0
