@@ -174,6 +174,34 @@ def test_levels_have_losses() -> None:
     assert set(only) == {"frame", "shifted"}
 
 
+def test_what_is_heard_without_a_visible_mouth_has_no_part() -> None:
+    learned = batches.batch(PASSAGES, np.random.default_rng(3))
+    hidden = learned.mouths.copy()
+    hidden[:, 1] = 0.0  # the face is lost throughout
+    other = learned.sound.copy()
+    other[1] += 1.0
+    trainer = training.SyncTrainer(recipe())
+    found = [
+        {name: float(value.detach()) for name, value in trainer.losses(changed).items()}
+        for changed in (
+            dataclasses.replace(learned, mouths=hidden),
+            dataclasses.replace(learned, mouths=hidden, sound=other),
+        )
+    ]
+    assert found[0] == found[1]
+    everything = {name: float(value.detach()) for name, value in trainer.losses(learned).items()}
+    assert all(everything[name] != found[0][name] for name in everything)
+    nobody = trainer.losses(dataclasses.replace(learned, mouths=learned.mouths * 0.0))
+    assert all(float(value.detach()) == 0.0 for value in nobody.values())
+
+
+def test_pooled_means_have_visible_rows_alone() -> None:
+    rows = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]])
+    inside = torch.tensor([[True, True, False]])
+    assert torch.allclose(training.pooled(rows, inside), torch.tensor([[0.6, 0.8]]))
+    assert not training.pooled(rows, inside & False).any()
+
+
 def test_what_is_heard_and_seen_is_learned() -> None:
     trainer = training.SyncTrainer(recipe(steps=40, batch=4, rate=1e-2, levels=("frame",)))
     chance = np.random.default_rng(4)

@@ -23,6 +23,7 @@ from ...sync.losses import (
     disentangling,
     frame_info_nce,
     gathered,
+    gathered_mask,
     rank,
     semantic_info_nce,
     shifted_info_nce,
@@ -33,6 +34,7 @@ from ..temporal import learning_rate
 from .batches import (
     APART,
     MOMENTS,
+    ROWS,
     SHIFTS,
     STRETCH,
     Passage,
@@ -99,31 +101,34 @@ class SyncTrainer:
     def losses(self, learned: TrainingBatch) -> dict[str, torch.Tensor]:
         """The loss of each level for one batch."""
         sound = self.model.hear(torch.from_numpy(learned.sound))
-        first, second = (self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths)
-        known = torch.from_numpy(learned.mouths[0, :, :, -1:])
-        heard, seen = gathered(unit(sound)), gathered(unit(first) * known)
+        mouths = [self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths]
+        visible = torch.from_numpy(learned.mouths[..., -1] > 0)
+        heard, seen, there = gathered(unit(sound)), gathered(unit(mouths[0])), gathered_mask(visible[0])
         scale = self.model.temperature()
         at = slice(learned.moments, learned.moments + MOMENTS * APART, APART)
-        found = {"frame": frame_info_nce(heard[:, at], seen[:, at], scale)}
-        inner = heard[:, learned.stretch : learned.stretch + STRETCH]
-        around = seen[:, learned.stretch - SHIFTS : learned.stretch + STRETCH + SHIFTS]
-        found["shifted"] = shifted_info_nce(inner, around, scale)
+        found = {"frame": frame_info_nce(heard[:, at], seen[:, at], there[:, at], scale)}
+        inner = slice(learned.stretch, learned.stretch + STRETCH)
+        around = slice(learned.stretch - SHIFTS, learned.stretch + STRETCH + SHIFTS)
+        found["shifted"] = shifted_info_nce(heard[:, inner], seen[:, around], there[:, around], scale)
         if not {"semantic", "style"} & set(self.recipe.levels):
             return found
-        whole = [gathered(pooled(rows, learned.spans)) for rows in (sound, first, second)]
-        letters = torch.from_numpy(learned.letters)
-        spoken = gathered((letters > 0).any(dim=1).float()) > 0
+        inside = _inside(learned.spans)
+        voices = gathered(pooled(sound, inside))
+        faces = [gathered(pooled(rows, inside & known)) for rows, known in zip(mouths, visible, strict=True)]
+        shown = [gathered_mask(2 * (inside & known).sum(dim=1) >= inside.sum(dim=1)) for known in visible]
         pooled_scale = self.model.pooled_temperature()
+        letters = torch.from_numpy(learned.letters)
+        spoken = gathered_mask((letters > 0).any(dim=1)) & shown[0]
         if "semantic" in self.recipe.levels and spoken.any():
             text = gathered(unit(self.model.text(letters)))
             found["semantic"] = semantic_info_nce(
-                whole[0][spoken], whole[1][spoken], text[spoken], pooled_scale
+                voices[spoken], faces[0][spoken], text[spoken], pooled_scale
             )
         if "style" in self.recipe.levels:
-            content = torch.arange(len(whole[1])).repeat(2)
-            who = torch.from_numpy(learned.styles)
-            people = torch.cat([gathered(_apart(one)) for one in who])
-            found["style"] = disentangling(torch.cat(whole[1:]), content, people, pooled_scale)
+            kept = torch.cat(shown)
+            content = torch.arange(len(faces[0])).repeat(2)
+            people = torch.cat([gathered(_apart(one)) for one in torch.from_numpy(learned.styles)])
+            found["style"] = disentangling(torch.cat(faces)[kept], content[kept], people[kept], pooled_scale)
         return found
 
     def step(self, learned: TrainingBatch) -> dict[str, float]:
@@ -190,11 +195,16 @@ class SyncTrainer:
             )
 
 
-def pooled(rows: torch.Tensor, spans: NDArray[np.int64]) -> torch.Tensor:
-    """Means of [n, ROWS, d] over each one's span, of unit length, [n, d]."""
-    at = torch.arange(rows.shape[1])
-    inside = torch.from_numpy((spans[:, :1] <= at.numpy()) & (at.numpy() < spans[:, 1:])).float()
-    return unit(torch.einsum("nr,nrd->nd", inside, rows) / inside.sum(dim=1, keepdim=True))
+def pooled(rows: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Means of [n, ROWS, d] over the rows where `inside` (bool [n, ROWS]), of unit length, [n, d]."""
+    counts = inside.sum(dim=1, keepdim=True).clamp(min=1)
+    return unit(torch.einsum("nr,nrd->nd", inside.float(), rows) / counts)
+
+
+def _inside(spans: NDArray[np.int64]) -> torch.Tensor:
+    """Which rows each span has, bool [n, ROWS]."""
+    rows = np.arange(ROWS)
+    return torch.from_numpy((spans[:, :1] <= rows) & (rows < spans[:, 1:]))
 
 
 def _apart(people: torch.Tensor) -> torch.Tensor:
