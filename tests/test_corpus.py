@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("librosa", reason="the corpus needs librosa: install the extra `train`")
+
 from sonic_ext.train.corpus import acoustics, mixtures, music, singing, sounds, speech, synthesizers
 from sonic_ext.train.corpus.sounds import RATE
 from sonic_ext.train.phonemes import PAUSE, Phoneme, is_vowel

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch", reason="training needs torch: install the extra `train`")
+pytest.importorskip("librosa", reason="training needs librosa: install the extra `train`")
 
 from sonic_ext.cli.main import main  # noqa: E402  (torch first)
 from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402

@@ -8,8 +8,10 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from scipy.signal import correlate, fftconvolve
 
-from .sounds import RATE, fast_size
+from .sounds import RATE
 
 
 def scaled(sound: NDArray[Any], power: float) -> NDArray[np.float32]:
@@ -20,7 +22,7 @@ def scaled(sound: NDArray[Any], power: float) -> NDArray[np.float32]:
 
 def filtered(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
     """A random smooth equaliser, now and then with the band limits of a telephone or an mp3."""
-    size = fast_size(len(sound))
+    size = next_fast_len(len(sound), real=True)
     hertz = np.fft.rfftfreq(size, 1.0 / RATE)
     knots = np.linspace(0, RATE / 2, 9)
     decibels = np.interp(hertz, knots, chance.normal(0.0, 4.0, len(knots)))
@@ -40,8 +42,7 @@ def in_a_room(sound: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
     tail[: RATE // 500] = 0.0
     tail *= 10.0 ** (chance.uniform(-22.0, -6.0) / 20.0) / np.sqrt((tail**2).sum() + 1e-12)
     tail[0] = 1.0
-    size = fast_size(len(sound) + length)
-    return np.asarray(np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)[: len(sound)])
+    return np.asarray(fftconvolve(sound, tail)[: len(sound)])
 
 
 def _hum(count: int, chance: np.random.Generator) -> NDArray[Any]:
@@ -52,7 +53,7 @@ def _hum(count: int, chance: np.random.Generator) -> NDArray[Any]:
 
 
 def _rustle(count: int, chance: np.random.Generator) -> NDArray[np.float64]:
-    size = fast_size(count)
+    size = next_fast_len(count, real=True)
     colour = (np.fft.rfftfreq(size, 1.0 / RATE) + 50.0) ** -chance.uniform(0.0, 1.2)
     return np.asarray(np.fft.irfft(np.fft.rfft(chance.normal(size=size)) * colour, size)[:count])
 
@@ -108,11 +109,8 @@ def coded(sound: NDArray[np.float32], codec: str, kilobits: int) -> NDArray[np.f
     with av.open(target, "r", format={"adts": "aac"}.get(container, container)) as reader:
         heard = [part.to_ndarray()[0] for frame in reader.decode(audio=0) for part in back.resample(frame)]
     decoded = np.pad(np.concatenate(heard), (0, LONGEST_DELAY + len(sound)))
-    size = fast_size(2 * len(sound) + LONGEST_DELAY)
-    matches = np.fft.irfft(
-        np.fft.rfft(decoded[: len(sound) + LONGEST_DELAY], size) * np.conj(np.fft.rfft(sound, size))
-    )
-    late = int(matches[:LONGEST_DELAY].argmax())
+    matches = correlate(decoded[: len(sound) + LONGEST_DELAY - 1], sound, mode="valid", method="fft")
+    late = int(matches.argmax())
     return np.asarray(decoded[late : late + len(sound)], dtype=np.float32)
 
 

@@ -6,6 +6,7 @@ noise where the phoneme has no voice. Vowels are held for a note each. Phoneme t
 
 from __future__ import annotations
 
+import librosa
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,24 +24,18 @@ BUZZ = 2048
 
 
 def envelopes(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Smooth magnitude spectra every `HOP` samples, float32 [frames, FFT // 2 + 1]."""
-    padded = np.pad(sound, WINDOW // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * np.hanning(WINDOW)
-    cepstrum = np.fft.irfft(np.log(np.abs(np.fft.rfft(frames, FFT, axis=1)) + 1e-5), axis=1)
-    cepstrum[:, LIFTER : FFT - LIFTER + 1] = 0.0
-    return np.asarray(np.exp(np.fft.rfft(cepstrum, axis=1).real), dtype=np.float32)
+    """Smooth magnitude spectra every `HOP` samples, float32 [FFT // 2 + 1, frames]."""
+    spectra = np.abs(librosa.stft(sound, n_fft=FFT, hop_length=HOP, win_length=WINDOW))
+    cepstrum = np.fft.irfft(np.log(spectra + 1e-5), axis=0)
+    cepstrum[LIFTER : FFT - LIFTER + 1] = 0.0
+    return np.asarray(np.exp(np.fft.rfft(cepstrum, axis=0).real), dtype=np.float32)
 
 
 def shaped(excitation: NDArray[np.float32], spectra: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Filter by a spectrum for every `HOP` samples, float32 [frames * HOP]."""
-    window = np.hanning(WINDOW)
-    padded = np.pad(excitation, (WINDOW // 2, WINDOW))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: len(spectra)] * window
-    heard = np.fft.irfft(np.fft.rfft(frames, FFT, axis=1) * spectra, axis=1)
-    sound = np.zeros(len(spectra) * HOP + FFT)
-    for start, frame in zip(range(0, len(spectra) * HOP, HOP), heard, strict=True):
-        sound[start : start + FFT] += frame
-    return np.asarray(sound[WINDOW // 2 :][: len(spectra) * HOP] * (HOP / window.sum()), dtype=np.float32)
+    """Filter by a spectrum for every `HOP` samples, float32 [frames * HOP]; as long as `excitation`."""
+    own = librosa.stft(excitation, n_fft=FFT, hop_length=HOP, win_length=WINDOW)[:, : spectra.shape[1]]
+    filtered = librosa.istft(own * spectra, hop_length=HOP, win_length=WINDOW, length=len(excitation))
+    return np.asarray(filtered, dtype=np.float32)
 
 
 def _warped(phonemes: list[Phoneme], score: Score, chance: np.random.Generator) -> list[Phoneme]:
@@ -86,7 +81,7 @@ def sung(utterance: Utterance, score: Score, chance: np.random.Generator) -> Utt
     time = np.arange(frames) * HOP / RATE
     was = np.interp(time, [0.0] + [p.end for p in moved], [0.0] + [p.end for p in phonemes])
     spoken = envelopes(sound)
-    spectra = spoken[np.clip(np.round(was * RATE / HOP).astype(int), 0, len(spoken) - 1)]
+    spectra = spoken[:, np.clip(np.round(was * RATE / HOP).astype(int), 0, spoken.shape[1] - 1)]
     voiced = np.ones(frames)
     for phoneme in moved:
         if phoneme.name[0] in UNVOICED or phoneme.name == PAUSE:
