@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Cancelled
 from ..messages import joined, said
 from .arguments import AddCommand
 from .console import Console, with_progress
@@ -54,7 +55,10 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
         _check_chart(picture, options.overwrite)
     if copy is not None:
         check_fix(file, copy, options.overwrite)
-    report = with_progress(signals, lambda progress: measure_sync(file, Ticker(progress)))
+    with signals.polite():
+        report = with_progress(signals, lambda progress: measure_sync(file, Ticker(progress)))
+    if signals.asked:  # after the last step of it
+        raise Cancelled("Stopped as asked.", "Nothing was written.")
     if picture is not None:
         write_png(picture, chart(report, file.name), options.overwrite)
     fixed = None

@@ -19,7 +19,7 @@ from .encoders import SyncNetwork
 from .offset import LAGS, REACH, SHORTEST, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
-from .tracks import ShotFace, face_tracks
+from .tracks import ShotFace, Watch, face_tracks
 
 WINDOW, STEP = 100, 25
 """Rows of a window of the score over time, and from one to the next: 2 s, half a second."""
@@ -32,7 +32,10 @@ FALL = 40.0
 
 
 def measure_sync(
-    path: str | os.PathLike[str], tick: Tick | None = None, network: SyncNetwork | None = None
+    path: str | os.PathLike[str],
+    tick: Tick | None = None,
+    network: SyncNetwork | None = None,
+    watch: Watch | None = None,
 ) -> SyncReport:
     """How far the mouths of a video lie from its voice, face by face and shot by shot.
 
@@ -40,17 +43,19 @@ def measure_sync(
         path: a video file of any frame rate.
         tick: called for every frame.
         network: by default the one that ships for calibration.
+        watch: shown every frame: for whoever measures something else in the same pass.
 
     Raises:
         BadVideo: missing, not a video, damaged.
         BadAudio: it has no sound, nothing but silence, or none that can be read.
         MissingPart: the network is missing or damaged.
-        Cancelled: from `tick`.
+        Cancelled: from `tick` or `watch`.
     """
     network = network or encoders.load(encoders.weights_of("calibration"))
     probe(path)  # a file that is no video is said to be none before its sound is looked for
-    voice = _Voiced.of(read_speech(path, tick), network)
-    seen = face_tracks(path, tick)
+    speech = read_speech(path, tick)
+    voice = _Voiced.of(speech, network)
+    seen = face_tracks(path, tick, speech.mix.track, watch)
     fps = "" if seen.fps >= SLOWEST else f"It has {seen.fps:.0f} frames a second, too few to follow a mouth."
     tracks = tuple(_track(face, voice, network, fps) for face in seen.faces)
     warnings = () if tracks else ("No face was found in the video.",)
