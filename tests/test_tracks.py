@@ -95,7 +95,7 @@ def test_where_the_sound_begins(tmp_path: Path, name: str, codec: str, delay: fl
 
 
 def test_faces_are_on_the_clock_of_the_sound_track_that_is_measured(tmp_path: Path) -> None:
-    """The first one is silent and begins with the picture, the voice in the second one a little later: no gap."""
+    """The first one is silent and begins with the picture; the voice in the second one begins a bit later."""
     path, rate = tmp_path / "two.mkv", RATE
     frames, spoken = talking(0)
     with av.open(str(path), "w") as container:

@@ -23,7 +23,7 @@ from sonic_ext.sync import encoders  # noqa: E402
 from sonic_ext.sync.mouth import FEATURES  # noqa: E402
 from sonic_ext.sync.offset import REASONS  # noqa: E402
 from sonic_ext.train import phonemes as names  # noqa: E402
-from sonic_ext.train.clips import Clip, write_shard  # noqa: E402
+from sonic_ext.train.clips import Clip, ClipInShard, write_shard  # noqa: E402
 from sonic_ext.train.corpus.sounds import RATE, save  # noqa: E402
 from sonic_ext.train.phonemes import Phoneme  # noqa: E402
 from sonic_ext.train.sync import batches, drawing, model, network, run, scoring, training  # noqa: E402
@@ -123,18 +123,40 @@ def clip(seed: int) -> Clip:
     return Clip(f"{seed}", f"speaker {seed % 2}", motion, made.sound)
 
 
-def films(*seeds: int) -> list[batches.Passage]:
-    return [*batches.filmed_passages(map(clip, seeds))]
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[ClipInShard]:
+    """Five clips in two shards."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_shard(folder / "clips-0.safetensors", [clip(seed) for seed in range(3)])
+    write_shard(folder / "clips-1.safetensors", [clip(seed) for seed in (3, 4)])
+    return [*batches.filmed_clips(folder)]
 
 
-def test_real_clips_keep_their_own_mouth() -> None:
-    learned = batches.batch(films(1, 2), np.random.default_rng(1))
+def test_real_clips_keep_their_own_mouth(films: list[ClipInShard], tmp_path: Path) -> None:
+    learned = batches.drawn_batch([], films, 4, np.random.default_rng(1))
     np.testing.assert_array_equal(learned.mouths[0], learned.mouths[1])
     assert not learned.letters.any()
     unseen = clip(1)
     unseen.motion.geometry[:] = np.nan
     short = dataclasses.replace(clip(1), sound=clip(1).sound[: batches.ROWS - 1])
-    assert not [*batches.filmed_passages([unseen, short])]
+    write_shard(tmp_path / "clips-0.safetensors", [unseen, short])
+    assert not [*batches.filmed_clips(tmp_path)]
+
+
+def test_clips_stay_on_the_disk_until_they_are_learned_from(tmp_path: Path) -> None:
+    shard = tmp_path / "clips-0.safetensors"
+    write_shard(shard, [clip(1), clip(2)])
+    films = [*batches.filmed_clips(tmp_path)]
+    assert [(each.speaker, each.rows) for each in films] == [("speaker 1", 300), ("speaker 0", 300)]
+    np.testing.assert_array_equal(films[1].read().sound, clip(2).sound)
+    mixed = batches.drawn_batch(PASSAGES[:2], films, 4, np.random.default_rng(1))
+    assert sorted((mixed.letters > 0).any(axis=1)) == [False, False, True, True]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="cannot be read"):
+        batches.drawn_batch([], films, 2, np.random.default_rng(1))
+    shard.unlink()
+    with pytest.raises(FileNotFoundError):
+        films[0].read()
 
 
 def test_torch_and_numpy_give_the_same_vectors() -> None:
@@ -163,8 +185,10 @@ def recipe(**changes: Any) -> training.SyncRecipe:
     return training.SyncRecipe(**{"architecture": TINY, "copies": 1, "steps": 6, "batch": 4, **changes})
 
 
-def trained(wanted: training.SyncRecipe, folder: Path | None = None) -> training.SyncTrainer:
-    *_, last = training.train(training.Corpus({}, films(*range(5))), wanted, folder)
+def trained(
+    films: list[ClipInShard], wanted: training.SyncRecipe, folder: Path | None = None
+) -> training.SyncTrainer:
+    *_, last = training.train(training.Corpus({}, films), wanted, folder)
     return last
 
 
@@ -211,36 +235,40 @@ def test_what_is_heard_and_seen_is_learned() -> None:
     assert last < first - 0.15
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: Any) -> None:
-    whole = trained(recipe())
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    films: list[ClipInShard], tmp_path: Path, monkeypatch: Any
+) -> None:
+    whole = trained(films, recipe())
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
 
     def stop(step: int, total: int, losses: Any) -> None:
         if step == 5:
             raise KeyboardInterrupt
 
-    corpus = training.Corpus({}, films(*range(5)))
+    corpus = training.Corpus({}, films)
     with pytest.raises(KeyboardInterrupt):
         [*training.train(corpus, recipe(), tmp_path, stop)]
     assert torch.load(tmp_path / training.STATE, weights_only=True)["step"] == 4
-    again = trained(recipe(), tmp_path)
+    again = trained(films, recipe(), tmp_path)
     for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert trained(recipe(), tmp_path).step_number == 6  # done already
+    assert trained(films, recipe(), tmp_path).step_number == 6  # done already
 
 
-def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
-    trained(recipe(), tmp_path)
+def test_a_checkpoint_of_another_configuration(films: list[ClipInShard], tmp_path: Path) -> None:
+    trained(films, recipe(), tmp_path)
     with pytest.raises(BadInput, match="other settings"):
-        trained(recipe(seed=5), tmp_path)
+        trained(films, recipe(seed=5), tmp_path)
     with pytest.raises(BadInput, match="recordings"):
-        [*training.train(training.Corpus({}, films(7)), recipe(), tmp_path)]
+        [*training.train(training.Corpus({}, films[:1]), recipe(), tmp_path)]
     (tmp_path / training.STATE).write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(BadInput, match="cannot be read"):
-        trained(recipe(), tmp_path)
+        trained(films, recipe(), tmp_path)
 
 
-def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_no_number_stops_and_keeps_what_was_good(
+    films: list[ClipInShard], tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
     real = training.drawn_batch
     made: list[batches.TrainingBatch] = []
@@ -253,7 +281,7 @@ def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(training, "drawn_batch", fifth_broken)
     with pytest.raises(Failed, match="Batch 5 gave a loss that is no number"):
-        trained(recipe(), tmp_path)
+        trained(films, recipe(), tmp_path)
     state = torch.load(tmp_path / training.STATE, weights_only=True)
     assert state["step"] == 4
     assert all(torch.isfinite(value).all() for value in state["model"].values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ...media import mel
 from ...sync.encoders import mouth_inputs, sound_inputs
 from ...sync.mouth import MouthMotion
 from ...sync.sound import ROWS_PER_SECOND, sound_rows
-from ..clips import Clip
+from ..clips import Clip, ClipInShard, index_shard, shards_of
 from ..corpus.mixtures import Backgrounds, MixtureShares, streams
 from ..corpus.sounds import Utterance
 from ..phonemes import PAUSE, Phoneme
@@ -69,12 +70,19 @@ def passages(
             yield passage
 
 
-def filmed_passages(clips: Iterable[Clip]) -> Iterator[Passage]:
-    """Clips of real video that are long enough."""
-    for clip in clips:
-        found = int(clip.motion.found.sum())
-        if len(clip.sound) >= ROWS and found > 0 and found >= len(clip.motion) / 2:
-            yield Passage(clip.sound, (), clip.motion, clip.speaker)
+def filmed_clips(folder: Path) -> Iterator[ClipInShard]:
+    """Clips of real video that are long enough and show their face in half of the frames.
+
+    Raises:
+        BadInput: `folder` has no shards, or one cannot be read.
+    """
+    for shard in shards_of(folder):
+        yield from (clip for clip in index_shard(shard) if clip.rows >= ROWS and clip.found >= 0.5)
+
+
+def filmed_passage(clip: Clip) -> Passage:
+    """A clip with its own mouth."""
+    return Passage(clip.sound, (), clip.motion, clip.speaker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +105,23 @@ class TrainingBatch:
     """`tokens` of that part, [n, LONGEST]; zeros where it is not known what is said."""
 
 
-def drawn_batch(known: Sequence[Passage], size: int, chance: np.random.Generator) -> TrainingBatch:
-    """A batch of `size` stretches, each of another passage where there are so many."""
-    chosen = chance.choice(len(known), size, replace=size > len(known))
-    return batch([known[number] for number in chosen], chance)
+def drawn_batch(
+    known: Sequence[Passage], films: Sequence[ClipInShard], size: int, chance: np.random.Generator
+) -> TrainingBatch:
+    """A batch of `size` stretches, each of another passage or clip where there are so many.
+
+    Raises:
+        BadInput, FileNotFoundError: a clip cannot be read.
+    """
+    count = len(known) + len(films)
+    chosen = chance.choice(count, size, replace=size > count)
+    return batch(
+        [
+            known[number] if number < len(known) else filmed_passage(films[number - len(known)].read())
+            for number in chosen
+        ],
+        chance,
+    )
 
 
 def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> TrainingBatch:

@@ -13,11 +13,10 @@ from ...errors import BadInput, BadOutput, MissingPart
 from ...progress import Progress, Stage, Ticker
 from ...sync import encoders
 from ...sync.encoders import from_arrays
-from ..clips import read_shards
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, phonemes_of, seconds
 from ..corpus.speech import TRAINING, make
-from .batches import filmed_passages
+from .batches import filmed_clips
 from .model import HeldOut, ModelOrigin, halves, metrics, split, with_confidence, write_model
 from .training import Corpus, SyncRecipe, train
 
@@ -96,7 +95,7 @@ def train_model(
                 f"{held_out or corpus} has too few voices to keep some aside.",
                 "Give several recordings of 4 s and more of at least four voices, named VOICE_NUMBER.wav.",
             )
-        films = [*filmed_passages(read_shards(clips))] if clips is not None else []
+        films = [*filmed_clips(clips)] if clips is not None else []
         *_, trained = train(Corpus(talkers, films), recipe, state, _shown(tick))
         tick(Stage.MEASURING, 0, 2)
         arrays = with_confidence(trained.model.arrays(), sure)

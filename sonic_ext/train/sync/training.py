@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ...sync.losses import (
     semantic_info_nce,
     shifted_info_nce,
 )
+from ..clips import ClipInShard
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
@@ -217,14 +219,14 @@ class Corpus:
     """What is learned from: recordings by voice, real video, or both."""
 
     talkers: Mapping[str, Sequence[Utterance]]
-    films: Sequence[Passage] = ()
-    """`filmed_passages`."""
+    films: Sequence[ClipInShard] = ()
+    """`filmed_clips`; each is read whenever it is learned from."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of how much it holds of whom: another corpus cannot be gone on with."""
         voices = sorted((name, sum(len(sound) for sound, _ in lines)) for name, lines in self.talkers.items())
-        films = [(each.speaker, len(each.sound)) for each in self.films]
+        films = [(each.speaker, each.rows) for each in self.films]
         return hashlib.sha256(json.dumps([voices, films]).encode()).hexdigest()
 
 
@@ -263,11 +265,11 @@ def train(
     def copied(number: int) -> list[Passage]:
         chance = np.random.default_rng([recipe.seed, number])
         spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
-        return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken), *corpus.films]
+        return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken)]
 
     def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
         chance = np.random.default_rng([recipe.seed, number, 3])
-        return drawn_batch(known, recipe.batch, chance)
+        return drawn_batch(known, corpus.films, recipe.batch, chance)
 
     with ThreadPoolExecutor(2) as ahead, _stopping(trainer, corpus, state, leaving):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
@@ -277,7 +279,7 @@ def train(
                 if report is not None:
                     report(trainer.step_number, trainer.total, {})
             known = coming.result()
-            if not known:
+            if not known and not corpus.films:
                 raise BadInput("There is nothing to learn from.", "Give recordings of 4 s and more.")
             if copy + 1 < recipe.copies:
                 coming = ahead.submit(copied, copy + 1)
