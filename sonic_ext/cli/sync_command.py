@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..sync.fix import SyncFix
     from ..sync.report import SyncReport
 
+MOST_FACES = 12
+"""That are told of one by one, the longest."""
+
 _HELP = """\
 The offset is told in milliseconds with the probability that it is right to within 40 ms. --fix writes a
 copy with the sound moved and the picture's packets as they are; it never guesses: below a confidence of 0.5,
@@ -96,8 +99,10 @@ def sync_lines(report: SyncReport, fixed: SyncFix | None = None) -> list[str]:
         lines += [
             f"  {said(f'Face {number}, {track.start:.1f} to {track.end:.1f} s')}: "
             f"{said(summary(track) if track.measured else track.note or summary(track))}"
-            for number, track in enumerate(report.tracks, 1)
+            for number, track in enumerate(report.tracks[:MOST_FACES], 1)
         ]
+        if (more := len(report.tracks) - MOST_FACES) > 0:
+            lines.append(f"  {said(f'… and {more} more; --json has them all.')}")
     if fixed is not None:
         lines += [str(fixed.path)] if fixed.path else []
         lines += [said(note) for note in fixed.notes]

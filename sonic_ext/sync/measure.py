@@ -137,7 +137,8 @@ def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> T
 def _why_not(face: ShotFace, there: NDArray[np.bool_]) -> str:
     """Why this face cannot be measured; "" where it can."""
     if face.seconds < SHORTEST:
-        return f"The face is seen for {face.seconds:.1f} s; {SHORTEST:.0f} s are needed."
+        seconds = math.floor(10 * face.seconds) / 10  # 0.96 s are not 1.0
+        return f"The face is seen for {seconds:.1f} s; {SHORTEST:.0f} s are needed."
     if face.found < LEAST_FOUND:
         return "The face is lost in more than half of its frames."
     if there[REACH:-REACH].sum() < SHORTEST * ROWS_PER_SECOND:
