@@ -165,8 +165,8 @@ def test_quiet_speech_moves_the_mouth_like_loud_speech(english: sounds.Utterance
 
 def _background(kind: str) -> np.ndarray:
     time = np.arange(4 * RATE) / RATE
-    chance = np.random.default_rng(5)
-    hiss = chance.normal(size=len(time))
+    rng = np.random.default_rng(5)
+    hiss = rng.normal(size=len(time))
     sounds = {
         "silence": np.zeros(len(time)),
         "hiss": hiss,
@@ -428,8 +428,8 @@ def test_training_in_miniature_learns_and_numpy_agrees_with_torch() -> None:
     from sonic_ext.train import visemes
 
     said: list[str] = []
-    talkers = {file.stem: [sounds.load(file)] for file in RECORDINGS[:3]}
-    *_, weights = visemes.train(talkers, visemes.Recipe(copies=1, epochs=8, batch=2), said.append)
+    speakers = {file.stem: [sounds.load(file)] for file in RECORDINGS[:3]}
+    *_, weights = visemes.train(speakers, visemes.Recipe(copies=1, epochs=8, batch=2), said.append)
     losses = [float(line.rsplit(" ", 1)[1]) for line in said]
     assert losses[-1] < 0.85 * losses[0]
     net = network.from_arrays(weights)

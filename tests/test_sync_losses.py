@@ -125,8 +125,8 @@ def test_semantic_level_is_three_pairs() -> None:
 
 @given(st.integers(0, 10_000), st.integers(2, 10))
 def test_disentangling(seed: int, n: int) -> None:
-    chance = np.random.default_rng(seed)
-    content, style = chance.integers(0, 3, n), chance.integers(0, 3, n)
+    rng = np.random.default_rng(seed)
+    content, style = rng.integers(0, 3, n), rng.integers(0, 3, n)
     rows = vectors(seed, n, 4)
     total, anchors = 0.0, 0
     for i in range(n):

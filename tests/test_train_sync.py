@@ -34,12 +34,12 @@ LETTERS = "pa mi vu so ta"
 
 
 def spoken(seed: int, seconds: float = 6.0) -> list[Phoneme]:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found, at = [], 0.3
     while at < seconds - 0.3:
-        length = float(chance.uniform(0.06, 0.16))
-        found.append(Phoneme(str(chance.choice(list(LETTERS.replace(" ", "")))), at, at + length))
-        at += length + (0.4 if chance.random() < 0.05 else 0.0)
+        length = float(rng.uniform(0.06, 0.16))
+        found.append(Phoneme(str(rng.choice(list(LETTERS.replace(" ", "")))), at, at + length))
+        at += length + (0.4 if rng.random() < 0.05 else 0.0)
     return found
 
 
@@ -58,22 +58,20 @@ PASSAGES = [passage(seed) for seed in range(8)]
 
 
 def test_lips_shut_for_p_b_m_and_open_for_a() -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     said = [Phoneme("a", 0.5, 0.8), Phoneme("p", 0.8, 0.92), Phoneme("a", 0.92, 1.3)]
-    gap = np.mean(
-        [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance)[:, 0] for _ in range(40)], axis=0
-    )
+    gap = np.mean([drawing.drawn(said, 2.0, drawing.draw_style(rng), rng)[:, 0] for _ in range(40)], axis=0)
     assert gap[60:75].mean() > 3 * gap[84:89].mean()
     assert gap[100:115].mean() > 3 * gap[84:89].mean()
 
 
 def test_rounded_vowels_are_narrow() -> None:
-    chance = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     width = FEATURES.index("width")
     means = {}
     for name in "ui":
         said = [Phoneme(name, 0.5, 1.5)]
-        drawn = [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance) for _ in range(60)]
+        drawn = [drawing.drawn(said, 2.0, drawing.draw_style(rng), rng) for _ in range(60)]
         means[name] = np.mean([one[60:140, width] for one in drawn])
     assert means["i"] - means["u"] > 0.15
 
@@ -229,8 +227,8 @@ def test_pooled_means_have_visible_rows_alone() -> None:
 
 def test_what_is_heard_and_seen_is_learned() -> None:
     trainer = training.SyncTrainer(recipe(steps=40, batch=4, rate=1e-2, levels=("frame",)))
-    chance = np.random.default_rng(4)
-    found = [trainer.step(batches.batch(PASSAGES[:4], chance)) for _ in range(40)]
+    rng = np.random.default_rng(4)
+    found = [trainer.step(batches.batch(PASSAGES[:4], rng)) for _ in range(40)]
     first, last = (np.mean([each["frame"] for each in part]) for part in (found[:5], found[-10:]))
     assert last < first - 0.15
 
@@ -294,10 +292,10 @@ def test_nothing_to_learn_from() -> None:
 
 def toy_trials(count: int = 4000) -> list[scoring.Trial]:
     """Measurements that are right as often as the logistic function of their evidence says."""
-    chance = np.random.default_rng(6)
+    rng = np.random.default_rng(6)
     found = []
-    for reasons in chance.normal(size=(count, REASONS)):
-        right = chance.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
+    for reasons in rng.normal(size=(count, REASONS)):
+        right = rng.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
         guess = scoring.Estimate(0.0 if right else 0.3, 0.0)
         found.append(scoring.Trial(0.0, guess, reasons))
     return found
@@ -446,12 +444,12 @@ def test_recordings_of_another_shape(
 
 
 def test_nobody_learns_and_judges() -> None:
-    talkers = {f"voice{number}": [] for number in range(9)}
-    learned, aside = model.split(talkers)
+    speakers = {f"voice{number}": [] for number in range(9)}
+    learned, aside = model.split(speakers)
     one, other = model.halves(aside)
-    assert {*learned} | {*aside} == {*talkers}
+    assert {*learned} | {*aside} == {*speakers}
     assert not {*learned} & {*aside} and not {*one} & {*other}
     assert one and other
     for few in range(3):
-        assert model.split(dict([*talkers.items()][:few]))[1] == {}
-    assert len(model.split(dict([*talkers.items()][:3]))[1]) == 2
+        assert model.split(dict([*speakers.items()][:few]))[1] == {}
+    assert len(model.split(dict([*speakers.items()][:3]))[1]) == 2

@@ -16,7 +16,7 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
-from .offset import LAGS, REACH, SHORTEST, estimate, lag_scores, windowed
+from .offset import LAGS, MAX_LAG, SHORTEST, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
 from .tracks import ShotFace, Watch, face_tracks
@@ -105,17 +105,17 @@ def _measured(blocks: Iterable[NDArray[np.float32]], powers: list[float]) -> Ite
 def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> TrackSync:
     """The offset of one face; `note` says why there can be none in this video."""
     # Time stamps may claim days; beyond the sound there is nothing to compare.
-    most = len(voice.heard) + REACH
+    most = len(voice.heard) + MAX_LAG
     first, last = (
-        min(max(round(second * ROWS_PER_SECOND), -REACH), most) for second in (face.start, face.end)
+        min(max(round(second * ROWS_PER_SECOND), -MAX_LAG), most) for second in (face.start, face.end)
     )
     # A second of sound to either side: the mouth may belong to what is heard before or after its shot.
-    low = first - REACH
-    heard, there = voice.around(low, last + REACH)
+    low = first - MAX_LAG
+    heard, there = voice.around(low, last + MAX_LAG)
     seen = network.see(face.motion, low / ROWS_PER_SECOND, len(heard))
     scores, known = lag_scores(heard, seen)
     known &= there[:, None]
-    middles, means = windowed(scores[REACH:-REACH], known[REACH:-REACH], WINDOW, STEP)
+    middles, means = windowed(scores[MAX_LAG:-MAX_LAG], known[MAX_LAG:-MAX_LAG], WINDOW, STEP)
     found = None
     note = note or _why_not(face, there)
     if not note:
@@ -141,6 +141,6 @@ def _why_not(face: ShotFace, there: NDArray[np.bool_]) -> str:
         return f"The face is seen for {seconds:.1f} s; {SHORTEST:.0f} s are needed."
     if face.found < LEAST_FOUND:
         return "The face is lost in more than half of its frames."
-    if there[REACH:-REACH].sum() < SHORTEST * ROWS_PER_SECOND:
+    if there[MAX_LAG:-MAX_LAG].sum() < SHORTEST * ROWS_PER_SECOND:
         return "There is no sound while the face is seen."
     return ""

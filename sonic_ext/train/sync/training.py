@@ -34,10 +34,10 @@ from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
 from .batches import (
-    APART,
+    MAX_SHIFT,
+    MOMENT_SPACING,
     MOMENTS,
     ROWS,
-    SHIFTS,
     STRETCH,
     Passage,
     TrainingBatch,
@@ -107,10 +107,10 @@ class SyncTrainer:
         visible = torch.from_numpy(learned.mouths[..., -1] > 0)
         heard, seen, there = gathered(unit(sound)), gathered(unit(mouths[0])), gathered_mask(visible[0])
         scale = self.model.temperature()
-        at = slice(learned.moments, learned.moments + MOMENTS * APART, APART)
+        at = slice(learned.moments, learned.moments + MOMENTS * MOMENT_SPACING, MOMENT_SPACING)
         found = {"frame": frame_info_nce(heard[:, at], seen[:, at], there[:, at], scale)}
         inner = slice(learned.stretch, learned.stretch + STRETCH)
-        around = slice(learned.stretch - SHIFTS, learned.stretch + STRETCH + SHIFTS)
+        around = slice(learned.stretch - MAX_SHIFT, learned.stretch + STRETCH + MAX_SHIFT)
         found["shifted"] = shifted_info_nce(heard[:, inner], seen[:, around], there[:, around], scale)
         if not {"semantic", "style"} & set(self.recipe.levels):
             return found
@@ -218,14 +218,16 @@ def _apart(people: torch.Tensor) -> torch.Tensor:
 class Corpus:
     """What is learned from: recordings by voice, real video, or both."""
 
-    talkers: Mapping[str, Sequence[Utterance]]
+    speakers: Mapping[str, Sequence[Utterance]]
     films: Sequence[ClipInShard] = ()
     """`filmed_clips`; each is read whenever it is learned from."""
 
     @cached_property
     def key(self) -> str:
         """SHA-256 of how much it holds of whom: another corpus cannot be gone on with."""
-        voices = sorted((name, sum(len(sound) for sound, _ in lines)) for name, lines in self.talkers.items())
+        voices = sorted(
+            (name, sum(len(sound) for sound, _ in lines)) for name, lines in self.speakers.items()
+        )
         films = [(each.speaker, each.rows) for each in self.films]
         return hashlib.sha256(json.dumps([voices, films]).encode()).hexdigest()
 
@@ -258,18 +260,18 @@ def train(
     if trainer.step_number >= trainer.total:
         yield trainer
         return
-    backgrounds = Backgrounds(corpus.talkers, recipe.seed) if corpus.talkers else None
+    backgrounds = Backgrounds(corpus.speakers, recipe.seed) if corpus.speakers else None
 
     leaving = threading.Event()
 
     def copied(number: int) -> list[Passage]:
-        chance = np.random.default_rng([recipe.seed, number])
-        spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
+        rng = np.random.default_rng([recipe.seed, number])
+        spoken = passages(corpus.speakers, backgrounds, recipe.mix, rng) if backgrounds else ()
         return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken)]
 
     def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
-        chance = np.random.default_rng([recipe.seed, number, 3])
-        return drawn_batch(known, corpus.films, recipe.batch, chance)
+        rng = np.random.default_rng([recipe.seed, number, 3])
+        return drawn_batch(known, corpus.films, recipe.batch, rng)
 
     with ThreadPoolExecutor(2) as ahead, _stopping(trainer, corpus, state, leaving):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
