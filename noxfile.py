@@ -32,6 +32,7 @@ SONIC_TESTS = [
         for name in (
             "parity",
             "sync_losses",
+            "corpus",
             "weights",
             "weights_pickles",
             "detectors",
@@ -40,7 +41,7 @@ SONIC_TESTS = [
         )
     ),
 ]
-"""What needs torch, which the other sessions do without."""
+"""What needs torch or librosa, which the other sessions do without."""
 HOST_TESTS = [
     "tests/test_form.py",
     *sorted(

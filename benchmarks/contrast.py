@@ -107,7 +107,7 @@ def main() -> None:
     torch.set_num_threads(1)
     files = sorted(arguments.corpus.glob("*.wav"))
     chosen = np.random.default_rng(0).permutation(len(files))[: int(len(files) * arguments.share)]
-    talkers = by_voice(files[number] for number in sorted(chosen))
+    speakers = by_voice(files[number] for number in sorted(chosen))
     others = {}
     for folder in arguments.held_out:
         voices = by_voice(sorted(folder.glob("*.wav")))
@@ -123,7 +123,7 @@ def main() -> None:
                 recipe = SyncRecipe(
                     levels=VARIANTS[variant], copies=arguments.copies, steps=arguments.steps, seed=100 + seed
                 )
-                *_, trained = train(Corpus(talkers), recipe)
+                *_, trained = train(Corpus(speakers), recipe)
                 network = from_arrays(
                     {**trained.model.arrays(), "confidence": np.zeros(REASONS + 1, np.float32)}
                 )

@@ -1,10 +1,10 @@
-"""The mouth of speech that is not alone: `python benchmarks/noise.py FOLDER --talkers FOLDER`.
+"""The mouth of speech that is not alone: `python benchmarks/noise.py FOLDER --speakers FOLDER`.
 
 Reads the mouth off recordings with known phoneme times, clean and among babble, music and songs at 10, 5 and
 0 dB, and prints for each: p/b/m that are seen shut, how far the mouth opens in pauses, how late it is, and
 vowels with pressed lips. FOLDER holds NAME.wav with NAME.phonemes.json, as `sonic_ext.train.corpus` and
 `human_speech.py` make them; the default is the speech that the tests ship. Babble and the voices of songs are
-the talkers'. Recordings of one voice are read three in a row with pauses of 0.8 s around them. Music differs
+the speakers'. Recordings of one voice are read three in a row with pauses of 0.8 s around them. Music differs
 from what the network was trained on by its seed.
 """
 
@@ -58,8 +58,8 @@ def among(
 ) -> Iterator[Utterance]:
     """The same among babble, music or songs; the same each time."""
     for number, scene in enumerate(clean * times):
-        chance = np.random.default_rng([MUSIC_SEED, number])
-        yield over(scene, getattr(backgrounds, kind)(len(scene[0]), chance), decibels)
+        rng = np.random.default_rng([MUSIC_SEED, number])
+        yield over(scene, getattr(backgrounds, kind)(len(scene[0]), rng), decibels)
 
 
 def read(sound: np.ndarray, network: Network) -> MouthTrack:
@@ -85,7 +85,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=DATA)
-    parser.add_argument("--talkers", type=Path, default=DATA, help="recordings of those who babble and sing")
+    parser.add_argument("--speakers", type=Path, default=DATA, help="recordings of those who babble and sing")
     parser.add_argument("--network", type=Path, default=WEIGHTS)
     parser.add_argument("--kinds", nargs="*", default=["babble", "music", "song"])
     parser.add_argument("--most", type=int, default=120, help="recordings that are read")
@@ -96,7 +96,7 @@ def main() -> None:
     files = sorted(chosen.folder.glob("*.wav"))
     network = load(chosen.network)
     clean = list(scenes(files[:: -(-len(files) // chosen.most)]))
-    backgrounds = Backgrounds(by_voice(sorted(chosen.talkers.glob("*.wav"))), MUSIC_SEED, pieces=40)
+    backgrounds = Backgrounds(by_voice(sorted(chosen.speakers.glob("*.wav"))), MUSIC_SEED, pieces=40)
     columns = ("shut", "pause", "widest", "vowel", "lag ms", "false", "t, k")
     print(f"{'among':14} {'p/b/m':>5} " + " ".join(f"{column:>7}" for column in columns))
     print(row("clean", score([(read(sound, network), spoken) for sound, spoken in clean], FPS)), flush=True)

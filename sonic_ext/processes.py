@@ -4,21 +4,24 @@
         for number, answer in workers.answers(orders):
             ...
 
-The function takes and gives what JSON can say. The processes import nothing of the program that starts them,
-leave Ctrl-C to their parent, and end when the pipe to it closes.
+The function takes an order and `Alive`, and gives an answer; both are what JSON can say. The processes import
+nothing of the program that starts them, leave Ctrl-C to their parent, and end when the pipe to it closes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +33,11 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 """Variables that libraries look at when they are loaded."""
 POLL = 0.1
 """Seconds between two looks whether to stop."""
+SIGN = 1.0
+"""Seconds between two signs of life, at least."""
+
+Alive = Callable[[], None]
+"""To be called while an order is carried out, as often as one likes: a sign of life."""
 
 
 def cores() -> int:
@@ -52,21 +60,26 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def start_python(function: str, values: dict[str, Any], threads: int, stdout: int) -> subprocess.Popen[bytes]:
+def start_python(
+    function: str, values: dict[str, Any], threads: int, stdout: int, stderr: int | None = None
+) -> subprocess.Popen[bytes]:
     """A process that calls a function with these values, and finds the modules that this one has.
 
-    Its standard input is a pipe, from which it has read one line when it begins. One that dies at once is
-    returned all the same.
+    Those alone: nothing that lies in the current folder, where strangers' files may be, or is named in the
+    environment is imported. Its standard input is a pipe, from which it has read one line when it begins. One
+    that dies at once is returned all the same.
 
     Args:
         function: `module:name`.
         values: its arguments by name, what JSON can say.
         threads: that numerical libraries may use; 0 leaves it to them.
-        stdout: as `subprocess` takes it.
+        stdout, stderr: as `subprocess` takes them.
 
     Raises:
         Failed: it cannot be started.
     """
+    if not sys.executable:
+        raise Failed("This Python does not know its own program.", "Run the command `sonic` instead.")
     module, _, name = function.partition(":")
     code = (
         "import json, sys; order = json.loads(sys.stdin.buffer.readline()); "
@@ -77,9 +90,10 @@ def start_python(function: str, values: dict[str, Any], threads: int, stdout: in
         environment |= dict.fromkeys(THREADS, str(threads))
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-I", "-c", code],
             stdin=subprocess.PIPE,
             stdout=stdout,
+            stderr=stderr,
             env=environment,
             **_own_group(),
         )
@@ -94,6 +108,17 @@ def start_python(function: str, values: dict[str, Any], threads: int, stdout: in
     return process
 
 
+@dataclass(eq=False)
+class _Worker:
+    """A process, and what is known of how it fares."""
+
+    process: subprocess.Popen[bytes]
+    seen: float | None = None
+    """Monotonic seconds of its last sign of life; None while it has no order."""
+    stuck: bool = False
+    """It was ended because there was none for too long."""
+
+
 class Workers:
     """Processes that answer one order after the other; a context manager, after which none of them is left.
 
@@ -101,14 +126,17 @@ class Workers:
         function: `module:name`; called with an order, a JSON object; what it returns is JSON, too.
         count: as many processes.
         threads: that OpenCV and numpy may use in each; 0 leaves it to them.
+        patience: seconds after which a process that gave no sign of life is ended, and its order has failed;
+            infinite by default.
     """
 
-    def __init__(self, function: str, count: int, threads: int = 1) -> None:
+    def __init__(self, function: str, count: int, threads: int = 1, patience: float = math.inf) -> None:
         self._start = {"function": function, "threads": threads}
         self._threads = threads
+        self._patience = patience
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="sonic-worker")
         self._own = threading.local()
-        self._all: list[subprocess.Popen[bytes]] = []
+        self._all: list[_Worker] = []
         self._lock, self._ended = threading.Lock(), False
 
     def __enter__(self) -> Workers:
@@ -119,10 +147,10 @@ class Workers:
     ) -> None:
         with self._lock:
             self._ended = True
-            for process in self._all:
-                process.kill()
+            for worker in self._all:
+                worker.process.kill()
         self._pool.shutdown(cancel_futures=True)
-        for process in self._all:
+        for process in (worker.process for worker in self._all):
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
@@ -145,22 +173,32 @@ class Workers:
                 yield waiting.pop(each), each.result()
             if cancelled():
                 raise Cancelled
+            self._end_stuck()
+
+    def _end_stuck(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for worker in self._all:
+                if worker.seen is not None and now - worker.seen > self._patience:
+                    worker.stuck = True
+                    worker.process.kill()
 
     def _ask(self, order: dict[str, Any]) -> Any:
-        process: Any = getattr(self._own, "process", None)
+        worker: _Worker | None = getattr(self._own, "worker", None)
         try:
-            if process is None:
-                process = self._own.process = self._begun()
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            if worker is None:
+                worker = self._own.worker = self._begun()
+            line = self._answer(worker, json.dumps(order).encode() + b"\n")
         except SonicError as error:
             return error
-        except OSError:  # it died before it took the order
-            line = b""
         if not line.endswith(b"\n"):
-            self._own.process = None
-            code = process.wait()
+            self._own.worker = None
+            code = worker.process.wait()
+            if worker.stuck:
+                return Failed(
+                    f"There was no sign of life for {self._patience:.0f} s, and the process was ended.",
+                    "What it worked on may be damaged: look at it with another program.",
+                )
             return Failed(
                 f"The process that did this ended by itself (code {code}).",
                 "Memory may have run out: try it alone, or fewer at a time.",
@@ -168,13 +206,31 @@ class Workers:
         answer = json.loads(line)
         return error_from(answer["error"]) if "error" in answer else answer["answer"]
 
-    def _begun(self) -> subprocess.Popen[bytes]:
+    @staticmethod
+    def _answer(worker: _Worker, order: bytes) -> bytes:
+        """The line that answers an order; cut off where the process died of it."""
+        source, target = worker.process.stdout, worker.process.stdin
+        assert source is not None and target is not None
+        worker.seen = time.monotonic()
+        try:
+            target.write(order)
+            target.flush()
+            while (line := source.readline()) == b"\n":  # a sign of life
+                worker.seen = time.monotonic()
+        except OSError:  # it died before it took the order
+            return b""
+        finally:
+            worker.seen = None
+        return line
+
+    def _begun(self) -> _Worker:
         with self._lock:
             if self._ended:
                 raise Cancelled
             process = start_python(f"{__name__}:serve", self._start, self._threads, subprocess.PIPE)
-            self._all.append(process)
-        return process
+            worker = _Worker(process)
+            self._all.append(worker)
+        return worker
 
 
 def serve(function: str, threads: int) -> None:
@@ -186,10 +242,21 @@ def serve(function: str, threads: int) -> None:
     if threads:
         import_module("cv2").setNumThreads(threads)
     work = getattr(import_module(module), name)
+    told = time.monotonic()
+
+    def say(line: bytes) -> None:
+        answers.write(line + b"\n")
+        answers.flush()
+
+    def alive() -> None:
+        nonlocal told
+        if time.monotonic() - told >= SIGN:
+            told = time.monotonic()
+            say(b"")
+
     for line in sys.stdin.buffer:
         try:
-            answer = {"answer": work(json.loads(line))}
+            answer = {"answer": work(json.loads(line), alive)}
         except Exception as problem:
             answer = {"error": error_values(as_error(problem))}
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
+        say(json.dumps(answer).encode())

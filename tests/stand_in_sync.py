@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sonic_ext.errors import BadAudio
+from sonic_ext.processes import Alive
+from sonic_ext.sync.tracks import Watch
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class StandInReport:
     warnings: tuple[str, ...] = ()
 
 
-def measure(path: Path) -> StandInReport:
+def measure(path: Path, watch: Watch) -> StandInReport:
     """Sure of 40 ms in folders called `late`, else of -20; not sure of what is called `unsure`."""
     if "silent" in path.name:
         raise BadAudio(f"{path.name} has no sound.", "Give one with sound.")
@@ -40,16 +43,22 @@ def measure(path: Path) -> StandInReport:
     return StandInReport(0.04 if path.parent.name == "late" else -0.02, 0.3 if "unsure" in path.name else 0.9)
 
 
-def wait(path: Path) -> StandInReport:
+def wait(path: Path, watch: Watch) -> StandInReport:
     """Leave a sign of life beside the video and take forever."""
     path.with_suffix(".begun").touch()
     threading.Event().wait()
     raise AssertionError
 
 
-def answer(order: dict[str, Any]) -> Any:
+def answer(order: dict[str, Any], alive: Alive) -> Any:
     """For `processes.Workers`."""
     print("what a library says on standard output")
+    if order.get("slow"):  # and does not end before it was seen to be alive
+        for _ in range(order["slow"]):
+            time.sleep(1.1)
+            alive()
+    if order.get("hang"):
+        threading.Event().wait()
     if order.get("die"):
         os._exit(7)
     if order.get("refuse"):

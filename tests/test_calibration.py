@@ -57,8 +57,8 @@ def test_a_mouth_that_is_late(
 
 
 def test_another_voice_is_not_measured(frames: list[NDArray[np.uint8]], face: Face) -> None:
-    chance = np.random.default_rng(1)
-    assert measured(frames, face, chance.normal(0, 0.05, 5 * RATE).astype(np.float32)) is None
+    rng = np.random.default_rng(1)
+    assert measured(frames, face, rng.normal(0, 0.05, 5 * RATE).astype(np.float32)) is None
     assert measured(frames, face, np.zeros(5 * RATE, np.float32)) is None
 
 

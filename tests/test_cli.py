@@ -566,6 +566,16 @@ class TestInterrupted:
         assert list(outputs.iterdir()) == []
         assert _takes(tmp_path / "home") == []
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+    def test_while_lip_sync_is_measured(self, tmp_path: Path, number: signal.Signals) -> None:
+        video = Path(__file__).parents[1] / "docs" / "media" / "hello.mp4"
+        words = ["sync", video, "--fix", tmp_path / "fixed.mp4", "--chart", tmp_path / "chart.png", "--json"]
+        code, out, err = self._stopped(tmp_path / "home", number, "following faces", words)
+        assert code == 130, err
+        assert json.loads(out)["error"] == "Cancelled"
+        assert "Traceback" not in err
+        assert {path.name for path in tmp_path.iterdir()} <= {"home"}
+
     @pytest.mark.parametrize("module", ["numpy", "cv2", "sonic_ext.media"])
     def test_while_modules_load(self, tmp_path: Path, outputs: Path, long_speech: Path, module: str) -> None:
         words = ["animate", PORTRAIT, long_speech, "-o", outputs / "out.mp4", *CONSENT]

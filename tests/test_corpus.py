@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("librosa", reason="the corpus needs librosa: install the extra `train`")
+
 from sonic_ext.train.corpus import acoustics, mixtures, music, singing, sounds, speech, synthesizers
 from sonic_ext.train.corpus.sounds import RATE
 from sonic_ext.train.phonemes import PAUSE, Phoneme, is_vowel
@@ -16,15 +18,15 @@ RECORDINGS = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
 
 
 @pytest.fixture(scope="module")
-def talkers() -> dict[str, list[sounds.Utterance]]:
+def speakers() -> dict[str, list[sounds.Utterance]]:
     """Five voices."""
     return sounds.by_voice(RECORDINGS)
 
 
 @pytest.fixture(scope="module")
-def backgrounds(talkers: dict[str, list[sounds.Utterance]]) -> mixtures.Backgrounds:
+def backgrounds(speakers: dict[str, list[sounds.Utterance]]) -> mixtures.Backgrounds:
     """What they and code play."""
-    return mixtures.Backgrounds(talkers, 5, pieces=2)
+    return mixtures.Backgrounds(speakers, 5, pieces=2)
 
 
 def test_silence_before_a_burst_belongs_to_the_plosive() -> None:
@@ -40,9 +42,9 @@ def test_a_recording_survives_being_saved(tmp_path: Path) -> None:
     assert spoken == [Phoneme("a", 0.0, 0.05)]
 
 
-def test_recordings_are_found_by_voice(talkers: dict[str, list[sounds.Utterance]]) -> None:
-    assert {"flite-rms", "espeak-en-us+f2"} <= set(talkers)
-    assert all(len(lines) == 1 for lines in talkers.values())
+def test_recordings_are_found_by_voice(speakers: dict[str, list[sounds.Utterance]]) -> None:
+    assert {"flite-rms", "espeak-en-us+f2"} <= set(speakers)
+    assert all(len(lines) == 1 for lines in speakers.values())
 
 
 def test_a_line_depends_on_its_number_alone() -> None:
@@ -83,10 +85,10 @@ def test_a_piece_of_music_is_its_seed() -> None:
     assert music.piece(3, 2.0).std() == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_sung_line_keeps_its_sounds_at_their_new_times(talkers: dict[str, list[sounds.Utterance]]) -> None:
-    chance = np.random.default_rng(2)
-    line = talkers["flite-slt"][0]
-    sound, sung = singing.sung(line, music.any_score(chance), chance)
+def test_a_sung_line_keeps_its_sounds_at_their_new_times(speakers: dict[str, list[sounds.Utterance]]) -> None:
+    rng = np.random.default_rng(2)
+    line = speakers["flite-slt"][0]
+    sound, sung = singing.sung(line, music.any_score(rng), rng)
     assert [p.name for p in sung] == [p.name for p in line[1]]
     assert len(sound) == pytest.approx(sung[-1].end * RATE, abs=singing.HOP)
     assert all(before.end == pytest.approx(after.start) for before, after in pairwise(sung))
@@ -104,18 +106,18 @@ def test_a_sung_line_keeps_its_sounds_at_their_new_times(talkers: dict[str, list
 
 @pytest.mark.parametrize("codec", acoustics.CODECS)
 def test_a_codec_leaves_every_sound_in_its_place(
-    codec: str, talkers: dict[str, list[sounds.Utterance]]
+    codec: str, speakers: dict[str, list[sounds.Utterance]]
 ) -> None:
-    sound = talkers["flite-slt"][0][0]
+    sound = speakers["flite-slt"][0][0]
     heard = acoustics.coded(sound, codec, acoustics.CODECS[codec][2][-1])
     assert len(heard) == len(sound)
     assert np.corrcoef(sound, heard)[0, 1] > 0.99
 
 
 def test_a_background_is_as_much_quieter_as_was_asked(
-    talkers: dict[str, list[sounds.Utterance]], backgrounds: mixtures.Backgrounds
+    speakers: dict[str, list[sounds.Utterance]], backgrounds: mixtures.Backgrounds
 ) -> None:
-    line = talkers["flite-rms"][0]
+    line = speakers["flite-rms"][0]
     for kind in ("babble", "music", "song", "noise"):
         beside = getattr(backgrounds, kind)(len(line[0]), np.random.default_rng(1))
         mixed, spoken = mixtures.over(line, beside, 6.0)
@@ -125,9 +127,9 @@ def test_a_background_is_as_much_quieter_as_was_asked(
 
 
 def test_streams_are_their_seed_and_keep_phoneme_times(
-    talkers: dict[str, list[sounds.Utterance]], backgrounds: mixtures.Backgrounds
+    speakers: dict[str, list[sounds.Utterance]], backgrounds: mixtures.Backgrounds
 ) -> None:
-    lines = [line for some in talkers.values() for line in some]
+    lines = [line for some in speakers.values() for line in some]
     mix = mixtures.MixtureShares(babble=0.4, music=0.2, song=0.1, sung=0.3, snippet=1.0, nobody=1.0)
     once, again = (
         list(mixtures.streams(lines, backgrounds, mix, np.random.default_rng(4))) for _ in range(2)

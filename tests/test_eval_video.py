@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from made_evaluations import (  # noqa: F401  (fixtures)
     no_packs_of_this_computer,
     talking_video,
 )
+from made_takes import drawn_frames
 from safetensors.numpy import save_file
 from test_sync_networks import toy_arrays
 from tiny_arcface import write_arcface
@@ -35,9 +37,12 @@ from sonic_ext.evaluation.folder import (
 from sonic_ext.evaluation.measuring import Measuring, VideoFigures, measure_figures
 from sonic_ext.evaluation.metrics import BY_NAME
 from sonic_ext.evaluation.naturalness import FaceTrack, Look, measure_video
+from sonic_ext.media import video
 from sonic_ext.media.arcface import PLACES, SIDE, ArcFace, laid_square
+from sonic_ext.media.audio import read_speech
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.mesh import mean_face
+from sonic_ext.media.video import VideoWriter, read_frames
 from sonic_ext.sync import encoders
 from sonic_ext.train.phonemes import Phoneme, read_phonemes
 
@@ -103,6 +108,51 @@ def test_a_video_has_all_its_figures(talking: Path) -> None:
     assert (found.values["sync_offset"], found.values["sync_error"]) == (-0.02, 0.02)
     assert math.isnan(found.values["identity"])
     assert (found.frames, found.seen) == (40, 40)
+
+
+def late_face(path: Path, talking: Path, before: int) -> Path:
+    """Noise without a face, for so many frames, and then the video."""
+    frames = [cv2.resize(frame, (256, 256)) for frame in drawn_frames(before, SMALL)]
+    frames += read_frames(talking)
+    sound = read_speech(talking)
+    with VideoWriter(path, 256, 256, FPS, sound) as writer:
+        for frame in frames:
+            writer.write(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YUV_I420))
+    return path
+
+
+def test_a_face_that_comes_later_is_measured(talking: Path, tmp_path: Path) -> None:
+    """It is looked for once a second."""
+    found = measure_figures(late_face(tmp_path / "late.mp4", talking, 20), STAND_IN)
+    assert (found.frames, found.seen) == (40 + 20, 40 - 5)
+    assert not any("face" in note for note in found.notes)
+    usual = measure_figures(talking, STAND_IN).values
+    for name in ("yaw", "eyes_open", "lip_dynamics"):
+        assert found.values[name] == pytest.approx(usual[name], rel=0.5), name
+    assert math.isfinite(found.values["background"])
+
+
+def test_pictures_are_decoded_once(talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    real = video._pictures
+
+    def counted(*arguments: Any) -> Any:
+        passes.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(video, "_pictures", counted)
+    judged = measure_figures(talking, Measuring())
+    assert len(passes) == 1
+    plain = measure_figures(talking, STAND_IN)
+    for name in set(BY_NAME) - {each for each in BY_NAME if each.startswith("sync_")}:
+        assert judged.values[name] == pytest.approx(plain.values[name], nan_ok=True), name
+    assert judged.values["sync_confidence"] > 0
+
+
+def test_stopping_while_lip_sync_is_measured(talking: Path) -> None:
+    asked = iter([False] * 10)
+    with pytest.raises(Cancelled):
+        measure_figures(talking, Measuring(), lambda: next(asked, True))
 
 
 def test_figures_are_the_same_after_json(talking: Path) -> None:

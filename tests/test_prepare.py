@@ -449,7 +449,7 @@ def test_new_videos_are_added(tmp_path: Path) -> None:
 def test_a_video_in_two_shards_counts_once(tmp_path: Path) -> None:
     folder, output = some(tmp_path / "in", 2), tmp_path / "out"
     prepare(folder, output, 1)
-    make_shard(vars(ShardOrder(str(folder), str(output), tuple(video_names(folder)))))
+    make_shard(vars(ShardOrder(str(folder), str(output), tuple(video_names(folder)))), lambda: None)
     found = prepare(folder, output, 1)
     assert found.clips == 2 and len(list(read_shards(output))) == 2
 
@@ -534,7 +534,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     order = vars(ShardOrder(str(folder), str(output), tuple(video_names(folder))))
     monkeypatch.setattr(atomic, "new_file", full)
     with pytest.raises(BadOutput, match="No space left") as refused:
-        make_shard(order)
+        make_shard(order, lambda: None)
     assert "goes on where it was" in refused.value.hint
     assert list(output.iterdir()) == []
     monkeypatch.undo()
@@ -569,13 +569,16 @@ def limit_files() -> None:
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A measure of the offset that ends its process for one video, and fails over another."""
+    """A measure of the offset that ends its process for one video, fails over another and hangs over a third,
+    until a file `healed` lies beside it."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "deadly_offset.py").write_text(
-        "import os\n"
+        "import os, pathlib, threading\n"
+        "healed = pathlib.Path(__file__).with_name('healed').exists()\n"
         "def measured(clip):\n"
-        "    if clip.name == 'a1.mp4': os._exit(11)\n"
-        "    if clip.name == 'a2.mp4': raise RuntimeError('strange')\n"
+        "    if clip.name == 'a1.mp4' and not healed: os._exit(11)\n"
+        "    if clip.name == 'a2.mp4' and not healed: raise RuntimeError('strange')\n"
+        "    if clip.name == 'a4.mp4' and not healed: threading.Event().wait()\n"
         "    return 0.5 if clip.name == 'a3.mp4' else 0.0\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
@@ -587,14 +590,22 @@ def test_a_video_that_kills_its_process_is_left_out(
     tmp_path: Path, deadly: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparing, "GROUPS", 1)
-    folder, output = some(tmp_path / "in", 5), tmp_path / "out"
+    monkeypatch.setattr(preparing, "PATIENCE", 3.0)
+    folder, output = some(tmp_path / "in", 6), tmp_path / "out"
     found = prepare(folder, output, 2, offset_of=deadly)
-    assert (found.videos, found.clips) == (5, 2)
-    assert listed(output) == {
-        "a1.mp4": ("no", "failed"),
-        "a2.mp4": ("no", "failed"),
-        "a3.mp4": ("no", "off_sync"),
-    }
+    assert (found.videos, found.clips) == (6, 2)
+    left_out = {f"a{number}.mp4": ("no", "failed") for number in (1, 2, 4)}
+    assert listed(output) == left_out | {"a3.mp4": ("no", "off_sync")}
+    details = {remark.name: remark.detail for remark in found.remarks}
+    assert "(code 11)" in details["a1.mp4"] and "RuntimeError" in details["a2.mp4"]
+    assert "no sign of life for 3 s" in details["a4.mp4"]
+    # What may pass is tried again, and nothing else.
+    before = bytes_of(output)
+    (tmp_path / "modules" / "healed").touch()
+    found = prepare(folder, output, 2, offset_of=deadly)
+    assert (found.videos, found.clips) == (6, 5)
+    assert listed(output) == {"a3.mp4": ("no", "off_sync")}
+    assert sum(before.get(name) == data for name, data in bytes_of(output).items()) == len(before) - 3
 
 
 @pytest.mark.parametrize(
@@ -629,6 +640,8 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     prepare(folder, tmp_path / "out", 1)
     with pytest.raises(BadInput, match="clips of another folder"):
         prepare(other, tmp_path / "out")
+    with pytest.raises(BadInput, match="without --in-sync"):
+        prepare(folder, tmp_path / "out", 1, offsets.BY_NETWORK)
     (tmp_path / "out" / "corpus.json").write_text("{")
     with pytest.raises(BadInput, match="cannot be read"):
         prepare(folder, tmp_path / "out", 1)

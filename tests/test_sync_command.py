@@ -15,6 +15,7 @@ from muxed import RATE, delay, heard, muxed, noise_bursts, picture_packets
 from PIL import Image
 
 from sonic_ext.cli.main import main
+from sonic_ext.cli.sync_command import MOST_FACES, sync_lines
 from sonic_ext.errors import BadAudio, BadVideo
 from sonic_ext.media.video import read_frames
 from sonic_ext.provenance.take import Take
@@ -110,6 +111,14 @@ def test_chinese(video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "口型比声音晚 80 毫秒" in out
     assert "人脸 2" in out and "水印" in out
     assert "mouth" not in out and "sound" not in out
+
+
+def test_many_faces_are_not_told_one_by_one() -> None:
+    many = tuple(track(start=number, end=number + 0.96, note="short") for number in range(20))
+    lines = sync_lines(report(*many))
+    assert len(lines) == 1 + MOST_FACES + 1
+    assert lines[-1] == "  … and 8 more; --json has them all."
+    assert len(sync_lines(report(*many[:MOST_FACES]))) == 1 + MOST_FACES
 
 
 def test_a_chart(video: Path, sync: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,17 +50,70 @@ def test_info_nce_of_what_is_not_told_apart_is_log_n() -> None:
 def test_frames_of_all_clips_are_negatives() -> None:
     sound, mouth = vectors(2, 3, 4, 6), vectors(3, 3, 4, 6)
     expected = direct(sound.reshape(12, 6).numpy(), mouth.reshape(12, 6).numpy(), SCALE)
-    assert float(losses.frame_info_nce(sound, mouth, SCALE)) == pytest.approx(expected)
+    everywhere = torch.ones(3, 4, dtype=torch.bool)
+    assert float(losses.frame_info_nce(sound, mouth, everywhere, SCALE)) == pytest.approx(expected)
+
+
+def test_moments_without_a_mouth_are_neither_positives_nor_negatives() -> None:
+    sound, mouth = vectors(2, 3, 4, 6), vectors(3, 3, 4, 6)
+    visible = torch.tensor([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 1]], dtype=torch.bool)
+    sound.requires_grad_(), mouth.requires_grad_()
+    found = losses.frame_info_nce(sound, mouth, visible, SCALE)
+    at = [(0, 0), (0, 1), (0, 3), (2, 0), (2, 2), (2, 3)]
+    parts = (np.stack([part.detach().numpy()[clip, row] for clip, row in at]) for part in (sound, mouth))
+    assert float(found.detach()) == pytest.approx(direct(*parts, SCALE))
+    found.backward()
+    assert not sound.grad[~visible].any() and not mouth.grad[~visible].any()
 
 
 def test_shifted_pairs() -> None:
     sound, mouth = vectors(4, 3, 6, 5), vectors(5, 3, 10, 5)
-    total = 0.0
-    for heard, seen in zip(sound.numpy(), mouth.numpy(), strict=True):
-        scores = [sum(float(heard[t] @ seen[t + s]) for t in range(6)) / 6 for s in range(5)]
-        likely = [math.exp(SCALE * score) for score in scores]
-        total -= math.log(likely[2] / sum(likely))
-    assert float(losses.shifted_info_nce(sound, mouth, SCALE)) == pytest.approx(total / 3)
+    everywhere = torch.ones(3, 10, dtype=torch.bool)
+    expected = directly_shifted(sound.numpy(), mouth.numpy(), everywhere.numpy())
+    assert float(losses.shifted_info_nce(sound, mouth, everywhere, SCALE)) == pytest.approx(expected)
+
+
+def test_shifts_whose_mouth_is_not_visible() -> None:
+    sound, mouth = vectors(4, 4, 6, 5), vectors(5, 4, 10, 5)
+    visible = torch.ones(4, 10, dtype=torch.bool)
+    visible[0, 4:7] = False  # half of the stretch itself is left
+    visible[1, :5] = False  # so it is with its shift 1; shift 0 has one moment less
+    visible[2, 3:7] = False  # the stretch itself is not visible enough
+    visible[3, :] = False
+    expected = directly_shifted(sound.numpy(), mouth.numpy(), visible.numpy())
+    mouth.requires_grad_()
+    found = losses.shifted_info_nce(sound, mouth, visible, SCALE)
+    assert float(found.detach()) == pytest.approx(expected)
+    found.backward()
+    assert torch.isfinite(mouth.grad).all()
+    assert not mouth.grad[~visible].any() and not mouth.grad[2:].any()
+
+
+def directly_shifted(sound: np.ndarray, mouth: np.ndarray, visible: np.ndarray) -> float:
+    """Shifts of every clip, number by number."""
+    total, clips, moments = 0.0, 0, sound.shape[1]
+    shifts = mouth.shape[1] - moments + 1
+    for heard, seen, there in zip(sound, mouth, visible, strict=True):
+        scores: dict[int, float] = {}
+        for s in range(shifts):
+            at = [t for t in range(moments) if there[t + s]]
+            if len(at) >= moments / 2:
+                scores[s] = sum(float(heard[t] @ seen[t + s]) for t in at) / len(at)
+        if shifts // 2 in scores:
+            likely = {s: math.exp(SCALE * score) for s, score in scores.items()}
+            total -= math.log(likely[shifts // 2] / sum(likely.values()))
+            clips += 1
+    return total / clips
+
+
+def test_nothing_is_learned_where_no_mouth_is_visible() -> None:
+    sound, mouth = vectors(4, 3, 6, 5), vectors(5, 3, 10, 5).requires_grad_()
+    nowhere = torch.zeros(3, 10, dtype=torch.bool)
+    found = losses.shifted_info_nce(sound, mouth, nowhere, SCALE)
+    found = found + losses.frame_info_nce(sound, mouth[:, 2:8], nowhere[:, 2:8], SCALE)
+    found.backward()
+    assert float(found.detach()) == 0.0
+    assert not mouth.grad.any()
 
 
 def test_semantic_level_is_three_pairs() -> None:
@@ -72,8 +125,8 @@ def test_semantic_level_is_three_pairs() -> None:
 
 @given(st.integers(0, 10_000), st.integers(2, 10))
 def test_disentangling(seed: int, n: int) -> None:
-    chance = np.random.default_rng(seed)
-    content, style = chance.integers(0, 3, n), chance.integers(0, 3, n)
+    rng = np.random.default_rng(seed)
+    content, style = rng.integers(0, 3, n), rng.integers(0, 3, n)
     rows = vectors(seed, n, 4)
     total, anchors = 0.0, 0
     for i in range(n):

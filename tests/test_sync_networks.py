@@ -63,10 +63,10 @@ def test_motion_has_a_row_for_each_frame() -> None:
 
 
 def motion_of(seconds: float, fps: float, seed: int = 1) -> MouthMotion:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     times = (np.arange(round(seconds * fps)) + 0.5) / fps
     points = np.arange(-1, seconds + 1, 0.12)
-    lines = [np.interp(times, points, chance.normal(size=len(points))) for _ in FEATURES]
+    lines = [np.interp(times, points, rng.normal(size=len(points))) for _ in FEATURES]
     return MouthMotion(times, np.stack(lines, axis=1).astype(np.float32) * encoders.TYPICAL)
 
 
@@ -109,13 +109,13 @@ def test_sound_rows_are_fifty_a_second_whatever_the_blocks() -> None:
 
 
 def toy_arrays(seed: int = 3, dimensions: int = 6) -> dict[str, NDArray[Any]]:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found: dict[str, NDArray[Any]] = {"confidence": np.zeros(7, np.float32)}
     for stack, width in (("sound", BANDS), ("mouth", encoders.MOUTH_INPUTS)):
         sizes = [(5, width, 8, 1), (3, 8, 8, 2), (1, 8, dimensions, 1)]
         for index, (taps, before, after, dilation) in enumerate(sizes):
-            found[f"{stack}{index}.weights"] = chance.normal(0, 0.3, (taps, before, after)).astype(np.float16)
-            found[f"{stack}{index}.bias"] = chance.normal(0, 0.1, after).astype(np.float16)
+            found[f"{stack}{index}.weights"] = rng.normal(0, 0.3, (taps, before, after)).astype(np.float16)
+            found[f"{stack}{index}.bias"] = rng.normal(0, 0.1, after).astype(np.float16)
             found[f"{stack}{index}.dilation"] = np.array(dilation, np.int32)
     return found
 
@@ -168,9 +168,9 @@ Scored = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 def scores_of(lag: int, seed: int = 5, rows: int = 300, noise: float = 0.5) -> Scored:
     """Scores of vectors that agree when the mouth is `lag` rows late."""
-    chance = np.random.default_rng(seed)
-    heard = chance.normal(size=(rows, 16))
-    seen = np.roll(heard, lag, axis=0) + noise * chance.normal(size=heard.shape)
+    rng = np.random.default_rng(seed)
+    heard = rng.normal(size=(rows, 16))
+    seen = np.roll(heard, lag, axis=0) + noise * rng.normal(size=heard.shape)
     heard, seen = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (heard, seen))
     return offset.lag_scores(heard.astype(np.float32), seen.astype(np.float32))
 

@@ -12,6 +12,7 @@ import pytest
 from miniature_corpus import (
     FPS,
     MEDIA,
+    RATE,
     SIDE,
     Frames,
     leaving,
@@ -27,6 +28,7 @@ from sonic_ext.media.audio import read_speech
 from sonic_ext.media.samples import sound_start
 from sonic_ext.media.video import timed_frames
 from sonic_ext.progress import Stage
+from sonic_ext.sync.measure import measure_sync
 from sonic_ext.sync.mouth import FEATURES
 from sonic_ext.sync.tracks import FASTEST, CutFinder, VideoFaces, face_tracks
 
@@ -90,6 +92,32 @@ def test_where_the_sound_begins(tmp_path: Path, name: str, codec: str, delay: fl
     heard = np.concatenate(list(read_speech(path).blocks(rate)))
     first = float(np.argmax(np.abs(heard) > 0.2)) / rate
     assert first + sound_start(path) == pytest.approx(delay + 0.4, abs=2e-3)
+
+
+def test_faces_are_on_the_clock_of_the_sound_track_that_is_measured(tmp_path: Path) -> None:
+    """The first one is silent and begins with the picture; the voice in the second one begins a bit later."""
+    path, rate = tmp_path / "two.mkv", RATE
+    frames, spoken = talking(0)
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=FPS)
+        picture.width, picture.height, picture.pix_fmt = SIDE, SIDE, "yuv420p"
+        tracks = [container.add_stream("pcm_s16le", rate=rate, layout="mono") for _ in range(2)]
+        for index, rgb in enumerate(frames[:40]):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts = index
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+        for track, level, delay in zip(tracks, (0, 32767), (0.0, 0.012), strict=True):
+            for start in range(0, len(spoken), 960):
+                block = (spoken[None, start : start + 960] * level).astype(np.int16)
+                piece = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+                piece.sample_rate, piece.pts = rate, start + round(delay * rate)
+                container.mux(track.encode(piece))
+            container.mux(track.encode())
+    assert read_speech(path).mix.track == 1
+    assert face_tracks(path).shots[0].start == pytest.approx(0.0, abs=2e-3)
+    assert face_tracks(path, track=1).shots[0].start == pytest.approx(-0.012, abs=2e-3)
+    assert measure_sync(path).tracks[0].start == pytest.approx(-0.012, abs=2e-3)
 
 
 # Cuts

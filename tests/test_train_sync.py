@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch", reason="training needs torch: install the extra `train`")
+pytest.importorskip("librosa", reason="training needs librosa: install the extra `train`")
 
 from sonic_ext.cli.main import main  # noqa: E402  (torch first)
 from sonic_ext.engines.preview.visemes import Viseme  # noqa: E402
@@ -22,7 +23,7 @@ from sonic_ext.sync import encoders  # noqa: E402
 from sonic_ext.sync.mouth import FEATURES  # noqa: E402
 from sonic_ext.sync.offset import REASONS  # noqa: E402
 from sonic_ext.train import phonemes as names  # noqa: E402
-from sonic_ext.train.clips import Clip, write_shard  # noqa: E402
+from sonic_ext.train.clips import Clip, ClipInShard, write_shard  # noqa: E402
 from sonic_ext.train.corpus.sounds import RATE, save  # noqa: E402
 from sonic_ext.train.phonemes import Phoneme  # noqa: E402
 from sonic_ext.train.sync import batches, drawing, model, network, run, scoring, training  # noqa: E402
@@ -33,12 +34,12 @@ LETTERS = "pa mi vu so ta"
 
 
 def spoken(seed: int, seconds: float = 6.0) -> list[Phoneme]:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found, at = [], 0.3
     while at < seconds - 0.3:
-        length = float(chance.uniform(0.06, 0.16))
-        found.append(Phoneme(str(chance.choice(list(LETTERS.replace(" ", "")))), at, at + length))
-        at += length + (0.4 if chance.random() < 0.05 else 0.0)
+        length = float(rng.uniform(0.06, 0.16))
+        found.append(Phoneme(str(rng.choice(list(LETTERS.replace(" ", "")))), at, at + length))
+        at += length + (0.4 if rng.random() < 0.05 else 0.0)
     return found
 
 
@@ -57,22 +58,20 @@ PASSAGES = [passage(seed) for seed in range(8)]
 
 
 def test_lips_shut_for_p_b_m_and_open_for_a() -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     said = [Phoneme("a", 0.5, 0.8), Phoneme("p", 0.8, 0.92), Phoneme("a", 0.92, 1.3)]
-    gap = np.mean(
-        [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance)[:, 0] for _ in range(40)], axis=0
-    )
+    gap = np.mean([drawing.drawn(said, 2.0, drawing.draw_style(rng), rng)[:, 0] for _ in range(40)], axis=0)
     assert gap[60:75].mean() > 3 * gap[84:89].mean()
     assert gap[100:115].mean() > 3 * gap[84:89].mean()
 
 
 def test_rounded_vowels_are_narrow() -> None:
-    chance = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     width = FEATURES.index("width")
     means = {}
     for name in "ui":
         said = [Phoneme(name, 0.5, 1.5)]
-        drawn = [drawing.drawn(said, 2.0, drawing.draw_style(chance), chance) for _ in range(60)]
+        drawn = [drawing.drawn(said, 2.0, drawing.draw_style(rng), rng) for _ in range(60)]
         means[name] = np.mean([one[60:140, width] for one in drawn])
     assert means["i"] - means["u"] > 0.15
 
@@ -122,18 +121,40 @@ def clip(seed: int) -> Clip:
     return Clip(f"{seed}", f"speaker {seed % 2}", motion, made.sound)
 
 
-def films(*seeds: int) -> list[batches.Passage]:
-    return [*batches.filmed_passages(map(clip, seeds))]
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[ClipInShard]:
+    """Five clips in two shards."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_shard(folder / "clips-0.safetensors", [clip(seed) for seed in range(3)])
+    write_shard(folder / "clips-1.safetensors", [clip(seed) for seed in (3, 4)])
+    return [*batches.filmed_clips(folder)]
 
 
-def test_real_clips_keep_their_own_mouth() -> None:
-    learned = batches.batch(films(1, 2), np.random.default_rng(1))
+def test_real_clips_keep_their_own_mouth(films: list[ClipInShard], tmp_path: Path) -> None:
+    learned = batches.drawn_batch([], films, 4, np.random.default_rng(1))
     np.testing.assert_array_equal(learned.mouths[0], learned.mouths[1])
     assert not learned.letters.any()
     unseen = clip(1)
     unseen.motion.geometry[:] = np.nan
     short = dataclasses.replace(clip(1), sound=clip(1).sound[: batches.ROWS - 1])
-    assert not [*batches.filmed_passages([unseen, short])]
+    write_shard(tmp_path / "clips-0.safetensors", [unseen, short])
+    assert not [*batches.filmed_clips(tmp_path)]
+
+
+def test_clips_stay_on_the_disk_until_they_are_learned_from(tmp_path: Path) -> None:
+    shard = tmp_path / "clips-0.safetensors"
+    write_shard(shard, [clip(1), clip(2)])
+    films = [*batches.filmed_clips(tmp_path)]
+    assert [(each.speaker, each.rows) for each in films] == [("speaker 1", 300), ("speaker 0", 300)]
+    np.testing.assert_array_equal(films[1].read().sound, clip(2).sound)
+    mixed = batches.drawn_batch(PASSAGES[:2], films, 4, np.random.default_rng(1))
+    assert sorted((mixed.letters > 0).any(axis=1)) == [False, False, True, True]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="cannot be read"):
+        batches.drawn_batch([], films, 2, np.random.default_rng(1))
+    shard.unlink()
+    with pytest.raises(FileNotFoundError):
+        films[0].read()
 
 
 def test_torch_and_numpy_give_the_same_vectors() -> None:
@@ -162,8 +183,10 @@ def recipe(**changes: Any) -> training.SyncRecipe:
     return training.SyncRecipe(**{"architecture": TINY, "copies": 1, "steps": 6, "batch": 4, **changes})
 
 
-def trained(wanted: training.SyncRecipe, folder: Path | None = None) -> training.SyncTrainer:
-    *_, last = training.train(training.Corpus({}, films(*range(5))), wanted, folder)
+def trained(
+    films: list[ClipInShard], wanted: training.SyncRecipe, folder: Path | None = None
+) -> training.SyncTrainer:
+    *_, last = training.train(training.Corpus({}, films), wanted, folder)
     return last
 
 
@@ -174,44 +197,76 @@ def test_levels_have_losses() -> None:
     assert set(only) == {"frame", "shifted"}
 
 
+def test_what_is_heard_without_a_visible_mouth_has_no_part() -> None:
+    learned = batches.batch(PASSAGES, np.random.default_rng(3))
+    hidden = learned.mouths.copy()
+    hidden[:, 1] = 0.0  # the face is lost throughout
+    other = learned.sound.copy()
+    other[1] += 1.0
+    trainer = training.SyncTrainer(recipe())
+    found = [
+        {name: float(value.detach()) for name, value in trainer.losses(changed).items()}
+        for changed in (
+            dataclasses.replace(learned, mouths=hidden),
+            dataclasses.replace(learned, mouths=hidden, sound=other),
+        )
+    ]
+    assert found[0] == found[1]
+    everything = {name: float(value.detach()) for name, value in trainer.losses(learned).items()}
+    assert all(everything[name] != found[0][name] for name in everything)
+    nobody = trainer.losses(dataclasses.replace(learned, mouths=learned.mouths * 0.0))
+    assert all(float(value.detach()) == 0.0 for value in nobody.values())
+
+
+def test_pooled_means_have_visible_rows_alone() -> None:
+    rows = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]])
+    inside = torch.tensor([[True, True, False]])
+    assert torch.allclose(training.pooled(rows, inside), torch.tensor([[0.6, 0.8]]))
+    assert not training.pooled(rows, inside & False).any()
+
+
 def test_what_is_heard_and_seen_is_learned() -> None:
     trainer = training.SyncTrainer(recipe(steps=40, batch=4, rate=1e-2, levels=("frame",)))
-    chance = np.random.default_rng(4)
-    found = [trainer.step(batches.batch(PASSAGES[:4], chance)) for _ in range(40)]
+    rng = np.random.default_rng(4)
+    found = [trainer.step(batches.batch(PASSAGES[:4], rng)) for _ in range(40)]
     first, last = (np.mean([each["frame"] for each in part]) for part in (found[:5], found[-10:]))
     assert last < first - 0.15
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: Any) -> None:
-    whole = trained(recipe())
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    films: list[ClipInShard], tmp_path: Path, monkeypatch: Any
+) -> None:
+    whole = trained(films, recipe())
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
 
     def stop(step: int, total: int, losses: Any) -> None:
         if step == 5:
             raise KeyboardInterrupt
 
-    corpus = training.Corpus({}, films(*range(5)))
+    corpus = training.Corpus({}, films)
     with pytest.raises(KeyboardInterrupt):
         [*training.train(corpus, recipe(), tmp_path, stop)]
     assert torch.load(tmp_path / training.STATE, weights_only=True)["step"] == 4
-    again = trained(recipe(), tmp_path)
+    again = trained(films, recipe(), tmp_path)
     for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert trained(recipe(), tmp_path).step_number == 6  # done already
+    assert trained(films, recipe(), tmp_path).step_number == 6  # done already
 
 
-def test_a_checkpoint_of_another_configuration(tmp_path: Path) -> None:
-    trained(recipe(), tmp_path)
+def test_a_checkpoint_of_another_configuration(films: list[ClipInShard], tmp_path: Path) -> None:
+    trained(films, recipe(), tmp_path)
     with pytest.raises(BadInput, match="other settings"):
-        trained(recipe(seed=5), tmp_path)
+        trained(films, recipe(seed=5), tmp_path)
     with pytest.raises(BadInput, match="recordings"):
-        [*training.train(training.Corpus({}, films(7)), recipe(), tmp_path)]
+        [*training.train(training.Corpus({}, films[:1]), recipe(), tmp_path)]
     (tmp_path / training.STATE).write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(BadInput, match="cannot be read"):
-        trained(recipe(), tmp_path)
+        trained(films, recipe(), tmp_path)
 
 
-def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_no_number_stops_and_keeps_what_was_good(
+    films: list[ClipInShard], tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(training, "KEPT_EVERY", 2)
     real = training.drawn_batch
     made: list[batches.TrainingBatch] = []
@@ -224,7 +279,7 @@ def test_what_is_no_number_stops_and_keeps_what_was_good(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(training, "drawn_batch", fifth_broken)
     with pytest.raises(Failed, match="Batch 5 gave a loss that is no number"):
-        trained(recipe(), tmp_path)
+        trained(films, recipe(), tmp_path)
     state = torch.load(tmp_path / training.STATE, weights_only=True)
     assert state["step"] == 4
     assert all(torch.isfinite(value).all() for value in state["model"].values())
@@ -237,10 +292,10 @@ def test_nothing_to_learn_from() -> None:
 
 def toy_trials(count: int = 4000) -> list[scoring.Trial]:
     """Measurements that are right as often as the logistic function of their evidence says."""
-    chance = np.random.default_rng(6)
+    rng = np.random.default_rng(6)
     found = []
-    for reasons in chance.normal(size=(count, REASONS)):
-        right = chance.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
+    for reasons in rng.normal(size=(count, REASONS)):
+        right = rng.random() < 1 / (1 + np.exp(-(2 * reasons[0] - 1)))
         guess = scoring.Estimate(0.0 if right else 0.3, 0.0)
         found.append(scoring.Trial(0.0, guess, reasons))
     return found
@@ -389,12 +444,12 @@ def test_recordings_of_another_shape(
 
 
 def test_nobody_learns_and_judges() -> None:
-    talkers = {f"voice{number}": [] for number in range(9)}
-    learned, aside = model.split(talkers)
+    speakers = {f"voice{number}": [] for number in range(9)}
+    learned, aside = model.split(speakers)
     one, other = model.halves(aside)
-    assert {*learned} | {*aside} == {*talkers}
+    assert {*learned} | {*aside} == {*speakers}
     assert not {*learned} & {*aside} and not {*one} & {*other}
     assert one and other
     for few in range(3):
-        assert model.split(dict([*talkers.items()][:few]))[1] == {}
-    assert len(model.split(dict([*talkers.items()][:3]))[1]) == 2
+        assert model.split(dict([*speakers.items()][:few]))[1] == {}
+    assert len(model.split(dict([*speakers.items()][:3]))[1]) == 2

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Cancelled
 from ..messages import joined, said
 from .arguments import AddCommand
 from .console import Console, with_progress
@@ -15,6 +16,9 @@ from .pictures import check_picture, write_png
 if TYPE_CHECKING:
     from ..sync.fix import SyncFix
     from ..sync.report import SyncReport
+
+MOST_FACES = 12
+"""That are told of one by one, the longest."""
 
 _HELP = """\
 The offset is told in milliseconds with the probability that it is right to within 40 ms. --fix writes a
@@ -54,7 +58,10 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
         _check_chart(picture, options.overwrite)
     if copy is not None:
         check_fix(file, copy, options.overwrite)
-    report = with_progress(signals, lambda progress: measure_sync(file, Ticker(progress)))
+    with signals.polite():
+        report = with_progress(signals, lambda progress: measure_sync(file, Ticker(progress)))
+    if signals.asked:  # after the last step of it
+        raise Cancelled("Stopped as asked.", "Nothing was written.")
     if picture is not None:
         write_png(picture, chart(report, file.name), options.overwrite)
     fixed = None
@@ -92,8 +99,10 @@ def sync_lines(report: SyncReport, fixed: SyncFix | None = None) -> list[str]:
         lines += [
             f"  {said(f'Face {number}, {track.start:.1f} to {track.end:.1f} s')}: "
             f"{said(summary(track) if track.measured else track.note or summary(track))}"
-            for number, track in enumerate(report.tracks, 1)
+            for number, track in enumerate(report.tracks[:MOST_FACES], 1)
         ]
+        if (more := len(report.tracks) - MOST_FACES) > 0:
+            lines.append(f"  {said(f'… and {more} more; --json has them all.')}")
     if fixed is not None:
         lines += [str(fixed.path)] if fixed.path else []
         lines += [said(note) for note in fixed.notes]

@@ -28,8 +28,8 @@ Called again, it goes on where it was stopped. docs/training.md says more.
 SYNC = """\
 Trains the networks that hear whether a mouth and a voice belong together (docs/training.md). Mouths are drawn
 from phoneme times; recordings are spoken anew by eSpeak NG and Flite, or taken from --corpus; clips of
-`sonic train prepare` are learned from as well. Needs torch: python -m pip install "sonic-ext[train]".
-Called again, it goes on where it was stopped.
+`sonic train prepare` are learned from as well. Needs PyTorch and librosa:
+python -m pip install "sonic-ext[train]". Called again, it goes on where it was stopped.
 """
 
 
@@ -168,7 +168,7 @@ def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) ->
         from ..train.sync.training import LEVELS, SyncRecipe
     except ImportError as error:
         raise MissingPart(
-            f"Training needs PyTorch, which is not installed or does not load ({error}).",
+            f"Training needs PyTorch and librosa; one is not installed or does not load ({error}).",
             'Bring it with: python -m pip install "sonic-ext[train]"',
         ) from error
 

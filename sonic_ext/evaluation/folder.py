@@ -28,6 +28,7 @@ from .. import __version__
 from ..errors import BadInput, BadOutput, BadVideo, Cancelled, SonicError
 from ..files.atomic import remove_temporaries, replace_file
 from ..files.digest import sha256_of
+from ..media.video import VIDEO_SUFFIXES
 from ..processes import Workers, cores
 from ..sync.encoders import weights_of
 from .closures import phonemes_beside
@@ -35,9 +36,9 @@ from .measuring import SYNC, Measuring, VideoFigures, measure_figures, order_for
 from .metrics import METRICS
 from .statistics import MeanInterval, PairedDifference, holm, mean_interval, paired_difference
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
-"""How the names of videos end."""
-REVISION = 1
+PATIENCE = 120.0
+"""Seconds without a sign of life after which a process is ended: a decoder hangs. Frames are signs."""
+REVISION = 2
 """Raised whenever the same video would have other figures: results of another are measured again."""
 FORMAT = "sonic evaluation result 1"
 
@@ -117,7 +118,7 @@ def videos_of(folder: Path) -> list[Path]:
         found = [
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in VIDEOS and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
         ]
     except NotADirectoryError:
         raise BadInput(f"{folder} is no folder.", "Give the folder that the videos lie in.") from None
@@ -126,9 +127,8 @@ def videos_of(folder: Path) -> list[Path]:
             f"{folder} cannot be read: {error.strerror or error}.", "Give another folder."
         ) from error
     if not found:
-        raise BadInput(
-            f"There is no video in {folder}.", f"Videos end in {', '.join(VIDEOS[:-1])} or {VIDEOS[-1]}."
-        )
+        endings = f"{', '.join(VIDEO_SUFFIXES[:-1])} or {VIDEO_SUFFIXES[-1]}"
+        raise BadInput(f"There is no video in {folder}.", f"Videos end in {endings}.")
     return sorted(found)
 
 
@@ -264,7 +264,8 @@ def _measured(
         return
     orders = [order_for(fresh[key].absolute(), how) for key in keys]
     count = max(1, min(processes, len(keys)))
-    with Workers("sonic_ext.evaluation.measuring:measured", count, max(1, cores() // count)) as workers:
+    threads = max(1, cores() // count)
+    with Workers("sonic_ext.evaluation.measuring:measured", count, threads, PATIENCE) as workers:
         for number, answer in workers.answers(orders, cancelled):
             yield keys[number], (answer if isinstance(answer, SonicError) else VideoFigures.from_json(answer))
 

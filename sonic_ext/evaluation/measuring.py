@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,14 +26,16 @@ from ..media.audio import read_speech
 from ..media.face import find_face
 from ..media.image import read_portrait
 from ..media.mesh import mean_face
-from ..media.video import VideoInfo, probe, read_frames
+from ..media.video import TimedFrame, probe, timed_frames
+from ..processes import Alive
 from ..sync.encoders import load, weights_of
 from ..sync.measure import measure_sync
 from ..sync.offset import SURE
+from ..sync.tracks import Watch
 from ..train.phonemes import read_phonemes
 from .closures import closure_figures, phonemes_beside
 from .metrics import BY_NAME, SCORE, SCORES
-from .naturalness import FaceTrack, Meter, naturalness
+from .naturalness import FaceTrack, VideoMeter, naturalness
 from .voice import Voice
 
 SYNC = "sonic_ext.evaluation.measuring:judged_sync"
@@ -72,11 +73,12 @@ class Measuring:
     """How videos are measured."""
 
     sync: str = SYNC
-    """`module:function`, called with the path of a video: gives a `SyncMeasure`, raises `SonicError`."""
+    """`module:function`, called with the path of a video and a `Watch`, which it may show every frame to
+    save a second pass: gives a `SyncMeasure`, raises `SonicError`."""
     recogniser: Path | None = None
     """ONNX file of an ArcFace; None: identity is not measured."""
     portrait: Path | None = None
-    """Whom the videos show; None: whoever their first frames do."""
+    """Whom the videos show; None: whoever the first one with a face does."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class VideoFigures:
 def measure_figures(
     path: Path, how: Measuring, cancelled: Callable[[], bool] = lambda: False
 ) -> VideoFigures:
-    """Measure a video; the pictures are read twice, by lip sync and by all the rest.
+    """Measure a video in one pass over its pictures: lip sync and all the rest see them together.
 
     Args:
         cancelled: asked at every frame whether to stop.
@@ -140,15 +142,21 @@ def measure_figures(
     values = dict.fromkeys(BY_NAME, math.nan)
     notes: list[str] = []
     reasons: list[SonicError] = []
-    seen, offset = 0, math.nan
+    seen, offset, watched = 0, math.nan, False
+    looking = _Looking(about.fps, how, cancelled)
     with _noted("Lip sync was not measured", reasons, notes):
-        offset = _sync(path, how.sync, values, notes)
+        offset = _sync(path, how.sync, values, notes, looking.see)
+        watched = looking.frames > 0
     voice = None
     if about.audio_codec:
         with _noted("The sound was not measured", reasons, notes):
             voice = Voice.of(read_speech(path))
     with _noted("The face was not measured", reasons, notes):
-        track, likeness = _look(path, about, how, cancelled)
+        if not watched:  # lip sync could not be measured, or was without looking
+            looking = _Looking(about.fps, how, cancelled)
+            for frame in timed_frames(path):
+                looking.see(frame)
+        track, likeness = looking.found()
         values |= likeness
         figures = naturalness(track, voice)
         seen = figures.seen
@@ -183,10 +191,15 @@ def require_usable(how: Measuring) -> None:
             _reference(how.recogniser, how.portrait)
 
 
-def measured(order: Mapping[str, Any]) -> dict[str, Any]:
+def measured(order: Mapping[str, Any], alive: Alive) -> dict[str, Any]:
     """`measure_figures` for a process: an order and its answer are JSON."""
+
+    def cancelled() -> bool:
+        alive()
+        return False
+
     how = {name: value and Path(value) for name, value in order["how"].items() if name != "sync"}
-    return measure_figures(Path(order["path"]), Measuring(order["how"]["sync"], **how)).as_json()
+    return measure_figures(Path(order["path"]), Measuring(order["how"]["sync"], **how), cancelled).as_json()
 
 
 def order_for(path: Path, how: Measuring) -> dict[str, Any]:
@@ -195,19 +208,22 @@ def order_for(path: Path, how: Measuring) -> dict[str, Any]:
     return {"path": str(path), "how": named}
 
 
-def judged_sync(path: Path) -> SyncMeasure:
+def judged_sync(path: Path, watch: Watch) -> SyncMeasure:
     """Lip sync as the judge sees it: a network of its own, by which nothing is corrected.
+
+    Args:
+        watch: shown every frame.
 
     Raises:
         BadVideo, BadAudio, MissingPart: see `sync.measure.measure_sync`.
     """
-    return measure_sync(path, network=load(weights_of("judge")))
+    return measure_sync(path, network=load(weights_of("judge")), watch=watch)
 
 
-def _sync(path: Path, function: str, values: dict[str, float], notes: list[str]) -> float:
+def _sync(path: Path, function: str, values: dict[str, float], notes: list[str], watch: Watch) -> float:
     """Fill in lip sync; the offset, whether or not it is believed."""
     module, _, name = function.partition(":")
-    found: SyncMeasure = getattr(import_module(module), name)(path)
+    found: SyncMeasure = getattr(import_module(module), name)(path, watch)
     offset, confidence = float(found.offset), float(found.confidence)
     values["sync_confidence"] = confidence if math.isfinite(offset) else math.nan
     if confidence >= SURE and math.isfinite(offset):
@@ -220,22 +236,33 @@ def _sync(path: Path, function: str, values: dict[str, float], notes: list[str])
     return offset
 
 
-def _look(
-    path: Path, about: VideoInfo, how: Measuring, cancelled: Callable[[], bool]
-) -> tuple[FaceTrack, dict[str, float]]:
-    """See every frame once: the face through the video, and its likeness."""
-    frames = read_frames(path)
-    first = next(frames)
-    meter = Meter(about.fps, first.copy(), find_face(first)[0].landmarks)
-    likeness = _Likeness(how) if how.recogniser else None
-    every = max(1, round(about.fps / LOOKS))
-    for index, frame in enumerate(chain([first], frames)):
-        if cancelled():
+class _Looking:
+    """The face through a video, and its likeness, while the frames go by."""
+
+    def __init__(self, fps: float, how: Measuring, cancelled: Callable[[], bool]) -> None:
+        self._meter, self._cancelled = VideoMeter(fps), cancelled
+        self._likeness = _Likeness(how) if how.recogniser else None
+        self._every = max(1, round(fps / LOOKS))
+        self.frames = 0
+        """That were seen."""
+
+    def see(self, frame: TimedFrame) -> None:
+        """The next frame."""
+        if self._cancelled():
             raise Cancelled
-        points = meter.see(frame)
-        if likeness is not None and points is not None and index % every == 0:
-            likeness.see(frame, points)
-    return meter.track(), likeness.figures() if likeness else {}
+        rgb = frame.rgb()
+        points = self._meter.see(rgb)
+        if self._likeness is not None and points is not None and self.frames % self._every == 0:
+            self._likeness.see(rgb, points)
+        self.frames += 1
+
+    def found(self) -> tuple[FaceTrack, dict[str, float]]:
+        """What came of it.
+
+        Raises:
+            NoFace, BadPortrait: no frame shows a face that can be used.
+        """
+        return self._meter.track(), self._likeness.figures() if self._likeness else {}
 
 
 class _Likeness:

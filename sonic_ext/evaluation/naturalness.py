@@ -13,19 +13,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadVideo
+from ..errors import BadPortrait, BadVideo, NoFace, SonicError
+from ..media import centerface
 from ..media.audio import read_speech
 from ..media.face import LandmarkTracker, box_of, find_face
 from ..media.geometry import crop_square
 from ..media.mesh import eye_centres, mouth_opening
-from ..media.video import probe, read_frames
+from ..media.video import probe, timed_frames
 from . import theval
 from .eyes import AWAKE, Lids, find_blinks, gaze
 from .tears import TearFinder
@@ -168,9 +168,12 @@ class Meter:
         picture: what the frames were drawn from, uint8 RGB of their size; of a video its first frame.
         points: the face in it, float32 [468, 3]. In the frames it is found anew, and moved by as much as what
             is found in the picture is off.
+        unseen: frames that went by before, without a face.
     """
 
-    def __init__(self, fps: float, picture: NDArray[np.uint8], points: NDArray[np.float32]) -> None:
+    def __init__(
+        self, fps: float, picture: NDArray[np.uint8], points: NDArray[np.float32], unseen: int = 0
+    ) -> None:
         self._fps = fps
         self._tracker = LandmarkTracker()
         self._near = points
@@ -185,7 +188,7 @@ class Meter:
         self._tears = TearFinder(picture, points)
         self._still = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         self._background = background_mask(points, picture.shape)
-        self._looks: list[Look] = []
+        self._looks = [Look((index + 0.5) / fps, np.nan) for index in range(unseen)]
 
     def see(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Measure the next frame, uint8 RGB [height, width, 3]; the face found in it, [468, 3], or None."""
@@ -225,6 +228,65 @@ class Meter:
         """What was seen so far."""
         looks = np.array(self._looks, dtype=np.float64).reshape(-1, len(Look._fields))
         return FaceTrack(self._fps, looks, self._lips.value())
+
+
+class VideoMeter:
+    """Sees the frames of one video go by, and measures from the first one on that shows a face.
+
+    Args:
+        fps: frames a second.
+        picture: what the frames were drawn from, of their size; that first one by default.
+        points: the face in it, float32 [468, 3]; looked for by default, once a second until there is one.
+    """
+
+    def __init__(
+        self,
+        fps: float,
+        picture: NDArray[np.uint8] | None = None,
+        points: NDArray[np.float32] | None = None,
+    ) -> None:
+        self._fps, self._picture, self._points = fps, picture, points
+        self._meter: Meter | None = None
+        self._unseen = 0
+        self._reason: SonicError = BadVideo(
+            "There are no frames to measure.", "Give a video of one frame or more."
+        )
+
+    def see(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Measure the next frame, uint8 RGB [height, width, 3]; the face found in it, [468, 3], or None."""
+        if self._meter is None:
+            self._meter = self._begun(frame)
+        if self._meter is None:
+            self._unseen += 1
+            return None
+        return self._meter.see(frame)
+
+    def track(self) -> FaceTrack:
+        """What was seen so far.
+
+        Raises:
+            NoFace, BadPortrait: no face that can be used was seen; what is wrong with the first frame.
+            BadVideo: no frame was seen.
+        """
+        if self._meter is None:
+            raise self._reason
+        return self._meter.track()
+
+    def _begun(self, frame: NDArray[np.uint8]) -> Meter | None:
+        picture = frame.copy() if self._picture is None else self._picture
+        points = self._points
+        if points is None:
+            if self._unseen % max(1, round(self._fps)):
+                return None
+            # Only the first frame, of which all may be drawn, is looked at by every means.
+            if self._unseen and not centerface.detect_at(picture, centerface.SIDES[1], centerface.THRESHOLD):
+                return None
+            try:
+                points = find_face(picture)[0].landmarks
+            except (NoFace, BadPortrait) as reason:
+                self._reason = self._reason if self._unseen else reason
+                return None
+        return Meter(self._fps, picture, points, self._unseen)
 
 
 def head_place(points: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
@@ -275,7 +337,9 @@ def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
     opened, blinks = find_blinks(seen["eyes"], track.fps)
     shut = blinks if len(blinks) or not len(seen) else np.array([seen["eyes"].argmin()])
     minutes = len(seen) / track.fps / 60
-    jumps, edges = (track[name][np.isfinite(track[name])] for name in ("jump", "edge"))
+    jumps, edges, backgrounds = (
+        track[name][np.isfinite(track[name])] for name in ("jump", "edge", "background")
+    )
     return Naturalness(
         frames=len(track),
         seen=len(seen),
@@ -291,7 +355,7 @@ def naturalness(track: FaceTrack, voice: Voice | None) -> Naturalness:
         lid=float(np.median(seen["lid"][shut])) if len(shut) else np.nan,
         blinks=len(blinks) / minutes if minutes else np.nan,
         gaze=_spread(seen["gaze"][seen["eyes"] >= AWAKE * opened]),
-        background=float(track["background"].mean()) if len(track) else np.nan,
+        background=float(np.mean(backgrounds)) if len(backgrounds) else np.nan,
         jump=float(jumps.max(initial=0.0)),
         edge=float(edges.max(initial=0.0)),
     )
@@ -310,20 +374,13 @@ def measure_frames(
         frames: uint8 RGB [height, width, 3], one size; may be drawn into one array.
         fps: frames a second.
         voice: what is said in them.
-        picture: what they were drawn from, of their size; the first of them by default.
-        points: the face in it, [468, 3]; looked for by default.
+        picture, points: see `VideoMeter`.
 
     Raises:
-        NoFace, BadPortrait: none was found there, see `find_face`.
-        BadVideo: there are no frames.
+        NoFace, BadPortrait, BadVideo: see `VideoMeter.track`.
     """
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise BadVideo("There are no frames to measure.", "Give a video of one frame or more.")
-    picture = first.copy() if picture is None else picture
-    meter = Meter(fps, picture, find_face(picture)[0].landmarks if points is None else points)
-    for frame in chain([first], frames):
+    meter = VideoMeter(fps, picture, points)
+    for frame in frames:
         meter.see(frame)
     return naturalness(meter.track(), voice)
 
@@ -334,11 +391,11 @@ def measure_video(path: str | os.PathLike[str]) -> Naturalness:
     Raises:
         BadVideo: missing, not a video, damaged.
         BadAudio: its sound cannot be read.
-        NoFace, BadPortrait: its first frame shows no face that can be used.
+        NoFace, BadPortrait: no frame shows a face that can be used.
     """
     about = probe(path)
     voice = Voice.of(read_speech(path)) if about.audio_codec else None
-    return measure_frames(read_frames(path), about.fps, voice)
+    return measure_frames((frame.rgb() for frame in timed_frames(path)), about.fps, voice)
 
 
 def _spread(values: NDArray[np.float64]) -> float:

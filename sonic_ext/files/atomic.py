@@ -168,6 +168,19 @@ def move_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
     part.unlink(missing_ok=True)
 
 
+def flush_into_place(part: Path, path: Path, overwrite: bool = False) -> None:
+    """The same of a file that others wrote: first its bytes are put on the disk itself, at last its name.
+
+    Raises:
+        BadOutput: `path` exists, and `overwrite` is not set.
+        OSError: what the file system says.
+    """
+    with part.open("rb+") as file:
+        flush_to_disk(file)
+    move_into_place(part, path, overwrite)
+    sync_folder(path.parent)
+
+
 def link_into_place(part: Path, path: Path, without_links: Callable[[Path, Path], None]) -> None:
     """Give a finished file a name that nothing has yet; it may stay under `part` as well.
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadAudio, BadOutput, BadVideo
-from ..files.atomic import check_target, flush_to_disk, move_into_place, sync_folder, temporary_name
+from ..files.atomic import check_target, flush_into_place, temporary_name
 from .container import address, append_xmp_box, opened, read_xmp_box
 from .samples import Filters, Piece, decoded, sound_start
 from .video import MOVFLAGS, SOUND_BITS, VideoInfo, copy_stream, probe, writing
@@ -77,10 +77,7 @@ def shift_sound(
         with writing(target):
             if packet := read_xmp_box(source):
                 append_xmp_box(part, packet)
-            with part.open("rb+") as file:  # the target may be the source, and the only one
-                flush_to_disk(file)
-            move_into_place(part, target, overwrite)
-            sync_folder(target.parent)
+            flush_into_place(part, target, overwrite)  # the target may be the source, and the only one
     finally:
         part.unlink(missing_ok=True)
 

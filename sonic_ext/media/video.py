@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadOutput, BadVideo
-from ..files.atomic import check_target, move_into_place, temporary_name
+from ..files.atomic import check_target, flush_into_place, temporary_name
 from .audio import Speech, read_speech
 from .container import BROKEN, address, advice, append_xmp_box, decoding, opened
 
@@ -34,6 +34,11 @@ MAX_SHIFT = 0.5
 """Seconds that sound may be moved against the picture."""
 MOVFLAGS = "+faststart+use_metadata_tags"
 """Index in front; keys of our own (AIGC) are kept, in moov.udta.meta."""
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".3gp"),
+    *(".mxf", ".wmv", ".ogv"),
+)
+"""How names of video files end, in lower case: by these videos are found in folders."""
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded; 8K has half of it."""
 I420 = ("yuv420p", "yuvj420p")
@@ -213,7 +218,7 @@ class VideoWriter:
         self._container = None
         if self._xmp:
             append_xmp_box(self._part, self._xmp)
-        move_into_place(self._part, self.path, self._overwrite)
+        flush_into_place(self._part, self.path, self._overwrite)
 
     def _abandon(self) -> None:
         container, self._container = self._container, None
@@ -525,7 +530,7 @@ def remux(
         with writing(target):
             if xmp:
                 append_xmp_box(part, xmp)
-            move_into_place(part, target, overwrite)
+            flush_into_place(part, target, overwrite)
     finally:
         part.unlink(missing_ok=True)
 

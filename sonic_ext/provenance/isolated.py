@@ -17,7 +17,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -25,11 +24,11 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import errors
 from ..errors import BadVideo, Failed, SonicError
+from ..processes import start_python
 from ..progress import Stage, Tick
 from ..text import visible
 
@@ -44,13 +43,6 @@ Work = Callable[..., dict[str, Any]]
 """A function of a module: keyword arguments and `tick` in, JSON values out; raises `SonicError`."""
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
-
-# Isolated from folder and environment: beside the video may lie a module with a name that is imported here.
-_PYTHON = ("-I", "-c")
-_BEGIN = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    f"from {__name__} import serve; serve()"
-)
 
 
 def call(
@@ -80,8 +72,8 @@ def call(
     """
     end = time.monotonic() + seconds
     step = (stage, 0, 1, "")
-    with _process() as process:
-        answers = _sent(process, work, given, seconds)
+    with _process(work, given, seconds) as process:
+        answers = _answers(process)
         while True:
             if time.monotonic() > end:
                 raise BadVideo(f"{name} could not be checked within {seconds:.0f} s.", _STOPPED)
@@ -99,22 +91,10 @@ _STOPPED = "It may have been made to keep readers busy. Do not rely on what it s
 
 
 @contextlib.contextmanager
-def _process() -> Iterator[subprocess.Popen[bytes]]:
-    """A Python that is gone after the block."""
-    if not sys.executable:
-        raise Failed("This Python does not know its own program.", "Verify the video with: sonic verify")
-    try:
-        process = subprocess.Popen(
-            [sys.executable, *_PYTHON, _BEGIN],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-    except OSError as error:
-        raise Failed(
-            f"Python could not be started ({error.strerror or error}).", "Install it anew."
-        ) from error
+def _process(work: Work, given: Mapping[str, Any], seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python that does the work, and is gone after the block."""
+    values = {"module": work.__module__, "name": work.__name__, "given": dict(given), "seconds": seconds}
+    process = start_python(f"{__name__}:serve", values, 0, subprocess.PIPE, subprocess.DEVNULL)
     with process:
         try:
             yield process
@@ -125,17 +105,7 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
                 process.stdin.close()
 
 
-def _sent(
-    process: subprocess.Popen[bytes], work: Work, given: Mapping[str, Any], seconds: float
-) -> queue.Queue[dict[str, Any]]:
-    """Hand the work over; its answers."""
-    assert process.stdin is not None
-    package = str(Path(__file__).resolve().parents[2])
-    known = [package, *(place for place in sys.path if place and place != package)]
-    request = {"module": work.__module__, "name": work.__name__, "given": dict(given), "seconds": seconds}
-    with contextlib.suppress(OSError):  # it died at once: what follows tells
-        process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in (known, request)))
-        process.stdin.flush()
+def _answers(process: subprocess.Popen[bytes]) -> queue.Queue[dict[str, Any]]:
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(process, answers), name="sonic-isolated").start()
     return answers
@@ -183,12 +153,11 @@ def _typed(hint: Any, value: Any) -> Any:
 # In the process
 
 
-def serve() -> None:
-    """Carry out the one request that stands on standard input, and end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the caller decides
-    request = json.loads(sys.stdin.buffer.readline())
+def serve(module: str, name: str, given: dict[str, Any], seconds: float) -> None:
+    """Do the work, and end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    _limit(request["seconds"])
+    _limit(seconds)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -200,8 +169,8 @@ def serve() -> None:
         say({"step": [stage, done, total, detail]})
 
     try:
-        work: Work = getattr(import_module(request["module"]), request["name"])
-        say({"found": work(**request["given"], tick=tick)})
+        work: Work = getattr(import_module(module), name)
+        say({"found": work(**given, tick=tick)})
     except SonicError as error:
         say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     except MemoryError:

@@ -40,35 +40,48 @@ def info_nce(first: Tensor, second: Tensor, scale: Tensor | float) -> Tensor:
     return (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
 
 
-def frame_info_nce(sound: Tensor, mouth: Tensor, scale: Tensor | float) -> Tensor:
+def frame_info_nce(sound: Tensor, mouth: Tensor, visible: Tensor, scale: Tensor | float) -> Tensor:
     """Frame level: what is heard at a moment belongs to the mouth at that moment.
 
     Negatives are the other moments of the same clip, the nearest of which are the hard ones, and all moments
-    of the other clips.
+    of the other clips. Moments without a visible mouth are neither; 0 where no mouth is visible.
 
     Args:
         sound, mouth: [clips, moments, d], the same moments of both; how far they lie apart says how hard the
             nearest negatives are.
+        visible: bool [clips, moments], whether the mouth is.
         scale: inverse temperature.
     """
-    return info_nce(sound.flatten(0, 1), mouth.flatten(0, 1), scale)
+    if not visible.any():
+        return mouth.sum() * 0.0
+    return info_nce(sound[visible], mouth[visible], scale)
 
 
-def shifted_info_nce(sound: Tensor, mouth: Tensor, scale: Tensor | float) -> Tensor:
+def shifted_info_nce(sound: Tensor, mouth: Tensor, visible: Tensor, scale: Tensor | float) -> Tensor:
     """Shifted pairs: a whole stretch of a clip belongs to the mouth of that stretch, rather than to that of
     the same clip some moments earlier or later.
+
+    The similarity of a shift is the mean over its moments with a visible mouth. A shift with fewer than half
+    of them visible is no negative, a clip whose own stretch is so is left out; 0 where none is left.
 
     Args:
         sound: [clips, moments, d], the middle of what `mouth` has.
         mouth: [clips, moments + 2 · shifts, d]; shift 0 is its middle.
+        visible: bool [clips, moments + 2 · shifts], whether the mouth is.
         scale: inverse temperature of the stretch's mean similarity.
     """
     moments = sound.shape[1]
-    windows = mouth.unfold(1, moments, 1)  # [clips, shifts, d, moments]
-    scores = torch.einsum("ctd,csdt->cs", sound, windows) / moments
+    shown = mouth * visible.unsqueeze(2)
+    windows = shown.unfold(1, moments, 1)  # [clips, shifts, d, moments]
+    counts = visible.unfold(1, moments, 1).sum(dim=2)
+    enough = 2 * counts >= moments
+    scores = torch.einsum("ctd,csdt->cs", sound, windows) / counts.clamp(min=1)
     middle = scores.shape[1] // 2
-    wanted = torch.full((len(sound),), middle, device=sound.device)
-    return functional.cross_entropy(scale * scores, wanted)
+    able = enough[:, middle]
+    if not able.any():
+        return mouth.sum() * 0.0
+    logits = (scale * scores).masked_fill(~enough, -torch.inf)[able]
+    return functional.cross_entropy(logits, torch.full((len(logits),), middle, device=sound.device))
 
 
 def semantic_info_nce(sound: Tensor, mouth: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
@@ -107,6 +120,11 @@ def gathered(vectors: Tensor) -> Tensor:
     where nothing is distributed.
     """
     return vectors if rank() is None else _Gathered.apply(vectors)
+
+
+def gathered_mask(mask: Tensor) -> Tensor:
+    """The bools of all processes, [processes · n, ...]; they have no gradient."""
+    return gathered(mask.float()) > 0
 
 
 def rank() -> int | None:

@@ -16,10 +16,10 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
-from .offset import LAGS, REACH, SHORTEST, estimate, lag_scores, windowed
+from .offset import LAGS, MAX_LAG, SHORTEST, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
-from .tracks import ShotFace, face_tracks
+from .tracks import ShotFace, Watch, face_tracks
 
 WINDOW, STEP = 100, 25
 """Rows of a window of the score over time, and from one to the next: 2 s, half a second."""
@@ -32,7 +32,10 @@ FALL = 40.0
 
 
 def measure_sync(
-    path: str | os.PathLike[str], tick: Tick | None = None, network: SyncNetwork | None = None
+    path: str | os.PathLike[str],
+    tick: Tick | None = None,
+    network: SyncNetwork | None = None,
+    watch: Watch | None = None,
 ) -> SyncReport:
     """How far the mouths of a video lie from its voice, face by face and shot by shot.
 
@@ -40,17 +43,19 @@ def measure_sync(
         path: a video file of any frame rate.
         tick: called for every frame.
         network: by default the one that ships for calibration.
+        watch: shown every frame: for whoever measures something else in the same pass.
 
     Raises:
         BadVideo: missing, not a video, damaged.
         BadAudio: it has no sound, nothing but silence, or none that can be read.
         MissingPart: the network is missing or damaged.
-        Cancelled: from `tick`.
+        Cancelled: from `tick` or `watch`.
     """
     network = network or encoders.load(encoders.weights_of("calibration"))
     probe(path)  # a file that is no video is said to be none before its sound is looked for
-    voice = _Voiced.of(read_speech(path, tick), network)
-    seen = face_tracks(path, tick)
+    speech = read_speech(path, tick)
+    voice = _Voiced.of(speech, network)
+    seen = face_tracks(path, tick, speech.mix.track, watch)
     fps = "" if seen.fps >= SLOWEST else f"It has {seen.fps:.0f} frames a second, too few to follow a mouth."
     tracks = tuple(_track(face, voice, network, fps) for face in seen.faces)
     warnings = () if tracks else ("No face was found in the video.",)
@@ -100,17 +105,17 @@ def _measured(blocks: Iterable[NDArray[np.float32]], powers: list[float]) -> Ite
 def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> TrackSync:
     """The offset of one face; `note` says why there can be none in this video."""
     # Time stamps may claim days; beyond the sound there is nothing to compare.
-    most = len(voice.heard) + REACH
+    most = len(voice.heard) + MAX_LAG
     first, last = (
-        min(max(round(second * ROWS_PER_SECOND), -REACH), most) for second in (face.start, face.end)
+        min(max(round(second * ROWS_PER_SECOND), -MAX_LAG), most) for second in (face.start, face.end)
     )
     # A second of sound to either side: the mouth may belong to what is heard before or after its shot.
-    low = first - REACH
-    heard, there = voice.around(low, last + REACH)
+    low = first - MAX_LAG
+    heard, there = voice.around(low, last + MAX_LAG)
     seen = network.see(face.motion, low / ROWS_PER_SECOND, len(heard))
     scores, known = lag_scores(heard, seen)
     known &= there[:, None]
-    middles, means = windowed(scores[REACH:-REACH], known[REACH:-REACH], WINDOW, STEP)
+    middles, means = windowed(scores[MAX_LAG:-MAX_LAG], known[MAX_LAG:-MAX_LAG], WINDOW, STEP)
     found = None
     note = note or _why_not(face, there)
     if not note:
@@ -132,9 +137,10 @@ def _track(face: ShotFace, voice: _Voiced, network: SyncNetwork, note: str) -> T
 def _why_not(face: ShotFace, there: NDArray[np.bool_]) -> str:
     """Why this face cannot be measured; "" where it can."""
     if face.seconds < SHORTEST:
-        return f"The face is seen for {face.seconds:.1f} s; {SHORTEST:.0f} s are needed."
+        seconds = math.floor(10 * face.seconds) / 10  # 0.96 s are not 1.0
+        return f"The face is seen for {seconds:.1f} s; {SHORTEST:.0f} s are needed."
     if face.found < LEAST_FOUND:
         return "The face is lost in more than half of its frames."
-    if there[REACH:-REACH].sum() < SHORTEST * ROWS_PER_SECOND:
+    if there[MAX_LAG:-MAX_LAG].sum() < SHORTEST * ROWS_PER_SECOND:
         return "There is no sound while the face is seen."
     return ""

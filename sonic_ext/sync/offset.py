@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from .sound import ROWS_PER_SECOND
 
-REACH = 50
+MAX_LAG = 50
 """Rows: offsets beyond ±1 s are not searched."""
-LAGS = np.arange(-REACH, REACH + 1) / ROWS_PER_SECOND
+LAGS = np.arange(-MAX_LAG, MAX_LAG + 1) / ROWS_PER_SECOND
 """Seconds, the columns of all scores; positive: the mouth comes after the voice."""
-APART = 5
+PEAK_RADIUS = 5
 """Rows around the best offset that do not count as another: peaks are this wide."""
 SHORTEST = 1.0
 """Seconds of a face that a measurement takes."""
@@ -24,7 +24,7 @@ AGREED = 0.020
 can tell."""
 REASONS = 6
 """Numbers of `evidence`."""
-NEAR = 0.040
+TOLERANCE = 0.040
 """Seconds within which an offset counts as right: confidence is the probability of that."""
 
 
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
     seconds: float
     """Positive: the mouth comes after the voice."""
     confidence: float
-    """0..1, the probability that the offset is within `NEAR` of the truth."""
+    """0..1, the probability that the offset is within `TOLERANCE` of the truth."""
 
 
 class Evidence(NamedTuple):
@@ -67,7 +67,7 @@ def lag_scores(
     scores = np.zeros((rows, len(LAGS)), np.float32)
     known = np.zeros((rows, len(LAGS)), bool)
     there = np.any(seen != 0.0, axis=1)
-    for column, lag in enumerate(range(-REACH, REACH + 1)):
+    for column, lag in enumerate(range(-MAX_LAG, MAX_LAG + 1)):
         start, end = max(0, -lag), min(rows, rows - lag)
         if start < end:
             scores[start:end, column] = np.einsum("td,td->t", heard[start:end], seen[start + lag : end + lag])
@@ -120,8 +120,8 @@ def evidence(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> Evidence 
     if best in (0, len(LAGS) - 1):  # the best one may lie beyond
         return None
     others = able.copy()
-    others[max(0, best - APART) : best + APART + 1] = False
-    spread = float(filled[others].std()) if others.sum() > APART else 0.0
+    others[max(0, best - PEAK_RADIUS) : best + PEAK_RADIUS + 1] = False
+    spread = float(filled[others].std()) if others.sum() > PEAK_RADIUS else 0.0
     if spread < 1e-9:
         return None
     seconds = float(LAGS[best])
@@ -130,7 +130,7 @@ def evidence(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> Evidence 
         bend = before - 2 * peak + after
         seconds += (0.5 * (before - after) / bend if bend < 0 else 0.0) / ROWS_PER_SECOND
     height = filled[best]
-    length = np.log(max(float(counts[REACH]), 1.0) / ROWS_PER_SECOND)
+    length = np.log(max(float(counts[MAX_LAG]), 1.0) / ROWS_PER_SECOND)
     reasons = (
         (height - filled[others].mean()) / spread,
         (height - filled[others].max()) / spread,

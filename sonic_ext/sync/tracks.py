@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,8 @@ LEAST_FACE = 32
 """Pixels of the longer side of a face that is followed."""
 MOST_FACES = 3
 """Followed at once, the largest ones."""
+
+Watch = Callable[[TimedFrame], None]
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,9 @@ class VideoFaces:
         return tuple(face for face in self.faces if face.shot == number)
 
 
-def face_tracks(path: str | os.PathLike[str], tick: Tick | None = None) -> VideoFaces:
+def face_tracks(
+    path: str | os.PathLike[str], tick: Tick | None = None, track: int = 0, watch: Watch | None = None
+) -> VideoFaces:
     """Follow every prominent face of a video.
 
     Times are seconds on the clock of the sound as `audio.read_speech` and `samples.decoded` give it: that of
@@ -132,14 +136,16 @@ def face_tracks(path: str | os.PathLike[str], tick: Tick | None = None) -> Video
     Args:
         path: a video file; of any frame rate, also a variable one.
         tick: called for every frame.
+        track: number of the sound track whose clock it is, such as `Speech.mix.track`.
+        watch: shown every frame: for whoever measures something else in the same pass.
 
     Raises:
         BadVideo: missing, not a video, no frames, damaged from the first one on.
-        Cancelled: from `tick`.
+        Cancelled: from `tick` or `watch`.
     """
     path = Path(path)
     expected = probe(path).frames
-    cuts, tracker, zero = CutFinder(), LandmarkTracker(), _zero(path)
+    cuts, tracker, zero = CutFinder(), LandmarkTracker(), _zero(path, track)
     shots: list[Shot] = []
     faces: list[ShotFace] = []
     current: _ShotTracking | None = None
@@ -150,6 +156,8 @@ def face_tracks(path: str | os.PathLike[str], tick: Tick | None = None) -> Video
         frames += 1
         if tick is not None:
             tick(Stage.FOLLOWING_FACES, frames, max(frames, expected))
+        if watch is not None:
+            watch(frame)
         if frame.middle < due:
             continue
         due = frame.middle + 0.9 / FASTEST
@@ -165,9 +173,9 @@ def face_tracks(path: str | os.PathLike[str], tick: Tick | None = None) -> Video
     return VideoFaces(last - zero, frames / max(last - first, 1e-6), frames, tuple(shots), tuple(faces))
 
 
-def _zero(path: Path) -> float:
+def _zero(path: Path, track: int) -> float:
     try:
-        return sound_start(path)
+        return sound_start(path, track)
     except BadAudio:  # who reads the sound says what is wrong with it
         return 0.0
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from .offset import AGREED, NEAR, SURE
+from .offset import AGREED, SURE, TOLERANCE
 from .report import SyncReport, TrackSync
 
-CERTAIN, APART = 0.8, 2 * NEAR
+CERTAIN, CONTRADICTION = 0.8, 2 * TOLERANCE
 """Confidence of offsets that can contradict each other, and seconds by which they then differ: more than two
 that are right can."""
 
@@ -78,14 +78,14 @@ def hint(report: SyncReport) -> str:
 
 
 def contradictions(report: SyncReport) -> tuple[TrackSync, ...]:
-    """The tracks that are certain of their offset, where these differ by more than `APART`; else none.
+    """The tracks that are certain of their offset, where these differ by over `CONTRADICTION`; else none.
 
     Where none is certain, those that are sure: of many short shots, one is sure by chance.
     """
     least = CERTAIN if report.confidence >= CERTAIN else SURE
     certain = tuple(track for track in report.tracks if track.measured and track.confidence >= least)
     offsets = [track.offset for track in certain]
-    return certain if certain and max(offsets) - min(offsets) > APART else ()
+    return certain if certain and max(offsets) - min(offsets) > CONTRADICTION else ()
 
 
 def verdict_values(report: SyncReport) -> dict[str, Any]:

@@ -58,6 +58,30 @@ class Clip:
         return len(self.sound) / ROWS_PER_SECOND
 
 
+@dataclass(frozen=True)
+class ClipInShard:
+    """A clip that stays on the disk until it is wanted."""
+
+    path: Path
+    """Of the shard."""
+    number: int
+    """In it."""
+    speaker: str
+    rows: int
+    """Of its sound."""
+    found: float
+    """Share of its frames in which the face was found."""
+
+    def read(self) -> Clip:
+        """The clip.
+
+        Raises:
+            BadInput, FileNotFoundError: as `read_shard`.
+        """
+        with _opened(self.path) as (file, about):
+            return _clip_of(file, about, self.number)
+
+
 class ClipRemark(NamedTuple):
     """What there is to say of a video."""
 
@@ -121,10 +145,22 @@ def read_shard(path: Path) -> list[Clip]:
         FileNotFoundError: it is gone.
     """
     with _opened(path) as (file, about):
-        return [
-            _clip(told, *(file.get_tensor(f"{number}.{name}") for name in ("times", "geometry", "sound")))
-            for number, told in enumerate(about["clips"])
-        ]
+        return [_clip_of(file, about, number) for number in range(len(about["clips"]))]
+
+
+def index_shard(path: Path) -> list[ClipInShard]:
+    """The clips of one file, which are only looked at, not kept.
+
+    Raises:
+        BadInput, FileNotFoundError: as `read_shard`.
+    """
+    with _opened(path) as (file, about):
+        found = []
+        for number in range(len(about["clips"])):
+            clip = _clip_of(file, about, number)
+            seen = float(clip.motion.found.mean()) if len(clip.motion) else 0.0
+            found.append(ClipInShard(path, number, clip.speaker, len(clip.sound), seen))
+        return found
 
 
 def is_whole(path: Path) -> bool:
@@ -171,17 +207,31 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         ) from error
 
 
+def shards_of(folder: Path) -> list[Path]:
+    """The shards of a folder, by name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    files = sorted(folder.glob(PATTERN))
+    if not files:
+        raise BadInput(f"{folder} has no shards.", "Make them with: sonic train prepare")
+    return files
+
+
 def read_shards(folder: Path) -> Iterator[Clip]:
     """The clips of all shards of a folder, in the order of their names.
 
     Raises:
         BadInput: there is none, or one cannot be read.
     """
-    files = sorted(folder.glob(PATTERN))
-    if not files:
-        raise BadInput(f"{folder} has no shards.", "Make them with: sonic train prepare")
-    for file in files:
+    for file in shards_of(folder):
         yield from read_shard(file)
+
+
+def _clip_of(file: Any, about: dict[str, Any], number: int) -> Clip:
+    arrays = (file.get_tensor(f"{number}.{name}") for name in ("times", "geometry", "sound"))
+    return _clip(about["clips"][number], *arrays)
 
 
 def _clip(told: Any, times: NDArray[Any], geometry: NDArray[Any], sound: NDArray[Any]) -> Clip:

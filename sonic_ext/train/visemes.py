@@ -101,7 +101,7 @@ def features(stream: Utterance) -> tuple[NDArray[np.float32], NDArray[np.float32
 
 
 def examples(
-    streams: Iterator[Utterance], chance: np.random.Generator
+    streams: Iterator[Utterance], rng: np.random.Generator
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """Segments float16 [n, SEGMENT, BANDS] with labels [n, SEGMENT, classes + 1] of all streams in a row.
 
@@ -113,9 +113,9 @@ def examples(
     nothing[:, Viseme.SILENCE] = 1.0
     for stream in streams:
         rows, wanted = features(stream)
-        heard.append((rows + np.clip(chance.normal(0.0, 3.0), -8.0, 6.0)).astype(np.float16))
+        heard.append((rows + np.clip(rng.normal(0.0, 3.0), -8.0, 6.0)).astype(np.float16))
         named.append(wanted.astype(np.float16))
-        if chance.random() < 0.3:
+        if rng.random() < 0.3:
             heard.append(silence)
             named.append(nothing)
     x, y = np.concatenate(heard), np.concatenate(named)
@@ -179,7 +179,7 @@ class Trainer:
 
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.chance = np.random.default_rng(recipe.seed)
+        self.rng = np.random.default_rng(recipe.seed)
         self.layers = network()
         if start is not None:
             fill(self.layers, start)
@@ -211,7 +211,7 @@ class Trainer:
     def epoch(self, heard: NDArray[np.float16], named: NDArray[np.float16], done: int) -> float:
         """Every segment once in random order; returns the mean loss."""
         total = self.recipe.copies * self.recipe.epochs
-        batches = np.array_split(self.chance.permutation(len(heard)), max(1, len(heard) // self.recipe.batch))
+        batches = np.array_split(self.rng.permutation(len(heard)), max(1, len(heard) // self.recipe.batch))
         losses = [
             self.step(heard[chosen], named[chosen], (done + index / len(batches)) / total)
             for index, chosen in enumerate(batches)
@@ -220,7 +220,7 @@ class Trainer:
 
 
 def train(
-    talkers: Mapping[str, Sequence[Utterance]],
+    speakers: Mapping[str, Sequence[Utterance]],
     recipe: Recipe,
     report: Callable[[str], None] = print,
     start: Mapping[str, NDArray[Any]] | None = None,
@@ -230,12 +230,12 @@ def train(
     The next copy is made while one is learned from.
     """
     trainer = Trainer(recipe, start)
-    backgrounds = Backgrounds(talkers, recipe.seed)
-    utterances = [utterance for lines in talkers.values() for utterance in lines]
+    backgrounds = Backgrounds(speakers, recipe.seed)
+    utterances = [utterance for lines in speakers.values() for utterance in lines]
 
     def copied(number: int) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        chance = np.random.default_rng([recipe.seed, number])
-        return examples(streams(utterances, backgrounds, recipe.mix, chance), chance)
+        rng = np.random.default_rng([recipe.seed, number])
+        return examples(streams(utterances, backgrounds, recipe.mix, rng), rng)
 
     done = 0
     with ThreadPoolExecutor(1) as ahead:

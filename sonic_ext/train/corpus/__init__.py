@@ -4,7 +4,7 @@
 
 makes clean recordings (`speech`, by the tools in `synthesizers`; `sounds` says what a recording is) and goes
 on where it was stopped. What they are heard among is made while training and never stored: babble of the
-other talkers, music and songs that code plays (`music`, `singing`), other microphones, rooms, noise and
+other speakers, music and songs that code plays (`music`, `singing`), other microphones, rooms, noise and
 codecs (`acoustics`). `mixtures.streams` puts all of it together; phoneme times go with every stream.
 Everything is drawn from seeds. No recording of a person, and no music of anybody, is in it.
 """

@@ -42,73 +42,71 @@ class Backgrounds:
     """What is heard beside a speaker.
 
     Args:
-        talkers: recordings by voice, for babble and the voices of songs.
+        speakers: recordings by voice, for babble and the voices of songs.
         seed: of the music; other seeds, other pieces.
         pieces: how many pieces and how many songs there are; each is played when first wanted.
     """
 
-    def __init__(self, talkers: Mapping[str, Sequence[Utterance]], seed: int, pieces: int = 60) -> None:
-        self._talkers = talkers
+    def __init__(self, speakers: Mapping[str, Sequence[Utterance]], seed: int, pieces: int = 60) -> None:
+        self._speakers = speakers
         self._seed = seed
         self._pieces = pieces
         self._played: dict[tuple[str, int], NDArray[np.float16]] = {}
 
     def babble(
-        self, count: int, chance: np.random.Generator, least: int = 6, most: int = 14
+        self, count: int, rng: np.random.Generator, least: int = 6, most: int = 14
     ) -> NDArray[np.float32]:
         """`least` to `most` people talking at once, each without end, float32 [count] of unit power."""
-        voices = list(self._talkers.values())
+        voices = list(self._speakers.values())
         often = np.array([len(lines) for lines in voices], dtype=np.float64)
-        number = int(chance.integers(least, most + 1))
+        number = int(rng.integers(least, most + 1))
         total = np.zeros(count)
-        for voice in chance.choice(len(voices), number, number > len(voices), often / often.sum()):
-            total += self._talk(voices[voice], count, chance) * 10.0 ** (chance.normal(0.0, 2.5) / 20.0)
-        if chance.random() < 0.4:
-            total = in_a_room(total, chance)
+        for voice in rng.choice(len(voices), number, number > len(voices), often / often.sum()):
+            total += self._talk(voices[voice], count, rng) * 10.0 ** (rng.normal(0.0, 2.5) / 20.0)
+        if rng.random() < 0.4:
+            total = in_a_room(total, rng)
         return scaled(total, 1.0)
 
-    def _talk(
-        self, lines: Sequence[Utterance], count: int, chance: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def _talk(self, lines: Sequence[Utterance], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """One voice without end, from the middle of a line, float32 [count] of unit power."""
         said: list[NDArray[Any]] = []
-        skipped = int(chance.integers(0, RATE))
+        skipped = int(rng.integers(0, RATE))
         while sum(map(len, said)) < count + skipped:
-            sound = lines[int(chance.integers(len(lines)))][0]
-            said += [sound, np.zeros(int(chance.uniform(0.0, 0.4) * RATE), dtype=np.float32)]
+            sound = lines[int(rng.integers(len(lines)))][0]
+            said += [sound, np.zeros(int(rng.uniform(0.0, 0.4) * RATE), dtype=np.float32)]
         return scaled(np.concatenate(said)[skipped : skipped + count], 1.0)
 
-    def music(self, count: int, chance: np.random.Generator) -> NDArray[np.float32]:
+    def music(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """A part of a piece without a voice, float32 [count] of unit power."""
-        return self._part("music", count, chance)
+        return self._part("music", count, rng)
 
-    def song(self, count: int, chance: np.random.Generator) -> NDArray[np.float32]:
+    def song(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """A part of a song, float32 [count] of unit power."""
-        return self._part("song", count, chance)
+        return self._part("song", count, rng)
 
-    def noise(self, count: int, chance: np.random.Generator) -> NDArray[np.float32]:
+    def noise(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Hiss, rumble, hum, float32 [count] of unit power."""
-        return np.asarray(noise(count, chance), dtype=np.float32)
+        return np.asarray(noise(count, rng), dtype=np.float32)
 
-    def _part(self, kind: str, count: int, chance: np.random.Generator) -> NDArray[np.float32]:
-        number = int(chance.integers(self._pieces))
+    def _part(self, kind: str, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        number = int(rng.integers(self._pieces))
         if (kind, number) not in self._played:
             self._played[kind, number] = scaled(self._play(kind, number), 0.01).astype(np.float16)
         played = self._played[kind, number].astype(np.float32)
-        begin = int(chance.integers(len(played)))
+        begin = int(rng.integers(len(played)))
         part = np.resize(np.roll(played, -begin), count)
-        if chance.random() < 0.5:
-            part = np.asarray(filtered(part, chance), dtype=np.float32)
+        if rng.random() < 0.5:
+            part = np.asarray(filtered(part, rng), dtype=np.float32)
         return scaled(part, 1.0)
 
     def _play(self, kind: str, number: int) -> NDArray[np.float32]:
         if kind == "music":
             return piece(self._seed * 100_003 + number, PIECE_SECONDS)
-        chance = np.random.default_rng([self._seed, number, 78])
-        voices = list(self._talkers)
-        lines = self._talkers[voices[chance.integers(len(voices))]]
-        chosen = [lines[int(chance.integers(len(lines)))] for _ in range(4)]
-        return song(chosen, chance, chance.uniform(-4.0, 8.0))[0][: int(PIECE_SECONDS * RATE)]
+        rng = np.random.default_rng([self._seed, number, 78])
+        voices = list(self._speakers)
+        lines = self._speakers[voices[rng.integers(len(voices))]]
+        chosen = [lines[int(rng.integers(len(lines)))] for _ in range(4)]
+        return song(chosen, rng, rng.uniform(-4.0, 8.0))[0][: int(PIECE_SECONDS * RATE)]
 
 
 @dataclass(frozen=True)
@@ -133,39 +131,39 @@ class MixtureShares:
     """Streams without speech for every stream of speech."""
 
 
-def joined(utterances: Sequence[Utterance], chance: np.random.Generator) -> Utterance:
+def joined(utterances: Sequence[Utterance], rng: np.random.Generator) -> Utterance:
     """Utterances one after the other, with pauses of 0 to 1.5 s before each."""
     sounds: list[NDArray[Any]] = []
     phonemes: list[Phoneme] = []
     at = 0.0
     for sound, spoken in utterances:
-        pause = np.zeros(int(RATE * max(0.0, chance.uniform(-0.2, 1.5))), dtype=np.float32)
+        pause = np.zeros(int(RATE * max(0.0, rng.uniform(-0.2, 1.5))), dtype=np.float32)
         shift = at + len(pause) / RATE
         phonemes += [Phoneme(p.name, p.start + shift, p.end + shift) for p in spoken]
-        gain = 10.0 ** (chance.uniform(-5.0, 0.0) / 20.0)
+        gain = 10.0 ** (rng.uniform(-5.0, 0.0) / 20.0)
         sounds += [pause, (sound * gain).astype(np.float32)]
         at = shift + len(sound) / RATE
     return np.concatenate(sounds), phonemes
 
 
-def nobody(backgrounds: Backgrounds, chance: np.random.Generator, seconds: float = 4.0) -> Utterance:
+def nobody(backgrounds: Backgrounds, rng: np.random.Generator, seconds: float = 4.0) -> Utterance:
     """Sound without a speaker, of any loudness, perhaps switched on and off; no phonemes."""
     count = int(seconds * RATE)
     kinds = (backgrounds.noise, backgrounds.music, backgrounds.babble)
-    sound = kinds[chance.integers(len(kinds))](count, chance) * 10.0 ** (-chance.uniform(15.0, 75.0) / 20.0)
-    if chance.random() < 0.5:
-        start, end = np.sort(chance.integers(0, count, 2))
+    sound = kinds[rng.integers(len(kinds))](count, rng) * 10.0 ** (-rng.uniform(15.0, 75.0) / 20.0)
+    if rng.random() < 0.5:
+        start, end = np.sort(rng.integers(0, count, 2))
         sound[:start] = sound[end:] = 0.0
     return np.asarray(sound, dtype=np.float32), []
 
 
-def snippet(utterance: Utterance, chance: np.random.Generator) -> Utterance:
+def snippet(utterance: Utterance, rng: np.random.Generator) -> Utterance:
     """A part of 0.15 to 0.6 s out of a line, with silence around it."""
     sound, phonemes = utterance
-    length = int(RATE * chance.uniform(0.15, 0.6))
-    start = int(chance.integers(max(1, len(sound) - length)))
+    length = int(RATE * rng.uniform(0.15, 0.6))
+    start = int(rng.integers(max(1, len(sound) - length)))
     part = sound[start : start + length]
-    before, after = (np.zeros(int(RATE * chance.uniform(0.0, 1.5)), dtype=np.float32) for _ in range(2))
+    before, after = (np.zeros(int(RATE * rng.uniform(0.0, 1.5)), dtype=np.float32) for _ in range(2))
     moved = (len(before) - start) / RATE
     low, high = len(before) / RATE, (len(before) + len(part)) / RATE
     clipped = [Phoneme(p.name, max(p.start + moved, low), min(p.end + moved, high)) for p in phonemes]
@@ -173,37 +171,37 @@ def snippet(utterance: Utterance, chance: np.random.Generator) -> Utterance:
 
 
 def among(
-    utterance: Utterance, backgrounds: Backgrounds, mix: MixtureShares, chance: np.random.Generator
+    utterance: Utterance, backgrounds: Backgrounds, mix: MixtureShares, rng: np.random.Generator
 ) -> Utterance:
     """A stream of speech as it is heard: alone, or among babble, music or a song."""
-    draw = chance.random()
+    draw = rng.random()
     for share, played in (
         (mix.babble, backgrounds.babble),
         (mix.music, backgrounds.music),
         (mix.song, backgrounds.song),
     ):
         if draw < share:
-            return over(utterance, played(len(utterance[0]), chance), chance.uniform(mix.lowest, mix.highest))
+            return over(utterance, played(len(utterance[0]), rng), rng.uniform(mix.lowest, mix.highest))
         draw -= share
     return utterance
 
 
 def streams(
-    utterances: Sequence[Utterance], backgrounds: Backgrounds, mix: MixtureShares, chance: np.random.Generator
+    utterances: Sequence[Utterance], backgrounds: Backgrounds, mix: MixtureShares, rng: np.random.Generator
 ) -> Iterator[Utterance]:
     """The whole corpus once, four utterances to a stream, at other speeds, places and levels each time."""
-    order = chance.permutation(len(utterances))
+    order = rng.permutation(len(utterances))
     for start in range(0, len(order), 4):
         chosen = [utterances[i] for i in order[start : start + 4]]
-        speeds = np.where(chance.random(len(chosen)) < 0.6, chance.integers(54, 78, len(chosen)) / 64.0, 1.0)
+        speeds = np.where(rng.random(len(chosen)) < 0.6, rng.integers(54, 78, len(chosen)) / 64.0, 1.0)
         lines = [faster(u, r) for u, r in zip(chosen, speeds, strict=True)]
-        if chance.random() < mix.sung:
-            sound, phonemes = song(lines, chance, chance.uniform(-2.0, 20.0))
+        if rng.random() < mix.sung:
+            sound, phonemes = song(lines, rng, rng.uniform(-2.0, 20.0))
         else:
-            sound, phonemes = among(joined(lines, chance), backgrounds, mix, chance)
-        sound = recorded(sound, chance)
-        yield (through_any_codec(sound, chance) if chance.random() < mix.coded else sound), phonemes
-        if chance.random() < mix.snippet:
-            yield snippet(lines[0], chance)
-        if chance.random() < mix.nobody:
-            yield nobody(backgrounds, chance)
+            sound, phonemes = among(joined(lines, rng), backgrounds, mix, rng)
+        sound = recorded(sound, rng)
+        yield (through_any_codec(sound, rng) if rng.random() < mix.coded else sound), phonemes
+        if rng.random() < mix.snippet:
+            yield snippet(lines[0], rng)
+        if rng.random() < mix.nobody:
+            yield nobody(backgrounds, rng)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,13 @@ Utterance = tuple[NDArray[Any], list[Phoneme]]
 """float32 samples at 16 kHz and the phonemes."""
 
 
-def fast_size(count: int) -> int:
-    """A length of at least `count` whose Fourier transform is quick."""
-    power = 1 << max(4, (count - 1).bit_length())
-    return next(size for size in (power * part // 16 for part in (9, 10, 12, 15, 16)) if size >= count)
-
-
 def resampled(samples: NDArray[np.float32], rate: float, target: float = RATE) -> NDArray[np.float32]:
-    """Band-limited resampling through the Fourier transform, float32 [samples * target / rate]."""
-    ratio = Fraction(target / rate).limit_denominator(512)
-    if ratio == 1:
+    """Band-limited resampling by librosa (SoX's, high quality), float32 [samples * target / rate]."""
+    if rate == target:
         return np.asarray(samples, dtype=np.float32)
-    step = fast_size(-(-len(samples) // ratio.denominator) + 1)
-    old, new = step * ratio.denominator, step * ratio.numerator
-    spectrum = np.fft.rfft(samples, old)[: new // 2 + 1]
-    longer = np.fft.irfft(spectrum, new) * (new / old)
-    return np.asarray(longer[: max(1, round(len(samples) * ratio))], dtype=np.float32)
+    import librosa  # recordings at 16 kHz are read without it
+
+    return np.asarray(librosa.resample(samples, orig_sr=rate, target_sr=target), dtype=np.float32)
 
 
 def faster(utterance: Utterance, ratio: float) -> Utterance:

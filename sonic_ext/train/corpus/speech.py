@@ -81,24 +81,24 @@ class Line:
         return f"{'flite' if self.by_flite else 'espeak'}-{self.voice}"
 
 
-def sentence(vocabulary: tuple[str, ...], chance: random.Random) -> str:
+def sentence(vocabulary: tuple[str, ...], rng: random.Random) -> str:
     """Three to ten words with now and then a comma."""
-    chosen = chance.choices(vocabulary, k=chance.randint(3, 10))
-    spoken = [word + ("," if chance.random() < 0.12 else "") for word in chosen]
-    return " ".join(spoken).rstrip(",") + chance.choice("..?")
+    chosen = rng.choices(vocabulary, k=rng.randint(3, 10))
+    spoken = [word + ("," if rng.random() < 0.12 else "") for word in chosen]
+    return " ".join(spoken).rstrip(",") + rng.choice("..?")
 
 
 def line(cast: Cast, seed: int, number: int) -> Line:
     """The line of this number, whatever was drawn before it."""
-    chance = random.Random(f"{seed} {number}")
-    if chance.random() < cast.flite_share:
-        voice = chance.choices(list(cast.flite), list(cast.flite.values()))[0]
-        pitch = chance.uniform(80, 230) if chance.random() < 0.5 else None
-        return Line(voice, sentence(words()["en"], chance), True, chance.uniform(0.75, 1.35), pitch)
-    voice = chance.choice(list(cast.espeak))
-    text = sentence(words()[cast.espeak[voice]], chance)
-    speed, pitch, span = chance.randint(110, 260), chance.randint(15, 85), chance.randint(20, 80)
-    return Line(voice + chance.choice(cast.variants), text, False, speed, pitch, span)
+    rng = random.Random(f"{seed} {number}")
+    if rng.random() < cast.flite_share:
+        voice = rng.choices(list(cast.flite), list(cast.flite.values()))[0]
+        pitch = rng.uniform(80, 230) if rng.random() < 0.5 else None
+        return Line(voice, sentence(words()["en"], rng), True, rng.uniform(0.75, 1.35), pitch)
+    voice = rng.choice(list(cast.espeak))
+    text = sentence(words()[cast.espeak[voice]], rng)
+    speed, pitch, span = rng.randint(110, 260), rng.randint(15, 85), rng.randint(20, 80)
+    return Line(voice + rng.choice(cast.variants), text, False, speed, pitch, span)
 
 
 def spoken(said: Line, espeak: Espeak) -> Utterance:

@@ -51,13 +51,13 @@ def mouth_weights(clip: FootageClip) -> torch.Tensor:
 
 def codec_losses(codec: Any, clips: Sequence[FootageClip], step: int, seed: int) -> Losses:
     """Of one batch: absolute differences of pixels and of neighbours, and the latents' divergence."""
-    chance = np.random.default_rng([seed, step, 1])
-    chosen = [clips[int(place)] for place in chance.choice(len(clips), CLIPS, replace=len(clips) < CLIPS)]
+    rng = np.random.default_rng([seed, step, 1])
+    chosen = [clips[int(place)] for place in rng.choice(len(clips), CLIPS, replace=len(clips) < CLIPS)]
     parts = []
     for clip in chosen:
-        start = int(chance.integers(len(clip.frames) - TOGETHER + 1))
+        start = int(rng.integers(len(clip.frames) - TOGETHER + 1))
         part = pixels(clip.frames[start : start + TOGETHER])
-        parts.append(part * float(chance.uniform(0.8, 1.1)) + float(chance.uniform(-0.1, 0.1)))
+        parts.append(part * float(rng.uniform(0.8, 1.1)) + float(rng.uniform(-0.1, 0.1)))
     wanted = torch.cat(parts).clamp(-1, 1)
     found = codec.encode(wanted).latent_dist
     error = codec.decode(found.sample(), num_frames=TOGETHER).sample - wanted

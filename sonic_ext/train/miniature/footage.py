@@ -105,9 +105,9 @@ def mouth_track(utterance: Utterance, count: int) -> MouthTrack:
 
 def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: int) -> FootageClip:
     """Draw an identity saying something; the same seed gives the same clip."""
-    chance = np.random.default_rng([seed, 5])
+    rng = np.random.default_rng([seed, 5])
     count = 2 * int(len(utterance[0]) / RATE * BASE_FPS)
-    square = crop_square(identity.box, MARGIN + chance.uniform(0.0, RIM), CANVAS, CANVAS)
+    square = crop_square(identity.box, MARGIN + rng.uniform(0.0, RIM), CANVAS, CANVAS)
     side = square[2] - square[0]
     scale = DRAWN / side
     picture = cv2.resize(identity.picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
@@ -115,14 +115,14 @@ def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: in
     left, top = (min(round(edge * scale), picture.shape[0] - DRAWN) for edge in square[:2])
     view = Rect(left, top, left + DRAWN, top + DRAWN)
     renderer = Renderer(np.asarray(picture, np.uint8), landmarks, view)
-    strength = chance.uniform(*LIVELY, size=2).astype(np.float32)
+    strength = rng.uniform(*LIVELY, size=2).astype(np.float32)
     settings = Settings(motion_scale=float(strength[0]), dynamic_scale=float(strength[1]))
     track = mouth_track(utterance, count)
     pose = move_head(
         track.energy,
         track.speaking,
         FPS,
-        int(chance.integers(2**31)),
+        int(rng.integers(2**31)),
         settings.motion_scale,
         settings.dynamic_scale,
         1.0,
@@ -139,7 +139,7 @@ def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: in
     low, high = lips.min(axis=0), lips.max(axis=0)
     room = 0.35 * (high[0] - low[0])
     mouth = Box(low[0] - room, low[1] - room, high[0] + room, high[1] + 1.6 * room)
-    flipped = chance.random() < 0.5
+    flipped = rng.random() < 0.5
     clip = FootageClip(
         identity.name + ("'" if flipped else ""),
         voice,

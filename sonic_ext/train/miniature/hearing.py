@@ -20,7 +20,7 @@ from ...engines.sonic.speech import log_mel
 from ...engines.sonic.windows import BASE_FPS, CHUNK
 from ...nn.audio import AudioToToken
 from ...nn.whisper import hidden_states
-from ...sync.losses import Temperature, frame_info_nce
+from ...sync.losses import Temperature, info_nce
 from ..corpus.mixtures import Backgrounds, over
 from ..corpus.sounds import RATE, Utterance
 from ..steps import Losses
@@ -88,46 +88,44 @@ def shapes_of(utterance: Utterance, frames: int) -> torch.Tensor:
 
 def hearing_losses(
     hearing: Hearing,
-    talkers: Mapping[str, Sequence[Utterance]],
+    speakers: Mapping[str, Sequence[Utterance]],
     backgrounds: Backgrounds,
     step: int,
     seed: int,
 ) -> Losses:
     """Of one batch: 30 seconds of one voice."""
-    chance = np.random.default_rng([seed, step, 2])
-    voices = list(talkers)
-    lines = talkers[voices[int(chance.integers(len(voices)))]]
-    chosen = [lines[int(place)] for place in chance.integers(len(lines), size=12)]
-    seconds = float(chance.uniform(8.0, SECONDS))
+    rng = np.random.default_rng([seed, step, 2])
+    voices = list(speakers)
+    lines = speakers[voices[int(rng.integers(len(voices)))]]
+    chosen = [lines[int(place)] for place in rng.integers(len(lines), size=12)]
+    seconds = float(rng.uniform(8.0, SECONDS))
     clean = said(chosen, seconds)
     frames = int(seconds * BASE_FPS)
     wanted = shapes_of(clean, frames)
-    sound = among(clean, backgrounds, chance)
+    sound = among(clean, backgrounds, rng)
     tokens = hearing.tokens(sound, frames)
     error = functional.mse_loss(hearing.shapes(tokens.flatten(1)), wanted)
-    start = int(chance.integers(APART))
+    start = int(rng.integers(APART))
     places = torch.arange(start, frames, APART)[:COMPARED]
-    contrast = frame_info_nce(
-        hearing.sounds(tokens)[None, places], hearing.mouths(wanted)[None, places], hearing.temperature()
-    )
+    contrast = info_nce(hearing.sounds(tokens)[places], hearing.mouths(wanted)[places], hearing.temperature())
     return {"shapes": 10 * error, "contrast": CONTRAST * contrast}
 
 
-def among(utterance: Utterance, backgrounds: Backgrounds, chance: np.random.Generator) -> NDArray[np.float32]:
+def among(utterance: Utterance, backgrounds: Backgrounds, rng: np.random.Generator) -> NDArray[np.float32]:
     """The sound, in half of the cases among babble, music or noise; of any loudness."""
     sound = np.asarray(utterance[0], np.float32)
-    if chance.random() < AMONG:
+    if rng.random() < AMONG:
         kinds = (backgrounds.babble, backgrounds.music, backgrounds.noise)
-        beside = kinds[int(chance.integers(len(kinds)))](len(sound), chance)
-        sound = over((sound, utterance[1]), beside, float(chance.uniform(LOWEST, HIGHEST)))[0]
-    return np.asarray(sound * 10 ** (chance.uniform(-15, 3) / 20), np.float32).clip(-1, 1)
+        beside = kinds[int(rng.integers(len(kinds)))](len(sound), rng)
+        sound = over((sound, utterance[1]), beside, float(rng.uniform(LOWEST, HIGHEST)))[0]
+    return np.asarray(sound * 10 ** (rng.uniform(-15, 3) / 20), np.float32).clip(-1, 1)
 
 
 @torch.no_grad()
-def hearing_correlation(hearing: Hearing, talkers: Mapping[str, Sequence[Utterance]]) -> float:
+def hearing_correlation(hearing: Hearing, speakers: Mapping[str, Sequence[Utterance]]) -> float:
     """Of the jaw that is heard with the one from phoneme times, mean over voices."""
     found = []
-    for lines in talkers.values():
+    for lines in speakers.values():
         clean = said(lines, SECONDS)
         frames = int(len(clean[0]) / RATE * BASE_FPS)
         heard = hearing.shapes(hearing.tokens(np.asarray(clean[0], np.float32), frames).flatten(1))

@@ -76,9 +76,9 @@ def multiplied(identities: Sequence[FaceIdentity], count: int, seed: int) -> Ite
     """The identities, and morphs of two of them each, until there are `count`."""
     yield from identities[:count]
     for number in range(len(identities), count):
-        chance = np.random.default_rng([seed, number])
-        first, second = (identities[place] for place in chance.choice(len(identities), 2, replace=False))
-        yield morphed(first, second, chance.uniform(0.35, 0.65))
+        rng = np.random.default_rng([seed, number])
+        first, second = (identities[place] for place in rng.choice(len(identities), 2, replace=False))
+        yield morphed(first, second, rng.uniform(0.35, 0.65))
 
 
 def morphed(first: FaceIdentity, second: FaceIdentity, share: float) -> FaceIdentity:

@@ -38,12 +38,12 @@ class Looking(nn.Module):
 
 def looking_losses(looking: Looking, clips: Sequence[FootageClip], step: int, seed: int) -> Losses:
     """Of one batch."""
-    chance = np.random.default_rng([seed, step, 3])
-    chosen = chance.choice(len(clips), min(PEOPLE, len(clips)), replace=False)
+    rng = np.random.default_rng([seed, step, 3])
+    chosen = rng.choice(len(clips), min(PEOPLE, len(clips)), replace=False)
     pairs = []
     for place in chosen:
         clip = clips[int(place)]
-        other = clip.frames[int(chance.integers(len(clip.frames)))]
+        other = clip.frames[int(rng.integers(len(clip.frames)))]
         pairs.append((clip_pixels(clip.portrait), clip_pixels(other)))
     looks = [
         functional.normalize(embed(looking.clip, torch.cat([pair[side] for pair in pairs])), dim=-1)

@@ -28,7 +28,7 @@ from ...media.geometry import mask_box
 from ...nn.audio import AudioToBucket, AudioToToken
 from ...nn.clip import embed
 from ...nn.unet import Branch, Level, UNet
-from ...sync.losses import Temperature, frame_info_nce
+from ...sync.losses import Temperature, info_nce
 from ..corpus.mixtures import Backgrounds
 from ..steps import Losses
 from .codec import encoded
@@ -99,8 +99,8 @@ def latent_clip(
 ) -> LatentClip:
     """Run everything that the network's training does not change."""
     steps = 2 * (len(clip.sound) // SAMPLES_PER_STEP)
-    chance = np.random.default_rng([seed, 4])
-    sounds = [clip.sound, *(among((clip.sound, []), backgrounds, chance) for _ in range(VIEWS - 1))]
+    rng = np.random.default_rng([seed, 4])
+    sounds = [clip.sound, *(among((clip.sound, []), backgrounds, rng) for _ in range(VIEWS - 1))]
     box = mask_box(clip.face, SIDE, SIDE)
     mask = mask_values(draw_mask(box, (SIDE, SIDE), (SIDE, SIDE)))
     mouth = torch.zeros(1, 1, GRID, GRID)
@@ -126,21 +126,19 @@ def network_losses(
     network: MiniatureNetwork, clips: Sequence[LatentClip], step: int, seed: int, contrast: float = CONTRAST
 ) -> Losses:
     """Of one batch: the velocity's, and the contrast of moments."""
-    chance = np.random.default_rng([seed, step, 6])
-    chosen = [
-        clips[int(place)] for place in chance.choice(len(clips), TOGETHER, replace=len(clips) < TOGETHER)
-    ]
+    rng = np.random.default_rng([seed, step, 6])
+    chosen = [clips[int(place)] for place in rng.choice(len(clips), TOGETHER, replace=len(clips) < TOGETHER)]
     nothing = torch.zeros(1, *network.to_token.window)
     silence = network.to_token(nothing)
     tokens, inputs, wanted, noisy, branches, without = [], [], [], [], [], []
-    sigmas = torch.from_numpy(np.exp(chance.normal(SIGMA_MEAN, SIGMA_STD, TOGETHER)).astype(np.float32))
+    sigmas = torch.from_numpy(np.exp(rng.normal(SIGMA_MEAN, SIGMA_STD, TOGETHER)).astype(np.float32))
     sigmas = sigmas[:, None, None, None, None]
     for number, clip in enumerate(chosen):
-        start = int(chance.integers(len(clip.latents) - WINDOW + 1))
+        start = int(rng.integers(len(clip.latents) - WINDOW + 1))
         part = slice(start, start + WINDOW)
-        states = clip.states[int(chance.integers(len(clip.states)))]
+        states = clip.states[int(rng.integers(len(clip.states)))]
         spoken = network.to_token(token_windows(states, len(clip.latents))[part])
-        kind = chance.random()
+        kind = rng.random()
         blind, deaf = kind < NO_PORTRAIT, kind < NO_PORTRAIT + NO_SPEECH
         without.append(deaf)
         tokens.append(spoken)
@@ -160,9 +158,9 @@ def network_losses(
     hearing = [number for number, deaf in enumerate(without) if not deaf]
     if contrast and hearing:
         believed = denoised(x, v, sigmas) * mouths
-        seen = network.seen(believed[hearing].flatten(0, 1)).unflatten(0, (len(hearing), -1))
-        heard = network.heard(torch.stack(tokens)[hearing].flatten(2))
-        losses["contrast"] = contrast * frame_info_nce(
+        seen = network.seen(believed[hearing].flatten(0, 1))
+        heard = network.heard(torch.stack(tokens)[hearing].flatten(0, 1).flatten(1))
+        losses["contrast"] = contrast * info_nce(
             functional.normalize(heard, dim=-1), functional.normalize(seen, dim=-1), network.temperature()
         )
     return losses
@@ -178,8 +176,8 @@ class Buckets(nn.Module):
 
 def bucket_losses(buckets: Buckets, clips: Sequence[LatentClip], step: int, seed: int) -> Losses:
     """Of one batch."""
-    chance = np.random.default_rng([seed, step, 7])
-    clip = clips[int(chance.integers(len(clips)))]
-    states = clip.states[int(chance.integers(len(clip.states)))][:, -1]
+    rng = np.random.default_rng([seed, step, 7])
+    clip = clips[int(rng.integers(len(clips)))]
+    states = clip.states[int(rng.integers(len(clip.states)))][:, -1]
     raw = buckets.to_bucket(bucket_windows(states, len(clip.latents)), clip.look[:, 0])
     return {"buckets": functional.mse_loss(raw, (clip.ids[1:] / 16 - 1).expand_as(raw))}

@@ -130,14 +130,14 @@ def train_miniature(
         }
         faces = _faces(state, portraits, recipe, tick)
         _footage(state, faces, voices, recipe, tick)
-        talkers = {name: by_voice(files) for name, files in voices.items()}
+        speakers = {name: by_voice(files) for name, files in voices.items()}
         known, aside = (_clips(state / name) for name in ("footage", "held-out"))
         metrics: dict[str, float] = {}
         codec = _codec(state, known, recipe, tick)
         metrics["codec, held-out faces, dB"] = codec_psnr(codec, aside)
-        backgrounds = Backgrounds(talkers["voices"], recipe.seed)
-        hearing = _hearing(state, talkers["voices"], backgrounds, recipe, tick)
-        metrics["jaw heard, held-out voices, r"] = hearing_correlation(hearing, talkers["other-voices"])
+        backgrounds = Backgrounds(speakers["voices"], recipe.seed)
+        hearing = _hearing(state, speakers["voices"], backgrounds, recipe, tick)
+        metrics["jaw heard, held-out voices, r"] = hearing_correlation(hearing, speakers["other-voices"])
         looking = _looking(state, known, recipe, tick)
         latent = _latents(known, codec, looking, hearing, backgrounds, recipe, tick)
         network, buckets = _network(state, latent, hearing, recipe, tick)
@@ -150,7 +150,7 @@ def train_miniature(
             "audio2bucket": buckets.to_bucket,
         }
         write_weights(output, parts, asdict(recipe), metrics)
-    return TrainedMiniature(output, metrics, recipe.identities, len(talkers["voices"]))
+    return TrainedMiniature(output, metrics, recipe.identities, len(speakers["voices"]))
 
 
 def _spoken(folder: Path, cast: Cast, minutes: float, seed: int, tick: Ticker) -> list[Path]:
@@ -217,11 +217,11 @@ def _footage(
             target = state / kind / FILE.format(number)
             if target.exists():
                 continue
-            chance = np.random.default_rng([recipe.seed, number, 9])
+            rng = np.random.default_rng([recipe.seed, number, 9])
             names = sorted(speakers)
-            lines = speakers[names[int(chance.integers(len(names)))]]
-            chosen = [str(lines[int(place)]) for place in chance.integers(len(lines), size=LINES)]
-            seed = int(chance.integers(2**31))
+            lines = speakers[names[int(rng.integers(len(names)))]]
+            chosen = [str(lines[int(place)]) for place in rng.integers(len(lines), size=LINES)]
+            seed = int(rng.integers(2**31))
             orders.append(
                 {"faces": str(path), "number": number, "lines": chosen, "seed": seed, "target": str(target)}
             )
@@ -262,7 +262,7 @@ def _codec(state: Path, clips: Sequence[FootageClip], recipe: MiniatureRecipe, t
 
 def _hearing(
     state: Path,
-    talkers: Mapping[str, Sequence[Utterance]],
+    speakers: Mapping[str, Sequence[Utterance]],
     backgrounds: Backgrounds,
     recipe: MiniatureRecipe,
     tick: Ticker,
@@ -273,7 +273,7 @@ def _hearing(
     _learn(
         "hearing",
         hearing,
-        lambda step: hearing_losses(hearing, talkers, backgrounds, step, recipe.seed),
+        lambda step: hearing_losses(hearing, speakers, backgrounds, step, recipe.seed),
         how,
         state,
         recipe,

@@ -61,7 +61,7 @@ def examine(
 
     Args:
         source: the video.
-        tick: called for every frame.
+        tick: called for every few seconds of sound and for every frame.
         offset_of: measures clips; those beyond `MOST_OFFSET` are left out. None leaves out none.
 
     Raises:
@@ -95,8 +95,8 @@ def _watch(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFaces]:
         _check_seconds(about.seconds or LEAST_SECONDS)
         if not about.audio_codec and source.sound is None:
             raise _Skip("no_sound", "it has no sound")
-        speech = read_speech(source.path if about.audio_codec else source.sound or source.path)
-        faces = face_tracks(source.path, tick)
+        speech = read_speech(source.path if about.audio_codec else source.sound or source.path, tick)
+        faces = face_tracks(source.path, tick, speech.mix.track if about.audio_codec else 0)
     except BadVideo as error:
         raise _Skip("damaged", error.message) from error
     except BadAudio as error:

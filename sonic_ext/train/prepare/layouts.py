@@ -18,26 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInput
+from ...media.video import VIDEO_SUFFIXES
 
-SUFFIXES = {
-    *(
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".flv",
-        ".3gp",
-        ".mxf",
-    ),
-    ".wmv",
-}
-"""Of video files, in lower case."""
 VOXCELEB_PICTURE, VOXCELEB_SOUND = "mp4", "aac"
 """VoxCeleb2's folders."""
 LRS3_SETS = ("pretrain", "trainval", "test")
@@ -74,7 +56,7 @@ def video_names(folder: Path, leave: Path | None = None) -> list[str]:
         raise BadInput(f"There is no folder at {folder}.", "Check the path.")
     if not folder.is_dir():
         raise BadInput(f"{folder} is a file.", "Give the folder that the videos lie in.")
-    videos = (path for path in _files(folder, leave) if path.suffix.lower() in SUFFIXES)
+    videos = (path for path in _files(folder, leave) if path.suffix.lower() in VIDEO_SUFFIXES)
     found = sorted(path.relative_to(folder).as_posix() for path in videos)
     if not found:
         raise BadInput(

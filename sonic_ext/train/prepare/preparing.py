@@ -23,7 +23,7 @@ from typing import Any
 from ...errors import BadInput, BadOutput, Busy, Cancelled, SonicError
 from ...files.atomic import remove_temporaries, replace_file
 from ...files.locks import wait_for_lock
-from ...processes import Workers, cores
+from ...processes import Alive, Workers, cores
 from ...progress import Progress, Silent, Stage, Ticker
 from ..clips import PATTERN, Clip, ClipRemark, ShardContents, is_whole, read_contents, write_shard
 from .examining import examine
@@ -36,6 +36,10 @@ ORIGIN, LIST, LOCK = "corpus.json", "skipped.csv", "prepare"
 """Beside the shards: whose clips they are; what was left out and why; held while somebody writes."""
 COLUMNS = ("video", "kept", "reason", "detail")
 """Of `LIST`."""
+PATIENCE = 120.0
+"""Seconds without a sign of life after which a process is ended: a decoder hangs. Frames are signs."""
+FAILED = "failed"
+"""Reason of what may pass: the next call tries again."""
 WAIT = 2.0
 """Seconds that another command's lock is waited for."""
 ADVICE = "Make room or choose another folder (-o); the same command goes on where it was."
@@ -94,7 +98,7 @@ def prepare(
         progress: told of each group; asked whether to stop.
 
     Raises:
-        BadInput: no folder, no videos, or `output` holds clips of another folder.
+        BadInput: no folder, no videos, or `output` holds clips of another folder or another choice.
         BadOutput: it cannot be written to; the disk is full.
         Busy: another command writes there.
         Cancelled: asked to stop; the list tells how far it came, and the next call goes on.
@@ -103,8 +107,9 @@ def prepare(
     progress = progress or Silent()
     _make_folder(folder, output)
     with _locked(output):
-        _require_origin(folder, output)
+        _require_origin(folder, output, offset_of)
         _remove_parts(output)
+        _remove_failed(output)
         done = {name for shard in _shards(output) for name in shard.videos}
         parts = ([name for name in group if name not in done] for group in grouped(folder, names))
         orders = [ShardOrder(str(folder), str(output), tuple(part), offset_of) for part in parts if part]
@@ -173,7 +178,7 @@ class ShardOrder:
             raise BadOutput(f"{self.path.name} cannot be written: {reason}.", ADVICE) from error
 
 
-def make_shard(values: dict[str, Any]) -> str:
+def make_shard(values: dict[str, Any], alive: Alive) -> str:
     """Carry out a `ShardOrder`; the name of the shard.
 
     Raises:
@@ -184,7 +189,8 @@ def make_shard(values: dict[str, Any]) -> str:
     clips: list[Clip] = []
     remarks: list[ClipRemark] = []
     for name in order.names:
-        made, said = examine(source_of(Path(order.folder), name), offset_of=offset_of)
+        source = source_of(Path(order.folder), name)
+        made, said = examine(source, lambda *_: alive(), offset_of)
         clips += made
         remarks += said
     order.write(clips, remarks)
@@ -197,7 +203,7 @@ def _make(orders: list[ShardOrder], jobs: int, progress: Progress) -> None:
     while orders:
         tick(Stage.PREPARING_CLIPS, done, total)
         failed: list[ShardOrder] = []
-        with Workers(f"{__name__}:make_shard", min(jobs, len(orders))) as workers:
+        with Workers(f"{__name__}:make_shard", min(jobs, len(orders)), patience=PATIENCE) as workers:
             for number, answer in workers.answers([vars(order) for order in orders], progress.cancelled):
                 order = orders[number]
                 if isinstance(answer, (BadOutput, Cancelled)):
@@ -206,7 +212,7 @@ def _make(orders: list[ShardOrder], jobs: int, progress: Progress) -> None:
                     failed += order.alone()
                     continue
                 if isinstance(answer, SonicError):
-                    order.write([], [ClipRemark(order.names[0], False, "failed", answer.message)])
+                    order.write([], [ClipRemark(order.names[0], False, FAILED, answer.message)])
                 done += len(order.names)
                 tick(Stage.PREPARING_CLIPS, done, total)
         orders = failed
@@ -243,10 +249,10 @@ def _locked(output: Path) -> Iterator[None]:
         yield
 
 
-def _require_origin(folder: Path, output: Path) -> None:
-    """Note whose clips go here; refuse a folder that holds those of another corpus, of names that may be the
-    same."""
-    path, ours = output / ORIGIN, {"folder": str(folder.resolve())}
+def _require_origin(folder: Path, output: Path, offset_of: str) -> None:
+    """Note whose clips go here and how they were chosen; refuse a folder that holds those of another corpus,
+    of names that may be the same, or of another choice, which would be mixed."""
+    path, ours = output / ORIGIN, {"folder": str(folder.resolve()), "offset_of": offset_of}
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -254,8 +260,14 @@ def _require_origin(folder: Path, output: Path) -> None:
         return
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read ({error}).", "Choose another folder with -o.") from error
-    if there != ours:
+    if not isinstance(there, dict) or there.get("folder") != ours["folder"]:
         raise BadInput(f"{output} holds clips of another folder.", "Choose another one with -o.")
+    if there != ours:
+        made = "with" if there.get("offset_of") else "without"
+        raise BadInput(
+            f"{output} holds clips that were made {made} --in-sync.",
+            "Do the same to go on, or choose another folder with -o.",
+        )
 
 
 def _remove_parts(output: Path) -> None:
@@ -278,6 +290,13 @@ def _shards(output: Path) -> Iterator[ShardContents]:
             yield found
         else:
             path.unlink()
+
+
+def _remove_failed(output: Path) -> None:
+    """Shards that stand for a video which could not be examined: it is tried again."""
+    for shard in [*_shards(output)]:
+        if any(remark.reason == FAILED for remark in shard.remarks):
+            shard.path.unlink()
 
 
 def _write_list(found: PreparedCorpus) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ...media import mel
 from ...sync.encoders import mouth_inputs, sound_inputs
 from ...sync.mouth import MouthMotion
 from ...sync.sound import ROWS_PER_SECOND, sound_rows
-from ..clips import Clip
+from ..clips import Clip, ClipInShard, index_shard, shards_of
 from ..corpus.mixtures import Backgrounds, MixtureShares, streams
 from ..corpus.sounds import Utterance
 from ..phonemes import PAUSE, Phoneme
@@ -23,13 +24,13 @@ ROWS = 200
 """Rows of a stretch: 4 s."""
 WINDOW = (50, 100)
 """Rows of what is compared as a whole, fewest and most."""
-MOMENTS, APART = 12, 3
+MOMENTS, MOMENT_SPACING = 12, 3
 """Moments of a stretch that are compared with each other, and rows between two: 60 ms."""
-STRETCH, SHIFTS = 60, 20
+STRETCH, MAX_SHIFT = 60, 20
 """Rows of a part that is compared with itself moved by up to this many rows."""
 LEAST_SPOKEN = 0.4
 """Share of a stretch in which something is said, where the passage has such a stretch ..."""
-TRIES = 4
+START_TRIES = 4
 """... and how often one is looked for."""
 
 
@@ -56,25 +57,32 @@ def heard(stream: Utterance) -> Passage | None:
 
 
 def passages(
-    talkers: Mapping[str, Sequence[Utterance]],
+    speakers: Mapping[str, Sequence[Utterance]],
     backgrounds: Backgrounds,
     mix: MixtureShares,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Iterator[Passage]:
     """The corpus once, at other speeds, places and levels, among babble, music and songs."""
-    utterances = [utterance for lines in talkers.values() for utterance in lines]
-    for stream in streams(utterances, backgrounds, mix, chance):
+    utterances = [utterance for lines in speakers.values() for utterance in lines]
+    for stream in streams(utterances, backgrounds, mix, rng):
         passage = heard(stream)
         if passage is not None:
             yield passage
 
 
-def filmed_passages(clips: Iterable[Clip]) -> Iterator[Passage]:
-    """Clips of real video that are long enough."""
-    for clip in clips:
-        found = int(clip.motion.found.sum())
-        if len(clip.sound) >= ROWS and found > 0 and found >= len(clip.motion) / 2:
-            yield Passage(clip.sound, (), clip.motion, clip.speaker)
+def filmed_clips(folder: Path) -> Iterator[ClipInShard]:
+    """Clips of real video that are long enough and show their face in half of the frames.
+
+    Raises:
+        BadInput: `folder` has no shards, or one cannot be read.
+    """
+    for shard in shards_of(folder):
+        yield from (clip for clip in index_shard(shard) if clip.rows >= ROWS and clip.found >= 0.5)
+
+
+def filmed_passage(clip: Clip) -> Passage:
+    """A clip with its own mouth."""
+    return Passage(clip.sound, (), clip.motion, clip.speaker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,34 +105,45 @@ class TrainingBatch:
     """`tokens` of that part, [n, LONGEST]; zeros where it is not known what is said."""
 
 
-def drawn_batch(known: Sequence[Passage], size: int, chance: np.random.Generator) -> TrainingBatch:
-    """A batch of `size` stretches, each of another passage where there are so many."""
-    chosen = chance.choice(len(known), size, replace=size > len(known))
-    return batch([known[number] for number in chosen], chance)
+def drawn_batch(
+    known: Sequence[Passage], films: Sequence[ClipInShard], size: int, rng: np.random.Generator
+) -> TrainingBatch:
+    """A batch of `size` stretches, each of another passage or clip where there are so many.
+
+    Raises:
+        BadInput, FileNotFoundError: a clip cannot be read.
+    """
+    count = len(known) + len(films)
+    chosen = rng.choice(count, size, replace=size > count)
+    return batch(
+        [
+            known[number] if number < len(known) else filmed_passage(films[number - len(known)].read())
+            for number in chosen
+        ],
+        rng,
+    )
 
 
-def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> TrainingBatch:
+def batch(chosen: Sequence[Passage], rng: np.random.Generator) -> TrainingBatch:
     """One stretch of each passage, with mouths of people who are there for this batch alone."""
-    people = [draw_style(chance) for _ in range(max(2, len(chosen) // 2))]
+    people = [draw_style(rng) for _ in range(max(2, len(chosen) // 2))]
     sounds, pairs, styles, spans, letters = [], [], [], [], []
     speakers = {name: number for number, name in enumerate(sorted({each.speaker for each in chosen}))}
     for number, passage in enumerate(chosen):
-        start = _start(passage, chance)
+        start = _start(passage, rng)
         begin, seconds = start / ROWS_PER_SECOND, ROWS / ROWS_PER_SECOND
         phonemes = [
             Phoneme(p.name, p.start - begin, p.end - begin)
             for p in passage.phonemes
             if p.end > begin and p.start < begin + seconds
         ]
-        length = int(chance.integers(WINDOW[0], WINDOW[1] + 1))
-        first = int(chance.integers(0, ROWS - length + 1))
+        length = int(rng.integers(WINDOW[0], WINDOW[1] + 1))
+        first = int(rng.integers(0, ROWS - length + 1))
         if passage.motion is None:
             who = [number % len(people), (number + 1) % len(people)]
             pairs.append(
                 [
-                    mouth_inputs(
-                        filmed(drawn(phonemes, seconds, people[one], chance), seconds, chance), 0.0, ROWS
-                    )
+                    mouth_inputs(filmed(drawn(phonemes, seconds, people[one], rng), seconds, rng), 0.0, ROWS)
                     for one in who
                 ]
             )
@@ -141,16 +160,16 @@ def batch(chosen: Sequence[Passage], chance: np.random.Generator) -> TrainingBat
         np.stack([np.stack(pair) for pair in pairs], axis=1),
         np.array(styles).T,
         np.array(spans),
-        int(chance.integers(0, ROWS - MOMENTS * APART)),
-        int(chance.integers(SHIFTS, ROWS - STRETCH - SHIFTS + 1)),
+        int(rng.integers(0, ROWS - MOMENTS * MOMENT_SPACING)),
+        int(rng.integers(MAX_SHIFT, ROWS - STRETCH - MAX_SHIFT + 1)),
         np.stack(letters),
     )
 
 
-def _start(passage: Passage, chance: np.random.Generator) -> int:
+def _start(passage: Passage, rng: np.random.Generator) -> int:
     """First row of a stretch, one in which enough is said if that is soon found."""
     last = len(passage.sound) - ROWS
-    starts = chance.integers(0, last + 1, TRIES)
+    starts = rng.integers(0, last + 1, START_TRIES)
     if passage.motion is None:
         for start in starts:
             begin, end = start / ROWS_PER_SECOND, (start + ROWS) / ROWS_PER_SECOND

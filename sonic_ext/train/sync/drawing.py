@@ -60,12 +60,12 @@ class MouthStyle:
     """How much the mouth moves without speaking."""
 
 
-def draw_style(chance: np.random.Generator) -> MouthStyle:
+def draw_style(rng: np.random.Generator) -> MouthStyle:
     """A speaker who was not there before."""
     shapes, rules = targets()
-    own = shapes * chance.lognormal(0.0, 0.2, shapes.shape) + chance.normal(0.0, 0.05, shapes.shape)
+    own = shapes * rng.lognormal(0.0, 0.2, shapes.shape) + rng.normal(0.0, 0.05, shapes.shape)
     rest = np.array([0.02, 0.02, 0.80, 0.25, 1.70, 0.95, 1.21, -0.2])
-    rest += chance.normal(0.0, [0.012, 0.012, 0.08, 0.05, 0.1, 0.05, 0.07, 0.06])
+    rest += rng.normal(0.0, [0.012, 0.012, 0.08, 0.05, 0.1, 0.05, 0.07, 0.06])
     mixing = np.array(
         [  # gap, sides, width, height, chin, upper, lower, depth
             [1.0, 0.70, -0.10, 0.85, 0.35, -0.15, 0.70, 0.02],
@@ -74,26 +74,26 @@ def draw_style(chance: np.random.Generator) -> MouthStyle:
             [0.0, 0.00, -0.01, 0.02, 0.13, 0.00, 0.08, 0.02],
         ]
     )
-    mixing = mixing * chance.lognormal(0.0, 0.3, mixing.shape) + chance.normal(0.0, 0.01, mixing.shape)
+    mixing = mixing * rng.lognormal(0.0, 0.3, mixing.shape) + rng.normal(0.0, 0.01, mixing.shape)
     mixing[0, 0] = 1.0
     return MouthStyle(
         shapes=own.astype(np.float32),
-        rules=(rules * chance.lognormal(0.0, 0.3, rules.shape)).astype(np.float32),
-        rise=chance.uniform([0.025, 0.030], [0.130, 0.200]).astype(np.float32),
-        fall=chance.uniform([0.020, 0.025], [0.060, 0.070]).astype(np.float32),
-        early=float(chance.normal(0.0, 0.006)),
-        smooth=float(chance.uniform(0.010, 0.035)),
-        strength=float(chance.uniform(0.5, 1.3)),
-        press=float(chance.uniform(-0.01, 0.03)),
-        gap=float(chance.uniform(0.12, 0.38)),
+        rules=(rules * rng.lognormal(0.0, 0.3, rules.shape)).astype(np.float32),
+        rise=rng.uniform([0.025, 0.030], [0.130, 0.200]).astype(np.float32),
+        fall=rng.uniform([0.020, 0.025], [0.060, 0.070]).astype(np.float32),
+        early=float(rng.normal(0.0, 0.006)),
+        smooth=float(rng.uniform(0.010, 0.035)),
+        strength=float(rng.uniform(0.5, 1.3)),
+        press=float(rng.uniform(-0.01, 0.03)),
+        gap=float(rng.uniform(0.12, 0.38)),
         rest=rest.astype(np.float32),
         mixing=mixing.astype(np.float32),
-        alive=float(chance.uniform(0.0, 1.0) ** 2),
+        alive=float(rng.uniform(0.0, 1.0) ** 2),
     )
 
 
 def drawn(
-    phonemes: Sequence[Phoneme], seconds: float, style: MouthStyle, chance: np.random.Generator
+    phonemes: Sequence[Phoneme], seconds: float, style: MouthStyle, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """The features of a mouth that speaks in this style, float32 [rows, FEATURES], 100 rows a second."""
     rows = max(1, round(seconds * ROWS_PER_SECOND))
@@ -103,10 +103,10 @@ def drawn(
     jaw = np.clip(shape[:, JAW], 0.0, 1.2) * style.strength
     gap = style.gap * jaw * (1.0 - 0.45 * np.clip(shape[:, ROUNDING], 0.0, 1.0))
     gap += 0.03 * (np.clip(shape[:, LOWER], -0.5, 1.0) + np.clip(shape[:, UPPER], -0.5, 1.0)) * style.strength
-    gap = _smoothed(gap + _idle(spoken, rows, style, chance), style.smooth * ROWS_PER_SECOND)
+    gap = _smoothed(gap + _idle(spoken, rows, style, rng), style.smooth * ROWS_PER_SECOND)
     gap = np.clip(gap, 0.0, None) * (1.0 - closed) * (1.0 - 0.6 * tucked)
     lips = _smoothed(shape[:, [ROUNDING, SPREAD]], style.smooth * ROWS_PER_SECOND) * style.strength
-    smile = style.alive * _wandering(rows, 2.5, chance)[:, None] * np.array([-0.3, 0.8])
+    smile = style.alive * _wandering(rows, 2.5, rng)[:, None] * np.array([-0.3, 0.8])
     moved = np.column_stack([gap, lips + smile, _smoothed(jaw, 0.03 * ROWS_PER_SECOND)])
     features = style.rest + moved @ style.mixing
     # Pressed lips are thinner, tucked ones hide.
@@ -180,25 +180,23 @@ def _pressed(
     return found[0], found[1]
 
 
-def _idle(
-    spoken: _Segments, rows: int, style: MouthStyle, chance: np.random.Generator
-) -> NDArray[np.float64]:
+def _idle(spoken: _Segments, rows: int, style: MouthStyle, rng: np.random.Generator) -> NDArray[np.float64]:
     """What opens the mouth without a sound: it parts, breathes in, is licked; eye distances, [rows]."""
-    line = style.alive * 0.02 * np.clip(_wandering(rows, 1.5, chance), 0.0, None)
+    line = style.alive * 0.02 * np.clip(_wandering(rows, 1.5, rng), 0.0, None)
     for name, start, end in zip(spoken.names, spoken.starts, spoken.ends, strict=True):
-        if name == Viseme.SILENCE and end - start > 0.25 and chance.random() < 0.2 + 0.6 * style.alive:
-            length = chance.uniform(0.12, min(0.6, end - start))
-            at = end - length if chance.random() < 0.6 else chance.uniform(start, end - length)
+        if name == Viseme.SILENCE and end - start > 0.25 and rng.random() < 0.2 + 0.6 * style.alive:
+            length = rng.uniform(0.12, min(0.6, end - start))
+            at = end - length if rng.random() < 0.6 else rng.uniform(start, end - length)
             first, last = (max(0, round(value * ROWS_PER_SECOND)) for value in (at, at + length))
             count = len(line[first:last])
-            line[first:last] += chance.uniform(0.01, 0.10) * np.hanning(count + 2)[1:-1]
+            line[first:last] += rng.uniform(0.01, 0.10) * np.hanning(count + 2)[1:-1]
     return line
 
 
-def _wandering(rows: int, seconds: float, chance: np.random.Generator) -> NDArray[np.float64]:
+def _wandering(rows: int, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Slow noise of unit variance, [rows]."""
     points = max(4, int(rows / ROWS_PER_SECOND / seconds * 2) + 4)
-    return np.interp(np.linspace(0.0, points - 1.0, rows), np.arange(points), chance.normal(size=points))
+    return np.interp(np.linspace(0.0, points - 1.0, rows), np.arange(points), rng.normal(size=points))
 
 
 def _smoothed(values: NDArray[Any], deviation: float) -> NDArray[np.float64]:
@@ -212,7 +210,7 @@ def _smoothed(values: NDArray[Any], deviation: float) -> NDArray[np.float64]:
     return np.asarray(smooth.reshape(values.shape), np.float64)
 
 
-def filmed(features: NDArray[np.float32], seconds: float, chance: np.random.Generator) -> MouthMotion:
+def filmed(features: NDArray[np.float32], seconds: float, rng: np.random.Generator) -> MouthMotion:
     """What a tracker finds of a mouth in a video of it.
 
     Frame rates from 12 to 60, repeated and dropped frames, the landmarks' jitter and their lag behind it,
@@ -221,45 +219,45 @@ def filmed(features: NDArray[np.float32], seconds: float, chance: np.random.Gene
     Args:
         features: [rows, FEATURES] of `drawn`.
         seconds: length of the video.
-        chance: what everything is drawn from.
+        rng: what everything is drawn from.
     """
-    fps = float(chance.choice([12.5, 15.0, 24.0, 25.0, 25.0, 25.0, 29.97, 30.0, 50.0, 60.0]))
+    fps = float(rng.choice([12.5, 15.0, 24.0, 25.0, 25.0, 25.0, 29.97, 30.0, 50.0, 60.0]))
     count = max(2, int(seconds * fps))
     times = (np.arange(count) + 0.5) / fps
     at = times.copy()
-    if chance.random() < 0.1:  # a slower video in a faster one: frames stand twice
+    if rng.random() < 0.1:  # a slower video in a faster one: frames stand twice
         at = np.repeat(at[::2] + 0.5 / fps, 2)[:count]
     rows = at * ROWS_PER_SECOND - 0.5
     seen = np.stack([np.interp(rows, np.arange(len(features)), column) for column in features.T], axis=1)
-    if chance.random() < 0.3:  # points are found near where they were: up to 10 ms late at 25 frames a second
-        keep = chance.uniform(0.0, 0.2) ** (25.0 / fps)
+    if rng.random() < 0.3:  # points are found near where they were: up to 10 ms late at 25 frames a second
+        keep = rng.uniform(0.0, 0.2) ** (25.0 / fps)
         for index in range(1, count):
             seen[index] += keep * (seen[index - 1] - seen[index])
-    jitter = JITTER * chance.lognormal(-0.1, 0.5)
-    noise = chance.normal(size=seen.shape) * jitter
-    together = chance.normal(size=(count, 1)) * chance.normal(size=len(FEATURES)) * jitter
-    head = np.stack([_wandered(times, chance) for _ in range(2)], axis=1)
-    leak = head @ (chance.normal(size=(2, len(FEATURES))) * JITTER * chance.uniform(0.0, 4.0))
+    jitter = JITTER * rng.lognormal(-0.1, 0.5)
+    noise = rng.normal(size=seen.shape) * jitter
+    together = rng.normal(size=(count, 1)) * rng.normal(size=len(FEATURES)) * jitter
+    head = np.stack([_wandered(times, rng) for _ in range(2)], axis=1)
+    leak = head @ (rng.normal(size=(2, len(FEATURES))) * JITTER * rng.uniform(0.0, 4.0))
     seen = seen + noise + together + leak
     found = np.ones(count, bool)
-    if chance.random() < 0.25:
-        for _ in range(chance.integers(1, 4)):
-            start = int(chance.integers(count))
-            found[start : start + int(chance.integers(1, max(2, int(0.8 * fps))))] = False
+    if rng.random() < 0.25:
+        for _ in range(rng.integers(1, 4)):
+            start = int(rng.integers(count))
+            found[start : start + int(rng.integers(1, max(2, int(0.8 * fps))))] = False
     if found.sum() < 2:
         found[:] = True
-    outliers = chance.random(count) < 0.004
-    seen[outliers] += chance.normal(size=(int(outliers.sum()), len(FEATURES))) * 0.08
+    outliers = rng.random(count) < 0.004
+    seen[outliers] += rng.normal(size=(int(outliers.sum()), len(FEATURES))) * 0.08
     seen[~found] = np.nan
     return MouthMotion(times.astype(np.float64), seen.astype(np.float32))
 
 
-def _wandered(times: NDArray[np.floating[Any]], chance: np.random.Generator) -> NDArray[np.float64]:
+def _wandered(times: NDArray[np.floating[Any]], rng: np.random.Generator) -> NDArray[np.float64]:
     points = np.arange(times[-1] + 3.0, step=0.7)
-    return np.interp(times, points, chance.normal(size=len(points)))
+    return np.interp(times, points, rng.normal(size=len(points)))
 
 
-def moving_mouth(phonemes: Sequence[Phoneme], seconds: float, chance: np.random.Generator) -> MouthMotion:
+def moving_mouth(phonemes: Sequence[Phoneme], seconds: float, rng: np.random.Generator) -> MouthMotion:
     """A mouth of somebody new that says these phonemes, as it is found in a video."""
     said = [phoneme for phoneme in phonemes if phoneme.name != PAUSE]
-    return filmed(drawn(said, seconds, draw_style(chance), chance), seconds, chance)
+    return filmed(drawn(said, seconds, draw_style(rng), rng), seconds, rng)

@@ -55,31 +55,31 @@ CHOICES = 100
 class HeldOut:
     """Voices that nothing else was learned from."""
 
-    talkers: Mapping[str, Sequence[Utterance]]
+    speakers: Mapping[str, Sequence[Utterance]]
     backgrounds: Backgrounds
     seed: int = 1
 
     def lines(self, most: int) -> list[Utterance]:
         """Up to `most` utterances, each several recordings of one voice, in an order of their own."""
-        chance = np.random.default_rng([self.seed, 1])
+        rng = np.random.default_rng([self.seed, 1])
         made = [
-            joined(lines[start : start + LINES], chance)
-            for lines in self.talkers.values()
+            joined(lines[start : start + LINES], rng)
+            for lines in self.speakers.values()
             for start in range(0, len(lines), LINES)
         ]
-        return [made[number] for number in chance.permutation(len(made))[:most]]
+        return [made[number] for number in rng.permutation(len(made))[:most]]
 
     def usable(self) -> bool:
         """Whether anything can be measured on them."""
-        return sum(heard(line) is not None for line in self.lines(len(self.talkers) * LINES)) >= 2
+        return sum(heard(line) is not None for line in self.lines(len(self.speakers) * LINES)) >= 2
 
-    def nobody(self, count: int, chance: np.random.Generator) -> list[Passage]:
+    def nobody(self, count: int, rng: np.random.Generator) -> list[Passage]:
         """Sound in which nobody speaks to whom the mouth could belong: music, babble, noise, with phonemes of
         somebody else for the mouth."""
         kinds = (self.backgrounds.music, self.backgrounds.babble, self.backgrounds.noise)
         found = []
         for number, line in enumerate(self.lines(count)):
-            sound = kinds[number % len(kinds)](len(line[0]), chance)
+            sound = kinds[number % len(kinds)](len(line[0]), rng)
             passage = heard((0.1 * sound, line[1]))
             if passage is not None:
                 found.append(passage)
@@ -87,21 +87,21 @@ class HeldOut:
 
 
 def split(
-    talkers: Mapping[str, Sequence[Utterance]], every: int = 8
+    speakers: Mapping[str, Sequence[Utterance]], every: int = 8
 ) -> tuple[dict[str, Sequence[Utterance]], dict[str, Sequence[Utterance]]]:
     """Voices to learn from, and every eighth one by name, two at least, which are kept aside."""
-    names = sorted(talkers)
+    names = sorted(speakers)
     aside = {*names[min(every // 2, len(names) - 2) :: every], *names[-1:]} if len(names) > 2 else set()
-    learned = {name: talkers[name] for name in names if name not in aside}
-    return learned, {name: talkers[name] for name in names if name in aside}
+    learned = {name: speakers[name] for name in names if name not in aside}
+    return learned, {name: speakers[name] for name in names if name in aside}
 
 
 def halves(
-    talkers: Mapping[str, Sequence[Utterance]],
+    speakers: Mapping[str, Sequence[Utterance]],
 ) -> tuple[dict[str, Sequence[Utterance]], dict[str, Sequence[Utterance]]]:
     """Every other voice: those that confidence is learned from, and those that it is measured on."""
-    names = sorted(talkers)
-    one, other = ({name: talkers[name] for name in names[start::2]} for start in (0, 1))
+    names = sorted(speakers)
+    one, other = ({name: speakers[name] for name in names[start::2]} for start in (0, 1))
     return one, other
 
 
@@ -110,17 +110,17 @@ def with_confidence(
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a model, with `confidence` learned from voices that nothing else was."""
     plain = from_arrays({**arrays, "confidence": np.zeros(REASONS + 1, np.float32)})
-    chance = np.random.default_rng([held_out.seed, 2])
+    rng = np.random.default_rng([held_out.seed, 2])
     found: list[Trial] = []
     lines = held_out.lines(most)
     for kind, decibels in LEVELS:
-        passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
-        pairs = [*pairs_of(passages, chance, OTHERS)]
+        passages = heard_among(lines, held_out.backgrounds, kind, decibels, rng)
+        pairs = [*pairs_of(passages, rng, OTHERS)]
         whole = scored(plain, pairs)
         for seconds in LENGTHS:
             # As parts of a longer video, and as clips of their own.
             found += [*trials(whole, seconds, plain.confidence), *trials_alone(plain, pairs, seconds)]
-    strangers = [_unrelated(pair) for pair in pairs_of(held_out.nobody(most // 3, chance), chance)]
+    strangers = [_unrelated(pair) for pair in pairs_of(held_out.nobody(most // 3, rng), rng)]
     found += [trial for seconds in LENGTHS for trial in trials_alone(plain, strangers, seconds)]
     return {**arrays, "confidence": fit_confidence(found)}
 
@@ -139,14 +139,14 @@ def metrics(
     confidence of 0.5.
     What there are too few or too short recordings for is left out.
     """
-    chance = np.random.default_rng([held_out.seed, 3])
+    rng = np.random.default_rng([held_out.seed, 3])
     lines = held_out.lines(most)
     found: dict[str, float] = {}
     measured: list[Trial] = []
     clean: list[Passage] = []
     for kind, decibels in LEVELS:
-        passages = heard_among(lines, held_out.backgrounds, kind, decibels, chance)
-        pairs = [*pairs_of(passages, chance)]
+        passages = heard_among(lines, held_out.backgrounds, kind, decibels, rng)
+        pairs = [*pairs_of(passages, rng)]
         name = kind if decibels is None else f"{kind} {decibels:.0f} dB"
         whole = scored(network, pairs)
         short = [*trials(whole, 2.0, network.confidence)]
@@ -156,7 +156,7 @@ def metrics(
         if decibels is None:
             clean = passages
             found[f"right 1 s clip among {choices}"] = retrieved(network, pairs, 1.0, choices)
-    others = scored(network, pairs_of(clean, chance, 1.0))
+    others = scored(network, pairs_of(clean, rng, 1.0))
     shuffled = [*trials(others, 2.0, network.confidence)]
     found["calibration error"] = calibration_error([*measured, *shuffled])
     sure = [trial.found.confidence if trial.found else 0.0 for trial in shuffled]

@@ -13,11 +13,10 @@ from ...errors import BadInput, BadOutput, MissingPart
 from ...progress import Progress, Stage, Ticker
 from ...sync import encoders
 from ...sync.encoders import from_arrays
-from ..clips import read_shards
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import by_voice, recordings, seconds
 from ..corpus.speech import TRAINING, make
-from .batches import filmed_passages
+from .batches import filmed_clips
 from .model import HeldOut, ModelOrigin, halves, metrics, split, with_confidence, write_model
 from .training import Corpus, SyncRecipe, train
 
@@ -85,8 +84,8 @@ def train_model(
                 tick(Stage.SPEAKING, min(round(spoken), round(minutes)), round(minutes))
         tick(Stage.LOADING, 0, 1)
         known = by_voice(recordings(corpus))
-        talkers, aside = split(known) if held_out is None else (known, by_voice(recordings(held_out)))
-        if shared := sorted({*talkers} & {*aside}):
+        speakers, aside = split(known) if held_out is None else (known, by_voice(recordings(held_out)))
+        if shared := sorted({*speakers} & {*aside}):
             raise BadInput(f"The voice {shared[0]} is in both folders.", "Hold out other voices.")
         sure, judged = (
             HeldOut(some, Backgrounds(aside, recipe.seed + 1, PIECES), recipe.seed) for some in halves(aside)
@@ -96,16 +95,16 @@ def train_model(
                 f"{held_out or corpus} has too few voices to keep some aside.",
                 "Give several recordings of 4 s and more of at least four voices, named VOICE_NUMBER.wav.",
             )
-        films = [*filmed_passages(read_shards(clips))] if clips is not None else []
-        *_, trained = train(Corpus(talkers, films), recipe, state, _shown(tick))
+        films = [*filmed_clips(clips)] if clips is not None else []
+        *_, trained = train(Corpus(speakers, films), recipe, state, _shown(tick))
         tick(Stage.MEASURING, 0, 2)
         arrays = with_confidence(trained.model.arrays(), sure)
         tick(Stage.MEASURING, 1, 2)
         reached = metrics(from_arrays(arrays), judged)
-        speakers = len({film.speaker for film in films})
-        write_model(output, arrays, ModelOrigin(recipe, (*talkers,), len(films), speakers), reached)
+        filmed = len({film.speaker for film in films})
+        write_model(output, arrays, ModelOrigin(recipe, (*speakers,), len(films), filmed), reached)
         tick(Stage.MEASURING, 2, 2)
-    return TrainedModel(output, output.with_suffix(".md"), reached, len(talkers), len(films))
+    return TrainedModel(output, output.with_suffix(".md"), reached, len(speakers), len(films))
 
 
 def _check_output(output: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...sync.encoders import SyncNetwork
 from ...sync.mouth import MouthMotion
-from ...sync.offset import NEAR, REACH, Estimate, evidence, lag_scores
+from ...sync.offset import MAX_LAG, TOLERANCE, Estimate, evidence, lag_scores
 from ...sync.sound import ROWS_PER_SECOND
 from ..corpus.mixtures import Backgrounds, over
 from ..corpus.sounds import Utterance
@@ -60,13 +60,13 @@ def late(motion: MouthMotion, seconds: float) -> MouthMotion:
     return MouthMotion(motion.times + seconds, motion.geometry)
 
 
-def pairs_of(passages: Sequence[Passage], chance: np.random.Generator, others: float = 0.0) -> Iterator[Pair]:
+def pairs_of(passages: Sequence[Passage], rng: np.random.Generator, others: float = 0.0) -> Iterator[Pair]:
     """Each passage with a mouth that says it at an offset; for a share of `others` with another's mouth."""
     for number, passage in enumerate(passages):
-        belongs = chance.random() >= others or len(passages) < 2
+        belongs = rng.random() >= others or len(passages) < 2
         source = passage if belongs else passages[(number + 1) % len(passages)]
-        motion = source.motion or moving_mouth(source.phonemes, len(source.sound) / ROWS_PER_SECOND, chance)
-        offset = float(chance.uniform(-FARTHEST, FARTHEST))
+        motion = source.motion or moving_mouth(source.phonemes, len(source.sound) / ROWS_PER_SECOND, rng)
+        offset = float(rng.uniform(-FARTHEST, FARTHEST))
         yield Pair(passage.sound, late(motion, offset), offset if belongs else None, spoken_rows(passage))
 
 
@@ -104,7 +104,7 @@ def trials(
     size = round(seconds * ROWS_PER_SECOND)
     for each in whole:
         # Windows at the ends know the mouth on one side only.
-        edge = max(0, min(REACH, (len(each.scores) - size) // 2))
+        edge = max(0, min(MAX_LAG, (len(each.scores) - size) // 2))
         for begin in range(edge, len(each.scores) - size - edge + 1, size):
             part = slice(begin, begin + size)
             if _is_spoken(each.pair, part):
@@ -158,7 +158,7 @@ def fit_confidence(measured: Sequence[Trial], penalty: float = 1e-2, rounds: int
     if not able:
         raise ValueError("nothing was measured")
     x = np.array([[*trial.reasons, 1.0] for trial in able if trial.reasons is not None])
-    y = np.array([trial.within(NEAR) for trial in able], dtype=np.float64)
+    y = np.array([trial.within(TOLERANCE) for trial in able], dtype=np.float64)
     weights = np.zeros(x.shape[1])
     for _ in range(rounds):
         likely = 1.0 / (1.0 + np.exp(-np.clip(x @ weights, -30.0, 30.0)))
@@ -179,7 +179,7 @@ def calibration_error(measured: Sequence[Trial]) -> float:
     if not measured:
         return math.nan
     sure = np.array([trial.found.confidence if trial.found else 0.0 for trial in measured])
-    right = np.array([trial.within(NEAR) for trial in measured], dtype=np.float64)
+    right = np.array([trial.within(TOLERANCE) for trial in measured], dtype=np.float64)
     bins = np.clip((sure * BINS).astype(int), 0, BINS - 1)
     return float(
         sum(
@@ -227,13 +227,13 @@ def heard_among(
     backgrounds: Backgrounds,
     kind: str,
     decibels: float | None,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> list[Passage]:
     """Recordings as they are, or with babble or music `decibels` quieter; those of less than 4 s are left."""
     found = []
     for utterance in utterances:
         if decibels is not None:
-            played = getattr(backgrounds, kind)(len(utterance[0]), chance)
+            played = getattr(backgrounds, kind)(len(utterance[0]), rng)
             utterance = over(utterance, played, decibels)
         passage = heard(utterance)
         if passage is not None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,20 @@ from ...sync.losses import (
     disentangling,
     frame_info_nce,
     gathered,
+    gathered_mask,
     rank,
     semantic_info_nce,
     shifted_info_nce,
 )
+from ..clips import ClipInShard
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
 from ..temporal import learning_rate
 from .batches import (
-    APART,
+    MAX_SHIFT,
+    MOMENT_SPACING,
     MOMENTS,
-    SHIFTS,
+    ROWS,
     STRETCH,
     Passage,
     TrainingBatch,
@@ -99,31 +103,34 @@ class SyncTrainer:
     def losses(self, learned: TrainingBatch) -> dict[str, torch.Tensor]:
         """The loss of each level for one batch."""
         sound = self.model.hear(torch.from_numpy(learned.sound))
-        first, second = (self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths)
-        known = torch.from_numpy(learned.mouths[0, :, :, -1:])
-        heard, seen = gathered(unit(sound)), gathered(unit(first) * known)
+        mouths = [self.model.see(torch.from_numpy(mouth)) for mouth in learned.mouths]
+        visible = torch.from_numpy(learned.mouths[..., -1] > 0)
+        heard, seen, there = gathered(unit(sound)), gathered(unit(mouths[0])), gathered_mask(visible[0])
         scale = self.model.temperature()
-        at = slice(learned.moments, learned.moments + MOMENTS * APART, APART)
-        found = {"frame": frame_info_nce(heard[:, at], seen[:, at], scale)}
-        inner = heard[:, learned.stretch : learned.stretch + STRETCH]
-        around = seen[:, learned.stretch - SHIFTS : learned.stretch + STRETCH + SHIFTS]
-        found["shifted"] = shifted_info_nce(inner, around, scale)
+        at = slice(learned.moments, learned.moments + MOMENTS * MOMENT_SPACING, MOMENT_SPACING)
+        found = {"frame": frame_info_nce(heard[:, at], seen[:, at], there[:, at], scale)}
+        inner = slice(learned.stretch, learned.stretch + STRETCH)
+        around = slice(learned.stretch - MAX_SHIFT, learned.stretch + STRETCH + MAX_SHIFT)
+        found["shifted"] = shifted_info_nce(heard[:, inner], seen[:, around], there[:, around], scale)
         if not {"semantic", "style"} & set(self.recipe.levels):
             return found
-        whole = [gathered(pooled(rows, learned.spans)) for rows in (sound, first, second)]
-        letters = torch.from_numpy(learned.letters)
-        spoken = gathered((letters > 0).any(dim=1).float()) > 0
+        inside = _inside(learned.spans)
+        voices = gathered(pooled(sound, inside))
+        faces = [gathered(pooled(rows, inside & known)) for rows, known in zip(mouths, visible, strict=True)]
+        shown = [gathered_mask(2 * (inside & known).sum(dim=1) >= inside.sum(dim=1)) for known in visible]
         pooled_scale = self.model.pooled_temperature()
+        letters = torch.from_numpy(learned.letters)
+        spoken = gathered_mask((letters > 0).any(dim=1)) & shown[0]
         if "semantic" in self.recipe.levels and spoken.any():
             text = gathered(unit(self.model.text(letters)))
             found["semantic"] = semantic_info_nce(
-                whole[0][spoken], whole[1][spoken], text[spoken], pooled_scale
+                voices[spoken], faces[0][spoken], text[spoken], pooled_scale
             )
         if "style" in self.recipe.levels:
-            content = torch.arange(len(whole[1])).repeat(2)
-            who = torch.from_numpy(learned.styles)
-            people = torch.cat([gathered(_apart(one)) for one in who])
-            found["style"] = disentangling(torch.cat(whole[1:]), content, people, pooled_scale)
+            kept = torch.cat(shown)
+            content = torch.arange(len(faces[0])).repeat(2)
+            people = torch.cat([gathered(_apart(one)) for one in torch.from_numpy(learned.styles)])
+            found["style"] = disentangling(torch.cat(faces)[kept], content[kept], people[kept], pooled_scale)
         return found
 
     def step(self, learned: TrainingBatch) -> dict[str, float]:
@@ -190,11 +197,16 @@ class SyncTrainer:
             )
 
 
-def pooled(rows: torch.Tensor, spans: NDArray[np.int64]) -> torch.Tensor:
-    """Means of [n, ROWS, d] over each one's span, of unit length, [n, d]."""
-    at = torch.arange(rows.shape[1])
-    inside = torch.from_numpy((spans[:, :1] <= at.numpy()) & (at.numpy() < spans[:, 1:])).float()
-    return unit(torch.einsum("nr,nrd->nd", inside, rows) / inside.sum(dim=1, keepdim=True))
+def pooled(rows: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Means of [n, ROWS, d] over the rows where `inside` (bool [n, ROWS]), of unit length, [n, d]."""
+    counts = inside.sum(dim=1, keepdim=True).clamp(min=1)
+    return unit(torch.einsum("nr,nrd->nd", inside.float(), rows) / counts)
+
+
+def _inside(spans: NDArray[np.int64]) -> torch.Tensor:
+    """Which rows each span has, bool [n, ROWS]."""
+    rows = np.arange(ROWS)
+    return torch.from_numpy((spans[:, :1] <= rows) & (rows < spans[:, 1:]))
 
 
 def _apart(people: torch.Tensor) -> torch.Tensor:
@@ -206,15 +218,17 @@ def _apart(people: torch.Tensor) -> torch.Tensor:
 class Corpus:
     """What is learned from: recordings by voice, real video, or both."""
 
-    talkers: Mapping[str, Sequence[Utterance]]
-    films: Sequence[Passage] = ()
-    """`filmed_passages`."""
+    speakers: Mapping[str, Sequence[Utterance]]
+    films: Sequence[ClipInShard] = ()
+    """`filmed_clips`; each is read whenever it is learned from."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of how much it holds of whom: another corpus cannot be gone on with."""
-        voices = sorted((name, sum(len(sound) for sound, _ in lines)) for name, lines in self.talkers.items())
-        films = [(each.speaker, len(each.sound)) for each in self.films]
+        voices = sorted(
+            (name, sum(len(sound) for sound, _ in lines)) for name, lines in self.speakers.items()
+        )
+        films = [(each.speaker, each.rows) for each in self.films]
         return hashlib.sha256(json.dumps([voices, films]).encode()).hexdigest()
 
 
@@ -246,18 +260,18 @@ def train(
     if trainer.step_number >= trainer.total:
         yield trainer
         return
-    backgrounds = Backgrounds(corpus.talkers, recipe.seed) if corpus.talkers else None
+    backgrounds = Backgrounds(corpus.speakers, recipe.seed) if corpus.speakers else None
 
     leaving = threading.Event()
 
     def copied(number: int) -> list[Passage]:
-        chance = np.random.default_rng([recipe.seed, number])
-        spoken = passages(corpus.talkers, backgrounds, recipe.mix, chance) if backgrounds else ()
-        return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken), *corpus.films]
+        rng = np.random.default_rng([recipe.seed, number])
+        spoken = passages(corpus.speakers, backgrounds, recipe.mix, rng) if backgrounds else ()
+        return [*itertools.takewhile(lambda _: not leaving.is_set(), spoken)]
 
     def drawn(number: int, known: Sequence[Passage]) -> TrainingBatch:
-        chance = np.random.default_rng([recipe.seed, number, 3])
-        return drawn_batch(known, recipe.batch, chance)
+        rng = np.random.default_rng([recipe.seed, number, 3])
+        return drawn_batch(known, corpus.films, recipe.batch, rng)
 
     with ThreadPoolExecutor(2) as ahead, _stopping(trainer, corpus, state, leaving):
         coming = ahead.submit(copied, trainer.step_number // recipe.steps)
@@ -267,7 +281,7 @@ def train(
                 if report is not None:
                     report(trainer.step_number, trainer.total, {})
             known = coming.result()
-            if not known:
+            if not known and not corpus.films:
                 raise BadInput("There is nothing to learn from.", "Give recordings of 4 s and more.")
             if copy + 1 < recipe.copies:
                 coming = ahead.submit(copied, copy + 1)
