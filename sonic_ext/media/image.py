@@ -489,10 +489,18 @@ def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uin
 
     Numbers that fill the bits that a camera or program might have used, and no more, are taken to mean those
     bits; a picture in 16 bits that is only dark keeps its darkness.
+
+    Raises:
+        BadPortrait: none of them is finite.
     """
-    clean = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(clean.min()), float(clean.max())
+    known = np.isfinite(values)
+    if not known.any():
+        raise BadPortrait("The picture holds no numbers, only NaN.", "Save it again, as PNG or JPEG.")
     notes: tuple[str, ...] = ()
+    if not known.all():
+        notes = ("Parts of the picture are not numbers (NaN or infinity); they are shown black.",)
+    clean = np.where(known, values, 0).astype(np.float32)
+    low, high = float(clean.min()), float(clean.max())
     if values.dtype.kind == "f" and low > -0.5 and high <= 4:
         low, white = 0.0, 1.0  # sharpening overshoots
     elif low >= -0.05 * high and high <= 65535:
@@ -501,7 +509,7 @@ def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uin
         low = 0.0
         if white < 65535 and values.dtype.kind != "f" and not declared:
             bits = round(math.log2(white + 1))
-            notes = (f"The picture uses only {bits} of its bits and was made brighter accordingly.",)
+            notes += (f"The picture uses only {bits} of its bits and was made brighter accordingly.",)
     else:
         white = high
     scaled = (clean - low) * (65535 / max(white - low, 1e-9))
