@@ -146,11 +146,6 @@ class EngineSettings(SettingsBase):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Name of a preset → what it changes of these settings."""
 
-    @property
-    def bundle(self) -> str:
-        """Name of a set of weights that ships, in place of those that are found; empty for these."""
-        return ""
-
 
 def parsed(name: str, spec: Spec, value: Any) -> Any:
     """Turn text (command line, infotext) into the field's type; leave the rest to `checked`.

@@ -1,10 +1,11 @@
-"""The sentences of every error that the package raises, read off its source: as templates, `{}` for what is
-filled in."""
+"""The sentences of every error that the package raises, and of every warning, read off its source: as
+templates, `{}` for what is filled in."""
 
 from __future__ import annotations
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,12 @@ class Module:
 
 MODULES = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
 OURS = {kind.__name__ for kind in errors.tree() if kind.__module__ == errors.__name__}
+WARNING = (
+    *("media/", "engines/", "settings.py", "pipeline.py", "hosts/devices.py", "provenance/labels.py"),
+    "evaluation/measuring.py",
+)
+"""Where the warnings of a video come from."""
+SENTENCE = re.compile(r"[A-Za-z]{2,}\W+([A-Za-z]{2,}\W+)*[A-Za-z]{2,}.*[.?]$", re.DOTALL)
 KINDS = OURS | {"BadUsage", "_Misfit"}
 CONSTANTS = {name: (module, value) for module in MODULES for name, value in module.constants.items()}
 FUNCTIONS = {name: (module, made) for module in MODULES for name, made in module.functions.items()}
@@ -62,6 +69,29 @@ def raised() -> Iterator[Raised]:
             if isinstance(node, ast.Call) and _is_error(module, node):
                 for part in _parts(module, node):
                     yield from _told(module, node, part)
+
+
+def warned() -> Iterator[Raised]:
+    """Every sentence in the modules that warn: no docstring, not raised, with a full stop."""
+    for module in MODULES:
+        if module.name.startswith(WARNING):
+            passed = {id(part) for node in ast.walk(module.tree) for part in _unsaid(node)}
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in passed:
+                    for text in dict.fromkeys(_templates(module, node, node)):
+                        if SENTENCE.search(text):
+                            yield Raised(f"{module.name}:{node.lineno}", text, ast.unparse(node))
+
+
+def _unsaid(node: ast.AST) -> Iterator[ast.AST]:
+    """Parts of a node that are no sentences: a docstring, what is raised, a piece of an f-string."""
+    if isinstance(node, ast.Expr):
+        yield node.value
+    elif isinstance(node, ast.Raise):
+        yield from ast.walk(node)
+    elif isinstance(node, ast.JoinedStr):
+        for piece in node.values:
+            yield from ast.walk(piece)
 
 
 def _is_error(module: Module, call: ast.Call) -> bool:

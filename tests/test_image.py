@@ -335,6 +335,22 @@ def test_floating_point_has_a_white_of_its_own(tmp_path: Path, white: float, col
     assert portrait.warnings == ()
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_what_is_no_number_is_told_or_refused(tmp_path: Path, odd: float) -> None:
+    rgb, path = gradient(), tmp_path / "a.tif"
+    values, plain = rgb.astype(np.float32) / 255, [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    values[10:20, 30:40] = odd
+    path.write_bytes(cv2.imencode(".tif", values[..., ::-1], plain)[1].tobytes())
+    portrait = read_portrait(path)
+    assert ["not numbers" in told for told in portrait.warnings] == [True]
+    assert not portrait.rgb[10:20, 30:40].any()
+    assert np.abs(portrait.rgb[:, :30].astype(int) - rgb[:, :30]).max() <= 1
+    values[:] = odd
+    path.write_bytes(cv2.imencode(".tif", values, plain)[1].tobytes())
+    with pytest.raises(BadPortrait, match="holds no numbers"):
+        read_portrait(path)
+
+
 def test_luma_and_chroma_in_a_tiff(tmp_path: Path) -> None:
     width, height = 96, 64
     pixels = np.asarray(Image.fromarray(gradient()).convert("YCbCr")).tobytes()

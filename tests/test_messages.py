@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raised_texts import FILLED, raised
+from raised_texts import FILLED, raised, warned
 
 from sonic_ext import messages
 from sonic_ext.app import html
@@ -49,6 +49,12 @@ OPEN = {
     "{} is no basis for using a {}.",
 }
 """Templates that say too little to be lines: `test_what_is_filled_in` has their fillings."""
+CHOSEN = {
+    "The face looks too {}: the picture seems squashed.": ("narrow", "wide"),
+    "Where the mouth should be is guessed from the mouth; place both by hand.": (),
+    "Where the eyes should be is guessed from the eyes; place both by hand.": (),
+}
+"""Templates of warnings that the source does not tell apart, with what they are filled with."""
 
 
 def _filled(template: str) -> str:
@@ -87,6 +93,44 @@ def test_every_error_has_its_chinese() -> None:
         if messages.chinese(_filled(each.template)) is None
     }
     assert sorted(lacking) == [], "a line in sonic_ext/messages/zh.json for each of these"
+
+
+def test_every_warning_has_its_chinese() -> None:
+    told = list(warned())
+    assert {each.where.partition(":")[0] for each in told} > {
+        "media/audio.py",
+        "media/face.py",
+        "settings.py",
+    }
+    assert len(told) > 120
+    assert all(messages.chinese(text.format(word)) for text, words in CHOSEN.items() for word in words)
+    whole = {_filled(text) for text in (*messages.read(), *CHOSEN)}
+    lacking = {
+        (each.where, sentence)
+        for each in told
+        if (text := _filled(each.template)) not in whole
+        for sentence in re.split(r"(?<=[.?!]) (?=[A-Z])", text)
+        if sentence not in whole and messages.chinese(sentence) is None
+    }
+    assert sorted(lacking) == [], "a line in sonic_ext/messages/zh.json for each of these"
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("The sound has 6 channels; they are mixed down.", "声音有 6 个声道；各声道已混合。"),
+        (
+            "Warning: The face looks too wide: the picture seems squashed. Give it back its aspect ratio.",
+            "警告：人脸显得太宽：图片似乎被压扁了。请恢复其原有的宽高比。",
+        ),
+        (
+            "Check them in the preview, or place mouth and eyes by hand (settings mouth and eyes).",
+            "请在预览中检查，或请手动指定嘴和眼睛（设置 mouth 和 eyes）。",
+        ),
+    ],
+)
+def test_warnings_are_found_again(english: str, chinese: str) -> None:
+    assert messages.chinese(english) == chinese
 
 
 def test_the_catalogue_is_whole() -> None:

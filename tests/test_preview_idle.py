@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sonic_ext.engines.preview.engine import mix_motions
 from sonic_ext.engines.preview.fields import Motion
-from sonic_ext.engines.preview.idle import FARTHEST, Pose, move_head, smoothed
+from sonic_ext.engines.preview.idle import FARTHEST, SYLLABLE, Pose, move_head, smoothed
 from sonic_ext.engines.preview.speech import MouthTrack
 from sonic_ext.settings import Settings
 
@@ -108,7 +108,7 @@ def test_lips_rest_part_a_little_and_take_breath_before_a_phrase() -> None:
     speaking = phrases(1500, range(60, 1500, 150), 30)
     lips = moved(QUIET, speaking=speaking).lips
     assert not lips[speaking > 0].any()
-    assert lips.max() <= 0.4
+    assert lips.max() <= SYLLABLE
     starts = [start + 30 for start in range(60, 1500, 150) if start + 30 < 1500]
     assert all(lips[start - 10 : start - 5].max() > 0.12 for start in starts)
     assert 0 < np.median(lips[speaking == 0]) < 0.15
@@ -143,7 +143,7 @@ def test_scales_act_on_their_own_part_alone() -> None:
     plain, strong, calm = mixed(), mixed(dynamic_scale=1.2), mixed(motion_scale=0.5)
     assert np.allclose(strong[:, Motion.GAP], 1.2 * plain[:, Motion.GAP])
     assert np.allclose(strong[:, Motion.YAW], plain[:, Motion.YAW])
-    assert plain[:, Motion.YAW].std() > 1.4 * calm[:, Motion.YAW].std()
+    assert plain[:, Motion.YAW].std() > 1.3 * calm[:, Motion.YAW].std()
     assert np.allclose(calm[:, Motion.GAP], plain[:, Motion.GAP])
 
 

@@ -61,8 +61,7 @@ def specified(
         portraits_of(host, portrait.source).check(portrait.parameters, start)
     engine = _engine(host, picture if look else None, speech, settings)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    used = weight_identities(engine, settings, host)
-    return JobSpec(origin, portrait, audio, settings, seed, engine, used, export)
+    return JobSpec(origin, portrait, audio, settings, seed, engine, weight_identities(engine, host), export)
 
 
 def portraits_of(host: Host, source: str) -> Portraits:
@@ -76,14 +75,12 @@ def portraits_of(host: Host, source: str) -> Portraits:
     return host.portraits
 
 
-def weight_identities(engine: str, settings: Settings, host: Host) -> Mapping[str, str]:
+def weight_identities(engine: str, host: Host) -> Mapping[str, str]:
     """Part of an engine → what tells its file from others; empty for an engine without weights."""
-    spec = spec_of(engine)
-    parts = spec.parts
+    parts = spec_of(engine).parts
     if not parts:
         return {}
-    search = weights.Search.default(configuration=host.configuration())
-    found = weights.survey(search.bundled(spec.settings.of(settings).bundle))
+    found = weights.survey(weights.Search.default(configuration=host.configuration()))
     return {part: weights.identity(path) for part in parts if (path := found[part].path)}
 
 
@@ -94,7 +91,7 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
         BadInput: a file was exchanged since.
         MissingPart: a file is not found here.
     """
-    now = weight_identities(spec.engine, spec.settings, host)
+    now = weight_identities(spec.engine, host)
     if missing := [part for part in spec.weights if part not in now]:
         raise MissingPart(
             f"Weights of the job are not found here: {', '.join(missing)}.",

@@ -53,6 +53,8 @@ NARROW = (255.0, 1023.0, 4095.0)
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _ORIENTATION, _MAX_SAMPLE_VALUE = 0x0112, 0x0119
+_NOTES = (-1, -1)
+"""Key in a picture's `info` of what `_tiff` has to say about it: one that no file can set."""
 _BEGINNINGS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP|GIF8[79]a|BM", re.DOTALL)
 """Of the formats that `is_picture` knows."""
 _OTHER_FORMAT = "Use a JPEG, PNG or WebP picture."
@@ -278,7 +280,7 @@ def _tiff(data: bytes, name: str) -> Image.Image:
     values = _by_opencv(data)
     if values is None:
         raise BadPortrait(f"{name} is a TIFF of a kind that cannot be read.", _OTHER_FORMAT)
-    picture, _ = _from_levels(values)
+    picture, picture.info[_NOTES] = _from_levels(values)
     picture.format = "TIFF"
     if profile := tags.get(TiffImagePlugin.ICCPROFILE):
         picture.info["icc_profile"] = profile
@@ -393,6 +395,7 @@ def _fps(picture: Image.Image) -> float:
 def _decoded(picture: Image.Image, data: bytes, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The frame that the picture stands at, and sentences for the user."""
     _check_size(*picture.size, name)  # frames of a GIF may be larger than the first
+    told: tuple[str, ...] = picture.info.get(_NOTES, ())
     try:
         picture.load()
         colours = stated(picture, data)
@@ -404,7 +407,7 @@ def _decoded(picture: Image.Image, data: bytes, name: str) -> tuple[NDArray[np.u
         raise BadPortrait(*_bomb(name, error)) from None
     except _BROKEN as error:
         raise BadPortrait(*_damaged(name)) from error
-    return rgb, notes + more
+    return rgb, told + notes + more
 
 
 def _declared_white(picture: Image.Image) -> float:
@@ -489,10 +492,18 @@ def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uin
 
     Numbers that fill the bits that a camera or program might have used, and no more, are taken to mean those
     bits; a picture in 16 bits that is only dark keeps its darkness.
+
+    Raises:
+        BadPortrait: none of them is finite.
     """
-    clean = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(clean.min()), float(clean.max())
+    known = np.isfinite(values)
+    if not known.any():
+        raise BadPortrait("The picture holds no numbers, only NaN.", "Save it again, as PNG or JPEG.")
     notes: tuple[str, ...] = ()
+    if not known.all():
+        notes = ("Parts of the picture are not numbers (NaN or infinity); they are shown black.",)
+    clean = np.where(known, values, 0).astype(np.float32)
+    low, high = float(clean.min()), float(clean.max())
     if values.dtype.kind == "f" and low > -0.5 and high <= 4:
         low, white = 0.0, 1.0  # sharpening overshoots
     elif low >= -0.05 * high and high <= 65535:
@@ -501,7 +512,7 @@ def _levels(values: NDArray[Any], declared: float = 0.0) -> tuple[NDArray[np.uin
         low = 0.0
         if white < 65535 and values.dtype.kind != "f" and not declared:
             bits = round(math.log2(white + 1))
-            notes = (f"The picture uses only {bits} of its bits and was made brighter accordingly.",)
+            notes += (f"The picture uses only {bits} of its bits and was made brighter accordingly.",)
     else:
         white = high
     scaled = (clean - low) * (65535 / max(white - low, 1e-9))

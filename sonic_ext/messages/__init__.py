@@ -1,4 +1,4 @@
-"""What errors, the gate and the verification say, in Chinese as well: one catalogue, `zh.json`.
+"""What errors, warnings, the gate and the verification say, in Chinese as well: one catalogue, `zh.json`.
 
     chinese("out.mp3 does not end in .mp4.")     # "out.mp3 的后缀不是 .mp4。"
     with speaking("zh"):

@@ -136,8 +136,8 @@ class Search:
     comfyui: tuple[Path, ...] = ()
     cache: Path | None = None
     """The Hugging Face Hub cache."""
-    bundle: str = ""
-    """A set that ships (`bundles`): nothing else is looked at then."""
+    bundle: Path | None = None
+    """Folder of a complete set (`bundles`): nothing else is looked at then."""
 
     @classmethod
     def default(
@@ -161,11 +161,9 @@ class Search:
         own = own_folder()
         webui = webui or _webui_models()
         comfyui = _comfyui(given.comfyui, webui)
-        return cls(own, given.models_folders, webui, tuple(checkpoints), comfyui, cache_folder())
-
-    def bundled(self, name: str) -> Search:
-        """The same, but for a set that ships; itself for an empty name."""
-        return dataclasses.replace(self, bundle=name) if name else self
+        named = given.models_folders
+        bundle = next((folder for folder in named if _is_file(folder / bundles.ABOUT)), None)
+        return cls(own, named, webui, tuple(checkpoints), comfyui, cache_folder(), bundle)
 
     @property
     def target(self) -> Path:
@@ -241,8 +239,8 @@ def survey(search: Search | None = None, parts: Iterable[Part] = PARTS) -> Surve
 
 def find(part: Part, search: Search) -> Finding:
     """How one part stands: the first ready file, else the first that can be converted, else what is wrong."""
-    if search.bundle:
-        return _shipped(part, search.bundle)
+    if search.bundle is not None:
+        return _of_bundle(part, search.bundle)
     candidates = tuple(dict.fromkeys(_candidates(part, search)))
     order = list(PartState)
     best = min(candidates, key=lambda candidate: order.index(candidate.state), default=None)
@@ -254,12 +252,12 @@ def find(part: Part, search: Search) -> Finding:
     return Finding(part, best.state, best.path, best.place, detail, others)
 
 
-def _shipped(part: Part, bundle: str) -> Finding:
-    """How a part of a set that ships stands: the catalogue's other places have no part in it."""
-    path = bundles.part_file(bundle, part.name)
+def _of_bundle(part: Part, folder: Path) -> Finding:
+    """How a part of a complete set stands: the catalogue's places have no part in it."""
+    path = bundles.part_file(folder, part.name)
     if not _is_file(path):
         return Finding(part, PartState.MISSING)
-    found = _inspect(part, path, f"the extension ({bundle})")
+    found = _inspect(part, path, str(folder))
     return Finding(part, found.state, path, found.place, found.problem)
 
 

@@ -19,12 +19,20 @@ from .warp import Rect, looked_up, sampled
 
 ROOM = 0.42
 """Height above the eye whose skin becomes the lid, in eye widths; less where brow or glasses are near."""
-LASHES = 0.17
-"""Height above the eye in which lashes and make-up lie, in eye widths: not stretched."""
+BELOW_BROW = 0.66
+"""Share of the way from the eye to the middle of its brow above which hairs may grow."""
+LASHES = 0.05
+"""Height above the eye in which lashes lie at least, in eye widths: not stretched."""
+FOLD = 0.2
+"""Height above the eye within which what is darkest is lashes, make-up or the fold, in eye widths."""
+CLEAN = 0.92
+"""Share of the lightest skin's light from which skin has no lashes, folds or make-up on it."""
 LEAST_SKIN = 0.08
 """Of clean skin, in eye widths."""
 UNDER = 0.22
 """Height under the eye whose skin follows the lower lid, in eye widths."""
+CHEEK = 0.35
+"""Height under the eye within which the skin's own colour is looked for, in eye widths."""
 RISE = 0.3
 """Share of the way to the line between the corners that the lower lid rises."""
 LASH_LINE = 0.022
@@ -58,6 +66,8 @@ class DrawnEye:
     """float32 [3]: colour of the upper lid without the shadow of brow and lashes, RGB."""
     lighter: NDArray[np.float32]
     """float32 [3]: by how much that is lighter than the skin above the eye."""
+    plain: float
+    """Share of that colour in the lid, 0.5..1: more where lashes and folds darken the skin above the eye."""
 
     def draw(
         self,
@@ -97,7 +107,8 @@ class DrawnEye:
             texture = sampled(self.skin, places + (taken - below)[..., None] * down)
             # A lid bulges over the ball: darker towards its edge
             shade = 1.0 - 0.16 * blink * smooth(share, 0.5, 1.0)[..., None]
-            skin: NDArray[Any] = (texture * self.lighter + self.tone) / 2 * shade
+            skin: NDArray[Any] = texture * self.lighter
+            skin = (skin + self.plain * (self.tone - skin)) * shade
             frame += (skin - frame) * (np.clip(0.5 - (below - upper), 0.0, 1.0) * known)[..., None]
             under = UNDER * self.width
             share = np.clip((below - lower) / (height + under - lower), 0.0, 1.0)
@@ -147,9 +158,8 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye
         rect.cut(picture), (0, 0), max(0.5, 0.05 * width), sigmaY=max(0.4, 0.02 * width)
     )
     own = _mean(blurred[(inside > 0.9) & (y < upper - margin) & (y > upper - room)])
-    tone = _lid_tone(
-        own, _mean(blurred[(inside > 0.9) & (y > lower + 0.1 * width) & (y < lower + UNDER * width)])
-    )
+    beneath = blurred[(inside > 0.9) & (y > lower + 0.1 * width) & (y < lower + CHEEK * width)]
+    tone, shadow = _lid_tone(own, _mean(_lighter_half(beneath)))
     return DrawnEye(
         rect,
         blurred,
@@ -161,6 +171,7 @@ def draw_eye(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> DrawnEye
         _lash_colour(picture, rect, np.abs(y - upper) < 0.05 * width, inside > 0.9),
         tone,
         np.asarray(tone / np.maximum(own, 1.0), np.float32),
+        0.5 + 0.5 * shadow,
     )
 
 
@@ -169,33 +180,45 @@ def _mean(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(pixels.mean(axis=0) if len(pixels) else np.full(3, 128.0), np.float32)
 
 
-def _lid_tone(lid: NDArray[np.float32], under: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The lid's own colour, lightened towards that under the eye where it lies in shadow, RGB [3].
+def _lighter_half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Of pixels [n, 3] those that are no lashes and no folds."""
+    light = pixels.sum(axis=1, dtype=np.int64)
+    return pixels[light >= np.median(light)] if len(pixels) else pixels
+
+
+def _lid_tone(lid: NDArray[np.float32], under: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """The lid's own colour, lightened towards that under the eye where it lies in shadow.
 
     Args:
-        lid, under: mean colours.
+        lid, under: mean colours, RGB [3].
+
+    Returns:
+        The colour, and the share of that under the eye in it.
     """
-    shadow = np.clip(2.0 * (0.95 - lid.mean() / max(float(under.mean()), 1.0)), 0.0, 0.85)
-    return np.asarray(lid * (1.0 - shadow) + 0.92 * under * shadow, np.float32)
+    shadow = float(np.clip(2.0 * (0.95 - lid.mean() / max(float(under.mean()), 1.0)), 0.0, 0.85))
+    return np.asarray(lid * (1.0 - shadow) + 0.92 * under * shadow, np.float32), shadow
 
 
 def _lid_skin(anatomy: Anatomy, eye: Eye, picture: NDArray[np.uint8]) -> tuple[float, float]:
     """Heights above the eye up to which skin is clean, and up to which lashes lie on it; pixels.
 
-    It ends where it gets dark: at the brow, or at the rim of glasses.
+    From the lashes up it gets lighter. It ends where it gets dark again: at the brow or a rim of glasses.
     """
     width = eye.width
+    least = (LEAST_SKIN + LASHES) * width
+    most = max(min(ROOM * width, BELOW_BROW * float(eye.upper[:, 1].min() - eye.brow)), least)
     x = np.linspace(eye.upper[0, 0], eye.upper[-1, 0], 24)[3:21]
-    above = np.arange(LASHES * width, ROOM * width + 1.0)
+    above = np.arange(LASHES * width, most + 1.0)
     rows = np.stack(np.broadcast_arrays(x[None], curve_height(eye.upper, x)[None] - above[:, None]), axis=-1)
     light = sampled(picture, anatomy.axes.to_picture(rows).astype(np.float32)).mean(axis=2)
     # A rim is thin: its darkest quarter tells
     darkest = np.sort(light, axis=1)[:, : light.shape[1] // 4].mean(axis=1)
-    dark = darkest < 0.72 * np.median(light[: len(above) // 3 + 1])
-    room = float(above[int(dark.argmax())] if dark.any() else above[-1]) - 1.0
-    room = min(room, ROOM * width, 0.75 * float(eye.upper[:, 1].min() - eye.brow))
-    room = max(room, (LEAST_SKIN + 0.04) * width)
-    return room, min(LASHES * width, room - LEAST_SKIN * width)
+    lashes = int(darkest[above <= FOLD * width].argmin())
+    dark = darkest < 0.72 * np.maximum.accumulate(np.where(np.arange(len(above)) < lashes, 0.0, darkest))
+    room = max(float(above[int(dark.argmax())]) - 1.0, least) if dark.any() else most
+    usual = np.median(light, axis=1)[above <= room]
+    margin = float(above[int((usual >= CLEAN * usual.max()).argmax())])
+    return room, min(margin, room - LEAST_SKIN * width)
 
 
 def _lash_colour(

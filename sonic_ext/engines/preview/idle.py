@@ -16,16 +16,16 @@ from ...media.blocks import runs
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
-    "yaw": 6.6,
-    "pitch": 5.8,
+    "yaw": 4.5,
+    "pitch": 4.5,
     "roll": 2.2,
     "shift_x": 0.030,
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 14.0, "pitch": 8.0, "roll": 3.2}
+POSTURE = {"yaw": 17.0, "pitch": 13.0, "roll": 3.4}
 """Standard deviation, degrees, of where the head settles for a phrase."""
-SETTLE = (0.7, 1.2)
+SETTLE = (0.7, 1.1)
 """Seconds that settling takes; longer when it is far."""
 FARTHEST = {"yaw": 15.0, "pitch": 13.0, "roll": 8.0}
 """Degrees."""
@@ -52,14 +52,16 @@ SHUT = 0.05
 """Seconds that it stays shut: a frame at any rate."""
 GLANCE_EVERY = (0.5, 2.6)
 """Seconds between saccades."""
-GLANCE, AVERTED = 0.022, 0.085
+GLANCE, AVERTED = 0.022, 0.095
 """How far the irises go in a saccade, and aside in a pause, eye widths."""
-FIXATION = 0.6
+FIXATION = 0.4
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
-PARTED, INHALED = 0.1, 0.18
-"""How far lips part in pauses, and for a breath before a phrase; as the renderer's GAP."""
+PARTED, INHALED = 0.1, 0.15
+"""How far lips part in pauses on average, and for a breath before a phrase; as the renderer's GAP."""
+SYLLABLE = 0.17
+"""Resting lips that part further seem to say something; a vowel has 0.4 to 0.9."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,7 @@ def move_head(
     posture = _posture(times, ends, seeded(50))
     degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
     degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * _bumps(times, ends, -0.1, 0.16)
-    yaw, pitch, roll = (
-        np.radians(most * np.tanh(scale * degrees[name] / most)) for name, most in FARTHEST.items()
-    )
+    yaw, pitch, roll = (np.radians(_within(scale * degrees[name], most)) for name, most in FARTHEST.items())
     shift_x, shift_y = sway["shift_x"] * scale, sway["shift_y"] * scale
 
     late = _delayed(yaw + shift_x, LAG, fps)
@@ -138,7 +138,7 @@ def move_head(
     glances, aside = _glances(times, seeded(92)), _aside(times, begins, ends, seeded(93))
     fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
 
-    parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, 0.2)
+    parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, SYLLABLE)
     inhaled = INHALED * _bumps(times, begins, -0.30, 0.14)
     return Pose(
         yaw=yaw,
@@ -153,8 +153,13 @@ def move_head(
         blink=_blinks(times, seeded(91), eyes),
         gaze_x=eyes * (glances[0] + aside[0]) - fixed * yaw,
         gaze_y=eyes * (0.5 * glances[1] + aside[1]) - fixed * pitch,
-        lips=(1.0 - np.clip(speaking, 0.0, 1.0)) * (parted + inhaled),
+        lips=(1.0 - np.clip(speaking, 0.0, 1.0)) * np.maximum(parted, inhaled),
     )
+
+
+def _within(values: NDArray[np.floating[Any]], most: float) -> NDArray[np.floating[Any]]:
+    """Values as they are where they are small, and never beyond `most` on either side."""
+    return values / (1.0 + (values / most) ** 4) ** 0.25
 
 
 def _bumps(
@@ -218,7 +223,7 @@ def _posture(
         # Mostly to the other side: nobody looks the same way for two phrases
         side = np.where(rng.random(len(POSTURE)) < 0.8, -side, side)
         target = side * rng.uniform(0.45, 1.35, len(POSTURE))
-        lasts = rng.uniform(*SETTLE) * max(1.0, float(np.abs(target - aim).max()) / 1.5)
+        lasts = rng.uniform(*SETTLE) * max(1.0, float(np.abs(target - aim).max()) / 1.3)
         share = np.clip((times - at) / lasts, 0.0, 1.0)
         place += (target - aim) * (share**3 * (10 - 15 * share + 6 * share**2))[:, None]
         aim, latest = target, at + rng.uniform(0.7, 1.0) * LONGEST_PHRASE

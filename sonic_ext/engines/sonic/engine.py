@@ -87,15 +87,14 @@ class DiffusionEngine:
     ) -> DiffusionAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        search = self._search.bundled(DiffusionSettings.of(settings).bundle)
-        profile = profile_of(search)
-        vae = self._vae(search, settings)
+        profile = profile_of(self._search)
+        vae = self._vae(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
             stack.enter_context(device_lock(self._home, chosen.device, tick))
             stack.enter_context(release_after(chosen.device))
-            paths, note = weights.prepare(search, vae.parts, tick), []
+            paths, note = weights.prepare(self._search, vae.parts, tick), []
             try:
                 paths |= weights.prepare(self._search, (weights.RIFE,), tick)
             except BadWeights as error:  # optional: optical flow stands in
@@ -105,7 +104,7 @@ class DiffusionEngine:
                 networks, profile, vae, scene, speech, settings, count, Checkpoints(self._home), tick
             )
             memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
-            generation = replace(generation, vae=self._fit_vae(search, vae, memory_plan, settings))
+            generation = replace(generation, vae=self._fit_vae(vae, memory_plan, settings))
             checkpoint, notes = generation.sample(seed, memory_plan)
             release(chosen.device)  # the UNet goes before the decoder comes
             return DiffusionAnimation(
@@ -115,14 +114,13 @@ class DiffusionEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        search = self._search.bundled(DiffusionSettings.of(settings).bundle)
-        vae = self._vae(search, settings)
-        path = weights.survey(search, [weights.UNET])["unet"].path
+        vae = self._vae(settings)
+        path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
-        budget = _budget(chosen, shapes, settings, profile_of(search), base_frames(count, settings))
+        budget = _budget(chosen, shapes, settings, profile_of(self._search), base_frames(count, settings))
         free = DeviceMemory(chosen.device, self._devices).free()
         memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
-        vae = self._fit_vae(search, vae, memory_plan, settings)
+        vae = self._fit_vae(vae, memory_plan, settings)
         return Forecast(
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(memory_plan),
@@ -136,19 +134,19 @@ class DiffusionEngine:
             ),
         )
 
-    def _vae(self, search: weights.Search, settings: Settings) -> VaeChoice:
+    def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
-        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, search)
-        weights.survey(search, chosen.parts).require(chosen.parts)
+        chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search)
+        weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
 
-    def _fit_vae(
-        self, search: weights.Search, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings
-    ) -> VaeChoice:
+    def _fit_vae(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
         if memory_plan.chunk > 1:
             return chosen
-        return vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, search, own_fits=False)
+        return vaes.choose(
+            DiffusionSettings.of(settings).decoder, self._devices, self._search, own_fits=False
+        )
 
 
 @dataclass(frozen=True)

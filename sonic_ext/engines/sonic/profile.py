@@ -39,9 +39,9 @@ def profile_of(search: Search) -> Profile:
     """Of the weights that are found there.
 
     Raises:
-        MissingPart: a set that ships is damaged.
+        MissingPart: the set says nothing of itself.
     """
-    if not search.bundle:
+    if search.bundle is None:
         return PUBLISHED
     about = bundles.about(search.bundle)
     return Profile(

@@ -40,7 +40,7 @@ def probe(context: EngineContext) -> Readiness:
     needed = LIBRARIES if vae.is_own else tuple(name for name in LIBRARIES if name != "diffusers")
     lacking = _listed([name for name in needed if find_spec(name) is None])
     needs = f"The sonic engine needs {lacking}." if lacking else ""
-    found = weights.survey(_search(context), vae.parts)
+    found = weights.survey(context.search, vae.parts)
     try:
         found.require()
     except MissingPart as error:
@@ -73,16 +73,10 @@ def make(context: EngineContext) -> Engine:
     return DiffusionEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
 
 
-def _search(context: EngineContext) -> weights.Search:
-    """Where the weights of these settings are."""
-    search = context.search or weights.Search.default()
-    return search.bundled(DiffusionSettings.of(context.settings).bundle)
-
-
 def _vae(context: EngineContext) -> VaeChoice:
     """The VAE for a video. With engine=auto one that cannot be had is no error: its own may be installed."""
     try:
-        return vaes.choose(DiffusionSettings.of(context.settings).decoder, context.devices, _search(context))
+        return vaes.choose(DiffusionSettings.of(context.settings).decoder, context.devices, context.search)
     except MissingPart:
         if not context.automatic:
             raise
@@ -93,7 +87,7 @@ def _hopeless(context: EngineContext) -> bool:
     """Whether a network of the published size would have to run on a processor."""
     if _device(context) != "cpu":
         return False
-    path = weights.survey(_search(context), [weights.UNET])[weights.UNET.name].path
+    path = weights.survey(context.search, [weights.UNET])[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
 
 

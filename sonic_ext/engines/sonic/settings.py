@@ -26,15 +26,6 @@ class DiffusionSettings(EngineSettings):
         "quality": {"inference_steps": 30},
     }
 
-    weights: str = setting(
-        "published",
-        "Weights",
-        "published are Sonic's own, which have to be fetched; miniature ships with the extension: a small "
-        "network of the same kind that draws a face of 64 pixels, on any computer.",
-        Affects.LATENTS | Affects.FRAMES,
-        group="quality",
-        choices=("published", "miniature"),
-    )
     inference_steps: int = setting(
         25,
         "Inference steps",
@@ -106,11 +97,6 @@ class DiffusionSettings(EngineSettings):
         Affects.LATENTS,
         group="sonic",
     )
-
-    @property
-    def bundle(self) -> str:
-        """See `EngineSettings.bundle`."""
-        return "" if self.weights == "published" else self.weights
 
     def warnings(self) -> tuple[str, ...]:
         """See `SettingsBase.warnings`."""

@@ -65,10 +65,10 @@ def choose(
     Raises:
         MissingPart: the WebUI's is wanted and cannot be had.
     """
-    if search is not None and search.bundle:
+    if search is not None and search.bundle is not None:
         if wanted not in ("auto", "temporal"):
             raise MissingPart(
-                f"decoder={wanted} does not know the latents of weights={search.bundle}.", "Use decoder=auto."
+                f"decoder={wanted} does not know the latents of {search.bundle}.", "Use decoder=auto."
             )
         return VaeChoice("temporal")
     if wanted in ("temporal", "image"):

@@ -83,7 +83,7 @@ def drawn_clip(
         settings: what else counts for the sonic engine.
         tick: called between the steps.
     """
-    search = weights.Search(own=folder).bundled(str(folder.resolve()))
+    search = weights.Search(own=folder, bundle=folder)
     hardware, profile = Hardware("cpu", torch.float32), profile_of(search)
     networks = Networks(weights.prepare(search, PARTS, tick), hardware, tick)
     settings = settings.with_values({"inference_steps": steps})
