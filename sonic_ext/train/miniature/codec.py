@@ -18,7 +18,7 @@ from ..steps import Losses
 from .footage import FootageClip
 from .sizes import SIDE, VAE
 
-CLIPS, TOGETHER = 6, 2
+CLIPS, TOGETHER = 3, 4
 """Clips of a batch, and frames of each: many faces teach more than many frames of one."""
 MOUTH_WEIGHT = 4.0
 """Of a pixel of the mouth, beside 1."""
