@@ -57,7 +57,7 @@ HOST_PYTHON = "3.10"
 BEGAN = time.monotonic()
 BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2) + 1, 8)), "--dist", "loadfile")
 """One file more at a time than there are cores: tests of the page wait for their browser most of the time."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 """Side by side, threads of numerical libraries only wait for each other."""
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ...errors import BadOutput
 from ...files.atomic import replace_file
 from ...media.geometry import Box
-from ...processes import Workers, cores
+from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
 from ...weights import bundles
 from ..corpus.mixtures import Backgrounds
@@ -235,8 +235,9 @@ def _footage(
                 tick(Stage.DRAWING, done, count)
 
 
-def drawn(order: Mapping[str, Any]) -> bool:
+def drawn(order: Mapping[str, Any], alive: Alive) -> bool:
     """Draw one clip into a file; called in a process of its own."""
+    alive()
     face = read_faces(Path(order["faces"]))[order["number"]]
     lines = [Path(line) for line in order["lines"]]
     clip = draw_clip(face, voice_of(lines[0]), said([load(line) for line in lines]), order["seed"])
