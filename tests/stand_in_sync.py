@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import until
+
 from sonic_ext.errors import BadAudio
-from sonic_ext.processes import Alive
+from sonic_ext.processes import SIGN, Alive
 from sonic_ext.sync.tracks import Watch
 
 
@@ -55,7 +56,8 @@ def answer(order: dict[str, Any], alive: Alive) -> Any:
     print("what a library says on standard output")
     if order.get("slow"):  # and does not end before it was seen to be alive
         for _ in range(order["slow"]):
-            time.sleep(1.1)
+            began = os.times().elapsed
+            until(lambda began=began: os.times().elapsed > began + SIGN)
             alive()
     if order.get("hang"):
         threading.Event().wait()

@@ -18,10 +18,11 @@ from sonic_ext.engines.preview.speech import RATE, MouthTrack, VisemeNet
 from sonic_ext.engines.preview.visemes import SHAPES, Viseme
 from sonic_ext.errors import Cancelled, MissingPart
 from sonic_ext.media import mel
+from sonic_ext.media.audio import read_speech
 from sonic_ext.progress import Stage
 from sonic_ext.train import phonemes, scores
 from sonic_ext.train.corpus import sounds
-from sonic_ext.train.phonemes import Phoneme
+from sonic_ext.train.phonemes import Phoneme, read_phonemes
 
 DATA = Path(__file__).parent / "data"
 TRAIN = "needs the extra `train`"
@@ -39,15 +40,20 @@ def read(sound: np.ndarray, fps: float = FPS, count: int | None = None) -> Mouth
     return VisemeNet().read(iter([sound]), count or max(1, int(len(sound) / RATE * fps)), fps, quietly)
 
 
+def loaded(file: Path) -> sounds.Utterance:
+    """Sound as the engine is given it, and phonemes."""
+    return np.concatenate([*read_speech(file).blocks(RATE)]), [*read_phonemes(sounds.phonemes_of(file))]
+
+
 @pytest.fixture(scope="module", params=RECORDINGS, ids=lambda file: file.stem)
 def recording(request: pytest.FixtureRequest) -> sounds.Utterance:
     """Sound and phonemes; none of these sentences was trained on."""
-    return sounds.load(request.param)
+    return loaded(request.param)
 
 
 def tracks(fps: float) -> Iterator[tuple[MouthTrack, list[Phoneme]]]:
     """Every recording, read."""
-    for sound, spoken in map(sounds.load, RECORDINGS):
+    for sound, spoken in map(loaded, RECORDINGS):
         yield read(sound, fps), spoken
 
 
@@ -60,7 +66,7 @@ def everything() -> scores.Scores:
 @pytest.fixture(scope="module")
 def english() -> sounds.Utterance:
     """The shipped example."""
-    return sounds.load(RECORDINGS[0])
+    return loaded(RECORDINGS[0])
 
 
 def test_there_are_recordings_in_several_voices_and_languages() -> None:
@@ -136,7 +142,7 @@ def test_others_and_music_leave_the_mouth_alone(
 
     found = []
     for number, file in enumerate(RECORDINGS):
-        sound, spoken = sounds.load(file)
+        sound, spoken = loaded(file)
         quiet = np.zeros(RATE, dtype=np.float32)
         silence = Phoneme(phonemes.PAUSE, spoken[-1].end, spoken[-1].end + 1.0)
         longer = np.concatenate([sound, quiet]), [*spoken, silence]
@@ -239,7 +245,7 @@ def test_three_tenths_of_a_second_are_enough(english: sounds.Utterance) -> None:
 @settings(max_examples=10)
 @given(cuts=st.lists(st.integers(0, 60_000), max_size=6))
 def test_the_cutting_into_blocks_changes_nothing(cuts: list[int]) -> None:
-    sound = sounds.load(RECORDINGS[0])[0][:60_000]
+    sound = loaded(RECORDINGS[0])[0][:60_000]
     whole = read(sound, count=90)
     parts = VisemeNet().read(iter(np.split(sound, sorted(cuts))), 90, FPS, quietly)
     for name in motion.MOTION:
@@ -323,7 +329,7 @@ def test_a_row_of_the_spectrum_stands_for_its_own_ten_milliseconds() -> None:
 
 
 def test_level_of_speech_comes_out_near_zero_however_loud_it_was() -> None:
-    sound = sounds.load(RECORDINGS[0])[0]
+    sound = loaded(RECORDINGS[0])[0]
     for gain in (1.0, 0.1, 0.02):
         rows = np.concatenate(list(mel.levelled(mel.mel_rows(iter([sound * np.float32(gain)]), 600))))
         assert len(rows) == 600
