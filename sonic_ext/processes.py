@@ -114,7 +114,8 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     seen: float | None = None
-    """Monotonic seconds of its last sign of life; None while it has no order."""
+    """Monotonic seconds of its last sign of life; None while it has no order, or still loads its modules."""
+    loaded: bool = False
     stuck: bool = False
     """It was ended because there was none for too long."""
 
@@ -211,12 +212,14 @@ class Workers:
         """The line that answers an order; cut off where the process died of it."""
         source, target = worker.process.stdout, worker.process.stdin
         assert source is not None and target is not None
-        worker.seen = time.monotonic()
+        worker.seen = time.monotonic() if worker.loaded else None
         try:
             target.write(order)
             target.flush()
-            while (line := source.readline()) == b"\n":  # a sign of life
-                worker.seen = time.monotonic()
+            while (
+                line := source.readline()
+            ) == b"\n":  # a sign of life; the first is that it has loaded
+                worker.loaded, worker.seen = True, time.monotonic()
         except OSError:  # it died before it took the order
             return b""
         finally:
@@ -254,6 +257,7 @@ def serve(function: str, threads: int) -> None:
             told = time.monotonic()
             say(b"")
 
+    say(b"")
     for line in sys.stdin.buffer:
         try:
             answer = {"answer": work(json.loads(line), alive)}

@@ -317,9 +317,9 @@ def test_workers_answer_refuse_die_and_go_on() -> None:
 
 def test_workers_that_hang_are_ended_and_those_that_are_slow_are_not() -> None:
     orders: list[dict[str, int]] = [{"hang": 1}, {"slow": 3, "number": 2}, {"number": 5}]
-    with Workers("stand_in_sync:answer", 1, patience=3.0) as workers:
+    with Workers("stand_in_sync:answer", 1, patience=10.0) as workers:
         found = dict(workers.answers(orders))
-    assert isinstance(found[0], Failed) and "no sign of life for 3 s" in found[0].message
+    assert isinstance(found[0], Failed) and "no sign of life for 10 s" in found[0].message
     assert (found[1]["twice"], found[2]["twice"]) == (4, 10)
 
 

@@ -590,7 +590,7 @@ def test_a_video_that_kills_its_process_is_left_out(
     tmp_path: Path, deadly: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparing, "GROUPS", 1)
-    monkeypatch.setattr(preparing, "PATIENCE", 3.0)
+    monkeypatch.setattr(preparing, "PATIENCE", 10.0)
     folder, output = some(tmp_path / "in", 6), tmp_path / "out"
     found = prepare(folder, output, 2, offset_of=deadly)
     assert (found.videos, found.clips) == (6, 2)
@@ -598,7 +598,7 @@ def test_a_video_that_kills_its_process_is_left_out(
     assert listed(output) == left_out | {"a3.mp4": ("no", "off_sync")}
     details = {remark.name: remark.detail for remark in found.remarks}
     assert "(code 11)" in details["a1.mp4"] and "RuntimeError" in details["a2.mp4"]
-    assert "no sign of life for 3 s" in details["a4.mp4"]
+    assert "no sign of life for 10 s" in details["a4.mp4"]
     # What may pass is tried again, and nothing else.
     before = bytes_of(output)
     (tmp_path / "modules" / "healed").touch()
