@@ -216,9 +216,7 @@ class Workers:
         try:
             target.write(order)
             target.flush()
-            while (
-                line := source.readline()
-            ) == b"\n":  # a sign of life; the first is that it has loaded
+            while (line := source.readline()) == b"\n":  # a sign of life; the first is that it has loaded
                 worker.loaded, worker.seen = True, time.monotonic()
         except OSError:  # it died before it took the order
             return b""

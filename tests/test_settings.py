@@ -111,7 +111,7 @@ def test_infotext_quotes_what_holds_a_comma() -> None:
 
 @given(_values(), st.data())
 def test_changing_one_value_leaves_the_rest(values: dict[str, Any], data: st.DataObject) -> None:
-    settings = Settings.from_mapping({"label_off_reason": "a reason", **values})
+    settings = Settings.from_mapping({**values, "label_off_reason": "a reason"})
     name = data.draw(st.sampled_from([name for name in FIELDS if name != "label_off_reason"]))
     changed = settings.with_values({name: data.draw(_legal(name))})
     for other in FIELDS.keys() - {name}:
