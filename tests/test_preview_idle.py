@@ -78,7 +78,7 @@ def test_a_head_stays_within_its_range_and_moves_as_people_do(seed: int, scale: 
     for name, most in FARTHEST.items():
         turned = np.degrees(getattr(pose, name))
         assert np.abs(turned).max() <= most
-        assert np.abs(np.diff(turned)).max() <= 4.0 * scale + 0.01  # 100 degrees a second
+        assert np.abs(np.diff(turned)).max() <= 3.5 * scale + 0.01
     assert np.degrees(pose.yaw).std() >= 4.0 * min(scale, 1.0)
 
 
@@ -143,7 +143,7 @@ def test_scales_act_on_their_own_part_alone() -> None:
     plain, strong, calm = mixed(), mixed(dynamic_scale=1.2), mixed(motion_scale=0.5)
     assert np.allclose(strong[:, Motion.GAP], 1.2 * plain[:, Motion.GAP])
     assert np.allclose(strong[:, Motion.YAW], plain[:, Motion.YAW])
-    assert plain[:, Motion.YAW].std() > 1.3 * calm[:, Motion.YAW].std()
+    assert plain[:, Motion.YAW].std() > 1.4 * calm[:, Motion.YAW].std()
     assert np.allclose(calm[:, Motion.GAP], plain[:, Motion.GAP])
 
 

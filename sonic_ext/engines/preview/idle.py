@@ -16,14 +16,14 @@ from ...media.blocks import runs
 
 SWAY = {
     # degrees for the angles, eye distances for the shifts
-    "yaw": 4.5,
-    "pitch": 4.5,
+    "yaw": 6.6,
+    "pitch": 5.8,
     "roll": 2.2,
     "shift_x": 0.030,
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 17.0, "pitch": 13.0, "roll": 3.4}
+POSTURE = {"yaw": 14.0, "pitch": 8.0, "roll": 3.2}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.1)
 """Seconds that settling takes; longer when it is far."""

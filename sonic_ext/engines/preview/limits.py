@@ -28,8 +28,8 @@ NECK = 1.0
 """How far below the chin skin is looked at, in eye distances."""
 BLOCK = 32
 """Frames looked at together."""
-FREE = (Motion.REST, Motion.TONGUE, Motion.BLINK, Motion.GAZE_X, Motion.GAZE_Y)
-"""Not narrowed: an open mouth must shut, and the rest moves no skin."""
+FREE = (Motion.REST, Motion.PRESS, Motion.TONGUE, Motion.BLINK, Motion.GAZE_X, Motion.GAZE_Y)
+"""Not narrowed: an open mouth must shut, lips meet, and the rest moves no skin."""
 
 
 class Limits:
