@@ -346,7 +346,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shifting, "move_into_place", full)
+    monkeypatch.setattr(shifting, "flush_into_place", full)
     with pytest.raises(BadOutput, match="No space left"):
         shift_sound(video, tmp_path / "b.mp4", 0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
