@@ -42,7 +42,7 @@ TINY = run.MiniatureRecipe(
     hearing_steps=2,
     looking_steps=2,
     network_steps=2,
-    bucket_steps=2,
+    buckets_steps=2,
 )
 
 
@@ -57,7 +57,7 @@ def faces() -> list[identities.FaceIdentity]:
 @pytest.fixture(scope="module")
 def clips(faces: list[identities.FaceIdentity]) -> list[footage.FootageClip]:
     """Six seconds of two of them."""
-    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"] * 3)
+    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"] * 3, np.random.default_rng(1))
     return [footage.draw_clip(face, "flite-slt", said, seed) for seed, face in enumerate(faces[:2])]
 
 
@@ -108,7 +108,7 @@ def test_footage_opens_its_mouth_as_it_was_told(clips: list[footage.FootageClip]
 
 
 def test_the_same_seed_draws_the_same_clip(faces: list[identities.FaceIdentity]) -> None:
-    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"], 1.0)
+    said = footage.said(by_voice(recordings(SPEECH))["flite-slt"], np.random.default_rng(1), 1.0)
     one, other = (footage.draw_clip(faces[0], "slt", said, 5) for _ in range(2))
     assert np.array_equal(one.frames, other.frames)
     assert one.strength.tolist() == other.strength.tolist()
@@ -197,7 +197,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("mini") / "set ä"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identities, "HELD_OUT", 2)
-        patch.setattr(footage, "SECONDS", 2.0)
         how = {"corpus": SPEECH, "held_out": SPEECH, "threads": 1}
         for detail in ("hearing", "network"):
             with pytest.raises(Cancelled):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,27 @@ def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> i
     return _ACTIONS[options.action](options, console, signals)
 
 
+@contextlib.contextmanager
+def _going_on(signals: Interrupts) -> Iterator[ProgressLine]:
+    """The line that shows how far it is; what was stopped goes on another time, and it is said."""
+    line = ProgressLine(lambda: signals.asked)
+    try:
+        with contextlib.closing(line), signals.polite():
+            yield line
+    except Cancelled:
+        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+
+
+def _folder(given: str | None) -> Path | None:
+    return Path(given).absolute() if given else None
+
+
+def _add_voices(made: argparse.ArgumentParser) -> None:
+    """The options that name recordings."""
+    made.add_argument("--corpus", metavar="DIR", help="recordings, NAME.wav beside NAME.phonemes.json")
+    made.add_argument("--held-out", metavar="DIR", help="the same of other voices, to measure on")
+
+
 def _prepare_grammar(actions: Any, add: AddCommand) -> None:
     made = add(actions, "prepare", "Make clips to train on from folders of talking video.", PREPARE)
     made.add_argument("folder", metavar="DIR", help="videos lie in it or below it")
@@ -81,13 +103,9 @@ def _prepare(options: argparse.Namespace, console: Console, signals: Interrupts)
         shipped()
     folder = Path(options.folder).absolute()
     output = Path(options.output or f"{folder.resolve().name or 'corpus'}-clips").absolute()
-    line = ProgressLine(lambda: signals.asked)
-    try:
-        with contextlib.closing(line), signals.polite():
-            measure = BY_NETWORK if options.in_sync else ""
-            found = prepare(folder, output, options.jobs or 0, measure, progress=line)
-    except Cancelled:
-        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+    with _going_on(signals) as line:
+        measure = BY_NETWORK if options.in_sync else ""
+        found = prepare(folder, output, options.jobs or 0, measure, progress=line)
     if not found.clips:
         raise BadInput(
             f"None of {found.videos} videos gives a clip.", f"{output / LIST} says why, one by one."
@@ -112,8 +130,7 @@ def _prepared_lines(found: PreparedCorpus) -> tuple[str, ...]:
 def _sync_grammar(actions: Any, add: AddCommand) -> None:
     made = add(actions, "sync", "Train the networks that measure lip sync.", SYNC)
     made.add_argument("output", metavar="OUT.safetensors", help="the model; its page OUT.md lies beside it")
-    made.add_argument("--corpus", metavar="DIR", help="recordings, NAME.wav beside NAME.phonemes.json")
-    made.add_argument("--held-out", metavar="DIR", help="the same of other voices, to measure on")
+    _add_voices(made)
     made.add_argument("--clips", metavar="DIR", help="what `sonic train prepare` made")
     made.add_argument(
         "--minutes",
@@ -181,22 +198,17 @@ def _sync(options: argparse.Namespace, console: Console, signals: Interrupts) ->
     recipe = SyncRecipe(
         ARCHITECTURES[options.shape], levels, options.copies, options.steps, seed=options.seed
     )
-    folders = {
-        name: Path(given).absolute() if given else None
-        for name, given in (
-            ("corpus", options.corpus),
-            ("held_out", options.held_out),
-            ("clips", options.clips),
+    with _going_on(signals) as line:
+        made = train_model(
+            output,
+            recipe,
+            corpus=_folder(options.corpus),
+            held_out=_folder(options.held_out),
+            clips=_folder(options.clips),
+            minutes=options.minutes,
+            threads=options.threads,
+            progress=line,
         )
-    }
-    line = ProgressLine(lambda: signals.asked)
-    try:
-        with contextlib.closing(line), signals.polite():
-            made = train_model(
-                output, recipe, **folders, minutes=options.minutes, threads=options.threads, progress=line
-            )
-    except Cancelled:
-        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
     reached = {name: round(value, 4) for name, value in made.metrics.items()}
     lines = [f"{made.path}: learned from {made.voices} voices and {made.clips} clips of video"]
     lines += [f"{value:.3f}  {name}" for name, value in reached.items()]
@@ -213,8 +225,7 @@ def _miniature_grammar(actions: Any, add: AddCommand) -> None:
         metavar="DIR",
         help="faces of people who agreed, or of nobody",
     )
-    made.add_argument("--corpus", metavar="DIR", help="recordings, NAME.wav beside NAME.phonemes.json")
-    made.add_argument("--held-out", metavar="DIR", help="the same of other voices, to measure on")
+    _add_voices(made)
     made.add_argument(
         "--identities",
         type=number_from(40, 100_000),
@@ -265,20 +276,16 @@ def _miniature(options: argparse.Namespace, console: Console, signals: Interrupt
         contrast=options.contrast,
         seed=options.seed,
     )
-    line = ProgressLine(lambda: signals.asked)
-    try:
-        with contextlib.closing(line), signals.polite():
-            made = train_miniature(
-                Path(options.output).absolute(),
-                recipe,
-                portraits,
-                corpus=Path(options.corpus).absolute() if options.corpus else None,
-                held_out=Path(options.held_out).absolute() if options.held_out else None,
-                threads=options.threads or 0,
-                progress=line,
-            )
-    except Cancelled:
-        raise Cancelled("Stopped as asked.", "The same command goes on where it was.") from None
+    with _going_on(signals) as line:
+        made = train_miniature(
+            Path(options.output).absolute(),
+            recipe,
+            portraits,
+            corpus=_folder(options.corpus),
+            held_out=_folder(options.held_out),
+            threads=options.threads or 0,
+            progress=line,
+        )
     reached = {name: round(value, 4) for name, value in made.metrics.items()}
     lines = [f"{made.folder}: learned from {made.identities} faces and {made.voices} voices"]
     lines += [f"{value:8.3f}  {name}" for name, value in reached.items()]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..errors import BadInput, Cancelled, Failed
+from ..errors import BadInput, BadOutput, Cancelled, Failed
 from ..files.atomic import replace_file
 from .temporal import learning_rate
 
@@ -66,33 +66,31 @@ def optimise(
         Cancelled: from `report`; where it stands is kept.
     """
     learned = [each for each in module.parameters() if each.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay)
+    optimizer = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay)
     means = [each.detach().clone() for each in learned] if recipe.mean else []
-    done = _restored(state, key, module, optimiser, means)
-    kept = time.monotonic()
+    done, kept = 0, time.monotonic()
 
     def keep() -> None:
-        data = io.BytesIO()
-        parts = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "means": means}
-        torch.save({"key": key, "step": done, **parts}, data)
-        replace_file(state, data.getvalue())
+        parts = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "means": means}
+        save_state(state, key, step=done, **parts)
 
+    def restore(found: Mapping[str, Any]) -> None:
+        nonlocal done
+        module.load_state_dict(found["model"])
+        optimizer.load_state_dict(found["optimizer"])
+        for mean, own in zip(means, found["means"], strict=True):
+            mean.copy_(own)
+        done = int(found["step"])
+
+    if state.exists():
+        restore_state(state, key, restore)
     with _kept_when_cancelled(keep):
         while done < recipe.steps:
             torch.manual_seed(recipe.seed * 1_000_003 + done)
             found = losses(done)
             loss = torch.stack([*found.values()]).sum()
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(learned, recipe.clip)
-            if not torch.isfinite(loss.detach() + norm):
-                raise Failed(
-                    f"Step {done + 1} gave a loss that is no number ({state.stem}).",
-                    "What was learned before it is kept. Take another seed, or look for broken clips.",
-                )
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(done / recipe.steps, recipe.rate)
-            optimiser.step()
+            rate = learning_rate(done / recipe.steps, recipe.rate)
+            take_step(optimizer, loss, rate, f"{state.stem}: Step {done + 1}", recipe.clip)
             done += 1
             # A mean that forgets its random start as it goes
             share = min(recipe.mean, done / (done + 10))
@@ -108,35 +106,84 @@ def optimise(
             own.copy_(mean)
 
 
-def _restored(
-    state: Path,
-    key: str,
-    module: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    means: list[torch.Tensor],
-) -> int:
-    """Steps done, and everything as it was after them."""
-    if not state.exists():
-        return 0
+def take_step(
+    optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, what: str, clip: float = 1.0
+) -> None:
+    """Learn from a loss.
+
+    Args:
+        rate: of learning.
+        what: names the step: "Batch 5".
+        clip: largest norm of the gradient.
+
+    Raises:
+        Failed: the loss, or a number of its gradient, is none. Nothing was learned from it.
+    """
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    learned = [each for group in optimizer.param_groups for each in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(learned, clip)
+    if not torch.isfinite(loss.detach() + norm):  # a number that is none may reach the gradient past the loss
+        raise Failed(
+            f"{what} gave a loss that is no number.",
+            "What was learned before it is kept. Look for broken clips, or take another --seed.",
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Say what keeps a training's files from being written.
+
+    Raises:
+        BadOutput: what the system says.
+    """
     try:
-        found: dict[str, Any] = torch.load(state, weights_only=True)
+        yield
+    except OSError as error:
+        raise BadOutput(
+            f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
+            "Make room or give another name; the same command goes on where it was.",
+        ) from error
+
+
+def save_state(path: Path, key: str, **parts: Any) -> None:
+    """Keep what going on needs, whole or not at all.
+
+    Args:
+        key: of everything that it depends on.
+        parts: what `torch.load` reads without running code: states of modules, tensors, numbers.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk.
+    """
+    data = io.BytesIO()
+    torch.save({"key": key, **parts}, data)
+    replace_file(path, data.getvalue())
+
+
+def restore_state(path: Path, key: str, use: Callable[[Mapping[str, Any]], None]) -> None:
+    """Hand what `save_state` kept to `use`.
+
+    Raises:
+        BadInput: it is of another key, or damaged.
+    """
+    try:
+        found = torch.load(path, weights_only=True)
         fits = found["key"] == key
         if fits:
-            module.load_state_dict(found["module"])
-            optimiser.load_state_dict(found["optimiser"])
-            for mean, own in zip(means, found["means"], strict=True):
-                mean.copy_(own)
-        done = int(found["step"])
+            use(found)
     except Exception as error:
         raise BadInput(
-            f"{state} cannot be read ({type(error).__name__}).", "Delete it to begin that stage anew."
+            f"{path} cannot be read ({type(error).__name__}).", "Delete it to begin anew."
         ) from error
     if not fits:
         raise BadInput(
-            f"{state} belongs to a training with other settings or data.",
+            f"{path} belongs to a training with other settings, recordings or pictures.",
             "Give the same to go on, or another name to begin anew.",
         )
-    return done
 
 
 @contextlib.contextmanager

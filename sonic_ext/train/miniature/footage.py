@@ -32,6 +32,7 @@ from ...media import mel
 from ...media.geometry import Box, crop_square
 from ...media.mesh import LIPS
 from ...settings import Settings
+from ..corpus.mixtures import joined
 from ..corpus.sounds import RATE, Utterance
 from ..visemes import labels
 from .identities import CANVAS, FaceIdentity
@@ -73,19 +74,11 @@ class FootageClip:
     """Around the mouth in any frame, pixels of a frame."""
 
 
-def said(utterances: Sequence[Utterance], seconds: float = SECONDS) -> Utterance:
-    """Lines one after the other with short pauses, cut to a length."""
-    sounds: list[NDArray[Any]] = []
-    phonemes = []
-    at = 0.0
-    for sound, spoken in utterances:
-        phonemes += [type(each)(each.name, each.start + at, each.end + at) for each in spoken]
-        sounds += [sound, np.zeros(int(0.3 * RATE), np.float32)]
-        at += len(sound) / RATE + 0.3
-        if at >= seconds:
-            break
-    whole = np.concatenate(sounds)[: round(seconds * RATE)]
-    return np.pad(whole, (0, max(0, round(seconds * RATE) - len(whole)))), phonemes
+def said(utterances: Sequence[Utterance], rng: np.random.Generator, seconds: float = SECONDS) -> Utterance:
+    """Lines one after the other, cut or filled up to a length."""
+    sound, phonemes = joined(utterances, rng)
+    count = round(seconds * RATE)
+    return np.pad(sound[:count], (0, max(0, count - len(sound)))), phonemes
 
 
 def mouth_track(utterance: Utterance, count: int) -> MouthTrack:

@@ -99,7 +99,7 @@ def hearing_losses(
     lines = speakers[voices[int(rng.integers(len(voices)))]]
     chosen = [lines[int(place)] for place in rng.integers(len(lines), size=12)]
     seconds = float(rng.uniform(8.0, SECONDS))
-    clean = said(chosen, seconds)
+    clean = said(chosen, rng, seconds)
     frames = int(seconds * BASE_FPS)
     wanted = shapes_of(clean, frames)
     sound = among(clean, backgrounds, rng)
@@ -126,7 +126,7 @@ def hearing_correlation(hearing: Hearing, speakers: Mapping[str, Sequence[Uttera
     """Of the jaw that is heard with the one from phoneme times, mean over voices."""
     found = []
     for lines in speakers.values():
-        clean = said(lines, SECONDS)
+        clean = said(lines, np.random.default_rng(0), SECONDS)
         frames = int(len(clean[0]) / RATE * BASE_FPS)
         heard = hearing.shapes(hearing.tokens(np.asarray(clean[0], np.float32), frames).flatten(1))
         found.append(float(np.corrcoef(heard[:, 0].numpy(), shapes_of(clean, frames)[:, 0].numpy())[0, 1]))

@@ -6,15 +6,19 @@ them (Beier & Neely, "Feature-based image metamorphosis", 1992, with a Delaunay 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInput, BadPortrait
+from ...files.atomic import replace_file
 from ...media.face import find_face
 from ...media.geometry import Box
 from ...media.image import read_portrait
@@ -63,6 +67,32 @@ def read_identities(folder: Path, tick: Tick) -> list[FaceIdentity]:
             "Give more portraits, such as github.com/faker-js/assets-person-portrait (CC0).",
         )
     return found
+
+
+def write_faces(path: Path, faces: Sequence[FaceIdentity]) -> None:
+    """Faces into one file."""
+    from safetensors.numpy import save
+
+    arrays: dict[str, NDArray[Any]] = {
+        "pictures": np.stack([face.picture for face in faces]),
+        "landmarks": np.stack([face.landmarks for face in faces]).astype(np.float32),
+        "boxes": np.array([face.box for face in faces], np.float32),
+    }
+    replace_file(path, save(arrays, {"names": json.dumps([face.name for face in faces])}))
+
+
+@lru_cache(maxsize=1)
+def read_faces(path: Path) -> list[FaceIdentity]:
+    """What `write_faces` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        names = json.loads((file.metadata() or {})["names"])
+        pictures, landmarks, boxes = (file.get_tensor(name) for name in ("pictures", "landmarks", "boxes"))
+    return [
+        FaceIdentity(name, pictures[number], landmarks[number], Box(*map(float, boxes[number])))
+        for number, name in enumerate(names)
+    ]
 
 
 def split(identities: Sequence[FaceIdentity]) -> tuple[list[FaceIdentity], list[FaceIdentity]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,8 @@ from ...engines.sonic.profile import profile_of
 from ...engines.sonic.run import SamplingRun, first_checkpoint
 from ...engines.sonic.stream import VaeDecoder
 from ...engines.sonic.vaes import PARTS
+from ...engines.sonic.windows import RATE
+from ...media.audio import Speech
 from ...media.geometry import Box
 from ...media.mesh import MeshNetwork, mouth_opening
 from ...progress import Tick
@@ -41,18 +43,6 @@ ENLARGED = 4
 """The landmarks are looked for in frames so many times as large."""
 LAGS = 5
 """Frames by which mouth and truth are shifted against each other, either way."""
-
-
-@dataclass(frozen=True)
-class Sound:
-    """As much of a `media.audio.Speech` as the conditioning needs."""
-
-    samples: NDArray[np.float32]
-    """At 16 kHz."""
-
-    def blocks(self, rate: int) -> Iterator[NDArray[np.float32]]:
-        """All of it, whatever the rate: the conditioning asks for 16 kHz."""
-        yield self.samples
 
 
 @dataclass(frozen=True)
@@ -87,10 +77,10 @@ def drawn_clip(
     settings = settings.with_values({"inference_steps": steps})
     face: Any = SimpleNamespace(box=clip.face)
     view: Any = SimpleNamespace(picture=clip.portrait, face=face, source=Box(0, 0, SIDE, SIDE))
-    sound: Any = Sound(clip.sound)
+    speech = Speech.from_samples(clip.sound, RATE)
     plan = profile.plan(len(clip.frames))
     budget = Budget(hardware, weights.shapes(weights.UNET, networks.paths["unet"]), SIDE, plan, steps)
-    told = prepare_conditioning(networks, view, sound, plan.frames, tick)
+    told = prepare_conditioning(networks, view, speech, plan.frames, tick)
     with tempfile.TemporaryDirectory() as kept:
         run = SamplingRun(
             networks,

@@ -105,7 +105,7 @@ def latent_clip(
     mask = mask_values(draw_mask(box, (SIDE, SIDE), (SIDE, SIDE)))
     mouth = torch.zeros(1, 1, GRID, GRID)
     left, top, right, bottom = clip.mouth.scaled(1 / FACTOR, 1 / FACTOR)
-    mouth[..., int(top) : -(-int(bottom) // 1) + 1, int(left) : int(right) + 1] = 1
+    mouth[..., int(top) : int(bottom) + 1, int(left) : int(right) + 1] = 1
     return LatentClip(
         encoded(codec, clip.frames),
         encoded(codec, clip.portrait[None]),

@@ -13,17 +13,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ...errors import BadOutput
-from ...files.atomic import replace_file
-from ...media.geometry import Box
 from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
 from ...weights import bundles
@@ -31,11 +27,11 @@ from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
-from ..steps import StepRecipe, optimise
+from ..steps import StepRecipe, optimise, writing
 from .codec import codec_losses, codec_psnr, new_codec, scale_latents
 from .footage import FootageClip, draw_clip, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
-from .identities import FaceIdentity, multiplied, read_identities, split
+from .identities import multiplied, read_faces, read_identities, split, write_faces
 from .looking import Looking, looking_losses
 from .network import Buckets, LatentClip, MiniatureNetwork, bucket_losses, latent_clip, network_losses
 from .weights import write_weights
@@ -50,7 +46,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "hearing": ("hearing_steps",),
     "looking": ("identities", "looking_steps"),
     "network": ("identities", "codec_steps", "hearing_steps", "looking_steps", "network_steps", "contrast"),
-    "buckets": ("identities", "hearing_steps", "looking_steps", "bucket_steps"),
+    "buckets": ("identities", "hearing_steps", "looking_steps", "buckets_steps"),
 }
 """What of the recipe each stage depends on."""
 
@@ -64,10 +60,14 @@ class MiniatureRecipe:
     hearing_steps: int = 1500
     looking_steps: int = 300
     network_steps: int = 4000
-    bucket_steps: int = 300
+    buckets_steps: int = 300
     contrast: float = 0.1
     """Weight of InfoNCE in the network's loss; 0 for none."""
     seed: int = 3
+
+    def steps(self, stage: str) -> int:
+        """Of a stage."""
+        return int(getattr(self, f"{stage}_steps"))
 
     def key(self, stage: str) -> str:
         """SHA-256 of all that a stage's result depends on: what it can be gone on with."""
@@ -119,7 +119,7 @@ def train_miniature(
     torch.set_num_threads(threads or cores())
     tick = Ticker(progress)
     state = output.with_name(output.name + ".training")
-    with _written(output):
+    with writing(output):
         state.mkdir(parents=True, exist_ok=True)
         voices = {
             name: recordings(folder) if folder else _spoken(state / name, cast, minutes, recipe.seed, tick)
@@ -133,14 +133,15 @@ def train_miniature(
         speakers = {name: by_voice(files) for name, files in voices.items()}
         known, aside = (_clips(state / name) for name in ("footage", "held-out"))
         metrics: dict[str, float] = {}
-        codec = _codec(state, known, recipe, tick)
+        stages = _Stages(state, recipe, tick)
+        codec = stages.codec(known)
         metrics["codec, held-out faces, dB"] = codec_psnr(codec, aside)
         backgrounds = Backgrounds(speakers["voices"], recipe.seed)
-        hearing = _hearing(state, speakers["voices"], backgrounds, recipe, tick)
+        hearing = stages.hearing(speakers["voices"], backgrounds)
         metrics["jaw heard, held-out voices, r"] = hearing_correlation(hearing, speakers["other-voices"])
-        looking = _looking(state, known, recipe, tick)
-        latent = _latents(known, codec, looking, hearing, backgrounds, recipe, tick)
-        network, buckets = _network(state, latent, hearing, recipe, tick)
+        looking = stages.looking(known)
+        latent = _latents(known, codec, looking, hearing, backgrounds, recipe.seed, tick)
+        network, buckets = stages.network(latent, hearing)
         parts = {
             "unet": network.unet,
             "vae": codec,
@@ -170,32 +171,6 @@ def _faces(state: Path, portraits: Path, recipe: MiniatureRecipe, tick: Ticker) 
         write_faces(paths["held-out"], aside)
         write_faces(paths["footage"], [*multiplied(learned, recipe.identities, recipe.seed)])
     return paths
-
-
-def write_faces(path: Path, faces: Sequence[FaceIdentity]) -> None:
-    """Faces into one file."""
-    from safetensors.numpy import save
-
-    arrays: dict[str, NDArray[Any]] = {
-        "pictures": np.stack([face.picture for face in faces]),
-        "landmarks": np.stack([face.landmarks for face in faces]).astype(np.float32),
-        "boxes": np.array([face.box for face in faces], np.float32),
-    }
-    replace_file(path, save(arrays, {"names": json.dumps([face.name for face in faces])}))
-
-
-@lru_cache(maxsize=1)
-def read_faces(path: Path) -> list[FaceIdentity]:
-    """What `write_faces` wrote."""
-    from safetensors import safe_open
-
-    with safe_open(path, "numpy") as file:
-        names = json.loads((file.metadata() or {})["names"])
-        pictures, landmarks, boxes = (file.get_tensor(name) for name in ("pictures", "landmarks", "boxes"))
-    return [
-        FaceIdentity(name, pictures[number], landmarks[number], Box(*map(float, boxes[number])))
-        for number, name in enumerate(names)
-    ]
 
 
 def _footage(
@@ -240,7 +215,8 @@ def drawn(order: Mapping[str, Any], alive: Alive) -> bool:
     alive()
     face = read_faces(Path(order["faces"]))[order["number"]]
     lines = [Path(line) for line in order["lines"]]
-    clip = draw_clip(face, voice_of(lines[0]), said([load(line) for line in lines]), order["seed"])
+    spoken = said([load(line) for line in lines], np.random.default_rng(order["seed"]))
+    clip = draw_clip(face, voice_of(lines[0]), spoken, order["seed"])
     write_footage(Path(order["target"]), [clip])
     return True
 
@@ -249,56 +225,76 @@ def _clips(folder: Path) -> list[FootageClip]:
     return [clip for path in sorted(folder.glob("*.safetensors")) for clip in read_footage(path)]
 
 
-def _codec(state: Path, clips: Sequence[FootageClip], recipe: MiniatureRecipe, tick: Ticker) -> Any:
-    torch.manual_seed(recipe.seed)
-    codec = new_codec()
-    how = StepRecipe(recipe.codec_steps, 2e-3, recipe.seed, mean=0.995)
-    _learn(
-        "codec", codec, lambda step: codec_losses(codec, clips, step, recipe.seed), how, state, recipe, tick
-    )
-    codec.eval().requires_grad_(False)
-    scale_latents(codec, clips)
-    return codec
+@dataclass(frozen=True)
+class _Stages:
+    """The networks, one after the other; each learns what its file does not say it has."""
 
+    state: Path
+    recipe: MiniatureRecipe
+    tick: Ticker
 
-def _hearing(
-    state: Path,
-    speakers: Mapping[str, Sequence[Utterance]],
-    backgrounds: Backgrounds,
-    recipe: MiniatureRecipe,
-    tick: Ticker,
-) -> Hearing:
-    torch.manual_seed(recipe.seed + 1)
-    hearing = Hearing()
-    how = StepRecipe(recipe.hearing_steps, 2e-3, recipe.seed, mean=0.995)
-    _learn(
-        "hearing",
-        hearing,
-        lambda step: hearing_losses(hearing, speakers, backgrounds, step, recipe.seed),
-        how,
-        state,
-        recipe,
-        tick,
-    )
-    hearing.eval()
-    return hearing
+    def codec(self, clips: Sequence[FootageClip]) -> Any:
+        """The VAE, its latents scaled."""
+        torch.manual_seed(self.recipe.seed)
+        codec = new_codec()
+        self._learn(
+            "codec", codec, lambda step: codec_losses(codec, clips, step, self.recipe.seed), 2e-3, 0.995
+        )
+        codec.eval().requires_grad_(False)
+        scale_latents(codec, clips)
+        return codec
 
+    def hearing(self, speakers: Mapping[str, Sequence[Utterance]], backgrounds: Backgrounds) -> Hearing:
+        """The speech encoder and audio2token."""
+        torch.manual_seed(self.recipe.seed + 1)
+        hearing, seed = Hearing(), self.recipe.seed
+        self._learn(
+            "hearing",
+            hearing,
+            lambda step: hearing_losses(hearing, speakers, backgrounds, step, seed),
+            2e-3,
+            0.995,
+        )
+        hearing.eval()
+        return hearing
 
-def _looking(state: Path, clips: Sequence[FootageClip], recipe: MiniatureRecipe, tick: Ticker) -> Looking:
-    torch.manual_seed(recipe.seed + 2)
-    looking = Looking()
-    how = StepRecipe(recipe.looking_steps, 1e-3, recipe.seed, mean=0.99)
-    _learn(
-        "looking",
-        looking,
-        lambda step: looking_losses(looking, clips, step, recipe.seed),
-        how,
-        state,
-        recipe,
-        tick,
-    )
-    looking.eval().requires_grad_(False)
-    return looking
+    def looking(self, clips: Sequence[FootageClip]) -> Looking:
+        """The image encoder."""
+        torch.manual_seed(self.recipe.seed + 2)
+        looking, seed = Looking(), self.recipe.seed
+        self._learn("looking", looking, lambda step: looking_losses(looking, clips, step, seed), 1e-3, 0.99)
+        looking.eval().requires_grad_(False)
+        return looking
+
+    def network(self, clips: Sequence[LatentClip], hearing: Hearing) -> tuple[MiniatureNetwork, Buckets]:
+        """The UNet with audio2token, and audio2bucket."""
+        torch.manual_seed(self.recipe.seed + 3)
+        network, buckets, seed = MiniatureNetwork(), Buckets(), self.recipe.seed
+        network.to_token.load_state_dict(hearing.to_token.state_dict())
+        contrast = self.recipe.contrast
+        self._learn(
+            "network", network, lambda step: network_losses(network, clips, step, seed, contrast), 1e-3, 0.999
+        )
+        self._learn("buckets", buckets, lambda step: bucket_losses(buckets, clips, step, seed), 1e-3)
+        return network, buckets
+
+    def _learn(
+        self,
+        name: str,
+        module: torch.nn.Module,
+        losses: Callable[[int], Mapping[str, torch.Tensor]],
+        rate: float,
+        mean: float = 0.0,
+    ) -> None:
+        """One stage, with its curves in OUT.training/curves where TensorBoard is installed."""
+        how = StepRecipe(self.recipe.steps(name), rate, self.recipe.seed, mean=mean)
+        with _curves(self.state / "curves" / name) as write:
+
+            def report(step: int, total: int, found: Mapping[str, float]) -> None:
+                write(step, found)
+                self.tick(Stage.TRAINING, step, total, name)
+
+            optimise(module, losses, how, self.state / f"{name}.pt", self.recipe.key(name), report)
 
 
 def _latents(
@@ -307,63 +303,15 @@ def _latents(
     looking: Looking,
     hearing: Hearing,
     backgrounds: Backgrounds,
-    recipe: MiniatureRecipe,
+    seed: int,
     tick: Ticker,
 ) -> list[LatentClip]:
     found = []
     for number, clip in enumerate(clips):
         tick(Stage.PREPARING_CLIPS, number, len(clips))
-        seed = recipe.seed * 100_003 + number
-        found.append(latent_clip(clip, codec, looking.clip, hearing.whisper, backgrounds, seed))
+        own = seed * 100_003 + number
+        found.append(latent_clip(clip, codec, looking.clip, hearing.whisper, backgrounds, own))
     return found
-
-
-def _network(
-    state: Path, clips: Sequence[LatentClip], hearing: Hearing, recipe: MiniatureRecipe, tick: Ticker
-) -> tuple[MiniatureNetwork, Buckets]:
-    torch.manual_seed(recipe.seed + 3)
-    network, buckets = MiniatureNetwork(), Buckets()
-    network.to_token.load_state_dict(hearing.to_token.state_dict())
-    how = StepRecipe(recipe.network_steps, 1e-3, recipe.seed, mean=0.999)
-    _learn(
-        "network",
-        network,
-        lambda step: network_losses(network, clips, step, recipe.seed, recipe.contrast),
-        how,
-        state,
-        recipe,
-        tick,
-    )
-    how = StepRecipe(recipe.bucket_steps, 1e-3, recipe.seed)
-    _learn(
-        "buckets",
-        buckets,
-        lambda step: bucket_losses(buckets, clips, step, recipe.seed),
-        how,
-        state,
-        recipe,
-        tick,
-    )
-    return network, buckets
-
-
-def _learn(
-    name: str,
-    module: torch.nn.Module,
-    losses: Callable[[int], Mapping[str, torch.Tensor]],
-    how: StepRecipe,
-    state: Path,
-    recipe: MiniatureRecipe,
-    tick: Ticker,
-) -> None:
-    """One stage, with its curves in OUT.training/curves where TensorBoard is installed."""
-    with _curves(state / "curves" / name) as write:
-
-        def report(step: int, total: int, found: Mapping[str, float]) -> None:
-            write(step, found)
-            tick(Stage.TRAINING, step, total, name)
-
-        optimise(module, losses, how, state / f"{name}.pt", recipe.key(name), report)
 
 
 @contextlib.contextmanager
@@ -381,19 +329,3 @@ def _curves(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]
                 writer.add_scalar(name, value, step)
 
         yield write
-
-
-@contextlib.contextmanager
-def _written(output: Path) -> Iterator[None]:
-    """Say what keeps files from being written.
-
-    Raises:
-        BadOutput: what the system says.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise BadOutput(
-            f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
-            "Make room or give another name; the same command goes on where it was.",
-        ) from error

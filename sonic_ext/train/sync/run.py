@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ...sync.encoders import from_arrays
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import by_voice, recordings, seconds
 from ..corpus.speech import TRAINING, make
+from ..steps import writing
 from .batches import filmed_clips
 from .model import HeldOut, ModelOrigin, halves, metrics, split, with_confidence, write_model
 from .training import Corpus, SyncRecipe, train
@@ -74,7 +74,7 @@ def train_model(
     tick = Ticker(progress)
     _check_output(output)
     state = output.with_suffix(".training")
-    with _written(output):
+    with writing(output):
         state.mkdir(parents=True, exist_ok=True)
         if corpus is None:
             corpus = state / f"voices-{recipe.seed}"
@@ -121,22 +121,6 @@ def _check_output(output: Path) -> None:
     elif output.with_suffix(".md").exists():
         name = output.with_suffix(".md").name
         raise BadOutput(f"{name} exists and is no model's page.", "Give another name.")
-
-
-@contextlib.contextmanager
-def _written(output: Path) -> Iterator[None]:
-    """Say what keeps files from being written.
-
-    Raises:
-        BadOutput: what the system says.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise BadOutput(
-            f"{error.filename or output} cannot be written or read ({error.strerror or error}).",
-            "Make room or give another name; the same command goes on where it was.",
-        ) from error
 
 
 def _shown(tick: Ticker) -> Callable[[int, int, Mapping[str, float]], None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import threading
@@ -13,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import BadInput, Cancelled, Failed
-from ...files.atomic import replace_file
+from ...errors import BadInput, Cancelled
 from ...sync.losses import (
     disentangling,
     frame_info_nce,
@@ -32,6 +31,7 @@ from ...sync.losses import (
 from ..clips import ClipInShard
 from ..corpus.mixtures import Backgrounds, MixtureShares
 from ..corpus.sounds import Utterance
+from ..steps import restore_state, save_state, take_step
 from ..temporal import learning_rate
 from .batches import (
     MAX_SHIFT,
@@ -142,17 +142,8 @@ class SyncTrainer:
         found = self.losses(learned)
         weights = {"frame": 1.0, **{name: getattr(self.recipe, name) for name in found if name != "frame"}}
         loss = torch.stack([weights[name] * value for name, value in found.items()]).sum()
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        if not torch.isfinite(loss + norm):  # a number that is none may reach the gradient past the loss
-            raise Failed(
-                f"Batch {self.step_number + 1} gave a loss that is no number.",
-                "What was learned before it is kept. Look for broken clips, or take another --seed.",
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step_number / self.total, self.recipe.rate)
-        self.optimizer.step()
+        rate = learning_rate(self.step_number / self.total, self.recipe.rate)
+        take_step(self.optimizer, loss, rate, f"Batch {self.step_number + 1}")
         self.step_number += 1
         return {name: float(value.detach()) for name, value in found.items()}
 
@@ -162,15 +153,13 @@ class SyncTrainer:
         Raises:
             OSError: it cannot be written, such as on a full disk.
         """
-        state = {
-            "key": self.recipe.key + corpus.key,
-            "step": self.step_number,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        data = io.BytesIO()
-        torch.save(state, data)
-        replace_file(path, data.getvalue())
+        save_state(
+            path,
+            self.recipe.key + corpus.key,
+            step=self.step_number,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+        )
 
     def restore(self, path: Path, corpus: Corpus) -> None:
         """Go on from what was kept.
@@ -178,23 +167,13 @@ class SyncTrainer:
         Raises:
             BadInput: it is of another recipe or corpus, or damaged.
         """
-        try:
-            state = torch.load(path, weights_only=True)
-            fits = state["key"] == self.recipe.key + corpus.key
-            if fits:
-                self.model.load_state_dict(state["model"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                self.step_number = int(state["step"])
-        except Exception as error:
-            raise BadInput(
-                f"{path} cannot be read ({type(error).__name__}).",
-                "Delete it to begin anew.",
-            ) from error
-        if not fits:
-            raise BadInput(
-                f"{path} belongs to a training with other settings or recordings.",
-                "Give the same to go on, or another name to begin anew.",
-            )
+
+        def use(found: Mapping[str, Any]) -> None:
+            self.model.load_state_dict(found["model"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            self.step_number = int(found["step"])
+
+        restore_state(path, self.recipe.key + corpus.key, use)
 
 
 def pooled(rows: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
