@@ -4,6 +4,7 @@ templates, `{}` for what is filled in."""
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -47,7 +48,12 @@ class Module:
                     self.inside[child] = node  # the innermost comes last
 
 
-MODULES = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+@functools.cache
+def modules() -> list[Module]:
+    """Every source file of the package."""
+    return [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
 OURS = {kind.__name__ for kind in errors.tree() if kind.__module__ == errors.__name__}
 WARNING = (
     *("media/", "engines/", "settings.py", "pipeline.py", "hosts/devices.py", "provenance/labels.py"),
@@ -56,13 +62,23 @@ WARNING = (
 """Where the warnings of a video come from."""
 SENTENCE = re.compile(r"[A-Za-z]{2,}\W+([A-Za-z]{2,}\W+)*[A-Za-z]{2,}.*[.?]$", re.DOTALL)
 KINDS = OURS | {"BadUsage", "_Misfit"}
-CONSTANTS = {name: (module, value) for module in MODULES for name, value in module.constants.items()}
-FUNCTIONS = {name: (module, made) for module in MODULES for name, made in module.functions.items()}
+
+
+@functools.cache
+def constants() -> dict[str, tuple[Module, ast.expr]]:
+    """Of all modules, by name."""
+    return {name: (module, value) for module in modules() for name, value in module.constants.items()}
+
+
+@functools.cache
+def functions() -> dict[str, tuple[Module, ast.FunctionDef]]:
+    """Of all modules, by name."""
+    return {name: (module, made) for module in modules() for name, made in module.functions.items()}
 
 
 def raised() -> Iterator[Raised]:
     """Message and hint of every call that makes an error, and the hints that classes have by default."""
-    for module in MODULES:
+    for module in modules():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef) and node.name in KINDS:
                 yield from _defaults(module, node)
@@ -73,7 +89,7 @@ def raised() -> Iterator[Raised]:
 
 def warned() -> Iterator[Raised]:
     """Every sentence in the modules that warn: no docstring, not raised, with a full stop."""
-    for module in MODULES:
+    for module in modules():
         if module.name.startswith(WARNING):
             passed = {id(part) for node in ast.walk(module.tree) for part in _unsaid(node)}
             for node in ast.walk(module.tree):
@@ -187,8 +203,8 @@ def _meant(module: Module, near: ast.AST, name: str) -> Iterator[tuple[Module, a
         yield from ((module, value) for value in local)
     elif name in module.constants:
         yield module, module.constants[name]
-    elif name in CONSTANTS and name.strip("_").isupper():
-        yield CONSTANTS[name]
+    elif name in constants() and name.strip("_").isupper():
+        yield constants()[name]
 
 
 def _assigned(target: ast.expr, value: ast.expr, name: str) -> list[ast.expr]:
@@ -208,7 +224,7 @@ def _assigned(target: ast.expr, value: ast.expr, name: str) -> list[ast.expr]:
 
 def _returned(module: Module, call: ast.Call) -> Iterator[tuple[Module, ast.expr]]:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    found = (module, module.functions[name]) if name in module.functions else FUNCTIONS.get(name)
+    found = (module, module.functions[name]) if name in module.functions else functions().get(name)
     if found is None or (isinstance(call.func, ast.Attribute) and not name.startswith("_")):
         return
     where, function = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -62,10 +63,15 @@ def _module_name(path: Path) -> str:
 SOURCES = {_module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+def _last_name(node: ast.expr) -> str | None:
+    """`c` of `a.b.c`."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+
+
 def _run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """Every node that can run: bodies of `if TYPE_CHECKING:` are for type checkers only."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(child, ast.If) and _last_name(child.test) == "TYPE_CHECKING":
             for other in child.orelse:
                 yield other
                 yield from _run_time_nodes(other)
@@ -95,21 +101,16 @@ def imported(source: str, module: str, is_package: bool = False, types: bool = F
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, module, is_package)
             found |= {f"{base}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        elif isinstance(node, ast.Call) and _last_name(node.func) in ("import_module", "__import__"):
             found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     return found
 
 
-IMPORTS = {
-    name: imported(path.read_text(encoding="utf-8"), name, path.name == "__init__.py")
-    for name, path in SOURCES.items()
-}
-
-
-IMPORTS_WITH_TYPES = {
-    name: imported(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", types=True)
-    for name, path in SOURCES.items()
-}
+@functools.cache
+def imports_of(module: str, types: bool = False) -> set[str]:
+    """What a module of the package imports."""
+    path = SOURCES[module]
+    return imported(path.read_text(encoding="utf-8"), module, path.name == "__init__.py", types)
 
 
 def _own(name: str) -> str | None:
@@ -119,9 +120,9 @@ def _own(name: str) -> str | None:
     return next((candidate for candidate in candidates if candidate in SOURCES), None)
 
 
-def _edges(module: str, imports: dict[str, set[str]] = IMPORTS) -> set[str]:
+def _edges(module: str, types: bool = False) -> set[str]:
     """Modules of this package that `module` imports."""
-    return {own for name in imports[module] if (own := _own(name)) and own not in (module, "sonic_ext")}
+    return {own for name in imports_of(module, types) if (own := _own(name)) and own not in (module, "sonic_ext")}
 
 
 def _room(module: str) -> str:
@@ -147,7 +148,7 @@ def test_imports_run_downwards(module: str) -> None:
 def test_libraries_stay_in_their_rooms(module: str) -> None:
     strayed = {
         name
-        for name in IMPORTS[module]
+        for name in imports_of(module)
         if (top := name.split(".")[0]) in ONLY_HERE and not _may(module, ONLY_HERE[top])
     }
     assert strayed == set()
@@ -169,9 +170,9 @@ def test_the_webuis_module_names_stand_in_one_map(module: str) -> None:
     assert {text for text in texts if known.fullmatch(text)} == set()
 
 
-@pytest.mark.parametrize("imports", [IMPORTS, IMPORTS_WITH_TYPES], ids=["at run time", "for types"])
-def test_modules_do_not_import_each_other_in_circles(imports: dict[str, set[str]]) -> None:
-    graph = {module: _edges(module, imports) for module in SOURCES if module != "sonic_ext"}
+@pytest.mark.parametrize("types", [False, True], ids=["at run time", "for types"])
+def test_modules_do_not_import_each_other_in_circles(types: bool) -> None:
+    graph = {module: _edges(module, types) for module in SOURCES if module != "sonic_ext"}
     while graph:
         done = {module for module, needs in graph.items() if not needs & graph.keys()}
         assert done, f"a circle among {sorted(graph)}"

@@ -20,6 +20,7 @@ from sonic_ext.engines.sonic.sampling import SCALING  # noqa: E402
 from sonic_ext.engines.sonic.schedule import denoised  # noqa: E402
 from sonic_ext.errors import BadInput, BadOutput, Cancelled  # noqa: E402
 from sonic_ext.media.mesh import mouth_opening  # noqa: E402
+from sonic_ext.nn.vae import start_vae  # noqa: E402
 from sonic_ext.progress import Silent, Step  # noqa: E402
 from sonic_ext.train.corpus.mixtures import Backgrounds  # noqa: E402
 from sonic_ext.train.corpus.sounds import by_voice, recordings  # noqa: E402
@@ -129,7 +130,7 @@ def test_footage_survives_being_written(clips: list[footage.FootageClip], tmp_pa
 
 def test_scaled_latents_vary_by_one_and_decode_alike(clips: list[footage.FootageClip]) -> None:
     torch.manual_seed(1)
-    vae = codec.new_codec().eval()
+    vae = start_vae(sizes.VAE).eval()
     before = codec.codec_psnr(vae, clips)
     codec.scale_latents(vae, clips)
     latents = torch.cat([codec.encoded(vae, clip.frames[::5]) for clip in clips])
@@ -150,7 +151,7 @@ def test_a_few_steps_of_each_network_lower_its_loss(clips: list[footage.FootageC
     talkers = by_voice(recordings(SPEECH))
     backgrounds = Backgrounds(talkers, 1, pieces=1)
     many = [clips[number % 2] for number in range(6)]
-    vae, looks, ears = codec.new_codec(), looking.Looking(), hearing.Hearing()
+    vae, looks, ears = start_vae(sizes.VAE), looking.Looking(), hearing.Hearing()
     latent = [
         network.latent_clip(clip, vae.eval(), looks.clip.eval(), ears.whisper, backgrounds, 1)
         for clip in clips

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import clip, unet, vae, whisper
+from .layers import GROUPS
 
 Shapes = Mapping[str, tuple[int, ...]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -52,11 +53,12 @@ def of_unet(shapes: Shapes, stated: Mapping[str, Any] = NOTHING) -> unet.UNetCon
         ids=shapes["add_embedding.linear_1.weight"][1] // 3,
         in_channels=shapes["conv_in.weight"][1],
         out_channels=shapes["conv_out.weight"][0],
+        groups=int(stated.get("norm_num_groups") or GROUPS),
     )
 
 
-def of_vae(shapes: Shapes) -> dict[str, Any]:
-    """Arguments of the temporal VAE; its decoder mirrors its encoder."""
+def of_vae(shapes: Shapes, stated: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Arguments of `build_vae`; the decoder mirrors the encoder."""
     widths = _decoder_widths(shapes)
     return {
         **vae.CONFIG,
@@ -64,6 +66,7 @@ def of_vae(shapes: Shapes) -> dict[str, Any]:
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
         "layers_per_block": _count(shapes, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
+        "norm_num_groups": int(stated.get("norm_num_groups") or GROUPS),
     }
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+GROUPS = 32
+"""Of channels that are normalized together, in the published networks."""
 CACHE = 2**22
 """Bytes of the widest tensor of a piece on a CPU: the second-level caches of two cores."""
 BOUND = 2**27
@@ -193,6 +195,17 @@ def _summed_pairs(weight: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.stack([even, torch.stack([first + middle, last], dim)])
 
 
+def group_channels(network: nn.Module, groups: int) -> None:
+    """Normalize so many groups of channels wherever groups are normalized; weights stay what they are.
+
+    As many groups as channels take from each channel its mean over the picture: where a network is as narrow as
+    the published number of groups, no colour gets through.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = groups
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions, each after a norm, and the input; between them it learns the time."""
 
@@ -200,7 +213,7 @@ class ResidualBlock(nn.Module):
         self, channels: int, out: int, embedded: int, convolution: Callable[[int, int], nn.Module], eps: float
     ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(32, channels, eps), nn.GroupNorm(32, out, eps)
+        self.norm1, self.norm2 = nn.GroupNorm(GROUPS, channels, eps), nn.GroupNorm(GROUPS, out, eps)
         self.conv1, self.conv2 = convolution(channels, out), convolution(out, out)
         self.time_emb_proj = nn.Linear(embedded, out)
         self.conv_shortcut = nn.Conv2d(channels, out, 1) if channels != out else None

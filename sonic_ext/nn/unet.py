@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .build import on_meta
 from .layers import (
+    GROUPS,
     LEAST,
     Blend,
     DoublingConvolution,
@@ -34,6 +35,7 @@ from .layers import (
     SelfAttention,
     TemporalConvolution,
     attention,
+    group_channels,
     in_pieces,
     in_place,
     pieces,
@@ -68,6 +70,8 @@ class UNetConfig:
     """Width of the embedding of each of the three numbers that say how fast and how lively."""
     in_channels: int = 8
     out_channels: int = 4
+    groups: int = GROUPS
+    """Of channels that are normalized together."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +283,7 @@ class Transformer(nn.Module):
     def __init__(self, channels: int, heads: int, config: UNetConfig) -> None:
         super().__init__()
         size = channels, heads, config.context
-        self.norm = nn.GroupNorm(32, channels, 1e-6)
+        self.norm = nn.GroupNorm(GROUPS, channels, 1e-6)
         self.proj_in, self.proj_out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(SpatialBlock(*size) for _ in range(config.depth))
         self.temporal_transformer_blocks = nn.ModuleList(TemporalBlock(*size) for _ in range(config.depth))
@@ -493,8 +497,9 @@ class UNet(nn.Module):
         self.down_blocks = nn.ModuleList(DownBlock(level, config) for level in levels)
         self.mid_block = MidBlock(config)
         self.up_blocks = nn.ModuleList(UpBlock(level, config) for level in reversed(levels))
-        self.conv_norm_out = nn.GroupNorm(32, channels[0], 1e-5)
+        self.conv_norm_out = nn.GroupNorm(GROUPS, channels[0], 1e-5)
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+        group_channels(self, config.groups)
 
     def forward(
         self,

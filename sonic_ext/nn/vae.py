@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .build import arguments, on_meta
-from .layers import TemporalConvolution
+from .layers import GROUPS, TemporalConvolution, group_channels
 
 CONFIG: dict[str, Any] = {
     "in_channels": 3,
@@ -20,12 +20,13 @@ CONFIG: dict[str, Any] = {
     "sample_size": 768,
     "scaling_factor": 0.18215,
     "force_upcast": True,
+    "norm_num_groups": GROUPS,
 }
 """Stable Video Diffusion's."""
 
 
 IMAGE_CONFIG: dict[str, Any] = {
-    **{key: value for key, value in CONFIG.items() if key != "force_upcast"},
+    **{key: value for key, value in CONFIG.items() if key not in ("force_upcast", "norm_num_groups")},
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 """Stable Diffusion 1's, which has the same latents."""
@@ -45,14 +46,18 @@ def build_image_vae(config: Mapping[str, Any] = IMAGE_CONFIG) -> Any:
 
 def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
     """An `AutoencoderKLTemporalDecoder` on the meta device."""
+    return on_meta(lambda: start_vae(config))
+
+
+def start_vae(config: Mapping[str, Any]) -> Any:
+    """An `AutoencoderKLTemporalDecoder`, randomly started; diffusers' own always has 32 groups of channels."""
     from diffusers import AutoencoderKLTemporalDecoder
 
-    def build() -> Any:
-        vae = AutoencoderKLTemporalDecoder(**arguments(config))
-        _flatten_convolutions(vae)
-        return vae
-
-    return on_meta(build)
+    own = {key: value for key, value in arguments(config).items() if key != "norm_num_groups"}
+    vae = AutoencoderKLTemporalDecoder(**own)
+    _flatten_convolutions(vae)
+    group_channels(vae, config["norm_num_groups"])
+    return vae
 
 
 def _flatten_convolutions(network: torch.nn.Module) -> None:

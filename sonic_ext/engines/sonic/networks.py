@@ -90,7 +90,10 @@ class Networks:
 
     def vae(self, dtype: torch.dtype | None = None, working: int = 0) -> Any:
         """The temporal VAE, in the hardware's numbers unless stated otherwise; works in so many bytes."""
-        settings = self._read(weights.VAE, lambda: config.of_vae(self._shapes(weights.VAE)))
+        part = weights.VAE
+        settings = self._read(
+            part, lambda: config.of_vae(self._shapes(part), json_config(self.paths[part.name]))
+        )
         return self._load(vae.build_vae(settings), weights.VAE, dtype, working)
 
     def image_vae(self, working: int = 0) -> Any:

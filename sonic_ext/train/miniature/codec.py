@@ -13,7 +13,6 @@ import torch
 from torch.nn import functional
 
 from ...engines.sonic.sampling import SCALING
-from ...nn.build import arguments
 from ..steps import Losses
 from .footage import FootageClip
 from .sizes import SIDE, VAE
@@ -27,13 +26,6 @@ GRADIENT_WEIGHT = 0.5
 """Of differences between neighbouring pixels, without which edges are soft."""
 MEASURED = 8
 """Frames of a clip that are decoded together to see how well."""
-
-
-def new_codec() -> Any:
-    """An `AutoencoderKLTemporalDecoder`, randomly started."""
-    from diffusers import AutoencoderKLTemporalDecoder
-
-    return AutoencoderKLTemporalDecoder(**arguments(VAE))
 
 
 def pixels(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:

@@ -22,18 +22,20 @@ import torch
 from ...errors import BadOutput
 from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
+from ...nn.vae import start_vae
 from ...weights import bundles
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
 from ..steps import StepRecipe, optimise, writing
-from .codec import codec_losses, codec_psnr, new_codec, scale_latents
+from .codec import codec_losses, codec_psnr, scale_latents
 from .footage import FootageClip, draw_clip, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
 from .identities import multiplied, read_faces, read_identities, split, write_faces
 from .looking import Looking, looking_losses
 from .network import Buckets, LatentClip, MiniatureNetwork, bucket_losses, latent_clip, network_losses
+from .sizes import VAE
 from .weights import write_weights
 
 MINUTES, OTHER_MINUTES = 24.0, 6.0
@@ -236,7 +238,7 @@ class _Stages:
     def codec(self, clips: Sequence[FootageClip]) -> Any:
         """The VAE, its latents scaled."""
         torch.manual_seed(self.recipe.seed)
-        codec = new_codec()
+        codec = start_vae(VAE)
         self._learn(
             "codec", codec, lambda step: codec_losses(codec, clips, step, self.recipe.seed), 2e-3, 0.995
         )

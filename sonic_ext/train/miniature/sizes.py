@@ -20,17 +20,26 @@ WINDOW, SHIFT = 12, 5
 MARGIN = 0.16
 """Room around the face's box, as a share of its sides."""
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.1
+GROUPS = 8
+"""Of channels that are normalized together: as many as the published networks have would leave one in each."""
 WIDTH = 64
 """Of tokens and embeddings."""
 
 UNET = unet.UNetConfig(
-    channels=(32, 64, 64), heads=(1, 2, 2), attended=(True, True, True), layers=1, context=WIDTH, ids=32
+    channels=(32, 64, 64),
+    heads=(1, 2, 2),
+    attended=(True, True, True),
+    layers=1,
+    context=WIDTH,
+    ids=32,
+    groups=GROUPS,
 )
 VAE: dict[str, Any] = {
     **vae.CONFIG,
     "block_out_channels": [32, 32, 64, 64],
     "layers_per_block": 1,
     "sample_size": SIDE,
+    "norm_num_groups": GROUPS,
 }
 CLIP: dict[str, Any] = {
     **clip.CONFIG,

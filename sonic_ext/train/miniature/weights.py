@@ -15,12 +15,13 @@ from ...files.atomic import replace_file
 from ...files.digest import sha256_of
 from ...nn import whisper
 from ...weights import bundles
-from .sizes import CLIP, MARGIN, SHIFT, SIDE, SIGMA_MAX, SIGMA_MIN, UNET, WHISPER, WINDOW
+from .sizes import CLIP, GROUPS, MARGIN, SHIFT, SIDE, SIGMA_MAX, SIGMA_MIN, UNET, WHISPER, WINDOW
 
 GUIDANCE = {"image": 1.0, "audio": 1.5}
 """What the published strengths of guidance stand for here: of so small a network more is a grimace."""
 STATED: Mapping[str, Mapping[str, Any]] = {
-    "unet": {"num_attention_heads": list(UNET.heads)},
+    "unet": {"num_attention_heads": list(UNET.heads), "norm_num_groups": GROUPS},
+    "vae": {"norm_num_groups": GROUPS},
     "image_encoder": {"num_attention_heads": CLIP["num_attention_heads"]},
     "whisper": {"encoder_attention_heads": WHISPER["encoder_attention_heads"]},
 }
