@@ -122,7 +122,9 @@ def _own(name: str) -> str | None:
 
 def _edges(module: str, types: bool = False) -> set[str]:
     """Modules of this package that `module` imports."""
-    return {own for name in imports_of(module, types) if (own := _own(name)) and own not in (module, "sonic_ext")}
+    return {
+        own for name in imports_of(module, types) if (own := _own(name)) and own not in (module, "sonic_ext")
+    }
 
 
 def _room(module: str) -> str:

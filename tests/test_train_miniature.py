@@ -20,7 +20,6 @@ from sonic_ext.engines.sonic.sampling import SCALING  # noqa: E402
 from sonic_ext.engines.sonic.schedule import denoised  # noqa: E402
 from sonic_ext.errors import BadInput, BadOutput, Cancelled  # noqa: E402
 from sonic_ext.media.mesh import mouth_opening  # noqa: E402
-from sonic_ext.nn.vae import start_vae  # noqa: E402
 from sonic_ext.progress import Silent, Step  # noqa: E402
 from sonic_ext.train.corpus.mixtures import Backgrounds  # noqa: E402
 from sonic_ext.train.corpus.sounds import by_voice, recordings  # noqa: E402
@@ -130,12 +129,25 @@ def test_footage_survives_being_written(clips: list[footage.FootageClip], tmp_pa
 
 def test_scaled_latents_vary_by_one_and_decode_alike(clips: list[footage.FootageClip]) -> None:
     torch.manual_seed(1)
-    vae = start_vae(sizes.VAE).eval()
+    vae = codec.start_codec().eval()
     before = codec.codec_psnr(vae, clips)
     codec.scale_latents(vae, clips)
     latents = torch.cat([codec.encoded(vae, clip.frames[::5]) for clip in clips])
     assert float(SCALING * latents.std()) == pytest.approx(1, rel=1e-3)
     assert codec.codec_psnr(vae, clips) == pytest.approx(before, abs=1e-3)
+
+
+def test_frames_know_nothing_of_each_other_before_they_are_learned_from_together(
+    clips: list[footage.FootageClip],
+) -> None:
+    """But for the norms over all frames, which equal frames do not notice."""
+    torch.manual_seed(1)
+    vae = codec.start_codec().eval()
+    latents = codec.encoded(vae, clips[0].frames[:1]).repeat(3, 1, 1, 1)
+    together = vae.decode(latents, num_frames=3).sample
+    assert torch.allclose(
+        together, vae.decode(latents[:1], num_frames=1).sample.expand(3, -1, -1, -1), atol=1e-4
+    )
 
 
 def test_the_velocity_that_is_learned_denoises(clips: list[footage.FootageClip]) -> None:
@@ -151,14 +163,15 @@ def test_a_few_steps_of_each_network_lower_its_loss(clips: list[footage.FootageC
     talkers = by_voice(recordings(SPEECH))
     backgrounds = Backgrounds(talkers, 1, pieces=1)
     many = [clips[number % 2] for number in range(6)]
-    vae, looks, ears = start_vae(sizes.VAE), looking.Looking(), hearing.Hearing()
+    vae, looks, ears = codec.start_codec(), looking.Looking(), hearing.Hearing()
     latent = [
         network.latent_clip(clip, vae.eval(), looks.clip.eval(), ears.whisper, backgrounds, 1)
         for clip in clips
     ] * 2
     drawing, buckets = network.MiniatureNetwork(), network.Buckets()
     cases: list[tuple[Any, Any]] = [
-        (vae, lambda: codec.codec_losses(vae, many, 0, 1)),
+        (vae, lambda: codec.codec_losses(vae, many, 0, 1, moving=False)),
+        (vae, lambda: codec.codec_losses(vae, many, 0, 1, moving=True)),
         (looks, lambda: looking.looking_losses(looks, clips, 0, 1)),
         (ears, lambda: hearing.hearing_losses(ears, talkers, backgrounds, 0, 1)),
         (drawing, lambda: network.network_losses(drawing, latent, 0, 1)),
@@ -209,7 +222,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_set_says_what_it_is(trained: Path) -> None:
     about = json.loads((trained / "engine.json").read_text(encoding="utf-8"))
-    assert (about["side"], about["window"], about["recipe"]["seed"]) == (64, 12, 3)
+    assert (about["side"], about["window"], about["recipe"]["seed"]) == (sizes.SIDE, 12, 3)
     assert {*about["weights"]} == {path.name for path in trained.iterdir() if path.is_dir()}
     parameters = sum(path.stat().st_size for path in trained.rglob("*.safetensors"))
     assert parameters < 12_000_000
@@ -232,11 +245,11 @@ def test_the_engine_draws_with_it(trained: Path, clips: list[footage.FootageClip
     short = replace(clips[0], frames=clips[0].frames[:14], opening=clips[0].opening[:14])
     short = replace(short, sound=short.sound[: 14 * 1280])
     (judged,) = judging.judge(trained, [short], lambda *_: None, steps=2, settings=Settings())
-    assert judged.frames.shape == (14, 64, 64, 3)
+    assert judged.frames.shape == (14, sizes.SIDE, sizes.SIDE, 3)
     figures = judging.reached([judged])
     assert figures["frames"] == 14
     assert figures["opening of the footage, r"] > 0.8
-    assert judging.sheet([judged]).shape[1] == 2 * 64 * 6
+    assert judging.sheet([judged]).shape[1] == sizes.SIDE * 6
 
 
 def test_openings_are_those_of_the_landmarks(clips: list[footage.FootageClip]) -> None:

@@ -236,7 +236,7 @@ def _miniature_grammar(actions: Any, add: AddCommand) -> None:
     made.add_argument(
         "--steps",
         type=number_from(1, 10_000_000),
-        default=4000,
+        default=2000,
         metavar="N",
         help="of the denoising network; default: %(default)s",
     )

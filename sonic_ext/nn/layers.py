@@ -198,8 +198,8 @@ def _summed_pairs(weight: torch.Tensor, dim: int) -> torch.Tensor:
 def group_channels(network: nn.Module, groups: int) -> None:
     """Normalize so many groups of channels wherever groups are normalized; weights stay what they are.
 
-    As many groups as channels take from each channel its mean over the picture: where a network is as narrow as
-    the published number of groups, no colour gets through.
+    As many groups as channels take from each channel its mean over the picture: where a network is as narrow
+    as the published number of groups, no colour gets through.
     """
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):

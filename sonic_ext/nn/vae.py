@@ -50,7 +50,7 @@ def build_vae(config: Mapping[str, Any] = CONFIG) -> Any:
 
 
 def start_vae(config: Mapping[str, Any]) -> Any:
-    """An `AutoencoderKLTemporalDecoder`, randomly started; diffusers' own always has 32 groups of channels."""
+    """An `AutoencoderKLTemporalDecoder`, randomly started; diffusers' own has 32 groups of channels."""
     from diffusers import AutoencoderKLTemporalDecoder
 
     own = {key: value for key, value in arguments(config).items() if key != "norm_num_groups"}

@@ -18,6 +18,7 @@ import torch
 
 from ..errors import BadInput, BadOutput, Cancelled, Failed
 from ..files.atomic import replace_file
+from .muon import Muon
 from .temporal import learning_rate
 
 KEPT_EVERY = 60.0
@@ -39,6 +40,8 @@ class StepRecipe:
     """Share of the running mean of the weights that a step keeps; 0 for none."""
     clip: float = 1.0
     """Largest norm of a gradient."""
+    muon: bool = False
+    """Whether matrices and convolutions learn by Muon (`train.muon`), or everything by AdamW."""
 
 
 def optimise(
@@ -66,7 +69,8 @@ def optimise(
         Cancelled: from `report`; where it stands is kept.
     """
     learned = [each for each in module.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay)
+    kind = Muon if recipe.muon else torch.optim.AdamW
+    optimizer = kind(learned, lr=recipe.rate, weight_decay=recipe.decay)
     means = [each.detach().clone() for each in learned] if recipe.mean else []
     done, kept = 0, time.monotonic()
 

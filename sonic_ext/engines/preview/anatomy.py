@@ -107,7 +107,7 @@ class Anatomy:
     oval: NDArray[np.float64]
     """float64 [36, 2]: outline of the face, face coordinates."""
     depth_points: NDArray[np.float64]
-    """float64 [468, 3]: landmarks in face coordinates, z towards the viewer positive."""
+    """float64 [468, 3]: landmarks in face coordinates; z from the outline's mean towards the viewer."""
 
     @property
     def mouth(self) -> float:
@@ -129,6 +129,7 @@ def read_anatomy(landmarks: NDArray[np.float32]) -> Anatomy:
     points = np.asarray(landmarks, dtype=np.float64)
     axes = _axes(points[:, :2])
     face = axes.to_face(points[:, :2])
+    depth = points[list(FACE_OVAL), 2:].mean() - points[:, 2:]
     corners = face[list(MOUTH_CORNERS), 0]
     return Anatomy(
         axes=axes,
@@ -146,7 +147,7 @@ def read_anatomy(landmarks: NDArray[np.float32]) -> Anatomy:
             _eye(face, RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_BROW),
         ),
         oval=face[list(FACE_OVAL)],
-        depth_points=np.concatenate([face, -points[:, 2:]], axis=1),
+        depth_points=np.concatenate([face, depth], axis=1),
     )
 
 

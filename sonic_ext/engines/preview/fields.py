@@ -21,6 +21,8 @@ CHIN_SHARE = 0.72
 COARSE, FINE, NEAR_NOSE = 0.35, 0.14, 0.45
 """Smoothing of the depth on the cheeks and around the nose, and how far from the middle of the face the
 second reaches, in eye distances."""
+LEAST_SHARE = 2e-3
+"""Of the second smoothing; where it has less, it is not looked for."""
 NECK = 3.6
 """Half mouth widths below the chin within which the skin follows the jaw less and less."""
 
@@ -251,19 +253,20 @@ def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     unit = anatomy.unit
     # The neck goes on from the chin: it would fold where the depth ends
     face = np.stack([face[..., 0], np.minimum(face[..., 1], anatomy.chin - 0.1 * unit)], axis=-1)
+    depth = _regressed(anatomy, face, COARSE * unit)
     nose = np.exp(-((face[..., 0] / (NEAR_NOSE * unit)) ** 2))
-    coarse, fine = (_regressed(anatomy, face, spread * unit) for spread in (COARSE, FINE))
-    return coarse + nose * (fine - coarse)
+    near = nose > LEAST_SHARE
+    depth[near] += nose[near] * (_regressed(anatomy, face[near], FINE * unit) - depth[near])
+    return depth
 
 
 def _regressed(anatomy: Anatomy, face: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
     """Depth of the landmarks around each point, weighed by distance (kernel regression)."""
     points = anatomy.depth_points
-    rim = np.array([np.hypot(*(anatomy.oval - p).T).min() for p in points[:, :2]])
-    z = points[:, 2] - points[rim < 1e-6, 2].mean()
     flat = (face.reshape(-1, 2) / spread).astype(np.float32)
     centres = (points[:, :2] / spread).astype(np.float32)
     squares = (flat**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * flat @ centres.T
     weight = np.exp(-0.5 * squares)
     # The small constant lets the depth return to the outline's level away from the face.
-    return np.asarray(((weight @ z) / (weight.sum(axis=1) + 0.5)).reshape(face.shape[:2]), np.float64)
+    depth = (weight @ points[:, 2].astype(np.float32)) / (weight.sum(axis=1) + 0.5)
+    return np.asarray(depth.reshape(face.shape[:-1]), np.float64)

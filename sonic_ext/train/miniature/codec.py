@@ -13,19 +13,45 @@ import torch
 from torch.nn import functional
 
 from ...engines.sonic.sampling import SCALING
+from ...nn.layers import TemporalConvolution
+from ...nn.vae import start_vae
 from ..steps import Losses
 from .footage import FootageClip
-from .sizes import SIDE, VAE
+from .sizes import FACTOR, SIDE, VAE
 
-CLIPS, TOGETHER = 3, 4
-"""Clips of a batch, and frames of each: many faces teach more than many frames of one."""
+STILL = 0.75
+"""Share of the steps that learn from pictures of many people, one by one; the rest from moving ones."""
+PICTURES, CLIPS, TOGETHER = 6, 2, 4
+"""Pictures of a step; clips of a later one, and frames of each."""
+CROP = 64
+"""Pixels of a side of what a step looks at, in multiples of `FACTOR`."""
+AT_MOUTH = 0.4
+"""Share of crops around the mouth; the others are anywhere."""
 MOUTH_WEIGHT = 4.0
 """Of a pixel of the mouth, beside 1."""
-KL_WEIGHT = 1e-5
-GRADIENT_WEIGHT = 0.5
-"""Of differences between neighbouring pixels, without which edges are soft."""
+KL_WEIGHT = 1e-6
+QUIET = -6.0
+"""Logarithm of the latents' variance at the start: nothing comes through more."""
 MEASURED = 8
 """Frames of a clip that are decoded together to see how well."""
+
+
+@torch.no_grad()
+def start_codec() -> Any:
+    """An `AutoencoderKLTemporalDecoder`, started so that frames know nothing of each other."""
+    codec = start_vae(VAE)
+    channels = VAE["latent_channels"]
+    codec.quant_conv.weight[channels:] *= 0.1
+    codec.quant_conv.bias[channels:] = QUIET
+    for module in codec.modules():
+        if isinstance(module, TemporalConvolution):
+            module.weight[:, :, ::2] = 0
+    codec.decoder.time_conv_out.weight[:, :, 1] = torch.eye(3)[..., None, None]
+    codec.decoder.time_conv_out.bias.zero_()
+    for weight in codec.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.contiguous(memory_format=torch.channels_last)
+    return codec
 
 
 def pixels(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
@@ -41,25 +67,35 @@ def mouth_weights(clip: FootageClip) -> torch.Tensor:
     return weights
 
 
-def codec_losses(codec: Any, clips: Sequence[FootageClip], step: int, seed: int) -> Losses:
-    """Of one batch: absolute differences of pixels and of neighbours, and the latents' divergence."""
+def codec_losses(codec: Any, clips: Sequence[FootageClip], step: int, seed: int, moving: bool) -> Losses:
+    """Of one batch: squares of what differs, and the latents' divergence."""
     rng = np.random.default_rng([seed, step, 1])
-    chosen = [clips[int(place)] for place in rng.choice(len(clips), CLIPS, replace=len(clips) < CLIPS)]
-    parts = []
+    count, together = (CLIPS, TOGETHER) if moving else (PICTURES, 1)
+    chosen = [clips[int(place)] for place in rng.choice(len(clips), count, replace=len(clips) < count)]
+    parts, weights = [], []
     for clip in chosen:
-        start = int(rng.integers(len(clip.frames) - TOGETHER + 1))
-        part = pixels(clip.frames[start : start + TOGETHER])
+        start = int(rng.integers(len(clip.frames) - together + 1))
+        rows, columns = _crop(clip, rng)
+        part = pixels(clip.frames[start : start + together, rows, columns])
         parts.append(part * float(rng.uniform(0.8, 1.1)) + float(rng.uniform(-0.1, 0.1)))
-    wanted = torch.cat(parts).clamp(-1, 1)
+        weights.append(mouth_weights(clip)[..., rows, columns].expand(together, -1, -1, -1))
+    wanted = torch.cat(parts).clamp(-1, 1).contiguous(memory_format=torch.channels_last)
     found = codec.encode(wanted).latent_dist
-    error = codec.decode(found.sample(), num_frames=TOGETHER).sample - wanted
-    weights = torch.cat([mouth_weights(clip).expand(TOGETHER, -1, -1, -1) for clip in chosen])
-    edges = sum((error.diff(dim=axis).abs() * weights.narrow(axis, 0, SIDE - 1)).mean() for axis in (-1, -2))
+    error = codec.decode(found.sample(), num_frames=together).sample - wanted
     return {
-        "pixels": (error.abs() * weights).mean(),
-        "edges": GRADIENT_WEIGHT * torch.as_tensor(edges),
+        "pixels": (error**2 * torch.cat(weights)).mean(),
         "divergence": KL_WEIGHT * found.kl().mean(),
     }
+
+
+def _crop(clip: FootageClip, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns, beginning where a latent does."""
+    places = rng.uniform(0, SIDE - CROP, 2)
+    if rng.random() < AT_MOUTH:
+        x, y = clip.mouth.centre
+        places = np.array([y, x]) - CROP / 2 + rng.uniform(-2 * FACTOR, 2 * FACTOR, 2)
+    row, column = FACTOR * (places.clip(0, SIDE - CROP) / FACTOR).round().astype(int)
+    return slice(row, row + CROP), slice(column, column + CROP)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ from ..visemes import labels
 from .identities import CANVAS, FaceIdentity
 from .sizes import MARGIN, SIDE
 
-DRAWN = 3 * SIDE
+DRAWN = 3 * SIDE // 2
 """Pixels at which faces are drawn before they are reduced."""
 FPS = 2 * BASE_FPS
 SECONDS = 6.0

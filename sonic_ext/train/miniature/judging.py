@@ -39,7 +39,7 @@ from .codec import pixels, psnr
 from .footage import FootageClip
 from .sizes import SIDE
 
-ENLARGED = 4
+ENLARGED = 2
 """The landmarks are looked for in frames so many times as large."""
 LAGS = 5
 """Frames by which mouth and truth are shifted against each other, either way."""
@@ -160,12 +160,12 @@ def reached(judged: Sequence[JudgedClip]) -> dict[str, float]:
 
 
 def sheet(judged: Sequence[JudgedClip], columns: int = 16, every: int = 3) -> NDArray[np.uint8]:
-    """Frames of each clip as footage (above) and as drawn (below), twice as large, uint8 RGB."""
+    """Frames of each clip as footage (above) and as drawn (below), uint8 RGB."""
     rows = []
     for each in judged:
         for frames in (each.clip.frames, each.frames):
             shown = [each.clip.portrait, *frames[::every][: columns - 1]]
-            rows.append(np.concatenate([one.repeat(2, 0).repeat(2, 1) for one in shown], axis=1))
+            rows.append(np.concatenate(shown, axis=1))
     return np.concatenate(rows)
 
 

@@ -22,20 +22,18 @@ import torch
 from ...errors import BadOutput
 from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
-from ...nn.vae import start_vae
 from ...weights import bundles
 from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
 from ..steps import StepRecipe, optimise, writing
-from .codec import codec_losses, codec_psnr, scale_latents
+from .codec import STILL, codec_losses, codec_psnr, scale_latents, start_codec
 from .footage import FootageClip, draw_clip, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
 from .identities import multiplied, read_faces, read_identities, split, write_faces
 from .looking import Looking, looking_losses
 from .network import Buckets, LatentClip, MiniatureNetwork, bucket_losses, latent_clip, network_losses
-from .sizes import VAE
 from .weights import write_weights
 
 MINUTES, OTHER_MINUTES = 24.0, 6.0
@@ -58,10 +56,10 @@ class MiniatureRecipe:
     """How much of everything."""
 
     identities: int = 240
-    codec_steps: int = 2000
+    codec_steps: int = 3000
     hearing_steps: int = 1500
     looking_steps: int = 300
-    network_steps: int = 4000
+    network_steps: int = 2000
     buckets_steps: int = 300
     contrast: float = 0.1
     """Weight of InfoNCE in the network's loss; 0 for none."""
@@ -238,9 +236,14 @@ class _Stages:
     def codec(self, clips: Sequence[FootageClip]) -> Any:
         """The VAE, its latents scaled."""
         torch.manual_seed(self.recipe.seed)
-        codec = start_vae(VAE)
+        codec, seed, still = start_codec(), self.recipe.seed, STILL * self.recipe.codec_steps
         self._learn(
-            "codec", codec, lambda step: codec_losses(codec, clips, step, self.recipe.seed), 2e-3, 0.995
+            "codec",
+            codec,
+            lambda step: codec_losses(codec, clips, step, seed, step >= still),
+            2e-3,
+            mean=0.995,
+            muon=True,
         )
         codec.eval().requires_grad_(False)
         scale_latents(codec, clips)
@@ -255,7 +258,7 @@ class _Stages:
             hearing,
             lambda step: hearing_losses(hearing, speakers, backgrounds, step, seed),
             2e-3,
-            0.995,
+            mean=0.995,
         )
         hearing.eval()
         return hearing
@@ -264,7 +267,9 @@ class _Stages:
         """The image encoder."""
         torch.manual_seed(self.recipe.seed + 2)
         looking, seed = Looking(), self.recipe.seed
-        self._learn("looking", looking, lambda step: looking_losses(looking, clips, step, seed), 1e-3, 0.99)
+        self._learn(
+            "looking", looking, lambda step: looking_losses(looking, clips, step, seed), 1e-3, mean=0.99
+        )
         looking.eval().requires_grad_(False)
         return looking
 
@@ -275,7 +280,12 @@ class _Stages:
         network.to_token.load_state_dict(hearing.to_token.state_dict())
         contrast = self.recipe.contrast
         self._learn(
-            "network", network, lambda step: network_losses(network, clips, step, seed, contrast), 1e-3, 0.999
+            "network",
+            network,
+            lambda step: network_losses(network, clips, step, seed, contrast),
+            1e-3,
+            mean=0.998,
+            muon=True,
         )
         self._learn("buckets", buckets, lambda step: bucket_losses(buckets, clips, step, seed), 1e-3)
         return network, buckets
@@ -287,9 +297,10 @@ class _Stages:
         losses: Callable[[int], Mapping[str, torch.Tensor]],
         rate: float,
         mean: float = 0.0,
+        muon: bool = False,
     ) -> None:
         """One stage, with its curves in OUT.training/curves where TensorBoard is installed."""
-        how = StepRecipe(self.recipe.steps(name), rate, self.recipe.seed, mean=mean)
+        how = StepRecipe(self.recipe.steps(name), rate, self.recipe.seed, mean=mean, muon=muon)
         with _curves(self.state / "curves" / name) as write:
 
             def report(step: int, total: int, found: Mapping[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 Sonic's architecture (Ji et al., arXiv 2411.16331), every part with fewer channels: it is loaded, filled and
 run by the same code as the published weights. Noise reaches from `SIGMA_MAX` to `SIGMA_MIN` instead of 700 to
-0.002: of 64 pixels nothing is left under a noise of 80, and nothing is gained below 0.1.
+0.002: of 128 pixels nothing is left under a noise of 80, and nothing is gained below 0.1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ...nn import clip, unet, vae, whisper
 
-SIDE = 64
+SIDE = 128
 """Pixels of a side of what the network draws: the face and little more."""
 FACTOR = 8
 """Pixels per latent."""
@@ -21,7 +21,7 @@ MARGIN = 0.16
 """Room around the face's box, as a share of its sides."""
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.1
 GROUPS = 8
-"""Of channels that are normalized together: as many as the published networks have would leave one in each."""
+"""Of channels that are normalized together: of as many as the published networks have, each would be one."""
 WIDTH = 64
 """Of tokens and embeddings."""
 
