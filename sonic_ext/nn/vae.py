@@ -53,10 +53,11 @@ def start_vae(config: Mapping[str, Any]) -> Any:
     """An `AutoencoderKLTemporalDecoder`, randomly started; diffusers' own has 32 groups of channels."""
     from diffusers import AutoencoderKLTemporalDecoder
 
-    own = {key: value for key, value in arguments(config).items() if key != "norm_num_groups"}
+    own = arguments(config)
+    groups = own.pop("norm_num_groups", GROUPS)
     vae = AutoencoderKLTemporalDecoder(**own)
     _flatten_convolutions(vae)
-    group_channels(vae, config["norm_num_groups"])
+    group_channels(vae, groups)
     return vae
 
 
