@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ...errors import BadOutput
+from ...nn.unet import Level
 from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
 from ...weights import bundles
@@ -27,7 +28,7 @@ from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
-from ..steps import StepRecipe, optimise, writing
+from ..steps import StepRecipe, optimise, restore_state, save_state, writing
 from .codec import STILL, codec_losses, codec_psnr, scale_latents, start_codec
 from .footage import FootageClip, draw_clip, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
@@ -45,6 +46,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "codec": ("identities", "codec_steps"),
     "hearing": ("hearing_steps",),
     "looking": ("identities", "looking_steps"),
+    "latents": ("identities", "codec_steps", "hearing_steps", "looking_steps"),
     "network": ("identities", "codec_steps", "hearing_steps", "looking_steps", "network_steps", "contrast"),
     "buckets": ("identities", "hearing_steps", "looking_steps", "buckets_steps"),
 }
@@ -140,7 +142,8 @@ def train_miniature(
         hearing = stages.hearing(speakers["voices"], backgrounds)
         metrics["jaw heard, held-out voices, r"] = hearing_correlation(hearing, speakers["other-voices"])
         looking = stages.looking(known)
-        latent = _latents(known, codec, looking, hearing, backgrounds, recipe.seed, tick)
+        latent = stages.latents(known, codec, looking, hearing, backgrounds)
+        del known, aside
         network, buckets = stages.network(latent, hearing)
         parts = {
             "unet": network.unet,
@@ -273,6 +276,33 @@ class _Stages:
         looking.eval().requires_grad_(False)
         return looking
 
+    def latents(
+        self,
+        clips: Sequence[FootageClip],
+        codec: Any,
+        looking: Looking,
+        hearing: Hearing,
+        backgrounds: Backgrounds,
+    ) -> list[LatentClip]:
+        """All that the network's training does not change, kept: it takes minutes."""
+        path, key = self.state / "latents.pt", self.recipe.key("latents")
+        found: list[LatentClip] = []
+
+        def restore(kept: Mapping[str, Any]) -> None:
+            for each in kept["clips"]:
+                levels = {width: Level(**level) for width, level in each.pop("levels").items()}
+                found.append(LatentClip(**each, levels=levels))
+
+        if path.exists():
+            restore_state(path, key, restore)
+            return found
+        for number, clip in enumerate(clips):
+            self.tick(Stage.PREPARING_CLIPS, number, len(clips))
+            own = self.recipe.seed * 100_003 + number
+            found.append(latent_clip(clip, codec, looking.clip, hearing.whisper, backgrounds, own))
+        save_state(path, key, clips=[asdict(each) for each in found])
+        return found
+
     def network(self, clips: Sequence[LatentClip], hearing: Hearing) -> tuple[MiniatureNetwork, Buckets]:
         """The UNet with audio2token, and audio2bucket."""
         torch.manual_seed(self.recipe.seed + 3)
@@ -308,23 +338,6 @@ class _Stages:
                 self.tick(Stage.TRAINING, step, total, name)
 
             optimise(module, losses, how, self.state / f"{name}.pt", self.recipe.key(name), report)
-
-
-def _latents(
-    clips: Sequence[FootageClip],
-    codec: Any,
-    looking: Looking,
-    hearing: Hearing,
-    backgrounds: Backgrounds,
-    seed: int,
-    tick: Ticker,
-) -> list[LatentClip]:
-    found = []
-    for number, clip in enumerate(clips):
-        tick(Stage.PREPARING_CLIPS, number, len(clips))
-        own = seed * 100_003 + number
-        found.append(latent_clip(clip, codec, looking.clip, hearing.whisper, backgrounds, own))
-    return found
 
 
 @contextlib.contextmanager
