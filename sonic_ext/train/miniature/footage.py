@@ -34,6 +34,7 @@ from ...media.mesh import LIPS
 from ...settings import Settings
 from ..corpus.mixtures import joined
 from ..corpus.sounds import RATE, Utterance
+from ..phonemes import Phoneme
 from ..visemes import labels
 from .identities import CANVAS, FaceIdentity
 from .sizes import MARGIN, SIDE
@@ -47,7 +48,7 @@ RIM = 0.14
 """Most room beyond `MARGIN`: the engine shows more where the square fades into a picture."""
 LIVELY = (0.5, 1.1)
 """Range of motion_scale and dynamic_scale, drawn for each clip: the buckets tell the network which."""
-FORMAT = "sonic-footage-1"
+FORMAT = "sonic-footage-2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ class FootageClip:
     """uint8 RGB [SIDE, SIDE, 3], at rest."""
     sound: NDArray[np.float32]
     """float32 [samples] at 16 kHz."""
+    phonemes: tuple[Phoneme, ...]
+    """What is said in it."""
     opening: NDArray[np.float32]
     """Gap between the lips at every frame, in half mouth widths, float32 [n]."""
     shapes: NDArray[np.float32]
@@ -139,6 +142,7 @@ def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: in
         np.stack(frames),
         _reduced(view.cut(np.asarray(picture, np.uint8))),
         np.asarray(utterance[0], np.float32),
+        tuple(each for each in utterance[1] if each.end <= len(frames) / BASE_FPS),
         (mixes[::2] @ _gap(renderer)).astype(np.float32),
         np.stack([getattr(track, name) for name in motion.MOTION], axis=1)[::2],
         strength,
@@ -190,7 +194,14 @@ def write_footage(path: Path, clips: Sequence[FootageClip]) -> None:
         arrays[f"{number}.opening"], arrays[f"{number}.shapes"] = clip.opening, clip.shapes
         arrays[f"{number}.strength"] = clip.strength
         arrays[f"{number}.boxes"] = np.array([clip.face, clip.mouth], np.float32)
-    about = [{"identity": clip.identity, "voice": clip.voice} for clip in clips]
+    about = [
+        {
+            "identity": clip.identity,
+            "voice": clip.voice,
+            "phonemes": [[each.name, each.start, each.end] for each in clip.phonemes],
+        }
+        for clip in clips
+    ]
     replace_file(path, save(arrays, {"format": FORMAT, "clips": json.dumps(about)}))
 
 
@@ -208,11 +219,12 @@ def read_footage(path: Path) -> Iterator[FootageClip]:
             if about.get("format") != FORMAT:
                 raise ValueError("another format")
             for number, each in enumerate(json.loads(about["clips"])):
-                values = {
+                values: dict[str, Any] = {
                     name: file.get_tensor(f"{number}.{name}")
                     for name in ("frames", "portrait", "sound", "opening", "shapes", "strength")
                 }
                 values["sound"] = values["sound"].astype(np.float32)
+                values["phonemes"] = tuple(Phoneme(*phoneme) for phoneme in each.pop("phonemes"))
                 face, mouth = (Box(*map(float, box)) for box in file.get_tensor(f"{number}.boxes"))
                 yield FootageClip(**each, **values, face=face, mouth=mouth)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from ... import weights
+from ...engines.preview.motion import MOTION
+from ...engines.preview.speech import MouthTrack
 from ...engines.runtime.checkpoints import Checkpoints
 from ...engines.runtime.devices import Hardware
 from ...engines.sonic.budget import Budget
@@ -29,18 +31,22 @@ from ...engines.sonic.profile import profile_of
 from ...engines.sonic.run import SamplingRun, first_checkpoint
 from ...engines.sonic.stream import VaeDecoder
 from ...engines.sonic.vaes import PARTS
-from ...engines.sonic.windows import RATE
+from ...engines.sonic.windows import BASE_FPS, RATE
 from ...media.audio import Speech
 from ...media.geometry import Box
 from ...media.mesh import MeshNetwork, mouth_opening
 from ...progress import Tick
 from ...settings import Settings
+from ..phonemes import is_bilabial
+from ..scores import score
 from .codec import pixels, psnr
 from .footage import FootageClip
 from .sizes import SIDE
 
 ENLARGED = 2
 """The landmarks are looked for in frames so many times as large."""
+LONG_CLOSURE = 0.1
+"""Seconds from which a p, b or m has to be seen: frames are 80 ms apart."""
 LAGS = 5
 """Frames by which mouth and truth are shifted against each other, either way."""
 
@@ -152,6 +158,8 @@ def reached(judged: Sequence[JudgedClip]) -> dict[str, float]:
         ),
         "swapped, r": float(np.mean(swapped)) if swapped else math.nan,
         "lag, frames": float(np.median(lags)),
+        "long p, b, m shut": _shut([each.opening for each in judged], judged),
+        "long p, b, m shut in the footage": _shut([each.shown for each in judged], judged),
         "amplitude": float(np.mean(amplitude)),
         "dB": float(np.mean(decibels)),
         "flicker": float(np.mean([_flicker(each.frames) for each in judged])),
@@ -184,6 +192,21 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
 def _same_length(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     count = min(len(first), len(second))
     return first[:count], second[:count]
+
+
+def _shut(openings: Sequence[NDArray[np.float64]], judged: Sequence[JudgedClip]) -> float:
+    """Share of long closures that are seen, as `train.scores` has it."""
+    tracks = []
+    for opening, each in zip(openings, judged, strict=True):
+        gap, heard = opening.astype(np.float32), len(opening) / BASE_FPS
+        phonemes = [
+            phoneme
+            for phoneme in each.clip.phonemes
+            if phoneme.end <= heard
+            and (phoneme.end - phoneme.start >= LONG_CLOSURE or not is_bilabial(phoneme.name))
+        ]
+        tracks.append((MouthTrack(gap, *[np.zeros_like(gap)] * (len(MOTION) - 1)), phonemes))
+    return float(score(tracks, BASE_FPS).closed)
 
 
 def _lag(seen: NDArray[Any], truth: NDArray[Any]) -> int:
