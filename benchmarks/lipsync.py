@@ -40,9 +40,7 @@ def measured(portrait: Path, speech: Path, size: int) -> MouthTrack:
         for frame in read_frames(take.master):
             near, _ = tracker.track(frame, near)
             opening.append(mouth_opening(near))
-    values = np.array(opening, dtype=np.float32)
-    nothing = np.zeros_like(values)
-    return MouthTrack(values, *[nothing] * 8)
+    return MouthTrack.of_opening(np.array(opening, dtype=np.float32))
 
 
 def row(name: str, scores: Scores) -> str:

@@ -33,7 +33,7 @@ def closure_figures(track: FaceTrack, phonemes: Sequence[Phoneme]) -> dict[str, 
     if not inside or known.sum() < len(track) / 2:
         return {}
     gap = np.interp(times, times[known], track["gap"][known]).astype(np.float32)
-    found = score([(MouthTrack(gap, *[np.zeros_like(gap)] * 8), inside)], track.fps)
+    found = score([(MouthTrack.of_opening(gap), inside)], track.fps)
     return {
         "closures": float(found.closures),
         "closed": found.closed,

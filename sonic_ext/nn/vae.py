@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
 
 
 IMAGE_CONFIG: dict[str, Any] = {
-    **{key: value for key, value in CONFIG.items() if key not in ("force_upcast", "norm_num_groups")},
+    **{key: value for key, value in CONFIG.items() if key != "force_upcast"},
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 """Stable Diffusion 1's, which has the same latents."""

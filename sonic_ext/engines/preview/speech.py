@@ -53,6 +53,11 @@ class MouthTrack:
     def __len__(self) -> int:
         return len(self.jaw)
 
+    @classmethod
+    def of_opening(cls, opening: NDArray[np.float32]) -> MouthTrack:
+        """A mouth of which no more is known than how far it is open."""
+        return cls(opening, *[np.zeros_like(opening)] * (len(motion.MOTION) - 1))
+
 
 class MouthReader(Protocol):
     """Reads the motion of a mouth off speech."""

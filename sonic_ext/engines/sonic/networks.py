@@ -83,17 +83,11 @@ class Networks:
         return self._load(clip.build_clip(self._clip_config()), weights.IMAGE_ENCODER, working=working)
 
     def _clip_config(self) -> dict[str, Any]:
-        part = weights.IMAGE_ENCODER
-        return self._read(
-            part, lambda: config.of_clip(self._shapes(part), json_config(self.paths[part.name]))
-        )
+        return self._configured(weights.IMAGE_ENCODER, config.of_clip)
 
     def vae(self, dtype: torch.dtype | None = None, working: int = 0) -> Any:
         """The temporal VAE, in the hardware's numbers unless stated otherwise; works in so many bytes."""
-        part = weights.VAE
-        settings = self._read(
-            part, lambda: config.of_vae(self._shapes(part), json_config(self.paths[part.name]))
-        )
+        settings = self._configured(weights.VAE, config.of_vae)
         return self._load(vae.build_vae(settings), weights.VAE, dtype, working)
 
     def image_vae(self, working: int = 0) -> Any:
@@ -107,10 +101,7 @@ class Networks:
 
     def unet_config(self) -> UNetConfig:
         """The UNet's size, from its file's header."""
-        part = weights.UNET
-        return self._read(
-            part, lambda: config.of_unet(self._shapes(part), json_config(self.paths[part.name]))
-        )
+        return self._configured(weights.UNET, config.of_unet)
 
     def interpolator(self) -> Any:
         """RIFE, in float32: in half precision every second frame would be a little off."""
@@ -118,6 +109,10 @@ class Networks:
 
     def _shapes(self, part: Part) -> Mapping[str, tuple[int, ...]]:
         return weights.shapes(part, self.paths[part.name])
+
+    def _configured(self, part: Part, of: Callable[[config.Shapes, Mapping[str, Any]], Made]) -> Made:
+        """A part's configuration, from its shapes and what is stated beside its file."""
+        return self._read(part, lambda: of(self._shapes(part), json_config(self.paths[part.name])))
 
     def _read(self, part: Part, read: Callable[[], Made]) -> Made:
         try:

@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 
 from ... import weights
-from ...engines.preview.motion import MOTION
 from ...engines.preview.speech import MouthTrack
 from ...engines.runtime.checkpoints import Checkpoints
 from ...engines.runtime.devices import Hardware
@@ -198,14 +197,14 @@ def _shut(openings: Sequence[NDArray[np.float64]], judged: Sequence[JudgedClip])
     """Share of long closures that are seen, as `train.scores` has it."""
     tracks = []
     for opening, each in zip(openings, judged, strict=True):
-        gap, heard = opening.astype(np.float32), len(opening) / BASE_FPS
+        heard = len(opening) / BASE_FPS
         phonemes = [
             phoneme
             for phoneme in each.clip.phonemes
             if phoneme.end <= heard
             and (phoneme.end - phoneme.start >= LONG_CLOSURE or not is_bilabial(phoneme.name))
         ]
-        tracks.append((MouthTrack(gap, *[np.zeros_like(gap)] * (len(MOTION) - 1)), phonemes))
+        tracks.append((MouthTrack.of_opening(opening.astype(np.float32)), phonemes))
     return float(score(tracks, BASE_FPS).closed)
 
 
