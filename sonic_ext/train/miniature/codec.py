@@ -101,7 +101,7 @@ def _crop(clip: FootageClip, rng: np.random.Generator) -> tuple[slice, slice]:
 @torch.no_grad()
 def encoded(codec: Any, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
     """The VAE's unscaled means of frames, float32 [n, 4, SIDE / 8, SIDE / 8]."""
-    return torch.cat([codec.encode(part).latent_dist.mean for part in pixels(frames).split(64)])
+    return torch.cat([codec.encode(part).latent_dist.mean for part in pixels(frames).split(4)])
 
 
 @torch.no_grad()
