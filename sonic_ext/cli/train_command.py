@@ -46,7 +46,7 @@ was stopped.
 ADAPTERS = """\
 Trains the audio adapters of the sonic engine's weights further (docs/training.md): audio2token and the UNet's
 projections of audio tokens; everything else is held. DATA is a folder of talking videos, or NAME.training of
-a miniature. A folder of videos has to have consent.json, or --basis says on what legal ground these people are
+a miniature. A folder of videos has to have consent.json, or --basis says on what legal ground people are
 learned from; that is written into OUT.safetensors and into the ledger. Put OUT.safetensors into the folder
 adapters of a models folder, and use it with --set adapters=OUT. Needs torch, diffusers, transformers and
 accelerate: python -m pip install "sonic-ext[train]"; several cards with `accelerate launch -m sonic_ext train

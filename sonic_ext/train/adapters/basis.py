@@ -51,8 +51,7 @@ def basis_of(folder: Path, stated: str = "") -> LegalBasis:
     if not path.exists():
         raise ConsentMissing(
             f"{folder} has no {CONSENT_FILE}: nothing says that these people agreed to be learned from.",
-            f'Put {CONSENT_FILE} there, such as {{"face": "authorised", "voice": "authorised"}}, '
-            "or state the basis: --basis TEXT",
+            f"Put {CONSENT_FILE} there, as docs/training.md has it, or state the basis: --basis TEXT",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

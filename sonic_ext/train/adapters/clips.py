@@ -225,4 +225,4 @@ def _entry(path: Path) -> ClipEntry:
 
 
 def _no_clip(path: Path) -> BadInput:
-    return BadInput(f"{path} is no clip, or cut off.", "Delete it: it is made again.")
+    return BadInput(f"{path} is no clip, or cut off.", "Delete it, and what is missing is made again.")

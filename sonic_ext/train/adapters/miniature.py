@@ -42,7 +42,7 @@ def miniature_corpus(folder: Path) -> AdapterCorpus:
         key = MiniatureRecipe(**recipe).key("latents")
     except TypeError as error:
         raise BadInput(
-            f"{folder} is of another version of the miniature.", "Train it anew: sonic train miniature"
+            f"{folder} is of another version of the miniature.", "Train it anew, or copy it whole."
         ) from error
     found: list[Mapping[str, Any]] = []
     restore_state(folder / LATENTS, key, lambda kept: found.extend(kept["clips"]))
