@@ -17,7 +17,7 @@ for library in ("diffusers", "transformers"):
 from spoken import MEDIA  # noqa: E402
 
 from sonic_ext.engines.sonic.sampling import SCALING  # noqa: E402
-from sonic_ext.engines.sonic.schedule import denoised  # noqa: E402
+from sonic_ext.engines.sonic.schedule import denoised, velocity  # noqa: E402
 from sonic_ext.errors import BadInput, BadOutput, Cancelled  # noqa: E402
 from sonic_ext.media.mesh import mouth_opening  # noqa: E402
 from sonic_ext.progress import Silent, Step  # noqa: E402
@@ -156,7 +156,7 @@ def test_the_velocity_that_is_learned_denoises(clips: list[footage.FootageClip])
     """With `network_losses`' own formula: a network that gives it has the clean latents back."""
     z, noise, sigma = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor(3.0)
     x = z + sigma * noise
-    assert torch.allclose(denoised(x, network.velocity(x, z, sigma), sigma), z, atol=1e-5)
+    assert torch.allclose(denoised(x, velocity(x, z, sigma), sigma), z, atol=1e-5)
 
 
 def test_a_few_steps_of_each_network_lower_its_loss(clips: list[footage.FootageClip]) -> None:

@@ -43,6 +43,17 @@ was stopped.
 """
 
 
+ADAPTERS = """\
+Trains the audio adapters of the sonic engine's weights further (docs/training.md): audio2token and the UNet's
+projections of audio tokens; everything else is held. DATA is a folder of talking videos, or NAME.training of
+a miniature. A folder of videos has to have consent.json, or --basis says on what legal ground people are
+learned from; that is written into OUT.safetensors and into the ledger. Put OUT.safetensors into the folder
+adapters of a models folder, and use it with --set adapters=OUT. Needs torch, diffusers, transformers and
+accelerate: python -m pip install "sonic-ext[train]"; several cards with `accelerate launch -m sonic_ext train
+adapters ...`. Called again, it goes on where it was stopped.
+"""
+
+
 def grammar(commands: Any, add: AddCommand) -> None:
     """Add the command and its actions; `add` makes one."""
     made = add(commands, "train", "Prepare talking video, and train networks on it.")
@@ -50,6 +61,7 @@ def grammar(commands: Any, add: AddCommand) -> None:
     _prepare_grammar(actions, add)
     _sync_grammar(actions, add)
     _miniature_grammar(actions, add)
+    _adapters_grammar(actions, add)
 
 
 def run(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
@@ -293,4 +305,92 @@ def _miniature(options: argparse.Namespace, console: Console, signals: Interrupt
     return 0
 
 
-_ACTIONS = {"prepare": _prepare, "sync": _sync, "miniature": _miniature}
+def _adapters_grammar(actions: Any, add: AddCommand) -> None:
+    made = add(actions, "adapters", "Train the audio adapters of the sonic engine further.", ADAPTERS)
+    made.add_argument("data", metavar="DATA", help="talking videos, or NAME.training of a miniature")
+    made.add_argument("output", metavar="OUT.safetensors", help="the adapters")
+    made.add_argument(
+        "--basis", default="", metavar="TEXT", help="legal basis, where there is no consent.json"
+    )
+    for name, default, least, what in (
+        ("--steps", 2000, 1, "of training"),
+        ("--pretrain", 0, 0, "steps before them, by contrast alone"),
+        ("--batch", 4, 1, "windows that go through the network together, over all cards"),
+        ("--accumulate", 1, 1, "times that this is done for a step"),
+        ("--seed", 5, 0, "of everything that is drawn"),
+    ):
+        kind = number_from(least, 2**31)
+        made.add_argument(name, type=kind, default=default, metavar="N", help=f"{what}; default: %(default)s")
+    for name, usual, letter, what in (
+        ("--rate", 1e-4, "R", "of learning"),
+        ("--contrast", 0.1, "L", "weight of contrast, 0 to 1"),
+        ("--adversarial", 0.0, "L", "weight of the discriminator's loss, 0 to 1"),
+    ):
+        help_text = f"{what}; default: %(default)s"
+        made.add_argument(name, type=float, default=usual, metavar=letter, help=help_text)
+    made.add_argument(
+        "--levels", default="frame", metavar="NAMES", help="frame,semantic,style; default: %(default)s"
+    )
+    made.add_argument(
+        "--side", type=number_from(64, 1024), metavar="N", help="pixels that are learned from; default: 512"
+    )
+    made.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: %(default)s"
+    )
+    made.add_argument(
+        "--no-checkpointing", action="store_true", help="keep activations: faster, and much more memory"
+    )
+    made.add_argument("--cpu", action="store_true", help="on the processor, though there is a card")
+
+
+def _adapters(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
+    signals.unwind()
+    lacking = [
+        name for name in ("torch", "diffusers", "transformers", "accelerate") if find_spec(name) is None
+    ]
+    if lacking:
+        raise MissingPart(
+            f"Training needs what is not installed: {', '.join(lacking)}.",
+            'Bring it with: python -m pip install "sonic-ext[train]"',
+        )
+    from ..train.adapters.objective import Objective
+    from ..train.adapters.run import AdapterPlan, train_adapters
+    from ..train.adapters.training import AdapterRecipe
+
+    output = Path(options.output).absolute()
+    if output.suffix != ".safetensors":
+        raise BadInput(f"{output.name} is no name of a model.", "Give a name that ends in .safetensors.")
+    levels = tuple(filter(None, options.levels.split(",")))
+    recipe = AdapterRecipe(
+        steps=options.steps,
+        pretrain=options.pretrain,
+        batch=options.batch,
+        accumulate=options.accumulate,
+        rate=options.rate,
+        objective=Objective(options.adversarial, options.contrast, levels),
+        seed=options.seed,
+    )
+    plan = AdapterPlan(options.precision, not options.no_checkpointing, options.cpu, options.side)
+    with _going_on(signals) as line:
+        made = train_adapters(
+            Path(options.data).absolute(),
+            output,
+            recipe,
+            stated=options.basis,
+            plan=plan,
+            say=console.note,
+            progress=line,
+        )
+    if not made.main:
+        return 0
+    about = made.overlay.about
+    what = f"{about.data['clips']} clips of {about.data['speakers']} people"
+    lines = [f"{output}: learned from {what}, {duration_text(about.data['seconds'])}"]
+    lines += [f"{value:8.3f}  {name}" for name, value in made.trained.losses.items()]
+    lines += [f"Left out: {each.name} ({each.reason}: {each.detail})" for each in made.remarks]
+    values = {"adapters": str(output), "losses": dict(made.trained.losses), "data": dict(about.data)}
+    console.result(values, *lines)
+    return 0
+
+
+_ACTIONS = {"prepare": _prepare, "sync": _sync, "miniature": _miniature, "adapters": _adapters}

@@ -10,6 +10,7 @@ from .. import engines, weights
 from ..engines.registry import spec_of
 from ..errors import BadInput, MissingPart
 from ..settings import Settings
+from ..weights.overlays import find_overlay
 from .exporting import consent_of, require_portrait
 from .inputs import Staging
 from .spec import Destination, Input, JobSpec, Origin, PortraitRequest
@@ -61,7 +62,8 @@ def specified(
         portraits_of(host, portrait.source).check(portrait.parameters, start)
     engine = _engine(host, picture if look else None, speech, settings)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    return JobSpec(origin, portrait, audio, settings, seed, engine, weight_identities(engine, host), export)
+    identities = {**weight_identities(engine, host), **adapters_identity(engine, settings, host)}
+    return JobSpec(origin, portrait, audio, settings, seed, engine, identities, export)
 
 
 def portraits_of(host: Host, source: str) -> Portraits:
@@ -84,6 +86,19 @@ def weight_identities(engine: str, host: Host) -> Mapping[str, str]:
     return {part: weights.identity(path) for part in parts if (path := found[part].path)}
 
 
+def adapters_identity(engine: str, settings: Settings, host: Host) -> Mapping[str, str]:
+    """What tells the adapters that the settings name from others; empty where they name none.
+
+    Raises:
+        MissingPart: there are none of that name.
+    """
+    name = settings.to_dict().get("adapters", "")
+    if not name or not spec_of(engine).parts:
+        return {}
+    search = weights.Search.default(configuration=host.configuration())
+    return {"adapters": find_overlay(search, name).about.tensors}
+
+
 def require_same_weights(spec: JobSpec, host: Host) -> None:
     """Refuse to make with other weights what was submitted with these.
 
@@ -91,7 +106,7 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
         BadInput: a file was exchanged since.
         MissingPart: a file is not found here.
     """
-    now = weight_identities(spec.engine, host)
+    now = {**weight_identities(spec.engine, host), **adapters_identity(spec.engine, spec.settings, host)}
     if missing := [part for part in spec.weights if part not in now]:
         raise MissingPart(
             f"Weights of the job are not found here: {', '.join(missing)}.",

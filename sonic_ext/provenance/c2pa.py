@@ -355,7 +355,9 @@ def _take_assertion(take: Take, record: Record, hashes_form: str) -> dict[str, s
     else:
         raise BadSetting(f"{HASHES_VARIABLE}={form} is unknown.", "Use salted or plain.")
     when = take.created.isoformat(timespec="seconds")
-    return {"engine": take.engine, "version": take.engine_version, "created": when} | named
+    name = take.settings.to_dict().get("adapters", "")
+    adapters = {"adapters": name} if name else {}
+    return {"engine": take.engine, "version": take.engine_version, "created": when} | adapters | named
 
 
 def ingredient_type(path: Path) -> str:

@@ -23,7 +23,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -125,6 +125,29 @@ class Ledger:
             }
             chain.append("export", body)
             yield
+
+    def record_training(
+        self, overlay_sha256: str, base: Mapping[str, str], basis: Mapping[str, str], data_sha256: str
+    ) -> None:
+        """Write that adapters were trained, as a new row; once for each file.
+
+        Args:
+            overlay_sha256: of the adapters' file.
+            base: part → SHA-256 of the weights that they belong to.
+            basis: on what legal basis faces and voices were learned from.
+            data_sha256: of what was learned from.
+        """
+        with self._writing() as chain:
+            if any(row.values["overlay_sha256"] == overlay_sha256 for row in chain.rows("training")):
+                return
+            body = {
+                "overlay_sha256": overlay_sha256,
+                "base": dict(base),
+                "basis": {name: whole(text) for name, text in basis.items()},
+                "data_sha256": data_sha256,
+                "time": now_text(),
+            }
+            chain.append("training", body)
 
     def revoke(self, target: str, reason: str = "", takes: Sequence[Take] = ()) -> Revocation:
         """Stop exports of a portrait, and of all that was made from it, for good, as a new row.

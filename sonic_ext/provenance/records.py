@@ -1,7 +1,7 @@
 """What the ledger's rows mean: consents, exports, revocations; generated pictures, and their sources.
 
-Rows of the chain are of the kinds `consent`, `export` and `revoke`. Two tables beside it, sealed row by row,
-remember generated pictures and the pictures that others were made from.
+Rows of the chain are of the kinds `consent`, `export`, `revoke` and `training`. Two tables beside it, sealed
+row by row, remember generated pictures and the pictures that others were made from.
 """
 
 from __future__ import annotations

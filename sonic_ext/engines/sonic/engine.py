@@ -25,6 +25,7 @@ from ...media.scene import HeadView, Scene, head_view
 from ...ports import DeviceManager, Forecast
 from ...progress import Stage, Tick
 from ...settings import Settings
+from ...weights.overlays import Overlay, find_overlay
 from ..runtime.checkpoints import Checkpoint, Checkpoints, key_of
 from ..runtime.devices import (
     Hardware,
@@ -88,7 +89,7 @@ class DiffusionEngine:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         profile = profile_of(self._search)
-        vae = self._vae(settings)
+        vae, overlay = self._vae(settings), self._overlay(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
         with ExitStack() as stack:
@@ -99,7 +100,9 @@ class DiffusionEngine:
                 paths |= weights.prepare(self._search, (weights.RIFE,), tick)
             except BadWeights as error:  # optional: optical flow stands in
                 note = [error.message]
-            networks = Networks(paths, chosen, tick, self._devices)
+            if overlay is not None:
+                overlay.require_base(paths)
+            networks = Networks(paths, chosen, tick, self._devices, overlay)
             generation = Generation(
                 networks, profile, vae, scene, speech, settings, count, Checkpoints(self._home), tick
             )
@@ -114,7 +117,7 @@ class DiffusionEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        vae = self._vae(settings)
+        vae, _ = self._vae(settings), self._overlay(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         budget = _budget(chosen, shapes, settings, profile_of(self._search), base_frames(count, settings))
@@ -139,6 +142,11 @@ class DiffusionEngine:
         chosen = vaes.choose(DiffusionSettings.of(settings).decoder, self._devices, self._search)
         weights.survey(self._search, chosen.parts).require(chosen.parts)
         return chosen
+
+    def _overlay(self, settings: Settings) -> Overlay | None:
+        """The adapters that the settings name; fails before any work if there are none of that name."""
+        name = DiffusionSettings.of(settings).adapters
+        return find_overlay(self._search, name) if name else None
 
     def _fit_vae(self, chosen: VaeChoice, memory_plan: MemoryPlan, settings: Settings) -> VaeChoice:
         """The same, or another where frames must be decoded one by one; that one needs no other parts."""
@@ -201,6 +209,7 @@ class Generation:
                 "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
                 **({"vae": self.vae.host.title} if self.vae.host else {}),
+                **({"adapters": overlay.about.tensors} if (overlay := self.networks.overlay) else {}),
                 "settings": self.settings.affecting(Affects.LATENTS),
             }
         )

@@ -22,6 +22,7 @@ from ...nn.unet import UNet, UNetConfig, build_unet
 from ...ports import DeviceManager
 from ...progress import Tick
 from ...weights import Part
+from ...weights.overlays import PARTS, Overlay
 from ..runtime.devices import Hardware
 from ..runtime.memory import DeviceMemory
 from . import footprint
@@ -44,6 +45,8 @@ class Networks:
     tick: Tick
     devices: DeviceManager | None = None
     """The WebUI's memory, where there is a WebUI."""
+    overlay: Overlay | None = None
+    """Adapters that take the place of the weights' own."""
 
     @cached_property
     def memory(self) -> DeviceMemory:
@@ -143,4 +146,6 @@ class Networks:
             prefix=prefix,
             tick=self.tick,
         )
+        if self.overlay is not None and part in PARTS:
+            self.overlay.apply(network, part)
         return network

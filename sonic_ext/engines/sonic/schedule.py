@@ -82,6 +82,11 @@ def denoised(x: torch.Tensor, v: torch.Tensor, sigma: torch.Tensor) -> torch.Ten
     return v * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
 
 
+def velocity(x: torch.Tensor, z: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """The prediction of v of noisy latents `x` for which `denoised` gives the clean latents `z`."""
+    return (x / (sigma**2 + 1) - z) * (sigma**2 + 1) ** 0.5 / sigma
+
+
 def euler(x: torch.Tensor, v: torch.Tensor, sigma: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
     """From noise level `sigma` to the following one."""
     slope = (x - denoised(x, v, sigma)) / sigma

@@ -90,6 +90,14 @@ class DiffusionSettings(EngineSettings):
         group="sonic",
         choices=("auto", "temporal", "image", "host"),
     )
+    adapters: str = setting(
+        "",
+        "Adapters",
+        "Name of audio adapters that `sonic train adapters` made, in the folder adapters of a models folder; "
+        "empty for those of the weights.",
+        Affects.LATENTS,
+        group="sonic",
+    )
     compiled: bool = setting(
         False,
         "Compile",

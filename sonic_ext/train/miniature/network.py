@@ -21,7 +21,7 @@ from torch.nn import functional
 from ...engines.sonic.conditioning import bucket_windows, mask_levels, token_windows
 from ...engines.sonic.picture import clip_pixels, draw_mask, mask_values
 from ...engines.sonic.sampling import SCALING
-from ...engines.sonic.schedule import denoised, scaled
+from ...engines.sonic.schedule import denoised, scaled, velocity
 from ...engines.sonic.speech import whisper_states
 from ...engines.sonic.windows import BASE_FPS, SAMPLES_PER_STEP
 from ...media.geometry import mask_box
@@ -115,11 +115,6 @@ def latent_clip(
         mask_levels(mask, (GRID, GRID), len(UNET.channels), sparse=False),
         mouth,
     )
-
-
-def velocity(x: torch.Tensor, z: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """What the network has to say of noisy latents `x` for `schedule.denoised` to give the clean ones."""
-    return (x / (sigma**2 + 1) - z) * (sigma**2 + 1) ** 0.5 / sigma
 
 
 def network_losses(

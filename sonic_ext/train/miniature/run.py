@@ -8,10 +8,9 @@ Each stage leaves its result in OUT.training and is passed over when that is the
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from ..corpus.mixtures import Backgrounds
 from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
+from ..curves import curves
 from ..steps import StepRecipe, optimise, restore_state, save_state, writing
 from .codec import STILL, codec_losses, codec_psnr, scale_latents, start_codec
 from .footage import FootageClip, draw_clip, read_footage, said, write_footage
@@ -331,27 +331,10 @@ class _Stages:
     ) -> None:
         """One stage, with its curves in OUT.training/curves where TensorBoard is installed."""
         how = StepRecipe(self.recipe.steps(name), rate, self.recipe.seed, mean=mean, muon=muon)
-        with _curves(self.state / "curves" / name) as write:
+        with curves(self.state / "curves" / name) as write:
 
             def report(step: int, total: int, found: Mapping[str, float]) -> None:
                 write(step, found)
                 self.tick(Stage.TRAINING, step, total, name)
 
             optimise(module, losses, how, self.state / f"{name}.pt", self.recipe.key(name), report)
-
-
-@contextlib.contextmanager
-def _curves(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Writes losses as TensorBoard reads them, and nothing where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        yield lambda step, found: None
-        return
-    with SummaryWriter(str(folder)) as writer:
-
-        def write(step: int, found: Mapping[str, float]) -> None:
-            for name, value in found.items():
-                writer.add_scalar(name, value, step)
-
-        yield write

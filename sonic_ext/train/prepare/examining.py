@@ -43,7 +43,7 @@ OffsetOf = Callable[[Clip], "float | None"]
 """Measures by how many seconds the mouth comes after the voice; None where it cannot tell."""
 
 
-class _Skip(Exception):
+class SkippedVideo(Exception):
     """A video or a shot gives no clip."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -69,52 +69,57 @@ def examine(
     """
     clips: list[Clip] = []
     try:
-        speech, faces = _watch(source, tick)
-    except _Skip as skipped:
+        speech, faces = watch_video(source, tick)
+    except SkippedVideo as skipped:
         return clips, [skipped.remark(source.name)]
     words, remarks = _words(source, faces.seconds)
     rows = math.ceil(min(speech.length, max(faces.seconds, 0.0)) * ROWS_PER_SECOND)
     sound = sound_rows(speech.blocks(mel.RATE), rows)
     remarks += _cut_remark(source.name, faces)
-    for name, number in _shots(source.name, faces):
+    for name, number in long_shots(source.name, faces):
         try:
-            face = _one_face(faces, number)
+            face = one_face(faces, number)
             end = min(face.end, speech.length)
             clip = clip_between(name, source.speaker, face.motion, sound, words, max(face.start, 0.0), end)
             clips.append(_checked(clip, offset_of))
-        except _Skip as skipped:
+        except SkippedVideo as skipped:
             remarks.append(skipped.remark(name))
     return clips, remarks
 
 
-def _watch(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFaces]:
-    """Sound and faces of a video that is whole."""
+def watch_video(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFaces]:
+    """Sound and faces of a video that is whole.
+
+    Raises:
+        SkippedVideo: it is damaged, silent, too short or too slow.
+        Cancelled: from `tick`.
+    """
     try:
         about = probe(source.path)
         _check_rate(about.fps or SLOWEST)
         _check_seconds(about.seconds or LEAST_SECONDS)
         if not about.audio_codec and source.sound is None:
-            raise _Skip("no_sound", "it has no sound")
+            raise SkippedVideo("no_sound", "it has no sound")
         speech = read_speech(source.path if about.audio_codec else source.sound or source.path, tick)
         faces = face_tracks(source.path, tick, speech.mix.track if about.audio_codec else 0)
     except BadVideo as error:
-        raise _Skip("damaged", error.message) from error
+        raise SkippedVideo("damaged", error.message) from error
     except BadAudio as error:
-        raise _Skip("no_sound", error.message) from error
+        raise SkippedVideo("no_sound", error.message) from error
     if faces.seconds < LEAST_READ * about.seconds:
-        raise _Skip("damaged", f"its pictures end after {faces.seconds:.1f} of {about.seconds:.1f} s")
+        raise SkippedVideo("damaged", f"its pictures end after {faces.seconds:.1f} of {about.seconds:.1f} s")
     _check_rate(faces.fps)
     return speech, faces
 
 
 def _check_rate(fps: float) -> None:
     if fps < SLOWEST:
-        raise _Skip("low_rate", f"{fps:.1f} frames a second")
+        raise SkippedVideo("low_rate", f"{fps:.1f} frames a second")
 
 
 def _check_seconds(seconds: float) -> None:
     if seconds < LEAST_SECONDS:
-        raise _Skip("too_short", f"{seconds:.2f} s")
+        raise SkippedVideo("too_short", f"{seconds:.2f} s")
 
 
 def _words(source: ClipSource, seconds: float) -> tuple[tuple[Word, ...], list[ClipRemark]]:
@@ -141,7 +146,7 @@ def _cut_remark(name: str, faces: VideoFaces) -> list[ClipRemark]:
     return [ClipRemark(name, bool(long), "cut", how)]
 
 
-def _shots(name: str, faces: VideoFaces) -> Iterator[tuple[str, int]]:
+def long_shots(name: str, faces: VideoFaces) -> Iterator[tuple[str, int]]:
     """Name and number of each shot that is long enough; a video with cuts is split at them."""
     if len(faces.shots) == 1:
         yield name, 0
@@ -149,21 +154,25 @@ def _shots(name: str, faces: VideoFaces) -> Iterator[tuple[str, int]]:
         yield from ((f"{name}#{number + 1}", number) for number in _long(faces))
 
 
-def _one_face(faces: VideoFaces, number: int) -> ShotFace:
-    """The face of a shot, if it is one and is found often enough."""
+def one_face(faces: VideoFaces, number: int) -> ShotFace:
+    """The face of a shot, if it is one and is found often enough.
+
+    Raises:
+        SkippedVideo: there is none, or are several.
+    """
     seen, frames = faces.of_shot(number), faces.shots[number].frames
     if not seen:
-        raise _Skip("no_face", "no face was found")
+        raise SkippedVideo("no_face", "no face was found")
     largest = max(face.box.area for face in seen)
     prominent = [face for face in seen if face.box.area >= PROMINENT * largest]
     shown: NDArray[np.float64] = np.concatenate([face.motion.times[face.motion.found] for face in prominent])
     together = 1 - len(np.unique(shown)) / len(shown)
     if together > TOGETHER:
-        raise _Skip("two_faces", f"{len(prominent)} faces are seen together")
+        raise SkippedVideo("two_faces", f"{len(prominent)} faces are seen together")
     best = max(prominent, key=lambda face: int(face.motion.found.sum()))
     share = float(best.motion.found.sum()) / frames
     if share < LEAST_FOUND:
-        raise _Skip("too_few_faces", f"its face was found in {share:.0%} of the frames")
+        raise SkippedVideo("too_few_faces", f"its face was found in {share:.0%} of the frames")
     return best
 
 
@@ -172,10 +181,10 @@ def _checked(clip: Clip | None, offset_of: OffsetOf | None) -> Clip:
     seconds = clip.seconds if clip is not None else 0.0
     # What is cut off to begin with a row of sound makes no clip too short.
     if clip is None or seconds < LEAST_SECONDS - 1 / FPS:
-        raise _Skip("too_short", f"{seconds:.2f} s with a face and sound")
+        raise SkippedVideo("too_short", f"{seconds:.2f} s with a face and sound")
     late = offset_of(clip) if offset_of is not None else None
     if late is not None and abs(late) > MOST_OFFSET:
-        raise _Skip("off_sync", f"the mouth comes {late * 1000:+.0f} ms after the voice")
+        raise SkippedVideo("off_sync", f"the mouth comes {late * 1000:+.0f} ms after the voice")
     return clip
 
 
