@@ -513,7 +513,7 @@ class TestWorker:
         self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = {"unet": "the one", "vae": "the other"}
-        monkeypatch.setattr(submission, "weight_identities", lambda engine, host: dict(found))
+        monkeypatch.setattr(submission, "weight_identities", lambda engine, settings, host: dict(found))
         with staging(sonic_home) as staged:
             spec = asked(host, staged)
         require_same_weights(spec, host)

@@ -20,6 +20,7 @@ from sonic_ext.engines.sonic.sampling import SCALING  # noqa: E402
 from sonic_ext.engines.sonic.schedule import denoised, velocity  # noqa: E402
 from sonic_ext.errors import BadInput, BadOutput, Cancelled  # noqa: E402
 from sonic_ext.media.mesh import mouth_opening  # noqa: E402
+from sonic_ext.nn.unet import Branch  # noqa: E402
 from sonic_ext.progress import Silent, Step  # noqa: E402
 from sonic_ext.train.corpus.mixtures import Backgrounds  # noqa: E402
 from sonic_ext.train.corpus.sounds import by_voice, recordings  # noqa: E402
@@ -157,6 +158,20 @@ def test_the_velocity_that_is_learned_denoises(clips: list[footage.FootageClip])
     z, noise, sigma = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor(3.0)
     x = z + sigma * noise
     assert torch.allclose(denoised(x, velocity(x, z, sigma), sigma), z, atol=1e-5)
+
+
+def test_the_network_starts_with_the_portrait(clips: list[footage.FootageClip]) -> None:
+    """Whatever it is shown and hears: what is left to learn is what differs."""
+    torch.manual_seed(5)
+    latent = torch.randn(1, 4, network.GRID, network.GRID)
+    unet = network.MiniatureNetwork().unet
+    shown = torch.cat(
+        [torch.randn(12, 4, network.GRID, network.GRID), latent.expand(12, -1, -1, -1) / SCALING], 1
+    )
+    branch = Branch(torch.randn(1, 1, sizes.WIDTH), torch.randn(12, 8, sizes.WIDTH))
+    with torch.no_grad():
+        found = unet(shown[None], torch.zeros(1), torch.tensor([[12.5, 2.0, 16.0]]), [branch])[0]
+    assert torch.allclose(-found, latent.expand_as(found), atol=0.03)
 
 
 def test_a_few_steps_of_each_network_lower_its_loss(clips: list[footage.FootageClip]) -> None:

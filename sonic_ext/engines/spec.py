@@ -37,3 +37,6 @@ class EngineSpec:
     """Class of its own settings; a name may occur in one engine only."""
     parts: tuple[str, ...] = ()
     """Names of the weights it needs, of `weights.PARTS`."""
+    identities: Callable[..., Any] | None = None
+    """`identities(settings: Settings, search: Search) -> Mapping[str, str]`: what tells every file that a
+    video is made with from others; raises `MissingPart`. None for an engine without weights."""

@@ -10,7 +10,6 @@ from .. import engines, weights
 from ..engines.registry import spec_of
 from ..errors import BadInput, MissingPart
 from ..settings import Settings
-from ..weights.overlays import find_overlay
 from .exporting import consent_of, require_portrait
 from .inputs import Staging
 from .spec import Destination, Input, JobSpec, Origin, PortraitRequest
@@ -62,7 +61,7 @@ def specified(
         portraits_of(host, portrait.source).check(portrait.parameters, start)
     engine = _engine(host, picture if look else None, speech, settings)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
-    identities = {**weight_identities(engine, host), **adapters_identity(engine, settings, host)}
+    identities = weight_identities(engine, settings, host)
     return JobSpec(origin, portrait, audio, settings, seed, engine, identities, export)
 
 
@@ -77,26 +76,19 @@ def portraits_of(host: Host, source: str) -> Portraits:
     return host.portraits
 
 
-def weight_identities(engine: str, host: Host) -> Mapping[str, str]:
-    """Part of an engine → what tells its file from others; empty for an engine without weights."""
-    parts = spec_of(engine).parts
-    if not parts:
-        return {}
-    found = weights.survey(weights.Search.default(configuration=host.configuration()))
-    return {part: weights.identity(path) for part in parts if (path := found[part].path)}
-
-
-def adapters_identity(engine: str, settings: Settings, host: Host) -> Mapping[str, str]:
-    """What tells the adapters that the settings name from others; empty where they name none.
+def weight_identities(engine: str, settings: Settings, host: Host) -> Mapping[str, str]:
+    """What tells the files that an engine draws with from others, by part; empty for one without weights.
 
     Raises:
-        MissingPart: there are none of that name.
+        MissingPart: the settings name weights that are not there.
     """
-    name = settings.to_dict().get("adapters", "")
-    if not name or not spec_of(engine).parts:
+    identities = spec_of(engine).identities
+    if identities is None:
         return {}
-    search = weights.Search.default(configuration=host.configuration())
-    return {"adapters": find_overlay(search, name).about.tensors}
+    found: Mapping[str, str] = identities(
+        settings, weights.Search.default(configuration=host.configuration())
+    )
+    return found
 
 
 def require_same_weights(spec: JobSpec, host: Host) -> None:
@@ -106,7 +98,7 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
         BadInput: a file was exchanged since.
         MissingPart: a file is not found here.
     """
-    now = {**weight_identities(spec.engine, host), **adapters_identity(spec.engine, spec.settings, host)}
+    now = weight_identities(spec.engine, spec.settings, host)
     if missing := [part for part in spec.weights if part not in now]:
         raise MissingPart(
             f"Weights of the job are not found here: {', '.join(missing)}.",

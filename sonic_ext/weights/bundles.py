@@ -14,6 +14,8 @@ from ..errors import MissingPart
 
 ABOUT = "engine.json"
 """In the folder of a set."""
+MINIATURE = Path(__file__).parents[1] / "assets" / "miniature"
+"""The set that comes with this package, `sonic train miniature` made it."""
 
 
 def part_file(folder: Path, part: str) -> Path:

@@ -165,6 +165,10 @@ class Search:
         bundle = next((folder for folder in named if _is_file(folder / bundles.ABOUT)), None)
         return cls(own, named, webui, tuple(checkpoints), comfyui, cache_folder(), bundle)
 
+    def of_set(self, folder: Path) -> Search:
+        """The same, but for parts that are looked for in a complete set alone."""
+        return dataclasses.replace(self, bundle=folder)
+
     @property
     def target(self) -> Path:
         """Where fetched and converted files go: the first configured folder unless it is a program's."""

@@ -15,4 +15,5 @@ SPEC = EngineSpec(
     make=EntryPoint(f"{__name__}.registration", "make"),
     settings=DiffusionSettings,
     parts=("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder"),
+    identities=EntryPoint(f"{__name__}.registration", "identities"),
 )

@@ -120,7 +120,8 @@ class DiffusionEngine:
         vae, _ = self._vae(settings), self._overlay(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
-        budget = _budget(chosen, shapes, settings, profile_of(self._search), base_frames(count, settings))
+        profile = profile_of(self._search)
+        budget = _budget(chosen, shapes, settings, profile, base_frames(count, settings))
         free = DeviceMemory(chosen.device, self._devices).free()
         memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
         vae = self._fit_vae(vae, memory_plan, settings)
@@ -131,6 +132,7 @@ class DiffusionEngine:
             _sentences(
                 *self._notes,
                 *_rounding_note(scene, settings),
+                *_size_note(profile),
                 memory_plan.note,
                 vae.note,
                 budget.warning(memory_plan, free),
@@ -220,6 +222,7 @@ class Generation:
         free = self.networks.memory.free()
         notes = [
             *_rounding_note(self.scene, self.settings),
+            *_size_note(self.profile),
             memory_plan.note,
             self.vae.note,
             self.budget.warning(memory_plan, free),
@@ -365,6 +368,13 @@ def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:
     return (
         f"The sonic engine's sides are multiples of {MULTIPLE}: {scene.width} × {scene.height}, not {what}.",
     )
+
+
+def _size_note(profile: Profile) -> tuple[str, ...]:
+    """A sentence if the weights draw a picture of their own size, whatever the video's."""
+    if profile.side is None:
+        return ()
+    return (f"These weights draw the head in {profile.side} × {profile.side} pixels, which are enlarged.",)
 
 
 def _identities(paths: Mapping[str, Path]) -> list[list[Any]]:

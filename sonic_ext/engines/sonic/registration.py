@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from ... import weights
 from ...errors import MissingPart
 from ...ports import Engine
+from ...settings import Settings
+from ...weights import Search, bundles
+from ...weights.overlays import find_overlay
 from ..context import EngineContext, Readiness
 from . import libraries, vaes
-from .settings import DiffusionSettings
-from .vaes import VaeChoice
+from .settings import MINIATURE, DiffusionSettings
+from .vaes import PARTS, VaeChoice
 
 LIBRARIES = ("torch", "diffusers", "transformers", "huggingface_hub", "psutil", "filelock")
 """What the engine cannot do without; with the WebUI's VAE it can do without diffusers."""
@@ -40,7 +44,7 @@ def probe(context: EngineContext) -> Readiness:
     needed = LIBRARIES if vae.is_own else tuple(name for name in LIBRARIES if name != "diffusers")
     lacking = _listed([name for name in needed if find_spec(name) is None])
     needs = f"The sonic engine needs {lacking}." if lacking else ""
-    found = weights.survey(context.search, vae.parts)
+    found = weights.survey(_search(context), vae.parts)
     try:
         found.require()
     except MissingPart as error:
@@ -70,13 +74,32 @@ def make(context: EngineContext) -> Engine:
         raise MissingPart(card.message, card.hint)
     from .engine import DiffusionEngine
 
-    return DiffusionEngine(context.search, home=context.home, devices=context.devices, notes=context.notes)
+    return DiffusionEngine(_search(context), home=context.home, devices=context.devices, notes=context.notes)
+
+
+def identities(settings: Settings, search: Search) -> Mapping[str, str]:
+    """See `EngineSpec.identities`."""
+    where = chosen_weights(settings, search)
+    found = weights.survey(where)
+    known = {part.name: weights.identity(path) for part in PARTS if (path := found[part.name].path)}
+    adapters = DiffusionSettings.of(settings).adapters
+    return {**known, "adapters": find_overlay(where, adapters).about.tensors} if adapters else known
+
+
+def chosen_weights(settings: Settings, search: Search | None = None) -> Search:
+    """Where the weights lie that the settings name."""
+    search = search or Search.default()
+    return search.of_set(bundles.MINIATURE) if DiffusionSettings.of(settings).weights == MINIATURE else search
+
+
+def _search(context: EngineContext) -> Search:
+    return chosen_weights(context.settings, context.search)
 
 
 def _vae(context: EngineContext) -> VaeChoice:
     """The VAE for a video. With engine=auto one that cannot be had is no error: its own may be installed."""
     try:
-        return vaes.choose(DiffusionSettings.of(context.settings).decoder, context.devices, context.search)
+        return vaes.choose(DiffusionSettings.of(context.settings).decoder, context.devices, _search(context))
     except MissingPart:
         if not context.automatic:
             raise
@@ -87,7 +110,7 @@ def _hopeless(context: EngineContext) -> bool:
     """Whether a network of the published size would have to run on a processor."""
     if _device(context) != "cpu":
         return False
-    path = weights.survey(context.search, [weights.UNET])[weights.UNET.name].path
+    path = weights.survey(_search(context), [weights.UNET])[weights.UNET.name].path
     return path is not None and path.stat().st_size > LARGE
 
 

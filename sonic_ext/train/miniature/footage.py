@@ -47,8 +47,8 @@ SECONDS = 6.0
 RIM = 0.08
 """Most room beyond `MARGIN`: the engine shows more where the square fades into a picture."""
 HEADS, EXPRESSIONS = (0.0, 0.2), (0.7, 1.1)
-"""Ranges of motion_scale and dynamic_scale, drawn for each clip: the buckets tell the network which. Heads that
-turn as far as the preview's take all that so small a network learns, and nothing is left for the mouth."""
+"""Ranges of motion_scale and dynamic_scale, drawn for each clip: the buckets tell the network which. Heads
+that turn as far as the preview's take all that so small a network learns: nothing is left for the mouth."""
 FORMAT = "sonic-footage-3"
 
 

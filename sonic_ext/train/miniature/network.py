@@ -49,6 +49,9 @@ CONTRAST = 0.1
 VIEWS = 2
 """Times that a clip's sound is heard: alone, and among others."""
 GRID = SIDE // FACTOR
+CARRIED, STEADY = 16, 3.0
+"""Channels that carry the portrait through the UNet at first, and the level that half of them keep, in
+standard deviations of the latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +85,42 @@ class MiniatureNetwork(nn.Module):
             nn.Conv2d(4, 32, 3, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(32 * GRID**2, WIDTH)
         )
         self.temperature = Temperature()
-        with torch.no_grad():
-            # The portrait's latent comes unscaled: five times as large as the noisy one beside it.
-            self.unet.conv_in.weight[:, 4:] *= SCALING
-            self.unet.conv_out.weight *= 0.1
+        start_with_portrait(self.unet)
+
+
+@torch.no_grad()
+def start_with_portrait(unet: UNet) -> None:
+    """Start a UNet with saying that the clean latents are the portrait's, whatever it is shown.
+
+    Where all is noise the velocity is the clean picture's negative, and a picture in which only the mouth
+    moves is the portrait: what is left to learn is what differs. Of the finest grid's channels, four for each
+    of the portrait's carry it from the first convolution to the last: `x`, `-x`, `STEADY`, `-STEADY`, which
+    one norm takes together. So their mean is 0, their deviation hardly depends on `x`, and as silu(a) -
+    silu(-a) = a, the last convolution has `x` again.
+    """
+    unet.conv_in.weight[:, 4:] *= SCALING  # the portrait's latents come unscaled, five times as large
+    unet.conv_out.weight.zero_()
+    unet.conv_out.bias.zero_()
+    carried = slice(0, CARRIED)
+    layers = [unet.conv_in]
+    finest = unet.down_blocks[0], unet.up_blocks[-1]
+    for block in finest:
+        layers += [resnet.spatial_res_block.conv2 for resnet in block.resnets]
+        layers += [resnet.temporal_res_block.conv2 for resnet in block.resnets]
+        layers += [transformer.proj_out for transformer in block.attentions]
+    skips = [resnet.spatial_res_block.conv_shortcut for resnet in finest[1].resnets]
+    for layer in (*layers, *skips):
+        layer.weight[carried] = 0
+        layer.bias[carried] = 0
+    for skip in skips:  # of what comes from below and what was kept on the way down, the latter
+        kept = skip.in_channels - unet.conv_in.out_channels
+        skip.weight[carried, kept : kept + CARRIED, 0, 0] = torch.eye(CARRIED)
+    deviation = ((STEADY**2 + 1) / 2) ** 0.5
+    for channel in range(4):
+        own = 4 * channel
+        unet.conv_in.weight[own : own + 2, 4 + channel, 1, 1] = torch.tensor([SCALING, -SCALING])
+        unet.conv_in.bias[own + 2 : own + 4] = torch.tensor([STEADY, -STEADY])
+        unet.conv_out.weight[channel, own : own + 2, 1, 1] = torch.tensor([-deviation, deviation])
 
 
 def buckets_of(strength: np.ndarray[Any, Any]) -> torch.Tensor:
