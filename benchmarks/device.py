@@ -38,6 +38,7 @@ SECTIONS = (
     Section("fp8", "Weights in 8 bits", 30, "card.calls:eight_bits"),
     Section("profile", "One guided UNet call taken apart", 30, "card.calls:profile"),
     Section("ladder", "One guided UNet call, saving by saving", 60, "card.calls:steps_of_the_ladder"),
+    Section("training", "One step of adapter training", 20, "card.training:measure"),
     Section("compile", "torch.compile off and on", 60, "card.calls:compiled"),
 )
 """In their order; the last one may take what the others leave."""

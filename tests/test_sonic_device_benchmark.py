@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,8 +244,13 @@ def test_every_section_runs_once_on_the_processor(tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=env, check=False)
     sections = written(tmp_path)["sections"]
+    if find_spec("accelerate") is None:
+        assert sections.pop("training")["status"] == "left out"
+    else:
+        (step,) = sections["training"]["rows"]
+        assert step["passed"] and step["s"] > 0 and step["forecast GB"] > 1
     assert {name: (each["status"], each["why"]) for name, each in sections.items()} == {
-        section.name: ("done", "") for section in device.SECTIONS
+        section.name: ("done", "") for section in device.SECTIONS if section.name in sections
     }
     assert done.returncode == 0
     assert done.stdout.startswith("No card is used: a dry run")

@@ -14,6 +14,7 @@ from sonic_ext.evaluation import statistics
 from sonic_ext.evaluation.statistics import (
     RESAMPLES,
     SEED,
+    crossed_interval,
     holm,
     mean_interval,
     paired_difference,
@@ -127,3 +128,23 @@ def test_pairs_are_compared_where_both_sides_are_known() -> None:
     assert found.deviation == pytest.approx(spread)
     with pytest.raises(ValueError, match="2 values beside 1"):
         paired_difference([1, 2], [1])
+
+
+def test_an_interval_over_runs_and_items_is_wider_than_one_over_cells() -> None:
+    """Items that are the same in every run are not so many more items."""
+    rng = np.random.default_rng(4)
+    items = rng.normal(0, 1, 12)
+    table = items + rng.normal(0, 0.05, (6, 12))
+    crossed, cells = crossed_interval(table), mean_interval(table.ravel())
+    assert crossed.mean == pytest.approx(table.mean()) and crossed.count == 72
+    assert crossed.low < crossed.mean < crossed.high
+    assert crossed.high - crossed.low > 1.8 * (cells.high - cells.low)
+
+
+def test_an_interval_over_runs_and_items_leaves_out_what_was_not_measured() -> None:
+    table = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, np.nan], [np.nan, np.nan, np.nan]])
+    found = crossed_interval(table)
+    assert (found.count, found.mean) == (4, 2.5)
+    assert 1 <= found.low < found.high <= 4
+    assert crossed_interval(table[:1]).mean == 1.5 and math.isnan(crossed_interval(table[:1]).low)
+    assert math.isnan(crossed_interval(table[2:]).mean)

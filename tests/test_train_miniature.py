@@ -269,6 +269,36 @@ def test_the_engine_draws_with_it(trained: Path, clips: list[footage.FootageClip
     assert judging.sheet([judged]).shape[1] == sizes.SIDE * 6
 
 
+def test_adapters_are_trained_on_a_miniature_and_drawn_with(
+    trained: Path, clips: list[footage.FootageClip], tmp_path: Path
+) -> None:
+    pytest.importorskip("accelerate", reason="adapters need accelerate: install the extra `train`")
+    from sonic_ext.settings import Settings
+    from sonic_ext.train.adapters.objective import LEVELS, Objective
+    from sonic_ext.train.adapters.run import AdapterPlan, train_adapters
+    from sonic_ext.train.adapters.training import AdapterRecipe
+
+    recipe = AdapterRecipe(steps=2, batch=2, rate=0.5, mean=0.1, objective=Objective(0.1, 0.1, LEVELS))
+    data = trained.with_name(trained.name + ".training")
+    made = train_adapters(
+        data, tmp_path / "own.safetensors", recipe, plan=AdapterPlan(cpu=True), progress=Silent()
+    )
+    assert made.overlay.about.basis["kind"] == "miniature"
+    assert made.overlay.about.data["clips"] == TINY.identities
+    assert made.overlay.about.recipe["window"] == sizes.WINDOW
+    assert made.trained.losses["semantic"] > 0
+    short = replace(clips[0], frames=clips[0].frames[:14], opening=clips[0].opening[:14])
+    short = replace(short, sound=short.sound[: 14 * 1280])
+    plain, own = (
+        judging.drawn_clip(trained, short, 1, 7, Settings(), lambda *_: None, overlay)
+        for overlay in (None, made.overlay)
+    )
+    assert (plain != own).any()
+    figures = judging.clip_figures(trained, short, short.frames)
+    assert figures["mouth, r"] > 0.8 and figures["jitter"] < 100 and figures["identity"] > 0
+    assert np.isfinite(figures["sync"])
+
+
 def test_openings_are_those_of_the_landmarks(clips: list[footage.FootageClip]) -> None:
     assert judging.openings(clips[0].frames[:3], clips[0].face).shape == (3,)
     assert mouth_opening(np.zeros((468, 3), np.float32)) == 0

@@ -203,11 +203,15 @@ def sync_plot(folders: Sequence[Sequence[tuple[str, float, float]]]) -> str:
     return svg(width, height, "".join(parts), "Offset and confidence of every video")
 
 
-def forest_plot(rows: Sequence[tuple[str, float, float, float, bool]]) -> str:
+def forest_plot(
+    rows: Sequence[tuple[str, float, float, float, bool]],
+    caption: str = "← more in the second folder · more in the first →",
+) -> str:
     """Differences of many figures on one scale.
 
     Args:
         rows: label, mean, low and high of its interval, whether it stands out.
+        caption: below the scale.
     """
     width, left, step = WIDE, 190, 23
     axis = Axis([0.0, *(value for _, *three, _ in rows for value in three)], left, width - EDGE)
@@ -228,8 +232,7 @@ def forest_plot(rows: Sequence[tuple[str, float, float, float, bool]]) -> str:
             f'<g class="{kind}">{line}<circle cx="{axis(mean):.1f}" cy="{y}" r="4.5"/></g>'
         )
     parts.append(
-        f'<text class="axis" x="{(left + width - EDGE) / 2:.0f}" y="{bottom + 36}">'
-        "← more in the second folder · more in the first →</text>"
+        f'<text class="axis" x="{(left + width - EDGE) / 2:.0f}" y="{bottom + 36}">{escape(caption)}</text>'
     )
     return svg(width, bottom + 42, "".join(parts), "Differences in pairs")
 

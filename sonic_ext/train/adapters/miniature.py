@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ...errors import BadInput
 from ...nn.unet import Level
 from ...weights import bundles
-from ..miniature.footage import read_footage
+from ..miniature.footage import FootageClip, read_footage
 from ..miniature.run import MiniatureRecipe
 from ..steps import restore_state
 from .basis import MINIATURE
@@ -55,19 +54,23 @@ def miniature_corpus(folder: Path) -> AdapterCorpus:
     clips = []
     for file, each in zip(files, found, strict=True):
         (about,) = read_footage(file)
-        rows, columns = each["mouth"][0, 0].nonzero(as_tuple=True)
-        clips.append(
-            TrainingClip(
-                json.dumps([about.identity, about.voice, file.stem]),
-                about.identity,
-                each["latents"],
-                each["portrait"],
-                each["look"],
-                tuple(each["states"]),
-                each["ids"],
-                {size: Level(**level) for size, level in each["levels"].items()},
-                (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1),
-                about.phonemes,
-            )
-        )
+        levels = {size: Level(**level) for size, level in each["levels"].items()}
+        clips.append(training_clip(file.stem, about, {**each, "levels": levels}))
     return AdapterCorpus.of(clips, MINIATURE)
+
+
+def training_clip(name: str, footage: FootageClip, latent: Mapping[str, Any]) -> TrainingClip:
+    """A clip of footage, of the values of its `LatentClip`."""
+    rows, columns = latent["mouth"][0, 0].nonzero(as_tuple=True)
+    return TrainingClip(
+        f"{name} {footage.voice}",
+        footage.identity,
+        latent["latents"],
+        latent["portrait"],
+        latent["look"],
+        tuple(latent["states"]),
+        latent["ids"],
+        latent["levels"],
+        (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1),
+        footage.phonemes,
+    )

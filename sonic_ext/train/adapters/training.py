@@ -76,7 +76,8 @@ class AdapterRecipe:
     seed: int = 5
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("pretrain", 0), ("batch", 1), ("accumulate", 1), ("window", 1)):
+        first = ("pretrain", 0), ("steps", 0 if self.pretrain > 0 else 1)
+        for name, least in (*first, ("batch", 1), ("accumulate", 1), ("window", 1)):
             if getattr(self, name) < least:
                 raise BadInput(f"--{name} {getattr(self, name)} is too few.", f"Give {least} or more.")
         if not 0 < self.rate < 1:

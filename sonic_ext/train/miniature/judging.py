@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from ...engines.runtime.checkpoints import Checkpoints
 from ...engines.runtime.devices import Hardware
 from ...engines.sonic.budget import Budget
 from ...engines.sonic.networks import Networks
+from ...engines.sonic.picture import clip_pixels
 from ...engines.sonic.prepare import prepare_conditioning
 from ...engines.sonic.profile import profile_of
 from ...engines.sonic.run import SamplingRun, first_checkpoint
@@ -33,9 +35,15 @@ from ...engines.sonic.vaes import PARTS
 from ...engines.sonic.windows import BASE_FPS, RATE
 from ...media.audio import Speech
 from ...media.geometry import Box
-from ...media.mesh import MeshNetwork, mouth_opening
+from ...media.mesh import RIGID, MeshNetwork, eye_centres, mouth_opening
+from ...nn.clip import embed
 from ...progress import Tick
 from ...settings import Settings
+from ...sync import encoders
+from ...sync.mouth import MouthMotion, mouth_geometry
+from ...sync.offset import MAX_LAG, estimate, lag_scores
+from ...sync.sound import ROWS_PER_SECOND, sound_rows
+from ...weights.overlays import Overlay
 from ..phonemes import is_bilabial
 from ..scores import score
 from .codec import pixels, psnr
@@ -64,7 +72,13 @@ class JudgedClip:
 
 
 def drawn_clip(
-    folder: Path, clip: FootageClip, steps: int, seed: int, settings: Settings, tick: Tick
+    folder: Path,
+    clip: FootageClip,
+    steps: int,
+    seed: int,
+    settings: Settings,
+    tick: Tick,
+    overlay: Overlay | None = None,
 ) -> NDArray[np.uint8]:
     """The clip's portrait saying what is heard in it, uint8 RGB [n, SIDE, SIDE, 3] at 12.5 a second.
 
@@ -75,10 +89,17 @@ def drawn_clip(
         seed: of the noise.
         settings: what else counts for the sonic engine.
         tick: called between the steps.
+        overlay: adapters to draw with instead of the miniature's own.
+
+    Raises:
+        BadWeights: the adapters belong to other weights.
     """
     search = weights.Search(own=folder, bundle=folder)
     hardware, profile = Hardware("cpu", torch.float32), profile_of(search)
-    networks = Networks(weights.prepare(search, PARTS, tick), hardware, tick)
+    paths = weights.prepare(search, PARTS, tick)
+    if overlay is not None:
+        overlay.require_base(paths)
+    networks = Networks(paths, hardware, tick, overlay=overlay)
     settings = settings.with_values({"inference_steps": steps})
     face: Any = SimpleNamespace(box=clip.face)
     view: Any = SimpleNamespace(picture=clip.portrait, face=face, source=Box(0, 0, SIDE, SIDE))
@@ -108,6 +129,11 @@ def drawn_clip(
 
 def openings(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float64]:
     """How far the lips are apart in each frame, in eye distances, [n]."""
+    return np.array([mouth_opening(points) for points in landmarks(frames, face)])
+
+
+def landmarks(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float32]:
+    """The face's points in each frame, in pixels of frames `ENLARGED` times as large, [n, 468, 3]."""
     network, found = MeshNetwork(), []
     points: NDArray[np.float32] | None = None
     box = face.scaled(ENLARGED, ENLARGED)
@@ -117,8 +143,66 @@ def openings(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float64]:
         if points is None:
             points, _ = network.find(large, box.centre, 1.5 * max(box.width, box.height), 0.0)
         points, _ = network.refine(large, points)
-        found.append(mouth_opening(points))
-    return np.array(found)
+        found.append(points)
+    return np.stack(found)
+
+
+def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> dict[str, float]:
+    """What a drawn clip reaches, figure by figure; nan where one cannot be told.
+
+    Sync and offset are measured by the network that judges alone (`sync.encoders.weights_of("judge")`),
+    against the clip's own sound, whatever was beside it when it was drawn.
+
+    Args:
+        folder: of the miniature's weights, whose image encoder tells people apart.
+        clip: what was to be drawn.
+        frames: what was drawn, at 12.5 a second.
+    """
+    points = landmarks(frames, clip.face)
+    opening = np.array([mouth_opening(each) for each in points])
+    times = np.asarray((np.arange(len(frames)) + 0.25) / BASE_FPS, np.float64)
+    motion = MouthMotion(times, np.stack([mouth_geometry(each) for each in points]))
+    rows = int(len(frames) / BASE_FPS * ROWS_PER_SECOND)
+    judge_network = encoders.load(encoders.weights_of("judge"))
+    heard = judge_network.hear(sound_rows([clip.sound], rows))
+    scores, known = lag_scores(heard, judge_network.see(motion, 0.0, rows))
+    found = estimate(scores, known, judge_network.confidence)
+    together = known[:, MAX_LAG]
+    judged = JudgedClip(clip, frames, opening, opening)
+    return {
+        "sync": float(scores[together, MAX_LAG].mean()) if together.any() else math.nan,
+        "sync confidence": found.confidence if found else 0.0,
+        "offset, ms": 1000 * abs(found.seconds) if found else math.nan,
+        "mouth, r": _correlation(opening, clip.opening[: len(opening)]),
+        "long p, b, m shut": _shut([opening], [judged]),
+        "identity": _identity(folder, clip, frames),
+        "jitter": _jitter(points),
+        "dB": psnr(pixels(frames), pixels(clip.frames[: len(frames)])),
+    }
+
+
+def _jitter(points: NDArray[np.float32]) -> float:
+    """Mean second difference of the points that no expression moves, in thousandths of the eyes' distance."""
+    left, right = eye_centres(points[0])
+    still = points[:, list(RIGID), :2].astype(np.float64)
+    changes = np.linalg.norm(np.diff(still, 2, axis=0), axis=-1)
+    return float(1000 * changes.mean() / np.linalg.norm(np.subtract(right, left)))
+
+
+@torch.no_grad()
+def _identity(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> float:
+    """Mean cosine of the portrait's embedding with those of every fifth frame."""
+    encoder = _image_encoder(folder)
+    looks = embed(encoder, torch.cat([clip_pixels(each) for each in (clip.portrait, *frames[::5])]))
+    looks = torch.nn.functional.normalize(looks, dim=-1)
+    return float((looks[1:] @ looks[0]).mean())
+
+
+@lru_cache(maxsize=1)
+def _image_encoder(folder: Path) -> Any:
+    search = weights.Search(own=folder, bundle=folder)
+    paths = weights.prepare(search, [weights.IMAGE_ENCODER])
+    return Networks(paths, Hardware("cpu", torch.float32), lambda *_: None).clip()
 
 
 def judge(
