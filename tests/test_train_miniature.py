@@ -35,9 +35,10 @@ from sonic_ext.train.miniature import (  # noqa: E402
     run,
     sizes,
 )
+from sonic_ext.train.miniature.recipe import MiniatureRecipe  # noqa: E402
 
 SPEECH = MEDIA.parent / "speech"
-TINY = run.MiniatureRecipe(
+TINY = MiniatureRecipe(
     identities=4,
     codec_steps=2,
     hearing_steps=2,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, MissingPart
 from ..text import duration_text
+from ..train.miniature.recipe import MiniatureRecipe
 from .arguments import AddCommand, number_from
 from .console import Console, ProgressLine
 from .interrupt import Interrupts
@@ -238,29 +239,30 @@ def _miniature_grammar(actions: Any, add: AddCommand) -> None:
         help="faces of people who agreed, or of nobody",
     )
     _add_voices(made)
+    usual = MiniatureRecipe()
     made.add_argument(
         "--identities",
         type=number_from(40, 100_000),
-        default=240,
+        default=usual.identities,
         metavar="N",
         help="faces to learn from; what DIR lacks is morphed; default: %(default)s",
     )
     made.add_argument(
         "--steps",
         type=number_from(1, 10_000_000),
-        default=2000,
+        default=usual.network_steps,
         metavar="N",
         help="of the denoising network; default: %(default)s",
     )
     made.add_argument(
         "--contrast",
         type=float,
-        default=0.1,
+        default=usual.contrast,
         metavar="L",
         help="weight of InfoNCE, 0 to 1; default: %(default)s",
     )
     made.add_argument(
-        "--seed", type=number_from(0, 2**31), default=3, metavar="N", help="default: %(default)s"
+        "--seed", type=number_from(0, 2**31), default=usual.seed, metavar="N", help="default: %(default)s"
     )
     made.add_argument(
         "--threads", type=number_from(1, 256), metavar="N", help="of torch; default: one for each core"
@@ -275,7 +277,7 @@ def _miniature(options: argparse.Namespace, console: Console, signals: Interrupt
             f"Training needs what is not installed: {', '.join(lacking)}.",
             'Bring it with: python -m pip install "sonic-ext[train]"',
         )
-    from ..train.miniature.run import MiniatureRecipe, train_miniature
+    from ..train.miniature.run import train_miniature
 
     if not 0 <= options.contrast <= 1:
         raise BadInput(f"--contrast {options.contrast:g} is out of range.", "Give a number from 0 to 1.")

@@ -10,7 +10,7 @@ from ...errors import BadInput
 from ...nn.unet import Level
 from ...weights import bundles
 from ..miniature.footage import FootageClip, read_footage
-from ..miniature.run import MiniatureRecipe
+from ..miniature.recipe import MiniatureRecipe
 from ..steps import restore_state
 from .basis import MINIATURE
 from .clips import AdapterCorpus, TrainingClip

@@ -38,7 +38,7 @@ from .sizes import BUCKET, FACTOR, SIDE, TOKEN, UNET, WIDTH, WINDOW
 
 TOGETHER = 4
 """Clips of a batch, `WINDOW` frames of each."""
-SIGMA_MEAN, SIGMA_STD = 1.3, 1.3
+SIGMA_MEAN, SIGMA_STD = 1.6, 1.4
 """Of the logarithm of a clip's noise."""
 MOUTH_WEIGHT = 6.0
 """Of a latent of the mouth, beside 1."""

@@ -8,8 +8,6 @@ Each stage leaves its result in OUT.training and is passed over when that is the
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +33,7 @@ from .hearing import Hearing, hearing_correlation, hearing_losses
 from .identities import multiplied, read_faces, read_identities, split, write_faces
 from .looking import Looking, looking_losses
 from .network import Buckets, LatentClip, MiniatureNetwork, bucket_losses, latent_clip, network_losses
+from .recipe import MiniatureRecipe
 from .weights import write_weights
 
 MINUTES, OTHER_MINUTES = 24.0, 6.0
@@ -42,39 +41,6 @@ MINUTES, OTHER_MINUTES = 24.0, 6.0
 LINES = 6
 """Recordings that a clip is put together from, at most."""
 FILE = "{:05d}.safetensors"
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "codec": ("identities", "codec_steps"),
-    "hearing": ("hearing_steps",),
-    "looking": ("identities", "looking_steps"),
-    "latents": ("identities", "codec_steps", "hearing_steps", "looking_steps"),
-    "network": ("identities", "codec_steps", "hearing_steps", "looking_steps", "network_steps", "contrast"),
-    "buckets": ("identities", "hearing_steps", "looking_steps", "buckets_steps"),
-}
-"""What of the recipe each stage depends on."""
-
-
-@dataclass(frozen=True)
-class MiniatureRecipe:
-    """How much of everything."""
-
-    identities: int = 240
-    codec_steps: int = 3000
-    hearing_steps: int = 1500
-    looking_steps: int = 300
-    network_steps: int = 2000
-    buckets_steps: int = 300
-    contrast: float = 0.1
-    """Weight of InfoNCE in the network's loss; 0 for none."""
-    seed: int = 3
-
-    def steps(self, stage: str) -> int:
-        """Of a stage."""
-        return int(getattr(self, f"{stage}_steps"))
-
-    def key(self, stage: str) -> str:
-        """SHA-256 of all that a stage's result depends on: what it can be gone on with."""
-        own = {name: getattr(self, name) for name in ("seed", *STAGES[stage])}
-        return hashlib.sha256(json.dumps([stage, own], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
