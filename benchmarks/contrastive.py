@@ -46,10 +46,10 @@ from sonic_ext.train.adapters.network import load_network
 from sonic_ext.train.adapters.objective import Objective
 from sonic_ext.train.adapters.training import AdapterRecipe, AdapterTrainer
 from sonic_ext.train.corpus.mixtures import Backgrounds, over
-from sonic_ext.train.corpus.sounds import Utterance, by_voice, load, recordings, voice_of
-from sonic_ext.train.miniature.footage import FootageClip, draw_clip, said
+from sonic_ext.train.corpus.sounds import Utterance, by_voice, recordings, voice_of
+from sonic_ext.train.miniature.footage import FootageClip
 from sonic_ext.train.miniature.identities import FaceIdentity, read_faces
-from sonic_ext.train.miniature.judging import clip_figures, drawn_clip
+from sonic_ext.train.miniature.judging import clip_figures, drawn_clip, spoken_clips
 from sonic_ext.train.miniature.network import SIGMA_MEAN, SIGMA_STD, latent_clip
 from sonic_ext.train.miniature.sizes import WINDOW
 from sonic_ext.weights.overlays import Overlay, OverlayAbout, base_of, read_overlay, write_overlay
@@ -57,8 +57,6 @@ from sonic_ext.weights.overlays import Overlay, OverlayAbout, base_of, read_over
 LANGUAGE_MINUTES = 5.0
 LANGUAGE_SECONDS, SECONDS = 6.0, 4.0
 """Of a clip of the new language that is learned from, and of one that is measured."""
-LINES = 6
-"""Recordings that a clip is put together from."""
 CONDITIONS: Mapping[str, tuple[str, float]] = {
     "clean": ("", math.inf),
     "babble 20 dB": ("babble", 20.0),
@@ -250,25 +248,6 @@ def reporting(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
 # Clips
 
 
-def drawn_clips(
-    faces: Sequence[FaceIdentity], files: Sequence[Path], count: int, seconds: float, seed: int
-) -> list[FootageClip]:
-    """Clips of faces that say something, each of one voice."""
-    voices: dict[str, list[Path]] = {}
-    for file in files:
-        voices.setdefault(voice_of(file), []).append(file)
-    found = []
-    for number in range(count):
-        rng = np.random.default_rng([seed, number, 11])
-        names = sorted(voices)
-        lines = voices[names[int(rng.integers(len(names)))]]
-        chosen = [lines[int(place)] for place in rng.integers(len(lines), size=LINES)]
-        spoken = said([load(line) for line in chosen], rng, seconds)
-        face = faces[number % len(faces)]
-        found.append(draw_clip(face, voice_of(chosen[0]), spoken, int(rng.integers(2**31))))
-    return found
-
-
 def judged_clips(
     groups: Mapping[str, Sequence[FootageClip]], backgrounds: Backgrounds, conditions: Sequence[str]
 ) -> list[Judged]:
@@ -300,7 +279,7 @@ def language_corpus(
     lacking = [number for number in range(count) if not (folder / f"{number:03d}.safetensors").exists()]
     if lacking:
         codec, looking, speech = networks.vae(), networks.clip(), networks.speech()
-        for number, clip in enumerate(drawn_clips(faces, files, count, LANGUAGE_SECONDS, 21)):
+        for number, clip in enumerate(spoken_clips(faces, files, count, LANGUAGE_SECONDS, 21)):
             if number in lacking:
                 show(f"new language: clip {number + 1} of {count}")
                 latent = latent_clip(clip, codec, looking, speech.whisper, backgrounds, number)
@@ -432,7 +411,7 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
     }
     show("drawing the clips that are measured")
     groups = {
-        name: drawn_clips(aside, files, arguments.clips, SECONDS, 31 + place)
+        name: spoken_clips(aside, files, arguments.clips, SECONDS, 31 + place)
         for place, (name, files) in enumerate(sources.items())
         if files
     }

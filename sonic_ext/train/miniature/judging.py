@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from ... import weights
 from ...engines.preview.speech import MouthTrack
 from ...engines.runtime.checkpoints import Checkpoints
-from ...engines.runtime.devices import Hardware
+from ...engines.runtime.devices import Hardware, hardware
 from ...engines.sonic.budget import Budget
 from ...engines.sonic.networks import Networks
 from ...engines.sonic.picture import clip_pixels
 from ...engines.sonic.prepare import prepare_conditioning
 from ...engines.sonic.profile import profile_of
 from ...engines.sonic.run import SamplingRun, first_checkpoint
+from ...engines.sonic.settings import DiffusionSettings
 from ...engines.sonic.stream import VaeDecoder
 from ...engines.sonic.vaes import PARTS
 from ...engines.sonic.windows import BASE_FPS, RATE
@@ -44,10 +45,12 @@ from ...sync.mouth import MouthMotion, mouth_geometry
 from ...sync.offset import MAX_LAG, estimate, lag_scores
 from ...sync.sound import ROWS_PER_SECOND, sound_rows
 from ...weights.overlays import Overlay
+from ..corpus.sounds import load, voice_of
 from ..phonemes import is_bilabial
 from ..scores import score
 from .codec import pixels, psnr
-from .footage import FootageClip
+from .footage import FootageClip, draw_clip, said
+from .identities import FaceIdentity
 from .sizes import SIDE
 
 ENLARGED = 2
@@ -56,6 +59,8 @@ LONG_CLOSURE = 0.1
 """Seconds from which a p, b or m has to be seen: frames are 80 ms apart."""
 LAGS = 5
 """Frames by which mouth and truth are shifted against each other, either way."""
+LINES = 6
+"""Recordings that a clip is put together from."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +100,17 @@ def drawn_clip(
         BadWeights: the adapters belong to other weights.
     """
     search = weights.Search(own=folder, bundle=folder)
-    hardware, profile = Hardware("cpu", torch.float32), profile_of(search)
+    chosen, profile = hardware(DiffusionSettings.of(settings).precision, "cpu"), profile_of(search)
     paths = weights.prepare(search, PARTS, tick)
     if overlay is not None:
         overlay.require_base(paths)
-    networks = Networks(paths, hardware, tick, overlay=overlay)
+    networks = Networks(paths, chosen, tick, overlay=overlay)
     settings = settings.with_values({"inference_steps": steps})
     face: Any = SimpleNamespace(box=clip.face)
     view: Any = SimpleNamespace(picture=clip.portrait, face=face, source=Box(0, 0, SIDE, SIDE))
     speech = Speech.from_samples(clip.sound, RATE)
     plan = profile.plan(len(clip.frames))
-    budget = Budget(hardware, weights.shapes(weights.UNET, networks.paths["unet"]), SIDE, plan, steps)
+    budget = Budget(chosen, weights.shapes(weights.UNET, networks.paths["unet"]), SIDE, plan, steps)
     told = prepare_conditioning(networks, view, speech, plan.frames, tick)
     with tempfile.TemporaryDirectory() as kept:
         run = SamplingRun(
@@ -145,6 +150,25 @@ def landmarks(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float32]:
         points, _ = network.refine(large, points)
         found.append(points)
     return np.stack(found)
+
+
+def spoken_clips(
+    faces: Sequence[FaceIdentity], files: Sequence[Path], count: int, seconds: float, seed: int
+) -> list[FootageClip]:
+    """Clips of faces that say something, each of one voice."""
+    voices: dict[str, list[Path]] = {}
+    for file in files:
+        voices.setdefault(voice_of(file), []).append(file)
+    found = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 11])
+        names = sorted(voices)
+        lines = voices[names[int(rng.integers(len(names)))]]
+        chosen = [lines[int(place)] for place in rng.integers(len(lines), size=LINES)]
+        spoken = said([load(line) for line in chosen], rng, seconds)
+        face = faces[number % len(faces)]
+        found.append(draw_clip(face, voice_of(chosen[0]), spoken, int(rng.integers(2**31))))
+    return found
 
 
 def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> dict[str, float]:
@@ -300,9 +324,3 @@ def _lag(seen: NDArray[Any], truth: NDArray[Any]) -> int:
         return _correlation(late, early)
 
     return max(range(-LAGS, LAGS + 1), key=at)
-
-
-def summary(groups: Mapping[str, Sequence[JudgedClip]]) -> dict[str, float]:
-    """`reached` of several groups, each figure with its group's name."""
-    found = {name: reached(group) for name, group in groups.items()}
-    return {f"{name}: {what}": value for name, each in found.items() for what, value in each.items()}

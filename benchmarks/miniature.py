@@ -1,0 +1,135 @@
+"""What a miniature reaches, and what each of the engine's shortcuts costs on it.
+
+    python benchmarks/miniature.py MINIATURE --sheet sheet.png
+    python benchmarks/miniature.py MINIATURE --shortcuts --clips 6
+
+MINIATURE is a folder of `sonic train miniature`, with MINIATURE.training beside it. Voices that nothing was
+learned from are said by faces that were learned from, and by faces that were not, and drawn by the engine's
+own code. Prints Markdown. Needs torch, diffusers and transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sonic_ext.settings import Settings
+from sonic_ext.train.corpus.sounds import recordings
+from sonic_ext.train.miniature.codec import pixels, psnr
+from sonic_ext.train.miniature.footage import FootageClip
+from sonic_ext.train.miniature.identities import read_faces
+from sonic_ext.train.miniature.judging import clip_figures, drawn_clip, judge, reached, sheet, spoken_clips
+
+SECONDS = 6.0
+SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
+    "exact, 25 steps": {"inference_steps": 25},
+    "15 steps": {"inference_steps": 15},
+    "10 steps": {"inference_steps": 10},
+    "6 steps": {"inference_steps": 6},
+    "4 steps": {"inference_steps": 4},
+    "2 steps": {"inference_steps": 2},
+    "null_branch, 25 steps": {"inference_steps": 25, "shortcuts": "null_branch"},
+    "deep_features, 25 steps": {"inference_steps": 25, "shortcuts": "deep_features"},
+    "both, 25 steps": {"inference_steps": 25, "shortcuts": "both"},
+    "fp8, 25 steps": {"inference_steps": 25, "precision": "fp8"},
+    "bf16, 25 steps": {"inference_steps": 25, "precision": "bf16"},
+}
+"""The first is what the others are compared with."""
+
+
+def clips_of(miniature: Path, count: int) -> dict[str, list[FootageClip]]:
+    """Group → clips that say what nothing was learned from."""
+    training = miniature.with_name(miniature.name + ".training")
+    files = recordings(training / "other-voices")
+    faces = {"known faces": "footage", "other faces": "held-out"}
+    return {
+        group: spoken_clips(read_faces(training / f"{name}-faces.safetensors"), files, count, SECONDS, 41)
+        for group, name in faces.items()
+    }
+
+
+def table(columns: Sequence[str], rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown of row → column → figure."""
+    lines = [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for name, figures in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{figures[column]:.3f}' for column in columns)} |")
+    return "\n".join(lines)
+
+
+def show(text: str) -> None:
+    """A line on stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def reach(
+    miniature: Path, groups: Mapping[str, Sequence[FootageClip]], steps: int, picture: Path | None
+) -> None:
+    """Print the figures of each group; the sheet has footage above and what was drawn below."""
+    found, judged = {}, []
+    for group, clips in groups.items():
+        show(group)
+        each = judge(miniature, clips, lambda *_: None, steps)
+        found[group] = reached(each)
+        judged += each[:4]
+    whats = [*next(iter(found.values()))]
+    print(table([*found], {what: {group: found[group][what] for group in found} for what in whats}))
+    if picture is not None:
+        cv2.imwrite(str(picture), cv2.cvtColor(sheet(judged, columns=14, every=4), cv2.COLOR_RGB2BGR))
+
+
+def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip]) -> None:
+    """Print time, figures, and the difference of pictures and mouths from the first."""
+    rows: dict[str, dict[str, float]] = {}
+    exact: list[NDArray[np.uint8]] = []
+    for name, values in SHORTCUTS.items():
+        show(name)
+        settings = Settings().with_values(values)
+        began, frames = time.perf_counter(), []
+        for number, clip in enumerate(clips):
+            steps = values["inference_steps"]
+            frames.append(drawn_clip(miniature, clip, steps, number, settings, lambda *_: None))
+        seconds = time.perf_counter() - began
+        exact = exact or frames
+        figures = [clip_figures(miniature, clip, each) for clip, each in zip(clips, frames, strict=True)]
+        wanted = ("mouth, r", "sync confidence", "long p, b, m shut", "identity", "jitter", "dB")
+        rows[name] = {
+            "ms a frame": 1000 * seconds / sum(map(len, frames)),
+            "dB to exact": float(
+                np.mean([psnr(pixels(a), pixels(b)) for a, b in zip(frames, exact, strict=True)])
+            ),
+            **{what: float(np.nanmean([each[what] for each in figures])) for what in wanted},
+        }
+    print(table([*next(iter(rows.values()))], rows))
+
+
+def main() -> None:
+    """Command line; see the top of the file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("miniature", type=Path, help="folder of the weights")
+    parser.add_argument("--clips", type=int, default=14, help="of each group, 75 frames each")
+    parser.add_argument("--steps", type=int, default=10, help="of inference")
+    parser.add_argument("--sheet", type=Path, help="PNG of footage and what was drawn")
+    parser.add_argument("--shortcuts", action="store_true", help="judge the engine's shortcuts instead")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    groups = clips_of(arguments.miniature.absolute(), arguments.clips)
+    if arguments.shortcuts:
+        judge_shortcuts(arguments.miniature.absolute(), groups["other faces"])
+    else:
+        reach(arguments.miniature.absolute(), groups, arguments.steps, arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()
