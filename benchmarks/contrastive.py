@@ -40,7 +40,7 @@ from sonic_ext.evaluation.statistics import MeanInterval, crossed_interval
 from sonic_ext.files.atomic import replace_file
 from sonic_ext.settings import Settings
 from sonic_ext.train.adapters.basis import MINIATURE
-from sonic_ext.train.adapters.clips import AdapterCorpus, ClipFiles, write_clip
+from sonic_ext.train.adapters.clips import AdapterCorpus, write_clip
 from sonic_ext.train.adapters.miniature import miniature_corpus, training_clip
 from sonic_ext.train.adapters.network import load_network
 from sonic_ext.train.adapters.objective import Objective
@@ -306,8 +306,7 @@ def language_corpus(
                 latent = latent_clip(clip, codec, looking, speech.whisper, backgrounds, number)
                 made = training_clip(f"{number:03d}", clip, vars(latent))
                 write_clip(folder / f"{number:03d}.safetensors", made)
-    clips = ClipFiles(folder)
-    return AdapterCorpus(clips, clips.entries(), MINIATURE)
+    return AdapterCorpus.in_folder(folder, MINIATURE)
 
 
 def language_of(file: Path) -> str:
