@@ -40,7 +40,7 @@ from sonic_ext.evaluation.statistics import MeanInterval, crossed_interval
 from sonic_ext.files.atomic import replace_file
 from sonic_ext.settings import Settings
 from sonic_ext.train.adapters.basis import MINIATURE
-from sonic_ext.train.adapters.clips import AdapterCorpus, ClipFiles, write_clip
+from sonic_ext.train.adapters.clips import AdapterCorpus, write_clip
 from sonic_ext.train.adapters.miniature import miniature_corpus, training_clip
 from sonic_ext.train.adapters.network import load_network
 from sonic_ext.train.adapters.objective import Objective
@@ -54,9 +54,8 @@ from sonic_ext.train.miniature.network import SIGMA_MEAN, SIGMA_STD, latent_clip
 from sonic_ext.train.miniature.sizes import WINDOW
 from sonic_ext.weights.overlays import Overlay, OverlayAbout, base_of, read_overlay, write_overlay
 
-LANGUAGE_MINUTES = 5.0
-LANGUAGE_SECONDS, SECONDS = 6.0, 4.0
-"""Of a clip of the new language that is learned from, and of one that is measured."""
+LANGUAGE_SECONDS = 6.0
+"""Of a clip of the new language that is learned from."""
 CONDITIONS: Mapping[str, tuple[str, float]] = {
     "clean": ("", math.inf),
     "babble 20 dB": ("babble", 20.0),
@@ -272,9 +271,10 @@ def language_corpus(
     faces: Sequence[FaceIdentity],
     files: Sequence[Path],
     backgrounds: Backgrounds,
+    minutes: float,
 ) -> AdapterCorpus:
-    """Five minutes of a language said by faces that were learned from, made once."""
-    count = math.ceil(LANGUAGE_MINUTES * 60 / LANGUAGE_SECONDS)
+    """Minutes of a language said by faces that were learned from, made once."""
+    count = math.ceil(minutes * 60 / LANGUAGE_SECONDS)
     folder.mkdir(parents=True, exist_ok=True)
     lacking = [number for number in range(count) if not (folder / f"{number:03d}.safetensors").exists()]
     if lacking:
@@ -285,8 +285,7 @@ def language_corpus(
                 latent = latent_clip(clip, codec, looking, speech.whisper, backgrounds, number)
                 made = training_clip(f"{number:03d}", clip, vars(latent))
                 write_clip(folder / f"{number:03d}.safetensors", made)
-    clips = ClipFiles(folder)
-    return AdapterCorpus(clips, clips.entries(), MINIATURE)
+    return AdapterCorpus.in_folder(folder, MINIATURE)
 
 
 def language_of(file: Path) -> str:
@@ -411,7 +410,7 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
     }
     show("drawing the clips that are measured")
     groups = {
-        name: spoken_clips(aside, files, arguments.clips, SECONDS, 31 + place)
+        name: spoken_clips(aside, files, arguments.clips, arguments.seconds, 31 + place)
         for place, (name, files) in enumerate(sources.items())
         if files
     }
@@ -429,7 +428,7 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
     )
     if new and any(ARMS[name].language for name in arguments.arms):
         place = arguments.output / "language" / "clips"
-        spoken = language_corpus(place, made.networks(), learned, new[:half], backgrounds)
+        spoken = language_corpus(place, made.networks(), learned, new[:half], backgrounds, arguments.minutes)
         made = replace(made, language=spoken)
     return made
 
@@ -448,12 +447,14 @@ def main() -> None:
     parser.add_argument("--pretrain", type=int, default=300, help="steps of contrast alone")
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--clips", type=int, default=4, help="of each group")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each clip; default: %(default)s")
     parser.add_argument("--conditions", nargs="+", choices=[*CONDITIONS], default=[*CONDITIONS])
     parser.add_argument("--inference-steps", type=int, default=10)
     parser.add_argument("--corpus", type=Path, help="of the miniature; default: its own")
     parser.add_argument("--held-out", type=Path, help="the same of other voices")
     parser.add_argument("--unseen", type=Path, help="recordings in languages that were not learned from")
     parser.add_argument("--language", default="nl", help="the one of them that two arms learn")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of it; default: %(default)s")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="only write the tables of what is there")
     arguments = parser.parse_args()

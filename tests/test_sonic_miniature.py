@@ -1,4 +1,4 @@
-"""The miniature that comes with the extension: whole, small, and drawn with where nothing else is installed."""
+"""The miniature that comes with the extension: whole, small, and drawn with where no other weights are."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ import tiny_sonic  # noqa: E402
 from spoken import MEDIA  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
+from sonic_ext.cli.main import main  # noqa: E402
 from sonic_ext.engines.runtime.devices import Hardware  # noqa: E402
 from sonic_ext.engines.sonic.networks import Networks  # noqa: E402
 from sonic_ext.errors import (  # noqa: E402
@@ -331,14 +332,13 @@ from accelerate import Accelerator
 from test_train_adapters import RECIPE, networks_of, silent
 from sonic_ext.train.adapters.network import load_network
 from sonic_ext.train.adapters.training import AdapterTrainer
-from sonic_ext.train.adapters.clips import AdapterCorpus, ClipFiles
+from sonic_ext.train.adapters.clips import AdapterCorpus
 from sonic_ext.train.adapters.basis import LegalBasis
 from pathlib import Path
 
 torch.set_num_threads(1)
 models, prepared, state, out = map(Path, sys.argv[1:])
-clips = ClipFiles(prepared)
-corpus = AdapterCorpus(clips, clips.entries(), LegalBasis("statement", "tests"))
+corpus = AdapterCorpus.in_folder(prepared, LegalBasis("statement", "tests"))
 trainer = AdapterTrainer(load_network(networks_of(models)), corpus, RECIPE, Accelerator(cpu=True))
 made = trainer.train(state, silent)
 if trainer.accelerator.is_main_process:
@@ -459,6 +459,32 @@ def test_adapters_that_are_not_there_and_damaged_ones(trained: Overlay, models: 
     path.write_bytes(data[:200])
     with pytest.raises(BadWeights, match="cannot be used as adapters"):
         read_overlay(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "what"),
+    [
+        (["--contrast", "1.2", "--basis", STATED], 2, "--contrast 1.2 is out of range"),
+        (["--levels", "frame,word", "--basis", STATED], 2, "There is no level 'word'"),
+        (["--rate", "2", "--basis", STATED], 2, "--rate 2 is out of range"),
+        ([], 3, "has no consent.json"),
+        (["--basis", STATED], 2, "holds no videos"),
+    ],
+)
+def test_what_the_command_refuses(
+    more: list[str],
+    code: int,
+    what: str,
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SONIC_MODELS", str(models))
+    (tmp_path / "data").mkdir()
+    words = ["train", "adapters", str(tmp_path / "data"), str(tmp_path / "out.safetensors"), "--cpu", *more]
+    assert main(words) == code
+    assert what in capsys.readouterr().err
 
 
 def test_half_precision_and_made_again_activations(models: Path, corpus: AdapterCorpus) -> None:

@@ -117,7 +117,8 @@ class DiffusionEngine:
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
         """See `ports.Engine.forecast`; of the weights, headers are read only."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        vae, _ = self._vae(settings), self._overlay(settings)
+        vae = self._vae(settings)
+        self._overlay(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
         profile = profile_of(self._search)

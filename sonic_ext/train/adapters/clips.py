@@ -83,6 +83,16 @@ class AdapterCorpus:
             clips, tuple(ClipEntry(each.speaker, len(each), clip_sha256(each)) for each in clips), basis
         )
 
+    @classmethod
+    def in_folder(cls, folder: Path, basis: LegalBasis) -> AdapterCorpus:
+        """Of the clips in a folder, which are not read yet.
+
+        Raises:
+            BadInput: a file is no clip, or cut off.
+        """
+        clips = ClipFiles(folder)
+        return cls(clips, clips.entries(), basis)
+
     @property
     def key(self) -> str:
         """SHA-256 of all that is learned from: another corpus cannot be gone on with."""

@@ -29,18 +29,21 @@ from ...files.digest import sha256_of
 from ...progress import Progress, Stage, Step, Tick, Ticker
 from ...provenance.ledger import Ledger
 from ...settings import Settings
+from ...weights.overlays import PARTS as OVERLAID
 from ...weights.overlays import Overlay, OverlayAbout, base_of, read_overlay, write_overlay
 from ..clips import ClipRemark
 from ..curves import curves
 from ..steps import writing
-from .basis import basis_of
-from .clips import AdapterCorpus, ClipFiles
+from .basis import MINIATURE, basis_of
+from .clips import AdapterCorpus
 from .footage import Framing, encode_videos
 from .memory import TrainingMemory
 from .miniature import is_miniature, miniature_corpus, weights_folder
 from .network import load_network
 from .training import AdapterRecipe, AdapterTrainer, TrainedAdapters
 
+CLIPS, STATE = "clips", "adapters.pt"
+"""In OUT.training."""
 PREPARING_HOURS = 48
 """For which the other processes wait for the first one, which makes the clips."""
 
@@ -107,43 +110,24 @@ def train_adapters(
     """
     if output.exists() and not output.with_suffix(".training").exists():
         raise BadOutput(f"{output} exists.", "Give another name, or delete it.")
-    miniature = is_miniature(data)
-    basis = None if miniature else basis_of(data, stated)
-    search = _search_of(data) if miniature else search or weights.Search.default()
+    basis = MINIATURE if is_miniature(data) else basis_of(data, stated)
     accelerator = _accelerator(plan, recipe)
-    hardware = _hardware(accelerator)
-    main = bool(accelerator.is_main_process)
+    main, state = bool(accelerator.is_main_process), output.with_suffix(".training")
     tick: Tick = Ticker(progress if main else _Quiet(progress))
-    state = output.with_suffix(".training")
     with writing(output):
         state.mkdir(parents=True, exist_ok=True)
-        profile = profile_of(search)
-        recipe = replace(recipe, window=min(recipe.window, profile.window))
-        paths = weights.prepare(search, PARTS, tick)
-        networks = Networks(paths, hardware, tick)
-        remarks: list[ClipRemark] = []
-        if basis is None:
-            corpus = miniature_corpus(data)
+        search = _search_of(data) if basis is MINIATURE else search or weights.Search.default()
+        recipe = replace(recipe, window=min(recipe.window, profile_of(search).window))
+        hardware = _hardware(accelerator)
+        networks = Networks(weights.prepare(search, PARTS, tick), hardware, tick)
+        if basis is MINIATURE:
+            corpus, remarks = miniature_corpus(data), []
         else:
-            framing = Framing(
-                profile.side or plan.side or Settings().min_resolution,
-                Settings().expand_ratio if profile.margin is None else profile.margin,
-            )
-            if main:
-                with networks.memory.stage():
-                    remarks = encode_videos(data, state / "clips", networks, framing, tick)
+            remarks = _encode(data, state / CLIPS, networks, _framing(search, plan), main, tick)
             accelerator.wait_for_everyone()
-            clips = ClipFiles(state / "clips")
-            corpus = AdapterCorpus(clips, clips.entries(), basis)
-        first = corpus.clips[corpus.usable(recipe.window)[0]]
-        shapes = (
-            weights.shapes(weights.UNET, paths["unet"]),
-            weights.shapes(weights.AUDIO2TOKEN, paths["audio2token"]),
-        )
-        grid = (int(first.latents.shape[-2]), int(first.latents.shape[-1]))
-        share = recipe.batch // accelerator.num_processes
-        memory = TrainingMemory(*shapes, grid, share * recipe.window, hardware.itemsize, plan.checkpointed)
+            corpus = AdapterCorpus.in_folder(state / CLIPS, basis)
         if main:
+            memory = _memory(networks, corpus, recipe, accelerator, plan)
             say(memory.text(DeviceMemory(hardware.device).free()))
         with networks.memory.stage():
             network = load_network(networks)
@@ -154,22 +138,62 @@ def train_adapters(
                 write(step, found)
                 tick(Stage.TRAINING, step, total, "adapters")
 
-            trained = trainer.train(state / "adapters.pt", report)
-        if trained.given_up and main:
-            say(_given_up(trained.given_up))
-        about = OverlayAbout(
-            base_of(paths),
-            {**recipe.values(), "precision": accelerator.mixed_precision},
-            corpus.basis.values(),
-            corpus.about(),
-            {**trained.losses, "discriminator given up at": trained.given_up},
-            __version__,
-        )
+            trained = trainer.train(state / STATE, report)
         if main:
+            if trained.given_up:
+                say(_given_up(trained.given_up))
+            about = _about(networks, corpus, recipe, accelerator, trained)
             write_overlay(output, trained.adapters, about)
-            Ledger().record_training(sha256_of(output), about.base, about.basis, str(about.data["sha256"]))
+            Ledger().record_training(sha256_of(output), about.base, about.basis, corpus.key)
         accelerator.wait_for_everyone()
     return AdapterTraining(read_overlay(output), trained, corpus, tuple(remarks), main)
+
+
+def _encode(
+    data: Path, clips: Path, networks: Networks, framing: Framing, main: bool, tick: Tick
+) -> list[ClipRemark]:
+    """Make the clips, in the first process alone."""
+    if not main:
+        return []
+    with networks.memory.stage():
+        return encode_videos(data, clips, networks, framing, tick)
+
+
+def _framing(search: weights.Search, plan: AdapterPlan) -> Framing:
+    """As the engine frames a portrait for these weights."""
+    profile, usual = profile_of(search), Settings()
+    margin = usual.expand_ratio if profile.margin is None else profile.margin
+    return Framing(profile.side or plan.side or usual.min_resolution, margin)
+
+
+def _memory(
+    networks: Networks, corpus: AdapterCorpus, recipe: AdapterRecipe, accelerator: Any, plan: AdapterPlan
+) -> TrainingMemory:
+    """What each device will need."""
+    unet, audio2token = (weights.shapes(part, networks.paths[part.name]) for part in OVERLAID)
+    grid = corpus.clips[corpus.usable(recipe.window)[0]].latents.shape[-2:]
+    frames = max(1, recipe.batch // accelerator.num_processes) * recipe.window
+    itemsize = networks.hardware.itemsize
+    return TrainingMemory(
+        unet, audio2token, (int(grid[0]), int(grid[1])), frames, itemsize, plan.checkpointed
+    )
+
+
+def _about(
+    networks: Networks,
+    corpus: AdapterCorpus,
+    recipe: AdapterRecipe,
+    accelerator: Any,
+    trained: TrainedAdapters,
+) -> OverlayAbout:
+    return OverlayAbout(
+        base_of(networks.paths),
+        {**recipe.values(), "precision": accelerator.mixed_precision},
+        corpus.basis.values(),
+        corpus.about(),
+        {**trained.losses, "discriminator given up at": trained.given_up},
+        __version__,
+    )
 
 
 class _Quiet:
