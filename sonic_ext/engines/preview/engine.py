@@ -105,7 +105,7 @@ class PreviewEngine:
             settings.dynamic_scale,
             PreviewSettings.of(settings).eye_motion,
         )
-        mixes, kept = limits.narrowed(mix_motions(track, pose, settings))
+        mixes, kept = limits.narrowed(mix_motions(track, pose, settings), settings.fps)
         return PreviewAnimation(
             renderer, mixes, scene.picture.shape, seed, (*self._notes, *_narrowed_note(kept))
         )
