@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sonic_ext.engines.preview.engine import PreviewAnimation, PreviewEngine, mix_motions
-from sonic_ext.engines.preview.fields import Motion
+from sonic_ext.engines.preview.fields import Motion, head_fields
 from sonic_ext.engines.preview.idle import move_head
 from sonic_ext.engines.preview.limits import Limits
 from sonic_ext.engines.preview.render import Renderer
@@ -108,8 +108,8 @@ def test_skin_neither_tears_nor_folds(name: str, framing: str, seed: int, mouth:
     chosen = Settings(dynamic_scale=mouth, motion_scale=head)
     track = voice(np.random.default_rng(seed), 40)
     pose = move_head(track.energy, track.speaking, 25, seed, head, mouth, 1.0)
-    mixes, kept = limits.narrowed(mix_motions(track, pose, chosen))
-    assert kept.min() > 0.3
+    mixes, kept = limits.narrowed(mix_motions(track, pose, chosen), 25)
+    assert kept.min() > 0.15
     for mix in mixes[:: len(mixes) // 4]:
         assert steepest(renderer, mix) <= STEEPEST
 
@@ -120,7 +120,7 @@ def test_without_limits_it_would(framing: str) -> None:
     mix = np.zeros((1, len(Motion)))
     mix[0, [Motion.JAW, Motion.GAP, Motion.YAW, Motion.REST]] = 1.4, 1.4, 0.5, 1.0
     assert steepest(renderer, mix[0]) > STEEPEST
-    narrowed, kept = limits.narrowed(mix)
+    narrowed, kept = limits.narrowed(mix, 25)
     assert kept[0] < 0.9
     assert steepest(renderer, narrowed[0]) <= STEEPEST
     assert narrowed[0, Motion.REST] == 1.0
@@ -174,6 +174,35 @@ def test_a_mouth_that_gapes_in_the_portrait_does_not_freeze_the_video() -> None:
     track = voice(np.random.default_rng(1), 40)
     pose = move_head(track.energy, track.speaking, 25, 1, 1.0, 1.0, 1.0)
     _, kept = Limits(again.anatomy, (gaping.shape[1], gaping.shape[0])).narrowed(
-        mix_motions(track, pose, Settings())
+        mix_motions(track, pose, Settings()), 25
     )
     assert kept.min() > 0.1
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_a_turn_moves_the_nose_as_far_before_the_eyes_as_it_stands_out(name: str) -> None:
+    _, renderer, _ = prepared(name, "whole")
+    anatomy = renderer.anatomy
+    eyes = np.stack([eye.centre for eye in anatomy.eyes])
+    tip = anatomy.depth_points[1]
+    places = anatomy.axes.to_picture(np.concatenate([tip[None, :2], eyes]))
+    ways = head_fields(anatomy, places[None])[Motion.YAW, 0] @ anatomy.axes.right
+    stands_out = tip[2] - np.mean([nearest(anatomy.depth_points, eye) for eye in eyes])
+    assert 0.75 < (ways[0] - ways[1:].mean()) / stands_out < 1.1
+
+
+def nearest(points: np.ndarray, place: np.ndarray) -> float:
+    """Depth of the landmarks around a place: mean of the eight nearest."""
+    order = np.argsort(np.linalg.norm(points[:, :2] - place, axis=1))
+    return float(points[order[:8], 2].mean())
+
+
+def test_a_syllable_is_kept_where_a_turn_can_give_way() -> None:
+    _, _, limits = prepared("portrait_02.jpg", "whole")
+    mixes = np.zeros((40, len(Motion)))
+    mixes[:, [Motion.YAW, Motion.PITCH, Motion.REST]] = 0.25, 0.2, 1.0
+    mixes[20, [Motion.JAW, Motion.GAP]] = 0.7
+    narrowed, kept = limits.narrowed(mixes, 25)
+    assert kept[20] < 1.0
+    assert narrowed[20, Motion.JAW] / 0.7 > kept[20] + 0.1
+    assert np.abs(np.diff(narrowed[:, Motion.YAW])).max() < 0.25 * 0.06

@@ -12,19 +12,26 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Anatomy, Curve
+from .anatomy import NOSE_RIDGE, Anatomy, Curve
 
 JAW_DROP = 0.82
 """Way of the lower lip at jaw = 1, in `Anatomy.gape`s (about 20 mm of 25)."""
 CHIN_SHARE = 0.72
 """Way of the chin as a share of the lower lip's: its flesh gives."""
-COARSE, FINE, NEAR_NOSE = 0.35, 0.14, 0.45
-"""Smoothing of the depth on the cheeks and around the nose, and how far from the middle of the face the
-second reaches, in eye distances."""
-LEAST_SHARE = 2e-3
-"""Of the second smoothing; where it has less, it is not looked for."""
+NOSE_SLOPE = 1.0
+"""Fall of the nose's sides, depth over distance: a turn by an angle strains the skin by their product."""
+NOSE = 0.22
+"""Reach of the nose around its ridge, eye distances."""
+ROUNDED = 0.1
+"""Radius to which it is rounded, eye distances."""
+BLENDED = 0.02
+"""Height over which the nose goes over into the rest of the face, eye distances."""
+SMOOTHED = 0.35
+"""Standard deviation over which the depth of that rest is smoothed, eye distances."""
 NECK = 3.6
 """Half mouth widths below the chin within which the skin follows the jaw less and less."""
+NECK_LENGTH = 0.7
+"""Share of a distance below the chin that counts where the head's motion fades: a neck bends as a whole."""
 
 
 class Motion(IntEnum):
@@ -120,12 +127,12 @@ def lip_fields(anatomy: Anatomy, points: NDArray[np.float64], lower: bool) -> ND
     rest_gap = np.interp(u, *gap_profile(anatomy))
     fields = np.zeros((len(Motion), *points.shape))
     if lower:
-        lip = smooth(v, anatomy.chin / m * 0.85, anatomy.lip_bottom / m * 0.6)
+        lip = smooth(v, anatomy.chin / m * 1.1, anatomy.lip_bottom / m * 0.4)
         fields[Motion.GAP, ..., 1] = way * (1.0 - jaw) * profile * lip
         fields[Motion.LOWER, ..., 1] = 0.17 * profile * lip
         fields[Motion.REST, ..., 1] = -rest_gap / 2 * lip
     else:
-        lip = smooth(v, anatomy.nose / m * 0.95, anatomy.lip_top / m * 0.8)
+        lip = smooth(v, anatomy.nose / m, anatomy.lip_top / m * 0.7)
         fields[Motion.GAP, ..., 1] = -(way * jaw + 0.08 * lip) * profile
         fields[Motion.UPPER, ..., 1] = -0.15 * profile * lip
         fields[Motion.REST, ..., 1] = rest_gap / 2 * lip
@@ -173,7 +180,7 @@ def _mouth_fields(
     chin = anatomy.chin / anatomy.mouth
     way = JAW_DROP * CHIN_SHARE * anatomy.gape / anatomy.mouth
     neck = smooth(v, chin + NECK, chin + 0.1)
-    wide = smooth(np.abs(u), 3.0, 0.7)
+    wide = smooth(np.abs(u), 3.4, 0.5)
     near = smooth(np.abs(u), 2.1, 0.6) * smooth(np.abs(v), 1.7, 0.2)
     lips = smooth(np.abs(u), 1.4, 0.5) * smooth(np.abs(v), 1.0, 0.1)
     return {
@@ -186,12 +193,15 @@ def _mouth_fields(
 
 def _brow_field(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     lift = np.zeros(face.shape[:2])
+    between = sum(float(eye.centre[0]) for eye in anatomy.eyes) / 2
     for eye in anatomy.eyes:
         middle = float(eye.upper[:, 0].mean())
-        across = smooth(np.abs(face[..., 0] - middle), 0.95 * eye.width, 0.3 * eye.width)
+        # What lies between the brows goes with both of them
+        outwards = (face[..., 0] - middle) * np.sign(middle - between)
+        across = smooth(outwards, 0.95 * eye.width, 0.2 * eye.width) * smooth(outwards, -2.2 * eye.width, 0.0)
         top = eye.brow - 0.75 * anatomy.unit
-        middle_lid = float(eye.lower[:, 1].max())
-        height = smooth(face[..., 1], top, eye.brow) * smooth(face[..., 1], middle_lid, eye.brow)
+        bottom = float(eye.lower[:, 1].max()) + 0.08 * anatomy.unit
+        height = smooth(face[..., 1], top, eye.brow) * smooth(face[..., 1], bottom, eye.brow)
         lift = np.maximum(lift, across * height)
     return -0.08 * anatomy.unit * lift
 
@@ -235,7 +245,10 @@ def _ellipse(anatomy: Anatomy, face: NDArray[np.float64], top: float, room: floa
 
 
 def head_mask(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 on the head with its hair, fading to 0 on shoulders and background."""
+    """1 on the head with its hair, fading to 0 on shoulders and background; slowly down the neck."""
+    y = face[..., 1]
+    below = np.maximum(y - anatomy.chin, 0.0)
+    face = np.stack([face[..., 0], y - (1.0 - NECK_LENGTH) * below], axis=-1)
     return smooth(_ellipse(anatomy, face, 0.45 * anatomy.unit, 0.3 * anatomy.unit), 1.75, 0.85)
 
 
@@ -247,26 +260,23 @@ def _inside(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
 def _depth(anatomy: Anatomy, face: NDArray[np.float64]) -> NDArray[np.float64]:
     """Depth towards the viewer in pixels, relative to the outline of the face.
 
-    Cheeks fall off steeply towards the outline, where a warp would fold them: they are smoothed more than
-    what lies around the nose.
+    Cheeks fall off steeply towards the outline, where a warp would fold them: they are smoothed (kernel
+    regression). Smoothed alike, a nose would lose half of its height. It is the smooth maximum of cones, one
+    under each of its landmarks (McShane's Lipschitz extension): as high as they are, and no steeper than what
+    its sides carry.
     """
-    unit = anatomy.unit
     # The neck goes on from the chin: it would fold where the depth ends
-    face = np.stack([face[..., 0], np.minimum(face[..., 1], anatomy.chin - 0.1 * unit)], axis=-1)
-    depth = _regressed(anatomy, face, COARSE * unit)
-    nose = np.exp(-((face[..., 0] / (NEAR_NOSE * unit)) ** 2))
-    near = nose > LEAST_SHARE
-    depth[near] += nose[near] * (_regressed(anatomy, face[near], FINE * unit) - depth[near])
-    return depth
-
-
-def _regressed(anatomy: Anatomy, face: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
-    """Depth of the landmarks around each point, weighed by distance (kernel regression)."""
-    points = anatomy.depth_points
-    flat = (face.reshape(-1, 2) / spread).astype(np.float32)
-    centres = (points[:, :2] / spread).astype(np.float32)
-    squares = (flat**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * flat @ centres.T
-    weight = np.exp(-0.5 * squares)
+    face = np.stack([face[..., 0], np.minimum(face[..., 1], anatomy.chin - 0.1 * anatomy.unit)], axis=-1)
+    flat = (face.reshape(-1, 2) / anatomy.unit).astype(np.float32)
+    points = (anatomy.depth_points / anatomy.unit).astype(np.float32)
+    ridge = points[list(NOSE_RIDGE), :2]
+    nose = np.linalg.norm(points[:, None, :2] - ridge, axis=-1).min(axis=1) < NOSE
+    squares = (flat**2).sum(axis=1)[:, None] + (points[:, :2] ** 2).sum(axis=1) - 2.0 * flat @ points[:, :2].T
+    squares = np.maximum(squares, 0.0)
+    weight = np.exp(-0.5 * squares[:, ~nose] / SMOOTHED**2)
     # The small constant lets the depth return to the outline's level away from the face.
-    depth = (weight @ points[:, 2].astype(np.float32)) / (weight.sum(axis=1) + 0.5)
-    return np.asarray(depth.reshape(face.shape[:-1]), np.float64)
+    rest = (weight @ points[~nose, 2]) / (weight.sum(axis=1) + 0.5)
+    falls = NOSE_SLOPE * (np.sqrt(squares[:, nose] + ROUNDED**2) - ROUNDED)
+    above = (points[nose, 2] - falls - rest[:, None]).astype(np.float64)
+    depth = rest + BLENDED * np.log1p(np.exp(above / BLENDED).sum(axis=1))
+    return np.asarray(anatomy.unit * depth, np.float64).reshape(face.shape[:-1])

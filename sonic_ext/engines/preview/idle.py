@@ -23,12 +23,14 @@ SWAY = {
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 14.0, "pitch": 8.0, "roll": 3.2}
+POSTURE = {"yaw": 14.0, "pitch": 9.0, "roll": 3.2}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.1)
 """Seconds that settling takes; longer when it is far."""
-FARTHEST = {"yaw": 15.0, "pitch": 13.0, "roll": 8.0}
+FARTHEST = {"yaw": 16.0, "pitch": 15.0, "roll": 8.0}
 """Degrees."""
+FARTHEST_UP = 6.0
+"""Degrees that a face is raised: from below, lips that touch look parted."""
 PERIODS = (1.6, 6.5)
 """Shortest and longest period of the sway, seconds."""
 WAVES = 7
@@ -54,11 +56,11 @@ GLANCE_EVERY = (0.5, 2.6)
 """Seconds between saccades."""
 GLANCE, AVERTED = 0.022, 0.095
 """How far the irises go in a saccade, and aside in a pause, eye widths."""
-FIXATION = 0.4
+FIXATION = 0.3
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""
-PARTED, INHALED = 0.1, 0.15
+PARTED, INHALED = 0.085, 0.15
 """How far lips part in pauses on average, and for a breath before a phrase; as the renderer's GAP."""
 SYLLABLE = 0.17
 """Resting lips that part further seem to say something; a vowel has 0.4 to 0.9."""
@@ -129,6 +131,7 @@ def move_head(
     degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
     degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * _bumps(times, ends, -0.1, 0.16)
     yaw, pitch, roll = (np.radians(_within(scale * degrees[name], most)) for name, most in FARTHEST.items())
+    pitch = np.where(pitch < 0, np.radians(_within(scale * degrees["pitch"], FARTHEST_UP)), pitch)
     shift_x, shift_y = sway["shift_x"] * scale, sway["shift_y"] * scale
 
     late = _delayed(yaw + shift_x, LAG, fps)

@@ -10,17 +10,19 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .anatomy import Anatomy
 from .fields import Motion, head_fields, lip_fields, mouth_coordinates
+from .idle import smoothed
 
-STEEPEST = 0.48
+STEEPEST = 0.455
 """Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold. What is
-drawn reaches up to a quarter more: the way back is found step by step."""
+drawn reaches up to a third more: the way back is found step by step."""
 AT_LEAST = 0.15
 """What is left to the other motions, whatever shutting the portrait's mouth takes."""
-LIPS = 0.2
+LIPS = 0.13
 """Skin this near to the lips, in half mouth widths, belongs to them: they part."""
 POINTS = 56
 """Rows and columns of points that are looked at, over the face."""
@@ -30,6 +32,14 @@ BLOCK = 32
 """Frames looked at together."""
 FREE = (Motion.REST, Motion.PRESS, Motion.TONGUE, Motion.BLINK, Motion.GAZE_X, Motion.GAZE_Y)
 """Not narrowed: an open mouth must shut, lips meet, and the rest moves no skin."""
+TOGETHER = tuple(motion for motion in Motion if motion not in FREE)
+"""Narrowed by one share."""
+HEAD = (*range(Motion.YAW, Motion.REST), Motion.SWING)
+"""Narrowed before the rest: nobody misses a little of a turn, but a syllable."""
+LEAST_TURN = 0.8
+"""Share of the head's motion from which on the mouth is narrowed with it."""
+EASE = 0.12
+"""Seconds over which the head's share changes (standard deviation): it follows no single syllable."""
 
 
 class Limits:
@@ -52,17 +62,35 @@ class Limits:
         across, down = (fields(points + step) - here for step in ([1.0, 0.0], [0.0, 1.0]))
         slopes = np.stack([across, down], axis=-1)  # [motions, 1, points, 2, 2]
         self._slopes = slopes.reshape(len(Motion), -1).astype(np.float32)
-        self._free = np.isin(np.arange(len(Motion)), FREE)
 
-    def narrowed(self, mixes: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Mixes that this face carries [frames, motions], and what share of each was kept [frames]."""
-        kept = np.ones(len(mixes))
+    def narrowed(
+        self, mixes: NDArray[np.floating[Any]], fps: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Mixes that this face carries, and the share of the head's motion that was kept, the least of all.
+
+        Args:
+            mixes: [frames, motions], in the order of the frames.
+            fps: frames a second.
+
+        Returns:
+            float32 [frames, motions] and [frames].
+        """
+        turns = _eased(np.maximum(self._shares(mixes, HEAD), LEAST_TURN), fps)
+        narrowed = _scaled(mixes, HEAD, turns)
+        kept = self._shares(narrowed, TOGETHER)
+        return _scaled(narrowed, TOGETHER, kept).astype(np.float32), turns * kept
+
+    def _shares(self, mixes: NDArray[np.floating[Any]], motions: tuple[int, ...]) -> NDArray[np.float64]:
+        """How much of these motions the face carries on top of all others, 0..1 [frames]."""
+        shares = np.ones(len(mixes))
+        chosen, free = (np.isin(np.arange(len(Motion)), each) for each in (motions, FREE))
         for start in range(0, len(mixes), BLOCK):
             block = mixes[start : start + BLOCK].astype(np.float32)
-            fixed = np.where(self._free, block, 0.0) @ self._slopes
-            moved = np.where(self._free, 0.0, block) @ self._slopes
+            fixed = np.where(chosen, 0.0, block) @ self._slopes
+            moved = np.where(chosen, block, 0.0) @ self._slopes
             # A mouth that the portrait shows wide open may fold skin by being shut: that is not undone
-            most = np.maximum(STEEPEST, self._steepest(fixed) + AT_LEAST)
+            shutting = np.where(free, block, 0.0) @ self._slopes
+            most = np.maximum(STEEPEST, self._steepest(shutting) + AT_LEAST)
             steep = self._steepest(fixed + moved) > most
             if not steep.any():
                 continue
@@ -74,8 +102,8 @@ class Limits:
                     > most[steep]
                 )
                 low, high = np.where(over, low, middle), np.where(over, middle, high)
-            kept[start : start + len(block)][steep] = low
-        return np.where(self._free, mixes, mixes * kept[:, None]).astype(np.float32), kept
+            shares[start : start + len(block)][steep] = low
+        return shares
 
     @staticmethod
     def _steepest(slopes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,6 +115,20 @@ class Limits:
             [np.abs(d / area - 1), np.abs(b / area), np.abs(c / area), np.abs(a / area - 1)]
         )
         return np.maximum(np.abs(forth).max(axis=(1, 2, 3)), back.max(axis=1))
+
+
+def _scaled(
+    mixes: NDArray[np.floating[Any]], motions: tuple[int, ...], shares: NDArray[np.floating[Any]]
+) -> NDArray[np.floating[Any]]:
+    """Mixes [frames, motions] with a share [frames] of some of their motions."""
+    return np.where(np.isin(np.arange(len(Motion)), motions), mixes * shares[:, None], mixes)
+
+
+def _eased(shares: NDArray[np.float64], fps: float) -> NDArray[np.floating[Any]]:
+    """Shares [frames] that change slowly, none larger than it was: smoothed after the least around each."""
+    reach = int(np.ceil(3 * EASE * fps))
+    around = sliding_window_view(np.pad(shares, reach, mode="edge"), 2 * reach + 1)
+    return np.minimum(smoothed(around.min(axis=1), EASE, fps), 1.0)
 
 
 def _skin(anatomy: Anatomy, size: tuple[int, int]) -> NDArray[np.float64]:

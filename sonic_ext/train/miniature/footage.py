@@ -125,7 +125,7 @@ def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: in
         1.0,
     )
     limits = Limits(renderer.anatomy, (picture.shape[1], picture.shape[0]))
-    mixes, _ = limits.narrowed(mix_motions(track, pose, settings))
+    mixes, _ = limits.narrowed(mix_motions(track, pose, settings), settings.fps)
     drawn, frames = np.empty((DRAWN, DRAWN, 3), np.uint8), []
     for mix in mixes[::2]:
         renderer.draw(mix, drawn)
