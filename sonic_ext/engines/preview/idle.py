@@ -23,7 +23,7 @@ SWAY = {
     "shift_y": 0.018,
 }
 """Standard deviation of the aimless part."""
-POSTURE = {"yaw": 14.0, "pitch": 9.0, "roll": 3.2}
+POSTURE = {"yaw": 14.0, "pitch": 9.0, "roll": 3.6}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.1)
 """Seconds that settling takes; longer when it is far."""
@@ -56,7 +56,7 @@ GLANCE_EVERY = (0.5, 2.6)
 """Seconds between saccades."""
 GLANCE, AVERTED = 0.022, 0.095
 """How far the irises go in a saccade, and aside in a pause, eye widths."""
-FIXATION = 0.3
+FIXATION = 0.2
 """Share of a turn of the head that the eyes undo, to keep their aim."""
 IRIS_WAY = 0.4
 """Way of the iris for a turn of the eye by one radian, eye widths (12 of 30 mm)."""

@@ -17,12 +17,12 @@ from .anatomy import Anatomy
 from .fields import Motion, head_fields, lip_fields, mouth_coordinates
 from .idle import smoothed
 
-STEEPEST = 0.455
+STEEPEST = 0.475
 """Pixels of displacement from one pixel to the next, of the portrait as of the frame: 1 would fold. What is
-drawn reaches up to a third more: the way back is found step by step."""
+drawn reaches up to a quarter more: the way back is found step by step."""
 AT_LEAST = 0.15
 """What is left to the other motions, whatever shutting the portrait's mouth takes."""
-LIPS = 0.13
+LIPS = 0.2
 """Skin this near to the lips, in half mouth widths, belongs to them: they part."""
 POINTS = 56
 """Rows and columns of points that are looked at, over the face."""
@@ -136,14 +136,21 @@ def _skin(anatomy: Anatomy, size: tuple[int, int]) -> NDArray[np.float64]:
     unit, width, height = anatomy.unit, *size
     jaw = anatomy.chin - 0.3 * unit
     neck = np.array([[-0.8, 0.0], [0.8, 0.0], [0.8, NECK], [-0.8, NECK]]) * unit + [0.0, jaw]
+    # Lips are what lies between their outlines and in the ellipse around them: narrow at the corners
     rim = LIPS * anatomy.mouth
     top, bottom = np.array([[0.0, anatomy.lip_top - rim], [0.0, anatomy.lip_bottom + rim]])
-    lips = np.concatenate([anatomy.upper_lip + top, anatomy.lower_lip[::-1] + bottom])
-    # The ends lie at the corners: a rim around them too
-    lips[:, 0] *= 1.0 + LIPS
-    mask = np.zeros((height, width), np.uint8)
-    for outline, value in ((anatomy.oval, 1), (neck, 1), (lips, 0)):
-        cv2.fillPoly(mask, [np.round(anatomy.axes.to_picture(outline)).astype(np.int32)], value)
+    outlines = np.concatenate([anatomy.upper_lip + top, anatomy.lower_lip[::-1] + bottom])
+    outlines[:, 0] *= 1.0 + LIPS
+    angle = np.linspace(0.0, 2.0 * np.pi, 40)
+    across = np.where(np.cos(angle) > 0, anatomy.right, anatomy.left) * (1.0 + LIPS) * np.cos(angle)
+    down = (max(-anatomy.lip_top, anatomy.lip_bottom) + rim) * np.sin(angle)
+
+    def filled(outline: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        mask = np.zeros((height, width), np.uint8)
+        return cv2.fillPoly(mask, [np.round(anatomy.axes.to_picture(outline)).astype(np.int32)], 1)
+
+    lips = filled(outlines) & filled(np.stack([across, down], axis=-1))
+    mask = (filled(anatomy.oval) | filled(neck)) & (1 - lips)
     step = max(1, round(3.5 * unit / POINTS))
     rows, columns = np.nonzero(mask[::step, ::step])
     if not len(rows):  # the face lies outside of its picture: any point will do
