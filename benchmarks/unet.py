@@ -31,6 +31,7 @@ from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
 from sonic_ext.engines.sonic.sampling import sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
+from sonic_ext.engines.sonic.solvers import State
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn.storage import store_fp8
 from sonic_ext.nn.unet import UNet, UNetConfig, build_unet
@@ -275,8 +276,8 @@ def looped(
     begun = 0.0
     with torch.inference_mode():
         plan, group = Plan(frames, frames), denoiser.shortcuts.group
-        for done, after in sample(denoiser, latents, levels, plan, group=group):
-            latents = after.cpu()
+        for done, after in sample(denoiser, State(latents), levels, plan, group=group):
+            latents = after.latents.cpu()
             if done == 1:
                 begun = time.perf_counter()
     return latents, (time.perf_counter() - begun) / (STEPS - 1)

@@ -314,11 +314,11 @@ def test_moving_the_network_in_layer_by_layer_changes_nothing(
 
 
 @pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize("shortcuts", ["exact", "both"])
+@pytest.mark.parametrize("changes", [{}, {"shortcuts": "both"}, {"solver": "unipc"}], ids=str)
 def test_a_stopped_run_goes_on_to_the_same_frames(
-    models: Path, scene: Scene, spoken: Path, tmp_path: Path, shortcuts: str
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    settings = replace(SMALL, inference_steps=3, shortcuts=shortcuts)
+    settings = replace(SMALL, inference_steps=3, **changes)
     whole = made(models, scene, spoken, settings, home=tmp_path / "one")
     calls = whole._generation.budget.plan.count
     want = digest(whole)
@@ -360,11 +360,15 @@ def test_another_video_begins_anew(
     other.close()
 
 
+SHORT = replace(SMALL, inference_steps=3)
+"""As many as every solver takes."""
+
+
 def _other(name: str, spec: Spec) -> Any:
     """A legal value that is not the setting's own."""
-    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0}
+    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0, "adapters": "others"}
     if name in written or spec.length:
-        return written.get(name, (10.0, 20.0, 30.0, 40.0))
+        return written.get(name, (10.0, 20.0, 30.0, 40.0)[: spec.length])
     if spec.kind is bool:
         return not getattr(SMALL, name)
     values = (*spec.choices, spec.low, spec.high)
@@ -378,7 +382,7 @@ def small_generation(
     home = tmp_path_factory.mktemp("key")
     animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=home)
     animation.close()
-    return replace(animation._generation, settings=SMALL)
+    return replace(animation._generation, settings=SHORT)
 
 
 @pytest.mark.parametrize("name", describe())
@@ -387,7 +391,7 @@ def test_a_checkpoint_is_keyed_by_every_setting_that_affects_latents(
 ) -> None:
     """Of one scene and one speech; what affects these is in the key by what it made of them."""
     spec = describe()[name]
-    settings = replace(SMALL, **{name: _other(name, spec)})
+    settings = replace(SHORT, **{name: _other(name, spec)})
     changed = replace(
         small_generation, settings=settings, count=small_generation.count * settings.fps // SMALL.fps
     )
@@ -463,11 +467,14 @@ def _free(home: Path) -> bool:
 
 def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
+    history = tuple(torch.full((1, 4, 2, 2), float(number)) for number in range(12))
+    checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches", history))
     loaded = checkpoints.load("key")
     assert loaded is not None
     assert (loaded.done, loaded.seed, loaded.mode) == (3, 9, "branches")
     assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
+    assert len(loaded.history) == 12
+    assert all(torch.equal(one, other) for one, other in zip(loaded.history, history, strict=True))
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
     assert checkpoints.load("key") is None

@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 
 from toy_unet import SIZE, drawn  # noqa: E402
 
-from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, speech  # noqa: E402
+from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, solvers, speech  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import MissingPart  # noqa: E402
 from sonic_ext.nn import build, interpolate  # noqa: E402
@@ -73,8 +73,8 @@ def test_a_perfect_prediction_ends_at_the_clean_latents() -> None:
         return (noise - moment.sigma * clean[frames]) / (moment.sigma**2 + 1) ** 0.5
 
     start = clean + levels.sigmas[0] * drawn(4, 4, *SIZE, seed=9)
-    *_, (_, last) = sampling.sample(v, start, levels, Plan(4, 3, 1))
-    assert torch.allclose(last, clean, atol=1e-3)
+    *_, (_, last) = sampling.sample(v, solvers.State(start), levels, Plan(4, 3, 1))
+    assert torch.allclose(last.latents, clean, atol=1e-3)
 
 
 def test_noise_skips_one_picture() -> None:

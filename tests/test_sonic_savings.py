@@ -14,6 +14,7 @@ from toy_unet import FRAMES, SIZE, drawn, near, toy_conditioning, toy_unet  # no
 
 from sonic_ext.engines.sonic import sampling, schedule  # noqa: E402
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.solvers import State  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.nn import offload, storage  # noqa: E402
 
@@ -97,7 +98,8 @@ def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
         return torch.zeros_like(x)
 
     levels = schedule.schedule(3)
-    done = [n for n, _ in sampling.sample(note, start_of(told, levels), levels, Plan(5, 3, 2), group=2)]
+    start = State(start_of(told, levels))
+    done = [n for n, _ in sampling.sample(note, start, levels, Plan(5, 3, 2), group=2)]
     assert done == [1, 3]
     assert seen == [
         (0, [0, 1, 2], True),
@@ -112,7 +114,7 @@ def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
 def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
     levels = schedule.schedule(4)
     with pytest.raises(ValueError, match="2 steps are done"):
-        next(sampling.sample(lambda *_: None, start_of(told, levels), levels, Plan(5, 3, 2), 2, 2))
+        next(sampling.sample(lambda *_: None, State(start_of(told, levels)), levels, Plan(5, 3, 2), 2, 2))
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -122,7 +124,8 @@ def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str
 
     def run(latents: Any, start: int = 0) -> list[tuple[int, Any]]:
         denoiser = Denoiser(unet, told, batched=batched, shortcuts=shortcuts)
-        return list(sampling.sample(denoiser, latents, levels, plan, start, shortcuts.group))
+        steps = sampling.sample(denoiser, State(latents), levels, plan, start, shortcuts.group)
+        return [(done, state.latents) for done, state in steps]
 
     whole = run(start_of(told, levels)[:3])
     for place, (done, latents) in enumerate(whole[:-1]):

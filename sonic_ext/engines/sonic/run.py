@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -25,6 +25,7 @@ from .profile import Profile
 from .sampling import draw_noise, sample, starting_latents
 from .schedule import Moment, Schedule, schedule
 from .settings import DiffusionSettings
+from .solvers import SOLVERS, State
 from .windows import Plan
 
 
@@ -53,7 +54,7 @@ class SamplingRun:
     @cached_property
     def levels(self) -> Schedule:
         """Noise levels of the run."""
-        return schedule(self.own.inference_steps, self.profile.scheduler)
+        return schedule(self.own.inference_steps, self.profile.scheduler, self.own.schedule)
 
     def complete(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the steps that the checkpoint lacks.
@@ -82,10 +83,11 @@ class SamplingRun:
         checkpoint = self._newest
         predict = self._ticking(self._denoiser(unet), checkpoint.done, levels)
         group = Shortcuts.named(self.own.shortcuts).group
-        steps = sample(predict, checkpoint.latents, levels, self.budget.plan, checkpoint.done, group)
-        for done, latents in steps:
-            self._check(latents, done)
-            self._newest = replace(checkpoint, latents=latents, done=done, mode=self.mode)
+        state, solver = State(checkpoint.latents, checkpoint.history), SOLVERS[self.own.solver]
+        steps = sample(predict, state, levels, self.budget.plan, checkpoint.done, group, solver)
+        for done, after in steps:
+            self._check(after.latents, done)
+            self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
             try:
                 self.checkpoints.save(self.key, self._newest)
             except BadOutput as error:

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import torch
 
-from .schedule import Moment, Schedule, euler, scaled
+from .schedule import Moment, Schedule, denoised, scaled
+from .solvers import Solver, State, euler
 from .windows import Plan
 
 SCALING = 0.18215
@@ -67,20 +68,28 @@ def groups(steps: int, group: int) -> list[range]:
 
 
 def sample(
-    predict: Predict, latents: torch.Tensor, schedule: Schedule, plan: Plan, start: int = 0, group: int = 1
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Euler's method in moving windows.
+    predict: Predict,
+    state: State,
+    schedule: Schedule,
+    plan: Plan,
+    start: int = 0,
+    group: int = 1,
+    solver: Solver = euler,
+) -> Iterator[tuple[int, State]]:
+    """A solver in moving windows.
 
     Args:
         predict: the guided network.
-        latents: [frames, channels, height, width] at the noise level of step `start`; float32 is advised.
+        state: latents at the noise level of step `start`, [frames, channels, height, width], float32 is
+            advised; and what the solver remembers there.
         schedule: of the run.
         plan: windows of each step; a group has those of its first.
         start: steps that are done already, as yielded.
         group: steps that a window takes before the next window does; 1 is the published method.
+        solver: of `solvers.SOLVERS`.
 
     Yields:
-        After each group, how many steps are done, and the latents.
+        After each group, how many steps are done, and the state.
 
     Raises:
         ValueError: `start` lies inside a group.
@@ -90,23 +99,33 @@ def sample(
         raise ValueError(f"{start} steps are done, but groups of {group} do not end there")
     for steps in parts:
         if steps.start >= start:
-            moments = [schedule.moment(step) for step in steps]
-            latents = _group(predict, latents, moments, plan.windows(steps.start))
-            yield steps.stop, latents
+            state = _group(predict, state, schedule, steps, plan.windows(steps.start), solver)
+            yield steps.stop, state
 
 
 def _group(
-    predict: Predict, latents: torch.Tensor, moments: list[Moment], windows: list[list[int]]
-) -> torch.Tensor:
+    predict: Predict,
+    state: State,
+    schedule: Schedule,
+    steps: range,
+    windows: list[list[int]],
+    solver: Solver,
+) -> State:
     """All steps of a group, every window by itself; frames in more than one window are averaged."""
-    total, seen = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+    totals: list[torch.Tensor] = []
+    seen = state.latents.new_zeros(len(state.latents), 1, 1, 1)
     for window in windows:
-        frames = torch.tensor(window, device=latents.device)
-        x = latents.index_select(0, frames)
-        for number, moment in enumerate(moments):
-            sigma, following = moment.sigma.to(x), moment.following.to(x)
-            v = predict(scaled(x, sigma), moment, frames, number == 0).to(x)
-            x = euler(x, v, sigma, following)
-        total.index_add_(0, frames, x)
+        frames = torch.tensor(window, device=seen.device)
+        own = state.frames(frames)
+        for step in steps:
+            moment, x = schedule.moment(step), own.latents
+            sigma = moment.sigma.to(x)
+            v = predict(scaled(x, sigma), moment, frames, step == steps.start).to(x)
+            own = solver(own, denoised(x, v, sigma), schedule.sigmas, step)
+        parts = own.latents, *own.history
+        totals = totals or [torch.zeros_like(state.latents) for _ in parts]
+        for total, part in zip(totals, parts, strict=True):
+            total.index_add_(0, frames, part)
         seen.index_add_(0, frames, seen.new_ones(len(frames), 1, 1, 1))
-    return total / seen
+    latents, *history = (total / seen for total in totals)
+    return State(latents, tuple(history))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...errors import BadSetting
 from ...fields import Affects, EngineSettings, setting
 
 MINIATURE = "miniature"
@@ -37,6 +38,23 @@ class DiffusionSettings(EngineSettings):
         group="quality",
         low=1,
         high=50,
+    )
+    schedule: str = setting(
+        "karras",
+        "Schedule",
+        "Noise levels of the steps: karras as published; align_your_steps was made for few steps, about 10.",
+        Affects.LATENTS,
+        group="quality",
+        choices=("karras", "align_your_steps"),
+    )
+    solver: str = setting(
+        "euler",
+        "Solver",
+        "How a step is taken: euler as published; dpmpp_2m and unipc also use what earlier steps found, "
+        "which fewer steps need.",
+        Affects.LATENTS,
+        group="quality",
+        choices=("euler", "dpmpp_2m", "unipc"),
     )
     audio_guidance: float = setting(
         7.5,
@@ -117,6 +135,15 @@ class DiffusionSettings(EngineSettings):
         Affects.LATENTS,
         group="sonic",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver != "euler" and self.inference_steps < 3:
+            raise BadSetting(
+                f"solver={self.solver} has nothing to go by in {self.inference_steps} steps: its first and "
+                "its last are Euler's.",
+                "Use inference_steps of 3 or more, or solver=euler.",
+            )
 
     def warnings(self) -> tuple[str, ...]:
         """See `SettingsBase.warnings`."""
