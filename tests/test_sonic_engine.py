@@ -333,6 +333,27 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
 
 
 @pytest.mark.usefixtures("short_windows")
+def test_a_step_that_was_stopped_between_layers_is_taken_again(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.0)
+    seen: list[int] = []
+
+    def stopping(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if stage is Stage.DENOISING:
+            seen.append(done)
+            if done == total - 1 and seen.count(done) == 20:
+                raise Cancelled
+
+    want = digest(made(models, scene, spoken, home=tmp_path / "one"))
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, tick=stopping, home=tmp_path / "two")
+    again = made(models, scene, spoken, home=tmp_path / "two")
+    assert any("unfinished run after step 1 of 2" in text for text in again.warnings)
+    assert digest(again) == want
+
+
+@pytest.mark.usefixtures("short_windows")
 def test_a_run_stopped_while_decoding_goes_on_there(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from toy_unet import SIZE, drawn  # noqa: E402
 
 from sonic_ext.engines.sonic import schedule  # noqa: E402
 from sonic_ext.engines.sonic.sampling import sample  # noqa: E402
-from sonic_ext.engines.sonic.solvers import SOLVERS, State, euler  # noqa: E402
+from sonic_ext.engines.sonic.solvers import SOLVERS, SolverState, euler  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 
 FRAMES = 7
@@ -43,7 +43,7 @@ def error(name: str, steps: int) -> float:
     """At the lowest noise level, after so many steps."""
     levels = schedule.schedule(steps + 1, CONFIG)
     start = 20.0 * drawn(FRAMES, 4, *SIZE, seed=3).double()
-    run = sample(gaussian, State(start), levels, PLAN, solver=SOLVERS[name])
+    run = sample(gaussian, SolverState(start), levels, PLAN, solver=SOLVERS[name])
     states = dict(itertools.islice(run, steps))
     want = solution(start, *(float(levels.sigmas[place]) for place in (0, steps)))
     return float((states[steps].latents - want).norm() / want.norm())
@@ -69,7 +69,7 @@ def test_a_run_ends_at_what_the_network_sees(name: str) -> None:
         return schedule.velocity(x * (moment.sigma**2 + 1) ** 0.5, clean[frames], moment.sigma)
 
     levels = schedule.schedule(6)
-    start = State(clean + levels.sigmas[0] * drawn(FRAMES, 4, *SIZE, seed=9))
+    start = SolverState(clean + levels.sigmas[0] * drawn(FRAMES, 4, *SIZE, seed=9))
     *_, (done, state) = sample(perfect, start, levels, PLAN, solver=SOLVERS[name])
     assert done == 6
     assert torch.allclose(state.latents, clean, atol=1e-3)
@@ -79,14 +79,14 @@ def test_a_run_ends_at_what_the_network_sees(name: str) -> None:
 def test_the_first_step_is_of_first_order(name: str) -> None:
     """No past: the exact step for clean latents that do not change, which Euler's method takes too."""
     levels, x, z = schedule.schedule(10), drawn(FRAMES, 4, *SIZE), drawn(FRAMES, 4, *SIZE, seed=4)
-    got = SOLVERS[name](State(x), z, levels.sigmas, 3)
-    assert torch.allclose(got.latents, euler(State(x), z, levels.sigmas, 3).latents, atol=1e-5)
+    got = SOLVERS[name](SolverState(x), z, levels.sigmas, 3)
+    assert torch.allclose(got.latents, euler(SolverState(x), z, levels.sigmas, 3).latents, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_run_goes_on_from_any_step(name: str) -> None:
     levels = schedule.schedule(5, CONFIG, "align_your_steps")
-    start = State(20.0 * drawn(FRAMES, 4, *SIZE, seed=3))
+    start = SolverState(20.0 * drawn(FRAMES, 4, *SIZE, seed=3))
     whole = list(sample(gaussian, start, levels, PLAN, solver=SOLVERS[name]))
     for done, state in whole[:-1]:
         rest = list(sample(gaussian, state, levels, PLAN, done, solver=SOLVERS[name]))
@@ -102,7 +102,9 @@ def test_the_past_of_a_frame_is_its_own() -> None:
     other = start.clone()
     other[2] += 1.0
     for solver in SOLVERS.values():
-        ends = [list(sample(gaussian, State(x), levels, PLAN, solver=solver))[-1] for x in (start, other)]
+        ends = [
+            list(sample(gaussian, SolverState(x), levels, PLAN, solver=solver))[-1] for x in (start, other)
+        ]
         changed = (ends[0][1].latents != ends[1][1].latents).flatten(1).any(dim=1)
         assert changed.nonzero()[:, 0].tolist() == [2]
 

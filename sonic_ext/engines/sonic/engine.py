@@ -44,14 +44,13 @@ from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint
+from .sampler import Sampler
 from .settings import DiffusionSettings
 from .vaes import VaeChoice
 from .windows import BASE_FPS
 
 MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
-CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
-"""Branches per step on average, as operations of whole ones; counted on a network of middling size."""
 
 
 class DiffusionEngine:
@@ -353,7 +352,8 @@ def _budget(
 ) -> Budget:
     own = DiffusionSettings.of(settings)
     side, plan = profile.side or _side(settings), profile.plan(frames)
-    return Budget(chosen, shapes, side, plan, own.inference_steps, CALLS[own.shortcuts])
+    calls = Sampler.of(own, profile).branch_calls / own.inference_steps
+    return Budget(chosen, shapes, side, plan, own.inference_steps, calls)
 
 
 def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ linear part exactly and follow z along a line through what earlier steps found:
 - UniPC, Zhao et al., arXiv 2302.04867, with p = 2 and B(h) = e^h - 1 (bh2): the same step, after the last one
   was corrected by what the network finds where it led; of third order, and no call of the network more.
 
-What a method remembers lies in the `State`, frame by frame: windows move between steps, and a frame goes on
-from its own past whichever window it is in. Every frame takes every step, so that the noise levels of the
-past are those of the schedule. The first step has no past, and the last, to no noise, ends at z: both are of
-first order.
+What a method remembers lies in the `SolverState`, frame by frame: windows move between steps, and a frame
+goes on from its own past whichever window it is in. Every frame takes every step, so that the noise levels of
+the past are those of the schedule. The first step has no past, and the last, to no noise, ends at z: both are
+of first order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class State:
+class SolverState:
     """Where a run stands between two steps."""
 
     latents: torch.Tensor
@@ -32,13 +32,13 @@ class State:
     history: tuple[torch.Tensor, ...] = ()
     """What the solver remembers, each like the latents; nothing before the first step."""
 
-    def frames(self, frames: torch.Tensor) -> State:
+    def frames(self, frames: torch.Tensor) -> SolverState:
         """Of these frames, int64 [window]."""
         latents, *history = (each.index_select(0, frames) for each in (self.latents, *self.history))
-        return State(latents, tuple(history))
+        return SolverState(latents, tuple(history))
 
 
-Solver = Callable[[State, torch.Tensor, torch.Tensor, int], State]
+Solver = Callable[[SolverState, torch.Tensor, torch.Tensor, int], SolverState]
 """`solver(state, z, sigmas, step)`: the state after a step.
 
 `z` are the clean latents that the network sees in `state.latents`, `sigmas` the noise levels of the run,
@@ -46,24 +46,24 @@ float32 [steps + 1] on the CPU, and `step` counts from 0.
 """
 
 
-def euler(state: State, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> State:
+def euler(state: SolverState, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> SolverState:
     """Of first order, Karras et al., arXiv 2206.00364; as published."""
     x = state.latents
     sigma, following = sigmas[step].to(x), sigmas[step + 1].to(x)
     slope = (x - z) / sigma
-    return State(x + slope * (following - sigma))
+    return SolverState(x + slope * (following - sigma))
 
 
-def dpmpp_2m(state: State, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> State:
+def dpmpp_2m(state: SolverState, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> SolverState:
     """DPM-Solver++(2M); remembers z."""
-    return State(_along_line(state.latents, z, state.history, sigmas, step), (z,))
+    return SolverState(_along_line(state.latents, z, state.history, sigmas, step), (z,))
 
 
-def unipc(state: State, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> State:
+def unipc(state: SolverState, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> SolverState:
     """UniPC-2; remembers z of the last two steps, and the latents that the last one began with."""
     x = _corrected(state, z, sigmas, step)
     before = state.history[:1]
-    return State(_along_line(x, z, before, sigmas, step), (z, x, *before))
+    return SolverState(_along_line(x, z, before, sigmas, step), (z, x, *before))
 
 
 SOLVERS: Mapping[str, Solver] = {"euler": euler, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
@@ -84,7 +84,7 @@ def _along_line(
     return x * math.exp(-h) - z * math.expm1(-h)
 
 
-def _corrected(state: State, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> torch.Tensor:
+def _corrected(state: SolverState, z: torch.Tensor, sigmas: torch.Tensor, step: int) -> torch.Tensor:
     """The last step once more, now that z is known where it led (UniC; shorter after the first step)."""
     if not state.history:
         return state.latents
