@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
+from PIL import Image
 from spoken import MEDIA, one_second
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
@@ -308,6 +309,39 @@ def test_moving_the_network_in_layer_by_layer_changes_nothing(
         latents.append(_latents(made(models, scene, spoken, settings, home=tmp_path / memory)))
     # To rounding, of which guidance and random weights make much.
     assert float((latents[0] - latents[1]).norm() / latents[0].norm()) < 1e-4
+
+
+# Framing as published
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_published_framing_animates_all_of_the_picture(models: Path, spoken: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, framing="published", inference_steps=1)
+    with Image.open(PORTRAIT) as picture:
+        width, height = picture.size
+        picture.crop((width // 8, 0, width - width // 8, height)).save(tmp_path / "upright.png")
+    scene = compose(read_portrait(tmp_path / "upright.png"), settings, engine.MULTIPLE)
+    assert scene.height > scene.width == 256
+    animation = made(models, scene, spoken, settings, home=tmp_path, count=3)
+    generation = animation._generation
+    assert (generation.view.picture is scene.picture, generation.view.box) == (True, None)
+    assert generation.budget._size(generation.budget.side) == (scene.height, scene.width)
+    assert animation._latents.shape[-2:] == (scene.height // 8, scene.width // 8)
+    for frame in animation.frames():
+        assert frame.shape == scene.picture.shape
+        away = np.abs(frame.astype(int) - scene.picture)
+        assert all(part.mean() > 3 for part in (away[:16, :16], away[-16:, -16:]))  # nothing is pasted
+    animation.close()
+
+
+def test_published_framing_needs_weights_of_any_size(
+    models: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(profile.PUBLISHED, side=128, margin=0.2)
+    monkeypatch.setattr(engine, "profile_of", lambda _: small)
+    published = replace(SMALL, framing="published")
+    with pytest.raises(BadSetting, match="these draw 128 × 128 pixels"):
+        DiffusionEngine(weights.Search(own=models)).forecast(scene, published, 6)
 
 
 # Checkpoints

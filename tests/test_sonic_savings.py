@@ -336,7 +336,7 @@ def test_presets_take_their_share_of_the_published_work(preset: str, share: floa
     """Of the UNet, for ten seconds at 512: the windows are the same."""
     settings = Settings.from_mapping({**PRESETS[preset], "min_resolution": 512})
     published, faster = (
-        _budget(Hardware("cpu", torch.float32), UNET.shapes, each, PUBLISHED, 125)
+        _budget(Hardware("cpu", torch.float32), UNET.shapes, each, PUBLISHED, 125, None)
         for each in (Settings(), settings)
     )
     assert published.plan == faster.plan
