@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sonic_ext.settings import Settings
+from sonic_ext.settings import PRESETS, Settings
 from sonic_ext.train.corpus.sounds import recordings
 from sonic_ext.train.miniature.codec import pixels, psnr
 from sonic_ext.train.miniature.footage import FootageClip
@@ -40,6 +40,38 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     "null_branch, 25 steps": {"inference_steps": 25, "shortcuts": "null_branch"},
     "deep_features, 25 steps": {"inference_steps": 25, "shortcuts": "deep_features"},
     "both, 25 steps": {"inference_steps": 25, "shortcuts": "both"},
+    "both, interval 5, 25 steps": {"inference_steps": 25, "shortcuts": "both", "cache_interval": 5},
+    "deep_features, interval 3, 25 steps": {
+        "inference_steps": 25,
+        "shortcuts": "deep_features",
+        "cache_interval": 3,
+    },
+    "deep_features, interval 3, widening, 25 steps": {
+        "inference_steps": 25,
+        "shortcuts": "deep_features",
+        "cache_interval": 3,
+        "cache_spacing": "widening",
+    },
+    **{
+        f"{schedule}, {solver}, {steps} steps": {
+            "inference_steps": steps,
+            "schedule": schedule,
+            "solver": solver,
+        }
+        for steps in (10, 6, 4)
+        for schedule in ("karras", "align_your_steps")
+        for solver in ("euler", "dpmpp_2m", "unipc")
+        if (schedule, solver) != ("karras", "euler")
+    },
+    "image guidance from 0.5 to 100, 25 steps": {
+        "inference_steps": 25,
+        "image_guidance_interval": [0.5, 100.0],
+    },
+    "audio guidance from 1 to 100, 25 steps": {
+        "inference_steps": 25,
+        "audio_guidance_interval": [1.0, 100.0],
+    },
+    **{preset: {**PRESETS[preset], "min_resolution": 512} for preset in ("balanced", "fast", "draft")},
     "fp8, 25 steps": {"inference_steps": 25, "precision": "fp8"},
     "bf16, 25 steps": {"inference_steps": 25, "precision": "bf16"},
 }

@@ -29,8 +29,9 @@ import torch
 from sonic_ext.engines.runtime.heap import keep_heap
 from sonic_ext.engines.sonic.conditioning import mask_levels
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts
-from sonic_ext.engines.sonic.sampling import sample, starting_latents
+from sonic_ext.engines.sonic.sampling import groups, sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
+from sonic_ext.engines.sonic.solvers import SolverState
 from sonic_ext.engines.sonic.windows import Plan
 from sonic_ext.nn.storage import store_fp8
 from sonic_ext.nn.unet import UNet, UNetConfig, build_unet
@@ -274,9 +275,9 @@ def looped(
     latents = starting_latents(denoiser.conditioning.portrait.float(), noise.to(options.device), levels)
     begun = 0.0
     with torch.inference_mode():
-        plan, group = Plan(frames, frames), denoiser.shortcuts.group
-        for done, after in sample(denoiser, latents, levels, plan, group=group):
-            latents = after.cpu()
+        plan, parts = Plan(frames, frames), groups(STEPS, 1 if denoiser.shortcuts == Shortcuts() else 2)
+        for done, after in sample(denoiser, SolverState(latents), levels, plan, parts=parts):
+            latents = after.latents.cpu()
             if done == 1:
                 begun = time.perf_counter()
     return latents, (time.perf_counter() - begun) / (STEPS - 1)

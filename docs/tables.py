@@ -32,7 +32,7 @@ def settings() -> str:
 def presets() -> str:
     """What each preset changes."""
     rows = (
-        (f"`{name}`", ", ".join(f"`{key}={value}`" for key, value in changes.items()) or "nothing")
+        (f"`{name}`", ", ".join(f"`{key}={_changed(value)}`" for key, value in changes.items()) or "nothing")
         for name, changes in PRESETS.items()
     )
     return _table(("preset", "changes"), rows)
@@ -142,6 +142,12 @@ def _code(value: object) -> str:
     if value is None or value == "":
         return "none"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"`{value}`"
+
+
+def _changed(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(f"{part:g}" for part in value)
+    return "none" if value is None else str(value)
 
 
 def _kind(value: object) -> str:

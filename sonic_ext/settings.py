@@ -62,9 +62,11 @@ class VideoSettings(SettingsBase):
     framing: str = setting(
         "whole",
         "Framing",
-        "whole keeps the full picture and animates the head in it; crop keeps a square around the face.",
+        "whole keeps the full picture and animates the head in it; crop keeps a square around the face; "
+        "published animates all of the full picture, as Sonic's own inference does (sonic engine; with "
+        "preview it is whole).",
         Affects.PICTURE,
-        choices=("whole", "crop"),
+        choices=("whole", "crop", "published"),
     )
     expand_ratio: float = setting(
         0.18,

@@ -23,6 +23,7 @@ from sonic_ext.engines.sonic.guidance import Guidance
 from sonic_ext.engines.sonic.picture import clip_pixels
 from sonic_ext.engines.sonic.sampling import sample
 from sonic_ext.engines.sonic.schedule import schedule
+from sonic_ext.engines.sonic.solvers import SolverState
 from sonic_ext.engines.sonic.speech import SpeechNetworks, chunked, encode_speech, whisper_states
 from sonic_ext.engines.sonic.windows import Plan
 
@@ -66,8 +67,8 @@ def _drawn(numbers: Numbers) -> dict[str, torch.Tensor]:
     start = 0.18215 * portrait + 700 * torch.randn(1, 9, 4, 8, 8, generator=generator)
     denoiser = Denoiser(numbers.unet, conditioning, Guidance(2.0, 7.5), batched=True)
     levels = schedule(RUN["steps"], numbers.tiny["scheduler"])
-    *_, (_, latents) = sample(denoiser, start[0], levels, Plan(9, 5, 2))
-    chunks = (latents / 0.18215).split(8)
+    *_, (_, state) = sample(denoiser, SolverState(start[0]), levels, Plan(9, 5, 2))
+    chunks = (state.latents / 0.18215).split(8)
     decoded = torch.cat([numbers.vae.decode(chunk, num_frames=len(chunk)).sample for chunk in chunks])
     base = (decoded * 0.5 + 0.5).clamp(0, 1).split(1)
     frames = [base[0]]

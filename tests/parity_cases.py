@@ -34,6 +34,7 @@ from sonic_ext.engines.sonic.guidance import Guidance
 from sonic_ext.engines.sonic.picture import clip_pixels, draw_mask, mask_values, reference, resized
 from sonic_ext.engines.sonic.sampling import draw_noise, sample, starting_latents
 from sonic_ext.engines.sonic.schedule import Moment, schedule
+from sonic_ext.engines.sonic.solvers import SolverState
 from sonic_ext.engines.sonic.windows import Counts, Plan
 from sonic_ext.media.geometry import Box, mask_box, video_size
 from sonic_ext.nn.clip import embed
@@ -235,8 +236,8 @@ def loop(numbers: Numbers, file: Path) -> Iterator[Check]:
     start = starting_latents(portrait.float().cpu(), noise[0], levels)
     yield _relative("start", start, want["latents_init"][0])
     done = 0
-    for done, latents in sample(predicted, start, levels, plan):
-        yield _relative(f"step {done - 1}", latents, want[f"latents_after_step{done - 1}"][0])
+    for done, state in sample(predicted, SolverState(start), levels, plan):
+        yield _relative(f"step {done - 1}", state.latents, want[f"latents_after_step{done - 1}"][0])
     if done != levels.steps:
         raise ValueError(f"the loop ended after {done} of {levels.steps} steps")
     recorded = want["added_time_ids_per_unet_call"]
@@ -339,8 +340,8 @@ def whole(numbers: Numbers, meta: Path) -> Iterator[Check]:
     generator = torch.Generator().manual_seed(case["seed"])
     start = starting_latents(portrait, draw_noise(generator, plan.frames, portrait.shape[-2:]), levels)
     yield _relative("start", start, want["latents_init"][0])
-    *_, (_, latents) = sample(_guided(numbers, conditioning, case), start, levels, plan)
-    drawn = stream.decoded(stream.VaeDecoder(numbers.vae), latents, case["decode_chunk_size"])
+    *_, (_, state) = sample(_guided(numbers, conditioning, case), SolverState(start), levels, plan)
+    drawn = stream.decoded(stream.VaeDecoder(numbers.vae), state.latents, case["decode_chunk_size"])
     video = torch.cat(list(stream.interpolated(drawn, stream.Rife(numbers.rife), 2))).cpu()
     yield from _pictures(case, video, want)
 

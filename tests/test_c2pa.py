@@ -787,6 +787,7 @@ def test_an_id_counts_only_in_its_form(id: str) -> None:
         ("whole", True, metadata.TRAINED),
         ("crop", False, metadata.TRAINED),
         ("crop", True, metadata.TRAINED),
+        ("published", False, metadata.COMPOSITE),  # with the preview engine
     ],
 )
 def test_the_source_type_follows_framing_and_portrait(

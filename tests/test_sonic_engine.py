@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
+from PIL import Image
 from spoken import MEDIA, one_second
 
 torch: Any = pytest.importorskip("torch", reason="torch is an optional part, and not installed")
@@ -310,15 +311,48 @@ def test_moving_the_network_in_layer_by_layer_changes_nothing(
     assert float((latents[0] - latents[1]).norm() / latents[0].norm()) < 1e-4
 
 
+# Framing as published
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_published_framing_animates_all_of_the_picture(models: Path, spoken: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, framing="published", inference_steps=1)
+    with Image.open(PORTRAIT) as picture:
+        width, height = picture.size
+        picture.crop((width // 8, 0, width - width // 8, height)).save(tmp_path / "upright.png")
+    scene = compose(read_portrait(tmp_path / "upright.png"), settings, engine.MULTIPLE)
+    assert scene.height > scene.width == 256
+    animation = made(models, scene, spoken, settings, home=tmp_path, count=3)
+    generation = animation._generation
+    assert (generation.view.picture is scene.picture, generation.view.box) == (True, None)
+    assert generation.budget._size(generation.budget.side) == (scene.height, scene.width)
+    assert animation._latents.shape[-2:] == (scene.height // 8, scene.width // 8)
+    for frame in animation.frames():
+        assert frame.shape == scene.picture.shape
+        away = np.abs(frame.astype(int) - scene.picture)
+        assert all(part.mean() > 3 for part in (away[:16, :16], away[-16:, -16:]))  # nothing is pasted
+    animation.close()
+
+
+def test_published_framing_needs_weights_of_any_size(
+    models: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(profile.PUBLISHED, side=128, margin=0.2)
+    monkeypatch.setattr(engine, "profile_of", lambda _: small)
+    published = replace(SMALL, framing="published")
+    with pytest.raises(BadSetting, match="these draw 128 × 128 pixels"):
+        DiffusionEngine(weights.Search(own=models)).forecast(scene, published, 6)
+
+
 # Checkpoints
 
 
 @pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize("shortcuts", ["exact", "both"])
+@pytest.mark.parametrize("changes", [{}, {"shortcuts": "both"}, {"solver": "unipc"}], ids=str)
 def test_a_stopped_run_goes_on_to_the_same_frames(
-    models: Path, scene: Scene, spoken: Path, tmp_path: Path, shortcuts: str
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    settings = replace(SMALL, inference_steps=3, shortcuts=shortcuts)
+    settings = replace(SMALL, inference_steps=3, **changes)
     whole = made(models, scene, spoken, settings, home=tmp_path / "one")
     calls = whole._generation.budget.plan.count
     want = digest(whole)
@@ -330,6 +364,27 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     assert kept.exists()
     assert digest(again) == want
     assert not kept.exists()
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_a_step_that_was_stopped_between_layers_is_taken_again(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.0)
+    seen: list[int] = []
+
+    def stopping(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if stage is Stage.DENOISING:
+            seen.append(done)
+            if done == total - 1 and seen.count(done) == 20:
+                raise Cancelled
+
+    want = digest(made(models, scene, spoken, home=tmp_path / "one"))
+    with pytest.raises(Cancelled):
+        made(models, scene, spoken, tick=stopping, home=tmp_path / "two")
+    again = made(models, scene, spoken, home=tmp_path / "two")
+    assert any("unfinished run after step 1 of 2" in text for text in again.warnings)
+    assert digest(again) == want
 
 
 @pytest.mark.usefixtures("short_windows")
@@ -360,11 +415,15 @@ def test_another_video_begins_anew(
     other.close()
 
 
+SHORT = replace(SMALL, inference_steps=3)
+"""As many as every solver takes."""
+
+
 def _other(name: str, spec: Spec) -> Any:
     """A legal value that is not the setting's own."""
-    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0}
+    written = {"label_text": "AI合成", "label_off_reason": "a film", "duration": 1.0, "adapters": "others"}
     if name in written or spec.length:
-        return written.get(name, (10.0, 20.0, 30.0, 40.0))
+        return written.get(name, (10.0, 20.0, 30.0, 40.0)[: spec.length])
     if spec.kind is bool:
         return not getattr(SMALL, name)
     values = (*spec.choices, spec.low, spec.high)
@@ -378,7 +437,7 @@ def small_generation(
     home = tmp_path_factory.mktemp("key")
     animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=home)
     animation.close()
-    return replace(animation._generation, settings=SMALL)
+    return replace(animation._generation, settings=SHORT)
 
 
 @pytest.mark.parametrize("name", describe())
@@ -387,7 +446,7 @@ def test_a_checkpoint_is_keyed_by_every_setting_that_affects_latents(
 ) -> None:
     """Of one scene and one speech; what affects these is in the key by what it made of them."""
     spec = describe()[name]
-    settings = replace(SMALL, **{name: _other(name, spec)})
+    settings = replace(SHORT, **{name: _other(name, spec)})
     changed = replace(
         small_generation, settings=settings, count=small_generation.count * settings.fps // SMALL.fps
     )
@@ -463,11 +522,14 @@ def _free(home: Path) -> bool:
 
 def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches"))
+    history = tuple(torch.full((1, 4, 2, 2), float(number)) for number in range(12))
+    checkpoints.save("key", Checkpoint(torch.ones(1, 4, 2, 2), 3, 9, "branches", history))
     loaded = checkpoints.load("key")
     assert loaded is not None
     assert (loaded.done, loaded.seed, loaded.mode) == (3, 9, "branches")
     assert torch.equal(loaded.latents, torch.ones(1, 4, 2, 2))
+    assert len(loaded.history) == 12
+    assert all(torch.equal(one, other) for one, other in zip(loaded.history, history, strict=True))
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
     assert checkpoints.load("key") is None

@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="transformers is an optional part, an
 
 from toy_unet import SIZE, drawn  # noqa: E402
 
-from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, speech  # noqa: E402
+from sonic_ext.engines.sonic import conditioning, guidance, sampling, schedule, solvers, speech  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import MissingPart  # noqa: E402
 from sonic_ext.nn import build, interpolate  # noqa: E402
@@ -73,8 +73,8 @@ def test_a_perfect_prediction_ends_at_the_clean_latents() -> None:
         return (noise - moment.sigma * clean[frames]) / (moment.sigma**2 + 1) ** 0.5
 
     start = clean + levels.sigmas[0] * drawn(4, 4, *SIZE, seed=9)
-    *_, (_, last) = sampling.sample(v, start, levels, Plan(4, 3, 1))
-    assert torch.allclose(last, clean, atol=1e-3)
+    *_, (_, last) = sampling.sample(v, solvers.SolverState(start), levels, Plan(4, 3, 1))
+    assert torch.allclose(last.latents, clean, atol=1e-3)
 
 
 def test_noise_skips_one_picture() -> None:
@@ -88,7 +88,7 @@ def test_guidance_runs_over_the_steps() -> None:
     assert [guidance.strength((1.0, 3.0), step, 5) for step in range(5)] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert guidance.strength((1.0, 3.0), 0, 1) == 1.0
     parts = [torch.zeros(1), torch.ones(1), torch.full((1,), 3.0)]
-    assert guidance.Guidance(2.0, 7.5).combined(parts) == 2.0 + 7.5 * 2
+    assert guidance.Guidance(2.0, 7.5).combined(dict(enumerate(parts))) == 2.0 + 7.5 * 2
 
 
 def test_head_and_expression_have_their_own_bucket() -> None:

@@ -12,10 +12,29 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 
 from toy_unet import FRAMES, SIZE, drawn, near, toy_conditioning, toy_unet  # noqa: E402
 
+from sonic_ext.engines.runtime.devices import Hardware  # noqa: E402
 from sonic_ext.engines.sonic import sampling, schedule  # noqa: E402
 from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.engine import _budget  # noqa: E402
+from sonic_ext.engines.sonic.guidance import (  # noqa: E402
+    BOTH,
+    BRANCHES,
+    EVERYWHERE,
+    IMAGE,
+    NOTHING,
+    Guidance,
+)
+from sonic_ext.engines.sonic.profile import PUBLISHED  # noqa: E402
+from sonic_ext.engines.sonic.sampler import OUTER, Sampler  # noqa: E402
+from sonic_ext.engines.sonic.settings import DiffusionSettings  # noqa: E402
+from sonic_ext.engines.sonic.solvers import SolverState, euler  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
+from sonic_ext.errors import BadSetting, Cancelled  # noqa: E402
 from sonic_ext.nn import offload, storage  # noqa: E402
+from sonic_ext.settings import PRESETS, Settings  # noqa: E402
+from sonic_ext.weights import UNET  # noqa: E402
+
+NOWHERE = (0.0, 0.0)
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
@@ -59,26 +78,31 @@ def called(unet: Any, told: Conditioning, load_layer: Any = None) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("steps", "group", "want"),
+    ("steps", "group", "widening", "cuts", "want"),
     [
-        (0, 1, [[]]),
-        (1, 2, [[0]]),
-        (3, 1, [[0], [1], [2]]),
-        (6, 2, [[0], [1, 2], [3, 4], [5]]),
-        (5, 3, [[0], [1, 2, 3], [4]]),
+        (0, 1, False, [], [[]]),
+        (1, 2, True, [], [[0]]),
+        (3, 1, False, [], [[0], [1], [2]]),
+        (6, 2, False, [], [[0], [1, 2], [3, 4], [5]]),
+        (5, 3, False, [], [[0], [1, 2, 3], [4]]),
+        (7, 3, False, [1, 3, 6], [[0], [1, 2], [3, 4, 5], [6]]),
+        (10, 3, True, [], [[0], [1, 2], [3, 4, 5], [6, 7, 8, 9]]),
+        (10, 3, True, [4], [[0], [1, 2], [3], [4, 5], [6, 7, 8, 9]]),
     ],
 )
-def test_groups(steps: int, group: int, want: list[list[int]]) -> None:
-    assert [list(part) for part in sampling.groups(steps, group)] == want
+def test_groups(steps: int, group: int, widening: bool, cuts: list[int], want: list[list[int]]) -> None:
+    assert [list(part) for part in sampling.groups(steps, group, widening, cuts)] == want
+
+
+@pytest.mark.parametrize("group", [2, 3, 5, 10])
+def test_groups_that_widen_hold_the_same_steps(group: int) -> None:
+    parts = sampling.groups(25, group, widening=True)
+    assert [step for part in parts for step in part] == list(range(25))
+    assert len(parts) <= len(sampling.groups(25, group))
+    assert len(parts[1]) <= group <= len(parts[-1])
 
 
 def test_shortcuts_by_name() -> None:
-    assert [Shortcuts.named(name).group for name in ("exact", "null_branch", "deep_features", "both")] == [
-        1,
-        2,
-        2,
-        2,
-    ]
     assert Shortcuts.named("both") == Shortcuts(True, True)
     assert Shortcuts.named("exact") == Shortcuts()
     with pytest.raises(ValueError, match="half"):
@@ -97,7 +121,9 @@ def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
         return torch.zeros_like(x)
 
     levels = schedule.schedule(3)
-    done = [n for n, _ in sampling.sample(note, start_of(told, levels), levels, Plan(5, 3, 2), group=2)]
+    start = SolverState(start_of(told, levels))
+    parts = sampling.groups(3, 2)
+    done = [n for n, _ in sampling.sample(note, start, levels, Plan(5, 3, 2), parts=parts)]
     assert done == [1, 3]
     assert seen == [
         (0, [0, 1, 2], True),
@@ -111,18 +137,28 @@ def test_a_group_takes_its_steps_window_by_window(told: Conditioning) -> None:
 
 def test_a_start_inside_a_group_is_refused(told: Conditioning) -> None:
     levels = schedule.schedule(4)
+    steps = sampling.sample(
+        lambda *_: None,
+        SolverState(start_of(told, levels)),
+        levels,
+        Plan(5, 3, 2),
+        2,
+        parts=sampling.groups(4, 2),
+    )
     with pytest.raises(ValueError, match="2 steps are done"):
-        next(sampling.sample(lambda *_: None, start_of(told, levels), levels, Plan(5, 3, 2), 2, 2))
+        next(steps)
 
 
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("name", ["exact", "null_branch", "deep_features", "both"])
 def test_a_run_goes_on_where_it_stopped(unet: Any, told: Conditioning, name: str, batched: bool) -> None:
     levels, plan, shortcuts = schedule.schedule(4), Plan(3, 3, 2), Shortcuts.named(name)
+    parts = sampling.groups(4, 1 if name == "exact" else 2)
 
     def run(latents: Any, start: int = 0) -> list[tuple[int, Any]]:
         denoiser = Denoiser(unet, told, batched=batched, shortcuts=shortcuts)
-        return list(sampling.sample(denoiser, latents, levels, plan, start, shortcuts.group))
+        steps = sampling.sample(denoiser, SolverState(latents), levels, plan, start, parts=parts)
+        return [(done, state.latents) for done, state in steps]
 
     whole = run(start_of(told, levels)[:3])
     for place, (done, latents) in enumerate(whole[:-1]):
@@ -173,6 +209,28 @@ def test_inner_layers_are_left_out(unet: Any, told: Conditioning) -> None:
         assert counting(unet, outer.resnets[0].spatial_res_block, lambda: both_steps(denoiser)) == calls
 
 
+@pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
+def test_a_call_is_stopped_between_layers(unet: Any, told: Conditioning, way: str) -> None:
+    ran: list[int] = []
+    left = 5
+
+    def poll() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Cancelled
+
+    load_layer = offload.Offload(unet, "cpu") if way == "visiting" else None
+    denoiser = Denoiser(unet, told, batched=way == "together", load_layer=load_layer, poll=poll)
+    hooks = [layer.register_forward_hook(lambda *_: ran.append(left)) for layer in offload.in_order(unet)]
+    with pytest.raises(Cancelled):
+        both_steps(denoiser)
+    for hook in hooks:
+        hook.remove()
+    assert 0 < len(ran) <= 3 * 5
+    assert min(ran) == 0
+
+
 def test_a_later_step_needs_a_first(unet: Any, told: Conditioning) -> None:
     moment, frames, x = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
     with pytest.raises(RuntimeError, match="no first step"):
@@ -186,6 +244,110 @@ def test_a_new_window_forgets_the_last(unet: Any, told: Conditioning) -> None:
     both_steps(denoiser)
     denoiser.forget()
     assert denoiser.cached.towards_nothing is None and not denoiser.cached.deep
+
+
+# guidance in an interval of noise levels
+
+
+def test_branches_count_within_their_intervals() -> None:
+    guidance = Guidance(image_interval=(1.0, 9.0), audio_interval=(0.5, 4.0))
+    got = {sigma: guidance.branches(sigma) for sigma in (9.1, 9.0, 4.1, 4.0, 1.1, 1.0, 0.6, 0.5)}
+    assert got == {
+        9.1: (BOTH,),
+        9.0: (NOTHING, BOTH),
+        4.1: (NOTHING, BOTH),
+        4.0: BRANCHES,
+        1.1: BRANCHES,
+        1.0: (IMAGE, BOTH),
+        0.6: (IMAGE, BOTH),
+        0.5: (BOTH,),
+    }
+    assert all(Guidance().branches(sigma) == BRANCHES for sigma in (700.0, 1.0, 0.002))
+    assert Guidance(image_interval=(0.0, 0.0)).branches(700.0) == (IMAGE, BOTH)
+
+
+@pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
+@pytest.mark.parametrize(
+    ("image", "audio", "like", "calls"),
+    [
+        (NOWHERE, EVERYWHERE, Guidance(1.0, 7.5), 2),
+        (EVERYWHERE, NOWHERE, Guidance(2.0, 2.0), 2),
+        (NOWHERE, NOWHERE, Guidance(1.0, 1.0), 1),
+    ],
+)
+def test_outside_of_it_a_scale_is_1(
+    unet: Any, told: Conditioning, image: Any, audio: Any, like: Guidance, calls: int, way: str
+) -> None:
+    """Towards speech and portrait at once, where the branch with the portrait alone does not count."""
+    moment, frames, x = schedule.schedule(3).moment(1), torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
+    load_layer = offload.Offload(unet, "cpu") if way == "visiting" else None
+    confined = Denoiser(unet, told, Guidance(2.0, 7.5, image, audio), 1, 1, way == "together", load_layer)
+    found: list[Any] = []
+    run = counting(unet, unet.mid_block.resnets[0], lambda: found.append(confined(x, moment, frames)))
+    assert run == (1 if way == "together" else calls)
+    assert alike(found[0], Denoiser(unet, told, like)(x, moment, frames))
+
+
+WORKS: list[dict[str, Any]] = [
+    {},
+    {"shortcuts": "null_branch"},
+    {"shortcuts": "deep_features"},
+    {"shortcuts": "both", "cache_interval": 4},
+    {"shortcuts": "deep_features", "cache_interval": 3, "cache_spacing": "widening"},
+    {"image_guidance_interval": (0.1, 20.0)},
+    {"audio_guidance_interval": (0.1, 20.0), "solver": "unipc"},
+    {"image_guidance_interval": (0.01, 5.0), "audio_guidance_interval": (0.1, 100.0), "shortcuts": "both"},
+]
+
+
+@pytest.mark.parametrize("values", WORKS, ids=str)
+def test_counted_work_is_what_the_network_does(unet: Any, told: Conditioning, values: dict[str, Any]) -> None:
+    made = Sampler.of(DiffusionSettings(inference_steps=8, **values), PUBLISHED)
+    denoiser = Denoiser(unet, told, made.guidance, shortcuts=made.shortcuts)
+    plan, start = Plan(5, 3, 2), SolverState(start_of(told, made.levels))
+
+    def run() -> None:
+        list(sampling.sample(denoiser, start, made.levels, plan, 0, made.solver, made.parts))
+
+    whole = counting(unet, unet.mid_block.resnets[0], run)
+    outer = counting(unet, unet.up_blocks[-1].resnets[0], run)
+    assert whole + OUTER * (outer - whole) == pytest.approx(plan.count * made.branch_calls)
+
+
+def test_in_a_group_the_same_branches_count() -> None:
+    made = Sampler.of(DiffusionSettings(inference_steps=12, **WORKS[-1]), PUBLISHED)
+    wanted = [made.guidance.branches(float(sigma)) for sigma in made.levels.sigmas[:-1]]
+    assert len(set(wanted)) == 4
+    assert [step for part in made.parts for step in part] == list(range(12))
+    assert all(len({wanted[step] for step in part}) == 1 for part in made.parts)
+    assert max(map(len, made.parts)) == 2
+
+
+def test_published_work_is_three_branches_a_step() -> None:
+    made = Sampler.of(DiffusionSettings(), PUBLISHED)
+    assert made.branch_calls == 75
+    assert (made.solver, made.guidance, made.shortcuts) == (euler, Guidance(), Shortcuts())
+
+
+@pytest.mark.parametrize(
+    ("preset", "share"), [("published", 1.0), ("balanced", 0.35), ("fast", 0.15), ("draft", 0.08)]
+)
+def test_presets_take_their_share_of_the_published_work(preset: str, share: float) -> None:
+    """Of the UNet, for ten seconds at 512: the windows are the same."""
+    settings = Settings.from_mapping({**PRESETS[preset], "min_resolution": 512})
+    published, faster = (
+        _budget(Hardware("cpu", torch.float32), UNET.shapes, each, PUBLISHED, 125, None)
+        for each in (Settings(), settings)
+    )
+    assert published.plan == faster.plan
+    assert 0.9 * share < faster.calls * faster.steps / (published.calls * published.steps) <= share
+
+
+@pytest.mark.parametrize("name", ["image_guidance_interval", "audio_guidance_interval"])
+@pytest.mark.parametrize("interval", [(2.0, 1.0), (-1.0, 1.0)])
+def test_intervals_that_are_none(name: str, interval: tuple[float, float]) -> None:
+    with pytest.raises(BadSetting, match="cannot be confined"):
+        DiffusionSettings(**{name: interval})
 
 
 # weights elsewhere, in 8 bits, compiled

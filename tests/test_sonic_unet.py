@@ -27,7 +27,8 @@ from toy_unet import (  # noqa: E402
     toy_unet,
 )
 
-from sonic_ext.engines.sonic.denoise import BRANCHES, Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.denoise import Call, Conditioning, Denoiser, Shortcuts  # noqa: E402
+from sonic_ext.engines.sonic.guidance import BRANCHES  # noqa: E402
 from sonic_ext.engines.sonic.schedule import Moment  # noqa: E402
 from sonic_ext.nn import build, layers  # noqa: E402
 from sonic_ext.nn import unet as network  # noqa: E402

@@ -96,8 +96,8 @@ def preset_names() -> tuple[str, ...]:
 def preset_values(preset: str) -> dict[str, Any]:
     """Setting → value for every setting that some preset changes, so that presets do not add up."""
     touched = {name for changes in PRESETS.values() for name in changes}
-    settings = Settings.from_mapping(PRESETS[preset])
-    return {name: getattr(settings, name) for name in describe() if name in touched}
+    every = shown(Settings.from_mapping(PRESETS[preset]))
+    return {name: value for name, value in every.items() if name in touched}
 
 
 def shown(settings: Settings) -> dict[str, Any]:

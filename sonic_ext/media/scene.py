@@ -109,7 +109,7 @@ def compose(
         face = face.turned(quarters, portrait.width, portrait.height)
         face = face if settings.face_box or detect else replace(face, box=box_of(face.landmarks))
         portrait = turned(portrait, quarters)
-    whole = settings.framing == "whole"
+    whole = settings.framing != "crop"
     crop = frame_of(portrait, face, settings)
     left, top, right, bottom = crop.rounded()
     size = _size(right - left, bottom - top, settings, multiple, whole)
@@ -121,7 +121,7 @@ def compose(
 
 def frame_of(portrait: Portrait, face: Face, settings: Settings) -> Box:
     """The part of the portrait that the video shows, in whole pixels of the portrait."""
-    if settings.framing == "whole":
+    if settings.framing != "crop":
         return Box(0, 0, portrait.width, portrait.height)
     return Box(*crop_square(face.box, settings.expand_ratio, portrait.width, portrait.height))
 

@@ -151,6 +151,8 @@ class Cache:
 
 LayerLoader = Callable[[nn.Module], AbstractContextManager[object]]
 """Within, a layer's weights are on the device."""
+Poll = Callable[[], None]
+"""Asks whether to go on, and raises where not."""
 
 
 class CrossAttention(nn.Module):
@@ -510,6 +512,7 @@ class UNet(nn.Module):
         cache: Cache | None = None,
         load_layer: LayerLoader | None = None,
         checkpointed: bool = False,
+        poll: Poll | None = None,
     ) -> torch.Tensor:
         """One call.
 
@@ -522,11 +525,12 @@ class UNet(nn.Module):
             load_layer: brings the weights of one layer after another; branches then go through each layer one
                 by one, so that weights cross once.
             checkpointed: activations are made again in the backward pass instead of kept.
+            poll: called before each layer; what it raises ends the call there.
 
         Returns:
             [branches, frames, 4, height, width], the predicted velocity.
         """
-        at, cache = load_layer or _loaded_already, cache or Cache()
+        at, cache = _polled(poll, load_layer or _loaded_already), cache or Cache()
         parts = [[branch] for branch in branches] if load_layer else [list(branches)]
         with at(self.time_embedding):
             embedding = self.time_embedding(timestep.expand(len(x)), x.dtype)
@@ -596,6 +600,15 @@ class UNet(nn.Module):
 
 def _kept(layer: Callable[..., torch.Tensor], *args: object) -> torch.Tensor:
     return layer(*args)
+
+
+def _polled(poll: Poll | None, load_layer: LayerLoader) -> LayerLoader:
+    def loaded(layer: nn.Module) -> AbstractContextManager[object]:
+        if poll is not None:
+            poll()
+        return load_layer(layer)
+
+    return loaded
 
 
 def _loaded_already(_: nn.Module) -> AbstractContextManager[object]:

@@ -166,9 +166,12 @@ def digital_source_type(take: Take | TakeProvenance, synthetic: bool) -> str:
     """IPTC's digital source type, full URI.
 
     `framing=whole` keeps pixels of the portrait around the animated head, so unless the portrait is known
-    to be generated the video is a composite. A crop is drawn by the engine all over.
+    to be generated the video is a composite; so does `framing=published` with the preview engine. A crop is
+    drawn by the engine all over, and so is all that the sonic engine draws as published.
     """
-    return COMPOSITE if take.settings.framing == "whole" and not synthetic else TRAINED
+    framing = take.settings.framing
+    kept = framing == "whole" or (framing == "published" and take.engine == "preview")
+    return COMPOSITE if kept and not synthetic else TRAINED
 
 
 def xmp(take: Take | TakeProvenance, source_type: str) -> bytes:

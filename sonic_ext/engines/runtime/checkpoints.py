@@ -27,7 +27,7 @@ from ...files.home import home_errors, private_folder, private_home
 
 KEPT_SECONDS = 7 * 24 * 3600
 """Checkpoints older than this are deleted."""
-FORM = 2
+FORM = 3
 """Changes when the file or the meaning of its numbers does."""
 
 
@@ -43,6 +43,8 @@ class Checkpoint:
     """That the noise was drawn with."""
     mode: str
     """The memory mode that the network ran in; another one is equal to rounding only."""
+    history: tuple[torch.Tensor, ...] = ()
+    """What the solver remembers, each like the latents."""
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
@@ -67,16 +69,20 @@ class Checkpoints:
         path = self._path(key)
         with home_errors(self._home), contextlib.suppress(FileNotFoundError, SafetensorError, LookupError):
             with safe_open(str(path), framework="pt") as file:
-                metadata, latents = file.metadata(), file.get_tensor("latents").clone()
-            return Checkpoint(latents, int(metadata["done"]), int(metadata["seed"]), metadata["mode"])
+                metadata, names = file.metadata(), ["latents", *_history_names(len(file.keys()) - 1)]
+                latents, *history = (file.get_tensor(name).clone() for name in names)
+            done, seed = int(metadata["done"]), int(metadata["seed"])
+            return Checkpoint(latents, done, seed, metadata["mode"], tuple(history))
         return None
 
     def save(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint in place of the one before it."""
         metadata = {"done": str(checkpoint.done), "seed": str(checkpoint.seed), "mode": checkpoint.mode}
+        names = ["latents", *_history_names(len(checkpoint.history))]
+        tensors = [each.contiguous() for each in (checkpoint.latents, *checkpoint.history)]
         with home_errors(self._home):
             private_folder(self._folder)
-            replace_file(self._path(key), save({"latents": checkpoint.latents.contiguous()}, metadata))
+            replace_file(self._path(key), save(dict(zip(names, tensors, strict=True)), metadata))
 
     def discard(self, key: str) -> None:
         """Delete a checkpoint, if it is there."""
@@ -93,3 +99,8 @@ class Checkpoints:
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"
+
+
+def _history_names(count: int) -> list[str]:
+    """In a checkpoint's file."""
+    return [f"history{number}" for number in range(count)]

@@ -62,11 +62,17 @@ class Budget:
     shapes: Mapping[str, tuple[int, ...]]
     """Of the UNet's file."""
     side: int
-    """Of the square that the network draws, in pixels."""
+    """Short side of what the network draws, in pixels."""
     plan: Plan
     steps: int
     calls: float = 3.0
     """Branches that a step computes on average."""
+    aspect: float = 1.0
+    """Long side of what the network draws, as a multiple of the short one."""
+
+    def _size(self, side: int) -> tuple[int, int]:
+        """Long and short side of what is drawn, in pixels."""
+        return round(side * self.aspect), side
 
     @property
     def _elements(self) -> int:
@@ -97,7 +103,7 @@ class Budget:
 
     def _unet_working(self, mode: str, side: int) -> int:
         window, item = self.plan.window, self.hardware.itemsize
-        return round(footprint.unet_activations(side, side, window, mode, item) * self._width)
+        return round(footprint.unet_activations(*self._size(side), window, mode, item) * self._width)
 
     @property
     def _offloaded_at_once(self) -> int:
@@ -113,7 +119,7 @@ class Budget:
         return footprint.VAE * self.hardware.itemsize + self._decoder_working(chunk, side)
 
     def _decoder_working(self, chunk: int, side: int) -> int:
-        working = footprint.vae_decode_activations(side, side, chunk, self.hardware.itemsize)
+        working = footprint.vae_decode_activations(*self._size(side), chunk, self.hardware.itemsize)
         return round(working * min(1.0, self._width))
 
     def main_bytes(self, memory_plan: MemoryPlan) -> int:
@@ -124,10 +130,10 @@ class Budget:
 
     def seconds(self, speed: float) -> float:
         """Working time, given operations per second of a matrix product."""
-        window = footprint.unet_operations(self.side, self.side, self.plan.window)
+        window = footprint.unet_operations(*self._size(self.side), self.plan.window)
         share = self._elements / footprint.UNET
         drawing = self.calls * self.steps * self.plan.count * window * share
-        decoding = self.plan.frames * footprint.vae_decode_operations(self.side, self.side)
+        decoding = self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
         reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed
         return (drawing + decoding * min(1.0, self._width**2)) / reached
 
@@ -168,7 +174,8 @@ class Budget:
 
     def refusal(self, free: int) -> OutOfMemory:
         """The error when nothing smaller is left to try."""
-        what = f"Memory ran out at {self.side} × {self.side} on {self.hardware.title}."
+        long, short = self._size(self.side)
+        what = f"Memory ran out at {long} × {short} on {self.hardware.title}."
         return OutOfMemory(what, self._advice(free))
 
     def _advice(self, free: int) -> str:

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ...nn.unet import Branch, Cache, LayerLoader, Level, UNet
+from ...nn.unet import Branch, Cache, LayerLoader, Level, Poll, UNet
 from .conditioning import added_time_ids
-from .guidance import Guidance
+from .guidance import BOTH, BRANCHES, IMAGE, NOTHING, Guidance
 from .schedule import Moment
-
-NOTHING, IMAGE, BOTH = BRANCHES = (0, 1, 2)
-"""The branches of guidance: without portrait and speech; with the portrait; with both."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,14 @@ class Shortcuts:
             raise ValueError(f"no shortcuts are called {name}")
         return cls(name in ("null_branch", "both"), name in ("deep_features", "both"))
 
-    @property
-    def group(self) -> int:
-        """Steps per group of the sampler."""
-        return 2 if self.null_branch or self.deep_features else 1
+    def branches(self, wanted: tuple[int, ...], first: bool) -> tuple[int, ...]:
+        """Those that a step computes.
+
+        Args:
+            wanted: that its guidance counts.
+            first: of its group.
+        """
+        return tuple(each for each in wanted if first or each != NOTHING or not self.null_branch)
 
 
 @dataclass
@@ -100,7 +101,9 @@ class Denoiser:
     load_layer: LayerLoader | None = None
     """Brings the weights of one layer after another, where they rest elsewhere: one call for all branches."""
     shortcuts: Shortcuts = field(default_factory=Shortcuts)
-    """The sampler's groups must be as long as these say."""
+    """Of steps that are not the first of a group."""
+    poll: Poll | None = None
+    """Called between the layers; what it raises ends the call there."""
     cached: GroupCache = field(default_factory=GroupCache, init=False, repr=False, compare=False)
 
     def __call__(
@@ -123,18 +126,29 @@ class Denoiser:
             self.ids(frames.cpu()).to(portrait.device),
             self.batched,
             self.load_layer,
+            self.poll,
         )
-        return self.guided(call, x.to(portrait), moment, first)
+        return self.guided(call, x.to(portrait), moment, first, self.guidance.branches(float(moment.sigma)))
 
-    def guided(self, call: Call, x: torch.Tensor, moment: Moment, first: bool = True) -> torch.Tensor:
-        """The same with everything on the device; the processor never waits for it."""
+    def guided(
+        self,
+        call: Call,
+        x: torch.Tensor,
+        moment: Moment,
+        first: bool = True,
+        wanted: tuple[int, ...] = BRANCHES,
+    ) -> torch.Tensor:
+        """The same with everything on the device; the processor never waits for it. `wanted` are the branches
+        that count at this noise level."""
         portrait = self.conditioning.portrait
         inputs = [torch.cat([x, part.expand_as(x)], dim=1) for part in (torch.zeros_like(portrait), portrait)]
-        branches = BRANCHES if first or not self.shortcuts.null_branch else (IMAGE, BOTH)
+        branches = self.shortcuts.branches(wanted, first)
         deep = self.cached.deep if self.shortcuts.deep_features else None
         if deep is not None and not (first or deep):
             raise RuntimeError("no first step of this group was computed")
-        predictions = self._complete(call(torch.stack(inputs), branches, deep), first)
+        predictions = dict(zip(branches, call(torch.stack(inputs), branches, deep), strict=True))
+        if self.shortcuts.null_branch and NOTHING in wanted:
+            self._complete(predictions)
         return self.guidance.combined(predictions, moment.step, moment.steps)
 
     def forget(self) -> None:
@@ -145,16 +159,15 @@ class Denoiser:
         """The conditioning on motion in a window, float32 [1, 3]; all in main memory."""
         return added_time_ids(self.conditioning.buckets, frames, self.head, self.expression)
 
-    def _complete(self, predictions: list[torch.Tensor], first: bool) -> list[torch.Tensor]:
-        """All three branches; the first is remembered or made up."""
-        if not self.shortcuts.null_branch:
-            return predictions
-        if first:
-            self.cached.towards_nothing = predictions[NOTHING] - predictions[IMAGE]
-            return predictions
-        if self.cached.towards_nothing is None:
+    def _complete(self, predictions: dict[int, torch.Tensor]) -> None:
+        """Remember how the branch without portrait differs, or make it up from what was remembered."""
+        beside = predictions.get(IMAGE, predictions[BOTH])
+        if NOTHING in predictions:
+            self.cached.towards_nothing = predictions[NOTHING] - beside
+        elif self.cached.towards_nothing is None:
             raise RuntimeError("no first step of this group was computed")
-        return [predictions[0] + self.cached.towards_nothing, *predictions]
+        else:
+            predictions[NOTHING] = beside + self.cached.towards_nothing
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,7 @@ class Call:
     """float32 [1, 3]."""
     batched: bool = False
     load_layer: LayerLoader | None = None
+    poll: Poll | None = None
 
     def __call__(
         self,
@@ -212,7 +226,8 @@ class Call:
             cache.deep = torch.cat([deep[branch] for branch in branches])
         cache.leaves_deep = deep is not None
         own = [replace(branch, input=branch.input - start) for branch in used]
-        out = self.unet(x, self.timestep, self.ids.expand(len(x), -1), own, cache, self.load_layer)
+        ids = self.ids.expand(len(x), -1)
+        out = self.unet(x, self.timestep, ids, own, cache, self.load_layer, poll=self.poll)
         if deep is not None and cache.deep is not None and not known:
             deep.update(zip(branches, cache.deep.chunk(len(branches)), strict=True))
         return list(out)

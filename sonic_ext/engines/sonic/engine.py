@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ... import __version__, weights
-from ...errors import BadWeights, Cancelled
+from ...errors import BadSetting, BadWeights, Cancelled
 from ...fields import Affects
 from ...files.home import private_home
 from ...media.audio import Speech
@@ -44,14 +44,13 @@ from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint
+from .sampler import Sampler
 from .settings import DiffusionSettings
 from .vaes import VaeChoice
 from .windows import BASE_FPS
 
 MULTIPLE = 64
 """Sides of what the network draws are multiples of it."""
-CALLS = {"exact": 3.0, "null_branch": 2.5, "deep_features": 2.05, "both": 1.85}
-"""Branches per step on average, as operations of whole ones; counted on a network of middling size."""
 
 
 class DiffusionEngine:
@@ -88,7 +87,7 @@ class DiffusionEngine:
     ) -> DiffusionAnimation:
         """See `ports.Engine.prepare`: all the work up to the final latents."""
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
-        profile = profile_of(self._search)
+        profile = self._profile(settings)
         vae, overlay = self._vae(settings), self._overlay(settings)
         unloaded = threading.Event()
         tick = _stopping(tick, unloaded)
@@ -121,8 +120,8 @@ class DiffusionEngine:
         self._overlay(settings)
         path = weights.survey(self._search, [weights.UNET])["unet"].path
         shapes = weights.shapes(weights.UNET, path) if path else {}
-        profile = profile_of(self._search)
-        budget = _budget(chosen, shapes, settings, profile, base_frames(count, settings))
+        profile = self._profile(settings)
+        budget = _budget(chosen, shapes, settings, profile, base_frames(count, settings), scene)
         free = DeviceMemory(chosen.device, self._devices).free()
         memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
         vae = self._fit_vae(vae, memory_plan, settings)
@@ -139,6 +138,17 @@ class DiffusionEngine:
                 budget.warning(memory_plan, free),
             ),
         )
+
+    def _profile(self, settings: Settings) -> Profile:
+        """What the weights ask for; fails before any work if the settings ask for something else."""
+        profile = profile_of(self._search)
+        if settings.framing == "published" and profile.side is not None:
+            raise BadSetting(
+                "framing=published needs weights that draw pictures of any size; these draw "
+                f"{profile.side} × {profile.side} pixels.",
+                "Use framing=whole.",
+            )
+        return profile
 
     def _vae(self, settings: Settings) -> VaeChoice:
         """The VAE for a video; fails before any work if a part is missing that the settings ask for."""
@@ -182,8 +192,10 @@ class Generation:
 
     @cached_property
     def view(self) -> HeadView:
-        """The head as the network draws it."""
+        """The head as the network draws it, or all of the scene as published."""
         profile, settings = self.profile, self.settings
+        if settings.framing == "published":
+            return HeadView(self.scene.picture, self.scene.face, None, self.scene.crop)
         if profile.side is not None and profile.margin is not None:
             return head_view(self.scene, profile.side, profile.margin, tight=True)
         return head_view(self.scene, _side(settings), settings.expand_ratio)
@@ -193,7 +205,7 @@ class Generation:
         """What it will cost."""
         shapes = weights.shapes(weights.UNET, self.networks.paths[weights.UNET.name])
         frames = base_frames(self.count, self.settings)
-        return _budget(self.networks.hardware, shapes, self.settings, self.profile, frames)
+        return _budget(self.networks.hardware, shapes, self.settings, self.profile, frames, self.scene)
 
     @cached_property
     def key(self) -> str:
@@ -351,10 +363,15 @@ def _budget(
     settings: Settings,
     profile: Profile,
     frames: int,
+    scene: Scene,
 ) -> Budget:
     own = DiffusionSettings.of(settings)
-    side, plan = profile.side or _side(settings), profile.plan(frames)
-    return Budget(chosen, shapes, side, plan, own.inference_steps, CALLS[own.shortcuts])
+    side, aspect = profile.side or _side(settings), 1.0
+    if settings.framing == "published":
+        side, long = sorted((scene.width, scene.height))
+        aspect = long / side
+    calls = Sampler.of(own, profile).branch_calls / own.inference_steps
+    return Budget(chosen, shapes, side, profile.plan(frames), own.inference_steps, calls, aspect)
 
 
 def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:

@@ -1,17 +1,27 @@
 """Guidance with two scales: towards the portrait, and from there towards the speech.
 
-Ji et al., arXiv 2411.16331, after Brooks et al., "InstructPix2Pix", arXiv 2211.09800 (two conditions).
+Ji et al., arXiv 2411.16331, after Brooks et al., "InstructPix2Pix", arXiv 2211.09800 (two conditions). Each
+may be confined to an interval of noise levels (Kynkäänniemi et al., arXiv 2404.07724), outside of which its
+scale is 1 and the branch that it leads away from is not needed.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 
+NOTHING, IMAGE, BOTH = BRANCHES = (0, 1, 2)
+"""The branches of guidance: without portrait and speech; with the portrait; with both."""
 Scale: TypeAlias = float | tuple[float, float]
 """A strength, or a pair that runs evenly from the first step to the last."""
+
+Interval: TypeAlias = tuple[float, float]
+"""Noise levels above the first, up to the second."""
+EVERYWHERE: Interval = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -22,16 +32,30 @@ class Guidance:
     """Towards the portrait."""
     audio: Scale = 7.5
     """Towards the speech."""
+    image_interval: Interval = EVERYWHERE
+    """Where the branch without portrait counts."""
+    audio_interval: Interval = EVERYWHERE
+    """Where the branch with the portrait alone counts."""
 
-    def combined(self, predictions: list[torch.Tensor], step: int = 0, steps: int = 1) -> torch.Tensor:
+    def branches(self, sigma: float) -> tuple[int, ...]:
+        """The branches that count at a noise level, of `BRANCHES` and in their order."""
+        intervals = {NOTHING: self.image_interval, IMAGE: self.audio_interval, BOTH: EVERYWHERE}
+        return tuple(branch for branch, (low, high) in intervals.items() if low < sigma <= high)
+
+    def combined(
+        self, predictions: Mapping[int, torch.Tensor], step: int = 0, steps: int = 1
+    ) -> torch.Tensor:
         """The guided prediction at a step.
 
         Args:
-            predictions: with neither portrait nor speech; with the portrait; with both. One shape.
+            predictions: by branch, in one shape. In the place of one that is not there stands the next,
+                which makes its scale 1.
             step: from 0.
             steps: of the run.
         """
-        nothing, image, both = predictions
+        both = predictions[BOTH]
+        image = predictions.get(IMAGE, both)
+        nothing = predictions.get(NOTHING, image)
         towards_image = strength(self.image, step, steps) * (image - nothing)
         return nothing + towards_image + strength(self.audio, step, steps) * (both - image)
 

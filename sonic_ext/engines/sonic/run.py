@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -11,21 +12,25 @@ import torch
 from ...errors import BadOutput, BrokenNumbers
 from ...nn.offload import Offload
 from ...nn.storage import compiled, store_fp8
-from ...nn.unet import UNet
+from ...nn.unet import Poll, UNet
 from ...progress import Stage, Tick
 from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints
 from ..runtime.devices import catch_out_of_memory, release
 from ..runtime.heap import keep_heap
 from .budget import MEMORY_MODES, MODE_TEXTS, Budget
-from .denoise import Conditioning, Denoiser, Shortcuts
-from .guidance import Guidance
+from .denoise import Conditioning, Denoiser
 from .networks import Networks
 from .profile import Profile
+from .sampler import Sampler
 from .sampling import draw_noise, sample, starting_latents
-from .schedule import Moment, Schedule, schedule
+from .schedule import Moment, Schedule
 from .settings import DiffusionSettings
+from .solvers import SolverState
 from .windows import Plan
+
+POLL_SECONDS = 0.25
+"""How often a call of the network asks whether to stop, between its layers."""
 
 
 @dataclass
@@ -51,9 +56,14 @@ class SamplingRun:
         return DiffusionSettings.of(self.settings)
 
     @cached_property
+    def sampler(self) -> Sampler:
+        """How the steps are taken."""
+        return Sampler.of(self.own, self.profile)
+
+    @property
     def levels(self) -> Schedule:
         """Noise levels of the run."""
-        return schedule(self.own.inference_steps, self.profile.scheduler)
+        return self.sampler.levels
 
     def complete(self, checkpoint: Checkpoint) -> Checkpoint:
         """Take the steps that the checkpoint lacks.
@@ -68,7 +78,7 @@ class SamplingRun:
         while self._newest.done < levels.steps:
             with catch_out_of_memory():
                 with self.networks.memory.stage(), torch.inference_mode(), keep_heap(hardware.device):
-                    self._take_steps(self._unet(), levels)
+                    self._take_steps(self._unet())
                 break
             release(hardware.device)
             lower = MEMORY_MODES.index(self.mode) + 1
@@ -78,14 +88,20 @@ class SamplingRun:
             self.notes.append(f"Memory ran out; went on with {MODE_TEXTS[self.mode]}.")
         return self._newest
 
-    def _take_steps(self, unet: UNet, levels: Schedule) -> None:
-        checkpoint = self._newest
-        predict = self._ticking(self._denoiser(unet), checkpoint.done, levels)
-        group = Shortcuts.named(self.own.shortcuts).group
-        steps = sample(predict, checkpoint.latents, levels, self.budget.plan, checkpoint.done, group)
-        for done, latents in steps:
-            self._check(latents, done)
-            self._newest = replace(checkpoint, latents=latents, done=done, mode=self.mode)
+    def _take_steps(self, unet: UNet) -> None:
+        checkpoint, sampler = self._newest, self.sampler
+        steps = sample(
+            self._ticking(unet, checkpoint.done),
+            SolverState(checkpoint.latents, checkpoint.history),
+            self.levels,
+            self.budget.plan,
+            checkpoint.done,
+            sampler.solver,
+            sampler.parts,
+        )
+        for done, after in steps:
+            self._check(after.latents, done)
+            self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
             try:
                 self.checkpoints.save(self.key, self._newest)
             except BadOutput as error:
@@ -107,25 +123,32 @@ class SamplingRun:
             self.notes.extend([problem] if problem else [])
         return unet
 
-    def _denoiser(self, unet: UNet) -> Denoiser:
-        settings, own = self.settings, self.own
+    def _denoiser(self, unet: UNet, poll: Poll) -> Denoiser:
         return Denoiser(
             unet,
             self.conditioning,
-            Guidance(
-                self.profile.image_guidance * own.image_guidance,
-                self.profile.audio_guidance * own.audio_guidance,
-            ),
-            head=settings.motion_scale,
-            expression=settings.dynamic_scale,
+            self.sampler.guidance,
+            head=self.settings.motion_scale,
+            expression=self.settings.dynamic_scale,
             batched=self.mode == "together",
             load_layer=Offload(unet, self.networks.hardware.device) if self.mode == "offload" else None,
-            shortcuts=Shortcuts.named(own.shortcuts),
+            shortcuts=self.sampler.shortcuts,
+            poll=poll,
         )
 
-    def _ticking(self, predict: Denoiser, done: int, levels: Schedule) -> Callable[..., torch.Tensor]:
-        total, taken = levels.steps * self.budget.plan.count, done * self.budget.plan.count
+    def _ticking(self, unet: UNet, done: int) -> Callable[..., torch.Tensor]:
+        total, taken = self.levels.steps * self.budget.plan.count, done * self.budget.plan.count
         self.tick(Stage.DENOISING, taken, total)
+        last = time.monotonic()
+
+        def poll() -> None:
+            """Within a call, which may take minutes; a step that is stopped is taken again as a whole."""
+            nonlocal last
+            if time.monotonic() - last >= POLL_SECONDS:
+                self.tick(Stage.DENOISING, taken, total)
+                last = time.monotonic()
+
+        predict = self._denoiser(unet, poll)
 
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""

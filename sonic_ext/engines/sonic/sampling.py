@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 import torch
 
-from .schedule import Moment, Schedule, euler, scaled
+from .schedule import Moment, Schedule, denoised, scaled
+from .solvers import Solver, SolverState, euler
 from .windows import Plan
 
 SCALING = 0.18215
 """Latents of the sampler per latent of the VAE."""
+
+WIDENING = 1.4
+"""Groups that widen begin at even places to this power."""
 
 
 class Predict(Protocol):
@@ -60,53 +65,87 @@ def draw_noise(
     return torch.randn((1, frames, 4, height, width), generator=generator, device=device)[0]
 
 
-def groups(steps: int, group: int) -> list[range]:
-    """Steps that are taken together: the first alone, because it decides most, then `group` at a time."""
-    rest = (range(first, min(first + group, steps)) for first in range(1, steps, group))
-    return [range(min(1, steps)), *rest]
+def groups(steps: int, group: int, widening: bool = False, cuts: Collection[int] = ()) -> list[range]:
+    """Steps that are taken together: the first alone, because it decides most, then `group` at a time.
+
+    Args:
+        steps: of the run.
+        group: steps of a group, at least 1.
+        widening: as many groups, but short ones first, after the uneven intervals of DeepCache (arXiv
+            2312.00858): the most noise changes the network's inner layers most from step to step.
+        cuts: steps that begin a group in any case.
+    """
+    parts, start = [range(min(1, steps))], 1
+    count = math.ceil((steps - 1) / group)
+    bounds = {1 + round((steps - 1) * (each / count) ** WIDENING) for each in range(1, count)}
+    while start < steps:
+        end = min((bound for bound in bounds if bound > start), default=steps) if widening else start + group
+        end = min(end, steps, *(cut for cut in cuts if cut > start))
+        parts.append(range(start, end))
+        start = end
+    return parts
 
 
 def sample(
-    predict: Predict, latents: torch.Tensor, schedule: Schedule, plan: Plan, start: int = 0, group: int = 1
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Euler's method in moving windows.
+    predict: Predict,
+    state: SolverState,
+    schedule: Schedule,
+    plan: Plan,
+    start: int = 0,
+    solver: Solver = euler,
+    parts: Sequence[range] | None = None,
+) -> Iterator[tuple[int, SolverState]]:
+    """A solver in moving windows.
 
     Args:
         predict: the guided network.
-        latents: [frames, channels, height, width] at the noise level of step `start`; float32 is advised.
+        state: latents at the noise level of step `start`, [frames, channels, height, width], float32 is
+            advised; and what the solver remembers there.
         schedule: of the run.
         plan: windows of each step; a group has those of its first.
         start: steps that are done already, as yielded.
-        group: steps that a window takes before the next window does; 1 is the published method.
+        solver: of `solvers.SOLVERS`.
+        parts: groups of steps that a window takes before the next window does; each step by itself, as
+            published, by default.
 
     Yields:
-        After each group, how many steps are done, and the latents.
+        After each group, how many steps are done, and the state.
 
     Raises:
         ValueError: `start` lies inside a group.
     """
-    parts = groups(schedule.steps, group)
+    parts = groups(schedule.steps, 1) if parts is None else parts
     if start not in {0, *(steps.stop for steps in parts)}:
-        raise ValueError(f"{start} steps are done, but groups of {group} do not end there")
+        raise ValueError(f"{start} steps are done, but no group ends there")
     for steps in parts:
         if steps.start >= start:
-            moments = [schedule.moment(step) for step in steps]
-            latents = _group(predict, latents, moments, plan.windows(steps.start))
-            yield steps.stop, latents
+            state = _group(predict, state, schedule, steps, plan.windows(steps.start), solver)
+            yield steps.stop, state
 
 
 def _group(
-    predict: Predict, latents: torch.Tensor, moments: list[Moment], windows: list[list[int]]
-) -> torch.Tensor:
+    predict: Predict,
+    state: SolverState,
+    schedule: Schedule,
+    steps: range,
+    windows: list[list[int]],
+    solver: Solver,
+) -> SolverState:
     """All steps of a group, every window by itself; frames in more than one window are averaged."""
-    total, seen = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+    totals: list[torch.Tensor] = []
+    seen = state.latents.new_zeros(len(state.latents), 1, 1, 1)
     for window in windows:
-        frames = torch.tensor(window, device=latents.device)
-        x = latents.index_select(0, frames)
-        for number, moment in enumerate(moments):
-            sigma, following = moment.sigma.to(x), moment.following.to(x)
-            v = predict(scaled(x, sigma), moment, frames, number == 0).to(x)
-            x = euler(x, v, sigma, following)
-        total.index_add_(0, frames, x)
+        frames = torch.tensor(window, device=seen.device)
+        own = state.frames(frames)
+        for step in steps:
+            moment, x = schedule.moment(step), own.latents
+            sigma = moment.sigma.to(x)
+            v = predict(scaled(x, sigma), moment, frames, step == steps.start).to(x)
+            own = solver(own, denoised(x, v, sigma), schedule.sigmas, step)
+        parts = own.latents, *own.history
+        totals = totals or [torch.zeros_like(state.latents) for _ in parts]
+        for total, part in zip(totals, parts, strict=True):
+            total.index_add_(0, frames, part)
         seen.index_add_(0, frames, seen.new_ones(len(frames), 1, 1, 1))
-    return total / seen
+    latents, *history = (total / seen for total in totals)
+    return SolverState(latents, tuple(history))

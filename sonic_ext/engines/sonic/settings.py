@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...errors import BadSetting
 from ...fields import Affects, EngineSettings, setting
 
 MINIATURE = "miniature"
@@ -27,6 +28,34 @@ class DiffusionSettings(EngineSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {"inference_steps": 15},
         "quality": {"inference_steps": 30},
+        "published": {
+            "inference_steps": 25,
+            "schedule": "karras",
+            "solver": "euler",
+            "image_guidance_interval": None,
+            "audio_guidance_interval": None,
+            "shortcuts": "exact",
+        },
+        "balanced": {
+            "inference_steps": 10,
+            "schedule": "align_your_steps",
+            "solver": "dpmpp_2m",
+            "image_guidance_interval": [0.5, 100.0],
+        },
+        "fast": {
+            "inference_steps": 6,
+            "schedule": "align_your_steps",
+            "solver": "dpmpp_2m",
+            "image_guidance_interval": [1.0, 10.0],
+            "audio_guidance_interval": [1.0, 100.0],
+        },
+        "draft": {
+            "inference_steps": 4,
+            "schedule": "align_your_steps",
+            "solver": "dpmpp_2m",
+            "image_guidance_interval": [0.0, 0.0],
+            "audio_guidance_interval": [1.0, 100.0],
+        },
     }
 
     inference_steps: int = setting(
@@ -37,6 +66,23 @@ class DiffusionSettings(EngineSettings):
         group="quality",
         low=1,
         high=50,
+    )
+    schedule: str = setting(
+        "karras",
+        "Schedule",
+        "Noise levels of the steps: karras as published; align_your_steps was made for few steps, about 10.",
+        Affects.LATENTS,
+        group="quality",
+        choices=("karras", "align_your_steps"),
+    )
+    solver: str = setting(
+        "euler",
+        "Solver",
+        "How a step is taken: euler as published; dpmpp_2m and unipc also use what earlier steps found, "
+        "which fewer steps need.",
+        Affects.LATENTS,
+        group="quality",
+        choices=("euler", "dpmpp_2m", "unipc"),
     )
     audio_guidance: float = setting(
         7.5,
@@ -55,6 +101,24 @@ class DiffusionSettings(EngineSettings):
         group="quality",
         low=0.0,
         high=30.0,
+    )
+    image_guidance_interval: tuple[float, float] | None = setting(
+        None,
+        "Image guidance interval",
+        "Noise levels (sigma), low and high, within which image guidance works; elsewhere the branch without "
+        "portrait is not computed. Empty is everywhere.",
+        Affects.LATENTS,
+        group="quality",
+        length=2,
+    )
+    audio_guidance_interval: tuple[float, float] | None = setting(
+        None,
+        "Audio guidance interval",
+        "Noise levels (sigma), low and high, within which audio guidance works; elsewhere the branch with "
+        "the portrait alone is not computed. Empty is everywhere.",
+        Affects.LATENTS,
+        group="quality",
+        length=2,
     )
     precision: str = setting(
         "auto",
@@ -77,11 +141,29 @@ class DiffusionSettings(EngineSettings):
     shortcuts: str = setting(
         "exact",
         "Shortcuts",
-        "exact computes everything; null_branch leaves out a branch on every second step, deep_features the "
-        "inner layers. Faster, not the same video.",
+        "exact computes everything; on all steps but the first of a group, null_branch leaves out a branch, "
+        "deep_features the inner layers. Faster, not the same video.",
         Affects.LATENTS,
         group="sonic",
         choices=("exact", "null_branch", "deep_features", "both"),
+    )
+    cache_interval: int = setting(
+        2,
+        "Cache interval",
+        "Steps of a group, where there are shortcuts: what its first step computes serves the others.",
+        Affects.LATENTS,
+        group="sonic",
+        low=2,
+        high=10,
+    )
+    cache_spacing: str = setting(
+        "even",
+        "Cache spacing",
+        "even gives every group as many steps; widening makes as many groups, short at first and long at the "
+        "end.",
+        Affects.LATENTS,
+        group="sonic",
+        choices=("even", "widening"),
     )
     decoder: str = setting(
         "auto",
@@ -118,10 +200,29 @@ class DiffusionSettings(EngineSettings):
         group="sonic",
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver != "euler" and self.inference_steps < 3:
+            raise BadSetting(
+                f"solver={self.solver} has nothing to go by in {self.inference_steps} steps: its first and "
+                "its last are Euler's.",
+                "Use inference_steps of 3 or more, or solver=euler.",
+            )
+
+        for interval in (self.image_guidance_interval, self.audio_guidance_interval):
+            if interval is not None and not 0 <= interval[0] <= interval[1]:
+                raise BadSetting(
+                    f"Guidance cannot be confined to noise levels from {interval[0]:g} to {interval[1]:g}.",
+                    "Give the lower one first, both 0 or more; 0, 0 is nowhere.",
+                )
+
     def warnings(self) -> tuple[str, ...]:
         """See `SettingsBase.warnings`."""
         rules = (
-            (self.inference_steps < 10, "inference_steps below 10 gives blurred frames."),
+            (
+                self.inference_steps < 10 and self.schedule == "karras",
+                "inference_steps below 10 gives blurred frames.",
+            ),
             (self.inference_steps > 30, "inference_steps above 30 costs time for little."),
         )
         return (*super().warnings(), *(text for holds, text in rules if holds))
