@@ -145,12 +145,13 @@ def _skin(anatomy: Anatomy, size: tuple[int, int]) -> NDArray[np.float64]:
     across = np.where(np.cos(angle) > 0, anatomy.right, anatomy.left) * (1.0 + LIPS) * np.cos(angle)
     down = (max(-anatomy.lip_top, anatomy.lip_bottom) + rim) * np.sin(angle)
 
-    def filled(outline: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    def filled(outline: NDArray[np.float64]) -> NDArray[np.bool_]:
         mask = np.zeros((height, width), np.uint8)
-        return cv2.fillPoly(mask, [np.round(anatomy.axes.to_picture(outline)).astype(np.int32)], 1)
+        cv2.fillPoly(mask, [np.rint(anatomy.axes.to_picture(outline)).astype(np.int32)], 1)
+        return mask > 0
 
     lips = filled(outlines) & filled(np.stack([across, down], axis=-1))
-    mask = (filled(anatomy.oval) | filled(neck)) & (1 - lips)
+    mask = (filled(anatomy.oval) | filled(neck)) & ~lips
     step = max(1, round(3.5 * unit / POINTS))
     rows, columns = np.nonzero(mask[::step, ::step])
     if not len(rows):  # the face lies outside of its picture: any point will do
