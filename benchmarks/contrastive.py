@@ -42,7 +42,7 @@ from sonic_ext.settings import Settings
 from sonic_ext.train.adapters.basis import MINIATURE
 from sonic_ext.train.adapters.clips import AdapterCorpus, write_clip
 from sonic_ext.train.adapters.miniature import miniature_corpus, training_clip
-from sonic_ext.train.adapters.network import load_network
+from sonic_ext.train.adapters.network import AdapterNetwork, load_network
 from sonic_ext.train.adapters.objective import Objective
 from sonic_ext.train.adapters.training import AdapterRecipe, AdapterTrainer
 from sonic_ext.train.corpus.mixtures import Backgrounds, over
@@ -145,6 +145,7 @@ class Experiment:
     steps: int
     pretrain: int
     rate: float
+    fresh: bool
     inference_steps: int
     corpus: AdapterCorpus
     language: AdapterCorpus | None
@@ -196,6 +197,8 @@ class Experiment:
             raise SystemExit(f"The arm {name!r} needs recordings of a new language: --unseen")
         networks = self.networks()
         network = load_network(networks)
+        if self.fresh:
+            forget(network, seed)
         recipe = AdapterRecipe(
             steps=self.steps,
             rate=self.rate,
@@ -227,6 +230,18 @@ class Experiment:
         for each in (state, path.with_suffix(".pretrained")):
             each.unlink(missing_ok=True)
         return overlay
+
+
+@torch.no_grad()
+def forget(network: AdapterNetwork, seed: int) -> None:
+    """Begin the adapters anew: the rest of the network goes on with what it has learned."""
+    torch.manual_seed(seed)
+    learned = {id(weight) for _, weight in network.adapters()}
+    for module in network.modules():
+        own = [*module.parameters(recurse=False)]
+        if own and all(id(weight) in learned for weight in own):
+            reset: Callable[[], None] = module.reset_parameters
+            reset()
 
 
 def show(text: str) -> None:
@@ -421,6 +436,7 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
         arguments.steps,
         arguments.pretrain,
         arguments.rate,
+        arguments.fresh,
         arguments.inference_steps,
         miniature_corpus(training),
         None,
@@ -446,6 +462,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pretrain", type=int, default=300, help="steps of contrast alone")
     parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--fresh", action="store_true", help="adapters begin anew, not from the miniature's")
     parser.add_argument("--clips", type=int, default=4, help="of each group")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each clip; default: %(default)s")
     parser.add_argument("--conditions", nargs="+", choices=[*CONDITIONS], default=[*CONDITIONS])
