@@ -24,10 +24,12 @@ WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 
 def _legal(name: str) -> st.SearchStrategy[Any]:
-    """Every legal value of a field, read from its `Spec`."""
+    """Every value of a field that is legal beside every other field's, read from its `Spec`."""
     spec, default = describe()[name], FIELDS[name].default
     if spec.choices:
         return st.sampled_from(spec.choices)
+    if name.endswith("_interval") and spec.length:
+        return st.none() | st.tuples(st.floats(0, 100), st.floats(100, 1e6))
     if spec.length:
         numbers = st.floats(-1e6, 1e6)
         return st.none() | st.tuples(*[numbers] * spec.length)
@@ -40,6 +42,8 @@ def _legal(name: str) -> st.SearchStrategy[Any]:
     if isinstance(default, int):
         assert spec.low is not None and spec.high is not None
         step = int(spec.step or 1)
+        if name == "inference_steps":  # a multistep solver wants three
+            return st.integers(3, int(spec.high))
         return st.integers(-(-int(spec.low) // step), int(spec.high) // step).map(lambda n: n * step)
     numbers = st.floats(spec.low, spec.high)
     return st.none() | numbers if default is None else numbers
