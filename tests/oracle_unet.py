@@ -69,9 +69,15 @@ class Oracle(nn.Module):  # type: ignore[misc]
                 self.processors.append(module.processor)
 
     def forward(
-        self, x: torch.Tensor, timestep: torch.Tensor, ids: torch.Tensor, branches: Sequence[Branch], *_: Any
+        self,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        ids: torch.Tensor,
+        branches: Sequence[Branch],
+        *_: Any,
+        **__: Any,
     ) -> torch.Tensor:
-        """[branches, frames, 4, height, width]; nothing is cached, and no weights visit."""
+        """[branches, frames, 4, height, width]; nothing is cached, no weights visit, nobody stops it."""
         for processor in self.processors:
             processor.branches = branches
         inputs = [branch.input for branch in branches]
