@@ -27,10 +27,9 @@ POSTURE = {"yaw": 14.0, "pitch": 9.0, "roll": 3.6}
 """Standard deviation, degrees, of where the head settles for a phrase."""
 SETTLE = (0.7, 1.1)
 """Seconds that settling takes; longer when it is far."""
-FARTHEST = {"yaw": 16.0, "pitch": 15.0, "roll": 8.0}
-"""Degrees."""
-FARTHEST_UP = 6.0
-"""Degrees that a face is raised: from below, lips that touch look parted."""
+FARTHEST = {"yaw": (16.0, 16.0), "pitch": (6.0, 15.0), "roll": (8.0, 8.0)}
+"""Degrees to either side, the negative one first. A face is raised less than it is lowered: from below, lips
+that touch look parted."""
 PERIODS = (1.6, 6.5)
 """Shortest and longest period of the sway, seconds."""
 WAVES = 7
@@ -130,8 +129,7 @@ def move_head(
     posture = _posture(times, ends, seeded(50))
     degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
     degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * _bumps(times, ends, -0.1, 0.16)
-    yaw, pitch, roll = (np.radians(_within(scale * degrees[name], most)) for name, most in FARTHEST.items())
-    pitch = np.where(pitch < 0, np.radians(_within(scale * degrees["pitch"], FARTHEST_UP)), pitch)
+    yaw, pitch, roll = (np.radians(_within(scale * degrees[name], *most)) for name, most in FARTHEST.items())
     shift_x, shift_y = sway["shift_x"] * scale, sway["shift_y"] * scale
 
     late = _delayed(yaw + shift_x, LAG, fps)
@@ -160,8 +158,9 @@ def move_head(
     )
 
 
-def _within(values: NDArray[np.floating[Any]], most: float) -> NDArray[np.floating[Any]]:
-    """Values as they are where they are small, and never beyond `most` on either side."""
+def _within(values: NDArray[np.floating[Any]], lowest: float, highest: float) -> NDArray[np.floating[Any]]:
+    """Values as they are where they are small, and never beyond `lowest` below 0 or `highest` above."""
+    most = np.where(values < 0, lowest, highest)
     return values / (1.0 + (values / most) ** 4) ** 0.25
 
 

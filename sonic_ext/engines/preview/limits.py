@@ -75,23 +75,32 @@ class Limits:
         Returns:
             float32 [frames, motions] and [frames].
         """
-        turns = _eased(np.maximum(self._shares(mixes, HEAD), LEAST_TURN), fps)
+        most = self._most(mixes)
+        turns = _eased(np.maximum(self._shares(mixes, HEAD, most), LEAST_TURN), fps)
         narrowed = _scaled(mixes, HEAD, turns)
-        kept = self._shares(narrowed, TOGETHER)
+        kept = self._shares(narrowed, TOGETHER, most)
         return _scaled(narrowed, TOGETHER, kept).astype(np.float32), turns * kept
 
-    def _shares(self, mixes: NDArray[np.floating[Any]], motions: tuple[int, ...]) -> NDArray[np.float64]:
+    def _most(self, mixes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Change from pixel to pixel that is let through, [frames]. A mouth that the portrait shows wide
+        open may fold skin by being shut: that is not undone."""
+        shutting = np.where(np.isin(np.arange(len(Motion)), FREE), mixes.astype(np.float32), 0.0)
+        blocks = (shutting[start : start + BLOCK] for start in range(0, len(mixes), BLOCK))
+        steepest = np.concatenate([self._steepest(block @ self._slopes) for block in blocks])
+        return np.maximum(STEEPEST, steepest + AT_LEAST)
+
+    def _shares(
+        self, mixes: NDArray[np.floating[Any]], motions: tuple[int, ...], most: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """How much of these motions the face carries on top of all others, 0..1 [frames]."""
         shares = np.ones(len(mixes))
-        chosen, free = (np.isin(np.arange(len(Motion)), each) for each in (motions, FREE))
+        chosen = np.isin(np.arange(len(Motion)), motions)
         for start in range(0, len(mixes), BLOCK):
             block = mixes[start : start + BLOCK].astype(np.float32)
             fixed = np.where(chosen, 0.0, block) @ self._slopes
             moved = np.where(chosen, block, 0.0) @ self._slopes
-            # A mouth that the portrait shows wide open may fold skin by being shut: that is not undone
-            shutting = np.where(free, block, 0.0) @ self._slopes
-            most = np.maximum(STEEPEST, self._steepest(shutting) + AT_LEAST)
-            steep = self._steepest(fixed + moved) > most
+            bound = most[start : start + BLOCK]
+            steep = self._steepest(fixed + moved) > bound
             if not steep.any():
                 continue
             low, high = np.zeros(int(steep.sum())), np.ones(int(steep.sum()))
@@ -99,7 +108,7 @@ class Limits:
                 middle = (low + high) / 2
                 over = (
                     self._steepest(fixed[steep] + middle[:, None].astype(np.float32) * moved[steep])
-                    > most[steep]
+                    > bound[steep]
                 )
                 low, high = np.where(over, low, middle), np.where(over, middle, high)
             shares[start : start + len(block)][steep] = low
