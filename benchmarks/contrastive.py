@@ -43,8 +43,8 @@ from sonic_ext.train.adapters.basis import MINIATURE
 from sonic_ext.train.adapters.clips import AdapterCorpus, write_clip
 from sonic_ext.train.adapters.miniature import miniature_corpus, training_clip
 from sonic_ext.train.adapters.network import AdapterNetwork, load_network
-from sonic_ext.train.adapters.objective import Objective
-from sonic_ext.train.adapters.training import AdapterRecipe, AdapterTrainer
+from sonic_ext.train.adapters.recipe import AdapterRecipe, Objective
+from sonic_ext.train.adapters.training import AdapterTrainer
 from sonic_ext.train.corpus.mixtures import Backgrounds, over
 from sonic_ext.train.corpus.sounds import Utterance, by_voice, recordings, voice_of
 from sonic_ext.train.miniature.footage import FootageClip

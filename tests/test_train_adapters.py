@@ -50,9 +50,9 @@ from sonic_ext.train.adapters.clips import (  # noqa: E402
 from sonic_ext.train.adapters.footage import Framing, encode_videos  # noqa: E402
 from sonic_ext.train.adapters.memory import TrainingMemory  # noqa: E402
 from sonic_ext.train.adapters.network import load_network  # noqa: E402
-from sonic_ext.train.adapters.objective import LEVELS, Objective  # noqa: E402
+from sonic_ext.train.adapters.recipe import LEVELS, AdapterRecipe, Objective  # noqa: E402
 from sonic_ext.train.adapters.run import AdapterPlan, train_adapters  # noqa: E402
-from sonic_ext.train.adapters.training import AdapterRecipe, AdapterTrainer  # noqa: E402
+from sonic_ext.train.adapters.training import AdapterTrainer  # noqa: E402
 from sonic_ext.train.phonemes import Phoneme  # noqa: E402
 from sonic_ext.weights.overlays import Overlay, find_overlay, read_overlay  # noqa: E402
 

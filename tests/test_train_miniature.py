@@ -275,9 +275,8 @@ def test_adapters_are_trained_on_a_miniature_and_drawn_with(
 ) -> None:
     pytest.importorskip("accelerate", reason="adapters need accelerate: install the extra `train`")
     from sonic_ext.settings import Settings
-    from sonic_ext.train.adapters.objective import LEVELS, Objective
+    from sonic_ext.train.adapters.recipe import LEVELS, AdapterRecipe, Objective
     from sonic_ext.train.adapters.run import AdapterPlan, train_adapters
-    from sonic_ext.train.adapters.training import AdapterRecipe
 
     recipe = AdapterRecipe(steps=2, batch=2, rate=0.5, mean=0.1, objective=Objective(0.1, 0.1, LEVELS))
     data = trained.with_name(trained.name + ".training")

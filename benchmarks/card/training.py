@@ -13,8 +13,8 @@ from sonic_ext.train.adapters.basis import MINIATURE
 from sonic_ext.train.adapters.clips import AdapterCorpus, TrainingClip
 from sonic_ext.train.adapters.memory import TrainingMemory
 from sonic_ext.train.adapters.network import AdapterNetwork
-from sonic_ext.train.adapters.objective import LEVELS, Objective
-from sonic_ext.train.adapters.training import AdapterRecipe, AdapterTrainer
+from sonic_ext.train.adapters.recipe import LEVELS, AdapterRecipe, Objective
+from sonic_ext.train.adapters.training import AdapterTrainer
 
 from .bench import Bench, gigabytes
 from .networks import Sizes, filled

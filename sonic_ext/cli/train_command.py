@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Cancelled, MissingPart
 from ..text import duration_text
+from ..train.adapters.recipe import AdapterRecipe, Objective
 from ..train.miniature.recipe import MiniatureRecipe
 from .arguments import AddCommand, number_from
 from .console import Console, ProgressLine
@@ -271,12 +272,7 @@ def _miniature_grammar(actions: Any, add: AddCommand) -> None:
 
 def _miniature(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     signals.unwind()
-    lacking = [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]
-    if lacking:
-        raise MissingPart(
-            f"Training needs what is not installed: {', '.join(lacking)}.",
-            'Bring it with: python -m pip install "sonic-ext[train]"',
-        )
+    _require("torch", "diffusers", "transformers")
     from ..train.miniature.run import train_miniature
 
     if not 0 <= options.contrast <= 1:
@@ -314,24 +310,28 @@ def _adapters_grammar(actions: Any, add: AddCommand) -> None:
     made.add_argument(
         "--basis", default="", metavar="TEXT", help="legal basis, where there is no consent.json"
     )
+    usual = AdapterRecipe()
     for name, default, least, what in (
-        ("--steps", 2000, 1, "of training"),
-        ("--pretrain", 0, 0, "steps before them, by contrast alone"),
-        ("--batch", 4, 1, "windows that go through the network together, over all cards"),
-        ("--accumulate", 1, 1, "times that this is done for a step"),
-        ("--seed", 5, 0, "of everything that is drawn"),
+        ("--steps", usual.steps, 1, "of training"),
+        ("--pretrain", usual.pretrain, 0, "steps before them, by contrast alone"),
+        ("--batch", usual.batch, 1, "windows that go through the network together, over all cards"),
+        ("--accumulate", usual.accumulate, 1, "times that this is done for a step"),
+        ("--seed", usual.seed, 0, "of everything that is drawn"),
     ):
         kind = number_from(least, 2**31)
         made.add_argument(name, type=kind, default=default, metavar="N", help=f"{what}; default: %(default)s")
-    for name, usual, letter, what in (
-        ("--rate", 1e-4, "R", "of learning"),
-        ("--contrast", 0.1, "L", "weight of contrast, 0 to 1"),
-        ("--adversarial", 0.0, "L", "weight of the discriminator's loss, 0 to 1"),
+    for name, weight, letter, what in (
+        ("--rate", usual.rate, "R", "of learning"),
+        ("--contrast", usual.objective.contrast, "L", "weight of contrast, 0 to 1"),
+        ("--adversarial", usual.objective.adversarial, "L", "weight of the discriminator's loss, 0 to 1"),
     ):
         help_text = f"{what}; default: %(default)s"
-        made.add_argument(name, type=float, default=usual, metavar=letter, help=help_text)
+        made.add_argument(name, type=float, default=weight, metavar=letter, help=help_text)
     made.add_argument(
-        "--levels", default="frame", metavar="NAMES", help="frame,semantic,style; default: %(default)s"
+        "--levels",
+        default=",".join(usual.objective.levels),
+        metavar="NAMES",
+        help="frame,semantic,style; default: %(default)s",
     )
     made.add_argument(
         "--side", type=number_from(64, 1024), metavar="N", help="pixels that are learned from; default: 512"
@@ -347,17 +347,8 @@ def _adapters_grammar(actions: Any, add: AddCommand) -> None:
 
 def _adapters(options: argparse.Namespace, console: Console, signals: Interrupts) -> int:
     signals.unwind()
-    lacking = [
-        name for name in ("torch", "diffusers", "transformers", "accelerate") if find_spec(name) is None
-    ]
-    if lacking:
-        raise MissingPart(
-            f"Training needs what is not installed: {', '.join(lacking)}.",
-            'Bring it with: python -m pip install "sonic-ext[train]"',
-        )
-    from ..train.adapters.objective import Objective
+    _require("torch", "diffusers", "transformers", "accelerate")
     from ..train.adapters.run import AdapterPlan, train_adapters
-    from ..train.adapters.training import AdapterRecipe
 
     output = Path(options.output).absolute()
     if output.suffix != ".safetensors":
@@ -393,6 +384,15 @@ def _adapters(options: argparse.Namespace, console: Console, signals: Interrupts
     values = {"adapters": str(output), "losses": dict(made.trained.losses), "data": dict(about.data)}
     console.result(values, *lines)
     return 0
+
+
+def _require(*libraries: str) -> None:
+    """Refuse to go on without what training needs."""
+    if lacking := [name for name in libraries if find_spec(name) is None]:
+        raise MissingPart(
+            f"Training needs what is not installed: {', '.join(lacking)}.",
+            'Bring it with: python -m pip install "sonic-ext[train]"',
+        )
 
 
 _ACTIONS = {"prepare": _prepare, "sync": _sync, "miniature": _miniature, "adapters": _adapters}

@@ -80,7 +80,7 @@ def make(context: EngineContext) -> Engine:
 def identities(settings: Settings, search: Search) -> Mapping[str, str]:
     """See `EngineSpec.identities`."""
     where = chosen_weights(settings, search)
-    found = weights.survey(where)
+    found = weights.survey(where, PARTS)
     known = {part.name: weights.identity(path) for part in PARTS if (path := found[part.name].path)}
     adapters = DiffusionSettings.of(settings).adapters
     return {**known, "adapters": find_overlay(where, adapters).about.tensors} if adapters else known

@@ -208,7 +208,6 @@ class DiffusionSettings(EngineSettings):
                 "its last are Euler's.",
                 "Use inference_steps of 3 or more, or solver=euler.",
             )
-
         for interval in (self.image_guidance_interval, self.audio_guidance_interval):
             if interval is not None and not 0 <= interval[0] <= interval[1]:
                 raise BadSetting(

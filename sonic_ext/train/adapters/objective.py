@@ -14,14 +14,12 @@ that it cannot agree with the network on something that is no mouth.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.sonic.schedule import denoised, velocity
-from ...errors import BadInput
 from ...sync.losses import (
     Temperature,
     disentangling,
@@ -34,38 +32,10 @@ from ..sync.network import PhonemeEncoder, unit
 from .network import AdapterNetwork, Prediction
 from .windows import LatentWindows
 
-LEVELS = ("frame", "semantic", "style")
-"""What may be contrasted."""
 DIMENSIONS = 64
 """Of the space that sounds and mouths are compared in."""
 MOUTH_SIDE = 8
 """Latents of the square that every mouth is brought to."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Which losses there are, and how much each weighs.
-
-    Raises:
-        BadInput: a weight lies outside of 0 to 1, or there is no such level.
-    """
-
-    adversarial: float = 0.0
-    """λ_adv, 0 to 1; 0 for no discriminator."""
-    contrast: float = 0.1
-    """λ_cont, 0 to 1; 0 for no contrast."""
-    levels: tuple[str, ...] = ("frame",)
-    """Of `LEVELS`."""
-    mouth: float = 6.0
-    """Weight of a latent of the mouth in the reconstruction, beside 1."""
-
-    def __post_init__(self) -> None:
-        for name in ("adversarial", "contrast"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise BadInput(f"--{name} {value:g} is out of range.", "Give a number from 0 to 1.")
-        if unknown := sorted({*self.levels} - {*LEVELS}):
-            raise BadInput(f"There is no level {unknown[0]!r}.", f"Give some of: {', '.join(LEVELS)}.")
 
 
 class ContrastHeads(nn.Module):

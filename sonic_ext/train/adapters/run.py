@@ -40,7 +40,8 @@ from .footage import Framing, encode_videos
 from .memory import TrainingMemory
 from .miniature import is_miniature, miniature_corpus, weights_folder
 from .network import load_network
-from .training import AdapterRecipe, AdapterTrainer, TrainedAdapters
+from .recipe import AdapterRecipe
+from .training import AdapterTrainer, TrainedAdapters
 
 CLIPS, STATE = "clips", "adapters.pt"
 """In OUT.training."""

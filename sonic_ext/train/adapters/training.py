@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,15 @@ from ..temporal import learning_rate
 from .clips import AdapterCorpus
 from .network import AdapterNetwork
 from .objective import (
-    LEVELS,
     ContrastHeads,
     Discriminator,
-    Objective,
     believed_of,
     contrast,
     discriminator_loss,
     generator_loss,
     reconstruction,
 )
+from .recipe import LEVELS, AdapterRecipe
 from .windows import LatentWindows, draw_windows
 
 WON, STRETCH = 0.05, 100
@@ -47,50 +46,6 @@ CLIP = 1.0
 """Largest norm of a gradient."""
 
 Report = Callable[[int, int, Mapping[str, float]], None]
-
-
-@dataclass(frozen=True)
-class AdapterRecipe:
-    """How adapters are trained.
-
-    Raises:
-        BadInput: a number lies outside of its range.
-    """
-
-    steps: int = 2000
-    pretrain: int = 0
-    """Steps before them in which audio2token learns by contrast alone, without the UNet."""
-    batch: int = 4
-    """Windows that go through the network together, over all processes."""
-    accumulate: int = 1
-    """Times that this is done for a step."""
-    rate: float = 1e-4
-    """Of learning."""
-    mean: float = 0.999
-    """Share of the running mean of the adapters that a step keeps; the mean is what comes out."""
-    window: int = 25
-    """Frames that the network sees at once."""
-    noise: tuple[float, float] = (1.0, 1.6)
-    """Mean and standard deviation of the logarithm of σ; two thirds lie between 0.55 and 13."""
-    objective: Objective = field(default_factory=Objective)
-    seed: int = 5
-
-    def __post_init__(self) -> None:
-        first = ("pretrain", 0), ("steps", 0 if self.pretrain > 0 else 1)
-        for name, least in (*first, ("batch", 1), ("accumulate", 1), ("window", 1)):
-            if getattr(self, name) < least:
-                raise BadInput(f"--{name} {getattr(self, name)} is too few.", f"Give {least} or more.")
-        if not 0 < self.rate < 1:
-            raise BadInput(f"--rate {self.rate:g} is out of range.", "Give a number from 0 to 1.")
-
-    @property
-    def total(self) -> int:
-        """Steps of both kinds."""
-        return self.pretrain + self.steps
-
-    def values(self) -> dict[str, Any]:
-        """Plain JSON values, for an overlay's metadata."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
