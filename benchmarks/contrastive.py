@@ -153,7 +153,7 @@ class Experiment:
 
     def networks(self) -> Networks:
         """Of the miniature."""
-        paths = weights.prepare(weights.Search(own=self.folder, bundle=self.folder), PARTS)
+        paths = weights.prepare(weights.Search.alone(self.folder), PARTS)
         return Networks(paths, Hardware("cpu", torch.float32), lambda *_: None)
 
     def run(self, name: str, seed: int) -> None:

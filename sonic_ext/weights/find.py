@@ -165,6 +165,11 @@ class Search:
         bundle = next((folder for folder in named if _is_file(folder / bundles.ABOUT)), None)
         return cls(own, named, webui, tuple(checkpoints), comfyui, cache_folder(), bundle)
 
+    @classmethod
+    def alone(cls, folder: Path) -> Search:
+        """A complete set of parts (`bundles`), and nothing else."""
+        return cls(own=folder, bundle=folder)
+
     def of_set(self, folder: Path) -> Search:
         """The same, but for parts that are looked for in a complete set alone."""
         return dataclasses.replace(self, bundle=folder)

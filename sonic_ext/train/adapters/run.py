@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ... import __version__, weights
-from ...engines.runtime.devices import Hardware
+from ...engines.runtime.devices import Hardware, computes_bf16
 from ...engines.runtime.memory import DeviceMemory
 from ...engines.sonic.networks import Networks
 from ...engines.sonic.profile import profile_of
@@ -117,7 +117,8 @@ def train_adapters(
     tick: Tick = Ticker(progress if main else _Quiet(progress))
     with writing(output):
         state.mkdir(parents=True, exist_ok=True)
-        search = _search_of(data) if basis is MINIATURE else search or weights.Search.default()
+        own = weights.Search.alone(weights_folder(data)) if basis is MINIATURE else search
+        search = own or weights.Search.default()
         recipe = replace(recipe, window=min(recipe.window, profile_of(search).window))
         hardware = _hardware(accelerator)
         networks = Networks(weights.prepare(search, PARTS, tick), hardware, tick)
@@ -207,17 +208,11 @@ class _Quiet:
         """See `Progress.report`."""
 
 
-def _search_of(training: Path) -> weights.Search:
-    """The weights of a miniature."""
-    folder = weights_folder(training)
-    return weights.Search(own=folder, bundle=folder)
-
-
 def _accelerator(plan: AdapterPlan, recipe: AdapterRecipe) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
-    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not plan.cpu
+    half = torch.cuda.is_available() and not plan.cpu and computes_bf16("cuda")
     precision = {"fp32": "no", "bf16": "bf16", "auto": "bf16" if half else "no"}[plan.precision]
     return Accelerator(
         mixed_precision=precision,

@@ -107,7 +107,12 @@ def voice_of(file: Path) -> str:
 
 def by_voice(files: Iterable[Path]) -> dict[str, list[Utterance]]:
     """Every recording, by voice, in the order given."""
-    found: dict[str, list[Utterance]] = {}
+    return {voice: [load(file) for file in own] for voice, own in files_by_voice(files).items()}
+
+
+def files_by_voice(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """The same, not read yet."""
+    found: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(voice_of(file), []).append(load(file))
+        found.setdefault(voice_of(file), []).append(file)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ DRAWN = 3 * SIDE // 2
 FPS = 2 * BASE_FPS
 SECONDS = 6.0
 """Of a clip."""
+LINES = 6
+"""Recordings that a clip is put together from, at most."""
 RIM = 0.08
 """Most room beyond `MARGIN`: the engine shows more where the square fades into a picture."""
 HEADS, EXPRESSIONS = (0.0, 0.2), (0.7, 1.1)
@@ -76,6 +78,13 @@ class FootageClip:
     """Of the face at rest, pixels of a frame."""
     mouth: Box
     """Around the mouth in any frame, pixels of a frame."""
+
+
+def lines_of_one(voices: Mapping[str, Sequence[Path]], rng: np.random.Generator) -> list[Path]:
+    """Recordings of one voice, as many as a clip is put together from."""
+    names = sorted(voices)
+    lines = voices[names[int(rng.integers(len(names)))]]
+    return [lines[int(place)] for place in rng.integers(len(lines), size=LINES)]
 
 
 def said(utterances: Sequence[Utterance], rng: np.random.Generator, seconds: float = SECONDS) -> Utterance:

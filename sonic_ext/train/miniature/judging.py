@@ -46,11 +46,11 @@ from ...sync.mouth import MouthMotion, mouth_geometry
 from ...sync.offset import MAX_LAG, estimate, lag_scores
 from ...sync.sound import ROWS_PER_SECOND, sound_rows
 from ...weights.overlays import Overlay
-from ..corpus.sounds import load, voice_of
+from ..corpus.sounds import files_by_voice, load, voice_of
 from ..phonemes import is_bilabial
 from ..scores import score
 from .codec import pixels, psnr
-from .footage import FootageClip, draw_clip, said
+from .footage import FootageClip, draw_clip, lines_of_one, said
 from .identities import FaceIdentity
 from .sizes import SIDE
 
@@ -60,8 +60,6 @@ LONG_CLOSURE = 0.1
 """Seconds from which a p, b or m has to be seen: frames are 80 ms apart."""
 LAGS = 5
 """Frames by which mouth and truth are shifted against each other, either way."""
-LINES = 6
-"""Recordings that a clip is put together from."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def drawn_clip(
     Raises:
         BadWeights: the adapters belong to other weights.
     """
-    search = weights.Search(own=folder, bundle=folder)
+    search = weights.Search.alone(folder)
     chosen, profile = hardware(DiffusionSettings.of(settings).precision, "cpu"), profile_of(search)
     paths = weights.prepare(search, PARTS, tick)
     if overlay is not None:
@@ -157,15 +155,10 @@ def spoken_clips(
     faces: Sequence[FaceIdentity], files: Sequence[Path], count: int, seconds: float, seed: int
 ) -> list[FootageClip]:
     """Clips of faces that say something, each of one voice."""
-    voices: dict[str, list[Path]] = {}
-    for file in files:
-        voices.setdefault(voice_of(file), []).append(file)
-    found = []
+    voices, found = files_by_voice(files), []
     for number in range(count):
         rng = np.random.default_rng([seed, number, 11])
-        names = sorted(voices)
-        lines = voices[names[int(rng.integers(len(names)))]]
-        chosen = [lines[int(place)] for place in rng.integers(len(lines), size=LINES)]
+        chosen = lines_of_one(voices, rng)
         spoken = said([load(line) for line in chosen], rng, seconds)
         face = faces[number % len(faces)]
         found.append(draw_clip(face, voice_of(chosen[0]), spoken, int(rng.integers(2**31))))
@@ -225,7 +218,7 @@ def _identity(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> flo
 
 @lru_cache(maxsize=1)
 def _image_encoder(folder: Path) -> Any:
-    search = weights.Search(own=folder, bundle=folder)
+    search = weights.Search.alone(folder)
     paths = weights.prepare(search, [weights.IMAGE_ENCODER])
     return Networks(paths, Hardware("cpu", torch.float32), lambda *_: None).clip()
 

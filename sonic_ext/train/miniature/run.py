@@ -22,13 +22,13 @@ from ...processes import Alive, Workers, cores
 from ...progress import Progress, Stage, Ticker
 from ...weights import bundles
 from ..corpus.mixtures import Backgrounds
-from ..corpus.sounds import Utterance, by_voice, load, recordings, seconds, voice_of
+from ..corpus.sounds import Utterance, by_voice, files_by_voice, load, recordings, seconds, voice_of
 from ..corpus.speech import HELD_OUT as OTHER_VOICES
 from ..corpus.speech import TRAINING, Cast, make
 from ..curves import curves
 from ..steps import StepRecipe, optimise, restore_state, save_state, writing
 from .codec import STILL, codec_losses, codec_psnr, scale_latents, start_codec
-from .footage import FootageClip, draw_clip, read_footage, said, write_footage
+from .footage import FootageClip, draw_clip, lines_of_one, read_footage, said, write_footage
 from .hearing import Hearing, hearing_correlation, hearing_losses
 from .identities import multiplied, read_faces, read_identities, split, write_faces
 from .looking import Looking, looking_losses
@@ -38,8 +38,6 @@ from .weights import write_weights
 
 MINUTES, OTHER_MINUTES = 24.0, 6.0
 """Of speech that is learned from, and that is held out."""
-LINES = 6
-"""Recordings that a clip is put together from, at most."""
 FILE = "{:05d}.safetensors"
 
 
@@ -152,9 +150,7 @@ def _footage(
     """Draw every face saying something of one voice; held-out faces speak with held-out voices."""
     for (kind, path), files in zip(faces.items(), voices.values(), strict=True):
         (state / kind).mkdir(exist_ok=True)
-        speakers: dict[str, list[Path]] = {}
-        for file in files:
-            speakers.setdefault(voice_of(file), []).append(file)
+        speakers = files_by_voice(files)
         count = len(read_faces(path))
         orders = []
         for number in range(count):
@@ -162,9 +158,7 @@ def _footage(
             if target.exists():
                 continue
             rng = np.random.default_rng([recipe.seed, number, 9])
-            names = sorted(speakers)
-            lines = speakers[names[int(rng.integers(len(names)))]]
-            chosen = [str(lines[int(place)]) for place in rng.integers(len(lines), size=LINES)]
+            chosen = [str(line) for line in lines_of_one(speakers, rng)]
             seed = int(rng.integers(2**31))
             orders.append(
                 {"faces": str(path), "number": number, "lines": chosen, "seed": seed, "target": str(target)}
