@@ -46,12 +46,13 @@ from sonic_ext.train.adapters.network import AdapterNetwork, load_network
 from sonic_ext.train.adapters.recipe import AdapterRecipe, Objective
 from sonic_ext.train.adapters.training import AdapterTrainer
 from sonic_ext.train.corpus.mixtures import Backgrounds, over
-from sonic_ext.train.corpus.sounds import Utterance, by_voice, recordings, voice_of
+from sonic_ext.train.corpus.sounds import Utterance, by_voice, load, recordings, voice_of
 from sonic_ext.train.miniature.footage import FootageClip
 from sonic_ext.train.miniature.identities import FaceIdentity, read_faces
-from sonic_ext.train.miniature.judging import clip_figures, drawn_clip, spoken_clips
+from sonic_ext.train.miniature.judging import LONG_CLOSURE, clip_figures, drawn_clip, spoken_clips
 from sonic_ext.train.miniature.network import SIGMA_MEAN, SIGMA_STD, latent_clip
 from sonic_ext.train.miniature.sizes import WINDOW
+from sonic_ext.train.phonemes import is_bilabial
 from sonic_ext.weights.overlays import Overlay, OverlayAbout, base_of, read_overlay, write_overlay
 
 LANGUAGE_SECONDS = 6.0
@@ -70,6 +71,7 @@ FIGURES: Mapping[str, int] = {
     "sync confidence": 1,
     "offset, ms": -1,
     "mouth, r": 1,
+    "mouth by landmarks, r": 1,
     "long p, b, m shut": 1,
     "identity": 1,
     "jitter": -1,
@@ -303,6 +305,18 @@ def language_corpus(
     return AdapterCorpus.in_folder(folder, MINIATURE)
 
 
+def closing(files: Sequence[Path], seconds: float) -> list[Path]:
+    """Recordings in which a p, b or m that has to be seen shut ends within so many seconds."""
+    return [
+        file
+        for file in files
+        if any(
+            each.end <= seconds and each.end - each.start >= LONG_CLOSURE and is_bilabial(each.name)
+            for each in load(file)[1]
+        )
+    ]
+
+
 def language_of(file: Path) -> str:
     """`nl` of `espeak-nl+f2_00012.wav`."""
     return voice_of(file).partition("-")[2].partition("+")[0]
@@ -425,7 +439,9 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
     }
     show("drawing the clips that are measured")
     groups = {
-        name: spoken_clips(aside, files, arguments.clips, arguments.seconds, 31 + place)
+        name: spoken_clips(
+            aside, closing(files, arguments.seconds) or files, arguments.clips, arguments.seconds, 31 + place
+        )
         for place, (name, files) in enumerate(sources.items())
         if files
     }

@@ -266,13 +266,39 @@ def test_branches_count_within_their_intervals() -> None:
     assert Guidance(image_interval=(0.0, 0.0)).branches(700.0) == (IMAGE, BOTH)
 
 
+@pytest.mark.parametrize(
+    ("guidance", "branches"),
+    [
+        (Guidance(1.0, 7.5), (IMAGE, BOTH)),
+        (Guidance(1.0, 1.0), (BOTH,)),
+        (Guidance(2.0, 1.0), BRANCHES),
+        (Guidance((1.0, 2.0), 1.0), BRANCHES),
+    ],
+    ids=str,
+)
+def test_a_branch_that_takes_away_what_it_adds_does_not_count(
+    unet: Any, told: Conditioning, guidance: Guidance, branches: tuple[int, ...]
+) -> None:
+    assert guidance.branches(2.0) == branches
+    moment, frames, x = schedule.schedule(3).moment(0), torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
+    predictions = {each: drawn(FRAMES, 4, *SIZE) for each in BRANCHES}
+    counted = {each: predictions[each] for each in branches}
+    assert alike(guidance.combined(counted), guidance.combined(predictions))
+    run = counting(unet, unet.mid_block.resnets[0], lambda: Denoiser(unet, told, guidance)(x, moment, frames))
+    assert run == len(branches)
+
+
+NEARLY_1 = 1.0 + 1e-9
+"""A scale with which every branch counts."""
+
+
 @pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
 @pytest.mark.parametrize(
     ("image", "audio", "like", "calls"),
     [
-        (NOWHERE, EVERYWHERE, Guidance(1.0, 7.5), 2),
+        (NOWHERE, EVERYWHERE, Guidance(NEARLY_1, 7.5), 2),
         (EVERYWHERE, NOWHERE, Guidance(2.0, 2.0), 2),
-        (NOWHERE, NOWHERE, Guidance(1.0, 1.0), 1),
+        (NOWHERE, NOWHERE, Guidance(NEARLY_1, NEARLY_1), 1),
     ],
 )
 def test_outside_of_it_a_scale_is_1(

@@ -299,6 +299,20 @@ def test_adapters_are_trained_on_a_miniature_and_drawn_with(
     assert np.isfinite(figures["sync"])
 
 
+def test_an_opening_is_read_from_the_picture(clips: list[footage.FootageClip]) -> None:
+    """Of what is drawn for this sound and for another, and of a picture in which nothing moves."""
+    clip = clips[0]
+    told = judging.picture_opening(clip.frames, clip)
+    assert np.corrcoef(told, clip.opening)[0, 1] > 0.9
+    assert np.abs(told.mean() - clip.opening.mean()) < 1e-3
+    backwards = judging.picture_opening(clip.frames[::-1], clip)
+    assert np.allclose(backwards, told[::-1])
+    still = judging.picture_opening(np.repeat(clip.portrait[None], 5, axis=0), clip)
+    assert np.ptp(still) < 1e-9 and still[0] < told.mean() + told.std()
+    brighter = judging.picture_opening(np.minimum(clip.frames, 250) + np.uint8(5), clip)
+    assert np.corrcoef(brighter, told)[0, 1] > 0.99
+
+
 def test_openings_are_those_of_the_landmarks(clips: list[footage.FootageClip]) -> None:
     assert judging.openings(clips[0].frames[:3], clips[0].face).shape == (3,)
     assert mouth_opening(np.zeros((468, 3), np.float32)) == 0

@@ -22,6 +22,7 @@ Scale: TypeAlias = float | tuple[float, float]
 Interval: TypeAlias = tuple[float, float]
 """Noise levels above the first, up to the second."""
 EVERYWHERE: Interval = (0.0, math.inf)
+NOWHERE: Interval = (math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Guidance:
     def branches(self, sigma: float) -> tuple[int, ...]:
         """The branches that count at a noise level, of `BRANCHES` and in their order."""
         intervals = {NOTHING: self.image_interval, IMAGE: self.audio_interval, BOTH: EVERYWHERE}
+        if self.image == 1.0:  # `combined` would take away what it adds
+            intervals[NOTHING] = NOWHERE
+            if self.audio == 1.0:
+                intervals[IMAGE] = NOWHERE
         return tuple(branch for branch, (low, high) in intervals.items() if low < sigma <= high)
 
     def combined(

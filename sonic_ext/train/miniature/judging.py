@@ -1,7 +1,10 @@
 """What a miniature reaches on faces and voices that nothing was learned from, through the engine's own code.
 
-Frames are drawn for the very portrait and sound of a clip of footage and laid beside it: how far the lips
-open is measured by the shipped landmarks in the drawn frames, and compared with what the clip was drawn from.
+Frames are drawn for the very portrait and sound of a clip of footage and laid beside it. How far the lips
+open is measured twice, and compared with what the clip was drawn from. By the shipped landmarks, which know
+nothing of the footage, but read faces of this size with noise: in the footage itself their correlation with
+the truth is 0.5 to 0.98, face by face. And by the picture (`picture_opening`): how far it changes as the
+footage's picture changes with the opening of the mouth.
 """
 
 from __future__ import annotations
@@ -70,9 +73,19 @@ class JudgedClip:
     frames: NDArray[np.uint8]
     """uint8 RGB [n, SIDE, SIDE, 3]."""
     opening: NDArray[np.float64]
-    """Measured in the drawn frames, [n]."""
+    """By landmarks in the drawn frames, [n]."""
     shown: NDArray[np.float64]
-    """Measured in the footage, [n]."""
+    """By landmarks in the footage, [n]."""
+
+    @property
+    def pictured(self) -> NDArray[np.float64]:
+        """By the drawn picture, [n]."""
+        return picture_opening(self.frames, self.clip)
+
+    @property
+    def wanted(self) -> NDArray[np.float32]:
+        """What the clip was drawn from, [n]."""
+        return self.clip.opening[: len(self.frames)]
 
 
 def drawn_clip(
@@ -136,6 +149,34 @@ def openings(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float64]:
     return np.array([mouth_opening(points) for points in landmarks(frames, face)])
 
 
+def picture_opening(frames: NDArray[np.uint8], clip: FootageClip) -> NDArray[np.float64]:
+    """How far the lips are apart in each frame as the picture says, in half mouth widths, [n].
+
+    Of all the ways in which the grey picture around the mouth can change, the footage has one that goes with
+    the opening: the covariance of each pixel with it. Along that direction the opening is read, by the
+    straight line that fits the footage best. What is drawn for another sound is read by it as well, so
+    nothing of the truth is in the reading but what it looks like on this face.
+
+    Args:
+        frames: uint8 RGB [n, SIDE, SIDE, 3], drawn for the clip's portrait.
+        clip: the footage, of which an opening is known in every frame.
+    """
+    left, top, right, bottom = (round(edge) for edge in clip.mouth)
+
+    def mouths(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        shown = pictures[:, top:bottom, left:right].astype(np.float64).mean(axis=-1)
+        return np.asarray(shown.reshape(len(pictures), -1))
+
+    footage = mouths(clip.frames)
+    count = min(len(footage), len(clip.opening))
+    middle, truth = footage[:count].mean(axis=0), clip.opening[:count].astype(np.float64)
+    changes, opened = footage[:count] - middle, truth - truth.mean()
+    direction = changes.T @ opened
+    along = changes @ direction
+    slope = float(along @ opened) / max(float(along @ along), 1e-12)
+    return np.asarray(truth.mean() + slope * ((mouths(frames) - middle) @ direction))
+
+
 def landmarks(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float32]:
     """The face's points in each frame, in pixels of frames `ENLARGED` times as large, [n, 468, 3]."""
     network, found = MeshNetwork(), []
@@ -191,8 +232,9 @@ def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> 
         "sync": float(scores[together, MAX_LAG].mean()) if together.any() else math.nan,
         "sync confidence": found.confidence if found else 0.0,
         "offset, ms": 1000 * abs(found.seconds) if found else math.nan,
-        "mouth, r": _correlation(opening, clip.opening[: len(opening)]),
-        "long p, b, m shut": _shut([opening], [judged]),
+        "mouth, r": _correlation(judged.pictured, judged.wanted),
+        "mouth by landmarks, r": _correlation(opening, judged.wanted),
+        "long p, b, m shut": _shut([judged.pictured], [judged]),
         "identity": _identity(folder, clip, frames),
         "jitter": _jitter(points),
         "dB": psnr(pixels(frames), pixels(clip.frames[: len(frames)])),
@@ -242,25 +284,30 @@ def judge(
 
 def reached(judged: Sequence[JudgedClip]) -> dict[str, float]:
     """Figures over clips: correlation, lag, decibels, flicker."""
-    own = [_correlation(each.opening, each.clip.opening) for each in judged]
+    own = [each.pictured for each in judged]
     swapped = [
-        _correlation(*_same_length(each.opening, other.clip.opening))
-        for each, other in zip(judged, [*judged[1:], judged[0]], strict=True)
-        if each is not other
+        _correlation(*_same_length(mine, other.clip.opening))
+        for mine, other in zip(own, [*judged[1:], judged[0]], strict=True)
+        if len(judged) > 1
     ]
-    lags = [_lag(each.opening, each.clip.opening) for each in judged]
-    amplitude = [np.std(each.opening) / max(np.std(each.shown), 1e-6) for each in judged]
+    openings = {
+        "opening": own,
+        "opening of the footage": [picture_opening(each.clip.frames, each.clip) for each in judged],
+        "opening by landmarks": [each.opening for each in judged],
+        "opening of the footage by landmarks": [each.shown for each in judged],
+    }
+    lags = [_lag(mine, each.wanted) for mine, each in zip(own, judged, strict=True)]
+    amplitude = [
+        np.std(mine) / max(np.std(each.wanted), 1e-6) for mine, each in zip(own, judged, strict=True)
+    ]
     decibels = [psnr(pixels(each.frames), pixels(each.clip.frames)) for each in judged]
     return {
         "frames": float(sum(len(each.frames) for each in judged)),
-        "opening, r": float(np.mean(own)),
-        "opening of the footage, r": float(
-            np.mean([_correlation(each.shown, each.clip.opening) for each in judged])
-        ),
+        **{f"{name}, r": _mean_correlation(found, judged) for name, found in openings.items()},
         "swapped, r": float(np.mean(swapped)) if swapped else math.nan,
         "lag, frames": float(np.median(lags)),
-        "long p, b, m shut": _shut([each.opening for each in judged], judged),
-        "long p, b, m shut in the footage": _shut([each.shown for each in judged], judged),
+        "long p, b, m shut": _shut(own, judged),
+        "long p, b, m shut in the footage": _shut(openings["opening of the footage"], judged),
         "amplitude": float(np.mean(amplitude)),
         "dB": float(np.mean(decibels)),
         "flicker": float(np.mean([_flicker(each.frames) for each in judged])),
@@ -282,6 +329,18 @@ def _flicker(frames: NDArray[np.uint8]) -> float:
     """Mean change of the picture's mean colour from frame to frame, in levels."""
     means = frames.reshape(len(frames), -1, 3).mean(axis=1)
     return float(np.abs(np.diff(means, axis=0)).mean())
+
+
+def _mean_correlation(found: Sequence[NDArray[np.float64]], judged: Sequence[JudgedClip]) -> float:
+    """Of openings with what the clips were drawn from."""
+    return float(
+        np.mean(
+            [
+                _correlation(*_same_length(mine, each.clip.opening))
+                for mine, each in zip(found, judged, strict=True)
+            ]
+        )
+    )
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
