@@ -33,6 +33,8 @@ class Forecast:
     """Peak main memory in bytes."""
     device_memory: int = 0
     """Peak memory of the graphics card in bytes; 0 where none is used."""
+    denoising: float = 0.0
+    """Floating-point operations of a diffusion network over all its steps; 0 where there is none."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user: what was picked, what may not fit."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,24 @@ def test_a_picture_on_its_side_is_set_upright(plain: Portrait, quarters: int, fr
     lips = [each.face.landmarks[[13, 14], :2].mean(axis=0) for each in (scene, expected)]
     assert np.abs(lips[0] - lips[1]).max() < 18
     assert head_view(scene, 512, settings.expand_ratio).picture.shape == (512, 512, 3)
+
+
+@pytest.mark.parametrize("framing", ["whole", "crop"])
+def test_a_tight_square_has_no_more_room_than_asked_for(plain: Portrait, framing: str) -> None:
+    """Networks that learned from faces of one size are shown no smaller ones."""
+    scene = compose(plain, Settings(framing=framing), 2)
+    roomy, tight = head_view(scene, 128, 0.2), head_view(scene, 128, 0.2, tight=True)
+    assert tight.face.box.width == pytest.approx(128 / 1.4, rel=0.05)
+    assert tight.rim < 0.08
+    if framing == "whole":
+        assert roomy.face.box.width < 0.8 * tight.face.box.width
+        assert roomy.rim == 0.12
+
+
+def test_a_square_fades_out_before_the_face_begins(plain: Portrait) -> None:
+    view = head_view(compose(plain, Settings(), 2), 100, 0.2, tight=True)
+    for box, rim in ((Box(9, 20, 80, 80), 0.09), (Box(30, 30, 70, 70), 0.12), (Box(-4, 0, 100, 104), 0.04)):
+        assert replace(view, face=replace(view.face, box=box)).rim == pytest.approx(rim)
 
 
 def test_what_was_placed_by_hand_stays_as_it_lies(plain: Portrait) -> None:

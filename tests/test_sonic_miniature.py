@@ -15,6 +15,8 @@ from sonic_ext.errors import MissingPart
 from sonic_ext.files.digest import sha256_of
 from sonic_ext.media.video import read_frames
 from sonic_ext.settings import Settings
+from sonic_ext.sync import encoders
+from sonic_ext.sync.measure import measure_sync
 from sonic_ext.weights import bundles
 
 MINIATURE = Settings(engine="sonic", weights="miniature", inference_steps=2, seed=4)
@@ -71,3 +73,14 @@ def test_a_portrait_speaks(sonic_home: Path, tmp_path: Path) -> None:
     assert take.seconds == pytest.approx(1.0, abs=0.05)
     shown = [frame.astype(np.int16) for frame in read_frames(take.master)]
     assert max(np.abs(frame - shown[0]).max() for frame in shown) > 20  # it is no still
+
+
+@needs_torch
+def test_its_mouths_follow_the_voice(sonic_home: Path) -> None:
+    """In the very video: a face that is framed as those were that it learned from."""
+    example = Path(pipeline.__file__).parent / "assets" / "example"
+    settings = MINIATURE.with_values({"inference_steps": 5, "duration": 4.0, "duration_policy": "trim"})
+    take = pipeline.animate(example / "portrait.jpg", example / "speech.wav", settings)
+    found = measure_sync(take.master, network=encoders.load(encoders.weights_of("judge")))
+    assert found.best.confidence > 0.95
+    assert abs(found.best.offset) < 0.08  # one of its frames

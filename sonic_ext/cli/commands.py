@@ -13,10 +13,18 @@ from ..errors import BadAudio, BadSetting, Cancelled, SonicError
 from ..messages import said
 from ..settings import PRESETS, Settings
 from ..text import duration_text
-from . import batch_command, eval_command, jobs_command, sync_command, train_command, weights_command
+from . import (
+    batch_command,
+    bench_command,
+    eval_command,
+    jobs_command,
+    sync_command,
+    train_command,
+    weights_command,
+)
 from .console import Console, ProgressLine, with_progress
 from .interrupt import Interrupts
-from .pictures import check_picture, write_png
+from .outputs import check_picture, write_png
 
 if TYPE_CHECKING:
     from ..jobs import ExportedFile, Job, Worker
@@ -218,6 +226,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "preflight": _preflight,
     "verify": _verify,
     "eval": eval_command.run,
+    "bench": lambda options, *rest: bench_command.run(options, _settings(options), *rest),
     "sync": sync_command.run,
     "train": train_command.run,
     "consent_list": _consent_list,

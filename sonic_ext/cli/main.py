@@ -15,7 +15,15 @@ from .. import __version__, messages
 from ..app import form
 from ..errors import BadInput, Cancelled, MissingPart, SonicError
 from ..settings import PRESETS, describe
-from . import batch_command, eval_command, jobs_command, sync_command, train_command, weights_command
+from . import (
+    batch_command,
+    bench_command,
+    eval_command,
+    jobs_command,
+    sync_command,
+    train_command,
+    weights_command,
+)
 from .arguments import number_from
 from .console import Console, language, tolerate_any_text
 from .interrupt import interrupts
@@ -142,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
     _preflight(commands)
     _verify(commands)
     eval_command.grammar(commands, _command)
+    bench_command.grammar(commands, _command, _add_settings)
     sync_command.grammar(commands, _command)
     train_command.grammar(commands, _command)
     _consent(commands)

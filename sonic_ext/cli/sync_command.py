@@ -11,7 +11,7 @@ from ..messages import joined, said
 from .arguments import AddCommand
 from .console import Console, with_progress
 from .interrupt import Interrupts
-from .pictures import check_picture, write_png
+from .outputs import check_picture, write_png
 
 if TYPE_CHECKING:
     from ..sync.fix import SyncFix

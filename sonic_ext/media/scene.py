@@ -23,6 +23,8 @@ MAX_ASPECT = 4.0
 SIDEWAYS, UPWARDS, DOWNWARDS = 0.22, 0.06, 0.13
 """How far a face goes from its place, in widths and heights of its box: as the preview engine was measured to
 do at motion_scale 1, rounded up. Half of the last is the jaw's."""
+NARROWEST = 0.04
+"""Share of its side in which a square fades out where the face takes all of it."""
 FACE_COLOUR, CROP_COLOUR, POINT_COLOUR = (46, 204, 113), (255, 196, 0), (0, 200, 255)
 
 
@@ -188,6 +190,13 @@ class HeadView:
     source: Box
     """What it shows of the portrait, in the portrait's pixels."""
 
+    @property
+    def rim(self) -> float:
+        """Share of its side in which the square may fade out at each border: none of the face lies there."""
+        side, face = self.picture.shape[0], self.face.box
+        room = min(face.left, face.top, side - face.right, side - face.bottom) / side
+        return min(FEATHER, max(NARROWEST, room))
+
 
 def head_view(scene: Scene, side: int, ratio: float, tight: bool = False) -> HeadView:
     """The head of a scene as a square for a network.
@@ -201,12 +210,16 @@ def head_view(scene: Scene, side: int, ratio: float, tight: bool = False) -> Hea
         scene: as composed.
         side: pixels of the square.
         ratio: room around the face in it, as a share of the face's sides.
-        tight: a scene that is a square around the face already is not taken as it is, either.
+        tight: `ratio` is all the room there is: the square fades out within it. A scene that is a square
+            around the face already is not taken as it is, either.
     """
     size = side, side
     if not (scene.whole or tight) and (scene.width, scene.height) == size:
         return HeadView(scene.picture, scene.face, None, scene.crop)
-    box = _head_box(scene, ratio) if scene.whole or tight else Box(0, 0, scene.width, scene.height)
+    if scene.whole or tight:
+        box = _head_box(scene, ratio if tight else _with_rim(ratio))
+    else:
+        box = Box(0, 0, scene.width, scene.height)
     source = _in_portrait(scene, box)
     pixels = _resized(scene.portrait.rgb, size, source)
     sx, sy = size[0] / box.width, size[1] / box.height
@@ -218,7 +231,7 @@ def _head_box(scene: Scene, ratio: float) -> Box:
     portrait, (sx, sy) = scene.portrait, _scale(scene)
     x, y = scene.crop.left, scene.crop.top
     face = scene.face.box.scaled(1 / sx, 1 / sy).shifted(x, y)
-    square = Box(*crop_square(face, _with_rim(ratio), portrait.width, portrait.height))
+    square = Box(*crop_square(face, ratio, portrait.width, portrait.height))
     shown = square.shifted(-x, -y).scaled(sx, sy)
     left, top, right, bottom = shown.clipped(scene.width, scene.height).rounded()
     return Box(left, top, max(right, left + 1), max(bottom, top + 1))

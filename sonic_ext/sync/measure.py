@@ -16,6 +16,7 @@ from ..media.video import probe
 from ..progress import Tick
 from . import encoders
 from .encoders import SyncNetwork
+from .mouth import MouthMotion
 from .offset import LAGS, MAX_LAG, SHORTEST, estimate, lag_scores, windowed
 from .report import SyncReport, TrackSync
 from .sound import ROWS_PER_SECOND, sound_rows
@@ -60,6 +61,40 @@ def measure_sync(
     tracks = tuple(_track(face, voice, network, fps) for face in seen.faces)
     warnings = () if tracks else ("No face was found in the video.",)
     return SyncReport(seen.seconds, seen.fps, seen.frames, LAGS, voice.loudness, tracks, warnings)
+
+
+@dataclass(frozen=True)
+class MouthSync:
+    """What a network says of one mouth and the sound that it is drawn for."""
+
+    score: float
+    """Mean similarity of mouth and sound at the same moments, -1 to 1; nan where the mouth is not known."""
+    seconds: float
+    """Positive: the mouth comes after the voice; nan where nothing speaks for an offset."""
+    confidence: float
+    """0..1, 0 where there is no offset."""
+
+
+def mouth_sync(
+    motion: MouthMotion, blocks: Iterable[NDArray[np.float32]], seconds: float, network: SyncNetwork
+) -> MouthSync:
+    """The same of a mouth that is known already, without a file.
+
+    Args:
+        motion: of the mouth, from the beginning of the sound.
+        blocks: the sound, float32 [samples] at `media.mel.RATE`.
+        seconds: of both that are compared.
+        network: which judges.
+    """
+    rows = int(seconds * ROWS_PER_SECOND)
+    scores, known = lag_scores(network.hear(sound_rows(blocks, rows)), network.see(motion, 0.0, rows))
+    found = estimate(scores, known, network.confidence)
+    together = known[:, MAX_LAG]
+    return MouthSync(
+        float(scores[together, MAX_LAG].mean()) if together.any() else math.nan,
+        found.seconds if found else math.nan,
+        found.confidence if found else 0.0,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,6 +161,17 @@ def free_memory(device: str) -> int:
     return psutil.virtual_memory().available
 
 
+def forget_peak(device: str) -> None:
+    """Begin anew with what `peak_memory` tells."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: str) -> int:
+    """Most bytes of a card that torch held at once since `forget_peak`; 0 where it does not count them."""
+    return torch.cuda.max_memory_reserved(device) if device.startswith("cuda") else 0
+
+
 def release(device: str) -> None:
     """Give back what nothing refers to any more."""
     gc.collect()

@@ -128,14 +128,22 @@ class Budget:
         own = self.device_bytes(memory_plan.mode, memory_plan.chunk) if self.hardware.is_cpu else 0
         return PROCESS + waiting + own + self.plan.frames * PER_FRAME
 
+    @property
+    def denoising_operations(self) -> float:
+        """Operations of the UNet over all steps and windows."""
+        window = footprint.unet_operations(*self._size(self.side), self.plan.window)
+        return self.calls * self.steps * self.plan.count * window * self._elements / footprint.UNET
+
+    @property
+    def decoding_operations(self) -> float:
+        """Operations of the decoder over all frames."""
+        decoding = self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
+        return decoding * min(1.0, self._width**2)
+
     def seconds(self, speed: float) -> float:
         """Working time, given operations per second of a matrix product."""
-        window = footprint.unet_operations(*self._size(self.side), self.plan.window)
-        share = self._elements / footprint.UNET
-        drawing = self.calls * self.steps * self.plan.count * window * share
-        decoding = self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
         reached = EFFICIENCY["cpu" if self.hardware.is_cpu else "other"] * speed
-        return (drawing + decoding * min(1.0, self._width**2)) / reached
+        return (self.denoising_operations + self.decoding_operations) / reached
 
     def memory_plan(self, wanted: str, free: int) -> MemoryPlan:
         """How to use the memory.

@@ -129,6 +129,7 @@ class DiffusionEngine:
             budget.seconds(speed(chosen.device, chosen.dtype)),
             budget.main_bytes(memory_plan),
             0 if chosen.is_cpu else budget.device_bytes(memory_plan.mode, memory_plan.chunk),
+            budget.denoising_operations,
             _sentences(
                 *self._notes,
                 *_rounding_note(scene, settings),

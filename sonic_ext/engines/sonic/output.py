@@ -156,5 +156,5 @@ class Output:
             finish = replace(finish, between=between, steady=Steady(self.view.face.box, stream.STEADY_REACH))
         frames = _repeat_last(in_inference_mode(lambda: finish.frames(self.decoder, self.latents)))
         if self.view.box is not None:
-            frames = map(Paste(self.scene.picture, self.view.box).into, frames)
+            frames = map(Paste(self.scene.picture, self.view.box, self.view.rim).into, frames)
         return islice(frames, self.count)

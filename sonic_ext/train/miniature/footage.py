@@ -46,8 +46,8 @@ SECONDS = 6.0
 """Of a clip."""
 LINES = 6
 """Recordings that a clip is put together from, at most."""
-RIM = 0.08
-"""Most room beyond `MARGIN`: the engine shows more where the square fades into a picture."""
+SPREAD = 0.04
+"""By how much the room around a face differs from `MARGIN`, either way."""
 HEADS, EXPRESSIONS = (0.0, 0.2), (0.7, 1.1)
 """Ranges of motion_scale and dynamic_scale, drawn for each clip: the buckets tell the network which. Heads
 that turn as far as the preview's take all that so small a network learns: nothing is left for the mouth."""
@@ -113,7 +113,7 @@ def draw_clip(identity: FaceIdentity, voice: str, utterance: Utterance, seed: in
     """Draw an identity saying something; the same seed gives the same clip."""
     rng = np.random.default_rng([seed, 5])
     count = 2 * int(len(utterance[0]) / RATE * BASE_FPS)
-    square = crop_square(identity.box, MARGIN + rng.uniform(0.0, RIM), CANVAS, CANVAS)
+    square = crop_square(identity.box, MARGIN + rng.uniform(-SPREAD, SPREAD), CANVAS, CANVAS)
     side = square[2] - square[0]
     scale = DRAWN / side
     picture = cv2.resize(identity.picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)

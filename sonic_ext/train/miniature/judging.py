@@ -45,9 +45,8 @@ from ...nn.clip import embed
 from ...progress import Tick
 from ...settings import Settings
 from ...sync import encoders
+from ...sync.measure import mouth_sync
 from ...sync.mouth import MouthMotion, mouth_geometry
-from ...sync.offset import MAX_LAG, estimate, lag_scores
-from ...sync.sound import ROWS_PER_SECOND, sound_rows
 from ...weights.overlays import Overlay
 from ..corpus.sounds import files_by_voice, load, voice_of
 from ..phonemes import is_bilabial
@@ -221,17 +220,13 @@ def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> 
     opening = np.array([mouth_opening(each) for each in points])
     times = np.asarray((np.arange(len(frames)) + 0.25) / BASE_FPS, np.float64)
     motion = MouthMotion(times, np.stack([mouth_geometry(each) for each in points]))
-    rows = int(len(frames) / BASE_FPS * ROWS_PER_SECOND)
-    judge_network = encoders.load(encoders.weights_of("judge"))
-    heard = judge_network.hear(sound_rows([clip.sound], rows))
-    scores, known = lag_scores(heard, judge_network.see(motion, 0.0, rows))
-    found = estimate(scores, known, judge_network.confidence)
-    together = known[:, MAX_LAG]
+    network = encoders.load(encoders.weights_of("judge"))
+    sync = mouth_sync(motion, [clip.sound], len(frames) / BASE_FPS, network)
     judged = JudgedClip(clip, frames, opening, opening)
     return {
-        "sync": float(scores[together, MAX_LAG].mean()) if together.any() else math.nan,
-        "sync confidence": found.confidence if found else 0.0,
-        "offset, ms": 1000 * abs(found.seconds) if found else math.nan,
+        "sync": sync.score,
+        "sync confidence": sync.confidence,
+        "offset, ms": 1000 * abs(sync.seconds),
         "mouth, r": _correlation(judged.pictured, judged.wanted),
         "mouth by landmarks, r": _correlation(opening, judged.wanted),
         "long p, b, m shut": _shut([judged.pictured], [judged]),

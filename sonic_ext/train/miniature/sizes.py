@@ -17,7 +17,7 @@ FACTOR = 8
 """Pixels per latent."""
 WINDOW, SHIFT = 12, 5
 """Frames that the network sees at once, and by which windows begin earlier at each next step."""
-MARGIN = 0.16
+MARGIN = 0.2
 """Room around the face's box, as a share of its sides."""
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.1
 GROUPS = 8

@@ -1,9 +1,12 @@
-"""Pictures that commands write beside their outcome."""
+"""Files that commands write beside their outcome: whole or not at all."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOutput
 
@@ -33,11 +36,27 @@ def write_png(path: Path, rgb: NDArray[np.uint8], overwrite: bool) -> None:
     """
     from PIL import Image
 
+    with _writing(path, overwrite) as part:
+        Image.fromarray(rgb).save(part, format="PNG")
+
+
+def write_json(path: Path, values: Mapping[str, Any], overwrite: bool) -> None:
+    """Write plain JSON whole or not at all.
+
+    Raises:
+        BadOutput: it cannot be written.
+    """
+    with _writing(path, overwrite) as part:
+        part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _writing(path: Path, overwrite: bool) -> Iterator[Path]:
     from ..files.atomic import atomic_write
 
     try:
         with atomic_write(path, overwrite) as part:
-            Image.fromarray(rgb).save(part, format="PNG")
+            yield part
     except OSError as error:
         raise BadOutput(
             f"{path} cannot be written: {error.strerror or error}.", "Choose another place, or make room."

@@ -1,0 +1,157 @@
+"""`sonic bench`: what it measures, what it recommends, and what is left of it when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the sonic engine's libraries are an optional part, and not installed")
+pytest.importorskip(
+    "diffusers", reason="the sonic engine's libraries are an optional part, and not installed"
+)
+
+from sonic_ext.cli import main
+from sonic_ext.errors import BadInput, BadSetting, Cancelled
+from sonic_ext.evaluation import bench
+from sonic_ext.evaluation.bench import PUBLISHED, Bench, TradeFigures, planned_bench
+from sonic_ext.evaluation.pictures import psnr, ssim
+from sonic_ext.progress import Silent, Stage, Tick, Ticker
+from sonic_ext.settings import Settings
+
+SETTINGS = Settings(weights="miniature", min_resolution=256)
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    PUBLISHED: {"inference_steps": 4},
+    "draft": {"inference_steps": 2},
+    "precision=fp16": {"precision": "fp16"},
+    "inference_steps=10": {"inference_steps": 3},
+}
+"""A processor has no fp16."""
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sonic_home: Path) -> Iterator[Bench]:
+    monkeypatch.setattr(bench, "TRADES", QUICK)
+    monkeypatch.setattr(bench, "LENGTHS", (1.0,))
+    yield planned_bench(SETTINGS, home=tmp_path / "home", tick=Ticker(Silent()))
+
+
+def test_every_trade_is_measured_beside_the_published_way(planned: Bench, tmp_path: Path) -> None:
+    """And what is left of it is plain JSON without a path."""
+    figures = {each.name: each for each in planned.run(Ticker(Silent()))}
+    assert [*figures] == [*QUICK]
+    published, draft = figures[PUBLISHED], figures["draft"]
+    assert (published.psnr, published.ssim, published.mouth) == (math.inf, pytest.approx(1), 1)
+    assert 20 < draft.psnr < 60 and 0.7 < draft.ssim < 1 and draft.mouth < 1
+    assert (published.steps, draft.steps) == (4, 2)
+    assert 0 < draft.denoising < published.denoising < published.seconds
+    assert 0 < published.share_of_peak < 1
+    assert published.memory > 10**8 and published.device_memory == 0
+    assert "fp16" in figures["precision=fp16"].note
+    assert math.isnan(figures["precision=fp16"].seconds)
+    text = json.dumps(planned.as_json(), allow_nan=False)
+    assert str(tmp_path) not in text and str(Path.home()) not in text
+    told = json.loads(text)
+    assert told["finished"] and told["frames"] == 25
+    assert (told["width"], told["height"]) == (256, 256)
+    assert set(told["weights"]) >= {"unet", "vae"}
+    assert told["trades"][0]["psnr"] is None  # of the same frames it is infinite
+
+
+def test_stopped_it_keeps_what_was_measured(planned: Bench) -> None:
+    seen: list[Stage] = []
+
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        seen.append(stage)
+        if planned.figures and stage is Stage.DENOISING:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        [*planned.run(tick)]
+    assert [each.name for each in planned.figures] == [PUBLISHED]
+    assert planned.as_json()["finished"] is False
+    assert Stage.DRAWING in seen
+
+
+def test_no_trade_begins_for_which_there_is_no_time(planned: Bench) -> None:
+    planned.deadline = 0.0
+    assert [each.name for each in planned.run(Ticker(Silent()))] == [PUBLISHED, "precision=fp16"]
+    assert len(planned.notes) == len(QUICK) - 2 and "no time for draft" in planned.notes[0]
+
+
+def test_a_bench_that_takes_longer_than_asked_for_says_how_long(sonic_home: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="takes about") as refused:
+        planned_bench(SETTINGS, minutes=1e-6, home=tmp_path, tick=Ticker(Silent()))
+    assert "--minutes" in refused.value.hint
+
+
+def test_where_time_is_short_presets_come_before_savings(sonic_home: Path, tmp_path: Path) -> None:
+    tick: Tick = Ticker(Silent())
+    everything = planned_bench(SETTINGS, minutes=60, home=tmp_path, tick=tick)
+    assert {*everything.trades} == {*bench.TRADES}
+    least = planned_bench(SETTINGS, minutes=60, home=tmp_path, tick=tick, names=["draft"])
+    assert [*least.trades] == [PUBLISHED, "draft"]
+    few = planned_bench(SETTINGS, minutes=everything.seconds_needed / 600, home=tmp_path, tick=tick)
+    assert {*few.trades} == {*bench.RECOMMENDED}
+    assert any("presets alone" in note for note in few.notes)
+
+
+def test_an_unknown_trade_is_refused(sonic_home: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="Did you mean draft"):
+        planned_bench(SETTINGS, names=["drafft"], home=tmp_path, tick=Ticker(Silent()))
+
+
+def figures(name: str, mouth: float, sync: float, note: str = "") -> TradeFigures:
+    return TradeFigures(name, {}, seconds=1.0, mouth=mouth, sync=sync, note=note)
+
+
+@pytest.mark.parametrize(
+    ("found", "recommended"),
+    [
+        ([], ""),
+        ([figures(PUBLISHED, 1, 0.9)], PUBLISHED),
+        ([figures(PUBLISHED, 1, 0.9), figures("draft", 0.95, 0.85), figures("fast", 0.99, 0.9)], "draft"),
+        ([figures(PUBLISHED, 1, 0.9), figures("draft", 0.5, 0.9), figures("fast", 0.99, 0.9)], "fast"),
+        (
+            [figures(PUBLISHED, 1, 0.9), figures("draft", 0.95, 0.5), figures("balanced", 0.9, 0.8)],
+            "balanced",
+        ),
+        ([figures(PUBLISHED, 1, 0.9), figures("draft", 1, 1, note="There is no draft here.")], PUBLISHED),
+        ([figures(PUBLISHED, 1, 0.9, note="Memory ran out."), figures("draft", 1, 1)], ""),
+    ],
+)
+def test_the_fastest_preset_that_keeps_mouth_and_sync_is_recommended(
+    planned: Bench, found: list[TradeFigures], recommended: str
+) -> None:
+    assert replace(planned, figures=found).recommended == recommended
+
+
+def test_the_command_tells_a_table_and_leaves_json(
+    planned: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bench.json"
+    words = ["bench", "--set", "weights=miniature", "--set", "min_resolution=256", "-o", str(output)]
+    assert main.main(words) == 0
+    said = capsys.readouterr()
+    assert "Recommended here: --preset" in said.out
+    assert [line.split()[0] for line in said.out.splitlines()[1:4]] == [PUBLISHED, "draft", "precision=fp16"]
+    assert json.loads(output.read_text())["finished"]
+    before = output.read_bytes()
+    assert main.main(words) == 2
+    assert "exists" in capsys.readouterr().err and output.read_bytes() == before
+
+
+def test_differences_of_pictures() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (40, 40, 3), np.uint8)
+    assert (psnr(picture, picture), ssim(picture, picture)) == (math.inf, pytest.approx(1))
+    grey = np.full((40, 40, 3), 100, np.uint8)
+    assert psnr(grey, grey + np.uint8(1)) == pytest.approx(48.13, abs=0.01)
+    assert ssim(picture, 255 - picture) < -0.5
+    assert 0.5 < ssim(grey, grey + np.uint8(60)) < 0.95  # another light, the same shapes
