@@ -674,6 +674,12 @@ def test_the_forecast_follows_steps_and_length() -> None:
     assert plan.seconds(1e14) * 1.8 < twice.seconds(1e14) < plan.seconds(1e14) * 2
     # 10 s of video are 12.5 PFLOP in the UNet
     assert 0.8 < plan.seconds(1.0) * budgets.EFFICIENCY["other"] / 12.9e15 < 1.2
+    assert plan.denoising_operations > 10 * plan.decoding_operations > 0
+
+
+def test_a_forecast_for_a_card_says_that_it_was_not_measured() -> None:
+    assert "not measured on one" in published().caveat
+    assert published(hardware=devices.Hardware("cpu", torch.float32)).caveat == ""
 
 
 # Numbers and files that go wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from sonic_ext.files.home import HOME_VARIABLE, private_home
 from sonic_ext.files.names import expanded
 from sonic_ext.jobs import Destination, Queue
 from sonic_ext.jobs.inputs import staging
-from sonic_ext.provenance import boundary
+from sonic_ext.provenance import boundary, c2pa
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.take import Take
@@ -159,6 +160,43 @@ class TestOptimised:
         words = (sys.executable, "-m", "sonic_ext", "preflight", *INPUTS)
         shown = run(*words, PYTHONOPTIMIZE="2", SONIC_HOME=str(tmp_path / "sonic"))
         assert shown.returncode == 0, shown.stderr
+
+
+class TestStrangeFolder:
+    """A working folder that is full of strangers' files, or that nobody may look into."""
+
+    SIGNATURE = (
+        "import sys; from pathlib import Path; from sonic_ext.provenance import c2pa; "
+        "c2pa.read(Path(sys.argv[1]), Path(sys.argv[2])); print(sys.modules['c2pa.c2pa']._lib._name)"
+    )
+
+    @pytest.mark.parametrize("place", [".", "libs", "artifacts"])
+    def test_no_library_is_loaded_from_it(self, place: str, tmp_path: Path) -> None:
+        found = importlib.util.find_spec("c2pa")
+        assert found is not None and found.origin is not None
+        own = Path(found.origin).parent / "libs" / c2pa.LIBRARY
+        (tmp_path / place).mkdir(exist_ok=True)
+        shutil.copyfile(own, tmp_path / place / c2pa.LIBRARY)
+        words = (sys.executable, "-I", "-c", self.SIGNATURE, INPUTS[0], tmp_path / "home")
+        loaded = run(*words, cwd=tmp_path)
+        assert loaded.returncode == 0, loaded.stderr
+        assert Path(loaded.stdout.strip()) == own
+
+    @posix
+    def test_nobody_has_to_look_into_it(self, tmp_path: Path) -> None:
+        drop = "-dac_override,-dac_read_search"
+        root = ("setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}") if os.geteuid() == 0 else ()
+        if root and shutil.which("setpriv") is None:
+            pytest.skip("root may look everywhere: this needs setpriv")
+        shut = tmp_path / "shut"
+        shut.mkdir()
+        script = 'cd "$1" && chmod 000 "$1" && shift && exec "$@"'
+        words = (sys.executable, "-I", "-c", self.SIGNATURE, INPUTS[0], tmp_path / "home")
+        try:
+            loaded = run(*root, "sh", "-c", script, "sh", shut, *words)
+        finally:
+            shut.chmod(0o700)
+        assert loaded.returncode == 0, loaded.stderr
 
 
 @posix

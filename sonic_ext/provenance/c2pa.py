@@ -6,15 +6,19 @@ Reading never touches the network. Signing does only where a time-stamp authorit
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import hmac
 import json
 import mmap
+import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +29,7 @@ from ..configuration import (
     STAMPS_VARIABLE,
     Configuration,
 )
-from ..errors import BadOutput, BadSetting, BadVideo, Refused
+from ..errors import BadOutput, BadSetting, BadVideo, MissingPart, Refused
 from ..files.home import private_home
 from ..media.boxes import check_bounds
 from .certificates import Identity, Trust, package
@@ -43,6 +47,10 @@ WATERMARK_LABEL = "local.sonic.watermark"
 soft-binding algorithms, so no `c2pa.soft-binding` may name it (C2PA 2.2 §9.3.2), as version 0.1 did."""
 CONSENT_LABEL = "local.sonic.consent"
 TAKE_LABEL = "local.sonic.take"
+LIBRARY = {"win32": "c2pa_c.dll", "darwin": "libc2pa_c.dylib"}.get(sys.platform, "libc2pa_c.so")
+"""Of the SDK, in the folder `libs` of its package."""
+LIBRARY_VARIABLE = "C2PA_LIBRARY_NAME"
+"""Which library the SDK loads: a whole path, for a name alone is looked for in the working folder first."""
 DRAWN = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
 """Digital source type of the visible label: drawn by an algorithm that learned from nothing."""
 
@@ -174,7 +182,7 @@ def sign(
         BadSetting: $SONIC_C2PA_HASHES is neither salted nor plain.
         MissingPart: c2pa-python is not installed.
     """
-    sdk = package("c2pa")
+    sdk = _sdk()
     hashes = (configuration or Configuration.from_environment()).hashes
     manifest = _manifest(take, record, source_type, hashes)
     try:
@@ -207,7 +215,7 @@ def read(path: Path, home: Path | None = None, configuration: Configuration | No
         BadInput: a trust list cannot be read.
         MissingPart: c2pa-python is not installed.
     """
-    sdk = package("c2pa")
+    sdk = _sdk()
     trust = Trust.load(private_home(home), configuration or Configuration.from_environment())
     report = _report(sdk, path, trust.anchors)
     if report is None:
@@ -254,6 +262,37 @@ def salted_sha256(nonce: str, sha256: str) -> str:
         sha256: of a file or of pixels, hex.
     """
     return hmac.new(bytes.fromhex(nonce), bytes.fromhex(sha256), hashlib.sha256).hexdigest()
+
+
+def _sdk() -> Any:
+    """The SDK with the library of its own package.
+
+    By itself it looks for one in the working folder first, where strangers' files may lie.
+
+    Raises:
+        MissingPart: it is not installed, or not whole.
+        Failed: as `package`.
+    """
+    if "c2pa" in sys.modules or (found := find_spec("c2pa")) is None or found.origin is None:
+        return package("c2pa")
+    libraries = Path(found.origin).parent / "libs"
+    library = next(libraries.glob(LIBRARY), libraries / "none")
+    try:
+        ctypes.CDLL(str(library))  # where that one does not load, none from elsewhere is taken
+    except OSError as error:
+        raise MissingPart(
+            f"The library of c2pa-python does not load ({error}).",
+            "Install it anew: pip install --force-reinstall c2pa-python",
+        ) from error
+    before = os.environ.get(LIBRARY_VARIABLE)
+    os.environ[LIBRARY_VARIABLE] = str(library)
+    try:
+        return package("c2pa")
+    finally:
+        if before is None:
+            os.environ.pop(LIBRARY_VARIABLE, None)
+        else:
+            os.environ[LIBRARY_VARIABLE] = before
 
 
 # Signing

@@ -39,6 +39,7 @@ PER_FRAME = 500_000
 """Bytes of main memory per base frame: audio tokens, hidden states and latents."""
 EFFICIENCY = {"cpu": 0.45, "other": 0.4}
 """Share of a matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
+UNMEASURED = "Time and memory are computed for this card, not measured on one: `sonic bench` does that."
 GB = 1e9
 
 
@@ -139,6 +140,11 @@ class Budget:
         """Operations of the decoder over all frames."""
         decoding = self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
         return decoding * min(1.0, self._width**2)
+
+    @property
+    def caveat(self) -> str:
+        """A sentence on what the forecast rests on; empty where that was measured."""
+        return "" if self.hardware.is_cpu else UNMEASURED
 
     def seconds(self, speed: float) -> float:
         """Working time, given operations per second of a matrix product."""

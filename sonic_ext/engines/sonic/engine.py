@@ -137,6 +137,7 @@ class DiffusionEngine:
                 memory_plan.note,
                 vae.note,
                 budget.warning(memory_plan, free),
+                budget.caveat,
             ),
         )
 
