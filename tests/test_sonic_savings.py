@@ -105,6 +105,10 @@ def test_groups_that_widen_hold_the_same_steps(group: int) -> None:
 def test_shortcuts_by_name() -> None:
     assert Shortcuts.named("both") == Shortcuts(True, True)
     assert Shortcuts.named("exact") == Shortcuts()
+    assert Shortcuts.named("deep_features", 0.2) == Shortcuts(deep_features=True, tolerance=0.2)
+    assert Sampler.of(DiffusionSettings(cache_tolerance=0.2), PUBLISHED).group == 1
+    told = DiffusionSettings(shortcuts="both", cache_tolerance=0.2)
+    assert Sampler.of(told, PUBLISHED).shortcuts.tolerance == 0.2
     with pytest.raises(ValueError, match="half"):
         Shortcuts.named("half")
 
@@ -207,6 +211,38 @@ def test_inner_layers_are_left_out(unet: Any, told: Conditioning) -> None:
     # On the way down the two branches with the portrait share it.
     for outer, calls in ((unet.down_blocks[0], 4), (unet.up_blocks[-1], 6)):
         assert counting(unet, outer.resnets[0].spatial_res_block, lambda: both_steps(denoiser)) == calls
+
+
+@pytest.mark.parametrize("way", ["in turn", "together", "visiting"])
+def test_inner_layers_are_computed_after_all_where_too_much_has_changed(
+    unet: Any, told: Conditioning, way: str
+) -> None:
+    """With no tolerance all of them, with much none; in between those of the steps that need it."""
+    levels = schedule.schedule(6)
+    frames, x = torch.tensor([4, 0, 1]), drawn(FRAMES, 4, *SIZE)
+
+    def drawn_with(**how: Any) -> tuple[list[Any], int]:
+        load_layer = offload.Offload(unet, "cpu") if way == "visiting" else None
+        denoiser = Denoiser(unet, told, batched=way == "together", load_layer=load_layer, **how)
+        found: list[Any] = []
+
+        def run() -> None:
+            found.extend(
+                denoiser(x / (1 + step), levels.moment(step), frames, step == 0) for step in range(6)
+            )
+
+        return found, counting(unet, unet.mid_block.resnets[0], run)
+
+    exact, every = drawn_with()
+    strict, computed = drawn_with(shortcuts=Shortcuts(deep_features=True, tolerance=1e-9))
+    assert computed == every
+    assert all(alike(got, want) for got, want in zip(strict, exact, strict=True))
+    kept, once = drawn_with(shortcuts=Shortcuts(deep_features=True))
+    loose, least = drawn_with(shortcuts=Shortcuts(deep_features=True, tolerance=1e9))
+    assert once == least == every / 6
+    assert all(torch.equal(got, want) for got, want in zip(loose, kept, strict=True))
+    _, some = drawn_with(shortcuts=Shortcuts(deep_features=True, tolerance=0.3))
+    assert least < some < every
 
 
 @pytest.mark.parametrize("way", ["in turn", "together", "visiting"])

@@ -135,18 +135,49 @@ class First:
     """After the first attention of pixels to each other, [frames, pixels, channels]."""
 
 
+@dataclass(frozen=True)
+class Deep:
+    """What the inner layers gave. Between steps close to each other it hardly changes (DeepCache, arXiv
+    2312.00858): what takes it is not exact."""
+
+    given: torch.Tensor
+    """To the last block, [branches · frames, channels, height, width]."""
+    entered: torch.Tensor | None = None
+    """What they were given themselves, in the same order; None where nobody asks how much that changes."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Deep]) -> Deep:
+        """Of several branches, in their order."""
+        entered = [part.entered for part in parts if part.entered is not None]
+        return cls(torch.cat([part.given for part in parts]), torch.cat(entered) if entered else None)
+
+    def split(self, branches: int) -> list[Deep]:
+        """Of each branch by itself."""
+        entered = [None] * branches if self.entered is None else self.entered.chunk(branches)
+        return [Deep(*pair) for pair in zip(self.given.chunk(branches), entered, strict=True)]
+
+    def stands_for(self, entered: torch.Tensor, tolerance: float) -> bool:
+        """Whether what they would be given now has changed by no more than that (mean of the changes over
+        mean of the values), as TeaCache (arXiv 2411.19108) and first-block caches ask."""
+        if self.entered is None:
+            return True
+        change = (entered - self.entered).abs().mean() / self.entered.abs().mean()
+        return float(change) <= tolerance
+
+
 @dataclass
 class Cache:
     """What a call leaves to later ones; whoever calls holds it. What is there is taken, not computed."""
 
     first: First | None = None
     """Exact for a call with the same input, time and ids."""
-    deep: torch.Tensor | None = None
-    """What the inner layers gave to the last block, [branches · frames, channels, height, width]. Between
-    steps close to each other it hardly changes (DeepCache, arXiv 2312.00858): not exact."""
+    deep: Deep | None = None
+    """Taken as long as it `stands_for` what it would be now."""
     leaves_first: bool = False
     leaves_deep: bool = False
     """Whether a call leaves them here."""
+    tolerance: float = math.inf
+    """Of `Deep.stands_for`; infinity: what is there is taken in any case."""
 
 
 LayerLoader = Callable[[nn.Module], AbstractContextManager[object]]
@@ -545,7 +576,10 @@ class UNet(nn.Module):
         skipped: list[list[torch.Tensor]] = []
         xs = self._entered(x, embedding, cache, skipped, call)
         xs = self.down_blocks[0](xs, skipped, call, start=1)
-        if cache.deep is None:
+        entered = torch.cat(xs) if math.isfinite(cache.tolerance) else None
+        if cache.deep is None or (
+            entered is not None and not cache.deep.stands_for(entered, cache.tolerance)
+        ):
             xs = self.down_blocks[0].down(xs, skipped, call)
             for block in self.down_blocks[1:]:
                 xs = block.down(block(xs, skipped, call), skipped, call)
@@ -553,9 +587,9 @@ class UNet(nn.Module):
             for block in self.up_blocks[:-1]:
                 xs = block(xs, skipped, call)
             if cache.leaves_deep:
-                cache.deep = torch.cat(xs)
+                cache.deep = Deep(torch.cat(xs), entered)
         else:
-            xs = list(cache.deep.chunk(len(parts)))
+            xs = list(cache.deep.given.chunk(len(parts)))
         xs = self.up_blocks[-1](xs, skipped, call)
         with at(self.conv_norm_out), at(self.conv_out):
             done = [self.conv_out(functional.silu(self.conv_norm_out(each))) for each in xs]

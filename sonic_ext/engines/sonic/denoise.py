@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from ...nn.unet import Branch, Cache, LayerLoader, Level, Poll, UNet
+from ...nn.unet import Branch, Cache, Deep, LayerLoader, Level, Poll, UNet
 from .conditioning import added_time_ids
 from .guidance import BOTH, BRANCHES, IMAGE, NOTHING, Guidance
 from .schedule import Moment
@@ -50,14 +51,16 @@ class Shortcuts:
     """At steps that are not the first of a group the branch without portrait is not computed: its difference
     from the branch with the portrait is that of the group's first step."""
     deep_features: bool = False
-    """At those steps the inner layers are not computed: theirs are those of the group's first step."""
+    """At those steps the inner layers are not computed: theirs are those of the group's first step ..."""
+    tolerance: float = math.inf
+    """... or of the last step before which what they are given had changed by more than this share."""
 
     @classmethod
-    def named(cls, name: str) -> Shortcuts:
+    def named(cls, name: str, tolerance: float = math.inf) -> Shortcuts:
         """From the setting: exact, null_branch, deep_features, both."""
         if name not in ("exact", "null_branch", "deep_features", "both"):
             raise ValueError(f"no shortcuts are called {name}")
-        return cls(name in ("null_branch", "both"), name in ("deep_features", "both"))
+        return cls(name in ("null_branch", "both"), name in ("deep_features", "both"), tolerance)
 
     def branches(self, wanted: tuple[int, ...], first: bool) -> tuple[int, ...]:
         """Those that a step computes.
@@ -75,8 +78,8 @@ class GroupCache:
 
     towards_nothing: torch.Tensor | None = None
     """Prediction without the portrait less that with it."""
-    deep: dict[int, torch.Tensor] = field(default_factory=dict)
-    """Of every branch, `Cache.deep`."""
+    deep: dict[int, Deep] = field(default_factory=dict)
+    """Of every branch."""
 
     def clear(self) -> None:
         """Forget everything."""
@@ -127,6 +130,7 @@ class Denoiser:
             self.batched,
             self.load_layer,
             self.poll,
+            self.shortcuts.tolerance,
         )
         return self.guided(call, x.to(portrait), moment, first, self.guidance.branches(float(moment.sigma)))
 
@@ -183,12 +187,14 @@ class Call:
     batched: bool = False
     load_layer: LayerLoader | None = None
     poll: Poll | None = None
+    tolerance: float = math.inf
+    """Of `Shortcuts`."""
 
     def __call__(
         self,
         inputs: torch.Tensor,
         branches: tuple[int, ...] = BRANCHES,
-        deep: dict[int, torch.Tensor] | None = None,
+        deep: dict[int, Deep] | None = None,
     ) -> list[torch.Tensor]:
         """Predictions [frames, 4, height, width] of these branches.
 
@@ -198,14 +204,14 @@ class Call:
             deep: what the inner layers gave, by branch: taken where it is there, else left; None for neither.
         """
         if self.batched or self.load_layer:
-            return self._predicted(inputs, branches, Cache(), deep)
+            return self._predicted(inputs, branches, Cache(tolerance=self.tolerance), deep)
         found: list[torch.Tensor] = []
         first = None
         for number, branch in enumerate(branches):
             # What comes before the first cross-attention is the same for two with the same input, to the bit.
             alike = {self.branches[each].input for each in branches[number : number + 2]}
             again = number + 1 < len(branches) and len(alike) == 1
-            cache = Cache(first, leaves_first=again)
+            cache = Cache(first, leaves_first=again, tolerance=self.tolerance)
             found += self._predicted(inputs, (branch,), cache, deep)
             first = cache.first
         return found
@@ -215,19 +221,18 @@ class Call:
         inputs: torch.Tensor,
         branches: tuple[int, ...],
         cache: Cache,
-        deep: dict[int, torch.Tensor] | None,
+        deep: dict[int, Deep] | None,
     ) -> list[torch.Tensor]:
         """Of branches whose inputs are on end, in one call."""
         used = [self.branches[branch] for branch in branches]
         start = used[0].input
         x = inputs[start : used[-1].input + 1]
-        known = deep is not None and all(branch in deep for branch in branches)
-        if deep is not None and known:
-            cache.deep = torch.cat([deep[branch] for branch in branches])
+        if deep is not None and all(branch in deep for branch in branches):
+            cache.deep = Deep.joined([deep[branch] for branch in branches])
         cache.leaves_deep = deep is not None
         own = [replace(branch, input=branch.input - start) for branch in used]
         ids = self.ids.expand(len(x), -1)
         out = self.unet(x, self.timestep, ids, own, cache, self.load_layer, poll=self.poll)
-        if deep is not None and cache.deep is not None and not known:
-            deep.update(zip(branches, cache.deep.chunk(len(branches)), strict=True))
+        if deep is not None and cache.deep is not None:
+            deep.update(zip(branches, cache.deep.split(len(branches)), strict=True))
         return list(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -33,7 +34,7 @@ class Sampler:
     @classmethod
     def of(cls, own: DiffusionSettings, profile: Profile) -> Sampler:
         """As the settings say, for weights of that profile."""
-        shortcuts = Shortcuts.named(own.shortcuts)
+        shortcuts = Shortcuts.named(own.shortcuts, own.cache_tolerance or math.inf)
         return cls(
             schedule(own.inference_steps, profile.scheduler, own.schedule),
             Guidance(
@@ -44,7 +45,7 @@ class Sampler:
             ),
             SOLVERS[own.solver],
             shortcuts,
-            1 if shortcuts == Shortcuts() else own.cache_interval,
+            1 if own.shortcuts == "exact" else own.cache_interval,
             own.cache_spacing == "widening",
         )
 
@@ -57,7 +58,10 @@ class Sampler:
 
     @cached_property
     def branch_calls(self) -> float:
-        """Work of the UNet in one window over all steps, in whole calls with one branch."""
+        """Work of the UNet in one window over all steps, in whole calls with one branch.
+
+        With a tolerance the least that it can be.
+        """
         calls = 0.0
         for steps in self.parts:
             wanted = self.guidance.branches(float(self.levels.sigmas[steps.start]))

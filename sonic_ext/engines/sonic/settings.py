@@ -165,6 +165,16 @@ class DiffusionSettings(EngineSettings):
         group="sonic",
         choices=("even", "widening"),
     )
+    cache_tolerance: float = setting(
+        0.0,
+        "Cache tolerance",
+        "Where inner layers are left out: the share by which what they are given may have changed; beyond it "
+        "they are computed after all. 0 leaves them out in any case.",
+        Affects.LATENTS,
+        group="sonic",
+        low=0.0,
+        high=1.0,
+    )
     decoder: str = setting(
         "auto",
         "Decoder",
