@@ -46,6 +46,13 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
         "shortcuts": "deep_features",
         "cache_interval": 3,
     },
+    "deep_features, interval 10, tolerance 0.1, 25 steps": {
+        "inference_steps": 25,
+        "shortcuts": "deep_features",
+        "cache_interval": 10,
+        "cache_tolerance": 0.1,
+    },
+    "even windows, 25 steps": {"inference_steps": 25, "windows": "even"},
     "deep_features, interval 3, widening, 25 steps": {
         "inference_steps": 25,
         "shortcuts": "deep_features",

@@ -675,6 +675,8 @@ def test_the_forecast_follows_steps_and_length() -> None:
     # 10 s of video are 12.5 PFLOP in the UNet
     assert 0.8 < plan.seconds(1.0) * budgets.EFFICIENCY["other"] / 12.9e15 < 1.2
     assert plan.denoising_operations > 10 * plan.decoding_operations > 0
+    short, even = (replace(plan, plan=windows.Plan(38, even=even)) for even in (False, True))
+    assert even.denoising_operations == pytest.approx(short.denoising_operations * 38 / 50)
 
 
 def test_a_forecast_for_a_card_says_that_it_was_not_measured() -> None:

@@ -27,7 +27,21 @@ def test_every_frame_is_seen_at_every_step(plan: Plan, step: int) -> None:
     windows = plan.windows(step)
     assert len(windows) == plan.count
     assert all(len(window) == plan.window for window in windows)
+    assert sum(map(len, windows)) == plan.seen
     assert {frame for window in windows for frame in window} == set(range(plan.frames))
+
+
+@given(st.integers(1, 400), st.integers(1, 30), st.integers(0, 9), st.integers(0, 49))
+def test_even_windows_see_every_frame_once(frames: int, window: int, shift: int, step: int) -> None:
+    plan = Plan(frames, window, shift, even=True)
+    windows = plan.windows(step)
+    assert len(windows) == plan.count == Plan(frames, window, shift).count
+    assert sorted(frame for each in windows for frame in each) == list(range(frames))
+    assert sum(map(len, windows)) == plan.seen
+    sizes = {len(each) for each in windows}
+    assert max(sizes) <= window and max(sizes) - min(sizes) <= 1
+    for each in windows:
+        assert all((b - a) % frames == 1 % frames for a, b in itertools.pairwise(each))
 
 
 @given(plans, st.integers(0, 49))
@@ -52,6 +66,8 @@ def test_windows_move_back_by_the_shift() -> None:
 def test_plans_that_cannot_be(frames: int, overlap: int) -> None:
     with pytest.raises(ValueError, match=f"{frames} frames"):
         Plan(frames, overlap=overlap)
+    with pytest.raises(ValueError, match="overlap 1"):
+        Plan(9, overlap=1, even=True)
 
 
 @given(st.integers(0, 2 * LONGEST * SAMPLES_PER_STEP))

@@ -70,6 +70,12 @@ TRADES: Mapping[str, Mapping[str, Any]] = {
     "shortcuts=null_branch": {"shortcuts": "null_branch"},
     "shortcuts=deep_features": {"shortcuts": "deep_features"},
     "shortcuts=both, cache_interval=3": {"shortcuts": "both", "cache_interval": 3},
+    "shortcuts=deep_features, cache_interval=10, cache_tolerance=0.1": {
+        "shortcuts": "deep_features",
+        "cache_interval": 10,
+        "cache_tolerance": 0.1,
+    },
+    "windows=even": {"windows": "even"},
     "precision=bf16": {"precision": "bf16"},
     "precision=fp8": {"precision": "fp8"},
     "decoder=image": {"decoder": "image"},

@@ -133,7 +133,8 @@ class Budget:
     def denoising_operations(self) -> float:
         """Operations of the UNet over all steps and windows."""
         window = footprint.unet_operations(*self._size(self.side), self.plan.window)
-        return self.calls * self.steps * self.plan.count * window * self._elements / footprint.UNET
+        windows = self.plan.seen / self.plan.window
+        return self.calls * self.steps * windows * window * self._elements / footprint.UNET
 
     @property
     def decoding_operations(self) -> float:

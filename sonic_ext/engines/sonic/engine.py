@@ -373,7 +373,8 @@ def _budget(
         side, long = sorted((scene.width, scene.height))
         aspect = long / side
     calls = Sampler.of(own, profile).branch_calls / own.inference_steps
-    return Budget(chosen, shapes, side, profile.plan(frames), own.inference_steps, calls, aspect)
+    plan = profile.plan(frames, own.windows == "even")
+    return Budget(chosen, shapes, side, plan, own.inference_steps, calls, aspect)
 
 
 def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:

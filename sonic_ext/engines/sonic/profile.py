@@ -27,9 +27,9 @@ class Profile:
     audio_guidance: float = 1.0
     """Strength for each unit of the settings."""
 
-    def plan(self, frames: int) -> Plan:
+    def plan(self, frames: int, even: bool = False) -> Plan:
         """Windows of a video."""
-        return Plan(frames, self.window, self.shift)
+        return Plan(frames, self.window, self.shift, even=even)
 
 
 PUBLISHED = Profile(SCHEDULER_VALUES)

@@ -165,6 +165,15 @@ class DiffusionSettings(EngineSettings):
         group="sonic",
         choices=("even", "widening"),
     )
+    windows: str = setting(
+        "full",
+        "Windows",
+        "Frames that the network draws together: full takes as many as published and draws some of the last "
+        "window twice; even shares the frames evenly and draws none twice.",
+        Affects.LATENTS,
+        group="sonic",
+        choices=("full", "even"),
+    )
     cache_tolerance: float = setting(
         0.0,
         "Cache tolerance",

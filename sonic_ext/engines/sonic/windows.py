@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 RATE = 16_000
 """Samples of speech per second."""
@@ -56,7 +57,7 @@ class Plan:
     """How the frames of a video are dealt out to windows.
 
     Raises:
-        ValueError: no frames, or windows that would not move on.
+        ValueError: no frames, windows that would not move on, or even windows that overlap.
     """
 
     frames: int
@@ -67,9 +68,12 @@ class Plan:
     """Frames by which the windows begin earlier at each next step."""
     overlap: int = 0
     """Frames that neighbouring windows share."""
+    even: bool = False
+    """Whether the windows of a step share the frames evenly and see none twice; as published each has
+    `window` frames, and the last one reaches over the end."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or not 0 <= self.overlap < self.window:
+        if self.frames < 1 or not 0 <= self.overlap < (1 if self.even else self.window):
             raise ValueError(f"{self.frames} frames in windows of {self.window}, overlap {self.overlap}")
 
     @property
@@ -77,12 +81,21 @@ class Plan:
         """Windows per step."""
         return math.ceil(self.frames / (self.window - self.overlap))
 
+    @property
+    def seen(self) -> int:
+        """Frames of all windows of a step together."""
+        return self.frames if self.even else self.count * self.window
+
     def windows(self, step: int) -> list[list[int]]:
-        """The frames of every window at a step (from 0), `window` each.
+        """The frames of every window at a step (from 0).
 
         The video is a ring: a window that reaches over the end goes on with the first frames, and a video
         shorter than the window repeats itself inside it.
         """
-        stride = self.window - self.overlap
-        starts = (number * stride - step * self.shift for number in range(self.count))
-        return [[(start + place) % self.frames for place in range(self.window)] for start in starts]
+        if self.even:
+            bounds = [number * self.frames // self.count for number in range(self.count + 1)]
+            runs = [range(*pair) for pair in pairwise(bounds)]
+        else:
+            stride = self.window - self.overlap
+            runs = [range(number * stride, number * stride + self.window) for number in range(self.count)]
+        return [[(place - step * self.shift) % self.frames for place in run] for run in runs]

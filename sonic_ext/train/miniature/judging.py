@@ -120,7 +120,7 @@ def drawn_clip(
     face: Any = SimpleNamespace(box=clip.face)
     view: Any = SimpleNamespace(picture=clip.portrait, face=face, source=Box(0, 0, SIDE, SIDE))
     speech = Speech.from_samples(clip.sound, RATE)
-    plan = profile.plan(len(clip.frames))
+    plan = profile.plan(len(clip.frames), DiffusionSettings.of(settings).windows == "even")
     budget = Budget(chosen, weights.shapes(weights.UNET, networks.paths["unet"]), SIDE, plan, steps)
     told = prepare_conditioning(networks, view, speech, plan.frames, tick)
     with tempfile.TemporaryDirectory() as kept:
