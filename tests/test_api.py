@@ -5,20 +5,26 @@ The same file runs with pydantic 1 and 2, see requirements/.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import http.client
 import io
+import json
 import math
 import operator
 import re
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -36,6 +42,7 @@ pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: instal
 from patience import PATIENCE, until
 from web import Answer, Client, b64, fastapi, serving
 
+from sonic_ext.app import events
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
 from sonic_ext.errors import BadInput
@@ -809,7 +816,7 @@ class TestPassword:
                 if method != "HEAD":
                     assert answer.refusal() == (401, "Unauthorised")
                 assert answer.headers["www-authenticate"].startswith("Basic ")
-            assert locked.ask(method, path).status != 401, (method, path)
+            assert locked.status(method, path) != 401, (method, path)
 
     def test_nobody_else_sends_half_a_gigabyte(self, locked: Client) -> None:
         stranger = Client(locked.port, locked.app, locked.worker)
@@ -823,6 +830,55 @@ class TestPassword:
     def test_every_user_gets_in(self, locked: Client) -> None:
         you = Client(locked.port, locked.app, locked.worker, "you:other")
         assert you.get("/weights").status == 200
+
+
+class TestLogin:
+    """--gradio-auth, with gradio's own application."""
+
+    USER = "me", "secret"
+
+    def page(self) -> Any:
+        gradio = pytest.importorskip("gradio", reason="a WebUI's page needs gradio")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gradio's, about its own web framework
+            with gradio.Blocks() as blocks:
+                pass
+            blocks.auth, blocks.auth_message = [self.USER], None
+            app = gradio.routes.App.create_app(blocks)
+        everything = app.router.routes[:]
+        app.router.routes.clear()  # as a WebUI mounts: what takes every path comes last
+        return app, everything
+
+    @pytest.fixture(params=[{}, {"api": "other"}], ids=["alone", "and --api-auth"])
+    def locked(self, request: pytest.FixtureRequest, outputs: Path) -> Iterator[Client]:
+        app, everything = self.page()
+        with serving(Locked(outputs, request.param), app=app) as client:
+            app.router.routes.extend(everything)
+            yield replace(client, auth=None)
+
+    def cookie(self, client: Client) -> str:
+        form = urlencode({"username": self.USER[0], "password": self.USER[1]})
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", client.port, PATIENCE)) as line:
+            line.request("POST", "/login", form, kind)
+            answer = line.getresponse()
+            assert answer.status == 200, answer.read()
+            return str(answer.headers["Set-Cookie"]).partition(";")[0]
+
+    def test_who_is_logged_in_may_ask(self, locked: Client) -> None:
+        own = f"127.0.0.1:{locked.port}"
+        assert locked.get("/animations").refusal() == (401, "Unauthorised")
+        cookie = self.cookie(locked)
+        assert locked.get("/animations", Cookie=cookie).status == 200
+        assert locked.get("/animations", Cookie=cookie, Origin=f"http://{own}").status == 200
+        for origin in ("http://evil.example", f"http://evil.{own}", "null"):
+            assert locked.get("/animations", Cookie=cookie, Origin=origin).refusal() == (401, "Unauthorised")
+        assert locked.get("/animations", Cookie=cookie[:-3] + "abc").refusal() == (401, "Unauthorised")
+
+    def test_passwords_of_the_api_count_as_before(self, locked: Client) -> None:
+        users = locked.worker.host.credentials()
+        answer = replace(locked, auth="api:other").get("/animations")
+        assert answer.status == (200 if users else 401)
 
 
 def test_behind_a_webuis_middleware(outputs: Path, clip: Path) -> None:
@@ -938,6 +994,104 @@ class TestBatches:
             assert client.ask(method, f"/batches/{'ab' * 16}").refusal() == (404, "NotFound")
 
 
+class TestEvents:
+    """A page is told how jobs stand without asking again."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def listening(client: Client) -> Iterator[Iterator[tuple[str, Any]]]:
+        line = http.client.HTTPConnection("127.0.0.1", client.port, PATIENCE)
+        with contextlib.closing(line):
+            line.request("GET", "/sonic/v1/events")
+            answer = line.getresponse()
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+
+            def told() -> Iterator[tuple[str, Any]]:
+                name = ""
+                for text in iter(answer.readline, b""):
+                    kind, _, value = text.decode("ascii").strip().partition(": ")
+                    if kind == "event":
+                        name = value
+                    elif kind == "data":
+                        yield name, json.loads(value)
+
+            yield told()
+
+    def test_from_the_beginning_to_the_end(self, client: Client) -> None:
+        with self.listening(client) as told, self.listening(client) as another:
+            assert next(told) == next(another) == ("animations", {"animations": []})
+            job = client.begin(**SOURCE)
+            seen = [next(told)]
+            while seen[-1][1]["state"] not in ("done", "failed"):
+                seen.append(next(told))
+            assert {name for name, _ in seen} == {"animation"} and {each["id"] for _, each in seen} == {job}
+            assert seen[-1][1] == client.get(f"/animations/{job}").json
+            assert seen[-1][1]["state"] == "done"
+            client.ask("DELETE", f"/animations/{job}")
+            assert next(told) == ("forgotten", {"id": job, "forgotten": True})
+            assert any(name == "forgotten" for name, _ in another)
+
+    def test_who_comes_later_is_told_all(self, client: Client, made: str) -> None:
+        with self.listening(client) as told:
+            assert next(told) == ("animations", client.get("/animations").json)
+
+    def test_a_silent_line_says_that_it_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(events, "EVERY", 0.0)
+        monkeypatch.setattr(events, "SILENCE", 0.0)
+
+        async def first() -> list[bytes]:
+            stream = events.job_events(list)
+            return [await anext(stream) for _ in range(2)]
+
+        beginning, comment = asyncio.run(first())
+        assert beginning.startswith(b"retry: 2000\nevent: animations\ndata: ")
+        assert comment == b": still here\n\n"
+
+    def test_what_is_said_stays_on_its_line(self) -> None:
+        odd = "one\ntwo\u2028three\u202e"
+        name, data, *rest = events.event("animation", {"stage": odd}).decode("ascii").split("\n")
+        assert (name, rest) == ("event: animation", ["", ""])
+        assert json.loads(data.removeprefix("data: "))["stage"] == odd
+
+
+class TestConsents:
+    """The ledger, for those who may see it."""
+
+    @pytest.fixture
+    def record(self, client: Client, made: str) -> str:
+        answer = client.post(f"/animations/{made}/export", {"consent": CONSENT | {"subject": "Ada"}})
+        assert answer.status == 200, answer.body
+        return str(answer.json["record"])
+
+    def test_listed_and_shown(self, client: Client, record: str, take: Take) -> None:
+        (listed,) = client.get("/consents").json["records"]
+        assert (listed["id"], listed["state"], listed["take"]) == (record, "exported", take.id)
+        assert (listed["subject"], listed["face"], listed["expires"]) == ("Ada", "synthetic", None)
+        assert client.get(f"/consents/{record}").json == listed
+        assert client.get(f"/consents/{record[:6]}").json == listed
+        shown = json.loads(json.dumps(Ledger().show(record).to_dict()))
+        assert {name: shown[name] for name in listed} == listed
+
+    def test_taken_back(self, client: Client, record: str, take: Take) -> None:
+        answer = client.post(f"/consents/{record}/revoke", {"reason": "asked to"})
+        assert answer.status == 200
+        assert (answer.json["records"], answer.json["takes"]) == ([record], [take.id])
+        assert take.portrait_sha256 in answer.json["hashes"]
+        assert client.get(f"/consents/{record}").json["state"] == "revoked"
+        (listed,) = client.get("/consents").json["records"]
+        assert listed["state"] == "revoked" and listed["revoked_at"] == answer.json["time"]
+
+    @pytest.mark.parametrize("path", ["/consents/abcdef", "/consents/abcdef/revoke"])
+    def test_what_is_not_there(self, client: Client, record: str, path: str) -> None:
+        answer = client.post(path, {}) if path.endswith("revoke") else client.get(path)
+        assert answer.refusal() == (404, "NotFound")
+
+    def test_a_damaged_ledger_is_told(self, client: Client, record: str) -> None:
+        (Ledger().folder / "key").unlink()
+        assert client.get("/consents").refusal() == (409, "Tampered")
+        assert client.post(f"/consents/{record}/revoke", {}).refusal() == (409, "Tampered")
+
+
 class TestDescription:
     """OpenAPI."""
 
@@ -979,6 +1133,7 @@ class TestDescription:
             "BatchRequest",
             "ExportRequest",
             "PreflightRequest",
+            "RevokeRequest",
             "SyncRequest",
             "VerifyRequest",
             "SonicConsent",

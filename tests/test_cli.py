@@ -381,8 +381,8 @@ def test_consent_can_be_listed_shown_and_revoked(
 
 
 def test_record_that_is_not_there(sonic: Sonic) -> None:
-    for action in ("show", "revoke"):
-        _assert_refused(sonic("consent", action, "0123456789abcdef"), 2, "BadInput")
+    for action, error in (("show", "NotFound"), ("revoke", "BadInput")):
+        _assert_refused(sonic("consent", action, "0123456789abcdef"), 2, error)
 
 
 def test_altered_ledger_is_said(sonic: Sonic, made_home: Path, outputs: Path) -> None:

@@ -61,6 +61,19 @@ class Client:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """One request; bytes go as they are, anything else as JSON."""
+        with self._answering(method, path, body, headers) as answer:
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read(), found)
+
+    def status(self, method: str, path: str) -> int:
+        """The same, of answers that may have no end."""
+        with self._answering(method, path, None, {}) as answer:
+            return answer.status
+
+    @contextlib.contextmanager
+    def _answering(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
         if body is not None:
             headers = {"Content-Type": "application/json"} | headers
             body = body if isinstance(body, (bytes, Iterator)) else json.dumps(body).encode()
@@ -68,9 +81,7 @@ class Client:
             headers["Authorization"] = "Basic " + base64.b64encode(self.auth.encode()).decode()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)) as line:
             line.request(method, path if path.startswith("/sonic") else f"/sonic/v1{path}", body, headers)
-            answer = line.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, answer.read(), found)
+            yield line.getresponse()
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET."""
@@ -103,10 +114,11 @@ def serving(
     limit: int = MAX_BODY,
     worker: Worker | None = None,
     around: Callable[[fastapi.FastAPI], None] = lambda app: None,
+    app: fastapi.FastAPI | None = None,
 ) -> Iterator[Client]:
     """The API of a host; at the end no job is carried out and every thread gone."""
     before, worker = set(threading.enumerate()), worker or Worker(host)
-    app = fastapi.FastAPI()
+    app = app or fastapi.FastAPI()
     around(app)
     api.mount(app, worker, limit=limit)
     config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
@@ -22,8 +22,12 @@ from ..files.home import private_home
 from ..jobs import Batch, Job, Queue, Worker
 from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
+from ..messages import of_header, speaking
+from ..provenance.ledger import Ledger
+from ..provenance.revocation import revoke
 from ..settings import PRESETS
 from . import answers, requests, schemas, uploads
+from .events import HEADERS, job_events
 from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
@@ -73,6 +77,8 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     animations = Animations(worker)
     _add_animations(made, animations)
     _add_files(made, animations)
+    _add_events(made, animations)
+    _add_consents(made, Consents())
     _add_batches(made, Batches(worker, animations))
     _add_questions(made, Questions(host, made))
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -157,6 +163,35 @@ def _add_files(api: APIRouter, animations: Animations) -> None:
     )
 
 
+def _add_events(api: APIRouter, animations: Animations) -> None:
+    stream = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    api.add_api_route(
+        "/events",
+        animations.events,
+        methods=["GET"],
+        summary="How videos stand, told as it changes",
+        response_class=StreamingResponse,
+        responses=_refusals() | {200: stream},
+    )
+
+
+def _add_consents(api: APIRouter, consents: Consents) -> None:
+    for method, path, answer, model, summary in (
+        ("GET", "", consents.every, schemas.SonicRecords, "List consent records, newest first"),
+        ("GET", "/{id}", consents.one, schemas.SonicRecord, "One consent record"),
+        ("POST", "/{id}/revoke", consents.revoke, schemas.SonicRevocation, "Take a consent back, for good"),
+    ):
+        refusals = (404, 409) if path else (409,)
+        api.add_api_route(
+            f"/consents{path}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=_refusals(*refusals, *((413, 415, 422) if method == "POST" else ())),
+        )
+
+
 def _add_questions(api: APIRouter, questions: Questions) -> None:
     sent = _refusals(413, 415, 422, 503)
     for method, name, answer, model, summary in (
@@ -238,6 +273,16 @@ class Animations:
             raise WrongTime("The video was not exported.", "Export it first: POST …/export, with consent.")
         return _served(exported.path, request)
 
+    def events(self, request: Request) -> Response:
+        """Server-sent events: `animations`, then `animation` and `forgotten`; see docs/api.md."""
+        language = of_header(request.headers.get("accept-language", ""))
+
+        def look() -> list[dict[str, Any]]:
+            with speaking(language):
+                return list(self.every(request)["animations"])
+
+        return StreamingResponse(job_events(look), media_type="text/event-stream", headers=HEADERS)
+
     def describe(self, job: Job, request: Request) -> dict[str, Any]:
         """`SonicAnimation`."""
         return answers.animation(job, self._queue.position(job), _base(request))
@@ -286,6 +331,31 @@ class Batches:
     def _describe(self, batch: Batch, request: Request) -> dict[str, Any]:
         jobs = reversed(self._queue.jobs(batch=batch.id))
         return answers.batch(batch) | {"animations": self._animations.describe_all(jobs, request)}
+
+
+class Consents:
+    """The routes below /consents."""
+
+    def every(self) -> dict[str, Any]:
+        """The ledger is checked as a whole first."""
+        ledger = Ledger()
+        ledger.check()
+        return {"records": [answers.record(each) for each in reversed(ledger.records())]}
+
+    def one(self, id: str) -> dict[str, Any]:
+        """By its id, the beginning of it, or the id of its take."""
+        return answers.record(Ledger().show(id))
+
+    def revoke(self, id: str, body: schemas.RevokeRequest | None = None) -> dict[str, Any]:
+        """The portrait is not exported again, under any record; its videos in the private folder are deleted.
+        Exported files stay."""
+        done = revoke(Ledger().show(id).id, body.reason if body else "")
+        return {
+            "time": done.time.isoformat(),
+            "records": list(done.records),
+            "takes": list(done.takes),
+            "hashes": list(done.hashes),
+        }
 
 
 class Questions:

@@ -23,6 +23,7 @@ from ..errors import BadInput, NotFound, SonicError, TooLarge, as_error, error_v
 from ..messages import of_header, said, speaking
 from ..text import whole
 from .credentials import known
+from .login import logged_in
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
@@ -77,12 +78,17 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
 
 def refused(request: Request, credentials: Mapping[str, str]) -> Response | None:
     """The answer to a request that is not let in: 401, 413 or 415; None for one that is."""
-    if credentials and not known(request.headers.get("authorization", ""), credentials):
+    login = logged_in(request)
+    if (credentials or login is not None) and not (
+        login or known(request.headers.get("authorization", ""), credentials)
+    ):
         return problem(
             401,
             "Unauthorised",
             "User and password are needed, or they are wrong.",
-            "Send those of --api-auth with HTTP Basic.",
+            "Send those of --api-auth with HTTP Basic."
+            if credentials
+            else "Log in to the WebUI's page, or start it with --api-auth and send those with HTTP Basic.",
             {"WWW-Authenticate": 'Basic realm="sonic"'},
         )
     if _has_body(request) and _media_type(request) != "application/json":

@@ -155,6 +155,12 @@ class ExportRequest(SonicRequest):
     consent: SonicConsent | None = Field(None, description=NOTICE)
 
 
+class RevokeRequest(SonicRequest):
+    """Why a consent is taken back."""
+
+    reason: StrictStr = _text("Kept in the ledger.")
+
+
 class PreflightRequest(SonicRequest):
     """What would be animated."""
 
@@ -295,6 +301,53 @@ class SonicForgotten(BaseModel):
 
     id: str
     forgotten: Literal[True]
+
+
+class SonicRecord(BaseModel):
+    """A consent as the ledger keeps it."""
+
+    id: str
+    time: str = Field(description="When it was given, ISO 8601, UTC.")
+    state: Literal["revoked", "exported", "not exported"]
+    face: str = Field(description="Why this face may be shown.")
+    voice: str = Field(description="Why this voice may be used.")
+    purpose: str
+    expires: str | None = Field(description="Last day of the consent; null for no end.")
+    contact: str = Field(description="Where it can be taken back.")
+    operator: str = Field(description="Who exported.")
+    subject: str = Field(description="Names of the persons.")
+    notice_version: str
+    take: str = Field(description="Id of what was made, which is in the video's watermark.")
+    engine: str
+    label: str = Field(description="Visible label: start, throughout or off.")
+    label_reason: str = Field(description="Why the label is off.")
+    portrait_sha256: str
+    portrait_synthetic: bool
+    audio_sha256: str
+    video_sha256: str = Field(description="Of the master that consent was given for.")
+    evidence_sha256: str
+    nonce: str = Field(description="What the hashes in the video's manifest are salted with.")
+    exported_at: str | None
+    output_sha256: str = Field(description="Of the exported file.")
+    output_name: str = Field(description="Name of the exported file.")
+    revoked_at: str | None
+    alike: list[str] = Field(description="Revoked records whose portraits look like this one.")
+    unlike_reason: str = Field(description="Why this is none of those portraits.")
+
+
+class SonicRecords(BaseModel):
+    """The consent ledger."""
+
+    records: list[SonicRecord]
+
+
+class SonicRevocation(BaseModel):
+    """What a revocation stopped."""
+
+    time: str = Field(description="ISO 8601, UTC.")
+    records: list[str] = Field(description="Ids of the records of these portraits.")
+    takes: list[str] = Field(description="Ids of the takes that were deleted from the private folder.")
+    hashes: list[str] = Field(description="Of the portraits that will not be exported again.")
 
 
 class SonicPreflight(BaseModel):

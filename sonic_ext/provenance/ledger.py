@@ -28,7 +28,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..configuration import Configuration
-from ..errors import BadInput, BadOutput, MissingPart, Tampered
+from ..errors import BadInput, BadOutput, MissingPart, NotFound, Tampered
 from ..files.atomic import new_file, remove_temporaries, replace_file
 from ..files.home import build_folder, home_errors, private_home
 from ..files.names import expanded
@@ -205,14 +205,15 @@ class Ledger:
         """One record by its id or the beginning of it (4 digits at least), or by the id of its take.
 
         Raises:
-            BadInput: no record, or several, begin so.
+            NotFound: no record begins so.
+            BadInput: several do.
         """
         with self._reading() as chain:
             found = matching(chain.records(), record_id.strip().lower())
         if len(found) == 1:
             return found[0]
         if not found:
-            raise BadInput(f"There is no consent record {record_id}.", "List them with: sonic consent list")
+            raise NotFound(f"There is no consent record {record_id}.", "List them with: sonic consent list")
         raise BadInput(
             f"{len(found)} consent records match {record_id}.",
             f"Use one of {', '.join(record.id for record in found)}.",
