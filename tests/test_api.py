@@ -52,6 +52,7 @@ from sonic_ext.jobs import Destination, Queue, Worker
 from sonic_ext.jobs.exporting import export_take
 from sonic_ext.media.audio import wav_bytes
 from sonic_ext.media.image import read_portrait
+from sonic_ext.media.video import read_frames
 from sonic_ext.ports import MadePortrait
 from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
@@ -483,6 +484,39 @@ class TestExport:
         body = {"consent": CONSENT | {"evidence": TEXT}}
         assert client.post(f"/animations/{made}/export", body).refusal() == (422, "BadInput")
         assert seen == [(0o600, 0o700)]
+
+
+class TestInterrupted:
+    """What a WebUI that was closed had begun waits for somebody's word."""
+
+    def test_goes_on_when_asked_to(self, outputs: Path, sonic_home: Path) -> None:
+        job = submitted(Queue())
+        Queue().hold(job.lane, [job.origin])
+        with serving(Standalone(outputs)) as client:
+            told = client.get(f"/animations/{job.id}").json
+            assert (told["state"], told["held"], told["position"]) == ("queued", True, 0)
+            answer = client.post(f"/animations/{job.id}/resume", {})
+            assert (answer.status, answer.json["held"]) == (200, False)
+            assert client.ended(job.id)["error"]["error"] == "BadPortrait"  # it was begun: it is no picture
+            assert client.post(f"/animations/{job.id}/resume").json["state"] == "failed"
+            assert client.post("/animations/abc/resume").refusal() == (404, "NotFound")
+
+
+class TestPoster:
+    """A picture for lists."""
+
+    def test_shows_what_the_preview_shows(self, client: Client, made: str, take: Take) -> None:
+        answer = client.get(f"/animations/{made}/poster")
+        assert answer.headers["content-type"] == "image/jpeg"
+        shown = np.asarray(Image.open(io.BytesIO(answer.body)), np.int16)
+        frames = [*read_frames(take.preview)]
+        assert np.abs(shown - frames[take.frames // 2]).mean() < 4
+        assert client.get("/animations").json["animations"][0]["poster"].endswith(f"/{made}/poster")
+
+    def test_where_there_is_none(self, client: Client, made: str, take: Take) -> None:
+        take.preview.unlink()
+        assert client.get(f"/animations/{made}/poster").refusal() == (404, "NotFound")
+        assert client.get("/animations/abc/poster").refusal() == (404, "NotFound")
 
 
 class TestRanges:

@@ -50,6 +50,7 @@ def _progress(job: Job) -> dict[str, Any]:
     step = job.step
     return {
         "state": str(job.state),
+        "held": job.held,
         "progress": round(job.progress, 4),
         "stage": step.text,
         "stage_done": step.done,
@@ -69,6 +70,7 @@ def _outcome(job: Job, address: str) -> dict[str, Any]:
         "infotext": job.infotext,
         "take": {name: getattr(take, name) for name in _TAKE} if take else None,
         "preview": f"{address}/preview" if take else None,
+        "poster": f"{address}/poster" if take else None,
         "error": failure(error) if error else None,
     }
 

@@ -8,13 +8,17 @@ as base64 and lie in private folders while they are needed; no path is ever read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from PIL import Image
 
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
@@ -22,6 +26,7 @@ from ..files.home import private_home
 from ..jobs import Batch, Job, Queue, Worker
 from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
+from ..media.video import read_frames
 from ..messages import of_header, speaking
 from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
@@ -33,12 +38,16 @@ from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
 if TYPE_CHECKING:
     from ..ports import Host
+    from ..provenance.take import Take
 
 PREFIX = "/sonic/v1"
 
+POSTER_QUALITY = 85
+"""Of JPEG."""
 MAX_WAITING = 5000
 """Videos that may wait at the same time, those of batches included."""
 _VIDEO: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+_PICTURE: dict[str, Any] = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 _REFUSALS = {
     401: "User or password are wrong or missing.",
     403: "The gate says no: no consent, or one that does not hold.",
@@ -99,6 +108,14 @@ def _add_animations(api: APIRouter, animations: Animations) -> None:
         ("DELETE", "/{id}", animations.end, ended, stop),
         ("POST", "", animations.begin, one, "Begin a video"),
     )
+    api.add_api_route(
+        "/animations/{id}/resume",
+        animations.resume,
+        methods=["POST"],
+        summary="Go on with a video that a restart interrupted",
+        response_model=one,
+        responses=_refusals(404, 413, 415, 422),
+    )
 
 
 def _add_batches(api: APIRouter, batches: Batches) -> None:
@@ -153,6 +170,14 @@ def _add_files(api: APIRouter, animations: Animations) -> None:
             response_class=Response,
             responses={**_refusals(404, 409, 416), 200: _VIDEO, 206: _VIDEO | {"description": "A part."}},
         )
+    api.add_api_route(
+        "/animations/{id}/poster",
+        animations.poster,
+        methods=["GET"],
+        summary="A picture of the stamped preview",
+        response_class=Response,
+        responses=_refusals(404, 409) | {200: _PICTURE},
+    )
     api.add_api_route(
         "/animations/{id}/export",
         animations.export,
@@ -250,12 +275,30 @@ class Animations:
         _forget(self._queue, job)
         return {"id": id, "forgotten": True}
 
+    def resume(self, id: str, request: Request, body: schemas.NothingRequest | None = None) -> dict[str, Any]:
+        """Where `held` is true it waits for somebody's word, as in a WebUI that was closed meanwhile."""
+        return self.describe(self._worker.resume(id), request)
+
     def preview(self, id: str, request: Request) -> Response:
         """Small, and stamped on every frame: it may be shown before anybody consents."""
+        return _served(self._take(id).preview, request)
+
+    def poster(self, id: str) -> Response:
+        """JPEG, from its middle."""
+        take = self._take(id)
+        with _there():
+            take.preview.stat()  # what is gone is told from what cannot be read
+            middle = next(islice(read_frames(take.preview), take.frames // 2, None))
+        shown = io.BytesIO()
+        Image.fromarray(middle).save(shown, "JPEG", quality=POSTER_QUALITY)
+        headers = {"Cache-Control": "private, max-age=3600"}
+        return Response(shown.getvalue(), media_type="image/jpeg", headers=headers)
+
+    def _take(self, id: str) -> Take:
         take = self._queue.find(id).take
         if take is None:
             raise WrongTime("There is no preview yet.", "Wait until its state is done.")
-        return _served(take.preview, request)
+        return take
 
     def export(self, id: str, request: Request, body: schemas.ExportRequest | None = None) -> dict[str, Any]:
         """Consent is checked and recorded, then the video is signed and moved to the outputs folder."""
@@ -462,7 +505,13 @@ def _base(request: Request) -> str:
 
 
 def _served(path: Path, request: Request) -> Response:
-    try:
+    with _there():
         return ranged(path, "video/mp4", request.headers.get("range"))
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    try:
+        yield
     except OSError:
         raise NotFound("The file is not there any more.", "It expired, or was moved or deleted.") from None

@@ -155,6 +155,10 @@ class ExportRequest(SonicRequest):
     consent: SonicConsent | None = Field(None, description=NOTICE)
 
 
+class NothingRequest(SonicRequest):
+    """A body that says nothing."""
+
+
 class RevokeRequest(SonicRequest):
     """Why a consent is taken back."""
 
@@ -237,6 +241,7 @@ class SonicAnimation(BaseModel):
     id: str
     origin: str = Field(description="Who asked for it: api, page or script.")
     state: Literal["queued", "running", "done", "failed", "cancelled"]
+    held: bool = Field(description="A restart interrupted it: it waits for POST …/resume.")
     position: int = Field(description="1 for the one whose turn comes next, 0 for one that does not wait.")
     progress: float = Field(description="Share of all work that is done, 0 to 1.")
     stage: str = Field(description="What is being done, in words.")
@@ -252,6 +257,7 @@ class SonicAnimation(BaseModel):
     infotext: str = Field(description="Parameters of the portrait, where the WebUI made it.")
     take: SonicTake | None
     preview: str | None = Field(description="Where to fetch the stamped preview, once it is made.")
+    poster: str | None = Field(description="Where to fetch a picture of it.")
     export: SonicExport | None = Field(description="The video, once it was let out.")
     error: SonicFailure | None = Field(description="Why it failed; when done, why it was not let out.")
 

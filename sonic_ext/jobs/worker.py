@@ -158,6 +158,13 @@ class Worker:
             self.queue.resume(job.id)
         self.wake()
 
+    def resume(self, job_id: str) -> Job:
+        """Go on with one of that; any other job stays as it is."""
+        job = self.queue.resume(job_id)
+        self.start()
+        self.wake()
+        return job
+
     def discard_held(self) -> None:
         """Cancel all of that."""
         for job in self.held():
