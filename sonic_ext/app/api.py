@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -28,9 +28,10 @@ from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
 from ..media.video import read_frames
 from ..messages import of_header, speaking
+from ..messages import read as catalogue
 from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
-from ..settings import PRESETS
+from ..settings import PRESETS, headings
 from . import answers, requests, schemas, uploads
 from .events import HEADERS, job_events
 from .ranged import ranged
@@ -226,6 +227,7 @@ def _add_questions(api: APIRouter, questions: Questions) -> None:
         ("GET", "engines", questions.engines, schemas.SonicEngines, "Engines, and why one is not ready"),
         ("GET", "weights", questions.weights, schemas.SonicWeights, "The sonic engine's model files"),
         ("GET", "settings", questions.settings, schemas.SonicSettings, "Settings, presets, consent notice"),
+        ("GET", "messages/{language}", questions.messages, schemas.SonicMessages, "What the page says"),
         ("GET", "openapi.json", questions.description, dict[str, Any], "This description"),
     ):
         api.add_api_route(
@@ -480,7 +482,11 @@ class Questions:
             "additionalProperties": False,
         }
         notice = {"version": NOTICE_VERSION, "text": NOTICE, "bases": [str(basis) for basis in Basis]}
-        return {"settings": schema, "presets": PRESETS, "consent": notice}
+        return {"settings": schema, "presets": PRESETS, "groups": headings(), "consent": notice}
+
+    def messages(self, language: Literal["zh"]) -> dict[str, Any]:
+        """English → that language, for what the page itself says; `{names}` in both are filled in."""
+        return {"texts": catalogue()}
 
     def description(self) -> Response:
         """OpenAPI, of this API alone."""

@@ -463,9 +463,16 @@ class SonicNotice(BaseModel):
     bases: list[str] = Field(description="Legal values for face and voice.")
 
 
+class SonicMessages(BaseModel):
+    """A catalogue."""
+
+    texts: dict[str, str]
+
+
 class SonicSettings(BaseModel):
     """Everything that can be set."""
 
     settings: dict[str, Any] = Field(description="JSON schema of a request's settings.")
     presets: dict[str, dict[str, Any]] = Field(description="Named sets of settings.")
+    groups: dict[str, str] = Field(description="`x-group` of a setting → heading of its section.")
     consent: SonicNotice

@@ -1,0 +1,156 @@
+// @ts-check
+/** `<sonic-app>`: the whole page, alone or inside a WebUI's document. */
+
+import { Api } from "./api.js";
+import { fill, h } from "./dom.js";
+import { Consents } from "./consents.js";
+import { History } from "./history.js";
+import { Jobs } from "./jobs.js";
+import { Make } from "./make.js";
+import { problem, unreachable } from "./notes.js";
+import { State } from "./state.js";
+import { Verify } from "./verify.js";
+import { made } from "./view.js";
+import { Weights } from "./weights.js";
+import { LANGUAGES, language, speak, t } from "./words.js";
+
+/** View → its name and what shows it. Kept once they were shown: what somebody has begun stays as it is. */
+const VIEWS = {
+  make: { title: "Make", kind: Make },
+  history: { title: "History", kind: History },
+  verify: { title: "Verify", kind: Verify },
+  consents: { title: "Consents", kind: Consents },
+  weights: { title: "Weights", kind: Weights },
+};
+const STYLES = ["style.css", "make.css", "history.css", "lists.css"];
+const KEPT = "sonic";
+
+class SonicApp extends HTMLElement {
+  /** @type {State | undefined} */
+  #state;
+  #ended = new AbortController();
+
+  connectedCallback() {
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    if (this.#ended.signal.aborted) this.#ended = new AbortController();
+    const styles = STYLES.map((name) => h("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
+    const body = h("main", { class: "page", "aria-busy": "true" });
+    root.replaceChildren(...styles, body);
+    this.#theme();
+    this.#begin(body).catch((error) => fill(body, problem(error)));
+  }
+
+  disconnectedCallback() {
+    this.#ended.abort();
+    this.#state?.ended.abort();
+  }
+
+  /** @param {HTMLElement} body */
+  async #begin(body) {
+    const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "");
+    const wanted = remembered().language ?? this.getAttribute("lang") ?? navigator.language;
+    await speak(wanted, async (known) => (await api.get(`/messages/${known}`)).texts);
+    const schema = await api.get("/settings");
+    const state = (this.#state = new State(api, schema));
+    state.view = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "make";
+    this.#lay(body, state);
+    state.follow();
+  }
+
+  /** @param {HTMLElement} body @param {State} state */
+  #lay(body, state) {
+    this.lang = language;
+    body.removeAttribute("aria-busy");
+    const shown = h("section", { class: "views" });
+    const told = h("div", { class: "told" });
+    /** @type {Record<string, HTMLElement>} */
+    const kept = {};
+    const tabs = Object.entries(VIEWS).map(([name, { title }]) =>
+      h("button", { class: "tab", role: "tab", id: `tab-${name}`, onclick: () => state.show(name), onkeydown: arrows }, t(title)),
+    );
+    fill(
+      body,
+      h("header", { class: "top" }, h("h1", null, "Sonic"), h("nav", { class: "tabs", role: "tablist", "aria-label": "Sonic" }, ...tabs), this.#switches(body, state)),
+      told,
+      made(Jobs, state),
+      shown,
+    );
+    state.on("view", () => {
+      const view = /** @type {keyof typeof VIEWS} */ (state.view);
+      kept[view] ??= made(/** @type {any} */ (VIEWS[view].kind), state);
+      for (const each of shown.children) /** @type {HTMLElement} */ (each).hidden = each !== kept[view];
+      if (kept[view].parentNode !== shown) shown.append(kept[view]);
+      kept[view].hidden = false;
+      for (const tab of tabs) {
+        const own = tab.id === `tab-${view}`;
+        tab.setAttribute("aria-selected", String(own));
+        tab.tabIndex = own ? 0 : -1;
+      }
+    }, this.#ended.signal);
+    state.on("reachable", () => fill(told, !state.reachable && unreachable()), this.#ended.signal);
+  }
+
+  /** @param {HTMLElement} body @param {State} state */
+  #switches(body, state) {
+    const languages = h(
+      "select",
+      {
+        "aria-label": t("Language"),
+        onchange: async () => {
+          remember({ language: languages.value });
+          await speak(languages.value, async (known) => (await state.api.get(`/messages/${known}`)).texts);
+          state.ended.abort();
+          state.ended = new AbortController();
+          this.#lay(body, state);
+          state.follow();
+        },
+      },
+      ...Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, selected: tag === language }, name)),
+    );
+    return h("div", { class: "switches" }, languages);
+  }
+
+  /** Dark where the host is, or else where the system is. */
+  #theme() {
+    const host = document.body;
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const inside = this.hasAttribute("hosted");
+    const look = () => this.classList.toggle("dark", inside ? host.classList.contains("dark") : dark.matches);
+    look();
+    dark.addEventListener("change", look, { signal: this.#ended.signal });
+    const watcher = new MutationObserver(look);
+    watcher.observe(host, { attributes: true, attributeFilter: ["class"] });
+    this.#ended.signal.addEventListener("abort", () => watcher.disconnect());
+  }
+}
+
+/** From tab to tab by the arrow keys. @param {KeyboardEvent} event */
+function arrows(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const tab = /** @type {HTMLElement} */ (event.currentTarget);
+  if (!step || !tab.parentElement) return;
+  const all = /** @type {HTMLElement[]} */ ([...tab.parentElement.children]);
+  const next = all[(all.indexOf(tab) + step + all.length) % all.length];
+  next.focus();
+  next.click();
+}
+
+/** What this browser keeps of the page: nothing of any video or person. @returns {{ language?: string }} */
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** @param {{ language?: string }} values */
+function remember(values) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify({ ...remembered(), ...values }));
+  } catch {
+    // a browser that keeps nothing
+  }
+}
+
+customElements.define("sonic-app", SonicApp);

@@ -1,0 +1,108 @@
+"""The page's files over HTTP: modules, style, the example; and the document that holds the page alone.
+
+Names are those of the folder `page`, as they were when this was imported: no path is made from a request.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+PREFIX = "/sonic/page"
+FOLDER = Path(__file__).resolve().parent / "page"
+EXAMPLE = FOLDER.parents[1] / "assets" / "example"
+"""Portrait and speech to begin with, below `example/`."""
+DOCUMENT = "index.html"
+"""Served at / where the page stands alone."""
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+    ".wav": "audio/wav",
+}
+PACKED = (".html", ".js", ".css", ".svg")
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Content security policy of the document: nothing comes from outside, and nothing written in it runs."""
+SAFE = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent."""
+
+    media_type: str
+    data: bytes
+    packed: bytes | None
+    """The same by gzip, where that is worth it."""
+    tag: str
+    """Changes with the file."""
+
+    def answer(self, request: Request) -> Response:
+        """It, or 304 where the browser has it."""
+        headers = {"Cache-Control": "no-cache", "ETag": self.tag, "Vary": "Accept-Encoding"} | SAFE
+        if request.headers.get("if-none-match") == self.tag:
+            return Response(status_code=304, headers=headers)
+        if self.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self.packed, media_type=self.media_type, headers=headers)
+        return Response(self.data, media_type=self.media_type, headers=headers)
+
+
+@cache
+def page_file(path: Path) -> PageFile:
+    """A file of the page, read once."""
+    data = path.read_bytes()
+    packed = gzip.compress(data, 9, mtime=0) if path.suffix in PACKED else None
+    return PageFile(TYPES[path.suffix], data, packed, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+
+
+def _files() -> dict[str, Path]:
+    own = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
+    return own | {f"example/{path.name}": path for path in EXAMPLE.iterdir() if path.suffix in TYPES}
+
+
+def router(alone: bool) -> APIRouter:
+    """The page's routes.
+
+    Args:
+        alone: with the document at /.
+    """
+    made, files = APIRouter(include_in_schema=False), _files()
+
+    def file(name: str, request: Request) -> Response:
+        path = files.get(name)
+        return page_file(path).answer(request) if path else Response(status_code=404)
+
+    def document(request: Request) -> Response:
+        return page_file(FOLDER / DOCUMENT).answer(request)
+
+    made.add_api_route(f"{PREFIX}/{{name:path}}", file, methods=["GET"])
+    if alone:
+        made.add_api_route("/", document, methods=["GET"])
+    return made
