@@ -9,34 +9,20 @@
 /** @typedef {Record<string, any>} Props */
 
 /**
- * @template {keyof HTMLElementTagNameMap} K
- * @overload
- * @param {K} tag
- * @param {Props | null} [props]
- * @param {...(Child | Child[])} children
- * @returns {HTMLElementTagNameMap[K]}
- */
-/**
- * @overload
- * @param {string} tag
- * @param {Props | null} [props]
- * @param {...(Child | Child[])} children
- * @returns {HTMLElement}
- */
-/**
  * An element. Properties beginning with `on` are listeners; `class`, `style` (an object), `data` (an object)
  * and `aria-*` are what they are in HTML; others are set as properties where the element has them.
  *
- * @param {string} tag
+ * @template {string} K
+ * @param {K} tag
  * @param {Props | null} [props]
  * @param {...(Child | Child[])} children
- * @returns {HTMLElement}
+ * @returns {K extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[K] : HTMLElement}
  */
 export function h(tag, props, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(props ?? {})) set(made, name, value);
   made.append(...nodes(children));
-  return made;
+  return /** @type {any} */ (made);
 }
 
 /**
