@@ -36,6 +36,8 @@ from made_sync import measured_as, report, track
 from made_takes import adopt_clip
 from PIL import Image
 from spoken import MEDIA, one_minute, one_second
+from tiny_hub import TinyHub
+from tiny_hub import serving as hub_serving
 
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
@@ -1126,6 +1128,87 @@ class TestConsents:
         assert client.post(f"/consents/{record}/revoke", {}).refusal() == (409, "Tampered")
 
 
+class TestFetching:
+    """Weights over the API; the Hub is a small server of this computer."""
+
+    LICENCE = "CC BY-NC-SA 4.0"
+    BIG = b"\x80\x02" + bytes(12_500_000)
+
+    @pytest.fixture
+    def hub(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TinyHub]:
+        pytest.importorskip("httpx", reason="weights are fetched with httpx")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+        with hub_serving(TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": self.BIG})) as running:
+            monkeypatch.setenv("HF_ENDPOINT", running.url)
+            yield running
+
+    @pytest.fixture(autouse=True)
+    def models(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.setattr("sonic_ext.weights.find.own_folder", lambda: tmp_path / "models")
+        return tmp_path / "models"
+
+    def fetch(self, client: Client, *parts: str, accept: Sequence[str] = (LICENCE,)) -> Answer:
+        return client.post("/weights/fetch", {"parts": parts, "accept": accept})
+
+    def ended(self, client: Client) -> Any:
+        return until(lambda: client.get("/weights/task").json, lambda told: told["state"] != "running")
+
+    def test_begun_and_done(self, client: Client, hub: TinyHub, models: Path) -> None:
+        assert client.get("/weights/task").json["state"] == "idle"
+        assert client.ask("DELETE", "/weights/task").json["state"] == "idle"
+        begun = self.fetch(client, "rife")
+        assert (begun.status, begun.json["what"], begun.json["error"]) == (202, "fetch", None)
+        told = self.ended(client)
+        assert (told["state"], told["detail"]) == ("done", "Fetched: RIFE HDv3 frame interpolation.")
+        assert (models / "RIFE" / "flownet.pkl").read_bytes() == self.BIG
+        (rife,) = (each for each in client.get("/weights").json["parts"] if each["name"] == "rife")
+        assert rife["state"] == "to convert"
+
+    @pytest.mark.parametrize(
+        ("parts", "accept", "said"),
+        [
+            (["rife"], [], "have not been accepted: CC BY-NC-SA 4.0."),
+            (["rife", "vae"], [LICENCE], "have not been accepted: Stability AI Community License."),
+            ([], [LICENCE], "No part is chosen."),
+            (["face"], [LICENCE], "face"),
+        ],
+    )
+    def test_refused(
+        self, client: Client, hub: TinyHub, parts: list[str], accept: list[str], said: str
+    ) -> None:
+        answer = self.fetch(client, *parts, accept=accept)
+        assert answer.status == 422 and said in answer.json["detail"], answer.body
+        assert hub.tokens == [] and client.get("/weights/task").json["state"] == "idle"
+
+    def test_one_at_a_time_and_on_where_it_stopped(self, client: Client, hub: TinyHub, models: Path) -> None:
+        hub.stop_after = 11_000_000
+        self.fetch(client, "rife")
+        told = until(lambda: client.get("/weights/task").json, lambda told: told["done"] > 1)
+        assert (told["stage"], told["total"]) == ("fetching", len(self.BIG)), told
+        assert self.fetch(client, "rife").refusal() == (409, "WrongTime")
+        assert client.post("/weights/convert", {}).refusal() == (409, "WrongTime")
+        client.ask("DELETE", "/weights/task")
+        assert self.ended(client)["state"] == "cancelled"
+        hub.stop_after = None
+        self.fetch(client, "rife")
+        assert self.ended(client)["state"] == "done"
+        assert (models / "RIFE" / "flownet.pkl").read_bytes() == self.BIG
+        assert hub.ranges[1].startswith("bytes=")
+
+    def test_failure_is_told_in_the_readers_language(self, client: Client, hub: TinyHub) -> None:
+        hub.gated = True
+        self.fetch(client, "rife")
+        told = self.ended(client)
+        assert (told["state"], told["error"]["error"]) == ("failed", "MissingPart")
+        other = client.get("/weights/task", **{"Accept-Language": "zh"}).json["error"]
+        assert other["hint"] != told["error"]["hint"]
+
+    def test_nothing_to_convert(self, client: Client) -> None:
+        assert client.post("/weights/convert", {}).status == 202
+        assert self.ended(client)["detail"] == "There is nothing to convert."
+
+
 class TestDescription:
     """OpenAPI."""
 
@@ -1166,6 +1249,7 @@ class TestDescription:
             "AnimationRequest",
             "BatchRequest",
             "ExportRequest",
+            "FetchRequest",
             "PreflightRequest",
             "RevokeRequest",
             "SyncRequest",

@@ -34,6 +34,7 @@ from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
 from . import answers, requests, schemas, uploads
 from .events import HEADERS, job_events
+from .fetching import Fetching
 from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
@@ -91,6 +92,7 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     _add_consents(made, Consents())
     _add_batches(made, Batches(worker, animations))
     _add_questions(made, Questions(host, made))
+    _add_fetching(made, Fetching(host))
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     made.add_api_route("/{path:path}", nothing_here, methods=every, include_in_schema=False)
     return made
@@ -237,6 +239,25 @@ def _add_questions(api: APIRouter, questions: Questions) -> None:
             response_model=model,
             summary=summary,
             responses=sent if method == "POST" else _refusals(),
+        )
+
+
+def _add_fetching(api: APIRouter, fetching: Fetching) -> None:
+    begun = (409, 413, 415, 422)
+    for method, name, answer, summary, refusals in (
+        ("POST", "fetch", fetching.fetch, "Begin to fetch model files", begun),
+        ("POST", "convert", fetching.convert, "Begin to convert pickles to safetensors", begun),
+        ("GET", "task", fetching.task, "How fetching or converting stands", ()),
+        ("DELETE", "task", fetching.stop, "Stop fetching or converting", ()),
+    ):
+        api.add_api_route(
+            f"/weights/{name}",
+            answer,
+            methods=[method],
+            response_model=schemas.SonicTask,
+            summary=summary,
+            responses=_refusals(*refusals),
+            status_code=202 if refusals else 200,
         )
 
 

@@ -165,6 +165,15 @@ class RevokeRequest(SonicRequest):
     reason: StrictStr = _text("Kept in the ledger.")
 
 
+class FetchRequest(SonicRequest):
+    """Which weights to bring, and under which licences."""
+
+    parts: list[StrictStr] = Field(description="Names of parts, see GET /sonic/v1/weights.")
+    accept: list[StrictStr] = Field(
+        default_factory=list, description="Names of the licences that were read and are accepted."
+    )
+
+
 class PreflightRequest(SonicRequest):
     """What would be animated."""
 
@@ -453,6 +462,19 @@ class SonicWeights(BaseModel):
     ready: bool
     target: str = Field(description="Where fetched files go.")
     parts: list[dict[str, Any]] = Field(description="Name, need, size, licence, state and place of each.")
+
+
+class SonicTask(BaseModel):
+    """Weights on their way, or how that ended."""
+
+    state: Literal["idle", "running", "done", "failed", "cancelled"]
+    what: Literal["", "fetch", "convert"]
+    stage: str = Field(description="What is being done, in words.")
+    detail: str = Field(description="Of which part or file; when done, what was done.")
+    done: int = Field(description="Units of this stage that are done; bytes of a download.")
+    total: int = Field(description="Units of this stage in all.")
+    seconds_left: float | None = Field(description="Forecast for this stage.")
+    error: SonicFailure | None = Field(description="Why it failed.")
 
 
 class SonicNotice(BaseModel):

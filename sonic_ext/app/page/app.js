@@ -66,7 +66,7 @@ class SonicApp extends HTMLElement {
     /** @type {Record<string, HTMLElement>} */
     const kept = {};
     const tabs = Object.entries(VIEWS).map(([name, { title }]) =>
-      h("button", { class: "tab", role: "tab", id: `tab-${name}`, onclick: () => state.show(name), onkeydown: arrows }, t(title)),
+      h("button", { class: "tab", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`, onclick: () => state.show(name), onkeydown: arrows }, t(title)),
     );
     fill(
       body,
@@ -77,7 +77,7 @@ class SonicApp extends HTMLElement {
     );
     state.on("view", () => {
       const view = /** @type {keyof typeof VIEWS} */ (state.view);
-      kept[view] ??= made(/** @type {any} */ (VIEWS[view].kind), state);
+      kept[view] ??= panel(view, made(/** @type {any} */ (VIEWS[view].kind), state));
       for (const each of shown.children) /** @type {HTMLElement} */ (each).hidden = each !== kept[view];
       if (kept[view].parentNode !== shown) shown.append(kept[view]);
       kept[view].hidden = false;
@@ -122,6 +122,18 @@ class SonicApp extends HTMLElement {
     watcher.observe(host, { attributes: true, attributeFilter: ["class"] });
     this.#ended.signal.addEventListener("abort", () => watcher.disconnect());
   }
+}
+
+/**
+ * @template {HTMLElement} V
+ * @param {string} name
+ * @param {V} view
+ */
+function panel(name, view) {
+  view.id = `view-${name}`;
+  view.setAttribute("role", "tabpanel");
+  view.setAttribute("aria-labelledby", `tab-${name}`);
+  return view;
 }
 
 /** From tab to tab by the arrow keys. @param {KeyboardEvent} event */

@@ -28,8 +28,9 @@ export async function speak(wanted, load) {
  * @param {string} text
  * @param {Record<string, string | number>} [values]
  */
-export function t(text, values = {}) {
+export function t(text, values) {
   const said = catalogue[text] ?? text;
+  if (typeof values !== "object") return said; // as of `list.map(t)`
   return said.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 

@@ -1,0 +1,124 @@
+"""The sonic engine's weights over the API: fetched and converted in the background, one task at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import weights
+from ..errors import BadInput, Cancelled, SonicError, WrongTime, as_error
+from ..messages import said
+from ..progress import Tick, Ticker
+from ..weights import Part, PartState, Search
+from . import schemas
+from .routing import failure
+from .tasks import BackgroundTask
+
+if TYPE_CHECKING:
+    from ..ports import Host
+
+_ALONE = threading.Lock()
+"""Held while weights are written: two downloads into the same file would spoil each other."""
+_NOTHING = {"what": "", "stage": "", "detail": "", "done": 0, "total": 0, "seconds_left": None, "error": None}
+
+
+class Fetching:
+    """The routes below /weights that change something."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._newest: WeightsTask | None = None
+
+    def fetch(self, body: schemas.FetchRequest) -> dict[str, Any]:
+        """From the Hub, on where it stopped the last time. The licences have to be accepted by name."""
+        check(parts := weights.parts_named(body.parts), body.accept)
+
+        def work(tick: Tick) -> str:
+            weights.fetch(parts, self._search().target, accept=True, tick=tick)
+            return f"Fetched: {', '.join(part.title for part in parts)}."
+
+        return self._begin("fetch", work)
+
+    def convert(self, body: schemas.NothingRequest | None = None) -> dict[str, Any]:
+        """Every part whose state is `to convert`; nothing in a pickle is run."""
+        return self._begin("convert", lambda tick: convert(self._search(), tick))
+
+    def task(self) -> dict[str, Any]:
+        """How the newest one stands or ended."""
+        return self._newest.described() if self._newest else _NOTHING | {"state": "idle"}
+
+    def stop(self) -> dict[str, Any]:
+        """What came so far stays, and the next fetch goes on from there."""
+        if self._newest is not None:
+            self._newest.cancel()
+        return self.task()
+
+    def _search(self) -> Search:
+        return Search.default(configuration=self._host.configuration())
+
+    def _begin(self, what: str, work: Callable[[Tick], str]) -> dict[str, Any]:
+        if not _ALONE.acquire(blocking=False):
+            raise WrongTime(
+                "Weights are being fetched or converted in another window.", "Wait until it ends."
+            )
+        self._newest = WeightsTask(what)
+        threading.Thread(target=self._newest.run, args=(work,), name=f"sonic-{what}").start()
+        return self.task()
+
+
+def check(parts: Sequence[Part], accepted: Collection[str]) -> None:
+    """Raise `BadInput` without a part, or without its licence."""
+    if not parts:
+        raise BadInput("No part is chosen.", "Choose one under Parts to fetch.")
+    left = dict.fromkeys(part.licence.name for part in parts if part.licence.name not in accepted)
+    if left:
+        raise BadInput(
+            f"The licences have not been accepted: {', '.join(left)}.", "Read them, then tick their boxes."
+        )
+
+
+def convert(search: Search, tick: Tick) -> str:
+    """Convert every pickle; what was done, in words."""
+    todo = [each for each in weights.survey(search).findings if each.state is PartState.CONVERT]
+    for each in todo:
+        assert each.path is not None, "what can be converted has been found"
+        to = weights.target_of(each.part, search.target)
+        weights.convert(each.part, each.path, to, again=True, strict=False, tick=tick)
+    done = ", ".join(each.part.title for each in todo)
+    return f"Converted: {done}." if done else "There is nothing to convert."
+
+
+class WeightsTask(BackgroundTask):
+    """What is done, and how it ended. The interpreter's end stops it, too: that would wait for gigabytes."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+        self._ended: str | SonicError = ""
+
+    def cancelled(self) -> bool:
+        """True once it was stopped, or the process ends."""
+        return super().cancelled() or not threading.main_thread().is_alive()
+
+    def run(self, work: Callable[[Tick], str]) -> None:
+        """Do it, whatever comes of it."""
+        try:
+            self._ended = work(Ticker(self))
+        except BaseException as error:  # told to whoever asks
+            self._ended = as_error(error)
+        finally:
+            self.ended.set()
+            _ALONE.release()
+
+    def described(self) -> dict[str, Any]:
+        """`SonicTask`."""
+        told, ended = _NOTHING | {"what": self._what}, self._ended
+        if isinstance(ended, Cancelled):
+            return told | {"state": "cancelled"}
+        if isinstance(ended, SonicError):
+            return told | {"state": "failed", "error": failure(ended)}
+        if ended:
+            return told | {"state": "done", "detail": said(ended)}
+        step = vars(self.step) if self.step else {}
+        return told | {"state": "running"} | step | {"stage": str(step.get("stage", ""))}
