@@ -29,7 +29,6 @@ from sonic_ext.train.miniature.footage import FootageClip
 from sonic_ext.train.miniature.identities import read_faces
 from sonic_ext.train.miniature.judging import clip_figures, drawn_clip, judge, reached, sheet, spoken_clips
 
-SECONDS = 6.0
 SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     "exact, 25 steps": {"inference_steps": 25},
     "15 steps": {"inference_steps": 15},
@@ -81,17 +80,18 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     **{preset: {**PRESETS[preset], "min_resolution": 512} for preset in ("balanced", "fast", "draft")},
     "fp8, 25 steps": {"inference_steps": 25, "precision": "fp8"},
     "bf16, 25 steps": {"inference_steps": 25, "precision": "bf16"},
+    "image decoder, 25 steps": {"inference_steps": 25, "decoder": "image"},
 }
 """The first is what the others are compared with."""
 
 
-def clips_of(miniature: Path, count: int) -> dict[str, list[FootageClip]]:
+def clips_of(miniature: Path, count: int, seconds: float) -> dict[str, list[FootageClip]]:
     """Group → clips that say what nothing was learned from."""
     training = miniature.with_name(miniature.name + ".training")
     files = recordings(training / "other-voices")
     faces = {"known faces": "footage", "other faces": "held-out"}
     return {
-        group: spoken_clips(read_faces(training / f"{name}-faces.safetensors"), files, count, SECONDS, 41)
+        group: spoken_clips(read_faces(training / f"{name}-faces.safetensors"), files, count, seconds, 41)
         for group, name in faces.items()
     }
 
@@ -156,14 +156,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("miniature", type=Path, help="folder of the weights")
-    parser.add_argument("--clips", type=int, default=14, help="of each group, 75 frames each")
+    parser.add_argument("--clips", type=int, default=14, help="of each group")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each clip, 12.5 frames a second")
     parser.add_argument("--steps", type=int, default=10, help="of inference")
     parser.add_argument("--sheet", type=Path, help="PNG of footage and what was drawn")
     parser.add_argument("--shortcuts", action="store_true", help="judge the engine's shortcuts instead")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    groups = clips_of(arguments.miniature.absolute(), arguments.clips)
+    groups = clips_of(arguments.miniature.absolute(), arguments.clips, arguments.seconds)
     if arguments.shortcuts:
         judge_shortcuts(arguments.miniature.absolute(), groups["other faces"])
     else:

@@ -18,6 +18,7 @@ pytest.importorskip(
 )
 
 from sonic_ext.cli import main
+from sonic_ext.engines.runtime.lock import device_lock
 from sonic_ext.errors import BadInput, BadSetting, Cancelled
 from sonic_ext.evaluation import bench
 from sonic_ext.evaluation.bench import PUBLISHED, Bench, TradeFigures, planned_bench
@@ -77,6 +78,16 @@ def test_stopped_it_keeps_what_was_measured(planned: Bench) -> None:
     assert [each.name for each in planned.figures] == [PUBLISHED]
     assert planned.as_json()["finished"] is False
     assert Stage.DRAWING in seen
+
+
+def test_it_waits_for_a_video_on_the_same_device(planned: Bench, sonic_home: Path) -> None:
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if stage is Stage.WAITING_FOR_DEVICE:
+            raise Cancelled
+
+    with device_lock(sonic_home, planned.device, tick), pytest.raises(Cancelled):
+        next(planned.run(tick))
+    assert planned.figures == []
 
 
 def test_no_trade_begins_for_which_there_is_no_time(planned: Bench) -> None:

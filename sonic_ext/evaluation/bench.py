@@ -30,6 +30,7 @@ from ..engines.registry import spec_of
 from ..engines.sonic.settings import DiffusionSettings
 from ..errors import BadInput, BadSetting, Cancelled, OutOfMemory, SonicError
 from ..fields import Affects, did_you_mean, quoted
+from ..files.home import private_home
 from ..media.audio import Speech, read_speech
 from ..media.face import Face
 from ..media.image import read_portrait
@@ -162,10 +163,18 @@ class Bench:
     def run(self, tick: Tick) -> Iterator[TradeFigures]:
         """Draw and compare, trade by trade; a trade that cannot be had here has a `note`.
 
+        Videos that are made on the device meanwhile wait, and are waited for.
+
         Raises:
             Cancelled: from `tick`; what was measured stays in `figures`.
             SonicError: nothing can be drawn at all.
         """
+        from ..engines.runtime.lock import device_lock  # filelock, which the engine has by now
+
+        with device_lock(private_home(), self.device, tick):
+            yield from self._every(tick)
+
+    def _every(self, tick: Tick) -> Iterator[TradeFigures]:
         began = time.monotonic()
         for name, values in self.trades.items():
             settings = self.settings.with_values(values)

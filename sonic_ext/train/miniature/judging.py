@@ -136,7 +136,7 @@ def drawn_clip(
             tick,
         )
         done = run.complete(first_checkpoint(told.conditioning, plan, run.levels, seed, "together"))
-    decoder = VaeDecoder(networks.vae(), temporal=True)
+    decoder = VaeDecoder(networks.vae(), temporal=DiffusionSettings.of(settings).decoder != "image")
     with torch.inference_mode():
         pictures = torch.cat([decoder(part) for part in done.latents.split(8)])
     found = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1)
