@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..jobs import Batch, Job, State
+from ..messages import said
 from .routing import failure
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def _progress(job: Job) -> dict[str, Any]:
 def _outcome(job: Job, address: str) -> dict[str, Any]:
     take, error = job.take, job.error
     return {
-        "warnings": list(take.warnings) if take else [],
+        "warnings": list(map(said, take.warnings)) if take else [],
         "portrait_sha256": take.portrait_sha256 if take else None,
         "portrait_synthetic": job.synthetic,
         "infotext": job.infotext,
@@ -85,7 +87,7 @@ def export(job: Job, address: str) -> dict[str, Any] | None:
         "name": exported.path.name,
         "sha256": exported.sha256,
         "record": exported.record,
-        "warnings": list(exported.warnings),
+        "warnings": list(map(said, exported.warnings)),
     }
 
 
@@ -111,7 +113,18 @@ def record(found: Record) -> dict[str, Any]:
 def preflight(found: Preflight) -> dict[str, Any]:
     """`SonicPreflight`."""
     loudness = found.loudness if math.isfinite(found.loudness) else None
-    return found.to_dict() | {"loudness": loudness, "picture": _data_url(found.picture)}
+    values = found.to_dict() | {"loudness": loudness, "picture": _data_url(found.picture)}
+    return spoken(values, "warnings")
+
+
+def spoken(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The same, with these sentences, and lists of sentences, in the language that is spoken here."""
+    told = {
+        name: said(value) if isinstance(value, str) else list(map(said, value))
+        for name, value in values.items()
+        if name in names
+    }
+    return {**values, **told}
 
 
 def _data_url(rgb: NDArray[np.uint8]) -> str:

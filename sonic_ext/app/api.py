@@ -23,11 +23,11 @@ from PIL import Image
 from .. import __version__
 from ..errors import NotFound, SonicError, WrongTime
 from ..files.home import private_home
-from ..jobs import Batch, Job, Queue, Worker
+from ..jobs import Batch, Job, Origin, Queue, Worker
 from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
 from ..media.video import read_frames
-from ..messages import of_header, speaking
+from ..messages import of_header, said, speaking
 from ..messages import read as catalogue
 from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ..provenance.take import Take
 
 PREFIX = "/sonic/v1"
+FROM = "X-Sonic-From"
+"""Header of a request: `page` where our page asks. It says who is named as having asked, no more."""
 
 POSTER_QUALITY = 85
 """Of JPEG."""
@@ -278,7 +280,8 @@ class Animations:
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
         with self._queue.staging() as staged:
-            job = self._worker.submit(requests.spec_of(self._host, body, staged), staged)
+            origin = Origin.PAGE if request.headers.get(FROM) == "page" else Origin.API
+            job = self._worker.submit(requests.spec_of(self._host, body, staged, origin), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self.describe(job, request)
 
@@ -455,7 +458,8 @@ class Questions:
         with staging(private_home()) as staged:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
             found = verify(file, configuration=self._host.configuration())
-        return {name: value for name, value in found.to_dict().items() if name != "path"}
+        told = {name: value for name, value in found.to_dict().items() if name != "path"}
+        return answers.spoken(told, "summary", "hint", "contradictions", "notes")
 
     def sync(self, body: schemas.SyncRequest) -> dict[str, Any]:
         """Offset of mouth and voice, of each face, and how sure that is. The video is not changed."""
@@ -463,7 +467,9 @@ class Questions:
 
         with staging(private_home()) as staged:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
-            return measured_apart(file, name="video")
+            found = measured_apart(file, name="video")
+        tracks = [answers.spoken(track, "note") for track in found["tracks"]]
+        return answers.spoken(found, "summary", "reason", "hint", "warnings") | {"tracks": tracks}
 
     def engines(self) -> dict[str, Any]:
         """And the one that engine=auto takes now."""
@@ -478,7 +484,7 @@ class Questions:
             try:
                 engines.choose(name, devices=self._host.devices, search=search)
             except SonicError as error:
-                lacks = {"detail": error.message, "hint": error.hint}
+                lacks = {"detail": said(error.message), "hint": said(error.hint)}
             told.append({"name": name, "ready": not lacks["detail"], **lacks})
         return {
             "engines": told,

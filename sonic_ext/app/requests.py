@@ -46,10 +46,17 @@ def specs_of(host: Host, body: schemas.BatchRequest, staged: Staging) -> list[Jo
     return specs
 
 
-def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging, look: bool = True) -> JobSpec:
+def spec_of(
+    host: Host,
+    body: schemas.AnimationRequest,
+    staged: Staging,
+    origin: Origin = Origin.API,
+    look: bool = True,
+) -> JobSpec:
     """The job that a request asks for; whatever is wrong with it is said.
 
     Args:
+        origin: who asks.
         look: also find the face, which takes a second.
 
     Raises:
@@ -70,7 +77,7 @@ def spec_of(host: Host, body: schemas.AnimationRequest, staged: Staging, look: b
     return specified(
         host,
         staged,
-        origin=Origin.API,
+        origin=origin,
         portrait=portrait,
         audio=audio,
         settings=settings,

@@ -85,10 +85,11 @@ export class Api {
    * A file of the API, such as a video.
    *
    * @param {string} address as an answer names it
+   * @param {AbortSignal} [signal]
    * @returns {Promise<Blob>}
    */
-  async file(address) {
-    return (await this.#fetched("GET", address)).blob();
+  async file(address, signal) {
+    return (await this.#fetched("GET", address, undefined, signal)).blob();
   }
 
   /**
@@ -164,7 +165,7 @@ export class Api {
    */
   async #fetched(method, path, body, signal) {
     /** @type {Record<string, string>} */
-    const headers = { "Accept-Language": language };
+    const headers = { "Accept-Language": language, "X-Sonic-From": "page" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (this.token) headers["X-Sonic-Token"] = this.token;
     const address = path.startsWith(this.base) || /^https?:/.test(path) ? path : this.base + path;

@@ -24,6 +24,8 @@ export class State extends EventTarget {
     this.schema = schema;
     /** @type {Animation[]} Newest first. */
     this.animations = [];
+    /** Whether they were ever told. */
+    this.loaded = false;
     /** Whether the server answers. */
     this.reachable = true;
     /** The view that is shown. */
@@ -37,6 +39,7 @@ export class State extends EventTarget {
     this.api.watch(
       (animations) => {
         this.animations = animations;
+        this.loaded = true;
         this.tell("animations");
       },
       (reachable) => {
