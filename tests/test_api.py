@@ -1112,6 +1112,7 @@ class TestConsents:
         assert client.get(f"/consents/{record[:6]}").json == listed
         shown = json.loads(json.dumps(Ledger().show(record).to_dict()))
         assert {name: shown[name] for name in listed} == listed
+        assert not {"perceptual_hash", "digest", "hash", "prev_hash"} & set(listed)
 
     def test_taken_back(self, client: Client, record: str, take: Take) -> None:
         answer = client.post(f"/consents/{record}/revoke", {"reason": "asked to"})

@@ -382,11 +382,11 @@ class Consents:
         """The ledger is checked as a whole first."""
         ledger = Ledger()
         ledger.check()
-        return {"records": [answers.record(each) for each in reversed(ledger.records())]}
+        return {"records": [each.to_dict() for each in reversed(ledger.records())]}
 
     def one(self, id: str) -> dict[str, Any]:
         """By its id, the beginning of it, or the id of its take."""
-        return answers.record(Ledger().show(id))
+        return Ledger().show(id).to_dict()
 
     def revoke(self, id: str, body: schemas.RevokeRequest | None = None) -> dict[str, Any]:
         """The portrait is not exported again, under any record; its videos in the private folder are deleted.

@@ -39,13 +39,14 @@ from ..media.mesh import MeshNetwork, mouth_opening
 from ..media.scene import Scene, compose
 from ..messages import joined
 from ..pipeline import frame_count
-from ..ports import Engine
+from ..ports import Engine, Forecast
 from ..progress import Stage, Tick
 from ..settings import PRESETS, Settings, describe
 from ..sync import encoders
 from ..sync.measure import mouth_sync
 from ..sync.mouth import MouthMotion, mouth_geometry
 from ..text import duration_text
+from ..train.scores import correlation
 from ..weights import Search
 from .pictures import psnr, ssim
 
@@ -179,17 +180,20 @@ class Bench:
             yield from self._every(tick)
 
     def _every(self, tick: Tick) -> Iterator[TradeFigures]:
-        began = time.monotonic()
+        began, slowness = time.monotonic(), 1.0  # as long as was forecast, until it is known better
         for name, values in self.trades.items():
             settings = self.settings.with_values(values)
             try:
-                needed = self.engine.forecast(self.scene, settings, self._count).seconds * self._slowness
+                forecast = self.engine.forecast(self.scene, settings, self._count)
+                needed = forecast.seconds * slowness
                 if self.figures and time.monotonic() - began + needed > self.deadline:
                     self.notes.append(
                         f"There was no time for {name}, which takes about {duration_text(needed)}."
                     )
                     continue
-                made = self._measured(name, values, settings, tick)
+                made = self._measured(name, values, settings, forecast, tick)
+                if name == PUBLISHED:
+                    slowness = made.seconds / max(forecast.seconds, 1e-9)
             except Cancelled:
                 raise
             except SonicError as error:
@@ -245,17 +249,9 @@ class Bench:
     def _count(self) -> int:
         return frame_count(self.speech.length, self.settings.fps)
 
-    @property
-    def _slowness(self) -> float:
-        """By how much longer the published way took than was forecast."""
-        if not self.figures or self.figures[0].error:
-            return 1.0
-        forecast = self.engine.forecast(
-            self.scene, self.settings.with_values(self.trades[PUBLISHED]), self._count
-        )
-        return self.figures[0].seconds / max(forecast.seconds, 1e-9)
-
-    def _measured(self, name: str, values: Mapping[str, Any], settings: Settings, tick: Tick) -> TradeFigures:
+    def _measured(
+        self, name: str, values: Mapping[str, Any], settings: Settings, forecast: Forecast, tick: Tick
+    ) -> TradeFigures:
         from ..engines.runtime import devices
 
         watched = _Watched(tick, name, self.device)
@@ -270,14 +266,13 @@ class Bench:
         sync = mouth_sync(motion, self.speech.blocks(RATE), self._count / settings.fps, judge)
         own = DiffusionSettings.of(settings)
         peak = devices.speed(self.device, devices.hardware(own.precision, self.device).dtype)
-        operations = self.engine.forecast(self.scene, settings, self._count).denoising
         made = TradeFigures(
             name,
             dict(values),
             seconds,
             watched.denoising,
             own.inference_steps,
-            operations / watched.denoising / peak if watched.denoising else math.nan,
+            forecast.denoising / watched.denoising / peak if watched.denoising else math.nan,
             watched.memory,
             watched.device_memory,
             sync=sync.confidence,
@@ -419,10 +414,7 @@ class _Drawn:
     @classmethod
     def of(cls, frames: Sequence[NDArray[np.uint8]], face: Face) -> _Drawn:
         """Frames in which this face is followed by its landmarks."""
-        network, points, found = MeshNetwork(), np.asarray(face.landmarks, np.float32), []
-        for frame in frames:
-            points, _ = network.refine(frame, points)
-            found.append(points)
+        found = [*MeshNetwork().follow(frames, np.asarray(face.landmarks, np.float32))]
         openings = np.array([mouth_opening(each) for each in found])
         return cls(frames, openings, np.stack([mouth_geometry(each) for each in found]))
 
@@ -432,7 +424,7 @@ class _Drawn:
         return {
             "psnr": float(np.mean([psnr(*pair) for pair in pairs])),
             "ssim": float(np.mean([ssim(*pair) for pair in pairs])),
-            "mouth": _correlation(self.opening, published.opening),
+            "mouth": 1.0 if self is published else correlation(self.opening, published.opening),
             "amplitude": float(self.opening.std() / max(published.opening.std(), 1e-9)),
         }
 
@@ -484,11 +476,3 @@ class _Watched:
     def device_memory(self) -> int:
         """Peak since the beginning, bytes."""
         return self._devices.peak_memory(self._device)
-
-
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    if one is other:
-        return 1.0
-    if min(one.std(), other.std()) < 1e-9:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])
