@@ -91,16 +91,29 @@ def test_a_tight_square_has_no_more_room_than_asked_for(plain: Portrait, framing
     scene = compose(plain, Settings(framing=framing), 2)
     roomy, tight = head_view(scene, 128, 0.2), head_view(scene, 128, 0.2, tight=True)
     assert tight.face.box.width == pytest.approx(128 / 1.4, rel=0.05)
-    assert tight.rim < 0.08
+    size = scene.width, scene.height
     if framing == "whole":
+        assert tight.rim(*size) < 0.08
         assert roomy.face.box.width < 0.8 * tight.face.box.width
-        assert roomy.rim == 0.12
+        assert roomy.rim(*size) == 0.12
 
 
-def test_a_square_fades_out_before_the_face_begins(plain: Portrait) -> None:
+@pytest.mark.parametrize(
+    ("face", "box", "rim"),
+    [
+        (Box(9, 20, 80, 80), Box(10, 10, 60, 60), 0.09),
+        (Box(30, 30, 70, 70), Box(10, 10, 60, 60), 0.12),
+        (Box(-4, 0, 100, 104), Box(10, 10, 60, 60), 0.04),  # the face takes all of it
+        (Box(20, 2, 80, 80), Box(10, 0, 60, 50), 0.12),  # at the scene's upper edge nothing fades
+        (Box(1, 20, 80, 80), Box(0, 10, 50, 60), 0.12),
+        (Box(20, 20, 99, 99), Box(20, 20, 80, 80), 0.12),
+        (Box(0, 0, 100, 100), Box(0, 0, 80, 80), 0.12),
+    ],
+)
+def test_a_square_fades_out_before_the_face_begins(plain: Portrait, face: Box, box: Box, rim: float) -> None:
     view = head_view(compose(plain, Settings(), 2), 100, 0.2, tight=True)
-    for box, rim in ((Box(9, 20, 80, 80), 0.09), (Box(30, 30, 70, 70), 0.12), (Box(-4, 0, 100, 104), 0.04)):
-        assert replace(view, face=replace(view.face, box=box)).rim == pytest.approx(rim)
+    view = replace(view, face=replace(view.face, box=face), box=box)
+    assert view.rim(80, 80) == pytest.approx(rim)
 
 
 def test_what_was_placed_by_hand_stays_as_it_lies(plain: Portrait) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip(
 
 from sonic_ext.cli import main
 from sonic_ext.engines.runtime.lock import device_lock
-from sonic_ext.errors import BadInput, BadSetting, Cancelled
+from sonic_ext.errors import BadInput, BadSetting, Cancelled, OutOfMemory
 from sonic_ext.evaluation import bench
 from sonic_ext.evaluation.bench import PUBLISHED, Bench, TradeFigures, planned_bench
 from sonic_ext.evaluation.pictures import psnr, ssim
@@ -51,10 +51,11 @@ def test_every_trade_is_measured_beside_the_published_way(planned: Bench, tmp_pa
     assert (published.psnr, published.ssim, published.mouth) == (math.inf, pytest.approx(1), 1)
     assert 20 < draft.psnr < 60 and 0.7 < draft.ssim < 1 and draft.mouth < 1
     assert (published.steps, draft.steps) == (4, 2)
-    assert 0 < draft.denoising < published.denoising < published.seconds
+    assert 0 < draft.denoising < draft.seconds and 0 < published.denoising < published.seconds
     assert 0 < published.share_of_peak < 1
     assert published.memory > 10**8 and published.device_memory == 0
-    assert "fp16" in figures["precision=fp16"].note
+    broken = figures["precision=fp16"]
+    assert broken.error == "BadSetting" and "fp16" in broken.note and "note" not in broken.as_json()
     assert math.isnan(figures["precision=fp16"].seconds)
     text = json.dumps(planned.as_json(), allow_nan=False)
     assert str(tmp_path) not in text and str(Path.home()) not in text
@@ -118,8 +119,8 @@ def test_an_unknown_trade_is_refused(sonic_home: Path, tmp_path: Path) -> None:
         planned_bench(SETTINGS, names=["drafft"], home=tmp_path, tick=Ticker(Silent()))
 
 
-def figures(name: str, mouth: float, sync: float, note: str = "") -> TradeFigures:
-    return TradeFigures(name, {}, seconds=1.0, mouth=mouth, sync=sync, note=note)
+def figures(name: str, mouth: float, sync: float, error: str = "") -> TradeFigures:
+    return TradeFigures(name, {}, seconds=1.0, mouth=mouth, sync=sync, error=error)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +134,50 @@ def figures(name: str, mouth: float, sync: float, note: str = "") -> TradeFigure
             [figures(PUBLISHED, 1, 0.9), figures("draft", 0.95, 0.5), figures("balanced", 0.9, 0.8)],
             "balanced",
         ),
-        ([figures(PUBLISHED, 1, 0.9), figures("draft", 1, 1, note="There is no draft here.")], PUBLISHED),
-        ([figures(PUBLISHED, 1, 0.9, note="Memory ran out."), figures("draft", 1, 1)], ""),
+        ([figures(PUBLISHED, 1, 0.9), figures("draft", 1, 1, error="BadSetting")], PUBLISHED),
+        ([figures(PUBLISHED, 1, 0.9, error="OutOfMemory"), figures("draft", 1, 1)], ""),
     ],
 )
 def test_the_fastest_preset_that_keeps_mouth_and_sync_is_recommended(
     planned: Bench, found: list[TradeFigures], recommended: str
 ) -> None:
-    assert replace(planned, figures=found).recommended == recommended
+    bench = replace(planned, figures=found)
+    assert bench.recommended == recommended
+    if recommended == "balanced":  # which means another resolution, that was not measured
+        assert bench.recommended_words == "--preset balanced --set min_resolution=256"
+
+
+def test_without_the_published_way_nothing_is_compared(
+    planned: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = bench._frames
+
+    def short_of_memory(*arguments: Any) -> Any:
+        if not planned.figures:
+            raise OutOfMemory("Memory ran out.", "Close other programs.")
+        return frames(*arguments)
+
+    monkeypatch.setattr(bench, "_frames", short_of_memory)
+    planned.trades = {name: QUICK[name] for name in (PUBLISHED, "draft")}
+    published, draft = planned.run(Ticker(Silent()))
+    assert (published.error, published.note) == ("OutOfMemory", "Memory ran out. Close other programs.")
+    assert draft.seconds > 0 and all(map(math.isnan, (draft.psnr, draft.ssim, draft.mouth, draft.amplitude)))
+    assert planned.recommended == planned.recommended_words == ""
+
+
+@pytest.mark.parametrize("values", [{"windows": "even"}, {"decoder": "image"}, {"inference_steps": 4}])
+def test_what_it_measures_itself_is_not_set_beside(
+    values: dict[str, Any], sonic_home: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadSetting, match=f"measures {next(iter(values))} itself"):
+        planned_bench(SETTINGS.with_values(values), home=tmp_path, tick=Ticker(Silent()))
+
+
+def test_a_trade_that_was_asked_for_is_not_left_out(sonic_home: Path, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"home": tmp_path, "tick": Ticker(Silent())}
+    whole = planned_bench(SETTINGS, minutes=60, names=["windows=even"], **how)
+    with pytest.raises(BadInput, match="takes about"):
+        planned_bench(SETTINGS, minutes=whole.seconds_needed / 600, names=["windows=even"], **how)
 
 
 def test_the_command_tells_a_table_and_leaves_json(

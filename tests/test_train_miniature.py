@@ -308,7 +308,7 @@ def test_an_opening_is_read_from_the_picture(clips: list[footage.FootageClip]) -
     backwards = judging.picture_opening(clip.frames[::-1], clip)
     assert np.allclose(backwards, told[::-1])
     still = judging.picture_opening(np.repeat(clip.portrait[None], 5, axis=0), clip)
-    assert np.ptp(still) < 1e-9 and still[0] < told.mean() + told.std()
+    assert np.ptp(still) < 1e-9 and still[0] < np.quantile(told, 0.75)
     brighter = judging.picture_opening(np.minimum(clip.frames, 250) + np.uint8(5), clip)
     assert np.corrcoef(brighter, told)[0, 1] > 0.99
 

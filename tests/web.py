@@ -74,9 +74,10 @@ class Client:
     def _answering(
         self, method: str, path: str, body: Any, headers: dict[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
-        if body is not None:
+        if body is not None or method == "POST":
             headers = {"Content-Type": "application/json"} | headers
-            body = body if isinstance(body, (bytes, Iterator)) else json.dumps(body).encode()
+        if body is not None and not isinstance(body, (bytes, Iterator)):
+            body = json.dumps(body).encode()
         if self.auth:
             headers["Authorization"] = "Basic " + base64.b64encode(self.auth.encode()).decode()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)) as line:

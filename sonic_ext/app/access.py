@@ -185,11 +185,17 @@ def stranger(scope: Scope, names: Names) -> Problem | None:
         return UNNAMED
     if not names.allow(asked):
         return MISNAMED
+    return None if same_site(scope) else FOREIGN
+
+
+def same_site(scope: Scope) -> bool:
+    """Whether a request's page, where it names one, lies on the server that is asked."""
     if not any(name.lower() == b"origin" for name, _ in scope["headers"]):
-        return None
+        return True
+    asked = authority(header(scope, b"host") or "")
     origin = _ORIGIN.fullmatch(header(scope, b"origin") or "")  # `null` comes from files and sandboxes
     page = authority(origin[2]) if origin else None
-    if origin is None or page is None:
-        return FOREIGN
+    if origin is None or page is None or asked is None:
+        return False
     usual = _USUAL_PORTS.get(origin[1].lower())
-    return None if page.at(usual) == asked.at(usual) else FOREIGN
+    return page.at(usual) == asked.at(usual)

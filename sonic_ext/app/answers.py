@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..pipeline import Preflight
-    from ..provenance.records import Record
 
-_RECORD = (
-    *("id", "time", "state", "face", "voice", "purpose", "expires", "contact", "operator", "subject"),
-    *("notice_version", "take", "engine", "label", "label_reason", "portrait_sha256", "portrait_synthetic"),
-    *("audio_sha256", "video_sha256", "evidence_sha256", "nonce", "exported_at", "output_sha256"),
-    *("output_name", "revoked_at", "alike", "unlike_reason"),
-)
+
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
 
 
@@ -102,12 +96,6 @@ def batch(found: Batch) -> dict[str, Any]:
         "progress": round(found.done / max(found.total, 1), 4),
         "seconds_left": found.seconds_left(),
     }
-
-
-def record(found: Record) -> dict[str, Any]:
-    """`SonicRecord`."""
-    values = found.to_dict()
-    return {name: values[name] for name in _RECORD}
 
 
 def preflight(found: Preflight) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -310,14 +309,13 @@ class Animations:
         return _served(self._take(id).preview, request)
 
     def poster(self, id: str) -> Response:
-        """JPEG, from its middle."""
+        """JPEG of its first frame."""
         take = self._take(id)
         with _there():
             take.preview.stat()  # what is gone is told from what cannot be read
-            middle = next(islice(read_frames(take.preview), take.frames // 2, None))
         shown = io.BytesIO()
-        Image.fromarray(middle).save(shown, "JPEG", quality=POSTER_QUALITY)
-        headers = {"Cache-Control": "private, max-age=3600"}
+        Image.fromarray(next(read_frames(take.preview, 1))).save(shown, "JPEG", quality=POSTER_QUALITY)
+        headers = {"Cache-Control": "private, no-store"}
         return Response(shown.getvalue(), media_type="image/jpeg", headers=headers)
 
     def _take(self, id: str) -> Take:
@@ -350,7 +348,8 @@ class Animations:
             with speaking(language):
                 return list(self.every(request)["animations"])
 
-        return StreamingResponse(job_events(look), media_type="text/event-stream", headers=HEADERS)
+        events = job_events(look(), look)  # what goes wrong at once is an answer of its own
+        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
 
     def describe(self, job: Job, request: Request) -> dict[str, Any]:
         """`SonicAnimation`."""
@@ -409,16 +408,19 @@ class Consents:
         """The ledger is checked as a whole first."""
         ledger = Ledger()
         ledger.check()
-        return {"records": [answers.record(each) for each in reversed(ledger.records())]}
+        return {"records": [each.to_dict() for each in reversed(ledger.records())]}
 
     def one(self, id: str) -> dict[str, Any]:
         """By its id, the beginning of it, or the id of its take."""
-        return answers.record(Ledger().show(id))
+        return Ledger().show(id).to_dict()
 
     def revoke(self, id: str, body: schemas.RevokeRequest | None = None) -> dict[str, Any]:
         """The portrait is not exported again, under any record; its videos in the private folder are deleted.
-        Exported files stay."""
-        done = revoke(Ledger().show(id).id, body.reason if body else "")
+        Exported files stay. The record is named by its whole id: this cannot be undone."""
+        record = Ledger().show(id)
+        if record.id != id:
+            raise NotFound(f"There is no consent record {id}.", "Name it by its whole id: GET …/consents.")
+        done = revoke(record.id, body.reason if body else "")
         return {
             "time": done.time.isoformat(),
             "records": list(done.records),

@@ -4,13 +4,15 @@
     event: animation      one that is new, or stands differently now
     event: forgotten      one that is remembered no longer
 
-A browser that loses the line asks again by itself, and is told everything from the beginning.
+A line lasts `LASTS` seconds. A browser that loses it asks again by itself, and is told everything from the
+beginning: so nobody listens on who may not any more, and no server waits for long before it can end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +20,11 @@ from starlette.concurrency import run_in_threadpool
 
 EVERY = 0.5
 """Seconds between two looks at the queue."""
-SILENCE = 15.0
-"""Seconds without news after which a line says that it is still there: proxies cut silent ones."""
-AGAIN_MS = 2000
+SHARE = 0.1
+"""Of the time that is spent on looking at most: a long queue is looked at less often."""
+LASTS = 20.0
+"""Seconds."""
+AGAIN_MS = 500
 """Milliseconds after which a browser asks again."""
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """Of the answer: nobody keeps it, nor holds it back until there is more."""
@@ -28,26 +32,27 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 Animation = Mapping[str, Any]
 
 
-async def job_events(look: Callable[[], Sequence[Animation]]) -> AsyncIterator[bytes]:
-    """Events without end; whoever listens no longer ends them.
+async def job_events(
+    first: Sequence[Animation], look: Callable[[], Sequence[Animation]]
+) -> AsyncIterator[bytes]:
+    """Events for `LASTS` seconds; whoever listens no longer ends them before.
 
     Args:
-        look: gives all animations as they stand, in some other thread.
+        first: all animations as they stand.
+        look: gives them as they stand then, in some other thread.
     """
-    known = {each["id"]: each for each in await run_in_threadpool(look)}
+    end = time.monotonic() + LASTS
+    known, pause = {each["id"]: each for each in first}, EVERY
     yield f"retry: {AGAIN_MS}\n".encode() + event("animations", {"animations": [*known.values()]})
-    silent = 0.0
-    while True:
-        await asyncio.sleep(EVERY)
-        silent += EVERY
+    while time.monotonic() + pause < end:
+        await asyncio.sleep(pause)
+        began = time.monotonic()
         found = {each["id"]: each for each in await run_in_threadpool(look)}
+        pause = max(EVERY, (time.monotonic() - began) / SHARE)
         news = [event("animation", each) for id, each in found.items() if known.get(id) != each]
         news += [event("forgotten", {"id": id, "forgotten": True}) for id in known.keys() - found.keys()]
-        if not news and silent >= SILENCE:
-            news = [b": still here\n\n"]
         known = found
         if news:
-            silent = 0.0
             yield b"".join(news)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from .access import same_site
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -20,14 +21,8 @@ def logged_in(request: Request) -> bool | None:
     app = request.app
     if getattr(app, "auth", None) is None:
         return None
-    if not _own(request):
+    if not same_site(request.scope):
         return False
     known = getattr(app, "cookie_id", "")
     names = [f"{name}-{known}" if known else name for name in COOKIES]
     return any(request.cookies.get(name, "") in app.tokens for name in names)
-
-
-def _own(request: Request) -> bool:
-    """Whether a request's page, where it names one, lies on the server that is asked."""
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")

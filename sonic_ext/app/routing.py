@@ -91,7 +91,8 @@ def refused(request: Request, credentials: Mapping[str, str]) -> Response | None
             else "Log in to the WebUI's page, or start it with --api-auth and send those with HTTP Basic.",
             {"WWW-Authenticate": 'Basic realm="sonic"'},
         )
-    if _has_body(request) and _media_type(request) != "application/json":
+    # Browsers let any site send a POST that is not declared as JSON, with or without a body.
+    if (request.method == "POST" or _has_body(request)) and _media_type(request) != "application/json":
         return problem(
             415,
             "WrongType",

@@ -28,7 +28,7 @@ the share of this device's speed are measured, how far frames and mouth lie from
 the judge of lip sync says. No video is made. -o keeps the figures as JSON, to be pasted into an issue: it
 names device, libraries, weights and settings, no paths and nothing of you.
 
-exit codes: 0 done, also if some trades cannot be had here; 130 interrupted, what was measured is kept.
+exit codes: 0 done, also if some trades cannot be had here; 130 interrupted, what was measured is told.
 """
 
 
@@ -52,7 +52,7 @@ def grammar(commands: Any, add: AddCommand, add_settings: Callable[[argparse.Arg
         default=[],
         metavar="NAME",
         dest="trades",
-        help="this one alone; may be repeated",
+        help="this one beside the published way; may be repeated",
     )
     made.add_argument("-o", "--output", metavar="OUT.json", help="where the figures go")
     made.add_argument("--overwrite", action="store_true", help="replace a file that exists")
@@ -95,6 +95,7 @@ def run(options: argparse.Namespace, settings: Settings, console: Console, signa
         write_json(output, values, options.overwrite)
     console.warnings(tuple(bench.notes))
     if stopped:
+        console.note(*bench_lines(bench))
         kept = f"What was measured is in {output}." if output and bench.figures else "Nothing was written."
         raise Cancelled("Stopped as asked.", kept)
     console.result(values, *bench_lines(bench))
@@ -110,7 +111,7 @@ def bench_lines(bench: Bench) -> list[str]:
     ]
     lines += [_line(each, width) for each in bench.figures]
     if bench.recommended:
-        lines.append(said(f"Recommended here: --preset {bench.recommended}"))
+        lines.append(said(f"Recommended here: {bench.recommended_words}"))
     return lines
 
 

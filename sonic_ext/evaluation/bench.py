@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -37,14 +37,16 @@ from ..media.image import read_portrait
 from ..media.mel import RATE
 from ..media.mesh import MeshNetwork, mouth_opening
 from ..media.scene import Scene, compose
+from ..messages import joined
 from ..pipeline import frame_count
-from ..ports import Engine
+from ..ports import Engine, Forecast
 from ..progress import Stage, Tick
-from ..settings import PRESETS, Settings
+from ..settings import PRESETS, Settings, describe
 from ..sync import encoders
 from ..sync.measure import mouth_sync
 from ..sync.mouth import MouthMotion, mouth_geometry
 from ..text import duration_text
+from ..train.scores import correlation
 from ..weights import Search
 from .pictures import psnr, ssim
 
@@ -118,8 +120,10 @@ class TradeFigures:
     """How much the judge believes in the lip sync, 0 to 1."""
     offset: float = math.nan
     """Seconds by which it finds the mouth late."""
+    error: str = ""
+    """Kind of the error for which it could not be measured."""
     note: str = ""
-    """Why it could not be measured."""
+    """What happened, and what to do about it, for who sits here: it may name files."""
 
     @property
     def step_seconds(self) -> float:
@@ -127,11 +131,12 @@ class TradeFigures:
         return self.denoising / self.steps if self.steps else math.nan
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON: nan and infinity as null."""
+        """Plain JSON, nan and infinity as null; without the note, which is for this computer's user."""
         values = asdict(self) | {"step_seconds": self.step_seconds}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
+            if name != "note"
         }
 
 
@@ -152,13 +157,13 @@ class Bench:
     device: str
     """As torch names it."""
     peak: float
-    """Operations of a matrix product in a second."""
+    """Operations of a matrix product in a second, in the numbers that the network computes with here."""
     about: Mapping[str, Any]
     """Of computer, libraries and weights."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the user."""
     figures: list[TradeFigures] = field(default_factory=list)
-    _published: _Drawn | None = None
+    _published: _Drawn | None = field(default=None, repr=False)
 
     def run(self, tick: Tick) -> Iterator[TradeFigures]:
         """Draw and compare, trade by trade; a trade that cannot be had here has a `note`.
@@ -169,36 +174,40 @@ class Bench:
             Cancelled: from `tick`; what was measured stays in `figures`.
             SonicError: nothing can be drawn at all.
         """
-        from ..engines.runtime.lock import device_lock  # filelock, which the engine has by now
+        from ..engines.runtime.lock import device_lock
 
         with device_lock(private_home(), self.device, tick):
             yield from self._every(tick)
 
     def _every(self, tick: Tick) -> Iterator[TradeFigures]:
-        began = time.monotonic()
+        began, slowness = time.monotonic(), 1.0  # as long as was forecast, until it is known better
         for name, values in self.trades.items():
             settings = self.settings.with_values(values)
             try:
-                needed = self.engine.forecast(self.scene, settings, self._count).seconds * self._slowness
+                forecast = self.engine.forecast(self.scene, settings, self._count)
+                needed = forecast.seconds * slowness
                 if self.figures and time.monotonic() - began + needed > self.deadline:
                     self.notes.append(
                         f"There was no time for {name}, which takes about {duration_text(needed)}."
                     )
                     continue
-                made = self._measured(name, values, settings, tick)
+                made = self._measured(name, values, settings, forecast, tick)
+                if name == PUBLISHED:
+                    slowness = made.seconds / max(forecast.seconds, 1e-9)
             except Cancelled:
                 raise
             except SonicError as error:
                 if name == PUBLISHED and not isinstance(error, OutOfMemory):
                     raise
-                made = TradeFigures(name, values, note=error.message)
+                told = joined(error.message, error.hint)
+                made = TradeFigures(name, values, error=type(error).__name__, note=told)
             self.figures.append(made)
             yield made
 
     @property
     def recommended(self) -> str:
         """The fastest preset that keeps what `LEAST_MOUTH` and `LEAST_SYNC` ask for; "" for none."""
-        by_name = {each.name: each for each in self.figures if not each.note}
+        by_name = {each.name: each for each in self.figures if not each.error}
         published = by_name.get(PUBLISHED)
         if published is None:
             return ""
@@ -210,6 +219,15 @@ class Bench:
                 each is published or (each.mouth >= LEAST_MOUTH and each.sync >= published.sync - LEAST_SYNC)
             )
         )
+
+    @property
+    def recommended_words(self) -> str:
+        """The same for a command line, at the resolution that was measured."""
+        name, size = self.recommended, self.settings.min_resolution
+        if not name:
+            return ""
+        usual = PRESETS[name].get("min_resolution", Settings().min_resolution)
+        return f"--preset {name}" + (f" --set min_resolution={size}" if usual != size else "")
 
     def as_json(self) -> dict[str, Any]:
         """Everything, to be kept or shown: no path, no picture, no name."""
@@ -231,45 +249,36 @@ class Bench:
     def _count(self) -> int:
         return frame_count(self.speech.length, self.settings.fps)
 
-    @property
-    def _slowness(self) -> float:
-        """By how much longer the published way took than was forecast."""
-        if not self.figures or self.figures[0].note:
-            return 1.0
-        forecast = self.engine.forecast(
-            self.scene, self.settings.with_values(self.trades[PUBLISHED]), self._count
-        )
-        return self.figures[0].seconds / max(forecast.seconds, 1e-9)
+    def _measured(
+        self, name: str, values: Mapping[str, Any], settings: Settings, forecast: Forecast, tick: Tick
+    ) -> TradeFigures:
+        from ..engines.runtime import devices
 
-    def _measured(self, name: str, values: Mapping[str, Any], settings: Settings, tick: Tick) -> TradeFigures:
         watched = _Watched(tick, name, self.device)
         began = time.perf_counter()
-        drawn = _drawn(self.engine, self.scene, self.speech, settings, self._count, watched)
+        frames = _frames(self.engine, self.scene, self.speech, settings, self._count, watched)
         seconds = time.perf_counter() - began
-        forecast = self.engine.forecast(self.scene, settings, self._count)
-        published = self._published = self._published or drawn
+        drawn = _Drawn.of(frames, self.scene.face)
+        if name == PUBLISHED:
+            self._published = drawn
         motion = MouthMotion((np.arange(self._count) + 0.5) / settings.fps, drawn.geometry)
         judge = encoders.load(encoders.weights_of("judge"))
         sync = mouth_sync(motion, self.speech.blocks(RATE), self._count / settings.fps, judge)
-        pairs = [*zip(published.frames, drawn.frames, strict=True)]
-        if drawn is not published:
-            drawn.frames.clear()
-        return TradeFigures(
+        own = DiffusionSettings.of(settings)
+        peak = devices.speed(self.device, devices.hardware(own.precision, self.device).dtype)
+        made = TradeFigures(
             name,
             dict(values),
             seconds,
             watched.denoising,
-            DiffusionSettings.of(settings).inference_steps,
-            forecast.denoising / watched.denoising / self.peak if watched.denoising else math.nan,
+            own.inference_steps,
+            forecast.denoising / watched.denoising / peak if watched.denoising else math.nan,
             watched.memory,
             watched.device_memory,
-            float(np.mean([psnr(*pair) for pair in pairs])),
-            float(np.mean([ssim(*pair) for pair in pairs])),
-            _correlation(drawn.opening, published.opening),
-            float(drawn.opening.std() / max(published.opening.std(), 1e-9)),
-            sync.confidence,
-            sync.seconds,
+            sync=sync.confidence,
+            offset=sync.seconds,
         )
+        return replace(made, **drawn.beside(self._published)) if self._published else made
 
 
 def planned_bench(
@@ -297,15 +306,21 @@ def planned_bench(
     Raises:
         MissingPart: weights or libraries of the sonic engine.
         BadInput: portrait, audio, settings; or the shortest bench takes longer than `minutes`.
-        BadSetting: there is no trade of that name.
+        BadSetting: there is no trade of that name; or `settings` say what trades are about.
     """
     if strange := [name for name in names if name not in TRADES]:
         raise BadSetting(
             f"There is no trade {quoted(strange[0])}.{did_you_mean(strange[0], TRADES)}",
             f"Known trades: {'; '.join(TRADES)}.",
         )
+    owned = {name for values in TRADES.values() for name in values}
+    if taken := [name for name in sorted(owned) if getattr(settings, name) != describe()[name].default]:
+        raise BadSetting(
+            f"The bench measures {taken[0]} itself, beside the published way.", "Leave it, and presets, out."
+        )
     engine = engines.choose("sonic", home, settings=settings, search=search)
-    from ..engines.runtime import devices  # torch, which the engine has by now
+    from ..engines.runtime import devices  # what the engine has by now: torch ...
+    from ..engines.runtime.lock import device_lock  # ... and filelock
 
     settings = settings.with_values({"engine": "sonic"} | dict(TRADES[PUBLISHED]))
     hardware = devices.hardware(DiffusionSettings.of(settings).precision)
@@ -313,7 +328,10 @@ def planned_bench(
     scene = compose(read_portrait(portrait or EXAMPLE / "portrait.jpg"), settings, engine.size_multiple, tick)
     trades = {name: TRADES[name] for name in dict.fromkeys((PUBLISHED, *(names or TRADES)))}
     presets = {name: trades[name] for name in trades if name in RECOMMENDED}
-    found = _fitting(engine, scene, speech, settings, [trades, presets], 60 * minutes)
+    choices = [trades] if names else [trades, presets]
+    with device_lock(private_home(), hardware.device, tick):  # else it would be measured beside a video
+        peak = devices.speed(hardware.device, hardware.dtype)
+        found = _fitting(engine, scene, speech, settings, choices, 60 * minutes)
     identities = spec_of("sonic").identities
     about = {
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -337,7 +355,7 @@ def planned_bench(
         found.seconds,
         60 * minutes,
         hardware.device,
-        devices.speed(hardware.device, hardware.dtype),
+        peak,
         about,
         notes,
     )
@@ -389,14 +407,31 @@ def _fitting(
 class _Drawn:
     """The frames of a trade and the mouth in them."""
 
-    frames: list[NDArray[np.uint8]]
+    frames: Sequence[NDArray[np.uint8]]
     opening: NDArray[np.float64]
     geometry: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, frames: Sequence[NDArray[np.uint8]], face: Face) -> _Drawn:
+        """Frames in which this face is followed by its landmarks."""
+        found = [*MeshNetwork().follow(frames, np.asarray(face.landmarks, np.float32))]
+        openings = np.array([mouth_opening(each) for each in found])
+        return cls(frames, openings, np.stack([mouth_geometry(each) for each in found]))
 
-def _drawn(
+    def beside(self, published: _Drawn) -> Mapping[str, Any]:
+        """How far it lies from the published way, by the names of `TradeFigures`."""
+        pairs = [*zip(published.frames, self.frames, strict=True)]
+        return {
+            "psnr": float(np.mean([psnr(*pair) for pair in pairs])),
+            "ssim": float(np.mean([ssim(*pair) for pair in pairs])),
+            "mouth": 1.0 if self is published else correlation(self.opening, published.opening),
+            "amplitude": float(self.opening.std() / max(published.opening.std(), 1e-9)),
+        }
+
+
+def _frames(
     engine: Engine, scene: Scene, speech: Speech, settings: Settings, count: int, tick: Tick
-) -> _Drawn:
+) -> list[NDArray[np.uint8]]:
     """Everything that the engine does for a video, but no video.
 
     Raises:
@@ -409,20 +444,7 @@ def _drawn(
             frames.append(frame.copy())
             tick(Stage.DRAWING, number + 1, count)
         animation.forget()
-    points = [*_followed(frames, scene.face)]
-    return _Drawn(
-        frames,
-        np.array([mouth_opening(each) for each in points]),
-        np.stack([mouth_geometry(each) for each in points]),
-    )
-
-
-def _followed(frames: Sequence[NDArray[np.uint8]], face: Face) -> Iterator[NDArray[np.float32]]:
-    """The face's landmarks in frame after frame."""
-    network, points = MeshNetwork(), np.asarray(face.landmarks, np.float32)
-    for frame in frames:
-        points, _ = network.refine(frame, points)
-        yield points
+    return frames
 
 
 class _Watched:
@@ -454,11 +476,3 @@ class _Watched:
     def device_memory(self) -> int:
         """Peak since the beginning, bytes."""
         return self._devices.peak_memory(self._device)
-
-
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    if one is other:
-        return 1.0
-    if min(one.std(), other.std()) < 1e-9:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])

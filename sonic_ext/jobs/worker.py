@@ -160,8 +160,8 @@ class Worker:
 
     def resume(self, job_id: str) -> Job:
         """Go on with one of that; any other job stays as it is."""
+        self.start()  # first: what it finds, it may hold
         job = self.queue.resume(job_id)
-        self.start()
         self.wake()
         return job
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -129,6 +130,19 @@ class MeshNetwork:
     ) -> tuple[NDArray[np.float32], float]:
         """Points once more, looked for in the square that rough points suggest."""
         return self.find(rgb, *square_around(points))
+
+    def follow(
+        self, frames: Iterable[NDArray[np.uint8]], points: NDArray[np.float32]
+    ) -> Iterator[NDArray[np.float32]]:
+        """The points of a face in frame after frame.
+
+        Args:
+            frames: uint8 RGB [height, width, 3].
+            points: where they are in the first of them, about.
+        """
+        for frame in frames:
+            points, _ = self.refine(frame, points)
+            yield points
 
     def lip_spread(self, rgb: NDArray[np.uint8], points: NDArray[np.float32]) -> float:
         """How far the lips wander when the face is looked at through slightly different squares.

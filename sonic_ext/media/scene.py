@@ -190,11 +190,23 @@ class HeadView:
     source: Box
     """What it shows of the portrait, in the portrait's pixels."""
 
-    @property
-    def rim(self) -> float:
-        """Share of its side in which the square may fade out at each border: none of the face lies there."""
-        side, face = self.picture.shape[0], self.face.box
-        room = min(face.left, face.top, side - face.right, side - face.bottom) / side
+    def rim(self, width: int, height: int) -> float:
+        """Share of its side in which the square fades out at each border: where there is room, none of the
+        face lies in it.
+
+        Args:
+            width, height: of the scene. At its edges nothing fades (`media.paste`), and no room is needed.
+        """
+        side, face, box = self.picture.shape[0], self.face.box, self.box
+        if box is None:
+            return FEATHER
+        inside = (
+            (box.left > 0, face.left),
+            (box.top > 0, face.top),
+            (box.right < width, side - face.right),
+            (box.bottom < height, side - face.bottom),
+        )
+        room = min((room / side for fades, room in inside if fades), default=FEATHER)
         return min(FEATHER, max(NARROWEST, room))
 
 

@@ -55,6 +55,13 @@ class Scores:
     """... and on i, u."""
 
 
+def correlation(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
+    """Pearson's, of two motions of one length; 0 where one of them does not move."""
+    if min(np.std(one), np.std(other)) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
+
+
 def opening(track: MouthTrack) -> NDArray[np.float32]:
     """How far the lips are apart, 0..1, [frames]."""
     return np.asarray(track.jaw * (1.0 - track.press))

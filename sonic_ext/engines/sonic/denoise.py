@@ -60,7 +60,8 @@ class Shortcuts:
         """From the setting: exact, null_branch, deep_features, both."""
         if name not in ("exact", "null_branch", "deep_features", "both"):
             raise ValueError(f"no shortcuts are called {name}")
-        return cls(name in ("null_branch", "both"), name in ("deep_features", "both"), tolerance)
+        deep = name in ("deep_features", "both")
+        return cls(name in ("null_branch", "both"), deep, tolerance if deep else math.inf)
 
     def branches(self, wanted: tuple[int, ...], first: bool) -> tuple[int, ...]:
         """Those that a step computes.

@@ -156,5 +156,6 @@ class Output:
             finish = replace(finish, between=between, steady=Steady(self.view.face.box, stream.STEADY_REACH))
         frames = _repeat_last(in_inference_mode(lambda: finish.frames(self.decoder, self.latents)))
         if self.view.box is not None:
-            frames = map(Paste(self.scene.picture, self.view.box, self.view.rim).into, frames)
+            rim = self.view.rim(self.scene.width, self.scene.height)
+            frames = map(Paste(self.scene.picture, self.view.box, rim).into, frames)
         return islice(frames, self.count)

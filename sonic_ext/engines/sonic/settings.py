@@ -35,6 +35,7 @@ class DiffusionSettings(EngineSettings):
             "image_guidance_interval": None,
             "audio_guidance_interval": None,
             "shortcuts": "exact",
+            "windows": "full",
         },
         "balanced": {
             "inference_steps": 10,

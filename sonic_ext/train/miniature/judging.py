@@ -50,7 +50,7 @@ from ...sync.mouth import MouthMotion, mouth_geometry
 from ...weights.overlays import Overlay
 from ..corpus.sounds import files_by_voice, load, voice_of
 from ..phonemes import is_bilabial
-from ..scores import score
+from ..scores import correlation, score
 from .codec import pixels, psnr
 from .footage import FootageClip, draw_clip, lines_of_one, said
 from .identities import FaceIdentity
@@ -178,17 +178,15 @@ def picture_opening(frames: NDArray[np.uint8], clip: FootageClip) -> NDArray[np.
 
 def landmarks(frames: NDArray[np.uint8], face: Box) -> NDArray[np.float32]:
     """The face's points in each frame, in pixels of frames `ENLARGED` times as large, [n, 468, 3]."""
-    network, found = MeshNetwork(), []
-    points: NDArray[np.float32] | None = None
-    box = face.scaled(ENLARGED, ENLARGED)
-    for frame in frames:
-        large = cv2.resize(frame, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-        large = np.asarray(large, np.uint8)
-        if points is None:
-            points, _ = network.find(large, box.centre, 1.5 * max(box.width, box.height), 0.0)
-        points, _ = network.refine(large, points)
-        found.append(points)
-    return np.stack(found)
+    large = [_enlarged(frame) for frame in frames]
+    network, box = MeshNetwork(), face.scaled(ENLARGED, ENLARGED)
+    points, _ = network.find(large[0], box.centre, 1.5 * max(box.width, box.height), 0.0)
+    return np.stack([*network.follow(large, points)])
+
+
+def _enlarged(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    large = cv2.resize(frame, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, np.uint8)
 
 
 def spoken_clips(
@@ -223,13 +221,14 @@ def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> 
     network = encoders.load(encoders.weights_of("judge"))
     sync = mouth_sync(motion, [clip.sound], len(frames) / BASE_FPS, network)
     judged = JudgedClip(clip, frames, opening, opening)
+    pictured = judged.pictured
     return {
         "sync": sync.score,
         "sync confidence": sync.confidence,
         "offset, ms": 1000 * abs(sync.seconds),
-        "mouth, r": _correlation(judged.pictured, judged.wanted),
-        "mouth by landmarks, r": _correlation(opening, judged.wanted),
-        "long p, b, m shut": _shut([judged.pictured], [judged]),
+        "mouth, r": correlation(pictured, judged.wanted),
+        "mouth by landmarks, r": correlation(opening, judged.wanted),
+        "long p, b, m shut": _shut([pictured], [judged]),
         "identity": _identity(folder, clip, frames),
         "jitter": _jitter(points),
         "dB": psnr(pixels(frames), pixels(clip.frames[: len(frames)])),
@@ -281,7 +280,7 @@ def reached(judged: Sequence[JudgedClip]) -> dict[str, float]:
     """Figures over clips: correlation, lag, decibels, flicker."""
     own = [each.pictured for each in judged]
     swapped = [
-        _correlation(*_same_length(mine, other.clip.opening))
+        correlation(*_same_length(mine, other.clip.opening))
         for mine, other in zip(own, [*judged[1:], judged[0]], strict=True)
         if len(judged) > 1
     ]
@@ -331,17 +330,11 @@ def _mean_correlation(found: Sequence[NDArray[np.float64]], judged: Sequence[Jud
     return float(
         np.mean(
             [
-                _correlation(*_same_length(mine, each.clip.opening))
+                correlation(*_same_length(mine, each.clip.opening))
                 for mine, each in zip(found, judged, strict=True)
             ]
         )
     )
-
-
-def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
-    if min(np.std(first), np.std(second)) < 1e-9:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _same_length(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -371,6 +364,6 @@ def _lag(seen: NDArray[Any], truth: NDArray[Any]) -> int:
 
     def at(lag: int) -> float:
         late, early = (seen[lag:], truth[: len(truth) - lag]) if lag >= 0 else (seen[:lag], truth[-lag:])
-        return _correlation(late, early)
+        return correlation(late, early)
 
     return max(range(-LAGS, LAGS + 1), key=at)
