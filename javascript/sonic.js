@@ -1,5 +1,5 @@
-// The browser's half of what crosses from one tab of the WebUI to another. Nothing here reads a text that a
-// localisation may have changed: elements are found by id and class.
+// The browser's half of Sonic in a WebUI: it brings the page's element to life, and carries pictures between
+// tabs. Nothing here reads a text that a localisation may have changed: elements are found by id and class.
 
 (function() {
     const SOURCES = {
@@ -8,21 +8,20 @@
         extras_send_to_sonic: "extras_gallery",
         pnginfo_send_to_sonic: "pnginfo_image",
     };
-    const FIELDS = [
-        "#txt2img_prompt textarea",
-        "#txt2img_neg_prompt textarea",
-        "#txt2img_width input[type=number]",
-        "#txt2img_height input[type=number]",
-        "#txt2img_steps input[type=number]",
-        "#txt2img_cfg_scale input[type=number]",
-        "#txt2img_seed input",
-        "#txt2img_sampling input:checked, #txt2img_sampling input:not([type=radio])",
-    ];
-    const FIRST_NUMBER = 2;
-    const LAST_NUMBER = 6;
-    let taken = "";
+    const FIELDS = {
+        prompt: "#txt2img_prompt textarea",
+        negative_prompt: "#txt2img_neg_prompt textarea",
+        width: "#txt2img_width input[type=number]",
+        height: "#txt2img_height input[type=number]",
+        steps: "#txt2img_steps input[type=number]",
+        cfg_scale: "#txt2img_cfg_scale input[type=number]",
+        seed: "#txt2img_seed input",
+        sampler_name: "#txt2img_sampling input:checked, #txt2img_sampling input:not([type=radio])",
+    };
+    const NUMBERS = ["width", "height", "steps", "cfg_scale", "seed"];
 
     const root = () => typeof gradioApp === "function" ? gradioApp() : document;
+    const page = () => root().querySelector("sonic-app");
 
     // The picture that a gallery or an image input shows: the chosen one, else the first.
     function shownPicture(id) {
@@ -37,112 +36,82 @@
         return null;
     }
 
-    function asDataUrl(blob) {
-        return new Promise((done, failed) => {
-            const reader = new FileReader();
-            reader.onload = () => done(reader.result);
-            reader.onerror = () => failed(reader.error);
-            reader.readAsDataURL(blob);
-        });
-    }
-
-    // The very bytes, not what a canvas would make of them; empty where there is nothing.
+    // The very bytes, not what a canvas would make of them; null where there is nothing.
     async function fetched(source) {
-        if (!source) return "";
         try {
-            const answer = await fetch(source);
-            return answer.ok ? await asDataUrl(await answer.blob()) : "";
+            const answer = source ? await fetch(source) : null;
+            return answer?.ok ? await answer.blob() : null;
         } catch (error) {
             console.error("sonic: the picture could not be fetched", error);
-            return "";
+            return null;
         }
     }
 
-    async function send(gallery) {
-        taken = await fetched(shownPicture(gallery));
-        root().querySelector("#sonic_receive")?.click();
-        if (taken) switch_to_sonic();
-    }
-
-    document.addEventListener("click", event => {
+    document.addEventListener("click", async event => {
         const button = event.composedPath().find(each => each.id in SOURCES);
-        if (button) send(SOURCES[button.id]);
+        if (!button) return;
+        const picture = await fetched(shownPicture(SOURCES[button.id]));
+        window.switch_to_sonic();
+        page()?.receive(picture);
     });
 
-    function number(text) {
-        const value = Number(text);
-        return text.trim() === "" || Number.isNaN(value) ? null : value;
-    }
-
-    function fieldValue(selector, place) {
-        const text = root().querySelector(selector)?.value ?? null;
-        const isNumber = place >= FIRST_NUMBER && place <= LAST_NUMBER;
-        return text !== null && isNumber ? number(text) : text;
+    function openTab(name) {
+        const tabs = root().querySelector("#tabs");
+        const panels = [...tabs.querySelectorAll(":scope > .tabitem")];
+        const place = panels.findIndex(each => each.id === `tab_${name}`);
+        const buttons = tabs.querySelectorAll(":scope > .tab-nav > button, :scope > .tab-wrapper button");
+        (root().querySelector(`#tab_${name}-button`) ?? buttons[place])?.click();
     }
 
     // Shows the tab; usable as the `_js` of an event, like the WebUI's own switches.
     window.switch_to_sonic = function() {
-        const tabs = root().querySelector("#tabs");
-        const panels = [...tabs.querySelectorAll(":scope > .tabitem")];
-        const place = panels.findIndex(each => each.id === "tab_sonic");
-        const buttons = tabs.querySelectorAll(":scope > .tab-nav > button, :scope > .tab-wrapper button");
-        (root().querySelector("#tab_sonic-button") ?? buttons[place])?.click();
+        openTab("sonic");
         return Array.from(arguments);
     };
 
-    window.sonic_taken = function() {
-        const sent = taken;
-        taken = "";
-        return sent;
-    };
-
-    // prompt, negative prompt, width, height, steps, CFG, seed and sampler of txt2img.
-    window.sonic_txt2img_settings = function(known) {
-        return FIELDS.map((selector, place) => fieldValue(selector, place) ?? known[place]);
-    };
-
-    // Where the WebUI's page has a progress bar and its user wants it, it stands in for ours, with the live
-    // preview below; gone as soon as ours names no task any more, or the WebUI's gives up.
-    const PLACES = ["sonic_progress", "sonic_portrait_progress"];
-    const followed = new Set();
-    const frames = new Map();
-
-    function drop(place) {
-        frames.get(place)?.remove();
-        frames.delete(place);
-    }
-
-    function follow(place) {
-        const task = place.querySelector("[data-task]")?.dataset.task;
-        if (!task) return drop(place);
-        const wanted = typeof requestProgress === "function" && typeof opts === "object" && opts.show_progressbar;
-        if (followed.has(task) || !wanted) return;
-        followed.add(task);
-        drop(place);
-        const frame = document.createElement("div");
-        const [bar, live] = ["bar", "live"].map(name => {
-            const part = document.createElement("div");
-            part.className = `sonic-host-${name}`;
-            return frame.appendChild(part);
+    // A picture into img2img, as if it had been dropped there.
+    function toImg2img(picture) {
+        const place = root().querySelector("#img2img_image");
+        if (typeof switch_to_img2img === "function") switch_to_img2img(); else openTab("img2img");
+        const files = new DataTransfer();
+        files.items.add(picture);
+        place.querySelector('.modify-upload button + button, .touch-none + div button + button, button[aria-label="Clear"]')?.click();
+        requestAnimationFrame(() => {
+            const input = place.querySelector("input[type=file]");
+            input.files = files.files;
+            input.dispatchEvent(new Event("change", {bubbles: true}));
+            scrollTo(0, 0);
         });
-        frame.className = "sonic-host";
-        place.before(frame);
-        frames.set(place, frame);
-        requestProgress(task, bar, live, () => frame.isConnected && drop(place));
     }
 
-    function watch() {
-        for (const id of PLACES) {
-            const place = root().querySelector(`#${id}`);
-            if (place) new MutationObserver(() => follow(place)).observe(place, {childList: true, subtree: true});
+    // What txt2img is set to now; what cannot be found is left out.
+    function txt2imgSettings() {
+        const found = {};
+        for (const [name, selector] of Object.entries(FIELDS)) {
+            const text = root().querySelector(selector)?.value;
+            const value = NUMBERS.includes(name) ? Number(text) : text;
+            if (text && !Number.isNaN(value)) found[name] = value;
         }
+        return found;
     }
-    if (typeof onUiLoaded === "function") onUiLoaded(watch);
 
-    // The second at which the exported video stands, or the preview where nothing is exported.
-    window.sonic_moment = function(known) {
-        const videos = ["#sonic_result video", "#sonic_preview video"].map(each => root().querySelector(each));
-        const video = videos.find(each => each && each.offsetParent);
-        return [...known.slice(0, -1), video ? video.currentTime : 0];
-    };
+    // A localisation comes before the browser's language; its letters tell it, kana are Japanese.
+    function language() {
+        const words = typeof localization === "object" ? Object.values(localization).join(" ") : "";
+        if (!words) return navigator.language;
+        return /[\u4e00-\u9fff]/.test(words) && !/[\u3040-\u30ff]/.test(words) ? "zh" : "en";
+    }
+
+    onUiLoaded(() => {
+        const spoken = language();
+        document.documentElement.classList.toggle("sonic-chinese", spoken.startsWith("zh"));
+        const element = page();
+        if (!element) return;
+        element.lang = spoken;
+        element.host = {sendToImg2img: toImg2img, txt2imgSettings};
+        import(new URL("sonic/page/app.js", document.baseURI).href).catch(error => {
+            element.textContent = "Sonic's page could not be loaded. Reload the page; the console says more.";
+            console.error("sonic: the page could not be loaded", error);
+        });
+    });
 })();

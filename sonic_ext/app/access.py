@@ -7,12 +7,10 @@ must not come from another site's page, and where others can reach the server, m
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
-import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,8 +136,6 @@ class Access:
         app: what it is put around.
         names: what this server may be called by.
         credentials: user → password; empty where none is asked for.
-        pass_key: a secret that the application behind it uses to call itself, as a bearer token; asked for
-            anew at each request, as it may be made late.
     """
 
     def __init__(
@@ -147,12 +143,10 @@ class Access:
         app: ASGIApp,
         names: Names,
         credentials: Mapping[str, str] | None = None,
-        pass_key: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._app = app
         self._names = names
         self._credentials = credentials or {}
-        self._pass_key = pass_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -163,19 +157,11 @@ class Access:
         if problem is not None:
             await refuse(scope, receive, send, problem)
             return
-        from starlette.websockets import WebSocketDisconnect
-
-        # a window that is closed while gradio 3 greets it is no error to be told of
-        with contextlib.suppress(WebSocketDisconnect):
-            await self._app(scope, receive, send)
+        await self._app(scope, receive, send)
 
     def _unknown(self, scope: Scope) -> Problem | None:
-        if not self._credentials:
-            return None
         given = header(scope, b"authorization") or ""
-        key = self._pass_key()
-        own = key is not None and secrets.compare_digest(given.encode(), f"Bearer {key}".encode())
-        return None if known(given, self._credentials) or own else UNAUTHORISED
+        return None if not self._credentials or known(given, self._credentials) else UNAUTHORISED
 
 
 def stranger(scope: Scope, names: Names) -> Problem | None:
@@ -189,13 +175,23 @@ def stranger(scope: Scope, names: Names) -> Problem | None:
 
 
 def same_site(scope: Scope) -> bool:
-    """Whether a request's page, where it names one, lies on the server that is asked."""
+    """Whether a request does not come from another site's page, as far as its browser tells.
+
+    `Sec-Fetch-Site` is the browser's own word, which holds behind any proxy; it is told to servers of HTTPS
+    and to this computer's. Elsewhere `Origin` must name the server that was asked, or that a proxy says was
+    asked: no page can send `X-Forwarded-Host` to another site without being allowed to. Opening an address
+    is no request of a page.
+    """
+    told = header(scope, b"sec-fetch-site")
+    if told is not None:
+        opened = scope.get("method") == "GET" and header(scope, b"sec-fetch-mode") == "navigate"
+        return told in ("same-origin", "none") or opened
     if not any(name.lower() == b"origin" for name, _ in scope["headers"]):
         return True
-    asked = authority(header(scope, b"host") or "")
     origin = _ORIGIN.fullmatch(header(scope, b"origin") or "")  # `null` comes from files and sandboxes
     page = authority(origin[2]) if origin else None
-    if origin is None or page is None or asked is None:
+    if origin is None or page is None:
         return False
     usual = _USUAL_PORTS.get(origin[1].lower())
-    return page.at(usual) == asked.at(usual)
+    asked = (authority(header(scope, name) or "") for name in (b"host", b"x-forwarded-host"))
+    return any(each is not None and page.at(usual) == each.at(usual) for each in asked)

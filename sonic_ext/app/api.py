@@ -9,8 +9,10 @@ as base64 and lie in private folders while they are needed; no path is ever read
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,11 +22,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
 from .. import __version__
-from ..errors import NotFound, SonicError, WrongTime
+from ..errors import BadInput, NotFound, SonicError, WrongTime
 from ..files.home import private_home
 from ..jobs import Batch, Job, Origin, Queue, Worker
 from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
+from ..media.image import pixel_digest
 from ..media.video import read_frames
 from ..messages import of_header, said, speaking
 from ..messages import read as catalogue
@@ -32,12 +35,17 @@ from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
 from . import answers, requests, schemas, uploads
+from .admission import Admission
 from .events import HEADERS, job_events
 from .fetching import Fetching
+from .portraits import PortraitMaking
 from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..ports import Host
     from ..provenance.take import Take
 
@@ -49,10 +57,10 @@ POSTER_QUALITY = 85
 """Of JPEG."""
 MAX_WAITING = 5000
 """Videos that may wait at the same time, those of batches included."""
-_VIDEO: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
-_PICTURE: dict[str, Any] = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_VIDEO: dict[str, Any] = {"content": {"video/mp4": _BINARY}}
 _REFUSALS = {
-    401: "User or password are wrong or missing.",
+    401: "User or password are wrong or missing, or the page's token is old.",
     403: "The gate says no: no consent, or one that does not hold.",
     404: "There is no such thing, or not any more.",
     409: "Too early, or done already.",
@@ -64,25 +72,25 @@ _REFUSALS = {
 }
 
 
-def mount(app: FastAPI, worker: Worker, *, limit: int = MAX_BODY) -> None:
+def mount(app: FastAPI, worker: Worker, admission: Admission, *, limit: int = MAX_BODY) -> None:
     """Add the API to an application; before whatever takes every path there.
 
     Args:
         app: FastAPI's.
-        worker: carries the jobs out, those of the page and the script, too; the credentials of its host, if
-            any, are asked for on every route.
+        worker: carries the jobs out, those of the page and the script, too.
+        admission: asked on every route.
         limit: bytes of a request's body.
     """
-    app.include_router(router(worker, limit))
+    app.include_router(router(worker, admission, limit))
 
 
-def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
+def router(worker: Worker, admission: Admission, limit: int = MAX_BODY) -> APIRouter:
     """All routes of the API."""
     host = worker.host
     made = APIRouter(
         prefix=PREFIX,
         tags=["Sonic"],
-        route_class=route_class(host, limit),
+        route_class=route_class(admission, limit),
         default_response_class=Answer,
         dependencies=[Depends(Password())],
     )
@@ -94,6 +102,7 @@ def router(worker: Worker, limit: int = MAX_BODY) -> APIRouter:
     _add_batches(made, Batches(worker, animations))
     _add_questions(made, Questions(host, made))
     _add_fetching(made, Fetching(host))
+    _add_portraits(made, PortraitMaking(host))
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     made.add_api_route("/{path:path}", nothing_here, methods=every, include_in_schema=False)
     return made
@@ -174,14 +183,19 @@ def _add_files(api: APIRouter, animations: Animations) -> None:
             response_class=Response,
             responses={**_refusals(404, 409, 416), 200: _VIDEO, 206: _VIDEO | {"description": "A part."}},
         )
-    api.add_api_route(
-        "/animations/{id}/poster",
-        animations.poster,
-        methods=["GET"],
-        summary="A picture of the stamped preview",
-        response_class=Response,
-        responses=_refusals(404, 409) | {200: _PICTURE},
+    pictures: tuple[tuple[str, Callable[..., Response], str, str], ...] = (
+        ("poster", animations.poster, "image/jpeg", "A picture of the stamped preview"),
+        ("frame", animations.frame, "image/png", "A frame of the video, of the preview before its export"),
     )
+    for name, answer, kind, summary in pictures:
+        api.add_api_route(
+            f"/animations/{{id}}/{name}",
+            answer,
+            methods=["GET"],
+            summary=summary,
+            response_class=Response,
+            responses=_refusals(404, 409, 422) | {200: {"content": {kind: _BINARY}}},
+        )
     api.add_api_route(
         "/animations/{id}/export",
         animations.export,
@@ -262,6 +276,32 @@ def _add_fetching(api: APIRouter, fetching: Fetching) -> None:
         )
 
 
+def _add_portraits(api: APIRouter, portraits: PortraitMaking) -> None:
+    for method, path, answer, model, summary, refusals in (
+        ("GET", "", portraits.samplers, schemas.SonicSamplers, "Whether portraits can be made here", ()),
+        ("POST", "", portraits.begin, schemas.SonicTask, "Begin a portrait", (409, 413, 415, 422, 503)),
+        ("GET", "/task", portraits.task, schemas.SonicTask, "How the portrait stands", ()),
+        ("DELETE", "/task", portraits.stop, schemas.SonicTask, "Stop making the portrait", ()),
+    ):
+        api.add_api_route(
+            f"/portraits{path}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=_refusals(*refusals),
+            status_code=202 if method == "POST" else 200,
+        )
+    api.add_api_route(
+        "/portraits/picture",
+        portraits.picture,
+        methods=["GET"],
+        summary="The portrait that was made",
+        response_class=Response,
+        responses=_refusals(409) | {200: {"content": {"image/png": _BINARY}}},
+    )
+
+
 def _refusals(*more: int) -> dict[int | str, Any]:
     """Answers that say no, for the description."""
     known = {code: _REFUSALS[code] for code in sorted({401, *more})} | {"default": "Something went wrong."}
@@ -313,10 +353,21 @@ class Animations:
         take = self._take(id)
         with _there():
             take.preview.stat()  # what is gone is told from what cannot be read
-        shown = io.BytesIO()
-        Image.fromarray(next(read_frames(take.preview, 1))).save(shown, "JPEG", quality=POSTER_QUALITY)
-        headers = {"Cache-Control": "private, no-store"}
-        return Response(shown.getvalue(), media_type="image/jpeg", headers=headers)
+        return _picture(next(read_frames(take.preview, 1)), "JPEG", "image/jpeg", quality=POSTER_QUALITY)
+
+    def frame(self, id: str, at: float = 0.0) -> Response:
+        """PNG of the one that is shown `at` so many seconds after the start. It is remembered whose it is, so
+        that what img2img makes of it is known to come from this portrait."""
+        take, exported = self._take(id), self._queue.find(id).exported
+        if not math.isfinite(at):
+            raise BadInput("at is not a number of seconds.", "Send seconds after the start.")
+        video = take.preview if exported is None else exported.path
+        with _there():
+            video.stat()
+        number = min(max(int(at * take.fps + 1e-3), 0), take.frames - 1)
+        frame = next(islice(read_frames(video, number + 1), number, None))
+        Ledger().remember_made_from(pixel_digest(frame), [take.portrait_pixel_sha256], "frame")
+        return _picture(frame, "PNG", "image/png")
 
     def _take(self, id: str) -> Take:
         take = self._queue.find(id).take
@@ -537,6 +588,13 @@ def _forget(queue: Queue, job: Job) -> None:
 def _base(request: Request) -> str:
     """Where the API is, as seen from outside."""
     return str(request.scope.get("root_path", "")).rstrip("/") + PREFIX
+
+
+def _picture(frame: NDArray[np.uint8], form: str, media_type: str, **options: Any) -> Response:
+    shown = io.BytesIO()
+    Image.fromarray(frame).save(shown, form, **options)
+    headers = {"Cache-Control": "private, no-store"}
+    return Response(shown.getvalue(), media_type=media_type, headers=headers)
 
 
 def _served(path: Path, request: Request) -> Response:

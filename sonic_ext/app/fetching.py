@@ -7,20 +7,17 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import weights
-from ..errors import BadInput, Cancelled, SonicError, WrongTime, as_error
-from ..messages import said
+from ..errors import BadInput, WrongTime
 from ..progress import Tick, Ticker
 from ..weights import Part, PartState, Search
 from . import schemas
-from .routing import failure
-from .tasks import BackgroundTask
+from .background import IDLE, BackgroundTask
 
 if TYPE_CHECKING:
     from ..ports import Host
 
 _ALONE = threading.Lock()
 """Held while weights are written: two downloads into the same file would spoil each other."""
-_NOTHING = {"what": "", "stage": "", "detail": "", "done": 0, "total": 0, "seconds_left": None, "error": None}
 
 
 class Fetching:
@@ -28,7 +25,7 @@ class Fetching:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._newest: WeightsTask | None = None
+        self._newest: BackgroundTask | None = None
 
     def fetch(self, body: schemas.FetchRequest) -> dict[str, Any]:
         """From the Hub, on where it stopped the last time. The licences have to be accepted by name."""
@@ -46,7 +43,7 @@ class Fetching:
 
     def task(self) -> dict[str, Any]:
         """How the newest one stands or ended."""
-        return self._newest.described() if self._newest else _NOTHING | {"state": "idle"}
+        return self._newest.described() if self._newest else IDLE
 
     def stop(self) -> dict[str, Any]:
         """What came so far stays, and the next fetch goes on from there."""
@@ -62,8 +59,8 @@ class Fetching:
             raise WrongTime(
                 "Weights are being fetched or converted in another window.", "Wait until it ends."
             )
-        self._newest = WeightsTask(what)
-        threading.Thread(target=self._newest.run, args=(work,), name=f"sonic-{what}").start()
+        self._newest = BackgroundTask(what)
+        self._newest.begin(lambda task: work(Ticker(task)), _ALONE.release)
         return self.task()
 
 
@@ -87,38 +84,3 @@ def convert(search: Search, tick: Tick) -> str:
         weights.convert(each.part, each.path, to, again=True, strict=False, tick=tick)
     done = ", ".join(each.part.title for each in todo)
     return f"Converted: {done}." if done else "There is nothing to convert."
-
-
-class WeightsTask(BackgroundTask):
-    """What is done, and how it ended. The interpreter's end stops it, too: that would wait for gigabytes."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-        self._ended: str | SonicError = ""
-
-    def cancelled(self) -> bool:
-        """True once it was stopped, or the process ends."""
-        return super().cancelled() or not threading.main_thread().is_alive()
-
-    def run(self, work: Callable[[Tick], str]) -> None:
-        """Do it, whatever comes of it."""
-        try:
-            self._ended = work(Ticker(self))
-        except BaseException as error:  # told to whoever asks
-            self._ended = as_error(error)
-        finally:
-            self.ended.set()
-            _ALONE.release()
-
-    def described(self) -> dict[str, Any]:
-        """`SonicTask`."""
-        told, ended = _NOTHING | {"what": self._what}, self._ended
-        if isinstance(ended, Cancelled):
-            return told | {"state": "cancelled"}
-        if isinstance(ended, SonicError):
-            return told | {"state": "failed", "error": failure(ended)}
-        if ended:
-            return told | {"state": "done", "detail": said(ended)}
-        step = vars(self.step) if self.step else {}
-        return told | {"state": "running"} | step | {"stage": str(step.get("stage", ""))}

@@ -31,6 +31,14 @@ MAIN = (
 """Settings that have a control of their own here; the others keep the user's defaults."""
 PICTURES = {"first": "The first picture", "each": "Each picture"}
 """What is animated → what the user chooses."""
+WHERE = "The picture speaks; results are in the tab Sonic under History."
+BY_MEANING = {
+    "My own": "self",
+    "The person agreed": "authorised",
+    "Synthetic: nobody's": "synthetic",
+    "The estate agreed": "estate",
+}
+"""What the user chooses → basis of a consent."""
 PICTURES_KEY = "Sonic pictures"
 """In every infotext of a request, so that pasting one knows that settings left out are the usual ones."""
 KEYS = ("enabled", "voice", "pictures", "preset", "settings", "consent")
@@ -121,8 +129,6 @@ def _from_controls(
     controls = {control.name: control for control in form.controls()}
     named = {name: form.given(controls[name], value) for name, value in zip(MAIN, main, strict=True)}
     settings = Settings.from_mapping({**defaults, **named, **changes})
-    from .consent_form import BY_MEANING
-
     bases = {"face": BY_MEANING.get(face or "", ""), "voice": BY_MEANING.get(voice or "", "")}
     consent = _consent(bases if stated else {})
     return ScriptRequest(settings, _uploaded(sounds), pictures == PICTURES["each"], consent)
@@ -177,22 +183,18 @@ class Accordion:
     Args:
         prefix: of the elements' ids, such as script_txt2img_sonic.
         defaults: the user's own, by name of setting.
+        input_accordion: the WebUI's component of that name, whose header holds a tick.
     """
 
-    def __init__(self, prefix: str, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, prefix: str, defaults: Mapping[str, Any], input_accordion: Callable[..., Any]) -> None:
         from . import compat, html
         from .compat import gr
 
         self._prefix = prefix
-        with (
-            gr.Accordion("Sonic", open=False, elem_id=prefix) as accordion,
-            gr.Column(elem_classes=["sonic-root", "sonic-one"]),
-        ):
+        self.enabled = input_accordion(False, label="Sonic", elem_id=prefix)
+        with self.enabled, gr.Column(elem_classes="sonic-one") as column:
             gr.HTML(html.style(), elem_classes="sonic-style")
-            self.enabled = gr.Checkbox(
-                False, label="Animate with Sonic", elem_id=f"{prefix}_enabled",
-                info="The picture speaks; results are in the tab Sonic under History.",
-            )  # fmt: skip
+            gr.HTML(f"<p>{html.both(WHERE)}</p>")
             self.sounds = compat.audio_inputs("Speech", f"{prefix}_voice")
             choices = list(PICTURES.values())
             self.pictures = gr.Radio(
@@ -200,11 +202,10 @@ class Accordion:
             )
             self._lay_out_settings(defaults)
             self._lay_out_consent()
-        compat.keep_from_defaults(accordion, [self.enabled, self.pictures, *self.main.values()])
+        compat.keep_from_defaults(column, [self.pictures, *self.main.values()])
 
     def _lay_out_settings(self, defaults: Mapping[str, Any]) -> None:
         from .compat import gr
-        from .settings_form import component
 
         shown = form.shown(Settings.from_mapping(defaults))
         controls = {control.name: replace(control, value=shown[control.name]) for control in form.controls()}
@@ -212,15 +213,15 @@ class Accordion:
             gr.Accordion("Sonic settings", open=False),
             gr.Column(elem_classes="sonic-settings"),
         ):
-            self.main = {name: component(_unlimited(controls[name]), self._prefix) for name in MAIN}
+            self.main = {name: _component(_unlimited(controls[name]), self._prefix) for name in MAIN}
 
     def _lay_out_consent(self) -> None:
         from ..provenance.consent import NOTICE
+        from . import html
         from .compat import gr
-        from .consent_form import BY_MEANING
 
         with gr.Accordion("Consent: export at once", open=False):
-            gr.HTML(f'<p class="sonic-notice">{NOTICE}</p>')
+            gr.HTML(f'<p class="sonic-notice">{html.both(NOTICE)}</p>')
             with gr.Row():
                 self.face = gr.Dropdown(list(BY_MEANING), label="The face is", elem_id=f"{self._prefix}_face")
                 self.voice = gr.Dropdown(
@@ -252,6 +253,19 @@ def _unlimited(control: Control) -> Control:
     even while the box *Animate with Sonic* is not ticked.
     """
     return replace(control, low=None, high=None) if control.kind == "number" else control
+
+
+def _component(control: Control, prefix: str) -> Any:
+    """The gradio component of one control; `prefix` begins its element's id."""
+    from .compat import gr
+
+    common = {"label": control.label, "info": control.help, "elem_id": f"{prefix}_{control.name}"}
+    if control.kind in ("radio", "dropdown"):
+        kind = gr.Radio if control.kind == "radio" else gr.Dropdown
+        return kind([*control.choices], value=control.value, **common)
+    if control.kind == "slider":
+        return gr.Slider(control.low, control.high, value=control.value, step=control.step, **common)
+    return gr.Number(value=control.value, precision=0 if control.whole else None, **common)
 
 
 def infotext_names() -> list[str]:

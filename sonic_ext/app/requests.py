@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadAudio, BadInput, ConsentMissing, SonicError
@@ -17,7 +17,8 @@ from .routing import BadEntries
 if TYPE_CHECKING:
     from ..ports import Host
 
-SOURCES = ("portrait", "txt2img", "img2img")
+GENERATED = ("txt2img", "img2img")
+SOURCES = ("portrait", *GENERATED)
 """Where a portrait can come from; a request names one."""
 MOST_ENTRIES = 1000
 """Jobs of one batch."""
@@ -66,7 +67,7 @@ def spec_of(
     """
     settings = settings_of(host, body.settings)
     audio = staged_speech(staged, body.audio)
-    source = _source(body)
+    source = named_source(body, SOURCES)
     portrait: Input | PortraitRequest
     if source == "portrait":
         portrait = staged_portrait(staged, body.portrait or "")
@@ -163,12 +164,17 @@ def staged_speech(staged: Staging, text: str) -> Input:
     return audio
 
 
-def _source(body: schemas.AnimationRequest) -> str:
-    given = [name for name in SOURCES if getattr(body, name) is not None]
+def named_source(body: schemas.SonicRequest, known: Sequence[str]) -> str:
+    """The one of the `known` sources of a portrait that a request has.
+
+    Raises:
+        BadInput: none, or several.
+    """
+    given = [name for name in known if getattr(body, name) is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise BadInput(
-            f"One portrait is needed, and the request has {found}.", f"Send one of {', '.join(SOURCES)}."
+            f"One portrait is needed, and the request has {found}.", f"Send one of {', '.join(known)}."
         )
     return given[0]
 

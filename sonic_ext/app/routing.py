@@ -22,13 +22,11 @@ from starlette.requests import ClientDisconnect
 from ..errors import BadInput, NotFound, SonicError, TooLarge, as_error, error_values
 from ..messages import of_header, said, speaking
 from ..text import whole
-from .credentials import known
-from .login import logged_in
+from .admission import Admission
+from .asgi import Problem
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
-
-    from ..ports import Host
 
 MAX_BODY = 400 * 10**6
 """Bytes of a request's body: 300 MB of files in base64."""
@@ -55,7 +53,7 @@ class Password(HTTPBasic):
         """Nothing is left to check."""
 
 
-def route_class(host: Host, limit: int) -> type[APIRoute]:
+def route_class(admission: Admission, limit: int) -> type[APIRoute]:
     """Routes that let in who may, take what they can hold, and answer every error in one shape."""
 
     class Door(APIRoute):
@@ -65,7 +63,7 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
             async def handler(request: Request) -> Response:
                 with speaking(of_header(request.headers.get("accept-language", ""))):
                     try:
-                        return refused(request, host.credentials()) or await inner(
+                        return refused(request, admission) or await inner(
                             await _checked_request(request, limit)
                         )
                     except Exception as error:
@@ -76,21 +74,11 @@ def route_class(host: Host, limit: int) -> type[APIRoute]:
     return Door
 
 
-def refused(request: Request, credentials: Mapping[str, str]) -> Response | None:
-    """The answer to a request that is not let in: 401, 413 or 415; None for one that is."""
-    login = logged_in(request)
-    if (credentials or login is not None) and not (
-        login or known(request.headers.get("authorization", ""), credentials)
-    ):
-        return problem(
-            401,
-            "Unauthorised",
-            "User and password are needed, or they are wrong.",
-            "Send those of --api-auth with HTTP Basic."
-            if credentials
-            else "Log in to the WebUI's page, or start it with --api-auth and send those with HTTP Basic.",
-            {"WWW-Authenticate": 'Basic realm="sonic"'},
-        )
+def refused(request: Request, admission: Admission) -> Response | None:
+    """The answer to a request that is not let in: 401, 403, 413 or 415; None for one that is."""
+    refusal = admission.refusal(request)
+    if refusal is not None:
+        return refusal_answer(refusal)
     # Browsers let any site send a POST that is not declared as JSON, with or without a body.
     if (request.method == "POST" or _has_body(request)) and _media_type(request) != "application/json":
         return problem(
@@ -190,6 +178,12 @@ def problem(
     """`{error, detail, hint}`."""
     content = {"error": error, "detail": whole(said(detail)), "hint": whole(said(hint))}
     return Answer(content, status_code=status, headers=dict(headers or {}))
+
+
+def refusal_answer(refusal: Problem) -> Response:
+    """The same of what middleware refuses with."""
+    headers = {name.decode(): value.decode() for name, value in refusal.headers}
+    return problem(refusal.status, refusal.error, refusal.detail, refusal.hint, headers)
 
 
 def answer_of(error: Exception) -> Response:

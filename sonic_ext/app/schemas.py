@@ -130,12 +130,17 @@ class SonicConsent(SonicRequest):
     notice_version: StrictStr = _text("Version of the notice that was agreed to; empty for the present one.")
 
 
-class AnimationRequest(SonicRequest):
+class GenerationRequest(SonicRequest):
+    """A portrait that the WebUI makes."""
+
+    txt2img: Any = _generated("A portrait from words")
+    img2img: Any = _generated("A portrait from init_images[0], in base64")
+
+
+class AnimationRequest(GenerationRequest):
     """A portrait, from one of three sources, and a voice."""
 
     portrait: StrictStr | None = _file("A picture with one clear face")
-    txt2img: Any = _generated("A portrait from words")
-    img2img: Any = _generated("A portrait from init_images[0], in base64")
     audio: StrictStr = _file("Speech, or a video with speech", ...)
     settings: Any = _settings()
     consent: SonicConsent | None = Field(
@@ -464,11 +469,17 @@ class SonicWeights(BaseModel):
     parts: list[dict[str, Any]] = Field(description="Name, need, size, licence, state and place of each.")
 
 
+class SonicSamplers(BaseModel):
+    """What a portrait can be made with."""
+
+    samplers: list[str] | None = Field(description="Of the WebUI; null where there is none.")
+
+
 class SonicTask(BaseModel):
-    """Weights on their way, or how that ended."""
+    """Weights on their way, or a portrait being made, or how that ended."""
 
     state: Literal["idle", "running", "done", "failed", "cancelled"]
-    what: Literal["", "fetch", "convert"]
+    what: Literal["", "fetch", "convert", "portrait"]
     stage: str = Field(description="What is being done, in words.")
     detail: str = Field(description="Of which part or file; when done, what was done.")
     done: int = Field(description="Units of this stage that are done; bytes of a download.")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from ..ports import Host
 from ..provenance.boundary import refuse_served
 
 if TYPE_CHECKING:
+    from ..app.admission import Admission
     from ..jobs import Worker
 
 _log = logging.getLogger(__name__)
@@ -99,6 +102,12 @@ def _register_script() -> None:
         _log.error("Sonic's script in txt2img and img2img is missing", exc_info=problem)
 
 
+@cache
+def page_token() -> str:
+    """What the page of this process shows to the API, see `app.admission`."""
+    return secrets.token_urlsafe()
+
+
 def tabs() -> list[tuple[Any, str, str]]:
     """The tab *Sonic*; where a part is missing, a sentence that says which one and what brings it.
 
@@ -107,10 +116,9 @@ def tabs() -> list[tuple[Any, str, str]]:
     """
     try:
         importlib.import_module("sonic_ext.app.file_guard").guard_gradio(options.configuration)
-        from ..app import tab
-
-        doors = importlib.import_module("sonic_ext.extension.script").doors()
-        blocks = tab.build(worker(), doors=doors)
+        importlib.import_module("sonic_ext.app.api")
+        worker()
+        blocks = importlib.import_module("sonic_ext.app.tab").build(page_token())
     except (SonicError, ImportError) as problem:
         _log.error("the tab Sonic cannot be built", exc_info=problem)
         from ..app import missing
@@ -120,22 +128,35 @@ def tabs() -> list[tuple[Any, str, str]]:
 
 
 def started(page: Any, app: Any) -> None:
-    """The WebUI's server is up: add the API where the WebUI has one, with a page beside it or without.
-
-    Elsewhere it would be a way around the page's own password.
-    """
-    if page is not None:
-        importlib.import_module("sonic_ext.app.leaving").let_go_of_closed_windows(app)
+    """The WebUI's server is up: add the API, for the page alone where the WebUI has none, and the page."""
     try:
         worker().start()
         if page is None:  # there is nobody to ask
             worker().resume_held()
     except SonicError as problem:
         _log.error("Sonic's jobs cannot be worked off", exc_info=problem)
-    command_line = webui(Module.SHARED).cmd_opts
-    if not (getattr(command_line, "api", False) or getattr(command_line, "nowebui", False)):
-        return
     try:
-        importlib.import_module("sonic_ext.app.api").mount(app, worker())
+        from ..app import api, page_files
+
+        api.mount(app, worker(), admission(page is not None))
+        if page is not None:
+            app.include_router(page_files.router(alone=False))
     except (SonicError, ImportError) as problem:
         _log.error("the API of Sonic cannot be added", exc_info=problem)
+
+
+def admission(page: bool) -> Admission:
+    """Who may ask: the page, if there is one, and where the WebUI has an API, who may ask that."""
+    from ..app.admission import Admission
+
+    command_line = webui(Module.SHARED).cmd_opts
+    has_api = bool(getattr(command_line, "api", False) or getattr(command_line, "nowebui", False))
+    return Admission(host().credentials, page_token() if page else "", has_api, _allowed_origin)
+
+
+def _allowed_origin(origin: str) -> bool:
+    """Of `--cors-allow-origins` and `--cors-allow-origins-regex`."""
+    command_line = webui(Module.SHARED).cmd_opts
+    named = (getattr(command_line, "cors_allow_origins", None) or "").split(",")
+    pattern = getattr(command_line, "cors_allow_origins_regex", None) or ""
+    return bool(origin) and (origin in named or (bool(pattern) and bool(re.fullmatch(pattern, origin))))

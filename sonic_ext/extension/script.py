@@ -22,7 +22,6 @@ from ..jobs.submission import specified
 
 if TYPE_CHECKING:
     from ..app.one_click import ScriptRequest
-    from ..app.send import Doors
     from ..ports import Host
 
 TITLE = "Sonic"
@@ -57,15 +56,6 @@ def register() -> None:
     callbacks = webui(Module.SCRIPT_CALLBACKS)
     callbacks.on_after_component(Buttons())
     callbacks.on_before_ui(add_axes)
-
-
-def doors() -> Doors | None:
-    """Where pictures can be sent to; None before the WebUI has built its img2img tab."""
-    from ..app.send import Doors
-
-    fields = webui(Module.INFOTEXT).paste_fields
-    picture = fields.get("img2img", {}).get("init_img")
-    return None if picture is None else Doors(picture)
 
 
 class Buttons:
@@ -124,7 +114,8 @@ def script_class(held_host: Callable[[], Host], worker: Callable[[], Worker]) ->
                 from ..app.one_click import Accordion, infotext_names
 
                 tab = "img2img" if is_img2img else "txt2img"
-                accordion = Accordion(f"script_{tab}_sonic", held_host().defaults())
+                ticked = webui(Module.UI_COMPONENTS).InputAccordion
+                accordion = Accordion(f"script_{tab}_sonic", held_host().defaults(), ticked)
             except (SonicError, ImportError) as problem:
                 _log.error("the accordion Sonic cannot be built", exc_info=problem)
                 from ..app import missing
