@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("fastapi", reason="the page needs fastapi and uvicorn: install the extra `standalone`")
+
 import sonic_ext
 from sonic_ext import messages
+from sonic_ext.app import page_words
+from sonic_ext.app.page_files import FOLDER
 from sonic_ext.progress import Stage
 from sonic_ext.provenance.consent import NOTICE
 from sonic_ext.settings import PRESETS, describe, headings
@@ -41,4 +48,15 @@ def test_names_in_both_languages_are_the_same() -> None:
 def test_what_the_api_sends_to_be_shown_has_its_chinese() -> None:
     shown = {str(stage) for stage in Stage} | {NOTICE} | set(headings().values()) | set(PRESETS)
     shown |= {spec.label for spec in describe().values()} | {spec.help for spec in describe().values()}
-    assert sorted(shown - messages.read().keys()) == []
+    assert sorted(shown - page_words.texts().keys()) == []
+
+
+def test_the_page_gets_what_it_says_and_little_else() -> None:
+    """What a browser fetches before it shows anything in Chinese stays small."""
+    served = page_words.texts()
+    assert sorted(texts() - served.keys()) == []
+    assert {"ready", "to convert", "exported", "self", "intact"} <= served.keys()
+    assert len(served) < len(messages.read()) / 2
+    files = [path for path in FOLDER.iterdir() if path.suffix in (".js", ".css", ".html")]
+    sizes = [len(gzip.compress(path.read_bytes(), 9)) for path in files]
+    assert sum(sizes) + len(page_words.texts_file().packed or b"") < 100_000

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..pipeline import Preflight
+    from ..provenance.verify import Verification
 
 
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
@@ -103,6 +104,20 @@ def preflight(found: Preflight) -> dict[str, Any]:
     loudness = found.loudness if math.isfinite(found.loudness) else None
     values = found.to_dict() | {"loudness": loudness, "picture": _data_url(found.picture)}
     return spoken(values, "warnings")
+
+
+def verification(found: Verification) -> dict[str, Any]:
+    """`SonicVerification`."""
+    values = {name: value for name, value in found.to_dict().items() if name != "path"}
+    labels = values["labels"]
+    if labels["aigc"]:
+        labels = labels | {"aigc": spoken(labels["aigc"], "problems")}
+    parts = {
+        "watermark": spoken(values["watermark"], "note"),
+        "labels": labels,
+        "record": spoken(values["record"], "problem"),
+    }
+    return spoken(values | parts, "summary", "hint", "contradictions", "notes")
 
 
 def spoken(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

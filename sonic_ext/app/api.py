@@ -30,7 +30,6 @@ from ..jobs.inputs import staging
 from ..media.image import pixel_digest
 from ..media.video import read_frames
 from ..messages import of_header, said, speaking
-from ..messages import read as catalogue
 from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
@@ -38,6 +37,7 @@ from . import answers, requests, schemas, uploads
 from .admission import Admission
 from .events import HEADERS, job_events
 from .fetching import Fetching
+from .page_words import texts_file
 from .portraits import PortraitMaking
 from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
@@ -511,8 +511,7 @@ class Questions:
         with staging(private_home()) as staged:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
             found = verify(file, configuration=self._host.configuration())
-        told = {name: value for name, value in found.to_dict().items() if name != "path"}
-        return answers.spoken(told, "summary", "hint", "contradictions", "notes")
+        return answers.verification(found)
 
     def sync(self, body: schemas.SyncRequest) -> dict[str, Any]:
         """Offset of mouth and voice, of each face, and how sure that is. The video is not changed."""
@@ -564,9 +563,9 @@ class Questions:
         notice = {"version": NOTICE_VERSION, "text": NOTICE, "bases": [str(basis) for basis in Basis]}
         return {"settings": schema, "presets": PRESETS, "groups": headings(), "consent": notice}
 
-    def messages(self, language: Literal["zh"]) -> dict[str, Any]:
+    def messages(self, language: Literal["zh"], request: Request) -> Response:
         """English → that language, for what the page itself says; `{names}` in both are filled in."""
-        return {"texts": catalogue()}
+        return texts_file().answer(request)
 
     def description(self) -> Response:
         """OpenAPI, of this API alone."""

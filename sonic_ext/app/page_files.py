@@ -28,7 +28,8 @@ TYPES = {
     ".jpg": "image/jpeg",
     ".wav": "audio/wav",
 }
-PACKED = (".html", ".js", ".css", ".svg")
+UNPACKED = ("image/jpeg", "audio/wav")
+"""Types that gzip makes no smaller, or hardly."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -63,6 +64,12 @@ class PageFile:
     tag: str
     """Changes with the file."""
 
+    @classmethod
+    def of(cls, data: bytes, media_type: str) -> PageFile:
+        """With these bytes."""
+        packed = None if media_type in UNPACKED else gzip.compress(data, 9, mtime=0)
+        return cls(media_type, data, packed, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+
     def answer(self, request: Request) -> Response:
         """It, or 304 where the browser has it."""
         headers = {"Cache-Control": "no-cache", "ETag": self.tag, "Vary": "Accept-Encoding"} | SAFE
@@ -77,9 +84,7 @@ class PageFile:
 @cache
 def page_file(path: Path) -> PageFile:
     """A file of the page, read once."""
-    data = path.read_bytes()
-    packed = gzip.compress(data, 9, mtime=0) if path.suffix in PACKED else None
-    return PageFile(TYPES[path.suffix], data, packed, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+    return PageFile.of(path.read_bytes(), TYPES[path.suffix])
 
 
 def _files() -> dict[str, Path]:

@@ -82,6 +82,16 @@ export class Api {
   }
 
   /**
+   * The page's own texts in another language: English → that. The browser keeps them, and asks whether they changed.
+   *
+   * @param {string} language
+   * @returns {Promise<Record<string, string>>}
+   */
+  async texts(language) {
+    return (await (await this.#fetched("GET", `/messages/${language}`, undefined, undefined, "no-cache")).json()).texts;
+  }
+
+  /**
    * A file of the API, such as a video.
    *
    * @param {string} address as an answer names it
@@ -162,8 +172,9 @@ export class Api {
    * @param {string} path
    * @param {object} [body]
    * @param {AbortSignal} [signal]
+   * @param {RequestCache} [cache]
    */
-  async #fetched(method, path, body, signal) {
+  async #fetched(method, path, body, signal, cache = "no-store") {
     /** @type {Record<string, string>} */
     const headers = { "Accept-Language": language, "X-Sonic-From": "page" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -171,7 +182,7 @@ export class Api {
     const address = path.startsWith(this.base) || /^https?:/.test(path) ? path : this.base + path;
     let answer;
     try {
-      answer = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" });
+      answer = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body), cache });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Problem(0, { error: "Unreachable", detail: "", hint: "" });

@@ -49,7 +49,7 @@ class SonicApp extends HTMLElement {
   async #begin(body) {
     const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "");
     const wanted = remembered().language ?? this.getAttribute("lang") ?? navigator.language;
-    await speak(wanted, async (known) => (await api.get(`/messages/${known}`)).texts);
+    await speak(wanted, (known) => api.texts(known));
     const schema = await api.get("/settings");
     const state = (this.#state = new State(api, schema));
     state.view = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "make";
@@ -98,7 +98,7 @@ class SonicApp extends HTMLElement {
         "aria-label": t("Language"),
         onchange: async () => {
           remember({ language: languages.value });
-          await speak(languages.value, async (known) => (await state.api.get(`/messages/${known}`)).texts);
+          await speak(languages.value, (known) => state.api.texts(known));
           state.ended.abort();
           state.ended = new AbortController();
           this.#lay(body, state);

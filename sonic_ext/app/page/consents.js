@@ -206,7 +206,7 @@ export class Consents extends View {
   async #poster(take) {
     const poster = this.state.animations.find((each) => each.take?.id === take)?.poster;
     if (!poster) return "";
-    const file = await this.state.api.file(poster).catch(() => null);
+    const file = await this.state.api.file(poster, this.gone).catch(() => null);
     if (this.gone.aborted) return "";
     const address = file ? URL.createObjectURL(file) : "";
     this.#posters.set(take, address);

@@ -16,7 +16,7 @@ export function picker(accept, label, take) {
 }
 
 /**
- * A large place to click.
+ * A large place to click; what lies around it takes drops.
  *
  * @param {string} accept
  * @param {string} label
@@ -75,4 +75,23 @@ export function droppable(element, take) {
     event.preventDefault();
     take(file);
   });
+}
+
+/**
+ * Take what is pasted while an element is seen.
+ *
+ * @param {HTMLElement} element
+ * @param {RegExp} types of files that are taken
+ * @param {(file: File) => void} take
+ * @param {AbortSignal} gone
+ */
+export function pasted(element, types, take, gone) {
+  /** @param {ClipboardEvent} event */
+  const paste = (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => types.test(type));
+    if (!file || !element.checkVisibility()) return;
+    event.preventDefault();
+    take(file);
+  };
+  document.addEventListener("paste", paste, { signal: gone });
 }

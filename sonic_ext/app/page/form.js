@@ -155,7 +155,7 @@ function controlOf(name, property, give) {
 /** @param {string} name @param {any} property @param {(value: any) => void} give @returns {Control} */
 function checkbox(name, property, give) {
   const input = h("input", { type: "checkbox", ...described(name), onchange: () => give(input.checked) });
-  const label = h("label", { class: "row tick" }, input, h("span", null, t(property.title)));
+  const label = h("label", { class: "tick" }, input, h("span", null, t(property.title)));
   return { element: h("div", { class: "field" }, label), look: (value) => (input.checked = value), marked: input };
 }
 

@@ -125,7 +125,7 @@ export class History extends View {
       count.textContent = String(ended.filter(has).length);
     }
     this.#shelf.hidden = !found.length;
-    this.#none.hidden = Boolean(found.length);
+    this.#none.hidden = found.length > 0 || !this.state.loaded;
     const key = found.length ? "" : ended.length ? "found" : "made";
     if (this.#none.dataset.none === key) return;
     this.#none.dataset.none = key;
@@ -321,7 +321,7 @@ class Comparison extends View {
       const clips = pair.map((each, number) => ({ url: urls[number], name: `preview-${each.id.slice(0, 8)}`, caption: title(each) }));
       screen.replaceWith(made(Player, this.state, { clips, fps: longest.take?.fps, lead: pair.indexOf(longest) }));
     } catch (error) {
-      screen.replaceWith(problem(error));
+      if (!this.gone.aborted) screen.replaceWith(problem(error));
     }
   }
 }

@@ -22,7 +22,7 @@ export class Make extends View {
   #facts = h("div", { class: "stack" });
   #told = h("div", { class: "told" });
   #making = h("div", { class: "told" });
-  #generate = h("button", { class: "primary wide", onclick: () => attempt(this.#generate, this.#told, () => this.#begin()).then(() => this.#allow()) });
+  #generate = h("button", { class: "primary wide", onclick: () => attempt(this.#generate, this.#told, () => this.#begin()) });
   #asking = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -84,7 +84,7 @@ export class Make extends View {
 
   #allow() {
     const { portrait, speech, invalid } = this.draft;
-    this.#generate.disabled = this.#generate.hasAttribute("aria-busy") || !portrait || !speech || invalid.size > 0;
+    this.#generate.disabled = !portrait || !speech || invalid.size > 0;
   }
 
   #stop() {

@@ -48,23 +48,22 @@ export function unreachable() {
 }
 
 /**
- * Do something that takes a moment: the button waits, and what goes wrong is said in a place for that.
+ * Do something that takes a moment: the button waits, and what goes wrong is said in a place for that. It is not
+ * `disabled` meanwhile, which would take the focus away.
  *
  * @param {HTMLButtonElement} button
  * @param {Element} told
  * @param {() => Promise<void>} work
  */
 export async function attempt(button, told, work) {
-  if (button.disabled) return;
-  button.disabled = true;
-  button.setAttribute("aria-busy", "true");
+  if (button.ariaBusy === "true") return;
+  button.ariaBusy = button.ariaDisabled = "true";
   fill(told);
   try {
     await work();
   } catch (error) {
     if (!(error instanceof DOMException && error.name === "AbortError")) fill(told, problem(error));
   } finally {
-    button.disabled = false;
-    button.removeAttribute("aria-busy");
+    button.ariaBusy = button.ariaDisabled = null;
   }
 }

@@ -220,7 +220,7 @@ export class Player extends View {
  * @param {AbortSignal} signal
  */
 export async function borrowed(api, address, signal) {
-  const url = URL.createObjectURL(await api.file(address));
+  const url = URL.createObjectURL(await api.file(address, signal));
   const end = () => URL.revokeObjectURL(url);
   if (signal.aborted) end();
   else signal.addEventListener("abort", end, { once: true });

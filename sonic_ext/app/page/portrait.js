@@ -3,7 +3,7 @@
 
 import { fill, h, icon } from "./dom.js";
 import { FaceEditor } from "./face.js";
-import { droppable, picker, zone } from "./files.js";
+import { droppable, pasted, picker, zone } from "./files.js";
 import { banner, ICONS, problem } from "./notes.js";
 import { made, View } from "./view.js";
 import { t } from "./words.js";
@@ -24,7 +24,7 @@ export class Portrait extends View {
     this.className = "sheet";
     fill(this, h("h2", null, t("Portrait")), this.#told, this.#body);
     droppable(this, (file) => this.draft.setPortrait(file));
-    document.addEventListener("paste", (event) => this.#paste(event), { signal: this.gone });
+    pasted(this, /^image\//, (file) => this.draft.setPortrait(file), this.gone);
     this.draft.on(["portrait"], () => this.#lay(), this.gone);
     this.draft.on(["problem"], () => this.#tell(), this.gone);
     this.gone.addEventListener("abort", () => this.#shown.abort());
@@ -91,14 +91,6 @@ export class Portrait extends View {
     fill(this.#told);
     fill(this.#body, film, h("div", { class: "row" }, take, close));
     take.focus();
-  }
-
-  /** @param {ClipboardEvent} event */
-  #paste(event) {
-    const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (!file || !this.getClientRects().length) return;
-    event.preventDefault();
-    this.draft.setPortrait(file);
   }
 
   #tell() {

@@ -3,7 +3,7 @@
 
 import { Speech } from "./draft.js";
 import { fill, h, icon } from "./dom.js";
-import { droppable, picker, zone } from "./files.js";
+import { droppable, pasted, picker, zone } from "./files.js";
 import { within } from "./grip.js";
 import { banner, ICONS, problem } from "./notes.js";
 import { decoded, wav } from "./sound.js";
@@ -30,7 +30,7 @@ export class SpeechPanel extends View {
     this.className = "sheet";
     fill(this, h("h2", null, t("Speech")), this.#told, this.#body);
     droppable(this, (file) => this.#take(file));
-    document.addEventListener("paste", (event) => this.#paste(event), { signal: this.gone });
+    pasted(this, /^(audio|video)\//, (file) => this.#take(file), this.gone);
     this.draft.on(["speech"], () => this.#lay(), this.gone);
     this.draft.on(["problem"], () => this.#tell(), this.gone);
     this.gone.addEventListener("abort", () => this.#shown.abort());
@@ -116,14 +116,6 @@ export class SpeechPanel extends View {
     const name = t("recording");
     const kind = recording.type.includes("mp4") ? "mp4" : "webm";
     this.#take(sound ? new File([wav(sound)], `${name}.wav`, { type: "audio/wav" }) : new File([recording], `${name}.${kind}`, { type: recording.type }));
-  }
-
-  /** @param {ClipboardEvent} event */
-  #paste(event) {
-    const file = [...(event.clipboardData?.files ?? [])].find((each) => /^(audio|video)\//.test(each.type));
-    if (!file || !this.getClientRects().length) return;
-    event.preventDefault();
-    this.#take(file);
   }
 
   #tell() {

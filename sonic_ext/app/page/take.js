@@ -40,7 +40,7 @@ export class Take extends View {
     const known = this.state.animation(this.id);
     const animation = known && { ...known, export: known.export ?? this.#exported };
     const key = JSON.stringify(animation);
-    this.#part("head", key, () => (animation ? heading(animation) : [h("p", { class: "empty" }, t("This video is not there any more."))]));
+    this.#part("head", key ?? String(this.state.loaded), () => (animation ? heading(animation) : [this.state.loaded && h("p", { class: "empty" }, t("This video is not there any more."))]));
     this.#part("error", JSON.stringify([animation?.error, animation?.export]), () => [animation?.error && refusal(animation)]);
     this.#part("video", animation?.export?.video ?? animation?.preview ?? "", () => this.#screen(animation));
     this.#part("facts", JSON.stringify(animation?.take), () => [animation?.take && table(animation)]);
@@ -92,7 +92,7 @@ export class Take extends View {
       const stamped = h("p", { class: "quiet small" }, t("A small preview with a stamp. Consent lets the video itself out."));
       place.replaceWith(made(Player, this.state, { clips: [{ url, name, caption: title(animation) }], fps: animation.take?.fps }), animation.export ? "" : stamped);
     } catch (error) {
-      place.replaceWith(problem(error));
+      if (!signal.aborted) place.replaceWith(problem(error));
     }
   }
 
@@ -152,7 +152,7 @@ export class Take extends View {
   /** @param {NonNullable<Animation["export"]>} exported */
   #out(exported) {
     const told = h("div", { class: "part", "aria-live": "polite" });
-    const fetched = async () => save(await this.state.api.file(exported.video), exported.name);
+    const fetched = async () => save(await this.state.api.file(exported.video, this.gone), exported.name);
     const button = h("button", { type: "button", class: "primary", onclick: () => attempt(button, told, fetched) }, icon(ICONS.download), t("Download"));
     return [
       h(

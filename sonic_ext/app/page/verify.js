@@ -3,7 +3,7 @@
 
 import { base64 } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { dropZone } from "./dropping.js";
+import { droppable, pasted, zone } from "./files.js";
 import { banner, ICONS, problem } from "./notes.js";
 import { View } from "./view.js";
 import { bytes, duration, moment, t } from "./words.js";
@@ -34,13 +34,10 @@ export class Verify extends View {
   #heard = h("p", { class: "unseen", role: "status" });
 
   show() {
-    const zone = dropZone({
-      label: t("Choose a video or a picture"),
-      hint: t("Click, drop a file here, or paste one."),
-      accept: "video/*,image/*",
-      taken: (file) => this.#take(file),
-      gone: this.gone,
-    });
+    const take = (/** @type {File} */ file) => this.#take(file);
+    const place = zone("video/*,image/*", t("Choose a video or a picture"), t("Click, drop a file here, or paste one."), take);
+    droppable(this, take);
+    pasted(this, /^/, take, this.gone);
     const asked = h(
       "div",
       { class: "sheet empty" },
@@ -48,7 +45,7 @@ export class Verify extends View {
       h("strong", null, t("Add a video or a picture of one.")),
       h("span", null, t("Marks, signature and consent record are read on this computer.")),
     );
-    fill(this, h("div", { class: "verify" }, h("div", { class: "sheet" }, zone, this.#look), h("div", { class: "stack" }, this.#marks, this.#sync)), this.#heard);
+    fill(this, h("div", { class: "verify" }, h("div", { class: "sheet" }, place, this.#look), h("div", { class: "stack" }, this.#marks, this.#sync)), this.#heard);
     fill(this.#look);
     fill(this.#sync);
     fill(this.#marks, asked);

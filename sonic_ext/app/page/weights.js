@@ -118,7 +118,7 @@ export class Weights extends View {
       toggled(this.#chosen ?? new Set(), part.name, box.checked);
       this.#offer();
     });
-    return h("label", { class: "row tick" }, box, t("Fetch this part"));
+    return h("label", { class: "tick" }, box, t("Fetch this part"));
   }
 
   /** What can be done now: fetch what is chosen, convert. */
@@ -160,7 +160,7 @@ export class Weights extends View {
       { class: "licence" },
       h("p", null, t(licence.sentence)),
       h("p", { class: "small quiet" }, t("For: {titles}.", { titles: titles.join(", ") }), " ", h("a", { href: licence.url, target: "_blank", rel: "noreferrer" }, t("Full text"))),
-      h("label", { class: "row tick" }, box, t("I have read it and accept: {name}", { name: licence.name })),
+      h("label", { class: "tick" }, box, t("I have read it and accept: {name}", { name: licence.name })),
     );
   }
 
