@@ -52,6 +52,7 @@
         if (!button) return;
         const picture = await fetched(shownPicture(SOURCES[button.id]));
         window.switch_to_sonic();
+        await customElements.whenDefined("sonic-app");
         page()?.receive(picture);
     });
 

@@ -50,10 +50,12 @@ export class Api {
   /**
    * @param {string} base address of /sonic/v1, without a slash at its end
    * @param {string} [token] of this page, where the host gave one
+   * @param {(problem: Problem) => void} [refused] told where that lets the page in no more
    */
-  constructor(base, token = "") {
+  constructor(base, token = "", refused = () => undefined) {
     this.base = base;
     this.token = token;
+    this.refused = refused;
   }
 
   /**
@@ -121,8 +123,8 @@ export class Api {
         } else {
           buffered = !(await this.#listen(told, reachable, signal));
         }
-      } catch {
-        if (signal.aborted) return;
+      } catch (error) {
+        if (signal.aborted || (error instanceof Problem && this.#refuses(error))) return;
         reachable(false);
         await pause(EVERY, signal);
       }
@@ -179,7 +181,8 @@ export class Api {
     const headers = { "Accept-Language": language, "X-Sonic-From": "page" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (this.token) headers["X-Sonic-Token"] = this.token;
-    const address = path.startsWith(this.base) || /^https?:/.test(path) ? path : this.base + path;
+    // As the server names it, a path may lack what a proxy puts before it.
+    const address = this.base + path.replace(/^.*\/sonic\/v1(?=\/)/, "");
     let answer;
     try {
       answer = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body), cache });
@@ -187,8 +190,15 @@ export class Api {
       if (signal?.aborted) throw error;
       throw new Problem(0, { error: "Unreachable", detail: "", hint: "" });
     }
-    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
-    return answer;
+    if (answer.ok) return answer;
+    const problem = new Problem(answer.status, await answer.json().catch(() => ({})));
+    if (this.#refuses(problem)) this.refused(problem);
+    throw problem;
+  }
+
+  /** Whether the token is of another start of the server, or its user no longer logged in. @param {Problem} problem */
+  #refuses({ status }) {
+    return Boolean(this.token) && status === 401;
   }
 }
 

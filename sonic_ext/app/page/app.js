@@ -1,13 +1,14 @@
 // @ts-check
 /** `<sonic-app>`: the whole page, alone or inside a WebUI's document. */
 
-import { Api } from "./api.js";
+import { Api, Problem } from "./api.js";
 import { fill, h } from "./dom.js";
 import { Consents } from "./consents.js";
+import { draftOf } from "./draft.js";
 import { History } from "./history.js";
 import { Jobs } from "./jobs.js";
 import { Make } from "./make.js";
-import { problem, unreachable } from "./notes.js";
+import { banner, problem, unreachable } from "./notes.js";
 import { State } from "./state.js";
 import { Verify } from "./verify.js";
 import { made } from "./view.js";
@@ -23,38 +24,113 @@ const VIEWS = {
   weights: { title: "Weights", kind: Weights },
 };
 const STYLES = ["style.css", "make.css", "history.css", "lists.css"];
+/** Inside a WebUI, besides: its look. */
+const HOSTED = "hosted.css";
 const KEPT = "sonic";
+
+/** @typedef {import("./state.js").Host} Host */
 
 class SonicApp extends HTMLElement {
   /** @type {State | undefined} */
   #state;
   #ended = new AbortController();
+  /** @type {Host | null} */
+  #host = null;
+  /** @type {Blob | null | undefined} What was sent before the page had begun; undefined for nothing. */
+  #sent;
+  /** What is said of what was sent. */
+  #notice = h("div", { class: "told" });
+  /** @type {Problem | null} Why the server lets this page in no more. */
+  #refused = null;
+
+  constructor() {
+    super();
+    const { host } = this;
+    if (!Object.hasOwn(this, "host")) return;
+    // Given before this class was there, it is the element's own and hides ours.
+    Reflect.deleteProperty(this, "host");
+    this.host = host;
+  }
+
+  /** What the WebUI around the page takes and gives; null where there is none. */
+  get host() {
+    return this.#host;
+  }
+
+  set host(host) {
+    this.#host = host;
+    if (!this.#state) return;
+    this.#state.host = host;
+    this.#state.tell("host");
+  }
+
+  /**
+   * Take a picture that the host sends as the portrait.
+   *
+   * @param {Blob | null} picture null where there was none to send
+   */
+  receive(picture) {
+    if (this.#state) this.#take(this.#state, picture);
+    else this.#sent = picture;
+  }
 
   connectedCallback() {
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
     if (this.#ended.signal.aborted) this.#ended = new AbortController();
-    const styles = STYLES.map((name) => h("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
+    const hosted = this.hasAttribute("hosted");
+    const styles = (hosted ? [...STYLES, HOSTED] : STYLES).map((name) => h("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
     const body = h("main", { class: "page", "aria-busy": "true" });
     root.replaceChildren(...styles, body);
     this.#theme();
-    this.#begin(body).catch((error) => fill(body, problem(error)));
+    const begin = () => this.#begin(body).catch((error) => fill(body, this.#refused ? reloading(this.#refused) : problem(error)));
+    if (hosted) this.#whenSeen(begin);
+    else begin();
   }
 
   disconnectedCallback() {
     this.#ended.abort();
     this.#state?.ended.abort();
+    this.#state = undefined;
+  }
+
+  /** A WebUI has many tabs, and most of its pages never show this one. @param {() => void} begin */
+  #whenSeen(begin) {
+    const watcher = new ResizeObserver(() => {
+      if (!this.offsetWidth) return;
+      watcher.disconnect();
+      begin();
+    });
+    watcher.observe(this);
+    this.#ended.signal.addEventListener("abort", () => watcher.disconnect());
   }
 
   /** @param {HTMLElement} body */
   async #begin(body) {
-    const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "");
+    const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "", (problem) => this.#refuse(problem));
     const wanted = remembered().language ?? this.getAttribute("lang") ?? navigator.language;
     await speak(wanted, (known) => api.texts(known));
     const schema = await api.get("/settings");
     const state = (this.#state = new State(api, schema));
-    state.view = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "make";
+    const asked = this.hasAttribute("hosted") ? "" : location.hash.slice(1); // a WebUI's hash is its own
+    state.view = Object.hasOwn(VIEWS, asked) ? asked : "make";
+    state.host = this.#host;
     this.#lay(body, state);
     state.follow();
+    if (this.#sent !== undefined) this.#take(state, this.#sent);
+    this.#sent = undefined;
+  }
+
+  /** @param {State} state @param {Blob | null} picture */
+  #take(state, picture) {
+    state.show("make");
+    if (picture) draftOf(state).setPortrait(new File([picture], `portrait.${picture.type.split("/")[1] || "png"}`, { type: picture.type }));
+    else fill(this.#notice, banner("note", t("There is no picture to send to Sonic."), t("Make or choose one first.")));
+  }
+
+  /** @param {Problem} problem */
+  #refuse(problem) {
+    this.#refused ??= problem;
+    this.#state?.tell("refused");
   }
 
   /** @param {HTMLElement} body @param {State} state */
@@ -72,6 +148,7 @@ class SonicApp extends HTMLElement {
       body,
       h("header", { class: "top" }, h("h1", null, "Sonic"), h("nav", { class: "tabs", role: "tablist", "aria-label": "Sonic" }, ...tabs), this.#switches(body, state)),
       told,
+      this.#notice,
       made(Jobs, state),
       shown,
     );
@@ -81,13 +158,20 @@ class SonicApp extends HTMLElement {
       for (const each of shown.children) /** @type {HTMLElement} */ (each).hidden = each !== kept[view];
       if (kept[view].parentNode !== shown) shown.append(kept[view]);
       kept[view].hidden = false;
+      fill(this.#notice);
       for (const tab of tabs) {
         const own = tab.id === `tab-${view}`;
         tab.setAttribute("aria-selected", String(own));
         tab.tabIndex = own ? 0 : -1;
       }
     }, this.#ended.signal);
-    state.on("reachable", () => fill(told, !state.reachable && unreachable()), this.#ended.signal);
+    const tell = () => {
+      fill(told, this.#refused ? reloading(this.#refused) : !state.reachable && unreachable());
+      shown.inert = Boolean(this.#refused);
+    };
+    state.addEventListener("refused", tell, { signal: this.#ended.signal });
+    state.on("reachable", tell, this.#ended.signal);
+    draftOf(state).on(["portrait"], () => fill(this.#notice), this.#ended.signal);
   }
 
   /** @param {HTMLElement} body @param {State} state */
@@ -122,6 +206,13 @@ class SonicApp extends HTMLElement {
     watcher.observe(host, { attributes: true, attributeFilter: ["class"] });
     this.#ended.signal.addEventListener("abort", () => watcher.disconnect());
   }
+}
+
+/** The server lets this page in no more; another one it does. @param {Problem} refused */
+function reloading({ message }) {
+  const said = banner("problem", message);
+  said.append(h("button", { onclick: () => location.reload() }, t("Reload the page")));
+  return said;
 }
 
 /**

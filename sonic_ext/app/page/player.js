@@ -88,6 +88,11 @@ export class Player extends View {
     if (made) save(made, `${this.clips[0].name.replace(/\.\w+$/, "")}-${(this.#frame / this.fps).toFixed(2)}s.png`);
   }
 
+  /** Where the video stands, in seconds. */
+  get seconds() {
+    return this.#lead.currentTime;
+  }
+
   /** Number of the frame that is shown, from 0. */
   get #frame() {
     return Math.min(this.#frames - 1, Math.floor(this.#lead.currentTime * this.fps + 0.001));

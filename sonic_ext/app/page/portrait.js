@@ -4,6 +4,7 @@
 import { fill, h, icon } from "./dom.js";
 import { FaceEditor } from "./face.js";
 import { droppable, pasted, picker, zone } from "./files.js";
+import { Generate } from "./generate.js";
 import { banner, ICONS, problem } from "./notes.js";
 import { made, View } from "./view.js";
 import { t } from "./words.js";
@@ -22,7 +23,7 @@ export class Portrait extends View {
 
   show() {
     this.className = "sheet";
-    fill(this, h("h2", null, t("Portrait")), this.#told, this.#body);
+    fill(this, h("h2", null, t("Portrait")), this.#told, this.#body, made(Generate, this.state, { draft: this.draft }));
     droppable(this, (file) => this.draft.setPortrait(file));
     pasted(this, /^image\//, (file) => this.draft.setPortrait(file), this.gone);
     this.draft.on(["portrait"], () => this.#lay(), this.gone);
@@ -55,8 +56,15 @@ export class Portrait extends View {
       { class: "row" },
       picker(ACCEPT, t("Another portrait"), (file) => this.draft.setPortrait(file)),
       this.#camera(),
+      this.#sending(),
       h("button", { class: "plain", onclick: () => this.draft.setPortrait(null) }, icon(ICONS.close), t("Remove")),
     );
+  }
+
+  #sending() {
+    const send = h("button", { onclick: () => this.draft.portrait && this.state.host?.sendToImg2img(this.draft.portrait) }, t("Send to img2img"));
+    this.state.on("host", () => (send.hidden = !this.state.host), this.#shown.signal);
+    return send;
   }
 
   /** What this browser cannot show, the server may. @param {File} file @param {AbortSignal} gone */

@@ -12,7 +12,13 @@ import { Api } from "./api.js";
  * @property {Record<string, string>} groups group of a setting → heading of its section
  */
 
-/** Told of what changed: `animations`, `reachable`, `view`. */
+/**
+ * @typedef {object} Host What the WebUI around the page takes and gives.
+ * @property {(picture: File) => void} sendToImg2img
+ * @property {() => Record<string, string | number>} txt2imgSettings by their names in /sdapi
+ */
+
+/** Told of what changed: `animations`, `host`, `reachable`, `refused` (the page is let in no more), `view`. */
 export class State extends EventTarget {
   /**
    * @param {Api} api
@@ -28,6 +34,8 @@ export class State extends EventTarget {
     this.loaded = false;
     /** Whether the server answers. */
     this.reachable = true;
+    /** @type {Host | null} */
+    this.host = null;
     /** The view that is shown. */
     this.view = "make";
     /** @type {AbortController} Ends everything that the page does in the background. */

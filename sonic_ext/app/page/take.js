@@ -90,10 +90,29 @@ export class Take extends View {
       if (signal.aborted) return;
       const name = animation.export?.name ?? `preview-${animation.id.slice(0, 8)}`;
       const stamped = h("p", { class: "quiet small" }, t("A small preview with a stamp. Consent lets the video itself out."));
-      place.replaceWith(made(Player, this.state, { clips: [{ url, name, caption: title(animation) }], fps: animation.take?.fps }), animation.export ? "" : stamped);
+      const player = made(Player, this.state, { clips: [{ url, name, caption: title(animation) }], fps: animation.take?.fps });
+      place.replaceWith(player, animation.export ? "" : stamped, this.#sending(player, signal));
     } catch (error) {
       if (!signal.aborted) place.replaceWith(problem(error));
     }
+  }
+
+  /**
+   * The frame that is shown, for the WebUI's img2img.
+   *
+   * @param {Player} player
+   * @param {AbortSignal} signal
+   */
+  #sending(player, signal) {
+    const told = h("div", { class: "part", "aria-live": "polite" });
+    const sent = async () => {
+      const frame = await this.state.api.file(`/animations/${this.id}/frame?at=${player.seconds}`, signal);
+      this.state.host?.sendToImg2img(new File([frame], "frame.png", { type: "image/png" }));
+    };
+    const button = h("button", { type: "button", onclick: () => attempt(button, told, sent) }, t("Send frame to img2img"));
+    const place = h("div", { class: "part" }, h("div", { class: "row" }, button), told);
+    this.state.on("host", () => (place.hidden = !this.state.host), signal);
+    return place;
   }
 
   /** The exported video; its preview where that is gone. @param {Animation} animation @param {AbortSignal} signal */
