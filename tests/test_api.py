@@ -41,20 +41,22 @@ from tiny_hub import serving as hub_serving
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 from patience import PATIENCE, until
-from web import Answer, Client, b64, fastapi, serving
+from web import Answer, Client, b64, serving
 
 from sonic_ext.app import events
+from sonic_ext.app.admission import TOKEN as TOKEN_HEADER
+from sonic_ext.app.admission import Admission
 from sonic_ext.app.ranged import part_of
 from sonic_ext.app.uploads import decoded
-from sonic_ext.errors import BadInput
+from sonic_ext.errors import BadInput, Refused
 from sonic_ext.extension import registration
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Queue, Worker
 from sonic_ext.jobs.exporting import export_take
 from sonic_ext.media.audio import wav_bytes
-from sonic_ext.media.image import read_portrait
+from sonic_ext.media.image import pixel_digest, read_portrait
 from sonic_ext.media.video import read_frames
-from sonic_ext.ports import MadePortrait
+from sonic_ext.ports import Host, MadePortrait
 from sonic_ext.progress import Progress, Step
 from sonic_ext.provenance.consent import NOTICE, Consent
 from sonic_ext.provenance.ledger import Ledger
@@ -74,6 +76,7 @@ QUICK = {
     "lip_sync_calibration": False,
 }
 CONSENT = {"face": "synthetic", "voice": "synthetic"}
+TOKEN = "of the page"
 SOURCE = {"portrait": b64(PORTRAIT), "audio": b64(EXAMPLE / "speech.wav"), "settings": QUICK}
 
 
@@ -521,6 +524,25 @@ class TestPoster:
         assert client.get("/animations/abc/poster").refusal() == (404, "NotFound")
 
 
+class TestFrame:
+    """A picture for img2img."""
+
+    def test_is_the_one_that_is_shown_then(self, client: Client, made: str, take: Take) -> None:
+        frames = [*read_frames(take.preview)]
+        for at, number in (("", 0), ("?at=0", 0), (f"?at={1 / take.fps}", 1), ("?at=1e9", -1), ("?at=-1", 0)):
+            answer = client.get(f"/animations/{made}/frame{at}")
+            assert answer.headers["content-type"] == "image/png"
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.body))), frames[number]), at
+        ledger = Ledger()
+        ledger.revoke(ledger.record(Consent(face="self", voice="self"), take).id)
+        with pytest.raises(Refused):
+            ledger.refuse_revoked(pixel_digest(frames[1]))  # it is known whose it is
+
+    def test_what_is_no_time(self, client: Client, made: str) -> None:
+        for at in ("nan", "inf", "x"):
+            assert client.get(f"/animations/{made}/frame?at={at}").refusal() == (422, "BadInput")
+
+
 class TestRanges:
     """What players ask for."""
 
@@ -636,6 +658,32 @@ class TestInsideAWebUI:
             found = client.ended(client.begin(img2img=body, **rest))
         assert (found["state"], found["portrait_synthetic"]) == ("done", False)
         assert host.painter.asked == [({"prompt": "older"}, PORTRAIT.read_bytes())]
+
+    def test_a_portrait_alone_is_looked_at_first(self, outputs: Path) -> None:
+        host = WithPainter(outputs)
+        with serving(host) as client:
+            assert client.get("/portraits").json == {"samplers": ["Euler"]}
+            assert client.get("/portraits/task").json["state"] == "idle"
+            assert client.get("/portraits/picture").refusal() == (409, "WrongTime")
+            begun = client.post("/portraits", {"txt2img": {"prompt": "a face"}})
+            assert (begun.status, begun.json["what"]) == (202, "portrait")
+            ended = until(lambda: client.get("/portraits/task").json, lambda task: task["state"] != "running")
+            assert (ended["state"], ended["detail"]) == ("done", "Nobody's face, and known as such.")
+            picture = client.get("/portraits/picture")
+            assert Image.open(io.BytesIO(picture.body)).size == read_portrait(PORTRAIT).rgb.shape[1::-1]
+            body = {"prompt": "older", "init_images": [SOURCE["portrait"]]}
+            assert client.post("/portraits", {"img2img": body}).status == 202
+            until(lambda: client.get("/portraits/task").json, lambda task: task["state"] == "done")
+            assert client.post("/portraits", {}).refusal() == (422, "BadInput")
+            assert client.post("/portraits", {"txt2img": {"colour": 1}}).refusal() == (422, "BadInput")
+        assert host.painter.asked == [
+            ({"prompt": "a face"}, None),
+            ({"prompt": "older"}, PORTRAIT.read_bytes()),
+        ]
+
+    def test_without_a_webui(self, client: Client) -> None:
+        assert client.get("/portraits").json == {"samplers": None}
+        assert client.post("/portraits", {"txt2img": {"prompt": "a"}}).refusal() == (503, "MissingPart")
 
     def test_what_the_webui_refuses(self, outputs: Path) -> None:
         with serving(WithPainter(outputs)) as client:
@@ -885,12 +933,17 @@ class TestLogin:
         app.router.routes.clear()  # as a WebUI mounts: what takes every path comes last
         return app, everything
 
-    @pytest.fixture(params=[{}, {"api": "other"}], ids=["alone", "and --api-auth"])
-    def locked(self, request: pytest.FixtureRequest, outputs: Path) -> Iterator[Client]:
+    @contextlib.contextmanager
+    def served(self, host: Host, admission: Admission | None = None) -> Iterator[Client]:
         app, everything = self.page()
-        with serving(Locked(outputs, request.param), app=app) as client:
+        with serving(host, app=app, admission=admission) as client:
             app.router.routes.extend(everything)
             yield replace(client, auth=None)
+
+    @pytest.fixture(params=[{}, {"api": "other"}], ids=["alone", "and --api-auth"])
+    def locked(self, request: pytest.FixtureRequest, outputs: Path) -> Iterator[Client]:
+        with self.served(Locked(outputs, request.param)) as client:
+            yield client
 
     def cookie(self, client: Client) -> str:
         form = urlencode({"username": self.USER[0], "password": self.USER[1]})
@@ -909,8 +962,15 @@ class TestLogin:
         assert locked.get("/animations", Cookie=cookie, Origin=f"http://{own}").status == 200
         assert locked.get("/animations", Cookie=cookie, Origin=f"HTTP://{own}").status == 200
         for origin in ("http://evil.example", f"http://evil.{own}", "null", "http://127.0.0.1:1"):
-            assert locked.get("/animations", Cookie=cookie, Origin=origin).refusal() == (401, "Unauthorised")
+            assert locked.get("/animations", Cookie=cookie, Origin=origin).refusal() == (403, "BadOrigin")
         assert locked.get("/animations", Cookie=cookie[:-3] + "abc").refusal() == (401, "Unauthorised")
+
+    @pytest.mark.parametrize("others", [False, True], ids=["without --api", "with --api"])
+    def test_a_token_counts_for_who_is_logged_in(self, outputs: Path, others: bool) -> None:
+        with self.served(Standalone(outputs), Admission(token=TOKEN, others=others)) as client:
+            shown = {TOKEN_HEADER: TOKEN}
+            assert client.get("/animations", **shown).refusal() == (401, "Unauthorised")
+            assert client.get("/animations", Cookie=self.cookie(client), **shown).status == 200
 
     def test_passwords_of_the_api_count_as_before(self, locked: Client) -> None:
         users = locked.worker.host.credentials()
@@ -947,20 +1007,66 @@ def webuis_middleware(app: Any) -> None:
     app.add_middleware(GZipMiddleware, minimum_size=1000)
 
 
-@pytest.mark.parametrize(("flag", "there"), [("", False), ("api", True), ("nowebui", True)])
-def test_a_webui_has_it_where_it_has_its_own(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch, flag: str, there: bool
-) -> None:
-    shared = ModuleType("modules.shared")
-    monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(**{flag: True} if flag else {}), raising=False)
-    monkeypatch.setattr(shared, "opts", SimpleNamespace(), raising=False)
-    for module in (ModuleType("modules"), shared):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(registration, "worker", lambda: worker)
-    app = fastapi.FastAPI()
-    with Worker(Standalone(outputs)) as worker:
-        registration.started(None, app)
-    assert ("/sonic/v1/animations" in {route.path for route in app.routes}) is there
+class TestToken:
+    """A WebUI's page, which needs no API of the WebUI's."""
+
+    def test_only_the_page_may_ask(self, outputs: Path) -> None:
+        with serving(Standalone(outputs), admission=Admission(token=TOKEN, others=False)) as client:
+            assert client.get("/animations").refusal() == (403, "PageOnly")
+            assert client.post("/animations", b"{").refusal() == (403, "PageOnly")
+            for wrong in ("x", TOKEN + "x", "\xe9"):
+                assert client.get("/animations", **{TOKEN_HEADER: wrong}).refusal() == (401, "Unauthorised")
+            foreign = {"Origin": "https://a.proxy.that.renames"}
+            for more in ({}, foreign):
+                assert client.get("/animations", **{TOKEN_HEADER: TOKEN}, **more).status == 200
+
+    def test_no_token_is_no_key(self, outputs: Path) -> None:
+        with serving(Standalone(outputs), admission=Admission(others=False)) as client:
+            assert client.get("/animations", **{TOKEN_HEADER: ""}).refusal() == (403, "PageOnly")
+
+    def test_beside_an_api_with_a_password(self, outputs: Path) -> None:
+        host = Locked(outputs, {"me": "secret"})
+        with serving(host, admission=Admission(host.credentials, TOKEN)) as client:
+            assert client.get("/animations").status == 200
+            nobody = replace(client, auth=None)
+            assert nobody.get("/animations").refusal() == (401, "Unauthorised")
+            assert nobody.get("/animations", **{TOKEN_HEADER: TOKEN}).status == 200
+
+    def test_other_sites_pages(self, outputs: Path) -> None:
+        allowed = Admission(allowed_origin="https://ours.example".__eq__)
+        with serving(Standalone(outputs), admission=allowed) as client:
+            own = f"http://127.0.0.1:{client.port}"
+            for origin, status in ((own, 200), ("https://ours.example", 200), ("https://evil.example", 403)):
+                assert client.get("/animations", Origin=origin).status == status, origin
+            for site, status in (
+                ("same-origin", 200),
+                ("none", 200),
+                ("same-site", 403),
+                ("cross-site", 403),
+            ):
+                assert client.get("/animations", **{"Sec-Fetch-Site": site}).status == status, site
+
+    @pytest.mark.parametrize(
+        ("flags", "others", "origins"),
+        [
+            ({}, False, []),
+            ({"api": True, "cors_allow_origins": "http://a,http://b"}, True, ["http://a", "http://b"]),
+            ({"nowebui": True, "cors_allow_origins_regex": r"http://c\d"}, True, ["http://c1"]),
+        ],
+    )
+    def test_as_the_webui_was_started(
+        self, outputs: Path, monkeypatch: pytest.MonkeyPatch, flags: Any, others: bool, origins: list[str]
+    ) -> None:
+        shared = ModuleType("modules.shared")
+        monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(**flags), raising=False)
+        for module in (ModuleType("modules"), shared):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(registration, "host", lambda: Standalone(outputs))
+        asked = registration.admission(page=True)
+        assert (asked.others, asked.token) == (others, registration.page_token())
+        every = ("http://a", "http://b", "http://c1", "http://c", "http://c11", "")
+        assert [each for each in every if asked.allowed_origin(each)] == origins
+        assert registration.admission(page=False).token == ""
 
 
 class TestBatches:

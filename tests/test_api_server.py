@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -25,7 +24,6 @@ from served import served
 pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
 pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
 
-from sonic_ext.app.access import Access, Names
 from sonic_ext.app.credentials import VARIABLE, credentials
 from sonic_ext.app.server import require_password, serve
 from sonic_ext.errors import BadSetting
@@ -35,6 +33,7 @@ BASH = shutil.which("bash") if os.name == "posix" else None
 WITHOUT_GRADIO = (
     "import sys; sys.modules['gradio'] = None; from sonic_ext.cli.main import main; sys.exit(main())"
 )
+"""A program; `python -c`."""
 
 
 @contextlib.contextmanager
@@ -70,17 +69,27 @@ def test_headless_without_gradio(tmp_path: Path) -> None:
 
 
 def test_beside_the_page(tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
     secret = tmp_path / "users"
     secret.write_text("me:one\nyou:two\n", encoding="utf-8")
-    with started(tmp_path, ("-m", "sonic_ext"), "--auth", f"@{secret}") as url:
+    with started(tmp_path, ("-c", WITHOUT_GRADIO), "--auth", f"@{secret}") as url:
         assert b"<html" in ask(url, "me:one")[1].lower()
-        for route in ("", "config", "sonic/v1/weights", "run/predict", "queue/join", "file=x", "no such"):
+        assert b"sonic-app" in ask(f"{url}sonic/page/app.js", "me:one")[1]
+        for route in ("", "sonic/v1/weights", "sonic/page/app.js", "sonic/page/../../etc/passwd", "no such"):
             assert ask(f"{url}{route.replace(' ', '%20')}")[0] == 401
         assert ask(f"{url}sonic/v1/weights", "you:two")[0] == 200
         assert ask(f"{url}sonic/v1/nothing", "you:two")[0] == 404
         for foreign in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
             assert ask(f"{url}sonic/v1/weights", "you:two", **foreign)[0] == 403
+        told = {"Sec-Fetch-Site": "same-site"}
+        assert ask(f"{url}sonic/v1/weights", "you:two", **told)[0] == 403
+        assert ask(url, "you:two", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0] == 200
+        seen = ask(
+            f"{url}sonic/v1/weights",
+            "you:two",
+            Origin="https://videos.example",
+            **{"X-Forwarded-Host": "videos.example"},
+        )
+        assert seen[0] == 200
 
 
 def raw(url: str, *lines: bytes) -> bytes:
@@ -115,21 +124,20 @@ def test_malformed_headers_are_the_callers_fault(tmp_path: Path) -> None:
 
 
 def test_open_to_others_it_asks_everywhere_and_knows_its_names(tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
     words = ("--host", "0.0.0.0", "--auth", "me:secret", "--allowed-host", "videos.example")
     with started(tmp_path, ("-m", "sonic_ext"), *words) as told:
         url = told.replace("0.0.0.0", "127.0.0.1")
-        for route in ("", "config", "sonic/v1/weights", "file=x", "theme.css", "upload"):
+        for route in ("", "sonic/page/app.js", "sonic/v1/weights", "sonic/v1/events"):
             assert ask(f"{url}{route}")[0] == 401
             assert ask(f"{url}{route}", "me:wrong")[0] == 401
         assert b"<html" in ask(url, "me:secret")[1].lower()
         assert ask(f"{url}sonic/v1/weights", "me:secret")[0] == 200
         port = urllib.parse.urlsplit(url).port
         for name in ("videos.example", "192.0.2.7", "[2001:db8::1]", socket.gethostname()):
-            assert ask(f"{url}config", "me:secret", Host=f"{name}:{port}")[0] == 200, name
+            assert ask(f"{url}sonic/v1/engines", "me:secret", Host=f"{name}:{port}")[0] == 200, name
         for name in ("elsewhere.example", "videos.example.org", "localhost.example"):
-            assert ask(f"{url}config", "me:secret", Host=f"{name}:{port}")[0] == 403, name
-        assert ask(f"{url}config", "me:secret", Origin="https://elsewhere.example")[0] == 403
+            assert ask(f"{url}sonic/v1/engines", "me:secret", Host=f"{name}:{port}")[0] == 403, name
+        assert ask(f"{url}sonic/v1/engines", "me:secret", Origin="https://elsewhere.example")[0] == 403
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "a name"])
@@ -199,17 +207,3 @@ def test_empty_variable_is_refused_where_it_is_set_to_nothing_but_commas(
     monkeypatch.setenv(VARIABLE, ",")
     with pytest.raises(BadSetting):
         credentials(None)
-
-
-@pytest.mark.parametrize(("raised", "told"), [("gone", False), ("broken", True)])
-def test_a_window_closed_while_it_is_greeted_is_no_error(raised: str, told: bool) -> None:
-    websockets = pytest.importorskip("starlette.websockets")
-    error = websockets.WebSocketDisconnect(1001) if raised == "gone" else RuntimeError(raised)
-
-    async def greet(*_: Any) -> None:
-        raise error
-
-    own = [(b"host", b"127.0.0.1:7863")]
-    scope = {"type": "websocket", "path": "/queue/join", "headers": own, "server": ("127.0.0.1", 7863)}
-    with pytest.raises(RuntimeError) if told else contextlib.nullcontext():
-        asyncio.run(Access(greet, Names.of("127.0.0.1"))(scope, greet, greet))

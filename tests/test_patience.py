@@ -18,7 +18,7 @@ OWN_CLOCK = {
     "test_freeze": "prints how long a start takes",
     "test_sonic_device_benchmark": "gives the benchmark's own deadlines",
 }
-PAGE = {"closed_window", "webui_page"}
+PAGE = {"webui_page"}
 """Servers for the tests of the page, which have waits of their own."""
 SOURCES = [
     path

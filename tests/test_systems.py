@@ -16,7 +16,6 @@ from patience import PATIENCE
 from spoken import MEDIA
 
 import sonic_ext
-from sonic_ext.app import html
 from sonic_ext.batch.rows import Defaults, Row, couples
 from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, BadOutput, BadSetting
@@ -91,7 +90,6 @@ class TestNoHome:
         assert expanded("~/x") == Path("~/x") and expanded(tmp_path) == tmp_path
         assert find.cache_folder() == Path("~/.cache/huggingface/hub")
         assert Configuration(models="~/models").models_folders == (Path("~/models"),)
-        assert html.place(tmp_path / "out.mp4") == str(tmp_path / "out.mp4")
 
     @posix
     def test_a_home_of_another_user_holds_no_weights(
@@ -211,13 +209,6 @@ class TestFolderThatIsGone:
         assert refused.returncode == 2, refused.stderr
         assert "working folder is gone" in refused.stderr and "Traceback" not in refused.stderr
 
-    def test_the_page_shows_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def gone(path: Path) -> Path:
-            raise FileNotFoundError(2, "No such file or directory")
-
-        monkeypatch.setattr(Path, "absolute", gone)
-        assert html.place(Path("/srv/out.mp4")) == "/srv/out.mp4"
-
 
 class TestNamesThatAreNoText:
     """On Linux a name is bytes; those that are no UTF-8 come as halves of characters."""
@@ -246,11 +237,6 @@ class TestNamesThatAreNoText:
         (row,) = couples([(tmp_path / "a\udcff.jpg", tmp_path / "a\udcff.wav")], defaults)
         assert isinstance(row, Row)
         assert (row.portrait.name, row.output) == ("a\udcff.jpg", "a_.mp4")
-
-    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
-    def test_the_page_lists_them(self, tmp_path: Path) -> None:
-        (tmp_path / self.NAME).write_bytes(b"1")
-        assert "%FF.mp4" in html.exports(tmp_path) and r"\udcff" in html.exports(tmp_path)
 
     def test_what_is_no_name_is_no_text_either(self) -> None:
         with pytest.raises(BadInput, match="subject holds characters that are none"):

@@ -22,6 +22,7 @@ with warnings.catch_warnings():
     import uvicorn
 
     from sonic_ext.app import api
+    from sonic_ext.app.admission import Admission
     from sonic_ext.app.routing import MAX_BODY
 from sonic_ext.jobs import Worker
 from sonic_ext.ports import Host
@@ -116,12 +117,13 @@ def serving(
     worker: Worker | None = None,
     around: Callable[[fastapi.FastAPI], None] = lambda app: None,
     app: fastapi.FastAPI | None = None,
+    admission: Admission | None = None,
 ) -> Iterator[Client]:
     """The API of a host; at the end no job is carried out and every thread gone."""
     before, worker = set(threading.enumerate()), worker or Worker(host)
     app = app or fastapi.FastAPI()
     around(app)
-    api.mount(app, worker, limit=limit)
+    api.mount(app, worker, admission or Admission(host.credentials), limit=limit)
     config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
