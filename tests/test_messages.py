@@ -178,7 +178,7 @@ def test_messages_are_found_again(english: str, chinese: str) -> None:
     [
         "",
         "Nothing that anybody says.",
-        "Add a video or a picture of one.",
+        "Add a picture of nobody.",
         "no such",
         "x" * 100_000,
         " ( " * 1000,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..jobs import Batch, Job, State
 from ..messages import said
+from ..weights import VAE
 from .routing import failure
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..pipeline import Preflight
+    from ..ports import DeviceManager
     from ..provenance.verify import Verification
+    from ..weights import Survey
 
 
 _TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
@@ -118,6 +121,28 @@ def verification(found: Verification) -> dict[str, Any]:
         "record": spoken(values["record"], "problem"),
     }
     return spoken(values | parts, "summary", "hint", "contradictions", "notes")
+
+
+def weights(found: Survey, devices: DeviceManager | None) -> dict[str, Any]:
+    """`SonicWeights`.
+
+    Args:
+        devices: the WebUI, where there is one: its VAE may take the place of one that lacks.
+    """
+    values = found.to_dict()
+    parts = [
+        spoken(part, "title", "need", "place", "detail") | {"licence": spoken(part["licence"], "sentence")}
+        for part in values["parts"]
+    ]
+    told = [spoken(obstacle, "detail", "hint") for obstacle in values["obstacles"]]
+    return values | {"lent": _lent(found, devices), "parts": parts, "obstacles": told}
+
+
+def _lent(found: Survey, devices: DeviceManager | None) -> str:
+    if devices is None or [each.part for each in found.missing()] != [VAE]:
+        return ""
+    vae = devices.vae().vae
+    return vae.title if vae else ""
 
 
 def spoken(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
 from . import answers, requests, schemas, uploads
 from .admission import Admission
+from .benching import Benching
 from .events import HEADERS, job_events
 from .fetching import Fetching
 from .page_words import texts_file
@@ -103,6 +104,7 @@ def router(worker: Worker, admission: Admission, limit: int = MAX_BODY) -> APIRo
     _add_questions(made, Questions(host, made))
     _add_fetching(made, Fetching(host))
     _add_portraits(made, PortraitMaking(host))
+    _add_bench(made, Benching(host))
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     made.add_api_route("/{path:path}", nothing_here, methods=every, include_in_schema=False)
     return made
@@ -300,6 +302,24 @@ def _add_portraits(api: APIRouter, portraits: PortraitMaking) -> None:
         response_class=Response,
         responses=_refusals(409) | {200: {"content": {"image/png": _BINARY}}},
     )
+
+
+def _add_bench(api: APIRouter, benching: Benching) -> None:
+    for method, path, answer, model, summary, refusals in (
+        ("POST", "", benching.begin, schemas.SonicTask, "Begin a bench", (409, 413, 415, 422, 503)),
+        ("GET", "", benching.result, schemas.SonicBench, "What was measured", (409,)),
+        ("GET", "/task", benching.task, schemas.SonicTask, "How the bench stands", ()),
+        ("DELETE", "/task", benching.stop, schemas.SonicTask, "Stop the bench", ()),
+    ):
+        api.add_api_route(
+            f"/bench{path}",
+            answer,
+            methods=[method],
+            response_model=model,
+            summary=summary,
+            responses=_refusals(*refusals),
+            status_code=202 if method == "POST" else 200,
+        )
 
 
 def _refusals(*more: int) -> dict[int | str, Any]:
@@ -544,10 +564,11 @@ class Questions:
         }
 
     def weights(self) -> dict[str, Any]:
-        """What is there, where, and what brings the rest."""
+        """What is there, where, what brings the rest, and what keeps it from being brought."""
         from .. import weights
 
-        return weights.survey(weights.Search.default(configuration=self._host.configuration())).to_dict()
+        found = weights.survey(weights.Search.default(configuration=self._host.configuration()))
+        return answers.weights(found, self._host.devices)
 
     def settings(self) -> dict[str, Any]:
         """Names, ranges, defaults and help, as a form needs them."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Cancelled, SonicError, as_error
+from ..errors import Cancelled, SonicError, WrongTime, as_error
 from ..messages import said
 from ..progress import Step
 from .routing import failure
@@ -66,3 +66,39 @@ class BackgroundTask:
             ended = as_error(error)
         after()
         self._ended = ended
+
+
+class TaskSlot:
+    """Room for one task: how the newest one stands, and no other beside it.
+
+    Args:
+        busy: makes what is said to whoever asks for another one meanwhile.
+        alone: held while one runs.
+    """
+
+    def __init__(self, busy: Callable[[], WrongTime], alone: threading.Lock | None = None) -> None:
+        self._busy = busy
+        self._alone = alone or threading.Lock()
+        self._newest: BackgroundTask | None = None
+
+    def begin(self, what: str, work: Callable[[BackgroundTask], str]) -> dict[str, Any]:
+        """See `BackgroundTask.begin`; `SonicTask`.
+
+        Raises:
+            WrongTime: one runs already.
+        """
+        if not self._alone.acquire(blocking=False):
+            raise self._busy()
+        self._newest = BackgroundTask(what)
+        self._newest.begin(work, self._alone.release)
+        return self.task()
+
+    def task(self) -> dict[str, Any]:
+        """How the newest one stands or ended."""
+        return self._newest.described() if self._newest else IDLE
+
+    def stop(self) -> dict[str, Any]:
+        """Ask it to stop."""
+        if self._newest is not None:
+            self._newest.cancel()
+        return self.task()

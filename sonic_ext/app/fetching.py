@@ -11,7 +11,7 @@ from ..errors import BadInput, WrongTime
 from ..progress import Tick, Ticker
 from ..weights import Part, PartState, Search
 from . import schemas
-from .background import IDLE, BackgroundTask
+from .background import TaskSlot
 
 if TYPE_CHECKING:
     from ..ports import Host
@@ -25,7 +25,12 @@ class Fetching:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._newest: BackgroundTask | None = None
+        self._slot = TaskSlot(
+            lambda: WrongTime(
+                "Weights are being fetched or converted in another window.", "Wait until it ends."
+            ),
+            _ALONE,
+        )
 
     def fetch(self, body: schemas.FetchRequest) -> dict[str, Any]:
         """From the Hub, on where it stopped the last time. The licences have to be accepted by name."""
@@ -43,25 +48,17 @@ class Fetching:
 
     def task(self) -> dict[str, Any]:
         """How the newest one stands or ended."""
-        return self._newest.described() if self._newest else IDLE
+        return self._slot.task()
 
     def stop(self) -> dict[str, Any]:
         """What came so far stays, and the next fetch goes on from there."""
-        if self._newest is not None:
-            self._newest.cancel()
-        return self.task()
+        return self._slot.stop()
 
     def _search(self) -> Search:
         return Search.default(configuration=self._host.configuration())
 
     def _begin(self, what: str, work: Callable[[Tick], str]) -> dict[str, Any]:
-        if not _ALONE.acquire(blocking=False):
-            raise WrongTime(
-                "Weights are being fetched or converted in another window.", "Wait until it ends."
-            )
-        self._newest = BackgroundTask(what)
-        self._newest.begin(lambda task: work(Ticker(task)), _ALONE.release)
-        return self.task()
+        return self._slot.begin(what, lambda task: work(Ticker(task)))
 
 
 def check(parts: Sequence[Part], accepted: Collection[str]) -> None:

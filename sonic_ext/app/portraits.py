@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import Response
@@ -13,7 +12,7 @@ from ..jobs.inputs import staging
 from ..jobs.submission import portraits_of
 from ..progress import Stage, Step
 from . import requests, schemas
-from .background import IDLE, BackgroundTask
+from .background import BackgroundTask, TaskSlot
 
 if TYPE_CHECKING:
     from ..ports import Host
@@ -24,8 +23,9 @@ class PortraitMaking:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._alone = threading.Lock()
-        self._newest: BackgroundTask | None = None
+        self._slot = TaskSlot(
+            lambda: WrongTime("A portrait is being made already.", "Wait until it is there, or stop it.")
+        )
         self._png = b""
 
     def samplers(self) -> dict[str, Any]:
@@ -41,10 +41,9 @@ class PortraitMaking:
             asked = requests.generation(source, getattr(body, source), staged)
             start = staged.path(asked.start).read_bytes() if asked.start else None
         maker.check(asked.parameters, start)
-        if not self._alone.acquire(blocking=False):
-            raise WrongTime("A portrait is being made already.", "Wait until it is there, or stop it.")
 
         def work(task: BackgroundTask) -> str:
+            self._png = b""
             task.report(Step(Stage.WAITING_FOR_JOB, 0, 1))
             made = self._host.work(task, lambda progress: maker.make(asked.parameters, start, progress))
             if not made:
@@ -53,20 +52,15 @@ class PortraitMaking:
             known = made[0].synthetic
             return "Nobody's face, and known as such." if known else "Its source was an upload."
 
-        self._png = b""
-        self._newest = BackgroundTask("portrait")
-        self._newest.begin(work, self._alone.release)
-        return self.task()
+        return self._slot.begin("portrait", work)
 
     def task(self) -> dict[str, Any]:
         """How the newest one stands or ended."""
-        return self._newest.described() if self._newest else IDLE
+        return self._slot.task()
 
     def stop(self) -> dict[str, Any]:
         """The WebUI is asked to interrupt."""
-        if self._newest is not None:
-            self._newest.cancel()
-        return self.task()
+        return self._slot.stop()
 
     def picture(self) -> Response:
         """PNG of the newest one, with the WebUI's infotext."""

@@ -179,6 +179,18 @@ class FetchRequest(SonicRequest):
     )
 
 
+class BenchRequest(SonicRequest):
+    """What is to be measured; by default everything for which there is time."""
+
+    minutes: float = Field(10, description="That it may take, by forecast: 1 to 1440.")
+    trades: list[StrictStr] = Field(
+        default_factory=list, description="Only these, beside the published way; see GET /sonic/v1/bench."
+    )
+    settings: Any = _settings()
+    portrait: StrictStr | None = _file("A picture with one clear face; the example that ships where none is")
+    audio: StrictStr | None = _file("Speech; the example that ships where none is")
+
+
 class PreflightRequest(SonicRequest):
     """What would be animated."""
 
@@ -461,12 +473,68 @@ class SonicEngines(BaseModel):
     auto: str = Field(description="The one that engine=auto takes now.")
 
 
+class SonicObstacle(BaseModel):
+    """Something that cannot be done here."""
+
+    task: Literal["fetch", "convert"]
+    detail: str = Field(description="Why.")
+    hint: str = Field(description="What to do about it.")
+
+
 class SonicWeights(BaseModel):
     """The sonic engine's model files."""
 
     ready: bool
+    lent: str = Field(description="Whose VAE stands in for the only part that lacks; empty for none.")
     target: str = Field(description="Where fetched files go.")
+    free_bytes: int | None = Field(description="Room there.")
+    to_fetch_bytes: int = Field(description="What the engine still lacks, roughly.")
+    obstacles: list[SonicObstacle] = Field(description="Why nothing can be fetched or converted here.")
     parts: list[dict[str, Any]] = Field(description="Name, need, size, licence, state and place of each.")
+
+
+class SonicTrade(BaseModel):
+    """A saving of the sonic engine, measured beside the published way; null where it was not measured."""
+
+    name: str
+    settings: dict[str, Any] = Field(description="What it changes.")
+    seconds: float | None = Field(description="From the portrait to the last frame, loading included.")
+    denoising: float | None = Field(description="Seconds of all steps of the network.")
+    steps: int
+    step_seconds: float | None = Field(description="Seconds of one step.")
+    share_of_peak: float | None = Field(description="Of this device's speed, 0 to 1.")
+    memory: int = Field(description="Peak of main memory, bytes.")
+    device_memory: int = Field(description="Peak of the graphics card's memory, bytes; 0 without one.")
+    psnr: float | None = Field(description="Decibels beside the published frames; null for the same.")
+    ssim: float | None
+    mouth: float | None = Field(description="Correlation of the mouth's opening with the published one.")
+    amplitude: float | None = Field(description="Of the opening, as a share of the published one's.")
+    sync: float | None = Field(description="How much the judge believes in the lip sync, 0 to 1.")
+    offset: float | None = Field(description="Seconds by which it finds the mouth late.")
+    error: str = Field(description="Kind of the error for which it could not be measured.")
+
+
+class SonicBench(BaseModel):
+    """What the sonic engine takes on this computer; to be shown to anybody."""
+
+    form: int = Field(description="Of this answer.")
+    date: str
+    sonic: str = Field(description="Version.")
+    torch: str = Field(description="Version.")
+    device: str
+    numbers: str = Field(description="Which the network computes with.")
+    weights: dict[str, str] = Field(description="Part → its identity.")
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    frames: int
+    peak: float = Field(description="Operations of a matrix product in a second.")
+    settings: dict[str, Any]
+    finished: bool
+    trades: list[SonicTrade]
+    recommended: str | None = Field(
+        description="The fastest preset that keeps mouth and lip sync; null for none."
+    )
+    notes: list[str]
 
 
 class SonicSamplers(BaseModel):
@@ -476,10 +544,10 @@ class SonicSamplers(BaseModel):
 
 
 class SonicTask(BaseModel):
-    """Weights on their way, or a portrait being made, or how that ended."""
+    """Weights on their way, a portrait being made, a bench, or how that ended."""
 
     state: Literal["idle", "running", "done", "failed", "cancelled"]
-    what: Literal["", "fetch", "convert", "portrait"]
+    what: Literal["", "fetch", "convert", "portrait", "bench"]
     stage: str = Field(description="What is being done, in words.")
     detail: str = Field(description="Of which part or file; when done, what was done.")
     done: int = Field(description="Units of this stage that are done; bytes of a download.")

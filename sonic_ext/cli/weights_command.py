@@ -210,13 +210,20 @@ def _progress(signals: Interrupts) -> Iterator[Tick]:
 
 def list_lines(found: Survey) -> list[str]:
     """A paragraph for each part."""
-    from ..weights import fetch_command
+    from ..weights import fetch_command, free_bytes, obstacles
 
     lines = [line for finding in found.findings for line in _finding_lines(finding)]
     if found.ready:
         return [*lines, "The sonic engine has all that it needs."]
     command = fetch_command(each.part for each in found.missing())
-    return [*lines, f"The sonic engine cannot run yet. All that it lacks: {command}"]
+    free = free_bytes(found.search.target)
+    room = "" if free is None else f"; {bytes_text(free)} are free in {found.search.target}"
+    return [
+        *lines,
+        f"The sonic engine cannot run yet. All that it lacks: {command}",
+        f"To fetch: about {bytes_text(found.to_fetch)}{room}.",
+        *(str(each.error) for each in obstacles() if each.task == "fetch"),
+    ]
 
 
 def _finding_lines(finding: Finding) -> list[str]:

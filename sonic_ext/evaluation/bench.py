@@ -39,7 +39,7 @@ from ..media.mesh import MeshNetwork, mouth_opening
 from ..media.scene import Scene, compose
 from ..messages import joined
 from ..pipeline import frame_count
-from ..ports import Engine, Forecast
+from ..ports import DeviceManager, Engine, Forecast
 from ..progress import Stage, Tick
 from ..settings import PRESETS, Settings, describe
 from ..sync import encoders
@@ -289,6 +289,7 @@ def planned_bench(
     audio: Path | None = None,
     names: Sequence[str] = (),
     search: Search | None = None,
+    devices: DeviceManager | None = None,
     home: Path,
     tick: Tick,
 ) -> Bench:
@@ -300,6 +301,7 @@ def planned_bench(
         portrait, audio: what is drawn; the example that ships by default.
         names: of the trades beside `PUBLISHED`; all by default.
         search: where weights are looked for; this computer's places by default.
+        devices: the WebUI's memory and VAE, where there is a WebUI.
         home: an empty folder, for unfinished runs; not the user's, whose own would be gone on with.
         tick: called while the face is found.
 
@@ -308,29 +310,22 @@ def planned_bench(
         BadInput: portrait, audio, settings; or the shortest bench takes longer than `minutes`.
         BadSetting: there is no trade of that name; or `settings` say what trades are about.
     """
-    if strange := [name for name in names if name not in TRADES]:
-        raise BadSetting(
-            f"There is no trade {quoted(strange[0])}.{did_you_mean(strange[0], TRADES)}",
-            f"Known trades: {'; '.join(TRADES)}.",
-        )
-    owned = {name for values in TRADES.values() for name in values}
-    if taken := [name for name in sorted(owned) if getattr(settings, name) != describe()[name].default]:
-        raise BadSetting(
-            f"The bench measures {taken[0]} itself, beside the published way.", "Leave it, and presets, out."
-        )
-    engine = engines.choose("sonic", home, settings=settings, search=search)
-    from ..engines.runtime import devices  # what the engine has by now: torch ...
+    check(settings, names)
+    engine = engines.choose("sonic", home, devices, settings=settings, search=search)
+    from ..engines.runtime import devices as runtime  # what the engine has by now: torch ...
     from ..engines.runtime.lock import device_lock  # ... and filelock
 
     settings = settings.with_values({"engine": "sonic"} | dict(TRADES[PUBLISHED]))
-    hardware = devices.hardware(DiffusionSettings.of(settings).precision)
+    hardware = runtime.hardware(
+        DiffusionSettings.of(settings).precision, devices.device() if devices else None
+    )
     speech = read_speech(audio or EXAMPLE / "speech.wav", tick)
     scene = compose(read_portrait(portrait or EXAMPLE / "portrait.jpg"), settings, engine.size_multiple, tick)
     trades = {name: TRADES[name] for name in dict.fromkeys((PUBLISHED, *(names or TRADES)))}
     presets = {name: trades[name] for name in trades if name in RECOMMENDED}
     choices = [trades] if names else [trades, presets]
     with device_lock(private_home(), hardware.device, tick):  # else it would be measured beside a video
-        peak = devices.speed(hardware.device, hardware.dtype)
+        peak = runtime.speed(hardware.device, hardware.dtype)
         found = _fitting(engine, scene, speech, settings, choices, 60 * minutes)
     identities = spec_of("sonic").identities
     about = {
@@ -344,7 +339,7 @@ def planned_bench(
     notes = (
         []
         if found.trades.keys() == trades.keys()
-        else ["There is time for the presets alone; more --minutes bring the single trades."]
+        else ["There is time for the presets alone; more minutes bring the single trades."]
     )
     return Bench(
         engine,
@@ -359,6 +354,24 @@ def planned_bench(
         about,
         notes,
     )
+
+
+def check(settings: Settings, names: Sequence[str] = ()) -> None:
+    """Raise `BadSetting` for a trade that there is not, and for settings that the trades are about."""
+    if strange := [name for name in names if name not in TRADES]:
+        raise BadSetting(
+            f"There is no trade {quoted(strange[0])}.{did_you_mean(strange[0], TRADES)}",
+            f"Known trades: {'; '.join(TRADES)}.",
+        )
+    if taken := [name for name in sorted(varied()) if getattr(settings, name) != describe()[name].default]:
+        raise BadSetting(
+            f"The bench measures {taken[0]} itself, beside the published way.", "Leave it, and presets, out."
+        )
+
+
+def varied() -> set[str]:
+    """Settings that the trades change."""
+    return {name for values in TRADES.values() for name in values}
 
 
 @dataclass(frozen=True)
@@ -399,7 +412,7 @@ def _fitting(
                 return _Plan(trades, fitted, cut, needed)
     raise BadInput(
         f"The shortest bench takes about {duration_text(needed)} here.",
-        f"Give --minutes {math.ceil(needed / 60)}, or try the small weights: --set weights=miniature.",
+        f"Give it {math.ceil(needed / 60)} minutes (--minutes), or use small weights (weights=miniature).",
     )
 
 

@@ -26,6 +26,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 
 from ..files.names import expanded
+from .obstacles import YES, offline
 from .servers import endpoint, proxy_of, without_password
 
 TIMEOUT = httpx.Timeout(10.0, read=30.0)
@@ -33,7 +34,6 @@ TIMEOUT = httpx.Timeout(10.0, read=30.0)
 REDIRECTS = 5
 """Redirects inside the Hub that are followed to a file that has moved."""
 AGENT = "sonic-ext"
-_YES = ("1", "ON", "YES", "TRUE")
 
 
 class Offline(Exception):
@@ -63,7 +63,7 @@ def main() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     tasks: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"plan": plan, "get": get}
     try:
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
+        if offline():
             raise Offline
         answer = tasks[request["task"]](request)
     except Exception as error:  # everything becomes a sentence in the parent
@@ -218,7 +218,7 @@ def _authorisation(request: Mapping[str, Any]) -> dict[str, str]:
 
 def _token() -> str:
     """Where `hf auth login` leaves it, and the variables that come before."""
-    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _YES:
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in YES:
         return ""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if token := os.environ.get(name, "").strip():

@@ -28,6 +28,7 @@ from ..progress import Stage, Tick
 from .catalogue import Licence, Part
 from .find import make_folder
 from .formats import Format, format_of, not_weights
+from .obstacles import forbidden, no_httpx
 from .record import ticking_sha256, write_record
 from .servers import HUB, endpoint
 
@@ -234,10 +235,7 @@ class _Hub:
         self.revision = revision
         self.endpoint = endpoint
         if find_spec("httpx") is None:
-            raise MissingPart(
-                "Weights are fetched with httpx, which is not installed.",
-                'Bring it with: python -m pip install "httpx>=0.24"',
-            )
+            raise no_httpx()
 
     def plan(self, part: Part, tick: Tick | None) -> list[HubFile]:
         """Ask the Hub about a part's files."""
@@ -382,7 +380,7 @@ def _not_asked(answer: Mapping[str, Any]) -> MissingPart | BadSetting | None:
     """What keeps from asking any server."""
     again, named = "then run the same command again.", answer["message"]
     errors: dict[str, MissingPart | BadSetting] = {
-        "offline": MissingPart("HF_HUB_OFFLINE forbids to ask the Hub.", f"Unset it, {again}"),
+        "offline": forbidden(),
         "address": BadSetting(
             f"{named} in the place of the Hub is no address of the web.",
             "Write HF_ENDPOINT as in https://hub.example.com, or unset it.",

@@ -25,6 +25,7 @@ from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
 from .formats import PICKLES, Format, format_of, not_weights
+from .obstacles import free_bytes, obstacles
 from .record import read_record
 
 SINGLE_FILES = ("svd*.safetensors", "*stable*video*diffusion*.safetensors")
@@ -56,6 +57,9 @@ class PartState(Enum):
     PARTIAL = "partial"
     """A download that was interrupted, or a folder without the file that counts."""
     MISSING = "missing"
+
+
+USABLE = (PartState.READY, PartState.CONVERT)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,17 @@ class Finding:
             return f"sonic weights convert {self.part.name}"
         return fetch_command([self.part])
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file that was found."""
+        return self.path.stat().st_size if self.path and _is_file(self.path) else None
+
+    @property
+    def to_fetch(self) -> int:
+        """Bytes that are still to come, roughly, where it is fetched."""
+        begun = self.size if self.state is PartState.PARTIAL else 0
+        return max(0, (self.part.about or 0) - (begun or 0))
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         part, licence = self.part, self.part.licence
@@ -114,7 +129,8 @@ class Finding:
             "licence": {"name": licence.name, "sentence": licence.sentence, "url": licence.url},
             "state": self.state.value,
             "path": str(self.path) if self.path else None,
-            "bytes": self.path.stat().st_size if self.path and self.path.is_file() else None,
+            "bytes": self.size,
+            "to_fetch_bytes": 0 if self.state in USABLE else self.to_fetch,
             "place": self.place,
             "detail": self.detail,
             "command": self.command,
@@ -216,9 +232,13 @@ class Survey:
 
     def missing(self, also: Collection[Part] = ()) -> tuple[Finding, ...]:
         """Required parts, and those of `also`, that are not usable."""
-        usable = (PartState.READY, PartState.CONVERT)
         wanted = (each for each in self.findings if each.part.required or each.part in also)
-        return tuple(each for each in wanted if each.state not in usable)
+        return tuple(each for each in wanted if each.state not in USABLE)
+
+    @property
+    def to_fetch(self) -> int:
+        """Bytes that are still to come, roughly, until the engine can start."""
+        return sum(finding.to_fetch for finding in self.missing())
 
     def require(self, also: Collection[Part] = ()) -> None:
         """Raise `MissingPart` with every part that lacks, and the one command that brings them."""
@@ -236,6 +256,9 @@ class Survey:
         return {
             "ready": self.ready,
             "target": str(self.search.target),
+            "free_bytes": free_bytes(self.search.target),
+            "to_fetch_bytes": self.to_fetch,
+            "obstacles": [each.to_dict() for each in obstacles()],
             "parts": [finding.to_dict() for finding in self.findings],
         }
 
@@ -343,7 +366,7 @@ def _matching(part: Part, root: Path, place: str) -> Iterator[Candidate]:
     for path in sorted(found, key=lambda path: (bool(_HALF.search(path.stem)), path)):
         if not (part.not_named and re.search(part.not_named, path.name)):
             seen = _inspect(part, path, place, inside=True)
-            if seen.state in (PartState.READY, PartState.CONVERT):
+            if seen.state in USABLE:
                 yield seen
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadWeights, MissingPart
+from ..errors import BadWeights
 from .formats import (
     AGAIN,
     BROKEN_ZIP,
@@ -30,6 +30,7 @@ from .formats import (
     not_weights,
     unreadable,
 )
+from .obstacles import no_torch
 from .unpickle import FAULTS, MAX_PICKLE, TORCH_NAMES, Storage, StoredTensor, Unpickled, unpickle
 
 if TYPE_CHECKING:
@@ -112,10 +113,7 @@ class MappedTensors:
         try:
             import torch  # noqa: F401
         except ImportError as error:
-            raise MissingPart(
-                "A pickle can be converted only with PyTorch, which is not installed.",
-                'Bring it with: python -m pip install "sonic-ext[sonic]"',
-            ) from error
+            raise no_torch() from error
         self.source = source
         try:
             with source.path.open("rb") as file:

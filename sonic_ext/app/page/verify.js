@@ -169,7 +169,7 @@ function mark(title, state, kind, ...rest) {
 /** @param {any} found */
 function signature(found) {
   const trusted = found.state === "valid" || (found.state === "untimely" && found.trust !== "unknown");
-  const period = found.ends && t("{begin} to {end}", { begin: moment(found.begins), end: moment(found.ends) });
+  const period = found.ends && `${moment(found.begins)} – ${moment(found.ends)}`;
   return mark(
     t("Signature"),
     t(found.state),

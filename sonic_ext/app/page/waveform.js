@@ -83,7 +83,7 @@ export class Waveform extends View {
     valued(this.#begin, from, 0, to);
     valued(this.#end, to, from, whole);
     this.#whole.hidden = !trimmed;
-    this.#length.textContent = trimmed ? t("{part} of {whole}", { part: duration(to - from), whole: duration(whole) }) : duration(whole);
+    this.#length.textContent = trimmed ? `${duration(to - from)} / ${duration(whole)}` : duration(whole);
   }
 
   /** Play the part. */

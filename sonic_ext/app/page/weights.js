@@ -285,7 +285,7 @@ function progress(stop) {
 /** @param {Task} task */
 function amounts(task) {
   if (task.total < 2) return "";
-  const done = t("{done} of {total}", { done: bytes(task.done), total: bytes(task.total) });
+  const done = `${bytes(task.done)} / ${bytes(task.total)}`;
   return task.seconds_left === null ? done : `${done} · ${t("about {time} left", { time: duration(task.seconds_left) })}`;
 }
 
