@@ -38,12 +38,13 @@ export class Generate extends View {
   /** @type {Map<string, HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement>} */
   #fields = new Map();
   #start = h("div", { class: "stack" });
-  #progress = h("div");
+  #progress = h("div", { class: "part" });
   #told = h("div", { class: "told", "aria-live": "polite" });
   #make = h("button", { type: "submit" });
   #laid = false;
 
   show() {
+    this.className = "sheet";
     this.hidden = true;
     this.#laid = false;
     this.state.on("reachable", () => this.state.reachable && !this.#laid && this.#offer(), this.gone);
@@ -91,7 +92,7 @@ export class Generate extends View {
       this.#progress,
       this.#told,
     );
-    fill(this, h("details", { class: "section" }, h("summary", null, t("Make a portrait here")), form));
+    fill(this, h("details", null, h("summary", null, t("Make a portrait here")), form));
     this.#beginning();
   }
 

@@ -5,6 +5,7 @@ import { draftOf, Speech } from "./draft.js";
 import { fill, h } from "./dom.js";
 import { droppable } from "./files.js";
 import { SettingsForm } from "./form.js";
+import { Generate } from "./generate.js";
 import { Making } from "./making.js";
 import { attempt, banner, problem } from "./notes.js";
 import { Portrait } from "./portrait.js";
@@ -36,7 +37,7 @@ export class Make extends View {
       h(
         "div",
         { class: "columns" },
-        h("div", { class: "stack" }, made(Portrait, this.state, { draft }), made(SpeechPanel, this.state, { draft }), made(SettingsForm, this.state, { draft })),
+        h("div", { class: "stack" }, made(Portrait, this.state, { draft }), made(Generate, this.state, { draft }), made(SpeechPanel, this.state, { draft }), made(SettingsForm, this.state, { draft })),
         h("div", { class: "stack aside" }, this.#video(), this.#making),
       ),
     );

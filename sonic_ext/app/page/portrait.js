@@ -4,7 +4,6 @@
 import { fill, h, icon } from "./dom.js";
 import { FaceEditor } from "./face.js";
 import { droppable, pasted, picker, zone } from "./files.js";
-import { Generate } from "./generate.js";
 import { banner, ICONS, problem } from "./notes.js";
 import { made, View } from "./view.js";
 import { t } from "./words.js";
@@ -23,7 +22,7 @@ export class Portrait extends View {
 
   show() {
     this.className = "sheet";
-    fill(this, h("h2", null, t("Portrait")), this.#told, this.#body, made(Generate, this.state, { draft: this.draft }));
+    fill(this, h("h2", null, t("Portrait")), this.#told, this.#body);
     droppable(this, (file) => this.draft.setPortrait(file));
     pasted(this, /^image\//, (file) => this.draft.setPortrait(file), this.gone);
     this.draft.on(["portrait"], () => this.#lay(), this.gone);
