@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,21 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import MILLISECONDS
+from patience import MILLISECONDS, PATIENCE
 from served import served
 from spoken import MEDIA
 from tiny_hub import TinyHub, serving
 
-pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+pytest.importorskip("fastapi", reason="the page needs fastapi and uvicorn: install the extra `standalone`")
+pytest.importorskip("uvicorn", reason="the page needs fastapi and uvicorn: install the extra `standalone`")
 playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="the page tests need playwright: install the extra `test`"
 )
 expect = playwright_api.expect
 expect.set_options(timeout=MILLISECONDS)
 Page = Any
+Locator = Any
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
 OTHER_PORTRAIT = MEDIA / "portrait_02.jpg"
+VIEWS = ("make", "history", "verify", "consents", "weights")
+NOBODYS = "Synthetic: nobody's"
+PICKLE = b"\x80\x02" + b"0" * 5000
+"""Of the weights that the hub has: no network's."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +67,58 @@ class Served:
         """What a take in the private store says of itself."""
         return json.loads((self.home / "takes" / take / "take.json").read_text(encoding="utf-8"))["take"]
 
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The API's answer to another program than the page."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/sonic/v1{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def animations(self) -> list[Any]:
+        """Every video, newest first."""
+        found: list[Any] = self.ask("GET", "/animations")["animations"]
+        return found
+
 
 @contextmanager
-def sonic_serve(folder: Path) -> Iterator[Served]:
+def sonic_serve(folder: Path, port: int = 0) -> Iterator[Served]:
     """`sonic serve` as a process of its own."""
-    hub = TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": b"\x80\x02" + b"0" * 5000})
+    hub = TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": PICKLE})
     page = Served("", folder, hub)
     with serving(hub):
-        words = ["-m", "sonic_ext", "serve", "--port", "0", "--json", "--output-dir", folder / "out puts"]
+        words = [
+            "-m",
+            "sonic_ext",
+            "serve",
+            "--port",
+            str(port),
+            "--json",
+            "--output-dir",
+            folder / "out puts",
+        ]
         places = {"SONIC_HOME": str(page.home), "SONIC_MODELS": str(page.models), "HF_ENDPOINT": hub.url}
-        with served(folder, *words, HF_HOME=str(folder / "hub"), **places) as told:
+        outputs = ("--output-dir", folder / "out puts")
+        with served(folder, *words, *outputs, HF_HOME=str(folder / "hub"), **places) as told:
             yield Served(json.loads(told)["url"].rstrip("/"), folder, hub)
 
 
 @contextmanager
 def windows(browser: Any, url: str) -> Iterator[Callable[..., Page]]:
-    """Opens the page in windows of their own; at the end none of them has asked any other server.
+    """Opens the page in windows of their own; at the end none of them has asked any other server, and nothing
+    went wrong in their scripts or against their content security policy.
 
-    Windows take the options of a playwright context, and `script`, JavaScript to run before the page's own.
+    Windows take the options of a playwright context, and `view`, the view to begin with.
     """
     asked: list[str] = []
+    wrong: list[str] = []
 
-    def open_window(script: str = "", **options: Any) -> Page:
+    def heard(message: Any) -> None:
+        # a browser tells every answer that says no as an error of its own
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            wrong.append(message.text)
+
+    def open_window(view: str = "make", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         stack.callback(context.close)
         page = context.new_page()
@@ -90,69 +126,90 @@ def windows(browser: Any, url: str) -> Iterator[Callable[..., Page]]:
         page.set_default_navigation_timeout(MILLISECONDS)
         page.on("request", lambda request: asked.append(request.url))
         page.on("websocket", lambda socket: asked.append(socket.url))
-        if script:
-            page.add_init_script(script)
-        page.goto(url)
-        page.wait_for_selector("#sonic_generate")
+        page.on("console", heard)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{url}/#{view}")
+        expect(page.locator(f"#view-{view}")).to_be_visible()
         return page
 
     with ExitStack() as stack:
         yield open_window
-    own = (url, url.replace("http:", "ws:"), "data:", "blob:")
-    assert [each for each in asked if not each.startswith(own)] == []
+    assert [each for each in asked if not each.startswith((f"{url}/", "data:", f"blob:{url}/"))] == []
+    assert wrong == []
 
 
-def area(page: Page, name: str) -> Any:
-    """A part of the page; gradio 3 gives the same id to an element and to its frame."""
-    return page.locator(f"#sonic_{name}").first
-
-
-def show(page: Page, tab: str) -> None:
-    """A tab of ours."""
-    page.locator("#sonic_tabs > .tab-nav button", has_text=tab).first.click()
+def show(page: Page, view: str) -> Locator:
+    """A view of the page, by the name of its tab."""
+    page.get_by_role("tab", name=view, exact=True).click()
+    return page.get_by_role("tabpanel", name=view, exact=True)
 
 
 def unfold(page: Page, section: str) -> None:
-    """A section of the form."""
-    page.locator("#sonic_root .label-wrap", has_text=section).first.click()
+    """A section of the settings."""
+    page.locator("sonic-settings summary").filter(has_text=section).first.click()
 
 
-def give(page: Page, portrait: Path, speech: Path) -> None:
-    """Upload both and choose the smallest size."""
-    page.set_input_files("#sonic_portrait input[type=file]", portrait)
-    page.set_input_files("#sonic_audio input[type=file]", speech)
-    checked = page.locator("#sonic_facts .sonic-facts, #sonic_facts .sonic-error")
-    expect(checked.first).to_be_visible()  # before, the page grows under the mouse and a click may get lost
-    unfold(page, "Video")
-    size = page.locator("#sonic_min_resolution input[type=number]")
+def put(page: Page, portrait: Any = None, speech: Any = None) -> None:
+    """Choose the files, as paths or as playwright has them."""
+    for place, file in (("sonic-portrait", portrait), ("sonic-speech", speech)):
+        if file is not None:
+            page.locator(f"{place} input[type=file]").set_input_files(file)
+
+
+def give(page: Page, portrait: Any, speech: Any) -> None:
+    """Choose both files and the smallest size, until the page says what the video will be."""
+    put(page, portrait, speech)
+    size = page.locator("#set-min_resolution")
+    if not size.is_visible():
+        unfold(page, "Video")
     size.fill("256")
-    size.press("Tab")
-    expect(checked.first).to_contain_text(re.compile("256 × 256|not a picture"))
+    expect(fact(page, "Size")).to_contain_text("256")
+    expect(page.locator("sonic-make [aria-busy=true]")).to_have_count(0)
 
 
-def make(page: Page) -> None:
-    """Generate, until the video is there."""
-    page.click("#sonic_generate")
-    expect(page.locator("#sonic_progress .sonic-good")).to_be_visible()
+def fact(page: Page, name: str) -> Locator:
+    """What the page says of the video that it would make."""
+    facts = page.locator("sonic-make section .facts > div")
+    return facts.filter(has=page.get_by_text(name, exact=True)).locator("dd")
 
 
-def consent(page: Page, prefix: str = "sonic_consent", parts: tuple[str, ...] = ("face", "voice")) -> None:
+def make(page: Page) -> Locator:
+    """Generate, until the video is there; what shows it."""
+    former = page.locator("sonic-making sonic-take").evaluate_all("shown => shown.map(each => each.id)")
+    page.get_by_role("button", name="Generate").click()
+    shown = page.locator("".join(["sonic-making sonic-take", *(f":not([id='{each}'])" for each in former)]))
+    expect(shown.locator("video")).to_be_visible()
+    return shown
+
+
+def consent(page: Page) -> None:
     """State that nobody's face and voice are used."""
-    for part in parts:
-        choose(page, f"{prefix}_{part}", "Synthetic")
-    page.check(f"#{prefix}_stated input")
+    for label in ("The face is", "The voice is"):
+        page.get_by_label(label).locator("visible=true").select_option(NOBODYS)
+    page.get_by_label("I state that this is true.").locator("visible=true").check()
 
 
-def choose(page: Page, name: str, text: str) -> None:
-    """An entry of a dropdown, until it shows."""
-    page.click(f"#{name} input")
-    page.locator(f"#{name} li", has_text=text).click()
-    expect(page.locator(f"#{name} input").first).to_have_value(re.compile(re.escape(text)))
+def exported(page: Page) -> str:
+    """State consent and press Export; name of the file."""
+    consent(page)
+    page.get_by_role("button", name="Export", exact=True).click()
+    told = page.get_by_text("Exported as").locator("visible=true")
+    expect(told).to_be_visible()
+    name: str = told.inner_text().removeprefix("Exported as ").rstrip(".")
+    return name
 
 
-def exported(page: Page) -> Any:
-    """Press Export; the sentence that says where the file is."""
-    page.click("#sonic_export")
-    told = page.locator("#sonic_outcome .sonic-good").first
-    expect(told).to_contain_text("Exported as")
-    return told
+def playable(video: Locator) -> float:
+    """Wait until the browser itself can play the video; its length in seconds."""
+    expect(video).to_be_visible()
+    length: float = video.evaluate(
+        """video => new Promise((done, failed) => {
+            const look = () => {
+                if (video.error) failed(video.error.message);
+                if (video.readyState >= 2) done(video.duration);
+            };
+            video.addEventListener('loadeddata', look); video.addEventListener('error', look);
+            video.preload = 'auto'; video.load(); look();
+        })"""
+    )
+    return length
