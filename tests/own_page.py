@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import MILLISECONDS, PATIENCE
+from patience import MILLISECONDS, PATIENCE, until
 from served import served
 from spoken import MEDIA
 from tiny_hub import TinyHub, serving
@@ -75,10 +77,31 @@ class Served:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
-    def animations(self) -> list[Any]:
-        """Every video, newest first."""
-        found: list[Any] = self.ask("GET", "/animations")["animations"]
-        return found
+    def begin(self, portrait: Path, speech: Path) -> str:
+        """Ask for a small video as another program does; its id."""
+        body = {"portrait": b64(portrait), "audio": b64(speech), "settings": {"min_resolution": 256}}
+        return str(self.ask("POST", "/animations", body)["id"])
+
+    def animation(self, name: str, *states: str) -> Any:
+        """A video, as soon as it is in one of the states."""
+        look = partial(self.ask, "GET", f"/animations/{name}")
+        return until(look, lambda found: found["state"] in states)
+
+    def unended(self) -> list[str]:
+        """Ids of the videos that are made or wait."""
+        return [each["id"] for each in self.ask("GET", "/animations")["animations"] if not each["ended"]]
+
+    def stop_all(self) -> None:
+        """Stop every video, until none is made or waits."""
+        for name in self.unended():
+            self.ask("DELETE", f"/animations/{name}")
+        until(lambda: not self.unended())
+
+    def made(self, portrait: Path, speech: Path) -> str:
+        """Such a video, once it is there; its id."""
+        name = self.begin(portrait, speech)
+        assert self.animation(name, "done", "failed", "cancelled")["error"] is None
+        return name
 
 
 @contextmanager
@@ -197,6 +220,11 @@ def exported(page: Page) -> str:
     expect(told).to_be_visible()
     name: str = told.inner_text().removeprefix("Exported as ").rstrip(".")
     return name
+
+
+def b64(path: Path) -> str:
+    """A file as JSON takes it."""
+    return base64.b64encode(path.read_bytes()).decode()
 
 
 def playable(video: Locator) -> float:
