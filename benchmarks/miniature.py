@@ -104,6 +104,12 @@ def table(columns: Sequence[str], rows: Mapping[str, Mapping[str, float]]) -> st
     return "\n".join(lines)
 
 
+def mean_of(figures: Sequence[float]) -> float:
+    """Of those that are numbers; nan where none is."""
+    numbers = [each for each in figures if np.isfinite(each)]
+    return float(np.mean(numbers)) if numbers else float("nan")
+
+
 def show(text: str) -> None:
     """A line on stderr."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
@@ -125,11 +131,16 @@ def reach(
         cv2.imwrite(str(picture), cv2.cvtColor(sheet(judged, columns=14, every=4), cv2.COLOR_RGB2BGR))
 
 
-def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip]) -> None:
-    """Print time, figures, and the difference of pictures and mouths from the first."""
-    rows: dict[str, dict[str, float]] = {}
+def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip], wanted: Sequence[str]) -> None:
+    """Print time, figures, and the difference of pictures and mouths from the first, row by row.
+
+    Args:
+        wanted: beginnings of the names in `SHORTCUTS` that are judged.
+    """
     exact: list[NDArray[np.uint8]] = []
     for name, values in SHORTCUTS.items():
+        if exact and not name.startswith(tuple(wanted)):
+            continue
         show(name)
         settings = Settings().with_values(values)
         began, frames = time.perf_counter(), []
@@ -137,17 +148,18 @@ def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip]) -> None:
             steps = values["inference_steps"]
             frames.append(drawn_clip(miniature, clip, steps, number, settings, lambda *_: None))
         seconds = time.perf_counter() - began
-        exact = exact or frames
         figures = [clip_figures(miniature, clip, each) for clip, each in zip(clips, frames, strict=True)]
-        wanted = ("mouth, r", "sync confidence", "long p, b, m shut", "identity", "jitter", "dB")
-        rows[name] = {
+        told = ("mouth, r", "sync confidence", "long p, b, m shut", "identity", "jitter", "dB")
+        row = {
             "ms a frame": 1000 * seconds / sum(map(len, frames)),
             "dB to exact": float(
-                np.mean([psnr(pixels(a), pixels(b)) for a, b in zip(frames, exact, strict=True)])
+                np.mean([psnr(pixels(a), pixels(b)) for a, b in zip(frames, exact or frames, strict=True)])
             ),
-            **{what: float(np.nanmean([each[what] for each in figures])) for what in wanted},
+            **{what: mean_of([each[what] for each in figures]) for what in told},
         }
-    print(table([*next(iter(rows.values()))], rows))
+        lines = table([*row], {name: row}).splitlines()
+        print("\n".join(lines[-1:] if exact else lines), flush=True)
+        exact = exact or frames
 
 
 def main() -> None:
@@ -161,12 +173,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of inference")
     parser.add_argument("--sheet", type=Path, help="PNG of footage and what was drawn")
     parser.add_argument("--shortcuts", action="store_true", help="judge the engine's shortcuts instead")
+    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of names of shortcuts")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     groups = clips_of(arguments.miniature.absolute(), arguments.clips, arguments.seconds)
     if arguments.shortcuts:
-        judge_shortcuts(arguments.miniature.absolute(), groups["other faces"])
+        judge_shortcuts(arguments.miniature.absolute(), groups["other faces"], arguments.only)
     else:
         reach(arguments.miniature.absolute(), groups, arguments.steps, arguments.sheet)
 
