@@ -3,25 +3,24 @@
 
 import { Api, Problem } from "./api.js";
 import { fill, h } from "./dom.js";
-import { Consents } from "./consents.js";
 import { draftOf } from "./draft.js";
-import { History } from "./history.js";
 import { Jobs } from "./jobs.js";
 import { Make } from "./make.js";
 import { banner, problem, unreachable } from "./notes.js";
 import { State } from "./state.js";
-import { Verify } from "./verify.js";
-import { made } from "./view.js";
-import { Weights } from "./weights.js";
+import { made, View } from "./view.js";
 import { LANGUAGES, language, speak, t } from "./words.js";
 
-/** View → its name and what shows it. Kept once they were shown: what somebody has begun stays as it is. */
+/**
+ * View → its name and what shows it, loaded when it is first shown. Kept from then on: what somebody has begun stays
+ * as it is.
+ */
 const VIEWS = {
-  make: { title: "Make", kind: Make },
-  history: { title: "History", kind: History },
-  verify: { title: "Verify", kind: Verify },
-  consents: { title: "Consents", kind: Consents },
-  weights: { title: "Weights", kind: Weights },
+  make: { title: "Make", load: async () => Make },
+  history: { title: "History", load: async () => (await import("./history.js")).History },
+  verify: { title: "Verify", load: async () => (await import("./verify.js")).Verify },
+  consents: { title: "Consents", load: async () => (await import("./consents.js")).Consents },
+  weights: { title: "Weights", load: async () => (await import("./weights.js")).Weights },
 };
 const STYLES = ["style.css", "make.css", "history.css", "lists.css"];
 /** Inside a WebUI, besides: its look. */
@@ -154,11 +153,12 @@ class SonicApp extends HTMLElement {
     );
     state.on("view", () => {
       const view = /** @type {keyof typeof VIEWS} */ (state.view);
-      kept[view] ??= panel(view, made(/** @type {any} */ (VIEWS[view].kind), state));
+      kept[view] ??= h("div", { id: `view-${view}`, role: "tabpanel", "aria-labelledby": `tab-${view}` });
       for (const each of shown.children) /** @type {HTMLElement} */ (each).hidden = each !== kept[view];
       if (kept[view].parentNode !== shown) shown.append(kept[view]);
       kept[view].hidden = false;
       fill(this.#notice);
+      furnish(kept[view], state);
       for (const tab of tabs) {
         const own = tab.id === `tab-${view}`;
         tab.setAttribute("aria-selected", String(own));
@@ -168,6 +168,7 @@ class SonicApp extends HTMLElement {
     const tell = () => {
       fill(told, this.#refused ? reloading(this.#refused) : !state.reachable && unreachable());
       shown.inert = Boolean(this.#refused);
+      if (state.reachable) furnish(kept[state.view], state);
     };
     state.addEventListener("refused", tell, { signal: this.#ended.signal });
     state.on("reachable", tell, this.#ended.signal);
@@ -215,16 +216,17 @@ function reloading({ message }) {
   return said;
 }
 
-/**
- * @template {HTMLElement} V
- * @param {string} name
- * @param {V} view
- */
-function panel(name, view) {
-  view.id = `view-${name}`;
-  view.setAttribute("role", "tabpanel");
-  view.setAttribute("aria-labelledby", `tab-${name}`);
-  return view;
+/** Bring the view that is shown into its place, unless it is there. @param {HTMLElement} place @param {State} state */
+async function furnish(place, state) {
+  const there = () => place.firstElementChild instanceof View;
+  if (there()) return;
+  try {
+    /** @type {new () => View} */
+    const kind = await VIEWS[/** @type {keyof typeof VIEWS} */ (state.view)].load();
+    if (!there()) fill(place, made(kind, state));
+  } catch {
+    fill(place, unreachable());
+  }
 }
 
 /** From tab to tab by the arrow keys. @param {KeyboardEvent} event */
