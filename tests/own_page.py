@@ -184,9 +184,9 @@ def give(page: Page, portrait: Any, speech: Any) -> None:
     put(page, portrait, speech)
     size = page.locator("#set-min_resolution")
     if not size.is_visible():
-        unfold(page, "Video")
+        page.locator("sonic-settings details").filter(has=size).locator("summary").click()
     size.fill("256")
-    expect(fact(page, "Size")).to_contain_text("256")
+    expect(page.locator("sonic-make section .facts")).to_contain_text("256")
     expect(page.locator("sonic-make [aria-busy=true]")).to_have_count(0)
 
 

@@ -133,8 +133,9 @@ def _chinese(text: str, depth: int) -> str | None:
 
 
 def _part(value: str, depth: int) -> str:
-    """What is filled in: a name or a number, or a text of the catalogue. One word may be anybody's name."""
-    return (_chinese(value.strip(), depth - 1) if " " in value.strip() else None) or value
+    """What is filled in: a name, a number, a text of the catalogue or several; a word may be a name."""
+    listed = [_chinese(each, depth - 1) if " " in each else None for each in value.strip().split("; ")]
+    return "；".join(filter(None, listed)) if all(listed) else value
 
 
 @cache
