@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -212,6 +213,8 @@ class WebUI:
     cmd_opts: SimpleNamespace
     callbacks: dict[str, list[Any]]
     model_data: SimpleNamespace
+    paint: Callable[[Processing, int], Image.Image]
+    """The picture of that number which a job makes."""
     processed: list[Processing] = field(default_factory=list)
     """Jobs of `process_images`."""
     moves: list[str] = field(default_factory=list)
@@ -231,7 +234,7 @@ class WebUI:
         if self.state.interrupted:
             count = 0
         texts = [f"{job.prompt}\nSteps: {job.steps}, Seed: {job.seed + n}" for n in range(count)]
-        images = [_picture(job, n) for n in range(count)]
+        images = [self.paint(job, n) for n in range(count)]
         return SimpleNamespace(images=images, infotexts=texts, index_of_first_image=0)
 
 
@@ -263,6 +266,44 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forge: bool = False) 
         each.cache_clear()
 
 
+def ui_components(forge: bool = False) -> ModuleType:
+    """`modules.ui_components`, which needs gradio; how it is made differs between the two kinds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own, about each other
+        import gradio as gr
+        from gradio.context import Context
+    newer = not gr.__version__.startswith("3.")
+
+    def init(self: Any, value: Any = None, **given: Any) -> None:
+        if Context.root_block is None:  # gradio 4 makes it anew where it gets another value
+            gr.Checkbox.__init__(self, value, **given)
+            return
+        own, self.accordion_id = {**given, "visible": False}, given["elem_id"]
+        gr.Checkbox.__init__(self, value, **own | {"elem_id": f"{self.accordion_id}-checkbox"})
+        opened = f'checked => inputAccordionChecked("{self.accordion_id}", checked)'
+        self.change(None, [self], **{"js" if newer else "_js": opened})
+        self.accordion = gr.Accordion(**given, elem_classes=["input-accordion"], open=value)
+
+    def enter(self: Any) -> Any:
+        self.accordion.__enter__()
+        return self
+
+    parts = {
+        "__init__": init,
+        "__enter__": enter,
+        "__exit__": lambda self, *problem: self.accordion.__exit__(*problem),
+        "get_block_name": lambda self: "checkbox",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        if newer:  # it would write a file beside this one
+            patch.setattr("gradio.component_meta.create_or_modify_pyi", lambda *_: None)
+        kind = type("InputAccordionImpl" if forge else "InputAccordion", (gr.Checkbox,), parts)
+    module = ModuleType("modules.ui_components")
+    made = (lambda value=None, **given: kind(value, **given)) if forge else kind
+    _fill(module, InputAccordion=made, ToolButton=lambda text, tooltip="", **given: gr.Button(text, **given))
+    return module
+
+
 SAVED_KINDS = ("Slider", "Radio", "Checkbox", "Textbox", "Number", "Dropdown", "Button", "Tabs")
 """Components of which the WebUI's settings page, *Defaults*, keeps something in ui-config.json."""
 
@@ -281,7 +322,11 @@ def ui_config(layout: Any, path: str = "") -> dict[str, Any]:
         name = f"{path}/Tabs@{layout.elem_id}" if kind == "Tabs" and layout.elem_id else None
         for child in children:
             found |= ui_config(child, path)
-    if name and kind in SAVED_KINDS and not getattr(layout, "do_not_save_to_config", False):
+    if (
+        name
+        and kind.replace("InputAccordion", "Checkbox").removesuffix("Impl") in SAVED_KINDS
+        and not getattr(layout, "do_not_save_to_config", False)
+    ):
         found[name] = layout
     return found
 
@@ -298,7 +343,7 @@ def _modules(tmp_path: Path) -> WebUI:
         "modules.paths_internal": ModuleType("modules.paths_internal"),
         "modules": ModuleType("modules"),
     }
-    made = WebUI(modules, state, opts, lock, cmd_opts, callbacks, data)
+    made = WebUI(modules, state, opts, lock, cmd_opts, callbacks, data, _picture)
     info = SimpleNamespace(title="one.safetensors", name_for_extra="one")
     samplers = [SimpleNamespace(name="Euler", aliases=[]), SimpleNamespace(name="DPM++ 2M", aliases=["dpm"])]
     _fill(

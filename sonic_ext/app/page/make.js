@@ -5,7 +5,6 @@ import { draftOf, Speech } from "./draft.js";
 import { fill, h } from "./dom.js";
 import { droppable } from "./files.js";
 import { SettingsForm } from "./form.js";
-import { Generate } from "./generate.js";
 import { Making } from "./making.js";
 import { attempt, banner, problem } from "./notes.js";
 import { Portrait } from "./portrait.js";
@@ -36,8 +35,13 @@ export class Make extends View {
       this.#example(),
       h(
         "div",
-        { class: "columns" },
-        h("div", { class: "stack" }, made(Portrait, this.state, { draft }), made(Generate, this.state, { draft }), made(SpeechPanel, this.state, { draft }), made(SettingsForm, this.state, { draft })),
+        { class: "columns studio" },
+        h(
+          "div",
+          { class: "inputs" },
+          h("div", { class: "stack" }, made(Portrait, this.state, { draft }), this.#generating(), made(SpeechPanel, this.state, { draft })),
+          made(SettingsForm, this.state, { draft }),
+        ),
         h("div", { class: "stack aside" }, this.#video(), this.#making),
       ),
     );
@@ -65,6 +69,17 @@ export class Make extends View {
     if (sound) speech.heard(sound);
     this.draft.setPortrait(portrait);
     this.draft.setSpeech(speech);
+  }
+
+  /** Portraits are made by a WebUI alone: elsewhere nobody fetches that module. */
+  #generating() {
+    const place = h("div", { hidden: true });
+    const load = async () => {
+      const { Generate } = await import("./generate.js");
+      if (!this.gone.aborted) place.replaceWith(made(Generate, this.state, { draft: this.draft }));
+    };
+    if (this.state.api.token) load().catch((error) => console.error(error));
+    return place;
   }
 
   #video() {
