@@ -1,16 +1,12 @@
-"""The form as plain data: which control each setting gets, made from the settings' own fields.
-
-No gradio here, so that both page versions, the command line's help and the tests read the same list.
-"""
+"""Controls as plain data, made from the settings' fields: for the accordion and the command line's help."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..fields import Spec
-from ..settings import PRESETS, Settings, describe, headings
+from ..settings import Settings, describe, headings
 
 Kind = Literal["radio", "dropdown", "checkbox", "slider", "number", "text"]
 
@@ -59,26 +55,6 @@ def controls() -> tuple[Control, ...]:
     return tuple(sorted(made, key=lambda control: order.index(control.group)))
 
 
-def sections() -> dict[str, tuple[Control, ...]]:
-    """Heading → its controls; sections without a setting are left out."""
-    every = controls()
-    grouped = {
-        title: tuple(control for control in every if control.group == group)
-        for group, title in SECTIONS.items()
-    }
-    return {title: members for title, members in grouped.items() if members}
-
-
-def settings_from(values: Sequence[Any]) -> Settings:
-    """Checked settings from the controls' values, in the order of `controls()`.
-
-    Raises:
-        BadSetting: a value does not fit.
-    """
-    named = {control.name: given(control, value) for control, value in zip(controls(), values, strict=True)}
-    return Settings.from_mapping(named)
-
-
 def given(control: Control, value: Any) -> Any:
     """What a control handed over, as the settings expect it: an emptied control means its default."""
     if value is None or (value == "" and control.kind == "number"):
@@ -86,18 +62,6 @@ def given(control: Control, value: Any) -> Any:
     if control.whole and isinstance(value, str) and control.kind in ("radio", "dropdown"):
         return int(value)
     return value
-
-
-def preset_names() -> tuple[str, ...]:
-    """Names that `preset_values` knows."""
-    return tuple(PRESETS)
-
-
-def preset_values(preset: str) -> dict[str, Any]:
-    """Setting → value for every setting that some preset changes, so that presets do not add up."""
-    touched = {name for changes in PRESETS.values() for name in changes}
-    every = shown(Settings.from_mapping(PRESETS[preset]))
-    return {name: value for name, value in every.items() if name in touched}
 
 
 def shown(settings: Settings) -> dict[str, Any]:
@@ -116,7 +80,7 @@ def range_text(spec: Spec) -> str:
 
 def _control(name: str, spec: Spec) -> Control:
     whole = spec.kind is int
-    step = _step(spec, whole)
+    step = step_of(spec)
     return Control(
         name,
         _kind(spec, step),
@@ -145,13 +109,14 @@ def _kind(spec: Spec, step: float | None) -> Kind:
     return "slider"
 
 
-def _step(spec: Spec, whole: bool) -> float | None:
-    """The setting's own step; else 1 for whole numbers and a hundredth (a tenth over wide ranges)."""
+def step_of(spec: Spec) -> float | None:
+    """Distance between a slider's values: its own, else 1 for whole numbers and a hundredth (a tenth
+    over wide ranges); None without a range."""
     if spec.low is None or spec.high is None:
         return None
     if spec.step:
         return spec.step
-    if whole:
+    if spec.kind is int:
         return 1
     return 0.01 if spec.high - spec.low <= 5 else 0.1
 
@@ -162,8 +127,3 @@ def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return ", ".join(f"{part:g}" for part in value)
     return value
-
-
-def as_values(named: Mapping[str, Any]) -> list[Any]:
-    """Named values in the order of `controls()`; what is not named keeps its default."""
-    return [named.get(control.name, control.value) for control in controls()]

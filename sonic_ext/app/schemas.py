@@ -18,6 +18,7 @@ from ..provenance.consent import NOTICE, Basis
 from ..provenance.verdict import Verdict
 from ..settings import Settings, describe
 from ..sync.verdict import SyncVerdict
+from . import form
 
 _OLD = pydantic.VERSION.startswith("1.")
 
@@ -49,7 +50,8 @@ def _typed(spec: Spec) -> dict[str, Any]:
         return schema | {"type": "array", "items": {"type": "number"}} | sizes
     kinds = {bool: "boolean", str: "string", int: "integer"}
     schema["type"] = kinds.get(type(spec.default), "number")
-    ranges = {"minimum": spec.low, "maximum": spec.high, "enum": list(spec.choices) or None}
+    step = form.step_of(spec)
+    ranges = {"minimum": spec.low, "maximum": spec.high, "x-step": step, "enum": list(spec.choices) or None}
     return schema | {key: value for key, value in ranges.items() if value is not None}
 
 
@@ -573,7 +575,9 @@ class SonicMessages(BaseModel):
 class SonicSettings(BaseModel):
     """Everything that can be set."""
 
-    settings: dict[str, Any] = Field(description="JSON schema of a request's settings.")
+    settings: dict[str, Any] = Field(
+        description="JSON schema of a request's settings; `x-step` is the distance between a slider's values."
+    )
     presets: dict[str, dict[str, Any]] = Field(description="Named sets of settings.")
     groups: dict[str, str] = Field(description="`x-group` of a setting → heading of its section.")
     consent: SonicNotice

@@ -53,10 +53,12 @@ def _table() -> str:
 
 def main(portrait: str, speech: str, out: str) -> None:
     """Everything at once: a Python takes longer to start than any of it."""
-    from sonic_ext.app import form
-    from sonic_ext.settings import PRESETS, Settings, describe
+    from sonic_ext.settings import PRESETS, Settings, describe, headings
 
-    shown = {title: [each.name for each in members] for title, members in form.sections().items()}
+    shown = {
+        title: [name for name, spec in describe().items() if spec.group == group]
+        for group, title in headings().items()
+    }
     words = ["--engine", "toy", "--set", "toy_reach=2", "--set", "min_resolution=256", "--set", "seed=3"]
     agreed = ["--consent-face", "synthetic", "--consent-voice", "synthetic"]
     made = json.loads(_printed("animate", portrait, speech, "-o", out, *words, *agreed, "--json"))

@@ -184,8 +184,7 @@ function list(name, property, give) {
  * @returns {Control}
  */
 function number(name, property, schema, give) {
-  const { minimum, maximum } = schema;
-  const step = schema.type === "integer" ? 1 : maximum - minimum <= 5 ? 0.01 : 0.1;
+  const { minimum, maximum, "x-step": step } = schema;
   const input = h("input", { type: "number", min: minimum, max: maximum, step: "any", inputMode: "decimal", ...described(name) });
   const slides = !property.anyOf && (maximum - minimum) / step <= POSITIONS;
   const slider = h("input", { type: "range", min: minimum, max: maximum, step, "aria-label": t(property.title), tabIndex: -1 });

@@ -1,10 +1,12 @@
 // @ts-check
-/** Engines, and the files that the sonic engine needs: what is there, licences, fetching, converting. */
+/** Engines, what they take here, and the files that the sonic engine needs: what is there, licences, fetching. */
 
+import { Bench } from "./bench.js";
 import { unreached } from "./consents.js";
 import { fill, h } from "./dom.js";
 import { attempt, banner, problem } from "./notes.js";
-import { View } from "./view.js";
+import { ended, taskSheet } from "./tasks.js";
+import { made, View } from "./view.js";
 import { code, pairs } from "./verify.js";
 import { bytes, duration, t } from "./words.js";
 
@@ -19,24 +21,22 @@ import { bytes, duration, t } from "./words.js";
  * @property {{ name: string, sentence: string, url: string }} licence
  * @property {"ready" | "to convert" | "wrong" | "partial" | "missing"} state
  * @property {string | null} path
- * @property {number | null} bytes
+ * @property {number | null} bytes of the file, or of what came of it so far
+ * @property {number} to_fetch_bytes
  * @property {string} place
  * @property {string} detail
  */
-/** @typedef {{ ready: boolean, target: string, parts: Part[] }} Survey */
-/**
- * @typedef {object} Task
- * @property {"idle" | "running" | "done" | "failed" | "cancelled"} state
- * @property {string} stage
- * @property {string} detail
- * @property {number} done
- * @property {number} total
- * @property {number | null} seconds_left
- * @property {{ detail: string, hint: string } | null} error
- */
+/** @typedef {{ task: "fetch" | "convert", detail: string, hint: string }} Obstacle */
+/** @typedef {{ ready: boolean, lent: string, target: string, free_bytes: number | null, to_fetch_bytes: number, obstacles: Obstacle[], parts: Part[] }} Survey */
+/** @typedef {import("./tasks.js").Task} Task */
 
-/** Milliseconds between two looks at a download. */
-const EVERY = 1000;
+/** Bytes that a disk should keep free. */
+const MARGIN = 64e6;
+/** Engine → what it does. @type {Record<string, string>} */
+const WHAT = {
+  preview: "Moves the mouth of the picture itself. It is ready everywhere, and quick on any processor.",
+  sonic: "Draws every frame anew with a diffusion network. It needs the files below, and a graphics card to be quick.",
+};
 /** @type {Record<string, string>} */
 const BADGES = { ready: "good", "to convert": "warn", partial: "warn", wrong: "bad" };
 
@@ -51,14 +51,15 @@ export class Weights extends View {
   #engines = h("div", { class: "columns" });
   #summary = h("div", { class: "stack" });
   #parts = h("div", { class: "parts" });
-  #fetching = h("div", { class: "stack" });
+  #fetching = h("div", { class: "stack fetching" });
   #progress = h("div");
   #told = h("div", { class: "told", "aria-live": "polite" });
 
   show() {
-    const engines = h("section", { class: "stack" }, h("h2", null, t("Engines")), this.#engines);
-    const files = h("section", { class: "stack" }, h("h2", null, t("Model files of the sonic engine")), this.#summary, this.#parts);
-    fill(this, h("div", { class: "stack" }, engines, files, this.#fetching, this.#progress, this.#told));
+    const engines = h("section", { class: "stack" }, h("h2", null, t("Engines")), this.#engines, made(Bench, this.state));
+    const bringing = h("div", { class: "stack bringing" }, this.#fetching, this.#progress, this.#told);
+    const files = h("section", { class: "stack" }, h("h2", null, t("Model files of the sonic engine")), this.#summary, h("div", { class: "files" }, this.#parts, bringing));
+    fill(this, h("div", { class: "chapters" }, engines, files));
     for (const what of ["view", "reachable"]) this.state.addEventListener(what, () => this.#again(), { signal: this.gone });
     this.#refresh();
   }
@@ -85,14 +86,15 @@ export class Weights extends View {
     this.#chosen ??= new Set(open.filter((part) => part.required).map((part) => part.name));
     this.#chosen = new Set([...this.#chosen].filter((name) => open.some((part) => part.name === name)));
     fill(this.#engines, ...engines.engines.map((each) => engine(each, engines.auto)));
-    fill(this.#summary, summary(survey), h("p", { class: "small quiet" }, `${t("Files go to")} `, h("code", null, survey.target)));
+    fill(this.#summary, summary(survey), place(survey));
     fill(this.#parts, ...survey.parts.map((part) => this.#part(part)));
     this.#offer();
   }
 
   /** @param {Part} part */
   #part(part) {
-    const size = part.bytes ? bytes(part.bytes) : part.about_bytes ? t("about {size}", { size: bytes(part.about_bytes) }) : "";
+    const about = part.about_bytes ? t("about {size}", { size: bytes(part.about_bytes) }) : "";
+    const size = part.state === "partial" && part.bytes ? `${bytes(part.bytes)} / ${about}` : part.bytes ? bytes(part.bytes) : about;
     const link = h("a", { href: part.licence.url, target: "_blank", rel: "noreferrer" }, part.licence.name);
     return h(
       "article",
@@ -132,22 +134,38 @@ export class Weights extends View {
 
   /** @param {Part[]} chosen */
   #terms(chosen) {
-    const size = bytes(chosen.reduce((sum, part) => sum + (part.about_bytes ?? 0), 0));
+    const count = chosen.reduce((sum, part) => sum + part.to_fetch_bytes, 0);
+    const [said, trouble] = [this.#room(chosen, count), this.#obstacle("fetch")];
     const told = h("div", { class: "told" });
     const begin = () => this.#begin("/weights/fetch", { parts: chosen.map((part) => part.name), accept: [...this.#accepted] });
-    const fetch = h("button", { class: "primary", onclick: () => attempt(fetch, told, begin) });
+    const fetch = h("button", { class: "primary", disabled: Boolean(trouble), onclick: () => attempt(fetch, told, begin) });
     fill(fetch, chosen.some((part) => part.state === "partial") ? t("Fetch the rest") : t("Fetch"));
     const licences = new Map(chosen.map((part) => [part.licence.name, part.licence]));
-    const said = chosen.length ? t("Chosen: {count}, about {size}.", { count: chosen.length, size }) : t("Nothing is chosen.");
     return h(
       "section",
       { class: "sheet" },
       h("h2", null, t("Parts to fetch")),
-      h("p", { class: "number", role: "status" }, said),
+      h("div", { class: "stack", role: "status" }, ...said),
       ...[...licences.values()].map((licence) => this.#licence(licence, chosen)),
+      trouble,
       chosen.length > 0 && h("div", { class: "row" }, fetch, h("span", { class: "small quiet" }, t("A download that stops goes on where it stopped."))),
       told,
     );
+  }
+
+  /** How much it is, and whether there is room for it. @param {Part[]} chosen @param {number} count bytes */
+  #room(chosen, count) {
+    if (!chosen.length) return [h("p", null, t("Nothing is chosen."))];
+    const free = this.#found?.free_bytes ?? Infinity;
+    const said = h("p", { class: "number" }, t("Chosen: {count}, about {size}.", { count: chosen.length, size: bytes(count) }));
+    const full = free < count + MARGIN && banner("warning", t("There is no room for it: {size} are free.", { size: bytes(free) }), t("Make room, or name another folder in {name}.", { name: "SONIC_MODELS" }));
+    return [said, full];
+  }
+
+  /** What keeps this from being done here at all. @param {Obstacle["task"]} task */
+  #obstacle(task) {
+    const found = this.#found?.obstacles.find((each) => each.task === task);
+    return found && banner("warning", t(found.detail), t(found.hint));
   }
 
   /** @param {Part["licence"]} licence @param {Part[]} chosen */
@@ -166,9 +184,10 @@ export class Weights extends View {
 
   #conversion() {
     const told = h("div", { class: "told" });
-    const button = h("button", { onclick: () => attempt(button, told, () => this.#begin("/weights/convert", {})) }, t("Convert pickles"));
+    const trouble = this.#obstacle("convert");
+    const button = h("button", { disabled: Boolean(trouble), onclick: () => attempt(button, told, () => this.#begin("/weights/convert", {})) }, t("Convert pickles"));
     const said = t("Some files are pickles. They are used once they are converted; nothing in them is run.");
-    return h("section", { class: "sheet" }, h("p", null, said), h("div", { class: "row" }, button), told);
+    return h("section", { class: "sheet" }, h("p", null, said), trouble, h("div", { class: "row" }, button), told);
   }
 
   /** @param {string} path @param {object} body */
@@ -181,34 +200,17 @@ export class Weights extends View {
   /** Show the task until it ends, then how it ended. */
   async #watch() {
     if (this.#watching) return;
+    const { api } = this.state;
     const gone = this.gone;
     this.#watching = this.#fetching.hidden = true;
-    const shown = progress(() => this.state.api.ask("DELETE", "/weights/task", undefined, gone).catch(() => null));
+    const shown = taskSheet(t("Model files"), () => api.ask("DELETE", "/weights/task"), (task) => amounts(task));
     fill(this.#progress, shown.sheet);
-    const task = await this.#ended(shown.tell, gone);
+    const task = await ended(api, "/weights/task", shown.tell, gone);
     this.#watching = false;
     fill(this.#progress);
     if (gone.aborted || !task) return;
     fill(this.#told, outcome(task));
     await this.#refresh();
-  }
-
-  /**
-   * How the task ended, once it has; null where the view is gone before.
-   *
-   * @param {(task: Task) => void} tell
-   * @param {AbortSignal} gone
-   * @returns {Promise<Task | null>}
-   */
-  async #ended(tell, gone) {
-    while (!gone.aborted) {
-      /** @type {Task | null} */
-      const task = await this.state.api.get("/weights/task", gone).catch(() => null);
-      if (task && task.state !== "running") return task;
-      if (task) tell(task);
-      await new Promise((resolve) => setTimeout(resolve, EVERY));
-    }
-    return null;
   }
 }
 
@@ -239,6 +241,7 @@ function engine(each, auto) {
         h("span", { class: `badge ${each.ready ? "good" : "warn"}` }, each.ready ? t("ready") : t("not ready")),
       ),
     ),
+    each.name in WHAT && h("p", { class: "small quiet" }, t(WHAT[each.name])),
     each.detail && h("p", null, t(each.detail)),
     each.hint && h("p", { class: "small quiet" }, t(each.hint)),
   );
@@ -247,39 +250,18 @@ function engine(each, auto) {
 /** @param {Survey} survey */
 function summary(survey) {
   if (survey.ready) return banner("good", t("The sonic engine has all the weights that it needs."));
+  if (survey.lent) return banner("good", t("The sonic engine has what it needs."), t("{name} stands in for Stable Video Diffusion's VAE, which flickers less.", { name: survey.lent }));
   const needed = survey.parts.filter((part) => part.required);
   const lacking = needed.filter((part) => part.state !== "ready");
-  const size = bytes(lacking.filter(fetchable).reduce((sum, part) => sum + (part.about_bytes ?? 0), 0));
+  const size = bytes(survey.to_fetch_bytes);
   const said = t("The sonic engine lacks {count} of {total} parts, about {size}.", { count: lacking.length, total: needed.length, size });
   return banner("warning", said, t("The preview engine needs none of them."));
 }
 
-/**
- * A bar for a task.
- *
- * @param {() => void} stop
- */
-function progress(stop) {
-  const said = h("span");
-  const figures = h("span", { class: "number quiet" });
-  const bar = h("progress", { "aria-label": t("Model files") });
-  const button = h("button", {
-    onclick: () => {
-      button.disabled = true;
-      stop();
-    },
-  }, t("Cancel"));
-  const sheet = h("section", { class: "sheet" }, h("div", { class: "row between" }, said, button), bar, figures);
-  return {
-    sheet,
-    /** @param {Task} task */
-    tell(task) {
-      fill(said, [t(task.stage || "starting"), task.detail].join(" "));
-      if (task.total > 1) Object.assign(bar, { max: task.total, value: task.done });
-      else bar.removeAttribute("value");
-      fill(figures, amounts(task));
-    },
-  };
+/** Where files go, and how much room there is. @param {Survey} survey */
+function place({ target, free_bytes: free }) {
+  const room = free === null ? "" : t("{size} are free there.", { size: bytes(free) });
+  return h("p", { class: "small quiet" }, `${t("Files go to")} `, h("code", null, target), room && " · ", h("span", { class: "number" }, room));
 }
 
 /** @param {Task} task */
