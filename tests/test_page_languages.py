@@ -55,7 +55,7 @@ ENGLISH = """texts => {
         each.ariaLabel, each.title, each.placeholder, each.alt,
     ].map(text => text?.trim());
     // What is typed in a shell is the same everywhere, and so are names of libraries.
-    const program = /sonic [a-z ]+|python -m pip install|[a-z]+ and [a-z]+/;
+    const program = /sonic [\w ]+|python -m pip install|[a-z]+ and [a-z]+/;
     const sentence = text => known.has(text) || /[A-Za-z]+ [a-z]+ [a-z]+/.test(text.replace(program, ''));
     return found(document).filter(each => !each.closest('script, style, code, title, .infotext'))
         .flatMap(said).filter(text => text && !named.has(text) && sentence(text));
@@ -68,7 +68,7 @@ def english(served: Served) -> list[list[str]]:
     """Texts that have their Chinese; values of settings, which are names."""
     properties = served.ask("GET", "/settings")["settings"]["properties"].values()
     values = [value for each in properties for value in each.get("enum", ())]
-    return [[text for text, chinese in messages.read().items() if text != chinese], values]
+    return [[text for text, chinese in messages.read("zh").items() if text != chinese], values]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -101,7 +101,7 @@ def give_in_chinese(page: Page, served: Served, speech: Path) -> None:
 
 
 def test_the_notice_and_what_is_agreed_to(window: Callable[..., Page], served: Served) -> None:
-    catalogue = messages.read()
+    catalogue = messages.read("zh")
     page = window("history", locale="zh-TW")
     page.locator(".tile").nth(1).click()
     expect(page.locator("sonic-consent .notice")).to_have_text(catalogue[NOTICE])
@@ -123,7 +123,7 @@ def test_the_switch_is_remembered(window: Callable[..., Page], speech: Path) -> 
     expect(page.locator("sonic-portrait img.picture")).to_be_visible()
     expect(page.locator("sonic-speech")).to_contain_text(speech.name)
     page.reload()
-    generate = page.get_by_role("button", name=messages.read()["Generate"])
+    generate = page.get_by_role("button", name=messages.read("zh")["Generate"])
     expect(generate).to_be_visible()
     page.locator(".switches select").select_option("English")
     expect(page.get_by_role("button", name="Generate")).to_be_visible()

@@ -122,11 +122,11 @@ PALE = f"""() => {{ {ELEMENTS}
 }}"""
 """JavaScript: text with less contrast to what is behind it than WCAG's level AA asks for."""
 NAMELESS = f"""() => {{ {ELEMENTS}
-    const text = name => name?.trim();
+    const text = name => name && name.trim();
     return shown
         .filter(each => each.matches('input, select, textarea, button, progress, video, [role=slider]'))
-        .filter(each => !text(each.ariaLabel) && !text(each.innerText) && !text(each.title)
-            && ![...(each.labels ?? [])].some(label => text(label.innerText)))
+        .filter(each => ![each.ariaLabel, each.title, each.matches('button') && each.innerText,
+            ...[...(each.labels ?? [])].map(label => label.innerText)].some(text))
         .map(each => each.outerHTML.slice(0, 200));
 }}"""
 """JavaScript: controls without an accessible name."""
