@@ -45,14 +45,11 @@ def main() -> None:
             "audio": gr.Audio(type="filepath"),
             "video": gr.Video(),
             "gallery": gr.Gallery(),
-            "own_file": compat.file_input(label="own"),
             "own_audio": compat.audio_inputs("own", "own")[0],
-            "own_image": compat.image_input(label="own"),
         }
         for name, part in inputs.items():
             gr.Button(name).click(told, part, answer, api_name=name)
     app, url = launched(page.queue(), allowed_paths=[], show_error=True)
-    compat.let_go_of_closed_windows(app)
     # as WebUIs do
     from starlette.middleware.gzip import GZipMiddleware
 

@@ -538,16 +538,6 @@ def test_the_command_line_names_the_weights_where_the_page_does_not(page: WebUI)
     assert registration.host().configuration().models == "/from the page"
 
 
-def test_its_queue_lets_go_of_closed_windows(page: WebUI) -> None:
-    fastapi = pytest.importorskip("web").fastapi
-    from sonic_ext.app.leaving import Leaving
-
-    app = fastapi.FastAPI()
-    app.add_api_websocket_route("/queue/join", lambda websocket: None)
-    registration.started(object(), app)
-    assert isinstance(app.routes[-1].app, Leaving)
-
-
 # Start-up
 
 
@@ -555,6 +545,44 @@ def test_registration_asks_for_everything(a1111: WebUI) -> None:
     registration.register()
     asked = {name for name, functions in a1111.callbacks.items() if functions}
     assert {"on_ui_tabs", "on_ui_settings", "on_app_started"} <= asked
+
+
+@pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
+def test_a_part_that_is_missing_is_named_in_the_tab(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+    monkeypatch.setattr("sonic_ext.app.file_guard.guard_gradio", lambda configuration: None)
+    monkeypatch.setitem(sys.modules, "sonic_ext.app.api", None)
+    ((blocks, title, name),) = registration.tabs()
+    assert (title, name) == ("Sonic", "sonic")
+    said = " ".join(str(getattr(block, "value", "")) for block in blocks.blocks.values())
+    assert "is not installed" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "allowed"),
+    [
+        ({}, "https://a.example", False),
+        ({"cors_allow_origins": "https://a.example,https://b.example"}, "https://b.example", True),
+        ({"cors_allow_origins": "https://a.example"}, "", False),
+        ({"cors_allow_origins_regex": r"https://.*[.]example"}, "https://a.example", True),
+        ({"cors_allow_origins_regex": r"https://.*[.]example"}, "https://a.example.org", False),
+    ],
+)
+def test_origins_of_the_command_line(a1111: WebUI, words: dict[str, str], named: str, allowed: bool) -> None:
+    vars(a1111.cmd_opts).update(words)
+    assert registration.admission(page=True).allowed_origin(named) is allowed
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "others"),
+    [({}, True, False), ({"api": True}, True, True), ({"nowebui": True}, False, True)],
+)
+def test_others_than_the_page_may_ask_where_the_webui_has_an_api(
+    a1111: WebUI, words: dict[str, bool], page: bool, others: bool
+) -> None:
+    vars(a1111.cmd_opts).update(words)
+    rule = registration.admission(page)
+    assert (rule.others, bool(rule.token)) == (others, page)
 
 
 def test_registration_survives_a_broken_script(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,58 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from webui_standin import ui_config
+from webui_standin import ui_components, ui_config
 
-gradio = pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
 
-from webui_page import Painting  # noqa: E402
-
-from sonic_ext.app import form, tab  # noqa: E402
+from sonic_ext.app import tab  # noqa: E402
 from sonic_ext.app.compat import gr, keep_from_defaults  # noqa: E402
-from sonic_ext.app.consent_form import MEANINGS  # noqa: E402
-from sonic_ext.app.one_click import MAIN, Accordion  # noqa: E402
-from sonic_ext.app.portrait_panel import NAMES  # noqa: E402
-from sonic_ext.jobs import Worker  # noqa: E402
+from sonic_ext.app.one_click import BY_MEANING, MAIN, Accordion  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 
-LASTING = {control.label for control in form.controls() if control.group not in ("label", "placement")}
+
+@pytest.fixture(params=["a1111", "forge"])
+def page(request: pytest.FixtureRequest) -> Any:
+    """What stands in txt2img, in both kinds of WebUI."""
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        made = Accordion("script_txt2img_sonic", {}, ui_components(request.param == "forge").InputAccordion)
+    blocks.accordion = made
+    return blocks
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The tab as in a WebUI, with its portrait panel."""
-    return tab.build(Worker(Painting(tmp_path_factory.mktemp("out"))))
+def test_the_tab_keeps_nothing() -> None:
+    assert ui_config(tab.build("token")) == {}
 
 
-def test_the_tab_keeps_settings_only(page: Any) -> None:
-    kept = ui_config(page)
-    panel = {part.label for part in kept.values() if str(part.elem_id).startswith("sonic_portrait_")}
-    assert len(panel) == len(NAMES)
-    assert {part.label for part in kept.values()} == LASTING | {"Preset"} | panel
+def test_the_accordion_keeps_settings_and_its_tick(page: Any) -> None:
+    made = page.accordion
+    settings = {part.label for name, part in made.main.items() if name in MAIN}
+    assert {part.label for part in ui_config(page).values()} == settings | {"Sonic", "Pictures to animate"}
+    assert not made.enabled.value
 
 
-def test_the_accordion_keeps_settings_only() -> None:
-    with gr.Blocks() as page:
-        made = Accordion("script_txt2img_sonic", {})
-    kept = ui_config(page)
-    ours = {part.label for name, part in made.main.items() if name in MAIN}
-    assert {part.label for part in kept.values()} == ours | {"Animate with Sonic", "Pictures to animate"}
-
-
-def test_no_consent_relay_picture_or_button_is_kept(page: Any) -> None:
-    with gr.Blocks() as other:
-        Accordion("script_img2img_sonic", {})
-    parts = [*page.blocks.values(), *other.blocks.values()]
-    kept = [part for part in parts if not getattr(part, "do_not_save_to_config", False)]
+def test_no_consent_sound_or_button_is_kept(page: Any) -> None:
+    kept = [part for part in page.blocks.values() if not getattr(part, "do_not_save_to_config", False)]
     for part in kept:
-        assert type(part).__name__ not in ("Button", "Image", "Audio", "File", "Video", "State", "Gallery"), (
-            part
-        )
+        assert type(part).__name__ not in ("Button", "Audio", "File"), part
         assert "state that this is true" not in str(getattr(part, "label", ""))
         choices = {str(choice) for choice in getattr(part, "choices", None) or ()}
-        assert not choices & set(MEANINGS.values()), part.label
-        assert getattr(part, "label", None) != "", "a relay"
+        assert not choices & set(BY_MEANING), part.label
 
 
 def test_what_is_not_named_is_kept_out() -> None:
@@ -72,6 +58,6 @@ def test_what_is_not_named_is_kept_out() -> None:
 def test_the_standins_rules_find_a_consent_that_is_not_kept_out() -> None:
     with gr.Blocks() as bare:
         gr.Checkbox(label="I state that this is true.")
-        gr.Dropdown(list(MEANINGS.values()), label="The face is")
+        gr.Dropdown(list(BY_MEANING), label="The face is")
         gr.Image(label="picture")
     assert list(ui_config(bare)) == ["/I state that this is true.", "/The face is"]

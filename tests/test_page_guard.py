@@ -20,7 +20,7 @@ from attacks import Attacker, file_value
 from made_takes import adopt_clip
 from PIL import Image
 
-gradio = pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
 
 from sonic_ext.provenance.consent import Consent  # noqa: E402
 from sonic_ext.provenance.gate import export  # noqa: E402
@@ -213,7 +213,7 @@ def test_uploads_and_results_are_let_through(served: Served, media: Path) -> Non
     assert attacker.ask("GET", f"/file={name.replace(' ', '%20')}").body == picture
     result = str(attacker.cwd / "result.png")
     for event, body in attacker.events(config, file_value(name, MAJOR)):
-        if event.startswith(("file", "gallery", "own_file")):
+        if event.startswith(("file", "gallery", "own_")):
             answer = attacker.post("/run/predict", body)
             assert answer.status == 200, (event, answer.body)
     for event, body in attacker.events(config, file_value(result, MAJOR)):

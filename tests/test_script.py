@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spoken import MEDIA, one_second
+from webui_standin import ui_components
 
 from sonic_ext.app import one_click
 from sonic_ext.configuration import Configuration
@@ -386,12 +387,16 @@ class TestOrders:
 
 @pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 class TestAccordion:
-    """With gradio, as in every WebUI."""
+    """With gradio, as in every WebUI, of which two kinds make its tick in ways of their own."""
 
-    @pytest.fixture(autouse=True)
-    def _gradio(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+    @pytest.fixture(autouse=True, params=["a1111", "forge"])
+    def _gradio(
+        self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+        ui = ui_components(forge=request.param == "forge")
+        monkeypatch.setitem(sys.modules, "modules.ui_components", ui)
 
     @staticmethod
     def _values(components: Sequence[Any], **given: Any) -> list[Any]:
@@ -460,7 +465,7 @@ class TestAccordion:
         parameters = {"Sonic pictures": "each", "Sonic motion_scale": "1.5"}
         pasted = {control.elem_id: read(parameters) for control, read in made.infotext_fields}
         assert pasted["script_txt2img_sonic_motion_scale"] == 1.5
-        assert pasted["script_txt2img_sonic_enabled"] is True
+        assert pasted["script_txt2img_sonic-checkbox"] is True
         assert pasted["script_txt2img_sonic_pictures"] == "Each picture"
 
     def test_missing_part_is_said_in_its_place(
@@ -478,7 +483,7 @@ class TestAccordion:
 
 @pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 def test_buttons_stand_beside_the_hosts_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+    pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
     from sonic_ext.app import compat
 
     made: list[SimpleNamespace] = []
