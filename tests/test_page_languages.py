@@ -56,7 +56,8 @@ ENGLISH = """texts => {
     ].map(text => text?.trim());
     // What is typed in a shell is the same everywhere, and so are names of libraries.
     const program = /sonic [a-z0-9_ ]+|python -m pip install|[a-z]+ and [a-z]+/g;
-    const sentence = text => known.has(text) || /\\b[A-Za-z]+ [a-z]+ [a-z]+\\b/.test(text.replace(program, ''));
+    const three = /\\b[A-Za-z]+ [a-z]+ [a-z]+\\b/;
+    const sentence = text => known.has(text) || three.test(text.replace(program, ''));
     return found(document).filter(each => !each.closest('script, style, code, title, .infotext'))
         .flatMap(said).filter(text => text && !named.has(text) && sentence(text));
 }"""
