@@ -105,7 +105,12 @@
 
     onUiLoaded(() => {
         const spoken = language();
-        document.documentElement.classList.toggle("sonic-chinese", spoken.startsWith("zh"));
+        const texts = [...root().querySelectorAll(".sonic-said")];
+        const tag = texts.find(each => spoken.toLowerCase().startsWith(each.lang))?.lang ?? "en";
+        for (const each of texts) {
+            const said = [...each.parentNode.children].some(other => other.lang === tag);
+            each.hidden = each.lang !== (said ? tag : "en");
+        }
         const element = page();
         if (!element) return;
         element.lang = spoken;

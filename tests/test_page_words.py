@@ -30,7 +30,7 @@ def texts() -> set[str]:
 
 def test_every_text_has_its_chinese() -> None:
     assert len(texts()) > 250
-    assert sorted(texts() - messages.read().keys()) == []
+    assert sorted(texts() - messages.read("zh").keys()) == []
 
 
 def test_nothing_is_put_together_before_it_is_looked_up() -> None:
@@ -39,7 +39,7 @@ def test_nothing_is_put_together_before_it_is_looked_up() -> None:
 
 
 def test_names_in_both_languages_are_the_same() -> None:
-    catalogue = messages.read()
+    catalogue = messages.read("zh")
     for text in texts():
         names = sorted(re.findall(r"\{(\w+)\}", text))
         assert sorted(re.findall(r"\{(\w+)\}", catalogue[text])) == names, text
@@ -48,15 +48,15 @@ def test_names_in_both_languages_are_the_same() -> None:
 def test_what_the_api_sends_to_be_shown_has_its_chinese() -> None:
     shown = {str(stage) for stage in Stage} | {NOTICE} | set(headings().values()) | set(PRESETS)
     shown |= {spec.label for spec in describe().values()} | {spec.help for spec in describe().values()}
-    assert sorted(shown - page_words.texts().keys()) == []
+    assert sorted(shown - page_words.texts("zh").keys()) == []
 
 
 def test_the_page_gets_what_it_says_and_little_else() -> None:
     """What a browser fetches before it shows anything in Chinese stays small."""
-    served = page_words.texts()
+    served = page_words.texts("zh")
     assert sorted(texts() - served.keys()) == []
     assert {"ready", "to convert", "exported", "self", "intact"} <= served.keys()
-    assert len(served) < len(messages.read()) / 2
+    assert len(served) < len(messages.read("zh")) / 2
     files = [path for path in FOLDER.iterdir() if path.suffix in (".js", ".css", ".html")]
     sizes = [len(gzip.compress(path.read_bytes(), 9)) for path in files]
-    assert sum(sizes) + len(page_words.texts_file().packed or b"") < 100_000
+    assert sum(sizes) + len(page_words.texts_file("zh").packed or b"") < 100_000

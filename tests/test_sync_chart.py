@@ -160,9 +160,9 @@ AGREE, MAY = "Mouth and voice agree: the mouth comes", "The mouth may come"
 def test_words(offset: float, confidence: float, expected: str, words: str) -> None:
     found = track(offset, confidence)
     assert (str(verdict(found)), summary(found)) == (expected, words)
-    assert messages.chinese(words)
+    assert messages.translated("zh", words)
     assert bool(hint(report(found))) == (expected in ("unsure", "not measured"))
-    assert messages.chinese(hint(report(found))) or not hint(report(found))
+    assert messages.translated("zh", hint(report(found))) or not hint(report(found))
 
 
 def test_codes() -> None:

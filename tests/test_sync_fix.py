@@ -48,7 +48,7 @@ def test_mouth_and_voice_agree_afterwards(tmp_path: Path, kind: str, offset: flo
     assert delay(SOUND, heard(done.path)) == pytest.approx(0.0, abs=0.001)
     assert picture_packets(done.path) == picture_packets(video)
     assert len(heard(done.path)) == pytest.approx(len(SOUND), abs=0.03 * RATE)
-    assert all(messages.chinese(note) for note in done.notes)
+    assert all(messages.translated("zh", note) for note in done.notes)
     with av.open(str(done.path)) as found, av.open(str(video)) as before:
         assert {key.upper() for key in TAGS if kind != "webm"} <= {key.upper() for key in found.metadata}
         assert found.metadata["title"] == "你好"
@@ -197,7 +197,7 @@ def test_what_agrees_is_left_alone(tmp_path: Path) -> None:
         done = fix_sync(video, tmp_path / "b.mp4", report(track(offset)))
         assert (done.path, done.shift) == (None, 0.0)
         assert "agree to within 20 ms" in done.notes[0]
-        assert messages.chinese(done.notes[0])
+        assert messages.translated("zh", done.notes[0])
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
@@ -215,7 +215,7 @@ def test_a_fix_never_guesses(tmp_path: Path, found: object, word: str) -> None:
     done = fix_sync(video, tmp_path / "b.mp4", found)  # type: ignore[arg-type]
     assert done.path is None
     assert word in done.notes[0]
-    assert messages.chinese(done.notes[0])
+    assert messages.translated("zh", done.notes[0])
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
@@ -329,7 +329,7 @@ def test_sources_that_cannot_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(problem) as caught:
             shift_sound(source, tmp_path / f"out{source.suffix or '.mp4'}", 0.1)
-        assert messages.chinese(str(caught.value.message))
+        assert messages.translated("zh", str(caught.value.message))
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -29,7 +29,7 @@ from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
 from ..media.image import pixel_digest
 from ..media.video import read_frames
-from ..messages import of_header, said, speaking
+from ..messages import ENGLISH, languages, of_header, said, speaking
 from ..provenance.ledger import Ledger
 from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
@@ -582,11 +582,21 @@ class Questions:
             "additionalProperties": False,
         }
         notice = {"version": NOTICE_VERSION, "text": NOTICE, "bases": [str(basis) for basis in Basis]}
-        return {"settings": schema, "presets": PRESETS, "groups": headings(), "consent": notice}
+        return {
+            "settings": schema,
+            "presets": PRESETS,
+            "groups": headings(),
+            "consent": notice,
+            "languages": languages(),
+        }
 
-    def messages(self, language: Literal["zh"], request: Request) -> Response:
+    def messages(self, language: str, request: Request) -> Response:
         """English → that language, for what the page itself says; `{names}` in both are filled in."""
-        return texts_file().answer(request)
+        if language == ENGLISH or language not in languages():
+            raise NotFound(
+                f"There is no catalogue of {language!r}.", f"Catalogues: {', '.join(languages())}."
+            )
+        return texts_file(language).answer(request)
 
     def description(self) -> Response:
         """OpenAPI, of this API alone."""

@@ -6,7 +6,7 @@ from html import escape as without_markup
 from importlib import resources
 
 from ..errors import Cancelled, SonicError
-from ..messages import chinese
+from ..messages import languages, translated
 from ..text import visible
 
 
@@ -21,25 +21,26 @@ def escape(text: str) -> str:
     return without_markup(visible(text))
 
 
-def both(text: str) -> str:
-    """The text as an element may hold it, and its Chinese where the catalogue has it.
+def spoken(text: str) -> str:
+    """The text as an element may hold it, in every language whose catalogue has it.
 
     `javascript/sonic.js` tells the browser which one to show.
     """
-    other = chinese(text)
-    if other is None:
-        return escape(text)
-    return (
-        f'<span class="sonic-en">{escape(text)}</span>'
-        f'<span class="sonic-zh" lang="zh-CN">{escape(other)}</span>'
+    others = {tag: translated(tag, text) for tag in languages()}
+    return _said("en", text, "") + "".join(
+        _said(tag, said, " hidden") for tag, said in others.items() if said
     )
+
+
+def _said(tag: str, text: str, hidden: str) -> str:
+    return f'<span class="sonic-said" lang="{tag}"{hidden}>{escape(text)}</span>'
 
 
 def banner(kind: str, message: str, hint: str = "") -> str:
     """A box with one sentence, and a second one on what to do. `kind`: error, warning, good, note."""
     role = "alert" if kind == "error" else "status"
-    rest = f"<span>{both(hint)}</span>" if hint else ""
-    said = f"<strong>{both(message)}</strong> {rest}"
+    rest = f"<span>{spoken(hint)}</span>" if hint else ""
+    said = f"<strong>{spoken(message)}</strong> {rest}"
     return f'<div class="sonic-banner sonic-{kind}" role="{role}">{said}</div>'
 
 

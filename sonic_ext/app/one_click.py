@@ -194,7 +194,7 @@ class Accordion:
         self.enabled = input_accordion(False, label="Sonic", elem_id=prefix)
         with self.enabled, gr.Column(elem_classes="sonic-one") as column:
             gr.HTML(html.style(), elem_classes="sonic-style")
-            gr.HTML(f"<p>{html.both(WHERE)}</p>")
+            gr.HTML(f"<p>{html.spoken(WHERE)}</p>")
             self.sounds = compat.audio_inputs("Speech", f"{prefix}_voice")
             choices = list(PICTURES.values())
             self.pictures = gr.Radio(
@@ -221,7 +221,7 @@ class Accordion:
         from .compat import gr
 
         with gr.Accordion("Consent: export at once", open=False):
-            gr.HTML(f'<p class="sonic-notice">{html.both(NOTICE)}</p>')
+            gr.HTML(f'<p class="sonic-notice">{html.spoken(NOTICE)}</p>')
             with gr.Row():
                 self.face = gr.Dropdown(list(BY_MEANING), label="The face is", elem_id=f"{self._prefix}_face")
                 self.voice = gr.Dropdown(

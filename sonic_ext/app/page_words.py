@@ -20,11 +20,13 @@ _SENTENCE = re.compile(r"[.?!:]$|(?<!\{)\{\w+\}")
 """What a sentence ends in, or something to be filled in."""
 
 
-def texts() -> dict[str, str]:
-    """English → Chinese, with `{names}` in both."""
+def texts(language: str) -> dict[str, str]:
+    """English → that language, with `{names}` in both."""
     specs = describe().values()
     shown = _quoted() | {NOTICE} | {spec.label for spec in specs} | {spec.help for spec in specs}
-    return {text: said for text, said in read().items() if text in shown or not _SENTENCE.search(text)}
+    return {
+        text: said for text, said in read(language).items() if text in shown or not _SENTENCE.search(text)
+    }
 
 
 def _quoted() -> set[str]:
@@ -41,6 +43,8 @@ def _unquoted(text: str) -> str:
 
 
 @cache
-def texts_file() -> PageFile:
+def texts_file(language: str) -> PageFile:
     """`SonicMessages`."""
-    return PageFile.of(json.dumps({"texts": texts()}, ensure_ascii=False).encode(), "application/json")
+    return PageFile.of(
+        json.dumps({"texts": texts(language)}, ensure_ascii=False).encode(), "application/json"
+    )

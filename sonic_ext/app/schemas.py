@@ -581,3 +581,6 @@ class SonicSettings(BaseModel):
     presets: dict[str, dict[str, Any]] = Field(description="Named sets of settings.")
     groups: dict[str, str] = Field(description="`x-group` of a setting → heading of its section.")
     consent: SonicNotice
+    languages: dict[str, str] = Field(
+        description="Tags of Accept-Language that are heeded → what the language calls itself."
+    )

@@ -39,9 +39,9 @@ def language() -> str:
     """The environment's, where stderr can show it."""
     wanted = messages.of_environment()
     try:
-        messages.SAMPLES[wanted].encode(getattr(sys.stderr, "encoding", None) or "ascii")
+        messages.languages()[wanted].encode(getattr(sys.stderr, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return "en"
+        return messages.ENGLISH
     return wanted
 
 

@@ -9,7 +9,7 @@ import { Make } from "./make.js";
 import { banner, problem, unreachable } from "./notes.js";
 import { State } from "./state.js";
 import { made, View } from "./view.js";
-import { LANGUAGES, language, speak, t } from "./words.js";
+import { language, speak, t } from "./words.js";
 
 /**
  * View → its name and what shows it, loaded when it is first shown. Kept from then on: what somebody has begun stays
@@ -107,8 +107,8 @@ class SonicApp extends HTMLElement {
   async #begin(body) {
     const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "", (problem) => this.#refuse(problem));
     const wanted = remembered().language ?? this.getAttribute("lang") ?? navigator.language;
-    await speak(wanted, (known) => api.texts(known));
     const schema = await api.get("/settings");
+    await speak(wanted, Object.keys(schema.languages), (known) => api.texts(known));
     const state = (this.#state = new State(api, schema));
     const asked = this.hasAttribute("hosted") ? "" : location.hash.slice(1); // a WebUI's hash is its own
     state.view = Object.hasOwn(VIEWS, asked) ? asked : "make";
@@ -183,14 +183,14 @@ class SonicApp extends HTMLElement {
         "aria-label": t("Language"),
         onchange: async () => {
           remember({ language: languages.value });
-          await speak(languages.value, (known) => state.api.texts(known));
+          await speak(languages.value, [languages.value], (known) => state.api.texts(known));
           state.ended.abort();
           state.ended = new AbortController();
           this.#lay(body, state);
           state.follow();
         },
       },
-      ...Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, selected: tag === language }, name)),
+      ...Object.entries(state.schema.languages).map(([tag, name]) => h("option", { value: tag, selected: tag === language }, name)),
     );
     return h("div", { class: "switches" }, languages);
   }

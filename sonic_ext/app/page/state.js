@@ -9,6 +9,7 @@ import { Api } from "./api.js";
  * @property {{ properties: Record<string, any> }} settings JSON schema of the settings, with `x-group`
  * @property {Record<string, Record<string, any>>} presets
  * @property {{ version: string, text: string, bases: string[] }} consent
+ * @property {Record<string, string>} languages tag → what the language calls itself
  * @property {Record<string, string>} groups group of a setting → heading of its section
  */
 

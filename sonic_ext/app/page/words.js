@@ -7,17 +7,15 @@ let catalogue = {};
 /** What is spoken: a tag as in `lang`. */
 export let language = "en";
 
-/** Languages that there are, and what they call themselves. */
-export const LANGUAGES = { en: "English", zh: "中文" };
-
 /**
  * Speak a language; English where there is no such catalogue.
  *
  * @param {string} wanted
+ * @param {string[]} tags of the languages that there are
  * @param {(language: string) => Promise<Record<string, string>>} load
  */
-export async function speak(wanted, load) {
-  const known = Object.keys(LANGUAGES).find((each) => wanted.toLowerCase().startsWith(each)) ?? "en";
+export async function speak(wanted, tags, load) {
+  const known = tags.find((each) => wanted.toLowerCase().startsWith(each)) ?? "en";
   catalogue = known === "en" ? {} : await load(known);
   language = known;
 }
