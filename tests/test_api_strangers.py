@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
-pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
+pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
 from web import Client, b64, serving
 
 from sonic_ext.hosts.standalone import Standalone

@@ -64,7 +64,7 @@ class TestAThirdEngine:
 
     def test_in_the_api(self, everywhere: dict[str, Any]) -> None:
         if not everywhere["web"]:
-            pytest.skip("the API needs fastapi: install the extra `api`")
+            pytest.skip("the API needs fastapi: install the extra `standalone`")
         schema = everywhere["web"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["x-group"]) == (0, 16, "toy")
         assert everywhere["web"]["choices"] == ["auto", "sonic", "preview", "toy"]

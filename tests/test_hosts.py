@@ -102,7 +102,7 @@ class TestTab:
 
     @pytest.fixture(autouse=True)
     def _gradio(self) -> None:
-        pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+        pytest.importorskip("gradio", reason="the page needs gradio: see requirements/gradio4.txt")
 
     def test_webui_gets_the_tab(self, registered: list[Tabs], tmp_path: Path) -> None:
         ((blocks, title, name),) = registered[0]()

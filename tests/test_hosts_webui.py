@@ -549,7 +549,7 @@ def test_registration_asks_for_everything(a1111: WebUI) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 def test_a_part_that_is_missing_is_named_in_the_tab(a1111: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+    pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
     monkeypatch.setattr("sonic_ext.app.file_guard.guard_gradio", lambda configuration: None)
     monkeypatch.setitem(sys.modules, "sonic_ext.app.api", None)
     ((blocks, title, name),) = registration.tabs()

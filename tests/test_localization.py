@@ -99,7 +99,7 @@ def _is_word(text: str) -> bool:
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Texts of the tab in a WebUI and of the accordion."""
-    pytest.importorskip("gradio", reason="the page needs gradio: install the extra `standalone`")
+    pytest.importorskip("gradio", reason="the page needs gradio: see requirements/gradio4.txt")
     from webui_page import Painting
 
     from sonic_ext.app import tab

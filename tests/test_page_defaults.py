@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from webui_standin import ui_components, ui_config
 
-gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
 
 from sonic_ext.app import tab  # noqa: E402
 from sonic_ext.app.compat import gr, keep_from_defaults  # noqa: E402

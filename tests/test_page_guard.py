@@ -20,7 +20,7 @@ from attacks import Attacker, file_value
 from made_takes import adopt_clip
 from PIL import Image
 
-gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
 
 from sonic_ext.provenance.consent import Consent  # noqa: E402
 from sonic_ext.provenance.gate import export  # noqa: E402

@@ -439,8 +439,8 @@ def test_revoking_undoes_what_was_interrupted(
 
 
 def test_the_servers_start_is_one(interrupted: Interrupt, outputs: Path, home: Path) -> None:
-    pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `api`")
-    pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `api`")
+    pytest.importorskip("fastapi", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
+    pytest.importorskip("uvicorn", reason="the API needs fastapi and uvicorn: install the extra `standalone`")
     interrupted("copy_to_disk")
 
     def stop(url: str) -> None:

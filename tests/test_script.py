@@ -393,7 +393,7 @@ class TestAccordion:
     def _gradio(
         self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+        pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
         ui = ui_components(forge=request.param == "forge")
         monkeypatch.setitem(sys.modules, "modules.ui_components", ui)
@@ -483,7 +483,7 @@ class TestAccordion:
 
 @pytest.mark.filterwarnings("ignore")  # gradio's own, about its own libraries
 def test_buttons_stand_beside_the_hosts_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gradio", reason="a WebUI needs gradio: install the extra `standalone`")
+    pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
     from sonic_ext.app import compat
 
     made: list[SimpleNamespace] = []
