@@ -44,7 +44,7 @@ from .load import fill as fill
 from .load import prepare as prepare
 from .load import shapes as shapes
 from .load import tensors as tensors
-from .obstacles import Obstacle as Obstacle
-from .obstacles import free_bytes as free_bytes
-from .obstacles import obstacles as obstacles
+from .preconditions import Obstacle as Obstacle
+from .preconditions import free_bytes as free_bytes
+from .preconditions import obstacles as obstacles
 from .record import identity as identity

@@ -26,7 +26,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 
 from ..files.names import expanded
-from .obstacles import YES, offline
+from .preconditions import YES, offline
 from .servers import endpoint, proxy_of, without_password
 
 TIMEOUT = httpx.Timeout(10.0, read=30.0)

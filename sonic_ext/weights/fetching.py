@@ -28,7 +28,7 @@ from ..progress import Stage, Tick
 from .catalogue import Licence, Part
 from .find import make_folder
 from .formats import Format, format_of, not_weights
-from .obstacles import forbidden, no_httpx
+from .preconditions import forbidden, no_httpx
 from .record import ticking_sha256, write_record
 from .servers import HUB, endpoint
 

@@ -25,7 +25,7 @@ from .catalogue import PARTS, SVD_FILES, Kind, Part, fetch_command
 from .checks import refuse_foreign
 from .contents import read_contents
 from .formats import PICKLES, Format, format_of, not_weights
-from .obstacles import free_bytes, obstacles
+from .preconditions import free_bytes, obstacles
 from .record import read_record
 
 SINGLE_FILES = ("svd*.safetensors", "*stable*video*diffusion*.safetensors")

@@ -30,7 +30,7 @@ from .formats import (
     not_weights,
     unreadable,
 )
-from .obstacles import no_torch
+from .preconditions import no_torch
 from .unpickle import FAULTS, MAX_PICKLE, TORCH_NAMES, Storage, StoredTensor, Unpickled, unpickle
 
 if TYPE_CHECKING:
