@@ -174,10 +174,11 @@ def test_nothing_leaves_without_consent(page: Page, served: Served, speech: Path
     assert served.exports() == before
 
 
-def test_the_next_video_asks_for_consent_again(page: Page, speech: Path) -> None:
+def test_the_next_video_asks_for_consent_again(page: Page, served: Served, speech: Path) -> None:
     give(page, PORTRAIT, speech)
-    make(page)
-    exported(page)
+    made = make(page)
+    made.get_by_label("The face is").select_option("My own")
+    made.get_by_label("I state that this is true.").check()
     made = make(page)
     expect(made.get_by_label("The face is")).to_have_value("")
     expect(made.get_by_label("I state that this is true.")).not_to_be_checked()
@@ -287,9 +288,7 @@ def test_a_setting_that_does_not_fit(page: Page, speech: Path) -> None:
 
 def test_marks_of_other_files(page: Page, served: Served, tmp_path: Path, speech: Path) -> None:
     """Altered after its export; with a certificate that ended; none at all; no video."""
-    give(page, PORTRAIT, speech)
-    make(page)
-    name = exported(page)
+    name = served.exported(served.made(PORTRAIT, speech))
     data = bytearray((served.folder / "out puts" / name).read_bytes())
     data[data.index(b"mdat") + 2000] ^= 0xFF
     verify = show(page, "Verify")

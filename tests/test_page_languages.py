@@ -30,9 +30,7 @@ from sonic_ext.provenance.consent import NOTICE
 def served(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[Served]:
     """With a video that was let out, one that was not and one that failed."""
     with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        exported = running.made(PORTRAIT, speech)
-        consent = {"face": "synthetic", "voice": "synthetic"}
-        running.ask("POST", f"/animations/{exported}/export", {"consent": consent})
+        running.exported(running.made(PORTRAIT, speech))
         running.made(PORTRAIT, speech)
         nobody = {"portrait": b64(MEDIA / "no_person.jpg"), "audio": b64(speech)}
         (failed,) = running.ask("POST", "/batches", {"jobs": [nobody]})["animations"]
