@@ -14,7 +14,7 @@ from ..jobs.inputs import staging
 from ..progress import Stage, Step, Ticker
 from ..settings import Settings
 from ..weights import Search
-from . import requests, schemas
+from . import answers, requests, schemas
 from .background import BackgroundTask, TaskSlot
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Benching:
         """Figures of the newest one, as far as they are there: no path, no picture, no name."""
         if self._bench is None:
             raise WrongTime("Nothing has been measured yet.", "Begin a bench: POST /sonic/v1/bench.")
-        return self._bench.as_json()
+        return answers.spoken(self._bench.as_json(), "notes")
 
     def _search(self) -> Search:
         return Search.default(configuration=self._host.configuration())

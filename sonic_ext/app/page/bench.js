@@ -128,7 +128,7 @@ function figures(found) {
     recommended && banner("good", t("Recommended here: the preset {name}.", { name: t(recommended) }), t("The fastest that keeps mouth and lip sync.")),
     h("p", { class: "small quiet number" }, about),
     table(trades, recommended),
-    ...notes.map((said) => h("p", { class: "small quiet" }, t(said))),
+    ...notes.map((said) => h("p", { class: "small quiet" }, said)),
     copying(JSON.stringify(found, null, 2)),
   ];
 }
@@ -174,7 +174,7 @@ function copying(json) {
     } catch {
       whole.open = true;
       getSelection()?.selectAllChildren(text);
-      fill(said, t("This browser lets no page copy over HTTP: it is selected below."));
+      fill(said, t("This browser lets the page copy nothing here: it is selected below."));
     }
   };
   return h("div", { class: "stack" }, h("div", { class: "row" }, h("button", { onclick: copy }, t("Copy JSON")), said), whole);

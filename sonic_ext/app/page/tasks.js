@@ -70,5 +70,5 @@ export function taskSheet(name, stop, figures) {
 
 /** Seconds that are left, in words. @param {Task} task */
 export function left({ seconds_left: seconds }) {
-  return seconds === null ? "" : t("about {time} left", { time: duration(seconds) });
+  return seconds === null || seconds < 1 ? "" : t("about {time} left", { time: duration(seconds) });
 }

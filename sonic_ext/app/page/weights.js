@@ -5,10 +5,10 @@ import { Bench } from "./bench.js";
 import { unreached } from "./consents.js";
 import { fill, h } from "./dom.js";
 import { attempt, banner, problem } from "./notes.js";
-import { ended, taskSheet } from "./tasks.js";
+import { ended, left, taskSheet } from "./tasks.js";
 import { made, View } from "./view.js";
 import { code, pairs } from "./verify.js";
-import { bytes, duration, t } from "./words.js";
+import { bytes, t } from "./words.js";
 
 /**
  * @typedef {object} Part
@@ -267,8 +267,7 @@ function place({ target, free_bytes: free }) {
 /** @param {Task} task */
 function amounts(task) {
   if (task.total < 2) return "";
-  const done = `${bytes(task.done)} / ${bytes(task.total)}`;
-  return task.seconds_left === null ? done : `${done} · ${t("about {time} left", { time: duration(task.seconds_left) })}`;
+  return [`${bytes(task.done)} / ${bytes(task.total)}`, left(task)].filter(Boolean).join(" · ");
 }
 
 /** @param {Task} task */
