@@ -1,5 +1,4 @@
-"""The bench on the page, and what keeps weights from being fetched. What the server would take minutes to measure
-is answered in its place."""
+"""The bench on the page, and what keeps weights away; what takes minutes is answered in the server's place."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ def trade(name: str, error: str = "", **values: float) -> dict[str, Any]:
 
 
 FIGURES = {
-    "device": "A card", "numbers": "float16", "width": 512, "height": 512, "frames": 100, "date": "2030-01-02",
-    "finished": True, "recommended": "fast", "notes": ["Nothing else."],
+    "device": "A card", "numbers": "float16", "width": 512, "height": 512, "frames": 100,
+    "date": "2030-01-02", "finished": True, "recommended": "fast", "notes": ["Nothing else."],
     "trades": [
         trade("published", seconds=41.2, step_seconds=1.2, mouth=1.0, sync=0.93),
         trade("fast", seconds=11.4, step_seconds=0.6, psnr=28.6, ssim=0.931, mouth=0.95, sync=0.9),
