@@ -175,7 +175,7 @@ def test_the_page_speaks_the_webuis_language(window: Callable[..., Page]) -> Non
     page = window(script="window.localization = {Generate: '生成'};", locale="en-GB")
     open_tab(page)
     expect(page.get_by_role("tab", name="历史")).to_be_visible()
-    expect(page.locator("#script_txt2img_sonic .sonic-zh").first).to_have_css("display", "inline")
+    expect(page.locator("#script_txt2img_sonic .sonic-said[lang=zh]").first).to_have_css("display", "inline")
 
 
 def test_pasting_an_infotext_ticks_the_accordion(page: Page) -> None:
@@ -282,9 +282,9 @@ def test_what_a_restart_interrupted_waits_for_a_word(browser: Any, tmp_path: Pat
     """The WebUI is killed while one video is made and another waits."""
     minute = one_minute(tmp_path / "minute.wav")
     with webui(tmp_path) as before, windows(browser, before) as window:
+        page = window()
+        open_tab(page)
         for number, sound in enumerate((minute, speech), 1):
-            page = window()
-            open_tab(page)
             put(page, PORTRAIT, sound)
             page.get_by_role("button", name="Generate").click()
             expect(page.locator("sonic-jobs .job")).to_have_count(number)
