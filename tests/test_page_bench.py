@@ -1,4 +1,4 @@
-"""The bench on the page, and what keeps weights away; what takes minutes is answered in the server's place."""
+"""The bench on the page, and what keeps weights away; what takes minutes is answered for the server."""
 
 from __future__ import annotations
 
