@@ -47,8 +47,9 @@ class Served:
         """Where exports go."""
         return self.folder / "webui" / "outputs" / "sonic"
 
-    def ask(self, method: str, path: str, **headers: str) -> Answer:
-        """One request; names of headers with `_` for `-`."""
+    @contextlib.contextmanager
+    def asking(self, method: str, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request as it comes; names of headers with `_` for `-`."""
         place = urllib.parse.urlsplit(self.url)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookies:
@@ -57,7 +58,11 @@ class Served:
             http.client.HTTPConnection("127.0.0.1", place.port, timeout=PATIENCE)
         ) as line:
             line.request(method, place.path + path, headers=sent)
-            answer = line.getresponse()
+            yield line.getresponse()
+
+    def ask(self, method: str, path: str, **headers: str) -> Answer:
+        """The same, whole."""
+        with self.asking(method, path, **headers) as answer:
             found = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, answer.read(), found)
 

@@ -48,6 +48,14 @@ def test_without_an_api_only_the_page_is_let_in(alone: Served) -> None:
     assert "access-control-allow-origin" not in stands.headers  # other sites' pages cannot read it
 
 
+def test_events_come_at_once_through_the_webuis_gzip(alone: Served) -> None:
+    headers = {"X_Sonic_Token": alone.token(), "Accept_Encoding": "gzip"}
+    with alone.asking("GET", "/sonic/v1/events", **headers) as answer:
+        assert answer.getheader("content-encoding") == "identity"
+        assert answer.readline() == b"retry: 500\n"
+        assert answer.readline() == b"event: animations\n"
+
+
 def test_the_password_of_the_api_is_for_programs_and_the_token_for_the_page(shared: Served) -> None:
     assert shared.ask("GET", ASKED).refusal() == (401, "Unauthorised")
     assert shared.ask("GET", ASKED, Authorization=basic("somebody:else")).refusal() == (401, "Unauthorised")

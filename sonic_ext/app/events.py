@@ -26,8 +26,8 @@ LASTS = 20.0
 """Seconds."""
 AGAIN_MS = 500
 """Milliseconds after which a browser asks again."""
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""Of the answer: nobody keeps it, nor holds it back until there is more."""
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Encoding": "identity"}
+"""Of the answer: nobody keeps it, nor holds it back until there is more, as a WebUI's gzip does."""
 
 Animation = Mapping[str, Any]
 

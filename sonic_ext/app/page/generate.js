@@ -201,7 +201,7 @@ export class Generate extends View {
 
   /** @returns {Promise<Task>} */
   async #ended() {
-    const said = h("span", { role: "status" });
+    const said = h("span", { class: "stage", role: "status" });
     const bar = h("progress", { "aria-label": t("Progress") });
     const stop = () => this.state.api.ask("DELETE", "/portraits/task").then(() => undefined);
     const cancel = h("button", { type: "button", onclick: () => attempt(cancel, this.#told, stop) }, t("Cancel"));
