@@ -78,13 +78,13 @@ class Admission:
     def refusal(self, request: Request) -> Problem | None:
         """Why a request is not let in; None for one that is."""
         login, shown = logged_in(request), request.headers.get(TOKEN, "")
+        if not same_site(request.scope) and not self.allowed_origin(request.headers.get("origin", "")):
+            return FOREIGN  # token or not: gradio 4 lets any site read the page of a server with a name
         fits = bool(self.token) and secrets.compare_digest(shown.encode(), self.token.encode())
         if fits and login is not False:
             return None
         if not self.others:
             return NOT_LOGGED_IN if fits else STALE if shown else PAGE_ONLY
-        if not same_site(request.scope) and not self.allowed_origin(request.headers.get("origin", "")):
-            return FOREIGN
         passwords = self.credentials()
         if not passwords and login is None:
             return None
