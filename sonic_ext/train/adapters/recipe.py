@@ -21,8 +21,8 @@ class Objective:
 
     adversarial: float = 0.0
     """λ_adv, 0 to 1; 0 for no discriminator."""
-    contrast: float = 0.1
-    """λ_cont, 0 to 1; 0 for no contrast."""
+    contrast: float = 0.0
+    """λ_cont, 0 to 1; 0 for no contrast, which is what the experiment of docs/contrastive.md speaks for."""
     levels: tuple[str, ...] = ("frame",)
     """Of `LEVELS`."""
     mouth: float = 6.0
