@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import select
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 600.0
-"""Seconds that a job may take on a slow and busy machine."""
+from patience import PATIENCE, until
+
 SMALL = {"prompt": "a portrait", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler", "seed": 1}
 """The cheapest picture."""
 
@@ -91,18 +90,21 @@ class Client:
         answer = self.get("/")
         return answer.status == 200 and b"<html" in answer.body.lower()
 
-    def wait_until_up(self) -> None:
-        """Until the extension's routes answer: a WebUI adds them last."""
-        until = time.monotonic() + PATIENCE
-        while not self._is_up():
-            assert time.monotonic() < until
-            time.sleep(1)
+    def has_api(self) -> bool:
+        """False without --api: then the API is for the WebUI's own page."""
+        return self.get("/sonic/v1/engines").status != 403
 
-    def _is_up(self) -> bool:
+    def start(self) -> str:
+        """The id of its page: another one after *Reload UI*; empty while nobody listens."""
         try:
-            return self.get("/sonic/v1/engines").status == 200
-        except urllib.error.URLError:  # nobody listens yet
-            return False
+            return self.get("/app_id").body.decode()
+        except (urllib.error.URLError, ConnectionError):
+            return ""
+
+    def wait_for_another_start(self, before: str) -> None:
+        """Until the extension's page is served again: a WebUI adds its routes last."""
+        until(self.start, lambda now: now not in ("", before))
+        until(lambda: self.get("/sonic/page/app.js").status, lambda status: status == 200)
 
     def picture(self, **more: Any) -> bytes:
         """A txt2img picture, PNG."""
@@ -125,11 +127,23 @@ class Client:
 
     def ended(self, job: str) -> Any:
         """An animation at its end, whatever that is."""
-        until = time.monotonic() + PATIENCE
-        while (found := self.look(job))["state"] in ("queued", "running"):
-            assert time.monotonic() < until, found
-            time.sleep(0.2)
-        return found
+        return self.reached(job, "done", "failed", "cancelled")
+
+    def reached(self, job: str, *states: str) -> Any:
+        """An animation, as soon as it is in one of the states."""
+        return until(lambda: self.look(job), lambda found: found["state"] in states)
+
+    def stop_all(self) -> None:
+        """Stop every animation, until none is made or waits."""
+        for name in self.under_way():
+            self.ask("DELETE", f"/sonic/v1/animations/{name}")
+        until(lambda: not self.under_way())
+
+    def under_way(self) -> list[str]:
+        """Ids of the animations that are made or wait."""
+        return [
+            each["id"] for each in self.get("/sonic/v1/animations").json["animations"] if not each["ended"]
+        ]
 
 
 QUICK = {"engine": "preview", "min_resolution": 256}

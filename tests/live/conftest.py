@@ -1,13 +1,14 @@
 """Tests of a WebUI that runs: `pytest tests/live --webui http://127.0.0.1:7860 [--auth user:password]`.
 
-The WebUI is started by hand, with `--api` and a checkpoint; any weights will do, the smaller the faster.
-Without `--webui` every test here is skipped.
+The WebUI is started by hand, with a checkpoint; any weights will do, the smaller the faster. What talks to
+the API is skipped where it was started without `--api`, and without `--webui` every test here is.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chromium import launched
 from client import Client
+from patience import MILLISECONDS
 from tab import open_tab
-
-MILLISECONDS = 600_000
-"""That a step of the page may take: a checkpoint may have to be loaded, and a grid drawn, on a busy CPU."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,19 +59,47 @@ def browser(webui: Client) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, webui: Client, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The WebUI's page with the tab Sonic open. A script of ours that fails, fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(MILLISECONDS)
+def api(webui: Client) -> Client:
+    """The WebUI's API, for other programs than its page."""
+    if not webui.has_api():
+        pytest.skip("this WebUI was started without --api")
+    return webui
+
+
+@pytest.fixture
+def window(browser: Any, webui: Client, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Opens the WebUI's page with the tab Sonic in windows of their own; no script of ours may fail there.
+
+    Windows take the options of a playwright context, and `theme`.
+    """
     broken: list[str] = []
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.goto(webui.url)
-    open_tab(page)
-    yield page
+    opened: list[Any] = []
+
+    def open_window(theme: str = "light", **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
+        context.route(
+            re.compile("googleapis"), lambda route: route.abort()
+        )  # gradio asks for its fonts there
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.set_default_navigation_timeout(MILLISECONDS)
+        page.on("pageerror", lambda error: broken.append(f"{error}\n{error.stack}"))
+        page.goto(f"{webui.url}/?__theme={theme}")
+        opened.append(page)
+        open_tab(page)
+        return page
+
+    yield open_window
     folder = request.config.getoption("--shots")
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{request.node.name}.png", full_page=True)
-    context.close()
+    for number, page in enumerate(opened):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=folder / f"{request.node.name}-{number}.png", full_page=True)
+        page.context.close()
     assert [text for text in broken if "sonic" in text.lower()] == []
+
+
+@pytest.fixture
+def page(window: Callable[..., Any]) -> Any:
+    """One of them."""
+    return window()

@@ -1,4 +1,4 @@
-"""The page of a WebUI with the tab Sonic, as a user handles it."""
+"""The page of a WebUI with the tab Sonic, as a user handles it; what is in the tab, `own_page` handles."""
 
 from __future__ import annotations
 
@@ -6,38 +6,25 @@ import re
 from pathlib import Path
 from typing import Any
 
-from spoken import MEDIA
+from own_page import expect
 
-PORTRAIT = MEDIA / "portrait_01.jpg"
+IMG2IMG = "#img2img_image img"
+"""What img2img begins with: gradio's picture in A1111, the canvas's in Forge."""
 
 
 def open_tab(page: Any) -> None:
     """By the tab's own button, whatever language it is in."""
-    page.wait_for_selector("#tab_sonic", state="attached")
+    expect(page.locator("#tab_sonic")).to_be_attached()
     page.locator("#tabs > .tab-nav button", has_text="Sonic").first.click()
-    page.wait_for_selector("#sonic_generate")
+    expect(page.locator("#view-make")).to_be_visible()
 
 
-def give(page: Any, speech: Path) -> None:
-    """Upload both; preview engine, smallest size."""
-    page.set_input_files("#sonic_portrait input[type=file]", PORTRAIT)
-    page.set_input_files("#sonic_audio input[type=file]", speech)
-    page.wait_for_selector("#sonic_facts .sonic-facts")  # before, the page grows under the mouse
-    page.locator("#sonic_root .label-wrap", has_text=re.compile("^Video|^视频")).first.click()
-    page.check("#sonic_engine input[value=preview]")
-    number(page, "sonic_min_resolution", 256)
-    page.wait_for_function("/256 × 256/.test(document.querySelector('#sonic_facts').innerText)")
+def under_way(page: Any) -> Any:
+    """The list of what is made and waits, above every view."""
+    return page.get_by_role("region", name="Videos being made")
 
 
-def consent(page: Any, prefix: str = "sonic_consent", voice: str = "voice") -> None:
-    """Synthetic face, synthetic voice."""
-    for part in ("face", voice):
-        page.click(f"#{prefix}_{part} input")
-        page.locator(f"#{prefix}_{part} li", has_text=re.compile("Synthetic|合成")).click()
-    page.check(f"#{prefix}_stated input")
-
-
-def show(page: Any, name: str) -> None:
+def tab(page: Any, name: str) -> None:
     """A tab of the WebUI."""
     page.locator("#tabs > .tab-nav button", has_text=name).first.click()
 
@@ -49,32 +36,54 @@ def number(page: Any, name: str, value: float) -> None:
     field.press("Tab")
 
 
-def smallest(page: Any, tab: str, side: int = 64) -> None:
+def smallest(page: Any, name: str, side: int = 64) -> None:
     """What txt2img or img2img makes soonest."""
-    show(page, tab)
-    page.fill(f"#{tab}_prompt textarea", "a portrait")
-    for name, value in (("width", side), ("height", side), ("steps", 1)):
-        number(page, f"{tab}_{name}", value)
+    tab(page, name)
+    page.fill(f"#{name}_prompt textarea", "a portrait")
+    for control, value in (("width", side), ("height", side), ("steps", 1)):
+        number(page, f"{name}_{control}", value)
 
 
-def order(page: Any, tab: str, speech: Path | None) -> str:
-    """Fill in the accordion, which is open then; the beginning of its elements' ids."""
-    prefix = f"script_{tab}_sonic"
-    page.locator(f"#{prefix} > .label-wrap").first.click()
-    page.check(f"#{prefix}_enabled input")
+def painted(page: Any) -> None:
+    """One small picture in the gallery of txt2img."""
+    smallest(page, "txt2img")
+    page.click("#txt2img_generate")
+    expect(page.locator("#txt2img_gallery img").first).to_be_visible()
+
+
+def order(page: Any, name: str, speech: Path | None) -> str:
+    """Tick the accordion in its header, open it and fill it in; the beginning of its elements' ids."""
+    prefix = f"script_{name}_sonic"
+    page.check(f"#{prefix}-visible-checkbox")
+    if not page.locator(f"#{prefix}_pictures").is_visible():
+        page.locator(f"#{prefix} > .label-wrap").first.click()
+    expect(page.locator(f"#{prefix}_pictures")).to_be_visible()
     for inner in page.locator(f"#{prefix} .label-wrap").all()[1:]:
         inner.click()
     page.check(f"#{prefix}_engine input[value=preview]")
     number(page, f"{prefix}_min_resolution", 256)
     if speech:
-        page.set_input_files(f"#{prefix}_voice input[type=file]", speech)
-        page.wait_for_selector(f"#{prefix}_voice button[aria-label=Clear]")
+        voice(page, prefix, speech)
     return prefix
 
 
-def told(page: Any, tab: str, pattern: str) -> str:
+def voice(page: Any, prefix: str, speech: Path) -> None:
+    """The speech of the accordion."""
+    page.set_input_files(f"#{prefix}_voice input[type=file]", speech)
+    expect(page.locator(f"#{prefix}_voice button[aria-label=Clear]")).to_be_visible()
+
+
+def state_consent(page: Any, prefix: str) -> None:
+    """In the accordion: synthetic face, synthetic voice."""
+    for part in ("face", "voice_basis"):
+        page.click(f"#{prefix}_{part} input")
+        page.locator(f"#{prefix}_{part} li", has_text=re.compile("Synthetic|合成")).click()
+    page.check(f"#{prefix}_stated input")
+
+
+def told(page: Any, name: str, pattern: str) -> str:
     """Press Generate and wait until what stands under the gallery matches."""
-    page.click(f"#{tab}_generate")
-    log = f"#html_log_{tab}"
-    page.wait_for_function(f"new RegExp({pattern!r}).test(document.querySelector('{log}').innerText)")
-    return str(page.inner_text(log))
+    page.click(f"#{name}_generate")
+    log = page.locator(f"#html_log_{name}").first  # gradio 3 gives two the same id
+    expect(log).to_contain_text(re.compile(pattern))
+    return str(log.inner_text())

@@ -15,6 +15,7 @@ from spoken import MEDIA, one_minute
 
 PORTRAIT = MEDIA / "portrait_01.jpg"
 OTHER = MEDIA / "portrait_02.jpg"
+pytestmark = pytest.mark.usefixtures("api")
 CONSENT = {"face": "synthetic", "voice": "synthetic"}
 
 
@@ -55,8 +56,7 @@ def test_pictures_and_videos_wait_for_each_other(webui: Client, speech: Path) ->
 
 def test_interrupt_stops_and_the_next_one_works(webui: Client, speech: Path, tmp_path: Path) -> None:
     job = webui.begin(PORTRAIT, one_minute(tmp_path / "minute.wav"))
-    while webui.look(job)["state"] == "queued":
-        time.sleep(0.1)
+    webui.reached(job, "running")
     webui.post("/sdapi/v1/interrupt")
     assert webui.ended(job)["state"] == "cancelled"
     assert webui.ended(webui.begin(PORTRAIT, speech))["state"] == "done"
@@ -65,8 +65,7 @@ def test_interrupt_stops_and_the_next_one_works(webui: Client, speech: Path, tmp
 def test_a_waiting_job_can_be_taken_back(webui: Client, speech: Path, tmp_path: Path) -> None:
     first = webui.begin(PORTRAIT, one_minute(tmp_path / "minute.wav"))
     second, third = webui.begin(OTHER, speech), webui.begin(PORTRAIT, speech)
-    while webui.look(first)["state"] == "queued":
-        time.sleep(0.1)
+    webui.reached(first, "running")
     assert [webui.look(job)["position"] for job in (first, second, third)] == [0, 1, 2]
     assert webui.ask("DELETE", f"/sonic/v1/animations/{second}").json["state"] == "cancelled"
     assert webui.look(third)["position"] == 1

@@ -6,11 +6,15 @@ import re
 from typing import Any
 
 from client import Client
-from tab import consent, order, show
+from patience import until
+from tab import order, state_consent, tab
 
 GIVEN = re.compile(
     r"state that this is true|The face is|The voice is|Purpose|Contact|Evidence|Sent picture|Record$"
 )
+
+
+TICK = "customscript/sonic.py/txt2img/Sonic/value"
 
 
 def kept(webui: Client) -> dict[str, Any]:
@@ -22,13 +26,21 @@ def kept(webui: Client) -> dict[str, Any]:
 
 
 def test_apply_keeps_no_consent(page: Any, webui: Client) -> None:
-    show(page, "txt2img")
+    tab(page, "txt2img")
     prefix = order(page, "txt2img", None)
-    consent(page, prefix, voice="voice_basis")
-    page.evaluate("document.querySelector('#ui_defaults_apply').click()")  # where it stands is the host's
-    page.wait_for_function("/Wrote|No changes/.test(document.querySelector('#tab_settings').textContent)")
+    state_consent(page, prefix)
+    apply(page)
+    until(lambda: kept(webui).get(TICK))
     ours = {path: value for path, value in kept(webui).items() if "sonic" in path.lower()}
     assert [path for path in ours if path.endswith("txt2img/Engine/value")], "the settings are kept"
-    assert ours["customscript/sonic.py/txt2img/Animate with Sonic/value"] is True  # applied, that is
+    assert ours[TICK] is True  # applied, that is
     assert [path for path in ours if GIVEN.search(path.rpartition("/")[0])] == []
     assert [path for path in ours if re.search("/(Export|Generate|Fetch|Revoke|Delete|Send)", path)] == []
+    page.uncheck(f"#{prefix}-visible-checkbox")  # for the other tests
+    apply(page)
+    until(lambda: kept(webui)[TICK] is False)
+
+
+def apply(page: Any) -> None:
+    """Where the button stands is the host's."""
+    page.evaluate("document.querySelector('#ui_defaults_apply').click()")

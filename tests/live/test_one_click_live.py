@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from client import QUICK, SMALL, Client, b64
 from PIL import Image
 from spoken import MEDIA
 
 PORTRAITS = (MEDIA / "portrait_01.jpg", MEDIA / "portrait_02.jpg")
+pytestmark = pytest.mark.usefixtures("api")
 CONSENT = {"face": "synthetic", "voice": "synthetic"}
 SIDE = 256
 
