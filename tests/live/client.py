@@ -16,6 +16,8 @@ from typing import Any
 
 from patience import PATIENCE, until
 
+ONE_REQUEST = 5 * PATIENCE
+"""Seconds for a request: the WebUI answers one for pictures when all are made, and what they are to say."""
 SMALL = {"prompt": "a portrait", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler", "seed": 1}
 """The cheapest picture."""
 
@@ -47,7 +49,7 @@ class Client:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=ONE_REQUEST) as answer:
                 return Answer(answer.status, answer.read())
         except urllib.error.HTTPError as error:
             with error:

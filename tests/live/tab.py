@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from own_page import expect
+from patience import MILLISECONDS
 
 IMG2IMG = "#img2img_image img"
 """What img2img begins with: gradio's picture in A1111, the canvas's in Forge."""
@@ -85,5 +86,5 @@ def told(page: Any, name: str, pattern: str) -> str:
     """Press Generate and wait until what stands under the gallery matches."""
     page.click(f"#{name}_generate")
     log = page.locator(f"#html_log_{name}").first  # gradio 3 gives two the same id
-    expect(log).to_contain_text(re.compile(pattern))
+    expect(log).to_contain_text(re.compile(pattern), timeout=5 * MILLISECONDS)  # it may be several videos
     return str(log.inner_text())

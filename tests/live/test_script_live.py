@@ -99,10 +99,10 @@ def test_pasted_infotext_fills_the_accordion(page: Any) -> None:
     expect(page.locator(f"{prefix}-visible-checkbox")).to_be_checked()
     expect(page.locator(f"{prefix}_pictures")).to_be_visible()
     for name, value in (("motion_scale", "1.25"), ("seed", "0"), ("min_resolution", "512")):
-        assert page.input_value(f"{prefix}_{name} input[type=number]") == value
-    assert page.locator(f"{prefix}_framing input[value=crop]").is_checked()
-    assert page.locator(f"{prefix}_engine input[value=preview]").is_checked()
-    assert page.locator(f"{prefix}_pictures input").nth(1).is_checked()
+        expect(page.locator(f"{prefix}_{name} input[type=number]").first).to_have_value(value)
+    for chosen in ("framing input[value=crop]", "engine input[value=preview]"):
+        expect(page.locator(f"{prefix}_{chosen}")).to_be_checked()
+    expect(page.locator(f"{prefix}_pictures input").nth(1)).to_be_checked()
 
 
 def test_infotext_quotes_what_holds_commas(api: Client, speech: Path) -> None:
