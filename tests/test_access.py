@@ -156,9 +156,9 @@ def test_whatever_is_sent_is_answered(headers: list[Header], kind: str) -> None:
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_passwords(kind: str) -> None:
     own = (b"host", b"localhost")
-    access = Access(reached, ALONE, {"me": "ge:heim é", "you": "other"}, lambda: "token")
+    access = Access(reached, ALONE, {"me": "ge:heim é", "you": "other"})
     refused = 1008 if kind == "websocket" else 401
-    for header in (basic("me:ge:heim é"), basic("you:other"), (b"authorization", b"Bearer token")):
+    for header in (basic("me:ge:heim é"), basic("you:other")):
         assert asked(access, own, header, kind=kind)[0] == 200
     odd = (
         (b"authorization", value)
@@ -169,5 +169,23 @@ def test_passwords(kind: str) -> None:
     assert asked(access, own, kind=kind)[0] == refused
     assert asked(access, own, basic("you:other"), basic("you:other"), kind=kind)[0] == refused
     assert asked(Access(reached, ALONE), own, kind=kind)[0] == 200
-    without = Access(reached, ALONE, {"me": "x"})
-    assert asked(without, own, (b"authorization", b"Bearer None"), kind=kind)[0] == refused
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({b"sec-fetch-site": b"same-origin", b"origin": b"https://its.proxy"}, True),
+        ({b"sec-fetch-site": b"none"}, True),
+        ({b"sec-fetch-site": b"cross-site", b"sec-fetch-mode": b"navigate"}, True),
+        ({b"sec-fetch-site": b"cross-site", b"sec-fetch-mode": b"no-cors"}, False),
+        ({b"sec-fetch-site": b"same-site"}, False),
+        ({b"sec-fetch-site": b""}, False),
+        ({b"origin": b"https://its.proxy", b"x-forwarded-host": b"its.proxy"}, True),
+        ({b"origin": b"https://evil.example", b"x-forwarded-host": b"its.proxy"}, False),
+    ],
+)
+def test_other_sites_pages(headers: dict[bytes, bytes], let_in: bool) -> None:
+    """`Sec-Fetch-Site` is the browser's word, which no page can write."""
+    status = asked(Access(reached, ALONE), (b"host", b"localhost"), *headers.items())[0]
+    assert (status == 200) is let_in
