@@ -165,7 +165,7 @@ class TestTheWholeWay:
     )
     def test_verify_tells_a_stranger_from_a_forger(self, client: Client, name: str, verdict: str) -> None:
         """Whole files of others: who signed or when is in question, not what they hold."""
-        folder = ROOT / "docs" / "media" if name == "hello.mp4" else ROOT / "tests"
+        folder = EXAMPLE if name == "hello.mp4" else ROOT / "tests"
         told = client.post("/verify", {"video": b64(folder / name)})
         assert (told.status, told.json["verdict"], told.json["contradictions"]) == (200, verdict, [])
         assert told.json["hint"]
@@ -785,7 +785,7 @@ class TestQuestions:
 
     def test_sync_of_a_video(self, client: Client) -> None:
         """A signed one that ships, in a process of its own; short, so it may well not be sure."""
-        answer = client.post("/sync", {"video": b64(ROOT / "docs" / "media" / "hello.mp4")})
+        answer = client.post("/sync", {"video": b64(EXAMPLE / "hello.mp4")})
         assert answer.status == 200, answer.body
         assert answer.json["tracks"] or answer.json["reason"]
         assert answer.json["chart"].startswith("data:image/png;base64,")

@@ -30,7 +30,7 @@ def written(folder: Path, data: bytes) -> Path:
 
 
 def test_an_exports_boxes(root: Path) -> None:
-    path = root / "docs" / "media" / "hello.mp4"
+    path = root / "sonic_ext" / "assets" / "example" / "hello.mp4"
     with path.open("rb") as file:
         found = list(top_boxes(file))
         moov = next((start, end) for kind, start, end in found if kind == b"moov")

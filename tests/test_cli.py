@@ -566,7 +566,7 @@ class TestInterrupted:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
     def test_while_lip_sync_is_measured(self, tmp_path: Path, number: signal.Signals) -> None:
-        video = Path(__file__).parents[1] / "docs" / "media" / "hello.mp4"
+        video = Path(__file__).parents[1] / "sonic_ext" / "assets" / "example" / "hello.mp4"
         words = ["sync", video, "--fix", tmp_path / "fixed.mp4", "--chart", tmp_path / "chart.png", "--json"]
         code, out, err = self._stopped(tmp_path / "home", number, "following faces", words)
         assert code == 130, err

@@ -54,6 +54,13 @@ def page(window: Callable[..., Page]) -> Page:
     return window()
 
 
+def test_the_examples_video_plays(page: Page) -> None:
+    page.get_by_role("button", name="Watch its video").click()
+    video = page.get_by_label("The example's video")
+    expect(video).to_be_visible()
+    page.wait_for_function("video => video.currentTime > 0", arg=video.element_handle())
+
+
 def test_the_example_by_one_click(page: Page) -> None:
     page.get_by_role("button", name="Try the example").click()
     expect(page.get_by_role("img", name="Portrait: portrait.jpg")).to_be_visible()
@@ -312,7 +319,7 @@ def test_lip_sync_of_a_video(page: Page) -> None:
     """Beside the marks of the same file: the offset with its chart, until another file comes."""
     verify = show(page, "Verify")
     choice = verify.locator("input[type=file]")
-    choice.set_input_files(Path(__file__).parents[1] / "docs" / "media" / "hello.mp4")
+    choice.set_input_files(Path(__file__).parents[1] / "sonic_ext" / "assets" / "example" / "hello.mp4")
     expect(verify).to_contain_text("Says that this tool made it")
     verify.get_by_role("button", name="Also measure the lip sync").click()
     chart = verify.locator("img.chart")

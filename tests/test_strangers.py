@@ -246,7 +246,9 @@ def recoded(source: Path, target: Path, *names: tuple[bytes, bytes]) -> Path:
 
 
 def test_pictures_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
-    video = recoded(root / "docs" / "media" / "hello.mp4", tmp_path / "a.mp4", (b"avc1", b"zzzz"))
+    video = recoded(
+        root / "sonic_ext" / "assets" / "example" / "hello.mp4", tmp_path / "a.mp4", (b"avc1", b"zzzz")
+    )
     for read in (probe, lambda path: next(read_planes(path)), lambda path: next(read_frames(path))):
         with pytest.raises(BadVideo, match="holds video of a kind that is not known here"):
             read(video)
@@ -256,7 +258,10 @@ def test_pictures_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
 def test_sound_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
     """The fourth letter of the stream's type, in a file of Matroska."""
     plain = tmp_path / "plain.mkv"
-    with av.open(str(root / "docs" / "media" / "hello.mp4")) as source, av.open(str(plain), "w") as sink:
+    with (
+        av.open(str(root / "sonic_ext" / "assets" / "example" / "hello.mp4")) as source,
+        av.open(str(plain), "w") as sink,
+    ):
         copies = {
             stream.index: sink.add_stream_from_template(stream, opaque=True) for stream in source.streams
         }

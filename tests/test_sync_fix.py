@@ -239,7 +239,7 @@ def test_the_file_itself_can_be_replaced(tmp_path: Path) -> None:
 
 def test_marks_stay_and_the_signature_goes_loudly(tmp_path: Path) -> None:
     """An exported video of this tool: who asks for its marks afterwards still finds watermark and labels."""
-    signed = ROOT / "docs" / "media" / "hello.mp4"
+    signed = ROOT / "sonic_ext" / "assets" / "example" / "hello.mp4"
     before = verify(signed)
     assert before.verdict in (Verdict.UNKNOWN_SIGNER, Verdict.INTACT)
     done = fix_sync(signed, tmp_path / "b.mp4", report(track(0.08)))

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 PREFIX = "/sonic/page"
 FOLDER = Path(__file__).resolve().parent / "page"
 EXAMPLE = FOLDER.parents[1] / "assets" / "example"
-"""Portrait and speech to begin with, below `example/`."""
+"""Portrait and speech to begin with, and the video that was made of them, below `example/`."""
 DOCUMENT = "index.html"
 """Served at / where the page stands alone."""
 TYPES = {
@@ -27,8 +27,9 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
     ".wav": "audio/wav",
+    ".mp4": "video/mp4",
 }
-UNPACKED = ("image/jpeg", "audio/wav")
+UNPACKED = ("image/jpeg", "audio/wav", "video/mp4")
 """Types that gzip makes no smaller, or hardly."""
 POLICY = "; ".join(
     (

@@ -57,9 +57,21 @@ export class Make extends View {
   #example() {
     const told = h("div", { class: "told" });
     const button = h("button", { onclick: () => attempt(button, told, () => this.#begun()) }, t("Try the example"));
-    const offered = h("div", { class: "stack" }, h("div", { class: "banner offer" }, h("span", null, t("A portrait and speech make a video. New here? The example has both.")), button), told);
+    const watch = h("button", { class: "plain", onclick: () => attempt(watch, told, () => this.#watch(finished)) }, t("Watch its video"));
+    const finished = h("div", { class: "told" });
+    const said = h("span", null, t("A portrait and speech make a video. New here? The example has both."));
+    const offered = h("div", { class: "stack" }, h("div", { class: "banner offer" }, said, h("div", { class: "row" }, watch, button)), told, finished);
     this.draft.on(["portrait", "speech"], () => (offered.hidden = Boolean(this.draft.portrait || this.draft.speech)), this.gone);
     return offered;
+  }
+
+  /** What comes of the example, before anything is made. @param {HTMLElement} place */
+  async #watch(place) {
+    const address = URL.createObjectURL(await shipped("hello.mp4", "video/mp4"));
+    this.gone.addEventListener("abort", () => URL.revokeObjectURL(address));
+    const video = h("video", { class: "finished", src: address, controls: true, loop: true, playsInline: true, "aria-label": t("The example's video") });
+    fill(place, video);
+    await video.play().catch(() => undefined); // a browser that wants a click for sound has one: controls
   }
 
   async #begun() {
