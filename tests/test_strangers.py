@@ -33,6 +33,8 @@ from sonic_ext.provenance.verify import Verification, verify
 FOUND = sorted((Path(__file__).parent / "fuzz" / "finds").glob("*/*.bin"))
 PARTS = {"pickles": "torch", "infotext": "gradio"}
 """Targets that need a package which not every installation has."""
+SHIPPED = Path("sonic_ext/assets/example/hello.mp4")
+"""Below the repository."""
 FORGED = "Nice\nSignature:      valid, by all\r\x1b[2J\x1b]0;x\x07\x9b1m\u202e\u2028</td></tr><tr><td>"
 ROWS = (
     "Signature",
@@ -246,9 +248,7 @@ def recoded(source: Path, target: Path, *names: tuple[bytes, bytes]) -> Path:
 
 
 def test_pictures_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
-    video = recoded(
-        root / "sonic_ext" / "assets" / "example" / "hello.mp4", tmp_path / "a.mp4", (b"avc1", b"zzzz")
-    )
+    video = recoded(root / SHIPPED, tmp_path / "a.mp4", (b"avc1", b"zzzz"))
     for read in (probe, lambda path: next(read_planes(path)), lambda path: next(read_frames(path))):
         with pytest.raises(BadVideo, match="holds video of a kind that is not known here"):
             read(video)
@@ -259,7 +259,7 @@ def test_sound_of_an_unknown_kind(root: Path, tmp_path: Path) -> None:
     """The fourth letter of the stream's type, in a file of Matroska."""
     plain = tmp_path / "plain.mkv"
     with (
-        av.open(str(root / "sonic_ext" / "assets" / "example" / "hello.mp4")) as source,
+        av.open(str(root / SHIPPED)) as source,
         av.open(str(plain), "w") as sink,
     ):
         copies = {
