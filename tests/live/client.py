@@ -96,18 +96,6 @@ class Client:
         """False without --api: then the API is for the WebUI's own page."""
         return self.get("/sonic/v1/engines").status != 403
 
-    def start(self) -> str:
-        """The id of its page: another one after *Reload UI*; empty while nobody listens."""
-        try:
-            return self.get("/app_id").body.decode()
-        except (urllib.error.URLError, ConnectionError):
-            return ""
-
-    def wait_for_another_start(self, before: str) -> None:
-        """Until the extension's page is served again: a WebUI adds its routes last."""
-        until(self.start, lambda now: now not in ("", before))
-        until(lambda: self.get("/sonic/page/app.js").status, lambda status: status == 200)
-
     def picture(self, **more: Any) -> bytes:
         """A txt2img picture, PNG."""
         answer = self.post("/sdapi/v1/txt2img", SMALL | more)
