@@ -99,14 +99,16 @@ def router(alone: bool) -> APIRouter:
     Args:
         alone: with the document at /.
     """
-    made, files = APIRouter(include_in_schema=False), _files()
+    made = APIRouter(include_in_schema=False)
+    # read now: an update must not put its scripts before a process of the version before
+    files = {name: page_file(path) for name, path in _files().items()}
 
     def file(name: str, request: Request) -> Response:
-        path = files.get(name)
-        return page_file(path).answer(request) if path else Response(status_code=404)
+        found = files.get(name)
+        return found.answer(request) if found else Response(status_code=404)
 
     def document(request: Request) -> Response:
-        return page_file(FOLDER / DOCUMENT).answer(request)
+        return files[DOCUMENT].answer(request)
 
     made.add_api_route(f"{PREFIX}/{{name:path}}", file, methods=["GET"])
     if alone:

@@ -5,6 +5,8 @@ import { language } from "./words.js";
 
 /** Milliseconds between two looks where events do not come. */
 const EVERY = 1500;
+/** The same while a WebUI does not answer: one that is asked before it has built its API does not start. */
+const AWAY = 5000;
 /** Milliseconds after which a line of events on which nothing came is given up: a proxy holds it back. */
 const PATIENCE = 6000;
 
@@ -126,7 +128,7 @@ export class Api {
       } catch (error) {
         if (signal.aborted || (error instanceof Problem && this.#refuses(error))) return;
         reachable(false);
-        await pause(EVERY, signal);
+        await pause(this.token ? AWAY : EVERY, signal);
       }
     }
   }
