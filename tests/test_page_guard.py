@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from attacks import Attacker, file_value
 from made_takes import adopt_clip
+from patience import PATIENCE
 from PIL import Image
 
 gradio = pytest.importorskip("gradio", reason="a WebUI needs gradio: see requirements/gradio4.txt")
@@ -241,3 +242,19 @@ def test_without_the_guard_gradio_gives_them_away(tmp_path: Path, clip: Path) ->
             if event.startswith("file"):
                 assert attacker.post("/run/predict", body).status == 200
         assert len(served.copied()) == 1
+
+
+def test_an_early_question_lets_a_webui_add_its_middleware() -> None:
+    """One that builds an application's middleware ends the start of a WebUI that adds to it."""
+    program = (
+        "import asyncio, warnings; warnings.simplefilter('ignore');"
+        "from sonic_ext.app.file_guard import guard_gradio; guard_gradio();"
+        "import gradio; app = gradio.routes.App.create_app(gradio.Blocks()); told = [];"
+        "scope = {'type': 'http', 'method': 'GET', 'path': '/sonic/v1/events', 'headers': []};"
+        "send = lambda message: asyncio.sleep(0, told.append(message));"
+        "asyncio.run(app(scope, None, send));"
+        "app.add_middleware(type('Theirs', (), {'__init__': lambda self, app: None}));"
+        "print(told[0]['status'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.split() == ["503"], done.stderr

@@ -56,6 +56,9 @@ TOO_LARGE = Problem(
     413, "TooLarge", f"The request is larger than {LIMIT // 10**6} MB.", "Send smaller files, or fewer."
 )
 
+NOT_YET = Problem(503, "NotYet", "The WebUI is starting.", "Try again in a moment.")
+
+_OURS = "/sonic/v1"
 _EVENTS = re.compile(r"(?:^|/)(?:(?:run|api|call)/[^/]+|queue/join|component_server)/?$")
 """gradio's routes that take an event's inputs, wherever it is mounted."""
 _FILES = re.compile(r"(?:^|/)file[=/](.*)", re.DOTALL)
@@ -96,6 +99,24 @@ def guard_gradio(configuration: Callable[[], Configuration] = Configuration.from
 
     setattr(guarded, _GUARDED, True)
     application.build_middleware_stack = guarded
+    application.__call__ = _answered_early(application.__call__)
+
+
+def _answered_early(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Asked by a page that was open before, an application that has no routes of ours yet says so by itself.
+
+    Its middleware is built at the first request, and a WebUI that adds some of its own after that, as it does
+    right before ours, does not start.
+    """
+
+    async def called(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and _OURS in str(scope["path"])
+        if ours and not any(_OURS in getattr(route, "path", "") for route in self.router.routes):
+            await refuse(scope, receive, send, NOT_YET)
+        else:
+            await call(self, scope, receive, send)
+
+    return called
 
 
 def served_by_gradio(home: Path) -> list[Path]:
