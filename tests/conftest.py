@@ -117,6 +117,30 @@ def browser() -> Iterator[Any]:
         yield chromium
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`sonic serve`, for the tests of the page."""
+    from own_page import sonic_serve
+
+    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture
+def window(browser: Any, served: Any) -> Iterator[Any]:
+    """Opens windows of what is served; see `own_page.windows`."""
+    from own_page import windows
+
+    with windows(browser, served.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(window: Any) -> Any:
+    """One of them."""
+    return window()
+
+
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of speech."""

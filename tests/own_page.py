@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +22,8 @@ pytest.importorskip("uvicorn", reason="the page needs fastapi and uvicorn: insta
 playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="the page tests need playwright: install the extra `test`"
 )
+from web import b64  # noqa: E402
+
 expect = playwright_api.expect
 expect.set_options(timeout=MILLISECONDS)
 Page = Any
@@ -103,10 +104,18 @@ class Served:
         assert self.animation(name, "done", "failed", "cancelled")["error"] is None
         return name
 
-    def exported(self, name: str) -> str:
+    def exported(self, name: str, **stated: str) -> str:
         """Let a video out, of nobody's face and voice; name of the file."""
-        consent = {"face": "synthetic", "voice": "synthetic"}
+        consent = {"face": "synthetic", "voice": "synthetic", **stated}
         return str(self.ask("POST", f"/animations/{name}/export", {"consent": consent})["name"])
+
+    def fill_lists(self, speech: Path, **stated: str) -> None:
+        """A video that is let out under what is stated, one that is not, and one that fails."""
+        self.exported(self.made(PORTRAIT, speech), **stated)
+        self.made(PORTRAIT, speech)
+        nobody = {"portrait": b64(MEDIA / "no_person.jpg"), "audio": b64(speech)}
+        (failed,) = self.ask("POST", "/batches", {"jobs": [nobody]})["animations"]
+        assert self.animation(failed["id"], "failed")["error"]["error"] == "NoFace"
 
 
 @contextmanager
@@ -115,16 +124,7 @@ def sonic_serve(folder: Path, port: int = 0) -> Iterator[Served]:
     hub = TinyHub({"LeonJoe13/Sonic/RIFE/flownet.pkl": PICKLE})
     page = Served("", folder, hub)
     with serving(hub):
-        words = [
-            "-m",
-            "sonic_ext",
-            "serve",
-            "--port",
-            str(port),
-            "--json",
-            "--output-dir",
-            folder / "out puts",
-        ]
+        words = ("-m", "sonic_ext", "serve", "--port", str(port), "--json")
         places = {"SONIC_HOME": str(page.home), "SONIC_MODELS": str(page.models), "HF_ENDPOINT": hub.url}
         outputs = ("--output-dir", folder / "out puts")
         with served(folder, *words, *outputs, HF_HOME=str(folder / "hub"), **places) as told:
@@ -225,11 +225,6 @@ def exported(page: Page) -> str:
     expect(told).to_be_visible()
     name: str = told.inner_text().removeprefix("Exported as ").rstrip(".")
     return name
-
-
-def b64(path: Path) -> str:
-    """A file as JSON takes it."""
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 def playable(video: Locator) -> float:

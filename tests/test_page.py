@@ -7,7 +7,6 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from own_page import (
     playable,
     put,
     show,
-    sonic_serve,
     unfold,
-    windows,
 )
 from patience import MILLISECONDS, PATIENCE
 from spoken import MEDIA, write_wav
@@ -35,23 +32,6 @@ from spoken import MEDIA, write_wav
 SIGNED = Path(__file__).parent / "data" / "signed"
 NAME = re.compile(r"sonic-\d{8}-\d{6}-[0-9a-f]{6}\.mp4")
 MARKUP = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        yield running
-
-
-@pytest.fixture
-def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    with windows(browser, served.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(window: Callable[..., Page]) -> Page:
-    return window()
 
 
 def test_the_examples_video_plays(page: Page) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from own_page import Page, Served, expect, sonic_serve, windows
+from own_page import Page, Served, expect
 
 NONE = dict.fromkeys(
     ("seconds", "denoising", "step_seconds", "share_of_peak", "psnr", "ssim", "mouth", "sync")
@@ -37,19 +36,6 @@ FIGURES = {
         trade("precision=fp8", error="BadSetting"),
     ],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Page]:
-    """The page; its addresses are not asked before a test says what they answer."""
-    with windows(browser, served.url) as opened:
-        yield opened("make")
 
 
 def answered(page: Page, path: str, value: Any) -> None:

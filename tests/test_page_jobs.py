@@ -17,7 +17,6 @@ from own_page import (
     Locator,
     Page,
     Served,
-    b64,
     expect,
     give,
     make,
@@ -26,23 +25,7 @@ from own_page import (
     windows,
 )
 from spoken import one_minute
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        yield running
-
-
-@pytest.fixture
-def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    with windows(browser, served.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(window: Callable[..., Page]) -> Page:
-    return window()
+from web import b64
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from own_page import (
@@ -13,12 +12,10 @@ from own_page import (
     VIEWS,
     Page,
     Served,
-    b64,
     expect,
     give,
     put,
     sonic_serve,
-    windows,
 )
 from spoken import MEDIA
 
@@ -30,18 +27,8 @@ from sonic_ext.provenance.consent import NOTICE
 def served(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[Served]:
     """With a video that was let out, one that was not and one that failed."""
     with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        running.exported(running.made(PORTRAIT, speech))
-        running.made(PORTRAIT, speech)
-        nobody = {"portrait": b64(MEDIA / "no_person.jpg"), "audio": b64(speech)}
-        (failed,) = running.ask("POST", "/batches", {"jobs": [nobody]})["animations"]
-        running.animation(failed["id"], "failed")
+        running.fill_lists(speech)
         yield running
-
-
-@pytest.fixture
-def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    with windows(browser, served.url) as opened:
-        yield opened
 
 
 ENGLISH = """texts => {

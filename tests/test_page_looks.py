@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_page import PORTRAIT, VIEWS, Page, Served, b64, expect, give, put, sonic_serve, windows
-from spoken import MEDIA
+from own_page import PORTRAIT, VIEWS, Page, Served, expect, give, put, sonic_serve
 
 FIRST_PAINT = 100_000
 """Bytes over the wire, at most, until the empty page is there."""
@@ -19,20 +18,8 @@ WIDTHS = (390, 768, 1400, 2560)
 def served(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[Served]:
     """With something in every list: a video that was let out, one that was not, one that failed."""
     with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        exported = running.made(PORTRAIT, speech)
-        consent = {"face": "synthetic", "voice": "synthetic", "purpose": "a test " * 20}
-        running.ask("POST", f"/animations/{exported}/export", {"consent": consent})
-        running.made(PORTRAIT, speech)
-        nobody = {"portrait": b64(MEDIA / "no_person.jpg"), "audio": b64(speech)}
-        (failed,) = running.ask("POST", "/batches", {"jobs": [nobody]})["animations"]
-        assert running.animation(failed["id"], "failed")["error"]["error"] == "NoFace"
+        running.fill_lists(speech, purpose="a test " * 20)
         yield running
-
-
-@pytest.fixture
-def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    with windows(browser, served.url) as opened:
-        yield opened
 
 
 def fill(page: Page, view: str, served: Served) -> None:

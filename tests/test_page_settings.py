@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from own_page import PORTRAIT, Page, Served, expect, fact, give, make, show, sonic_serve, unfold, windows
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with sonic_serve(tmp_path_factory.mktemp("page")) as running:
-        yield running
-
-
-@pytest.fixture
-def window(browser: Any, served: Served) -> Iterator[Callable[..., Page]]:
-    with windows(browser, served.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(window: Callable[..., Page]) -> Page:
-    return window()
+from own_page import PORTRAIT, Page, Served, expect, fact, give, make, show, unfold
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from own_page import PICKLE, Locator, Page, Served, expect, sonic_serve, windows
+from own_page import PICKLE, Locator, Page, Served, expect, sonic_serve
 from patience import until
 
 RIFE = "RIFE HDv3 frame interpolation"
@@ -23,9 +22,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Page]:
-    with windows(browser, served.url) as opened:
-        yield opened("weights")
+def page(window: Callable[..., Page]) -> Page:
+    return window("weights")
 
 
 def part(page: Page, title: str) -> Locator:

@@ -27,6 +27,7 @@ from ..files.home import private_home
 from ..jobs import Batch, Job, Origin, Queue, Worker
 from ..jobs.exporting import export, export_lock
 from ..jobs.inputs import staging
+from ..jobs.submission import search_of
 from ..media.image import pixel_digest
 from ..media.video import read_frames
 from ..messages import ENGLISH, languages, of_header, said, speaking
@@ -35,6 +36,7 @@ from ..provenance.revocation import revoke
 from ..settings import PRESETS, headings
 from . import answers, requests, schemas, uploads
 from .admission import Admission
+from .asgi import PREFIX
 from .benching import Benching
 from .events import HEADERS, job_events
 from .fetching import Fetching
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from ..ports import Host
     from ..provenance.take import Take
 
-PREFIX = "/sonic/v1"
 FROM = "X-Sonic-From"
 """Header of a request: `page` where our page asks. It says who is named as having asked, no more."""
 
@@ -261,39 +262,32 @@ def _add_questions(api: APIRouter, questions: Questions) -> None:
 
 def _add_fetching(api: APIRouter, fetching: Fetching) -> None:
     begun = (409, 413, 415, 422)
-    for method, name, answer, summary, refusals in (
-        ("POST", "fetch", fetching.fetch, "Begin to fetch model files", begun),
-        ("POST", "convert", fetching.convert, "Begin to convert pickles to safetensors", begun),
-        ("GET", "task", fetching.task, "How fetching or converting stands", ()),
-        ("DELETE", "task", fetching.stop, "Stop fetching or converting", ()),
-    ):
-        api.add_api_route(
-            f"/weights/{name}",
-            answer,
-            methods=[method],
-            response_model=schemas.SonicTask,
-            summary=summary,
-            responses=_refusals(*refusals),
-            status_code=202 if refusals else 200,
-        )
+    _add_task(
+        api,
+        "weights",
+        ("POST", "/fetch", fetching.fetch, schemas.SonicTask, "Begin to fetch model files", begun),
+        (
+            "POST",
+            "/convert",
+            fetching.convert,
+            schemas.SonicTask,
+            "Begin to convert pickles to safetensors",
+            begun,
+        ),
+        ("GET", "/task", fetching.task, schemas.SonicTask, "How fetching or converting stands", ()),
+        ("DELETE", "/task", fetching.stop, schemas.SonicTask, "Stop fetching or converting", ()),
+    )
 
 
 def _add_portraits(api: APIRouter, portraits: PortraitMaking) -> None:
-    for method, path, answer, model, summary, refusals in (
+    _add_task(
+        api,
+        "portraits",
         ("GET", "", portraits.samplers, schemas.SonicSamplers, "Whether portraits can be made here", ()),
         ("POST", "", portraits.begin, schemas.SonicTask, "Begin a portrait", (409, 413, 415, 422, 503)),
         ("GET", "/task", portraits.task, schemas.SonicTask, "How the portrait stands", ()),
         ("DELETE", "/task", portraits.stop, schemas.SonicTask, "Stop making the portrait", ()),
-    ):
-        api.add_api_route(
-            f"/portraits{path}",
-            answer,
-            methods=[method],
-            response_model=model,
-            summary=summary,
-            responses=_refusals(*refusals),
-            status_code=202 if method == "POST" else 200,
-        )
+    )
     api.add_api_route(
         "/portraits/picture",
         portraits.picture,
@@ -305,14 +299,27 @@ def _add_portraits(api: APIRouter, portraits: PortraitMaking) -> None:
 
 
 def _add_bench(api: APIRouter, benching: Benching) -> None:
-    for method, path, answer, model, summary, refusals in (
+    _add_task(
+        api,
+        "bench",
         ("POST", "", benching.begin, schemas.SonicTask, "Begin a bench", (409, 413, 415, 422, 503)),
         ("GET", "", benching.result, schemas.SonicBench, "What was measured", (409,)),
         ("GET", "/task", benching.task, schemas.SonicTask, "How the bench stands", ()),
         ("DELETE", "/task", benching.stop, schemas.SonicTask, "Stop the bench", ()),
-    ):
+    )
+
+
+def _add_task(
+    api: APIRouter, name: str, *routes: tuple[str, str, Callable[..., Any], Any, str, tuple[int, ...]]
+) -> None:
+    """What is begun and not waited for.
+
+    Args:
+        routes: method, path below the name, answer, its model, summary, refusals.
+    """
+    for method, path, answer, model, summary, refusals in routes:
         api.add_api_route(
-            f"/bench{path}",
+            f"/{name}{path}",
             answer,
             methods=[method],
             response_model=model,
@@ -547,9 +554,8 @@ class Questions:
         """And the one that engine=auto takes now."""
         from .. import engines
         from ..engines import registry
-        from ..weights import Search
 
-        search = Search.default(configuration=self._host.configuration())
+        search = search_of(self._host)
         told = []
         for name in registry.names():
             lacks = {"detail": "", "hint": ""}
@@ -567,8 +573,7 @@ class Questions:
         """What is there, where, what brings the rest, and what keeps it from being brought."""
         from .. import weights
 
-        found = weights.survey(weights.Search.default(configuration=self._host.configuration()))
-        return answers.weights(found, self._host.devices)
+        return answers.weights(weights.survey(search_of(self._host)), self._host.devices)
 
     def settings(self) -> dict[str, Any]:
         """Names, ranges, defaults and help, as a form needs them."""

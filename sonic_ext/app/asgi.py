@@ -11,6 +11,8 @@ from ..messages import of_header, said, speaking
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+PREFIX = "/sonic/v1"
+"""Of every route of the API."""
 POLICY_VIOLATION = 1008
 """Code that closes a web socket, RFC 6455, section 7.4.1."""
 

@@ -11,18 +11,19 @@ from .. import engines
 from ..errors import BadInput, WrongTime
 from ..files.home import private_home
 from ..jobs.inputs import staging
+from ..jobs.submission import search_of
 from ..progress import Stage, Step, Ticker
 from ..settings import Settings
-from ..weights import Search
 from . import answers, requests, schemas
 from .background import BackgroundTask, TaskSlot
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Bench
     from ..ports import Host
-    from ..progress import Progress, Tick
+    from ..progress import Progress
 
 MOST_MINUTES = 1440
+"""A day: nobody waits for more of a bench."""
 
 
 class Benching:
@@ -43,7 +44,7 @@ class Benching:
             raise BadInput(f"minutes={body.minutes:g} is out of range.", f"Use 1 to {MOST_MINUTES}.")
         settings = self._settings(body.settings)
         check(settings, body.trades)
-        engines.choose("sonic", private_home(), self._host.devices, settings, self._search())
+        engines.choose("sonic", private_home(), self._host.devices, settings, search_of(self._host))
         portrait = audio = None
         with ExitStack() as stack:  # what cannot be used is said at once
             staged = stack.enter_context(staging(private_home()))
@@ -53,23 +54,20 @@ class Benching:
                 audio = staged.path(requests.staged_speech(staged, body.audio))
             kept = stack.pop_all()
 
-        def planned(home: str, tick: Tick) -> Bench:
-            return planned_bench(
-                settings,
-                minutes=body.minutes,
-                portrait=portrait,
-                audio=audio,
-                names=body.trades,
-                search=self._search(),
-                devices=self._host.devices,
-                home=Path(home),
-                tick=tick,
-            )
-
         def measured(progress: Progress) -> str:
             tick = Ticker(progress)
             with tempfile.TemporaryDirectory() as home:
-                self._bench = planned(home, tick)
+                self._bench = planned_bench(
+                    settings,
+                    minutes=body.minutes,
+                    portrait=portrait,
+                    audio=audio,
+                    names=body.trades,
+                    search=search_of(self._host),
+                    devices=self._host.devices,
+                    home=Path(home),
+                    tick=tick,
+                )
                 for _ in self._bench.run(tick):  # each is in the answer at once
                     pass
             return "The bench is over."
@@ -98,9 +96,6 @@ class Benching:
         if self._bench is None:
             raise WrongTime("Nothing has been measured yet.", "Begin a bench: POST /sonic/v1/bench.")
         return answers.spoken(self._bench.as_json(), "notes")
-
-    def _search(self) -> Search:
-        return Search.default(configuration=self._host.configuration())
 
     def _settings(self, given: Any) -> Settings:
         """As requested; the user's own defaults where the bench does not vary them itself."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import weights
 from ..errors import BadInput, WrongTime
+from ..jobs.submission import search_of
 from ..progress import Tick, Ticker
 from ..weights import Part, PartState, Search
 from . import schemas
@@ -37,14 +38,14 @@ class Fetching:
         check(parts := weights.parts_named(body.parts), body.accept)
 
         def work(tick: Tick) -> str:
-            weights.fetch(parts, self._search().target, accept=True, tick=tick)
+            weights.fetch(parts, search_of(self._host).target, accept=True, tick=tick)
             return f"Fetched: {', '.join(part.title for part in parts)}."
 
         return self._begin("fetch", work)
 
     def convert(self, body: schemas.NothingRequest | None = None) -> dict[str, Any]:
         """Every part whose state is `to convert`; nothing in a pickle is run."""
-        return self._begin("convert", lambda tick: convert(self._search(), tick))
+        return self._begin("convert", lambda tick: convert(search_of(self._host), tick))
 
     def task(self) -> dict[str, Any]:
         """How the newest one stands or ended."""
@@ -53,9 +54,6 @@ class Fetching:
     def stop(self) -> dict[str, Any]:
         """What came so far stays, and the next fetch goes on from there."""
         return self._slot.stop()
-
-    def _search(self) -> Search:
-        return Search.default(configuration=self._host.configuration())
 
     def _begin(self, what: str, work: Callable[[Tick], str]) -> dict[str, Any]:
         return self._slot.begin(what, lambda task: work(Ticker(task)))

@@ -35,7 +35,7 @@ from urllib.parse import parse_qsl, unquote
 from ..configuration import Configuration
 from ..errors import MissingPart
 from ..provenance.boundary import Boundary, private
-from .asgi import POLICY_VIOLATION, Again, Problem, read, refuse
+from .asgi import POLICY_VIOLATION, PREFIX, Again, Problem, read, refuse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,7 +58,6 @@ TOO_LARGE = Problem(
 
 NOT_YET = Problem(503, "NotYet", "The WebUI is starting.", "Try again in a moment.")
 
-_OURS = "/sonic/v1"
 _EVENTS = re.compile(r"(?:^|/)(?:(?:run|api|call)/[^/]+|queue/join|component_server)/?$")
 """gradio's routes that take an event's inputs, wherever it is mounted."""
 _FILES = re.compile(r"(?:^|/)file[=/](.*)", re.DOTALL)
@@ -110,8 +109,8 @@ def _answered_early(call: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     async def called(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = scope["type"] == "http" and _OURS in str(scope["path"])
-        if ours and not any(_OURS in getattr(route, "path", "") for route in self.router.routes):
+        ours = scope["type"] == "http" and PREFIX in str(scope["path"])
+        if ours and not any(PREFIX in getattr(route, "path", "") for route in self.router.routes):
             await refuse(scope, receive, send, NOT_YET)
         else:
             await call(self, scope, receive, send)

@@ -1,6 +1,7 @@
 """The page's files over HTTP: modules, style, the example; and the document that holds the page alone.
 
-Names are those of the folder `page`, as they were when this was imported: no path is made from a request.
+All are read once for a process, which an update must not give the scripts of another version, and found by
+their names: no path is made from a request.
 """
 
 from __future__ import annotations
@@ -83,14 +84,12 @@ class PageFile:
 
 
 @cache
-def page_file(path: Path) -> PageFile:
-    """A file of the page, read once."""
-    return PageFile.of(path.read_bytes(), TYPES[path.suffix])
-
-
-def _files() -> dict[str, Path]:
-    own = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
-    return own | {f"example/{path.name}": path for path in EXAMPLE.iterdir() if path.suffix in TYPES}
+def page_files() -> dict[str, PageFile]:
+    """Name → file."""
+    own = {path.name: path for path in FOLDER.iterdir()}
+    every = own | {f"example/{path.name}": path for path in EXAMPLE.iterdir()}
+    known = {name: path for name, path in every.items() if path.suffix in TYPES}
+    return {name: PageFile.of(path.read_bytes(), TYPES[path.suffix]) for name, path in known.items()}
 
 
 def router(alone: bool) -> APIRouter:
@@ -99,9 +98,7 @@ def router(alone: bool) -> APIRouter:
     Args:
         alone: with the document at /.
     """
-    made = APIRouter(include_in_schema=False)
-    # read now: an update must not put its scripts before a process of the version before
-    files = {name: page_file(path) for name, path in _files().items()}
+    made, files = APIRouter(include_in_schema=False), page_files()
 
     def file(name: str, request: Request) -> Response:
         found = files.get(name)

@@ -13,7 +13,7 @@ from functools import cache
 from ..messages import read
 from ..provenance.consent import NOTICE
 from ..settings import describe
-from .page_files import FOLDER, PageFile
+from .page_files import PageFile, page_files
 
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _SENTENCE = re.compile(r"[.?!:]$|(?<!\{)\{\w+\}")
@@ -31,7 +31,7 @@ def texts(language: str) -> dict[str, str]:
 
 def _quoted() -> set[str]:
     """Whatever stands in double quotes in the page's modules."""
-    sources = (path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js"))
+    sources = (file.data.decode() for name, file in page_files().items() if name.endswith(".js"))
     return {_unquoted(found) for source in sources for found in _QUOTED.findall(source)}
 
 

@@ -76,6 +76,11 @@ def portraits_of(host: Host, source: str) -> Portraits:
     return host.portraits
 
 
+def search_of(host: Host) -> weights.Search:
+    """Where the host's user keeps weights."""
+    return weights.Search.default(configuration=host.configuration())
+
+
 def weight_identities(engine: str, settings: Settings, host: Host) -> Mapping[str, str]:
     """What tells the files that an engine draws with from others, by part; empty for one without weights.
 
@@ -85,9 +90,7 @@ def weight_identities(engine: str, settings: Settings, host: Host) -> Mapping[st
     identities = spec_of(engine).identities
     if identities is None:
         return {}
-    found: Mapping[str, str] = identities(
-        settings, weights.Search.default(configuration=host.configuration())
-    )
+    found: Mapping[str, str] = identities(settings, search_of(host))
     return found
 
 
@@ -119,5 +122,6 @@ def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Sett
         return pipeline.preflight(
             picture, speech, settings, devices=host.devices, configuration=host.configuration()
         ).engine
-    search = weights.Search.default(configuration=host.configuration())
-    return engines.choose(settings.engine, devices=host.devices, settings=settings, search=search).name
+    return engines.choose(
+        settings.engine, devices=host.devices, settings=settings, search=search_of(host)
+    ).name

@@ -310,7 +310,7 @@ class JobProgress:
         self._step = Step(Stage.WAITING, 0, 1)
         self._share = self._floor = 0.0  # the floor: progress when the stage began
         self._reported_at = float("-inf")
-        self.task_id = getattr(observer, "task_id", None) or job.task_id
+        self.task_id = job.task_id
 
     def report(self, step: Step) -> None:
         """Remember the step; the queue is told of each stage, and four times a second."""

@@ -4,11 +4,10 @@
 import { Problem } from "./api.js";
 import { fill, h } from "./dom.js";
 import { attempt, banner, problem } from "./notes.js";
-import { ended, left, taskSheet } from "./tasks.js";
+import { ended, left, taskSheet, unfinished } from "./tasks.js";
 import { View } from "./view.js";
 import { bytes, t } from "./words.js";
 
-/** @typedef {import("./tasks.js").Task} Task */
 /**
  * @typedef {object} Trade
  * @property {string} name
@@ -98,7 +97,7 @@ export class Bench extends View {
     this.#watching = this.#asked.hidden = false;
     fill(this.#progress);
     await this.#look();
-    fill(this.#told, outcome(task));
+    fill(this.#told, task.state !== "idle" && unfinished(task, t("What was measured is kept.")));
   }
 
   async #look() {
@@ -113,12 +112,6 @@ export class Bench extends View {
 }
 
 customElements.define("sonic-bench", Bench);
-
-/** @param {Task} task */
-function outcome(task) {
-  if (task.state === "failed") return banner("problem", t(task.error?.detail ?? ""), t(task.error?.hint ?? ""));
-  return task.state === "cancelled" && banner("note", t("Stopped as asked."), t("What was measured is kept."));
-}
 
 /** @param {Figures} found */
 function figures(found) {

@@ -5,12 +5,12 @@ import { base64 } from "./api.js";
 import { fill, h } from "./dom.js";
 import { picker } from "./files.js";
 import { attempt, banner } from "./notes.js";
+import { ended, left, taskSheet, unfinished } from "./tasks.js";
 import { View } from "./view.js";
 import { t } from "./words.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
 /** @typedef {import("./state.js").State} State */
-/** @typedef {import("./weights.js").Task} Task */
 /**
  * @typedef {object} Wish What the portrait is to be, while the page lives.
  * @property {Record<string, string>} texts name of a field → what it holds
@@ -18,8 +18,6 @@ import { t } from "./words.js";
  * @property {boolean} asked whether this page asked for the portrait that is being made
  */
 
-/** Milliseconds between two looks at the portrait that is being made. */
-const EVERY = 500;
 /** Numbers of a request: lowest, highest, step, first value. @type {Record<string, [number, number, number, number]>} */
 const NUMBERS = {
   width: [64, 2048, 8, 512],
@@ -183,12 +181,16 @@ export class Generate extends View {
   /** Show how the portrait stands until it is made; it is taken where this page asked for it. */
   async #follow() {
     const wish = wishOf(this.state);
-    const task = await this.#ended();
+    const { api } = this.state;
+    const shown = taskSheet(t("Progress"), () => api.ask("DELETE", "/portraits/task"), left);
+    fill(this.#progress, shown.sheet);
+    const task = await ended(api, "/portraits/task", shown.tell, this.gone);
     fill(this.#progress);
+    if (!task) return;
     const { asked } = wish;
     wish.asked = false;
-    if (task.state === "failed") return fill(this.#told, banner("problem", task.error?.detail ?? "", task.error?.hint));
-    if (task.state !== "done") return fill(this.#told, banner("note", t("Stopped as asked.")));
+    const wrong = unfinished(task);
+    if (wrong) return fill(this.#told, wrong);
     if (asked) await this.#use();
     const use = h("button", { type: "button", onclick: () => attempt(use, this.#told, () => this.#use()) }, t("Use it"));
     fill(this.#told, banner("good", t("The portrait is made."), task.detail), !asked && use);
@@ -197,25 +199,6 @@ export class Generate extends View {
   async #use() {
     const picture = await this.state.api.file("/portraits/picture", this.gone);
     this.draft.setPortrait(new File([picture], "portrait.png", { type: "image/png" }));
-  }
-
-  /** @returns {Promise<Task>} */
-  async #ended() {
-    const said = h("span", { class: "stage", role: "status" });
-    const bar = h("progress", { "aria-label": t("Progress") });
-    const stop = () => this.state.api.ask("DELETE", "/portraits/task").then(() => undefined);
-    const cancel = h("button", { type: "button", onclick: () => attempt(cancel, this.#told, stop) }, t("Cancel"));
-    fill(this.#progress, h("div", { class: "stack" }, h("div", { class: "row between" }, said, cancel), bar));
-    for (;;) {
-      /** @type {Task} */
-      const task = await this.state.api.get("/portraits/task", this.gone);
-      if (task.state !== "running") return task;
-      const stage = t(task.stage);
-      if (said.textContent !== stage) said.textContent = stage;
-      if (task.total > 1) Object.assign(bar, { max: task.total, value: task.done });
-      else bar.removeAttribute("value");
-      await new Promise((resolve) => setTimeout(resolve, EVERY));
-    }
   }
 }
 

@@ -2,7 +2,7 @@
 /** Work that the server does by itself: how it stands, a button to stop it, and how it ended. */
 
 import { fill, h } from "./dom.js";
-import { attempt } from "./notes.js";
+import { attempt, banner } from "./notes.js";
 import { duration, t } from "./words.js";
 
 /** @typedef {import("./api.js").Api} Api */
@@ -66,6 +66,17 @@ export function taskSheet(name, stop, figures) {
       fill(counted, figures(task));
     },
   };
+}
+
+/**
+ * How a task ended other than well; null for one that did.
+ *
+ * @param {Task} task
+ * @param {string} [kept] what a stop leaves
+ */
+export function unfinished(task, kept) {
+  if (task.state === "failed") return banner("problem", t(task.error?.detail ?? ""), t(task.error?.hint ?? ""));
+  return task.state === "done" ? null : banner("note", t("Stopped as asked."), kept);
 }
 
 /** Seconds that are left, in words. @param {Task} task */

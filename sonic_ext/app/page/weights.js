@@ -5,7 +5,7 @@ import { Bench } from "./bench.js";
 import { unreached } from "./consents.js";
 import { fill, h } from "./dom.js";
 import { attempt, banner, problem } from "./notes.js";
-import { ended, left, taskSheet } from "./tasks.js";
+import { ended, left, taskSheet, unfinished } from "./tasks.js";
 import { made, View } from "./view.js";
 import { code, pairs } from "./verify.js";
 import { bytes, t } from "./words.js";
@@ -209,7 +209,7 @@ export class Weights extends View {
     this.#watching = false;
     fill(this.#progress);
     if (gone.aborted || !task) return;
-    fill(this.#told, outcome(task));
+    fill(this.#told, unfinished(task, t("Fetch goes on where it stopped.")) ?? banner("good", t(task.detail)));
     await this.#refresh();
   }
 }
@@ -268,13 +268,6 @@ function place({ target, free_bytes: free }) {
 function amounts(task) {
   if (task.total < 2) return "";
   return [`${bytes(task.done)} / ${bytes(task.total)}`, left(task)].filter(Boolean).join(" · ");
-}
-
-/** @param {Task} task */
-function outcome(task) {
-  if (task.state === "failed") return banner("problem", t(task.error?.detail ?? ""), t(task.error?.hint ?? ""));
-  if (task.state !== "done") return banner("note", t("Stopped as asked."), t("Fetch goes on where it stopped."));
-  return banner("good", t(task.detail));
 }
 
 customElements.define("sonic-weights", Weights);
