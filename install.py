@@ -1,4 +1,5 @@
-"""Run by Stable Diffusion WebUI at every start: brings what Sonic lacks and moves nothing that is there.
+"""Run by a WebUI at every start, and by ComfyUI-Manager once: brings what Sonic lacks and moves
+nothing that is there.
 
 What Sonic needs is read from `pyproject.toml` beside this file. Everything that is installed goes to pip as a
 constraint, so that pip either finds versions that fit the WebUI or leaves everything as it was. No weights
@@ -34,6 +35,8 @@ OPENCV = (
     "opencv-contrib-python-headless",
 )
 """All of them bring the module `cv2`; two at once overwrite each other."""
+PAGE = Requirement("fastapi>=0.94")
+"""What page and API are made with; every WebUI has it, ComfyUI does not."""
 CARRIED = Requirement("diffusers>=0.31,<0.36")
 """What the sonic engine needs and A1111 lacks; pip takes the newest that fits what is there. Tried with
 transformers 4.30 to 4.48."""
@@ -44,7 +47,7 @@ CARRIERS = (Requirement("torch"), Requirement("transformers"), Requirement("hugg
 def main() -> None:
     """Install what is missing; whatever happens is said in a line and never stops the WebUI."""
     try:
-        needed = requirements(HERE / "pyproject.toml")
+        needed = [*requirements(HERE / "pyproject.toml"), PAGE]
         for sentence in misfits([*needed, *CARRIERS]):
             print(f"Sonic: {sentence}")
         # By turns, so that a failure of the second leaves the first

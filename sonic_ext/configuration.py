@@ -44,6 +44,10 @@ class Configuration:
     """Models folders, separated as in PATH."""
     comfyui: str = ""
     """ComfyUI's folder."""
+    host_models: str = ""
+    """The models folder of the ComfyUI that this runs in."""
+    checkpoints: str = ""
+    """More folders that the program around keeps models in, separated as in PATH."""
     certificate: str = ""
     """PEM file: the chain to sign with, leaf first. Empty for this installation's own."""
     key: str = ""
@@ -89,12 +93,21 @@ class Configuration:
     @property
     def models_folders(self) -> tuple[Path, ...]:
         """`models`, one by one."""
-        return tuple(expanded(each.strip()) for each in self.models.split(os.pathsep) if each.strip())
+        return _separated(self.models)
+
+    @property
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        """`checkpoints`, one by one."""
+        return _separated(self.checkpoints)
 
     @property
     def retention_text(self) -> str:
         """`retention_days` in words: 7 days, 1 day, 0.5 days."""
         return f"{self.retention_days:g} day" + ("" if self.retention_days == 1 else "s")
+
+
+def _separated(text: str) -> tuple[Path, ...]:
+    return tuple(expanded(each.strip()) for each in text.split(os.pathsep) if each.strip())
 
 
 def _days(text: str) -> float:

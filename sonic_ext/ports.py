@@ -61,8 +61,21 @@ class HostVae:
     """Where there is none: a sentence that says why."""
 
 
+class ImageEncoder(Protocol):
+    """A CLIP vision model that the host has loaded, of the kind that Stable Video Diffusion has."""
+
+    title: str
+    """For the user: whose it is."""
+    width: int
+    """Of what it gives."""
+
+    def embed(self, pixels: Any) -> Any:
+        """The projected embedding, float32 [n, width], of normalised pictures [n, 3, 224, 224]."""
+
+
 class DeviceManager(Protocol):
-    """The WebUI's VAE and memory; called inside `Host.work`, but for `device`, `free_memory` and `vae`."""
+    """The host's networks and memory; called inside `Host.work`, but for `device`, `free_memory`, `vae` and
+    `image_encoder`."""
 
     def device(self) -> str | None:
         """As torch names it; None leaves the choice to the engine."""
@@ -72,6 +85,9 @@ class DeviceManager(Protocol):
 
     def vae(self) -> HostVae:
         """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1."""
+
+    def image_encoder(self) -> ImageEncoder | None:
+        """The image encoder that the host lends, where it has one that fits."""
 
     def clear(self, needed: int) -> None:
         """Move the WebUI's own models out, until so many bytes of the device are free or nothing is left."""

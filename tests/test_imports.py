@@ -38,8 +38,11 @@ LISTED = {
 }
 """What an engine declares before its code is loaded: the settings are composed of it."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-HOSTS = ("modules", "modules_forge", "backend", "launch", "ldm_patched")
-WEB = ("gradio", "fastapi", "starlette", "pydantic", "uvicorn", "ray")
+HOSTS = (
+    *("modules", "modules_forge", "backend", "launch", "ldm_patched"),
+    *("comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "nodes", "execution"),
+)
+WEB = ("gradio", "fastapi", "starlette", "pydantic", "uvicorn", "aiohttp", "ray")
 TORCH = ("torch", "diffusers", "transformers")
 ONLY_HERE = {
     **{library: {"hosts.modules"} for library in HOSTS},

@@ -25,7 +25,7 @@ from sonic_ext.errors import BrokenNumbers, MissingPart, OutOfMemory  # noqa: E4
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
-from sonic_ext.ports import HostVae  # noqa: E402
+from sonic_ext.ports import HostVae, ImageEncoder  # noqa: E402
 from sonic_ext.settings import Settings  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -76,6 +76,9 @@ class Toy:
 
     def vae(self) -> HostVae:
         return self.lent
+
+    def image_encoder(self) -> ImageEncoder | None:
+        return None
 
     def clear(self, needed: int) -> None:
         self.cleared.append(needed)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..ports import HostVae, Result
+from ..ports import HostVae, ImageEncoder, Result
 from .devices import (
     bytes_of,
     chosen_checkpoint,
@@ -70,6 +70,10 @@ class A1111DeviceManager:
         channels = getattr(model, "latent_channels", 4) or 4
         why = refusal(channels, float(getattr(model, "scale_factor", 0.0)))
         return HostVae(None, why) if why else HostVae(A1111Vae(model))
+
+    def image_encoder(self) -> ImageEncoder | None:
+        """See `ports.DeviceManager.image_encoder`: a WebUI has none of this kind."""
+        return None
 
     def clear(self, needed: int) -> None:
         """See `ports.DeviceManager.clear`."""

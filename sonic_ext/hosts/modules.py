@@ -1,4 +1,4 @@
-"""The modules of the WebUIs: the one map of their names.
+"""The modules of the WebUIs and of ComfyUI: the one map of their names.
 
 Branches mix each other's layouts, so a module is looked for under each name that it has had, and nobody asks
 what the WebUI is called.
@@ -38,6 +38,28 @@ class Module(Enum):
     LDM_MEMORY = ("ldm_patched.modules.model_management",)
     """reForge's and Classic's."""
     LDM_PATCHER = ("ldm_patched.modules.model_patcher",)
+
+
+class ComfyModule(Enum):
+    """What we use of ComfyUI → the name of its module."""
+
+    API = "comfy_api.latest"
+    FOLDERS = "folder_paths"
+    MEMORY = "comfy.model_management"
+    PATCHER = "comfy.model_patcher"
+    SERVER = "server"
+    UTILS = "comfy.utils"
+    NODES = "nodes"
+    ARGUMENTS = "comfy.cli_args"
+
+
+def comfyui(module: ComfyModule) -> Any:
+    """A module of ComfyUI.
+
+    Raises:
+        ImportError: this is no ComfyUI.
+    """
+    return importlib.import_module(module.value)
 
 
 def webui(module: Module) -> Any:

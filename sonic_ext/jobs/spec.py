@@ -36,6 +36,8 @@ class Origin(str, Enum):
     SCRIPT = "script"
     CLI = "cli"
     BATCH = "batch"
+    NODE = "node"
+    """A workflow of ComfyUI."""
 
     def __str__(self) -> str:
         return self.value

@@ -170,12 +170,16 @@ class Worker:
         for job in self.held():
             self.queue.cancel(job.id)
 
-    def adopt(self, job_id: str, observer: Progress | None = None) -> Job | None:
-        """Go on, in this thread, with a job that an earlier process left; None where another one has it."""
+    def adopt(self, job_id: str, observer: Progress | None = None, host: Host | None = None) -> Job | None:
+        """Go on, in this thread, with a job that an earlier process left; None where another one has it.
+
+        Args:
+            observer, host: see `run`.
+        """
         self.start()
         with self._caller_at_work():
             job = self.queue.adopt(job_id, self.id)
-            return None if job is None else self.carry_out(job, self.host, observer)
+            return None if job is None else self.carry_out(job, host or self.host, observer)
 
     def carry_out(self, job: Job, host: Host, observer: Progress | None = None) -> Job:
         """All of a claimed job; however it ends, the queue says so.

@@ -146,9 +146,9 @@ class Search:
     """The models folder of this extension."""
     configured: tuple[Path, ...] = ()
     webui: Path | None = None
-    """The WebUI's `models` folder."""
+    """The `models` folder of the program around: a WebUI's, or ComfyUI's."""
     checkpoints: tuple[Path, ...] = ()
-    """More folders with checkpoints, such as the WebUI's --ckpt-dir."""
+    """More folders with models, such as the WebUI's --ckpt-dir."""
     comfyui: tuple[Path, ...] = ()
     cache: Path | None = None
     """The Hugging Face Hub cache."""
@@ -167,7 +167,8 @@ class Search:
 
         Args:
             models: folders of the user's, separated as in PATH; None for those of the configuration.
-            webui: the WebUI's `models` folder; None to tell it from where this extension lies.
+            webui: the host's `models` folder; None for the configuration's, or to tell it from where this
+                extension lies.
             checkpoints: more folders with checkpoints.
             configuration: the environment's by default.
         """
@@ -175,11 +176,12 @@ class Search:
         if models is not None:
             given = dataclasses.replace(given, models=os.fspath(models))
         own = own_folder()
-        webui = webui or _webui_models()
+        if webui is None:
+            webui = expanded(given.host_models) if given.host_models else _host_models()
         comfyui = _comfyui(given.comfyui, webui)
-        named = given.models_folders
+        named, checkpoints = given.models_folders, (*checkpoints, *given.checkpoint_folders)
         bundle = next((folder for folder in named if _is_file(folder / bundles.ABOUT)), None)
-        return cls(own, named, webui, tuple(checkpoints), comfyui, cache_folder(), bundle)
+        return cls(own, named, webui, checkpoints, comfyui, cache_folder(), bundle)
 
     @classmethod
     def alone(cls, folder: Path) -> Search:
@@ -192,9 +194,12 @@ class Search:
 
     @property
     def target(self) -> Path:
-        """Where fetched and converted files go: the first configured folder unless it is a program's."""
+        """Where fetched and converted files go: the first configured folder unless it is a program's, else
+        among the host's models, where they outlive this extension."""
         first = next(iter(self.configured), None)
-        return self.own if first is None or _is_dir(first / "models") else first
+        if first is not None and not _is_dir(first / "models"):
+            return first
+        return self.own if self.webui is None else self.webui / "sonic"
 
     def folders(self) -> tuple[SearchFolder, ...]:
         """All places but the cache."""
@@ -321,11 +326,11 @@ def cache_folder() -> Path:
     return expanded(base) / "huggingface" / "hub"
 
 
-def _webui_models() -> Path | None:
-    """The WebUI's models folder, if this package lies in its `extensions/`."""
+def _host_models() -> Path | None:
+    """The host's models folder, if this package lies in its `extensions/` or `custom_nodes/`."""
     extensions = Path(__file__).parents[2].parent
     models = extensions.parent / "models"
-    return models if extensions.name == "extensions" and models.is_dir() else None
+    return models if extensions.name in ("extensions", "custom_nodes") and models.is_dir() else None
 
 
 def _comfyui(named: str, webui: Path | None) -> tuple[Path, ...]:

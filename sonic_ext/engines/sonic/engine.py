@@ -101,7 +101,7 @@ class DiffusionEngine:
                 note = [error.message]
             if overlay is not None:
                 overlay.require_base(paths)
-            networks = Networks(paths, chosen, tick, self._devices, overlay)
+            networks = Networks(paths, chosen, tick, self._devices, overlay, vae.image_encoder)
             generation = Generation(
                 networks, profile, vae, scene, speech, settings, count, Checkpoints(self._home), tick
             )

@@ -19,7 +19,7 @@ from ...errors import BadWeights
 from ...nn import audio, clip, config, interpolate, vae, whisper
 from ...nn.config import json_config
 from ...nn.unet import UNet, UNetConfig, build_unet
-from ...ports import DeviceManager
+from ...ports import DeviceManager, ImageEncoder
 from ...progress import Tick
 from ...weights import Part
 from ...weights.overlays import PARTS, Overlay
@@ -47,6 +47,8 @@ class Networks:
     """The WebUI's memory, where there is a WebUI."""
     overlay: Overlay | None = None
     """Adapters that take the place of the weights' own."""
+    image_encoder: ImageEncoder | None = None
+    """The host's, in place of ours."""
 
     @cached_property
     def memory(self) -> DeviceMemory:
@@ -80,12 +82,20 @@ class Networks:
         network = whisper.build_whisper(whisper_config)
         return whisper_config, self._fill(network, weights.WHISPER, torch.float32, prefix=prefix)
 
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The embedding [n, width] of normalised pictures [n, 3, 224, 224], by the host's encoder or ours."""
+        if self.image_encoder is not None:
+            return self.image_encoder.embed(pixels).to(self.hardware.device, self.hardware.dtype)
+        return clip.embed(self.clip(), pixels.to(self.hardware.device, self.hardware.dtype))
+
     def clip(self) -> Any:
         """The image encoder."""
         working = footprint.clip_activations(self.hardware.itemsize)
         return self._load(clip.build_clip(self._clip_config()), weights.IMAGE_ENCODER, working=working)
 
     def _clip_config(self) -> dict[str, Any]:
+        if self.image_encoder is not None:
+            return {"projection_dim": self.image_encoder.width}
         return self._configured(weights.IMAGE_ENCODER, config.of_clip)
 
     def vae(self, dtype: torch.dtype | None = None, working: int = 0) -> Any:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ...errors import BrokenNumbers
 from ...media.geometry import mask_box
-from ...nn.clip import embed
 from ...nn.vae import encode_mean
 from ...ports import Vae
 from ...progress import Stage, Tick
@@ -57,7 +56,7 @@ def prepare_conditioning(
     with torch.no_grad():  # tensors of inference mode could not be trained with
         tick(Stage.LOOKING_AT_PORTRAIT, 0, 2)
         with memory.stage():
-            portrait = embed(networks.clip(), clip_pixels(picture).to(hardware.device, hardware.dtype))
+            portrait = networks.embed(clip_pixels(picture))
         tick(Stage.LOOKING_AT_PORTRAIT, 1, 2)
         with memory.stage():
             if host_vae is not None:

@@ -1,4 +1,5 @@
-"""Which VAE encodes the portrait and decodes the frames, and why. No torch: asked before anything is loaded.
+"""Which VAE encodes the portrait and decodes the frames, and why; and whose image encoder looks at it.
+No torch: asked before anything is loaded.
 
 Stable Video Diffusion's own has a temporal decoder, which flickers least. The VAE of a Stable Diffusion 1
 checkpoint speaks the same latents, and a WebUI has it in memory already.
@@ -6,12 +7,12 @@ checkpoint speaks the same latents, and a WebUI has it in memory already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ... import weights
 from ...errors import MissingPart
-from ...ports import DeviceManager, HostVae, Vae
-from ...weights import IMAGE_VAE, VAE, Part, Search
+from ...ports import DeviceManager, HostVae, ImageEncoder, Vae
+from ...weights import IMAGE_ENCODER, IMAGE_VAE, VAE, Part, Search
 from . import SPEC
 
 PARTS = weights.parts_named(SPEC.parts)
@@ -33,6 +34,8 @@ class VaeChoice:
     """A sentence for the user: which one, and why."""
     no_host: str = ""
     """Why the WebUI's cannot be had."""
+    image_encoder: ImageEncoder | None = None
+    """The host's, in place of ours."""
 
     @property
     def is_own(self) -> bool:
@@ -42,7 +45,9 @@ class VaeChoice:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts that must be installed."""
-        return (*PARTS, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.is_own else OTHERS
+        own = (*PARTS, *((IMAGE_VAE,) if self.decoder == "image" else ())) if self.is_own else OTHERS
+        lent = () if self.image_encoder is None else (IMAGE_ENCODER,)
+        return tuple(part for part in own if part not in lent)
 
     @property
     def temporal(self) -> bool:
@@ -53,7 +58,7 @@ class VaeChoice:
 def choose(
     wanted: str, devices: DeviceManager | None, search: Search | None = None, own_fits: bool = True
 ) -> VaeChoice:
-    """Choose by the setting `decoder` and by what is there.
+    """Choose by the setting `decoder` and by what is there; an image encoder that the host lends is taken.
 
     Args:
         wanted: auto, temporal, image or host.
@@ -64,6 +69,7 @@ def choose(
 
     Raises:
         MissingPart: the WebUI's is wanted and cannot be had.
+        BadWeights: the host lends an image encoder that does not fit.
     """
     if search is not None and search.bundle is not None:
         if wanted not in ("auto", "temporal"):
@@ -71,6 +77,13 @@ def choose(
                 f"decoder={wanted} does not know the latents of {search.bundle}.", "Use decoder=auto."
             )
         return VaeChoice("temporal")
+    chosen = _choose_vae(wanted, devices, search, own_fits)
+    return replace(chosen, image_encoder=devices.image_encoder()) if devices else chosen
+
+
+def _choose_vae(
+    wanted: str, devices: DeviceManager | None, search: Search | None, own_fits: bool
+) -> VaeChoice:
     if wanted in ("temporal", "image"):
         return VaeChoice(wanted)
     host = devices.vae() if devices else HostVae(None, "")

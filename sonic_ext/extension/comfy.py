@@ -1,0 +1,50 @@
+"""What ComfyUI is given: nodes, the page and its API. `__init__.py` beside `install.py` hands this to it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+from ..errors import SonicError
+from ..hosts.modules import ComfyModule, comfyui
+
+WEB_DIRECTORY = "./sonic_ext/hosts/comfy/web"
+"""Below the extension's folder: what ComfyUI's page loads."""
+_log = logging.getLogger(__name__)
+
+
+async def comfy_entrypoint() -> Any:
+    """Called by ComfyUI once, before its server starts. The nodes are there whatever else is missing."""
+    api = comfyui(ComfyModule.API)
+    add_model_folder()
+    add_routes()
+    classes = importlib.import_module("sonic_ext.hosts.comfy.pack").NODES
+
+    class SonicExtension(api.ComfyExtension):  # type: ignore[misc, name-defined]
+        async def get_node_list(self) -> list[Any]:
+            return list(classes)
+
+    return SonicExtension()
+
+
+def add_model_folder() -> None:
+    """List `models/sonic` among ComfyUI's folders, so that `extra_model_paths.yaml` may add to it."""
+    from pathlib import Path
+
+    from ..hosts.comfy.host import FOLDER, FOLDER_KEY, folders
+
+    known = folders()
+    known.add_model_folder_path(FOLDER_KEY, str(Path(known.models_dir) / FOLDER))
+
+
+def add_routes() -> None:
+    """Page and API, on ComfyUI's own server."""
+    try:
+        from ..app import aiohttp_bridge
+        from ..hosts.comfy.making import worker
+
+        worker().start()
+        aiohttp_bridge.mount(comfyui(ComfyModule.SERVER).PromptServer.instance.app, worker())
+    except (SonicError, ImportError) as problem:
+        _log.error("the page and the API of Sonic cannot be added", exc_info=problem)
