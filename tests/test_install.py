@@ -161,8 +161,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     made = Host(tmp_path_factory.mktemp("host"))
     made.wheel("pinned", "1.0")
     made.wheel("torchlike", "2.1.2+cu121")
+    made.wheel("fastapi", "0.104.1")
     from_file = made.wheel("fromfile", "0.3")
-    made.pip("install", "pinned", "torchlike", str(from_file))
+    made.pip("install", "pinned", "torchlike", "fastapi", str(from_file))
     from_file.unlink()
     made.wheel("pinned", "2.0")
     made.wheel("torchlike", "2.5")
@@ -195,6 +196,19 @@ def test_what_cannot_be_found_is_said(host: Host) -> None:
 
 def test_with_nothing_to_do_it_says_nothing_and_starts_no_pip(host: Host) -> None:
     assert host.start("pinned>=1", "torchlike>=2.1", "fromfile") == ""
+
+
+def test_comfyui_is_brought_what_the_page_is_made_with(tmp_path: Path) -> None:
+    comfyui = Host(tmp_path)
+    comfyui.wheel("fastapi", "0.120")
+    assert "fastapi" in comfyui.start()
+    assert "fastapi==0.120" in comfyui.freeze()
+
+
+def test_comfyuis_list_is_what_install_brings(install: ModuleType) -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert listed == [*install.requirements(ROOT / "pyproject.toml"), install.PAGE]
 
 
 def test_a_broken_checkout_does_not_stop_the_host(host: Host) -> None:

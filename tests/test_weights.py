@@ -29,6 +29,7 @@ from tiny_hub import COMMIT, TinyHub, serving
 
 from sonic_ext import weights
 from sonic_ext.cli import main as cli
+from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, BadWeights, Cancelled, MissingPart
 from sonic_ext.text import bytes_text
 from sonic_ext.weights import (
@@ -45,6 +46,7 @@ from sonic_ext.weights import (
     Part,
     PartState,
     Search,
+    catalogue,
     mapping,
 )
 from sonic_ext.weights.contents import read_contents
@@ -916,6 +918,33 @@ def test_the_webuis_folders_are_looked_into(tmp_path: Path) -> None:
     found = weights.survey(search(tmp_path / "own", webui=tmp_path / "models"), [TINY, VAE])
     assert (found["audio2bucket"].path, found["vae"].path) == (tiny, svd)
     assert found["vae"].place == "the WebUI"
+
+
+def test_what_is_fetched_outlives_the_extension(tmp_path: Path) -> None:
+    """Whoever deletes the extension's folder would delete gigabytes with it."""
+    assert search(tmp_path / "own").target == tmp_path / "own"
+    assert search(tmp_path / "own", host=tmp_path / "models").target == tmp_path / "models" / "sonic"
+    named = search(tmp_path / "own", host=tmp_path / "models", configured=(tmp_path / "mine",))
+    assert named.target == tmp_path / "mine"
+
+
+def test_comfyui_says_where_its_models_are(tmp_path: Path) -> None:
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    unet = header_only(models / "sonic" / "unet.safetensors", SONIC_UNET)
+    svd = header_only(elsewhere / "svd_xt.safetensors", single_file_shapes())
+    given = Configuration(host_models=str(models), checkpoints=str(elsewhere))
+    where = Search.default(configuration=given)
+    found = weights.survey(where, [UNET, VAE])
+    assert (found["unet"].path, found["vae"].path) == (unet, svd)
+    assert found["unet"].place == "ComfyUI"
+    assert where.target == models / "sonic"
+
+
+def test_where_there_is_no_command_the_page_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_has_command", lambda: False)
+    with pytest.raises(MissingPart) as caught:
+        weights.survey(Search.alone(Path("nowhere"))).require()
+    assert caught.value.hint == "Bring them with: the view Weights on Sonic's page"
 
 
 SONIC_UNET = {"conv_in.weight": (8, 8, 3, 3), "mid_block.attn2.processor.to_k_ip.0.weight": (8, 8)}

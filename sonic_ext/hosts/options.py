@@ -125,7 +125,8 @@ def configuration() -> Configuration:
     """As the page has it; an empty line leaves what the environment says, the usual days, too."""
     days = retention()
     return Configuration.from_environment().overridden(
-        models=_text(MODELS) or _flag(),
+        models=_text(MODELS) or _flag("sonic_models_path"),
+        checkpoints=_flag("ckpt_dir"),
         certificate=_text(CERTIFICATE),
         key=_text(KEY),
         anchors=_text(ANCHORS),
@@ -151,10 +152,9 @@ def _text(key: str) -> str:
     return str(_value(key, "") or "").strip()
 
 
-def _flag() -> str:
-    """`--sonic-models-path`, of `preload.py`."""
-    command_line = webui(Module.SHARED).cmd_opts
-    return getattr(command_line, "sonic_models_path", None) or ""
+def _flag(name: str) -> str:
+    """A folder of the command line; `sonic_models_path` is of `preload.py`."""
+    return str(getattr(webui(Module.SHARED).cmd_opts, name, None) or "")
 
 
 def outputs(now: datetime | None = None) -> Path:

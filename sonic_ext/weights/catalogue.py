@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, distribution
 from math import prod
 
 from ..errors import BadSetting
@@ -304,6 +305,8 @@ SCHEDULER_VALUES: Mapping[str, object] = {
     "use_karras_sigmas": True,
 }
 """Stable Video Diffusion's `scheduler_config.json`."""
+ON_PAGE = "the view Weights on Sonic's page"
+"""In place of a command."""
 
 
 def parts_named(names: Iterable[str]) -> tuple[Part, ...]:
@@ -322,5 +325,17 @@ def parts_named(names: Iterable[str]) -> tuple[Part, ...]:
 
 
 def fetch_command(parts: Iterable[Part]) -> str:
-    """The command that brings the parts."""
+    """What brings the parts: the command, or the page where there is no command."""
+    if not _has_command():
+        return ON_PAGE
     return f"sonic weights fetch {' '.join(part.name for part in parts)} --accept-licences"
+
+
+@cache
+def _has_command() -> bool:
+    """Whether this package was installed; what a WebUI or ComfyUI loads from its folder has no command."""
+    try:
+        distribution("sonic-ext")
+    except PackageNotFoundError:
+        return False
+    return True

@@ -146,14 +146,17 @@ class Search:
     """The models folder of this extension."""
     configured: tuple[Path, ...] = ()
     webui: Path | None = None
-    """The `models` folder of the program around: a WebUI's, or ComfyUI's."""
+    """The WebUI's `models` folder."""
     checkpoints: tuple[Path, ...] = ()
     """More folders with models, such as the WebUI's --ckpt-dir."""
     comfyui: tuple[Path, ...] = ()
+    """ComfyUI, or its models folder."""
     cache: Path | None = None
     """The Hugging Face Hub cache."""
     bundle: Path | None = None
     """Folder of a complete set (`bundles`): nothing else is looked at then."""
+    host: Path | None = None
+    """The models folder of the WebUI or ComfyUI that this runs in."""
 
     @classmethod
     def default(
@@ -167,8 +170,7 @@ class Search:
 
         Args:
             models: folders of the user's, separated as in PATH; None for those of the configuration.
-            webui: the host's `models` folder; None for the configuration's, or to tell it from where this
-                extension lies.
+            webui: the WebUI's `models` folder; None to tell it from where this extension lies.
             checkpoints: more folders with checkpoints.
             configuration: the environment's by default.
         """
@@ -176,12 +178,12 @@ class Search:
         if models is not None:
             given = dataclasses.replace(given, models=os.fspath(models))
         own = own_folder()
-        if webui is None:
-            webui = expanded(given.host_models) if given.host_models else _host_models()
-        comfyui = _comfyui(given.comfyui, webui)
+        webui = webui or _models_beside("extensions")
+        inside = expanded(given.host_models) if given.host_models else _models_beside("custom_nodes")
+        comfyui = _comfyui(given.comfyui, webui, inside)
         named, checkpoints = given.models_folders, (*checkpoints, *given.checkpoint_folders)
         bundle = next((folder for folder in named if _is_file(folder / bundles.ABOUT)), None)
-        return cls(own, named, webui, checkpoints, comfyui, cache_folder(), bundle)
+        return cls(own, named, webui, checkpoints, comfyui, cache_folder(), bundle, inside or webui)
 
     @classmethod
     def alone(cls, folder: Path) -> Search:
@@ -199,7 +201,7 @@ class Search:
         first = next(iter(self.configured), None)
         if first is not None and not _is_dir(first / "models"):
             return first
-        return self.own if self.webui is None else self.webui / "sonic"
+        return self.own if self.host is None else self.host / "sonic"
 
     def folders(self) -> tuple[SearchFolder, ...]:
         """All places but the cache."""
@@ -326,16 +328,18 @@ def cache_folder() -> Path:
     return expanded(base) / "huggingface" / "hub"
 
 
-def _host_models() -> Path | None:
-    """The host's models folder, if this package lies in its `extensions/` or `custom_nodes/`."""
+def _models_beside(name: str) -> Path | None:
+    """The host's models folder, if this package lies in its folder of that name."""
     extensions = Path(__file__).parents[2].parent
     models = extensions.parent / "models"
-    return models if extensions.name in ("extensions", "custom_nodes") and models.is_dir() else None
+    return models if extensions.name == name and models.is_dir() else None
 
 
-def _comfyui(named: str, webui: Path | None) -> tuple[Path, ...]:
-    """As named, or beside the WebUI, where most people put it."""
+def _comfyui(named: str, webui: Path | None, inside: Path | None) -> tuple[Path, ...]:
+    """As named, the one that this runs in, or beside the WebUI, where most people put it."""
     folders = [expanded(named)] if named else []
+    if inside is not None:
+        folders.append(inside)
     if webui is not None and (beside := webui.parent.parent / "ComfyUI").is_dir():
         folders.append(beside)
     return tuple(dict.fromkeys(folders))
