@@ -5,6 +5,7 @@ Each is made of the same voice, and has to drive the mouth as that voice alone d
 
 from __future__ import annotations
 
+import contextvars
 import math
 import struct
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from sonic_ext.errors import BadAudio
 from sonic_ext.media import headers
 from sonic_ext.media.audio import QUIET, SILENCE, Speech, read_speech
 from sonic_ext.media.mixing import layout_weights, speech_covariance, unopposed
+from sonic_ext.media.samples import decoded
 
 VOICE = sounds.voice()
 LOUDNESS = Speech.from_samples(VOICE[0], 16000).loudness
@@ -355,6 +357,15 @@ def test_float64_beyond_float32_is_infinite(tmp_path: Path) -> None:
     path = wav(tmp_path / "a.wav", VOICE.astype(np.float64) * 1e300, kind="float64")
     with pytest.raises(BadAudio, match="infinite"):
         read_speech(path)
+
+
+def test_numpy_warns_as_before_while_a_file_is_read(tmp_path: Path) -> None:
+    """And a reader that is given up elsewhere (another thread, another task) has nothing to put back."""
+    before = np.geterr()
+    pieces = decoded(wav(tmp_path / "a.wav", VOICE), 0, [])
+    next(pieces)
+    assert np.geterr() == before
+    contextvars.Context().run(pieces.close)
 
 
 @pytest.mark.parametrize("kind", list(SAMPLES_WAV))

@@ -232,7 +232,8 @@ def _floats(frame: Any, convert: Filters) -> Iterator[NDArray[np.float32]]:
     if kind in WHOLE_NUMBERS:
         values = values.astype(np.float32) / WHOLE_NUMBERS[kind] - (1.0 if kind == "u8" else 0.0)
     with np.errstate(over="ignore"):
-        yield values.astype(np.float32, copy=False)
+        floats = values.astype(np.float32, copy=False)
+    yield floats
 
 
 def _without_padding(packet: Any, rate: int) -> int | None:
