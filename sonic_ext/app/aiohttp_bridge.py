@@ -7,16 +7,17 @@ streams ask without end.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from fastapi import FastAPI
 
 from . import api, page_files
 from .admission import Admission
+from .aiohttp_guard import scope_of
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Scope
+    from starlette.types import ASGIApp, Message
 
     from ..jobs import Worker
 
@@ -32,16 +33,16 @@ def mount(server: web.Application, worker: Worker) -> None:
     served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     api.mount(served, worker, Admission())
     served.include_router(page_files.router(alone=False))
-    server.router.add_route("*", ROUTE, Bridge(served))
+    server.router.add_route("*", ROUTE, Bridge(served).answer)
 
 
 class Bridge:
-    """A handler of aiohttp's that an ASGI application answers."""
+    """An ASGI application as a handler of aiohttp's."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; body and answer pass through piece by piece."""
         exchange = Exchange(request)
         try:
@@ -92,24 +93,3 @@ class Exchange:
         except ConnectionResetError:
             self._over.set()
             raise
-
-
-def scope_of(request: web.Request) -> Scope:
-    """What ASGI knows of a request (specification 2.3, HTTP connection scope)."""
-    host, port = request.url.host or "", request.url.port or 0
-    headers = [(name.lower(), value) for name, value in request.raw_headers]
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": f"{request.version.major}.{request.version.minor}",
-        "method": request.method,
-        "scheme": request.scheme,
-        "path": request.path,
-        "raw_path": request.raw_path.partition("?")[0].encode(),
-        "query_string": request.query_string.encode(),
-        "root_path": "",
-        "headers": headers,
-        "client": (request.remote or "", 0),
-        "server": (host, port),
-    }
-    return scope

@@ -25,27 +25,22 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
 
 from ..configuration import Configuration
 from ..errors import MissingPart
 from ..provenance.boundary import Boundary, private
 from .asgi import POLICY_VIOLATION, PREFIX, Again, Problem, read, refuse
+from .named_files import address_allowed, names_any, parts
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LIMIT = 400 * 10**6
 """Bytes of an event's inputs. Pictures travel in them, films do not."""
-LONGEST = 32767
-"""Characters of the longest path that any system knows."""
-DEPTH = 64
-"""Parts of an address that are looked at; gradio's own routes have one or two before a file's name."""
 NOT_SERVED = Problem(
     403,
     "NotServed",
@@ -60,8 +55,6 @@ NOT_YET = Problem(503, "NotYet", "The WebUI is starting.", "Try again in a momen
 
 _EVENTS = re.compile(r"(?:^|/)(?:(?:run|api|call)/[^/]+|queue/join|component_server)/?$")
 """gradio's routes that take an event's inputs, wherever it is mounted."""
-_FILES = re.compile(r"(?:^|/)file[=/](.*)", re.DOTALL)
-"""gradio's routes that hand out a file."""
 _GUARDED = "sonic_guarded"
 
 _log = logging.getLogger(__name__)
@@ -227,8 +220,8 @@ class Inputs:
     def allowed(self, value: Any) -> bool:
         """Whether no part of a JSON value names a file that must not be read."""
         return all(
-            self._file_allowed(part) if isinstance(part, dict) else not _names_any(part, self.boundary)
-            for part in _parts(value)
+            self._file_allowed(part) if isinstance(part, dict) else not names_any(part, self.boundary)
+            for part in parts(value)
         )
 
     def _file_allowed(self, part: dict[str, Any]) -> bool:
@@ -249,59 +242,3 @@ class Inputs:
     def _static(self, name: str) -> bool:
         """Of `gradio.set_static_paths`, which version 3 has not."""
         return self.major > 3 and bool(importlib.import_module("gradio.utils").is_static_file(name))
-
-
-def address_allowed(scope: Scope, boundary: Boundary) -> bool:
-    """Whether neither path nor query of a request names a private file."""
-    path = str(scope["path"])
-    asked = (found[1] for found in _FILES.finditer(path))
-    query = scope.get("query_string", b"").decode("latin-1")
-    values = (value for _, value in parse_qsl(query, errors="surrogateescape"))
-    return not (
-        any(boundary.holds(name) for name in asked)
-        or any(_names_any(name, boundary) for name in (*_tails(path), *values))
-    )
-
-
-def _tails(path: str) -> Iterator[str]:
-    """What any route may take for a file's name: what stands behind a slash or an equals sign."""
-    for found in islice(re.finditer("[/=]", path), DEPTH):
-        if found[0] == "/":
-            yield path[found.start() :]
-        yield path[found.end() :]
-
-
-def _parts(value: Any) -> Iterator[str | dict[str, Any]]:
-    """Every text and every object in a JSON value."""
-    left = [value]
-    while left:
-        part = left.pop()
-        if isinstance(part, dict):
-            left.extend(part.values())
-            yield part
-        elif isinstance(part, list):
-            left.extend(part)
-        elif isinstance(part, str):
-            yield part
-
-
-def _names_any(text: str, boundary: Boundary) -> bool:
-    """Whether the text, or a line of it, names something private that is there.
-
-    A word that happens to be the name of nothing is no path: where the private home is the working folder,
-    every word would lie below it.
-    """
-    if len(text) > LONGEST and "\n" not in text:
-        return False
-    readings = (reading for line in {text, *text.splitlines()} for reading in _readings(line))
-    return any(len(each) <= LONGEST and boundary.reaches(each) for each in readings)
-
-
-def _readings(line: str) -> Iterator[str]:
-    """A line as a path, as functions read one that a user typed."""
-    bare = line.strip().strip("\"'")
-    yield from {line, bare}
-    if bare.startswith("~"):
-        yield os.path.expanduser(bare)  # noqa: PTH111 - leaves a user that there is not as written
-    if bare.lower().startswith("file:"):
-        yield unquote(re.sub("^file:(//(localhost)?)?", "", bare, flags=re.IGNORECASE))

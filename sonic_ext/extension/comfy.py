@@ -39,12 +39,18 @@ def add_model_folder() -> None:
 
 
 def add_routes() -> None:
-    """Page and API, on ComfyUI's own server."""
+    """Page and API, on ComfyUI's own server, and the guard around all of it: what earlier sessions made is
+    private also where the rest cannot be."""
+    from ..app import aiohttp_guard
+    from ..hosts.comfy.host import ComfyUI, served
+
+    server = comfyui(ComfyModule.SERVER).PromptServer.instance.app
+    aiohttp_guard.guard(server, served, ComfyUI().configuration)
     try:
         from ..app import aiohttp_bridge
         from ..hosts.comfy.making import worker
 
         worker().start()
-        aiohttp_bridge.mount(comfyui(ComfyModule.SERVER).PromptServer.instance.app, worker())
+        aiohttp_bridge.mount(server, worker())
     except (SonicError, ImportError) as problem:
         _log.error("the page and the API of Sonic cannot be added", exc_info=problem)

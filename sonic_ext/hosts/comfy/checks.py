@@ -38,7 +38,10 @@ class VerifyNode(Node):
                     "image", optional=True, tooltip="A screenshot, say: only its watermark is left."
                 ),
             ],
-            outputs=[io.String.Output("verdict"), io.String.Output("report")],
+            outputs=[
+                io.String.Output("verdict", display_name="verdict"),
+                io.String.Output("report", display_name="report"),
+            ],
             is_output_node=True,
         )
 
@@ -59,7 +62,7 @@ class VerifyNode(Node):
             stack.enter_context(interruptible())
             tick = Ticker(ComfyProgress(Silent()))
             found = verify(path, tick=tick, configuration=worker().host.configuration())
-        return io.NodeOutput(str(found.verdict), found.text, ui={"text": [found.text]})
+        return io.NodeOutput(str(found.verdict), found.text(), ui={"text": [found.text()]})
 
 
 class SyncScoreNode(Node):
@@ -78,9 +81,17 @@ class SyncScoreNode(Node):
                 io.Video.Input("video", optional=True),
             ],
             outputs=[
-                io.Float.Output("offset_ms", tooltip="Positive: the mouth comes after the voice."),
-                io.Float.Output("confidence", tooltip="0 to 1: that the offset is right within 40 ms."),
-                io.String.Output("summary"),
+                io.Float.Output(
+                    "offset_ms",
+                    display_name="offset_ms",
+                    tooltip="Positive: the mouth comes after the voice.",
+                ),
+                io.Float.Output(
+                    "confidence",
+                    display_name="confidence",
+                    tooltip="0 to 1: that the offset is right within 40 ms.",
+                ),
+                io.String.Output("summary", display_name="summary"),
             ],
             is_output_node=True,
         )

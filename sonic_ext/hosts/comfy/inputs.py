@@ -62,19 +62,24 @@ def video_file(video: Any) -> Iterator[Path]:
     Raises:
         BadVideo: it has none and cannot be written.
     """
-    try:
-        source = video.get_stream_source()
-    except Exception as error:  # any: other packs bring their own videos
-        raise BadVideo(f"The video cannot be read: {error}.", "Give one that Load Video reads.") from error
-    if not isinstance(source, io.IOBase):
-        yield Path(source)
-        return
     with TemporaryDirectory(prefix="sonic-video-") as folder:
         path = Path(folder) / "video.mp4"
-        with path.open("wb") as file:
-            source.seek(0)
-            shutil.copyfileobj(source, file)
-        yield path
+        try:
+            source = video.get_stream_source()
+        except ValueError:  # of pictures and sound alone, which have no file yet
+            source = None
+        try:
+            if source is None:
+                video.save_to(str(path))
+            elif isinstance(source, io.IOBase):
+                with path.open("wb") as file:
+                    source.seek(0)
+                    shutil.copyfileobj(source, file)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise BadVideo(
+                f"The video cannot be read: {error}.", "Give one that Load Video reads."
+            ) from error
+        yield path if source is None or isinstance(source, io.IOBase) else Path(source)
 
 
 @contextmanager

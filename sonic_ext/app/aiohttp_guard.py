@@ -1,0 +1,98 @@
+"""Around an aiohttp server, as ComfyUI's is: nothing private is read for a request, by whatever route.
+
+ComfyUI's own routes follow links, and one hands out any picture of the disk; its nodes, and those of other
+packs, read any file that a prompt names. So no path in an address, and none among the values of a prompt, may
+lead below the private home (`provenance.boundary`). Our own routes read no paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from ..configuration import Configuration
+from ..messages import joined, of_header, speaking
+from ..provenance.boundary import private
+from .named_files import address_allowed, names_any, parts
+
+MESSAGE = "This file is private: it is not for web pages, nor for workflows."
+HINT = "Use a file of your own, or the video that was exported."
+OWN = "/sonic/"
+"""Beginning of our routes."""
+_log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def guard(
+    server: web.Application,
+    folders: Callable[[], Sequence[Path]],
+    configuration: Callable[[], Configuration] = Configuration.from_environment,
+) -> None:
+    """Put the guard around every route of a server that has not started yet.
+
+    Args:
+        folders: that the server looks into for names that are not absolute; asked at every request.
+        configuration: asked at every request for the place of the user's signing key, which is private, too.
+    """
+
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(OWN):
+            return await handler(request)
+        body = await request.read() if _has_values(request) else b""
+        if await asyncio.to_thread(_allowed, request, body, folders(), configuration()):
+            return await handler(request)
+        _log.warning("refused: a request named a private file")
+        with speaking(of_header(request.headers.get("Accept-Language", ""))):
+            told = {"type": "NotServed", "message": joined(MESSAGE, HINT), "details": "", "extra_info": {}}
+        return web.json_response({"error": told, "node_errors": {}}, status=403)
+
+    server.middlewares.append(web.middleware(guarded))
+
+
+def _has_values(request: web.Request) -> bool:
+    return request.method in ("POST", "PUT", "PATCH") and request.content_type == "application/json"
+
+
+def _allowed(
+    request: web.Request, body: bytes, folders: Sequence[Path], configuration: Configuration
+) -> bool:
+    boundary = private(configuration)
+    if not address_allowed(scope_of(request), boundary, folders):
+        return False
+    try:
+        values = json.loads(body) if body else None
+    except (ValueError, RecursionError):  # no JSON: nothing is read by it
+        return True
+    texts = [each for each in parts(values) if isinstance(each, str)]
+    return not any(names_any(each, boundary, folders) for each in texts)
+
+
+def scope_of(request: web.Request) -> Scope:
+    """What ASGI knows of a request (specification 2.3, HTTP connection scope)."""
+    host, port = request.url.host or "", request.url.port or 0
+    headers = [(name.lower(), value) for name, value in request.raw_headers]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": f"{request.version.major}.{request.version.minor}",
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": request.path,
+        "raw_path": request.raw_path.partition("?")[0].encode(),
+        "query_string": request.query_string.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": (request.remote or "", 0),
+        "server": (host, port),
+    }
+    return scope

@@ -1,0 +1,441 @@
+"""ComfyUI: the nodes, the turn in its queue, page and API on its server, and what no request may name."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import importlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfy_standin import Comfy, Interrupted, comfy
+from patience import PATIENCE, until
+
+from sonic_ext.errors import (
+    BadAudio,
+    BadInput,
+    BadPortrait,
+    BadSetting,
+    BadWeights,
+    Cancelled,
+    ConsentRevoked,
+    MissingPart,
+    NoFace,
+    NotFound,
+)
+from sonic_ext.media.audio import read_speech
+from sonic_ext.media.image import pixel_digest, read_portrait
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "sonic_ext" / "assets" / "example"
+QUICK = {"min_resolution": 256, "expand_ratio": 0.18, "framing": "whole", "duration_policy": "trim"}
+PLAIN = {
+    "preset": "as below", "inference_steps": 25, "dynamic_scale": 1.0, "motion_scale": 1.0, "seed": 7,
+    "label": "start", "label_place": "auto",
+}  # fmt: skip
+CONSENT = {"face": "synthetic", "voice": "synthetic"}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
+    with comfy(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def pack(host: Comfy) -> Any:
+    """The nodes, with server and queue running, as after ComfyUI's start."""
+    entry = importlib.import_module("sonic_ext.extension.comfy")
+    extension = asyncio.run(entry.comfy_entrypoint())
+    nodes = asyncio.run(extension.get_node_list())
+    host.classes.update({node.define_schema().node_id: node for node in nodes})
+    host.begin()
+    return importlib.import_module("sonic_ext.hosts.comfy.pack")
+
+
+@pytest.fixture(scope="session")
+def image() -> Any:
+    """The example as LoadImage gives it."""
+    rgb = read_portrait(EXAMPLE / "portrait.jpg").rgb
+    return rgb[None].astype(np.float32) / 255
+
+
+@pytest.fixture(scope="session")
+def audio() -> dict[str, Any]:
+    """The example as LoadAudio gives it."""
+    sound = read_speech(EXAMPLE / "speech.wav")
+    samples = np.concatenate(list(sound.blocks(sound.rate)))
+    return {"waveform": samples.reshape(1, 1, -1), "sample_rate": sound.rate}
+
+
+def job_of(pack: Any, image: Any, audio: Any, seconds: float = 0.4, **settings: Any) -> Any:
+    made = pack.PreDataNode.execute(image, audio, seconds, **{**QUICK, **settings})
+    return made.result[0][0]
+
+
+def take_of(pack: Any, image: Any, audio: Any, **settings: Any) -> Any:
+    return pack.GenerateNode.execute(job_of(pack, image, audio), **{**PLAIN, **settings}).result[0]
+
+
+def asked(host: Comfy, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+    """Status, headers and what was answered: JSON where it is."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {
+        "Content-Type": "application/json",
+        **{name.replace("_", "-"): text for name, text in headers.items()},
+    }
+    request = urllib.request.Request(host.address + path, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            status, found, read = answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        status, found, read = error.code, error.headers, error.read()
+    with contextlib.suppress(ValueError):
+        return status, found, json.loads(read)
+    return status, found, read
+
+
+class TestNodes:
+    def test_ids_types_and_category_are_nobody_elses(self, pack: Any) -> None:
+        """Those of the older pack are taken: /nodes of it would be replaced, or ours."""
+        schemas = [node.define_schema() for node in pack.NODES]
+        taken = {
+            "SONICTLoader",
+            "SONIC_PreData",
+            "SONICSampler",
+            "MODEL_SONIC",
+            "SONIC_PREDATA",
+            "DTYPE",
+            "SONIC",
+        }
+        types = {port.type for each in schemas for port in (*each.inputs, *each.outputs)}
+        named = {each.node_id for each in schemas} | {each.category for each in schemas} | types
+        assert not {name.lower() for name in named} & {name.lower() for name in taken}
+
+    def test_no_node_gives_frames_or_takes_a_consent(self, pack: Any) -> None:
+        schemas = [node.define_schema() for node in pack.NODES]
+        given = {port.type for each in schemas for port in each.outputs}
+        assert given <= {"SONIC_JOB", "SONIC_TAKE", "SONIC_ENGINE", "String", "Float"}
+        inputs = {port.id for each in schemas for port in each.inputs}
+        stated = {
+            "face",
+            "voice",
+            "purpose",
+            "expires",
+            "contact",
+            "operator",
+            "subject",
+            "unlike_reason",
+            "evidence",
+        }
+        assert not inputs & stated
+
+    def test_a_portrait_is_known_by_the_pixels_of_its_file(self, pack: Any, image: Any, audio: Any) -> None:
+        job = job_of(pack, image, audio)
+        assert job.portrait.pixel_sha256 == pixel_digest(read_portrait(EXAMPLE / "portrait.jpg").rgb)
+
+    def test_what_the_video_will_be_is_said(self, pack: Any, image: Any, audio: Any) -> None:
+        made = pack.PreDataNode.execute(image, audio, 0.4, **QUICK)
+        assert made.ui["text"][0].startswith("256 × 256, 10 frames, 0.40 s")
+
+    def test_settings_change_before_the_video_is_drawn(self, pack: Any, image: Any, audio: Any) -> None:
+        job = job_of(pack, image, audio)
+        (still,) = pack.CalibrationNode.execute(job, lip_sync_calibration=False).result
+        (smooth,) = pack.SmoothingNode.execute(still, motion_smoothing=False, fps=50).result
+        settings = smooth.settings
+        assert (settings.lip_sync_calibration, settings.motion_smoothing, settings.fps) == (False, False, 50)
+        assert job.settings.fps == 25
+
+    def test_each_picture_of_a_batch_becomes_a_job(self, pack: Any, image: Any, audio: Any) -> None:
+        two = np.concatenate([image, image[:, :, ::-1]])
+        jobs = pack.PreDataNode.execute(two, audio, 0.4, **QUICK).result[0]
+        assert len(jobs) == 2 and jobs[0].portrait.pixel_sha256 != jobs[1].portrait.pixel_sha256
+
+    def test_the_picture_without_a_face_is_named(self, pack: Any, image: Any, audio: Any) -> None:
+        three = np.concatenate([image, image, np.full_like(image, 0.5)])
+        with pytest.raises(NoFace, match=r"^Picture 3 of 3: "):
+            pack.PreDataNode.execute(three, audio, 0.4, **QUICK)
+
+    def test_sounds_and_pictures_go_together(self, pack: Any, image: Any, audio: Any) -> None:
+        two = {**audio, "waveform": np.concatenate([audio["waveform"]] * 2)}
+        with pytest.raises(BadInput, match="1 pictures and 2 sounds"):
+            pack.PreDataNode.execute(image, two, 0.4, **QUICK)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{}, {"waveform": np.zeros((1, 1, 0)), "sample_rate": 8000}, {"waveform": "x", "sample_rate": 1}],
+    )
+    def test_what_is_no_audio_is_refused(self, pack: Any, image: Any, wrong: Any) -> None:
+        with pytest.raises(BadAudio):
+            pack.PreDataNode.execute(image, wrong, 0.4, **QUICK)
+
+    def test_silence_is_refused(self, pack: Any, image: Any) -> None:
+        silent = {"waveform": np.zeros((1, 2, 22050), np.float32), "sample_rate": 22050}
+        with pytest.raises(BadAudio):
+            pack.PreDataNode.execute(image, silent, 0.4, **QUICK)
+
+    @pytest.mark.parametrize("shape", [(0, 64, 64, 3), (1, 64, 64), (1, 64, 64, 2)])
+    def test_what_is_no_image_is_refused(self, pack: Any, audio: Any, shape: Any) -> None:
+        with pytest.raises(BadPortrait):
+            pack.PreDataNode.execute(np.zeros(shape, np.float32), audio, 0.4, **QUICK)
+
+    def test_a_face_box_is_taken_from_text(self, pack: Any, image: Any, audio: Any) -> None:
+        assert job_of(pack, image, audio, face_box=" ").settings.face_box is None
+        with pytest.raises(BadSetting):
+            job_of(pack, image, audio, face_box="left")
+
+    def test_missing_weights_are_said_by_the_loader(self, pack: Any) -> None:
+        settings = {"engine": "sonic", "weights": "installed", "precision": "auto", "decoder": "auto"}
+        with pytest.raises(MissingPart):
+            pack.LoaderNode.execute(**settings)
+        made = pack.LoaderNode.execute(**{**settings, "engine": "preview"})
+        assert made.ui["text"] == ["preview"]
+
+
+class TestTakes:
+    def test_a_video_is_made_once_and_let_out_by_consent_alone(
+        self, host: Comfy, pack: Any, image: Any, audio: Any
+    ) -> None:
+        take = take_of(pack, image, audio)
+        assert host.bars and all(done <= total for done, total, _ in host.bars)
+        assert take_of(pack, image, audio) == take
+        waiting = pack.ExportNode.execute(take).ui
+        assert not waiting["images"] and "Waits for consent" in waiting["text"][0]
+        assert list((host.base / "output").rglob("*.mp4")) == []
+        before = pack.ExportNode.fingerprint_inputs()
+        assert asked(host, f"/sonic/v1/animations/{take.job}/export", {})[0] == 403
+        assert asked(host, f"/sonic/v1/animations/{take.job}/export", {"consent": CONSENT})[0] == 200
+        assert pack.ExportNode.fingerprint_inputs() != before
+        shown = pack.ExportNode.execute(take).ui
+        (file,) = shown["images"]
+        assert (host.base / "output" / file["subfolder"] / file["filename"]).is_file()
+        assert pack.ExportNode.execute(take).ui == shown
+        assert len(list((host.base / "output").rglob("*.mp4"))) == 1
+
+    def test_another_seed_is_another_video(self, pack: Any, image: Any, audio: Any) -> None:
+        assert take_of(pack, image, audio) != take_of(pack, image, audio, seed=8)
+
+    def test_what_was_taken_back_is_not_shown_as_exported(
+        self, host: Comfy, pack: Any, image: Any, audio: Any
+    ) -> None:
+        take = take_of(pack, image, audio)
+        done = asked(host, f"/sonic/v1/animations/{take.job}/export", {"consent": CONSENT})[2]
+        before = pack.ExportNode.fingerprint_inputs()
+        assert asked(host, f"/sonic/v1/consents/{done['record']}/revoke", {})[0] == 200
+        assert pack.ExportNode.fingerprint_inputs() != before
+        with pytest.raises(ConsentRevoked):
+            pack.ExportNode.execute(take)
+        with pytest.raises(ConsentRevoked):
+            take_of(pack, image, audio, seed=9)
+
+    def test_a_take_that_is_gone_is_made_again(self, pack: Any, image: Any, audio: Any) -> None:
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        take = take_of(pack, image, audio)
+        assert pack.GenerateNode.fingerprint_inputs() == []
+        making.store().discard(take.id)
+        assert pack.GenerateNode.fingerprint_inputs() == [take.id]
+        with pytest.raises(NotFound):
+            pack.ExportNode.execute(take)
+        with pytest.raises(NotFound):
+            pack.SyncScoreNode.execute(take=take)
+        again = take_of(pack, image, audio)
+        assert again.id != take.id
+        assert pack.GenerateNode.fingerprint_inputs() == [take.id]
+
+    def test_an_exported_file_that_is_gone_is_said(
+        self, host: Comfy, pack: Any, image: Any, audio: Any
+    ) -> None:
+        take = take_of(pack, image, audio)
+        asked(host, f"/sonic/v1/animations/{take.job}/export", {"consent": CONSENT})
+        for path in (host.base / "output").rglob("*.mp4"):
+            path.unlink()
+        with pytest.raises(NotFound, match="not there any more"):
+            pack.ExportNode.execute(take)
+
+    def test_interrupt_stops_it_in_comfyuis_own_way(
+        self, host: Comfy, pack: Any, image: Any, audio: Any
+    ) -> None:
+        job = job_of(pack, image, audio)
+        host.interrupted = True
+        with pytest.raises(Interrupted):
+            pack.GenerateNode.execute(job, **PLAIN)
+        assert not host.interrupted
+        assert pack.GenerateNode.execute(job, **PLAIN).result
+
+    def test_a_preset_sets_the_steps(self, pack: Any, image: Any, audio: Any) -> None:
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        take = take_of(pack, image, audio, preset="fast")
+        settings = making.worker().queue.find(take.job).spec.settings
+        assert (settings.inference_steps, settings.solver, settings.min_resolution) == (6, "dpmpp_2m", 256)
+
+    def test_what_an_earlier_start_left_goes_on(self, host: Comfy, image: Any, audio: Any) -> None:
+        pack = importlib.import_module("sonic_ext.hosts.comfy.pack")
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        job, left = job_of(pack, image, audio), []
+        with pytest.MonkeyPatch.context() as patch:
+
+            def dying(self: Any, spec: Any, staged: Any, host: Any) -> Any:
+                left.append(self.queue.submit(spec, staged, lane=host.lane, worker="of a dead process"))
+                raise KeyboardInterrupt
+
+            patch.setattr("sonic_ext.jobs.Worker.run", dying)
+            with pytest.raises(KeyboardInterrupt):
+                pack.GenerateNode.execute(job, **PLAIN)
+        making.worker().close()
+        making.worker.cache_clear()  # ComfyUI is started again
+        take = pack.GenerateNode.execute(job, **PLAIN).result[0]
+        assert take.job == left[0].id
+
+    def test_marks_and_lip_sync_are_read(self, host: Comfy, pack: Any, image: Any, audio: Any) -> None:
+        class Video:
+            """ComfyUI's VideoFromFile."""
+
+            def get_stream_source(self) -> str:
+                return str(EXAMPLE / "hello.mp4")
+
+        verdict, report = pack.VerifyNode.execute(video=Video()).result
+        assert verdict == "unknown signer" and "watermark" in report.lower()
+        offset, confidence, _ = pack.SyncScoreNode.execute(video=Video()).result
+        assert abs(offset) < 80 and confidence > 0.5
+        for node in (pack.VerifyNode, pack.SyncScoreNode):
+            with pytest.raises(BadInput):
+                node.execute()
+
+
+class TestTurns:
+    def test_the_pages_video_waits_in_comfyuis_queue(self, host: Comfy, pack: Any) -> None:
+        host.queue.hold.clear()
+        begun = self._begin(host)
+        address = f"/sonic/v1/animations/{begun['id']}"
+        until(lambda: host.queue.waiting)
+        assert asked(host, address)[2]["state"] == "queued"
+        host.queue.hold.set()
+        until(lambda: asked(host, address)[2]["ended"])
+        assert asked(host, address)[2]["state"] == "done"
+        assert list(host.queue.done.values()) == [None]
+
+    def test_deleted_from_the_queue_it_is_cancelled(self, host: Comfy, pack: Any) -> None:
+        host.queue.hold.clear()
+        begun = self._begin(host)
+        until(lambda: host.queue.waiting)
+        host.queue.waiting.clear()
+        until(lambda: asked(host, f"/sonic/v1/animations/{begun['id']}")[2]["ended"])
+        assert asked(host, f"/sonic/v1/animations/{begun['id']}")[2]["state"] == "cancelled"
+
+    def test_cancelled_on_the_page_it_leaves_the_queue(self, host: Comfy, pack: Any) -> None:
+        host.queue.hold.clear()
+        begun = self._begin(host)
+        until(lambda: host.queue.waiting)
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        making.worker().queue.cancel(begun["id"])
+        until(lambda: not host.queue.waiting)
+
+    def test_a_turn_of_an_earlier_start_does_nothing(self, pack: Any) -> None:
+        with pytest.raises(Cancelled, match="over"):
+            pack.TurnNode.execute(turn="of yesterday")
+
+    def _begin(self, host: Comfy) -> Any:
+        files = {"portrait": EXAMPLE / "portrait.jpg", "audio": EXAMPLE / "speech.wav"}
+        body = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
+        short = {"min_resolution": 256, "duration": 0.4, "duration_policy": "trim"}
+        status, _, begun = asked(host, "/sonic/v1/animations", body | {"settings": short})
+        assert status == 202, begun
+        return begun
+
+
+class TestServer:
+    def test_page_and_api_answer(self, host: Comfy, pack: Any) -> None:
+        status, headers, text = asked(host, "/sonic/page/app.js")
+        assert (status, headers["Content-Type"]) == (
+            200,
+            "text/javascript; charset=utf-8",
+        ) and b"sonic-app" in text
+        assert asked(host, "/sonic/page/app.js", If_None_Match=headers["ETag"])[0] == 304
+        assert asked(host, "/sonic/v1/engines")[2]["auto"] == "preview"
+        assert asked(host, "/sonic/v1/nothing")[0] == 404
+
+    def test_other_sites_are_not_let_in(self, host: Comfy, pack: Any) -> None:
+        for origin in ("null", "http://evil.example", "http://127.0.0.1:1"):
+            assert asked(host, "/sonic/v1/consents", Origin=origin)[0] == 403
+        assert asked(host, "/sonic/v1/consents", Sec_Fetch_Site="cross-site")[0] == 403
+
+    def test_events_come_one_by_one_and_end_with_the_client(self, host: Comfy, pack: Any) -> None:
+        with urllib.request.urlopen(f"{host.address}/sonic/v1/events", timeout=PATIENCE) as line:
+            assert line.readline().startswith(b"retry:")
+        until(lambda: asked(host, "/sonic/v1/engines")[0] == 200)
+
+    def test_what_is_private_is_neither_served_nor_put_into_a_prompt(
+        self, host: Comfy, pack: Any, image: Any, audio: Any, tmp_path: Path
+    ) -> None:
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        master = making.store().load(take_of(pack, image, audio).id).master
+        folder = host.base / "output" / "sub"
+        folder.mkdir()
+        (folder / "link.mp4").symlink_to(master)
+        (host.base / "output" / "link.mp4").symlink_to(master)
+        around = os.path.relpath(master, host.base / "input")
+        for address in (
+            "/view?filename=link.mp4&type=output",
+            "/view?filename=link.mp4&subfolder=sub&type=output",
+            f"/experiment/models/preview/checkpoints/0/{urllib.request.quote(str(master), safe='')}",
+        ):
+            assert asked(host, address)[0] == 403, address
+        for name in (str(master), around, f"{around} [input]", "link.mp4 [output]", f"file://{master}"):
+            prompt = {"1": {"class_type": "LoadVideo", "inputs": {"file": name}}}
+            status, _, answer = asked(host, "/prompt", {"prompt": prompt})
+            assert status == 403 and "private" in answer["error"]["message"], name
+        assert asked(host, "/view?filename=portrait.jpg&type=input")[0] == 404
+        usual = {"1": {"class_type": "SonicTurn", "inputs": {"turn": "a portrait of a woman"}}}
+        assert asked(host, "/prompt", {"prompt": usual})[0] == 200
+
+    def test_a_home_that_comfyui_hands_out_is_refused(
+        self, host: Comfy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        for name in ("output", "input", "temp", "user", "models/checkpoints"):
+            monkeypatch.setenv("SONIC_HOME", str(host.base / name / "sonic"))
+            with pytest.raises(BadSetting, match="hands out"):
+                making.worker()
+
+
+class TestLentNetworks:
+    def test_a_vae_needs_its_model(self, host: Comfy) -> None:
+        devices, values = _devices()
+        assert "No VAE" in devices().vae().reason
+        assert "MODEL" in devices(values.NodeEngine(vae=object())).vae().reason
+
+    @pytest.mark.parametrize(
+        ("channels", "scale", "fits"), [(4, 0.18215, True), (4, 0.13025, False), (16, 0.36, False)]
+    )
+    def test_a_vae_of_other_latents_is_refused(
+        self, host: Comfy, channels: int, scale: float, fits: bool
+    ) -> None:
+        devices, values = _devices()
+        space = type("Space", (), {"latent_channels": channels, "scale_factor": scale})
+        model = type("Model", (), {"get_model_object": lambda self, name: space})()
+        lent = devices(values.NodeEngine(model=model, vae=object())).vae()
+        assert (lent.vae is not None) is fits and bool(lent.reason) is not fits
+
+    def test_an_image_encoder_of_another_kind_is_refused(self, host: Comfy) -> None:
+        devices, values = _devices()
+        assert devices().image_encoder() is None
+        weight = type("Layer", (), {"weight": np.zeros((768, 1024))})
+        model = type("Network", (), {"visual_projection": weight})
+        wrong = type("ClipVision", (), {"model": model, "image_size": 224})
+        with pytest.raises(BadWeights, match="another kind"):
+            devices(values.NodeEngine(clip_vision=wrong)).image_encoder()
+        weight.weight = np.zeros((1024, 1280))
+        assert devices(values.NodeEngine(clip_vision=wrong)).image_encoder().width == 1024
+
+
+def _devices() -> Any:
+    module = importlib.import_module("sonic_ext.hosts.comfy.devices")
+    return module.ComfyDeviceManager, importlib.import_module("sonic_ext.hosts.comfy.values")
