@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from . import __version__, engines
 from .configuration import Configuration
+from .engines import registry
 from .engines.detectors import detector
+from .engines.registry import AUTO
 from .errors import Failed
 from .media.audio import Speech, read_speech
 from .media.face import Face
@@ -33,8 +35,8 @@ from .media.mel import RATE
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
-from .ports import Animation, DeviceManager
-from .progress import Progress, Silent, Stage, Tick, Ticker
+from .ports import Animation, DeviceManager, Engine
+from .progress import Progress, Silent, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
 from .provenance.metadata import TakeProvenance, digital_source_type, tags, xmp
@@ -50,6 +52,8 @@ from .weights import Search
 
 PathLike = str | os.PathLike[str]
 
+UNASKED = 300.0
+"""Seconds that a video may take without anybody having named the engine that takes them."""
 MARK_SECONDS = 10.0
 """How much of a finished master is searched for its own watermark; the first 2.4 s are enough for most."""
 NOT_READABLE = (
@@ -147,16 +151,18 @@ def animate(
     clear_up(home.home, home.configuration)
     home.check()
     search = Search.default(configuration=home.configuration)
-    drawer = engines.choose(settings.engine, home.home, devices, settings, search)
-    if engine and drawer.name != engine:
-        drawer = engines.choose(engine, home.home, devices, settings, search)
+    drawer = engines.choose(engine or settings.engine, home.home, devices, settings, search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
-    scene = compose(picture, settings, drawer.size_multiple, tick, detector(settings.face_detector, search))
+    count = frame_count(speech.length, settings.fps)
+    find = detector(settings.face_detector, search)
+    scene = compose(picture, settings, drawer.size_multiple, tick, find)
+    if not engine and (why := _too_slow(drawer, scene, settings, count)):
+        drawer = engines.choose(AUTO, home.home, devices, settings, search, why)
+        scene = compose(picture, settings, drawer.size_multiple, tick, find)
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
-    count = frame_count(speech.length, settings.fps)
     drawn = secrets.randbelow(2**32) if seed is None else seed
     seed = drawn if settings.seed == -1 else settings.seed
     with (
@@ -228,8 +234,12 @@ def preflight(
     engine = engines.choose(settings.engine, devices=devices, settings=settings, search=search)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
-    scene = compose(picture, settings, engine.size_multiple, tick, detector(settings.face_detector, search))
     count = frame_count(speech.length, settings.fps)
+    find = detector(settings.face_detector, search)
+    scene = compose(picture, settings, engine.size_multiple, tick, find)
+    if why := _too_slow(engine, scene, settings, count):
+        engine = engines.choose(AUTO, None, devices, settings, search, why)
+        scene = compose(picture, settings, engine.size_multiple, tick, find)
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
@@ -251,6 +261,19 @@ def preflight(
         warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
         picture=draw_preflight(picture, face, crop),
     )
+
+
+def _too_slow(engine: Engine, scene: Scene, settings: Settings, count: int) -> dict[str, str]:
+    """Why engine=auto passes this engine over: it would take minutes that nobody asked for."""
+    if settings.engine != AUTO or engine.name == registry.ENGINES[-1].name:
+        return {}
+    seconds = engine.forecast(scene, settings, count).seconds
+    if seconds <= UNASKED:
+        return {}
+    return {
+        engine.name: f"The {engine.name} engine would take about {math.ceil(seconds / 60)} minutes for this: "
+        f"engine={engine.name} has it draw all the same."
+    }
 
 
 def _record(
@@ -300,6 +323,7 @@ def _record(
         # One frame is marked and encoded while the next is drawn; never more than these two exist.
         with ThreadPoolExecutor(1, "encoder") as beside:
             written: Future[None] | None = None
+            tick(animation.stage, 0, count)
             for index, drawn in enumerate(animation.frames()):
                 if sync:
                     sync.see(drawn)
@@ -309,7 +333,7 @@ def _record(
                 written = beside.submit(write, frame, index)
                 if threads == 1:
                     written.result()
-                tick(Stage.DRAWING, index + 1, count)
+                tick(animation.stage, index + 1, count)
             if written:
                 written.result()
     offset = sync.offset() if sync else None

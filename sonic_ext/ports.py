@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .configuration import Configuration
     from .media.audio import Speech
     from .media.scene import Scene
-    from .progress import Progress, Tick
+    from .progress import Progress, Stage, Tick
     from .settings import Settings
 
 Result = TypeVar("Result")
@@ -109,6 +109,10 @@ class Animation(Protocol):
     @property
     def seed(self) -> int:
         """What the motion was drawn with."""
+
+    @property
+    def stage(self) -> Stage:
+        """What making its frames is called: drawing, or decoding."""
 
     @property
     def warnings(self) -> tuple[str, ...]:

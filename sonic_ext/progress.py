@@ -37,6 +37,7 @@ class Stage(str, Enum):
     CHECKING_SPEECH = "checking the speech"
     DENOISING = "denoising"
     DRAWING = "drawing frames"
+    DECODING = "decoding frames"
     SIGNING = "signing"
     READING_MARKS = "reading the marks"
     FINDING_WATERMARK = "looking for the watermark"

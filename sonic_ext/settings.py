@@ -46,7 +46,8 @@ class VideoSettings(SettingsBase):
     engine: str = setting(
         "auto",
         "Engine",
-        "auto takes sonic when its weights are installed and preview otherwise.",
+        "auto takes sonic where its weights are installed and the video takes no more than five minutes, and "
+        "preview otherwise.",
         Affects.FRAMES,
         choices=(AUTO,),  # and the names of the engines, once they are composed
     )

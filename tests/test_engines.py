@@ -16,14 +16,16 @@ import pytest
 from spoken import MEDIA, one_second
 from toy_engine import SPEC as TOY
 
-from sonic_ext import engines, weights
+from sonic_ext import engines, pipeline, weights
 from sonic_ext.engines import registry
 from sonic_ext.engines.context import Readiness
+from sonic_ext.engines.preview.engine import PreviewEngine
 from sonic_ext.engines.registry import ENGINES
 from sonic_ext.engines.spec import EngineSpec, EntryPoint
 from sonic_ext.errors import BadSetting, MissingPart
 from sonic_ext.fields import Affects, EngineSettings, Spec, field_of, setting
-from sonic_ext.settings import composed, describe
+from sonic_ext.ports import Forecast
+from sonic_ext.settings import Settings, composed, describe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -142,6 +144,31 @@ def test_auto_takes_the_first_that_is_ready_and_says_what_it_passed_over(
     monkeypatch.setattr(registry, "ENGINES", listed[:3])
     with pytest.raises(MissingPart, match="does not load"):
         engines.choose("auto")
+
+
+def test_auto_passes_over_what_would_take_minutes_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`preflight` decides, and the job that is submitted keeps its engine."""
+    seconds = [12 * 60.0]
+
+    class Slow(PreviewEngine):
+        name = "slow"
+
+        def forecast(self, scene: Any, settings: Any, count: int) -> Forecast:
+            return Forecast(seconds[0], 1)
+
+    slow = EngineSpec("slow", lambda context: Readiness(), lambda context: Slow())
+    monkeypatch.setattr(registry, "ENGINES", (slow, *ENGINES))
+    sources = MEDIA / "portrait_01.jpg", one_second(tmp_path / "speech.wav")
+    found = pipeline.preflight(*sources, Settings(min_resolution=256))
+    assert found.engine == "preview"
+    assert (
+        "The slow engine would take about 12 minutes for this: engine=slow has it draw all the same."
+        in found.warnings
+    )
+    seconds[0] = 4 * 60.0
+    assert pipeline.preflight(*sources, Settings(min_resolution=256)).engine == "slow"
 
 
 # Composition

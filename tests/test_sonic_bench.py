@@ -78,7 +78,7 @@ def test_stopped_it_keeps_what_was_measured(planned: Bench) -> None:
         [*planned.run(tick)]
     assert [each.name for each in planned.figures] == [PUBLISHED]
     assert planned.as_json()["finished"] is False
-    assert Stage.DRAWING in seen
+    assert Stage.DECODING in seen
 
 
 def test_it_waits_for_a_video_on_the_same_device(planned: Bench, sonic_home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ def choose(
     devices: DeviceManager | None = None,
     settings: Settings | None = None,
     search: Search | None = None,
+    too_slow: Mapping[str, str] | None = None,
 ) -> Engine:
     """The engine that a setting names.
 
@@ -29,6 +31,7 @@ def choose(
         devices: the WebUI's memory and VAE, where there is a WebUI.
         settings: of the video: what an engine needs may depend on its own settings; the defaults where None.
         search: where weights are looked for; this computer's places by default.
+        too_slow: engines that auto passes over, and a sentence on why.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
@@ -47,7 +50,9 @@ def choose(
     for spec in ENGINES:
         readiness = spec.probe(context)
         missing, note = readiness.missing, readiness.note
-        if missing is None:
+        if why := (too_slow or {}).get(spec.name, ""):
+            note = why
+        elif missing is None:
             try:
                 return spec.make(context)
             except MissingPart as error:

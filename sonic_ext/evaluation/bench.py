@@ -455,7 +455,7 @@ def _frames(
         frames = []
         for number, frame in enumerate(animation.frames()):
             frames.append(frame.copy())
-            tick(Stage.DRAWING, number + 1, count)
+            tick(animation.stage, number + 1, count)
         animation.forget()
     return frames
 

@@ -42,7 +42,7 @@ RECOVER_EVERY = 60.0
 """Seconds after which whoever looks for a job first puts those of dead workers back in their place."""
 REPORT_EVERY = 0.25
 """Seconds between two reports to the queue of the same stage."""
-SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98}
+SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98, Stage.DECODING: 0.98}
 """Long stages → the share of all work that is done at their end; what comes before takes seconds."""
 _log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sonic_ext.engines.context import Readiness
 from sonic_ext.ports import Forecast
+from sonic_ext.progress import Stage
 
 from .settings import ToySettings
 
@@ -23,6 +24,7 @@ class ToyAnimation:
     reach: int
     seed: int
     warnings: tuple[str, ...]
+    stage = Stage.DRAWING
 
     def frames(self) -> Iterator[np.ndarray]:
         """See `ports.Animation.frames`."""

@@ -49,6 +49,8 @@ class PreviewAnimation:
     """Of a frame: height, width, 3."""
     seed: int
     """See `ports.Animation.seed`."""
+    stage = Stage.DRAWING
+    """See `ports.Animation.stage`."""
     warnings: tuple[str, ...] = ()
     """See `ports.Animation.warnings`."""
 

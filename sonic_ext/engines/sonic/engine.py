@@ -280,6 +280,8 @@ class Generation:
 class DiffusionAnimation:
     """See `ports.Animation`."""
 
+    stage = Stage.DECODING
+
     def __init__(
         self,
         generation: Generation,
