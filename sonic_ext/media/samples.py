@@ -85,8 +85,12 @@ def decoded(path: Path, track: int, damage: list[str], data: bytes | None = None
             rate, layout = frame.sample_rate, frame.layout.name
             if not RATES[0] <= rate <= RATES[1]:
                 raise BadAudio(f"{path.name} has {rate:,} samples a second.", "Save it with 48,000.")
-            stamp = frame.pts
+            early = timeline.delay_in(frame)
+            if early == frame.samples:
+                continue
+            stamp = 0 if early else frame.pts
             for samples in _floats(frame, to_floats):
+                samples, early = samples[:, early:], 0
                 if marks_padding:
                     samples = samples[:, : _without_padding(packet, rate)]
                 silence = timeline.place(stamp, samples.shape[1] / rate)
@@ -113,8 +117,12 @@ def sound_start(path: Path, track: int = 0) -> float:
         stream = container.streams.audio[track]
         timeline = _Timeline(container, stream, path)
         for _, frame in _frames(container, stream, []):
-            silence = timeline.place(frame.pts, frame.samples / frame.sample_rate)
-            return timeline.time_of(frame.pts, start) - silence
+            early = timeline.delay_in(frame)
+            if early == frame.samples:
+                continue
+            stamp = 0 if early else frame.pts
+            silence = timeline.place(stamp, (frame.samples - early) / frame.sample_rate)
+            return timeline.time_of(stamp, start) - silence
         return start
 
 
@@ -259,8 +267,12 @@ class _Timeline:
         self._unit = float(stream.time_base) if names & TIMED and stream.time_base else 0.0
         self._longest = LONGEST_JUMP if names & JUMPING else math.inf
         self._first = (stream.start_time or 0) * self._unit
+        begin = (container.start_time or 0) / 1_000_000
+        self._from_zero = "matroska" in names
+        if self._from_zero:
+            self._first, begin = max(0.0, self._first), max(0.0, begin)
         # Sound may begin later than the rest of the file.
-        self._lead = max(0.0, self._first - (container.start_time or 0) / 1_000_000)
+        self._lead = max(0.0, self._first - begin)
         self._swallows = "asf" in names
         self._origin: float | None = None
         # What is stamped later than the end of the file is a slip.
@@ -269,6 +281,17 @@ class _Timeline:
         self.position = 0.0
         """Seconds given out so far."""
         self._end = self._stated_end = 0.0
+
+    def delay_in(self, frame: Any) -> int:
+        """Samples at a frame's beginning that are the encoder's delay: in Matroska what is stamped before 0.
+
+        FFmpeg drops them since 8.1. Stamps are rounded: what remains within a step of theirs is delay, too.
+        """
+        if not self._from_zero or frame.pts is None or frame.pts >= 0:
+            return 0
+        early = round(-frame.pts * self._unit * frame.sample_rate)
+        left = frame.samples - early
+        return int(frame.samples if left < self._unit * frame.sample_rate else early)
 
     def place(self, stamp: int | None, seconds: float) -> float:
         """Take in a frame of `seconds` stamped `stamp`, in the stream's unit; seconds of silence before it.
