@@ -90,6 +90,12 @@ class Comfy:
     """Id → node."""
     address: str = ""
 
+    def throw(self) -> None:
+        """`comfy.model_management.throw_exception_if_processing_interrupted`."""
+        if self.interrupted:
+            self.interrupted = False
+            raise Interrupted
+
     def begin(self) -> None:
         """Start the server and the queue, as ComfyUI does when all packs are loaded."""
         started = threading.Event()
@@ -221,6 +227,7 @@ def _bar(made: Comfy) -> Any:
             self.current, self.total = 0, total
 
         def update_absolute(self, value: int, total: int | None = None, preview: Any = None) -> None:
+            made.throw()  # as the hook of ComfyUI's server does
             self.current, self.total = value, self.total if total is None else total
             made.bars.append((value, self.total, preview))
 
@@ -228,11 +235,6 @@ def _bar(made: Comfy) -> Any:
 
 
 def _memory(made: Comfy) -> dict[str, Any]:
-    def throw() -> None:
-        if made.interrupted:
-            made.interrupted = False
-            raise Interrupted
-
     loaded: list[Any] = []
 
     def load(models: list[Any], memory_required: float = 0) -> None:
@@ -241,7 +243,8 @@ def _memory(made: Comfy) -> dict[str, Any]:
 
     return {
         "processing_interrupted": lambda: made.interrupted,
-        "throw_exception_if_processing_interrupted": throw,
+        "throw_exception_if_processing_interrupted": made.throw,
+        "interrupt_current_processing": lambda: setattr(made, "interrupted", True),
         "InterruptProcessingException": Interrupted,
         "get_torch_device": lambda: SimpleNamespace(type="cpu"),
         "unet_offload_device": lambda: "cpu",

@@ -106,6 +106,11 @@ export class Api {
     return (await this.#fetched("GET", address, undefined, signal)).blob();
   }
 
+  /** Where a file lies: as the server names it, a path may lack what a proxy puts before it. @param {string} path */
+  address(path) {
+    return this.base + path.replace(/^.*\/sonic\/v1(?=\/)/, "");
+  }
+
   /**
    * Tell of all videos as they stand, now and whenever that changes, until the signal ends it. Where events
    * do not come through, they are asked for again and again.
@@ -183,11 +188,9 @@ export class Api {
     const headers = { "Accept-Language": language, "X-Sonic-From": "page" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (this.token) headers["X-Sonic-Token"] = this.token;
-    // As the server names it, a path may lack what a proxy puts before it.
-    const address = this.base + path.replace(/^.*\/sonic\/v1(?=\/)/, "");
     let answer;
     try {
-      answer = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body), cache });
+      answer = await fetch(this.address(path), { method, headers, signal, body: body && JSON.stringify(body), cache });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Problem(0, { error: "Unreachable", detail: "", hint: "" });

@@ -1,7 +1,10 @@
 // @ts-check
-/** `<sonic-app>`: the whole page, alone or inside a WebUI's document. */
+/**
+ * `<sonic-app>`: the whole page, alone or inside a host's document: `hosted`, or `hosted="comfyui"`. With `take="ID"` it
+ * shows that one video, and its consent, alone. What it is told of all videos it passes on as the event `sonic-videos`.
+ */
 
-import { Api, Problem } from "./api.js";
+import { apiOf, dress, followTheme, remember, remembered, speakTo } from "./begin.js";
 import { fill, h } from "./dom.js";
 import { draftOf } from "./draft.js";
 import { Jobs } from "./jobs.js";
@@ -10,6 +13,8 @@ import { banner, problem, unreachable } from "./notes.js";
 import { State } from "./state.js";
 import { made, View } from "./view.js";
 import { language, speak, t } from "./words.js";
+
+/** @typedef {import("./api.js").Problem} Problem */
 
 /**
  * View → its name and what shows it, loaded when it is first shown. Kept from then on: what somebody has begun stays
@@ -22,10 +27,7 @@ const VIEWS = {
   consents: { title: "Consents", load: async () => (await import("./consents.js")).Consents },
   weights: { title: "Weights", load: async () => (await import("./weights.js")).Weights },
 };
-const STYLES = ["style.css", "make.css", "history.css", "lists.css"];
-/** Inside a WebUI, besides: its look. */
-const HOSTED = "hosted.css";
-const KEPT = "sonic";
+const STYLES = ["make.css", "history.css", "lists.css"];
 
 /** @typedef {import("./state.js").Host} Host */
 
@@ -76,20 +78,18 @@ class SonicApp extends HTMLElement {
   connectedCallback() {
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
     if (this.#ended.signal.aborted) this.#ended = new AbortController();
-    const hosted = this.hasAttribute("hosted");
-    const styles = (hosted ? [...STYLES, HOSTED] : STYLES).map((name) => h("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
     const body = h("main", { class: "page", "aria-busy": "true" });
-    root.replaceChildren(...styles, body);
-    this.#theme();
+    root.replaceChildren(...dress(this, STYLES), body);
+    followTheme(this, this.#ended.signal);
     const begin = () => this.#begin(body).catch((error) => fill(body, this.#refused ? reloading(this.#refused) : problem(error)));
-    if (hosted) this.#whenSeen(begin);
+    if (this.hasAttribute("hosted")) this.#whenSeen(begin);
     else begin();
   }
 
+  /** What was begun is kept for when it comes back, as a panel that is closed and opened does. */
   disconnectedCallback() {
     this.#ended.abort();
     this.#state?.ended.abort();
-    this.#state = undefined;
   }
 
   /** A WebUI has many tabs, and most of its pages never show this one. @param {() => void} begin */
@@ -105,18 +105,24 @@ class SonicApp extends HTMLElement {
 
   /** @param {HTMLElement} body */
   async #begin(body) {
-    const api = new Api(this.getAttribute("base") ?? new URL("../v1", import.meta.url).pathname, this.getAttribute("token") ?? "", (problem) => this.#refuse(problem));
-    const wanted = remembered().language ?? this.getAttribute("lang") ?? navigator.language;
-    const schema = await api.get("/settings");
-    await speak(wanted, Object.keys(schema.languages), (known) => api.texts(known));
-    const state = (this.#state = new State(api, schema));
-    const asked = this.hasAttribute("hosted") ? "" : location.hash.slice(1); // a WebUI's hash is its own
-    state.view = Object.hasOwn(VIEWS, asked) ? asked : "make";
+    const state = this.#state ?? (await this.#first());
+    if (!body.isConnected) return;
+    if (state.ended.signal.aborted) state.ended = new AbortController();
+    this.#state = state;
     state.host = this.#host;
     this.#lay(body, state);
     state.follow();
     if (this.#sent !== undefined) this.#take(state, this.#sent);
     this.#sent = undefined;
+  }
+
+  async #first() {
+    const api = apiOf(this, (problem) => this.#refuse(problem));
+    const state = new State(api, await speakTo(this, api));
+    const asked = this.hasAttribute("hosted") ? "" : location.hash.slice(1); // a host's hash is its own
+    state.view = Object.hasOwn(VIEWS, asked) ? asked : "make";
+    state.addEventListener("animations", () => this.dispatchEvent(new CustomEvent("sonic-videos", { bubbles: true, composed: true, detail: state.animations })));
+    return state;
   }
 
   /** @param {State} state @param {Blob | null} picture */
@@ -136,6 +142,8 @@ class SonicApp extends HTMLElement {
   #lay(body, state) {
     this.lang = language;
     body.removeAttribute("aria-busy");
+    const only = this.getAttribute("take");
+    if (only) return this.#layOne(body, state, only);
     const shown = h("section", { class: "views" });
     const told = h("div", { class: "told" });
     /** @type {Record<string, HTMLElement>} */
@@ -165,14 +173,36 @@ class SonicApp extends HTMLElement {
         tab.tabIndex = own ? 0 : -1;
       }
     }, this.#ended.signal);
+    this.#following(state, told, shown, () => furnish(kept[state.view], state));
+    draftOf(state).on(["portrait"], () => fill(this.#notice), this.#ended.signal);
+  }
+
+  /** One video alone. @param {HTMLElement} body @param {State} state @param {string} id */
+  #layOne(body, state, id) {
+    const [shown, told] = [h("section", { class: "views" }), h("div", { class: "told" })];
+    fill(body, told, shown);
+    this.#following(state, told, shown, async () => {
+      const { Take } = await import("./take.js");
+      if (!shown.firstChild) fill(shown, made(Take, state, { id }));
+    });
+  }
+
+  /**
+   * Say whether the server answers, and bring in what is shown while it does.
+   *
+   * @param {State} state
+   * @param {HTMLElement} told
+   * @param {HTMLElement} shown
+   * @param {() => void} bring
+   */
+  #following(state, told, shown, bring) {
     const tell = () => {
       fill(told, this.#refused ? reloading(this.#refused) : !state.reachable && unreachable());
       shown.inert = Boolean(this.#refused);
-      if (state.reachable) furnish(kept[state.view], state);
+      if (state.reachable) bring();
     };
     state.addEventListener("refused", tell, { signal: this.#ended.signal });
     state.on("reachable", tell, this.#ended.signal);
-    draftOf(state).on(["portrait"], () => fill(this.#notice), this.#ended.signal);
   }
 
   /** @param {HTMLElement} body @param {State} state */
@@ -193,19 +223,6 @@ class SonicApp extends HTMLElement {
       ...Object.entries(state.schema.languages).map(([tag, name]) => h("option", { value: tag, selected: tag === language }, name)),
     );
     return h("div", { class: "switches" }, languages);
-  }
-
-  /** Dark where the host is, or else where the system is. */
-  #theme() {
-    const host = document.body;
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const inside = this.hasAttribute("hosted");
-    const look = () => this.classList.toggle("dark", inside ? host.classList.contains("dark") : dark.matches);
-    look();
-    dark.addEventListener("change", look, { signal: this.#ended.signal });
-    const watcher = new MutationObserver(look);
-    watcher.observe(host, { attributes: true, attributeFilter: ["class"] });
-    this.#ended.signal.addEventListener("abort", () => watcher.disconnect());
   }
 }
 
@@ -238,24 +255,6 @@ function arrows(event) {
   const next = all[(all.indexOf(tab) + step + all.length) % all.length];
   next.focus();
   next.click();
-}
-
-/** What this browser keeps of the page: nothing of any video or person. @returns {{ language?: string }} */
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
-  } catch {
-    return {};
-  }
-}
-
-/** @param {{ language?: string }} values */
-function remember(values) {
-  try {
-    localStorage.setItem(KEPT, JSON.stringify({ ...remembered(), ...values }));
-  } catch {
-    // a browser that keeps nothing
-  }
 }
 
 customElements.define("sonic-app", SonicApp);

@@ -89,9 +89,15 @@ export function pasted(element, types, take, gone) {
   /** @param {ClipboardEvent} event */
   const paste = (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => types.test(type));
-    if (!file || !element.checkVisibility()) return;
+    if (!file || !element.checkVisibility() || meantForHost(event, element)) return;
     event.preventDefault();
     take(file);
   };
-  document.addEventListener("paste", paste, { signal: gone });
+  document.addEventListener("paste", paste, { signal: gone, capture: true });
+}
+
+/** Beside ComfyUI's graph, which takes pictures too, we take what is pasted into the page. @param {Event} event @param {Element} element */
+function meantForHost(event, element) {
+  const { host } = /** @type {ShadowRoot} */ (element.getRootNode());
+  return host?.getAttribute("hosted") === "comfyui" && !event.composedPath().includes(host);
 }

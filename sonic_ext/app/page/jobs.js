@@ -14,7 +14,7 @@ const MOST = 30;
 /** More rows than this can be folded away. */
 const FEW = 2;
 /** @type {Record<string, string>} */
-const ORIGINS = { page: "Asked for on this page", api: "Asked for by the API", script: "Asked for by the script" };
+const ORIGINS = { page: "Asked for on this page", api: "Asked for by the API", script: "Asked for by the script", node: "Asked for by a node" };
 /** @type {Record<string, string>} */
 const ENDS = { done: "The video of {time} is finished.", failed: "The video of {time} failed.", cancelled: "The video of {time} was cancelled." };
 

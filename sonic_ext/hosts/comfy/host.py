@@ -103,7 +103,7 @@ class ComfyProgress:
     def report(self, step: Step) -> None:
         """Tell whoever asked, and set the bar."""
         self.inner.report(step)
-        self._bar.update_absolute(step.done, step.total)
+        self._move(step.done, step.total)
 
     def cancelled(self) -> bool:
         """Once true, true for good: ComfyUI forgets its flag when it has been asked about."""
@@ -119,7 +119,15 @@ class ComfyProgress:
         from PIL import Image
 
         shown = ("JPEG", Image.fromarray(picture), SHOWN)
-        self._bar.update_absolute(self._bar.current, self._bar.total, shown)
+        self._move(self._bar.current, self._bar.total, shown)
+
+    def _move(self, *values: Any) -> None:
+        """Set the bar. Where Interrupt was pressed it raises and forgets that; work ends by `cancelled`."""
+        memory = comfyui(ComfyModule.MEMORY)
+        try:
+            self._bar.update_absolute(*values)
+        except memory.InterruptProcessingException:
+            memory.interrupt_current_processing()
 
 
 def folders() -> Any:

@@ -161,7 +161,8 @@ def exported(take: NodeTake) -> dict[str, Any]:
     if job.take is None:
         raise gone()
     takes.ledger.refuse_revoked(job.take.portrait_sha256, job.take.portrait_pixel_sha256, job.take_id)
-    shown = {"sonic": [described(take)]}
+    # Of several videos in one node ComfyUI puts together what the first of them names: each names the same.
+    shown: dict[str, Any] = {"sonic": [described(take)], "images": [], "animated": ()}
     if job.exported is None:
         if not takes.holds(job.take_id):
             raise gone()

@@ -64,7 +64,7 @@ class PreDataNode(Node):
                     tooltip="left, top, right, bottom in pixels; empty finds the face.",
                 ),
             ],
-            outputs=[_JOB.Output("job", is_output_list=True)],
+            outputs=[_JOB.Output("job", display_name="job", is_output_list=True)],
         )
 
     @classmethod
@@ -190,7 +190,7 @@ class GenerateNode(Node):
                 setting_input("label"),
                 setting_input("label_place"),
             ],
-            outputs=[_TAKE.Output("take")],
+            outputs=[_TAKE.Output("take", display_name="take")],
             is_output_node=True,
         )
 

@@ -23,6 +23,8 @@ from ..modules import ComfyModule, comfyui
 
 NODE = "SonicTurn"
 """Id of the node."""
+PLACE = "sonic-turn"
+"""Its id in the prompt. ComfyUI tells every open page of it, and a graph's own nodes have numbers."""
 TIMEOUT = 30.0
 """Seconds that ComfyUI may take to queue a prompt."""
 
@@ -100,7 +102,7 @@ def _queue(name: str) -> str:
     arguments = comfyui(ComfyModule.ARGUMENTS).args
     secure = bool(arguments.tls_keyfile and arguments.tls_certfile)
     address = _reachable(str(server.address))
-    body = json.dumps({"prompt": {"1": {"class_type": NODE, "inputs": {"turn": name}}}}).encode()
+    body = json.dumps({"prompt": {PLACE: {"class_type": NODE, "inputs": {"turn": name}}}}).encode()
     request = urllib.request.Request(
         f"http{'s' if secure else ''}://{address}:{server.port}/prompt",
         body,
