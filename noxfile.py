@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,13 @@ HOST_TESTS = [
 """What meets a WebUI's own packages: API, registration, tab, accordion, settings. The page needs none."""
 PYTHON_TESTS = ["tests/test_imports.py"]
 """What meets a WebUI's Python, whatever packages it has."""
+MEDIA_TESTS = [f"tests/test_{name}.py" for name in ("audio", "audio_inputs", "image", "sync_fix", "video")]
+"""What meets a WebUI's own PyAV, NumPy and Pillow."""
 HOST_PYTHON = "3.10"
 """That which A1111 and Forge are run with."""
+NEO_PYTHON = "3.13"
+NEO_MOVES = ("Pillow==12.2.0",)
+"""Forge Neo's launcher installs gradio first, and then this past what gradio asks for."""
 TYPESCRIPT = "typescript@5.9.3"
 """Reads the types that the page's modules state in their comments."""
 INSTALLED = """
@@ -144,13 +149,39 @@ def forge(session: nox.Session) -> None:
     with_pins(session, "gradio4")
 
 
-def with_pins(session: nox.Session, pins: str) -> None:
-    """Run these tests with a WebUI's packages and under its Python, or this one where that is missing."""
-    found = python(HOST_PYTHON)
+@nox.session(venv_backend="none", default=False)
+@timed
+def neo(session: nox.Session) -> None:
+    """The same, and media, with Forge Neo's packages (newer pydantic, NumPy 2, Pillow 12) and its Python.
+
+    `-- tests` runs every test that they let run.
+    """
+    with_pins(session, "neo", NEO_PYTHON, moved=NEO_MOVES, more=MEDIA_TESTS)
+
+
+def with_pins(
+    session: nox.Session,
+    pins: str,
+    version: str = HOST_PYTHON,
+    moved: Sequence[str] = (),
+    more: Sequence[str] = (),
+) -> None:
+    """Run these tests with a WebUI's packages and under its Python, or this one where that is missing.
+
+    Args:
+        session: of nox.
+        pins: name of the list of packages in `requirements`.
+        version: of Python.
+        moved: packages that are installed after them, whatever they ask for.
+        more: tests besides those of every WebUI.
+    """
+    found = python(version)
     if found is None:
-        session.warn(f"Python {HOST_PYTHON} is not installed: this one instead.")
+        session.warn(f"Python {version} is not installed: this one instead.")
     own = _environment(session, found or sys.executable, "-r", f"requirements/{pins}.txt", "-e", ".[test]")
-    asked = (*BESIDE, *(session.posargs or [*HOST_TESTS, *PYTHON_TESTS]))
+    if moved:
+        _install(session, own, "--no-deps", *moved)
+    asked = (*BESIDE, *(session.posargs or [*HOST_TESTS, *PYTHON_TESTS, *more]))
     session.run(own, "-m", "pytest", *asked, external=True, env=ONE_THREAD)
 
 
@@ -162,13 +193,17 @@ def _environment(session: nox.Session, python: str, *packages: str) -> str:
     own = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
     if HAS_UV:
         session.run(UV, "venv", "-q", "--clear", "-p", python, str(folder), external=True)
-        session.run(UV, "pip", "install", "-q", "-p", own, *packages, external=True)
-        return own
-    # Not venv: its pip is as old as its Python, and searches for minutes where a new one knows
-    made = (sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", python, str(folder))
-    session.run(*made, external=True)
-    session.run(own, "-m", "pip", "install", "-q", *packages, external=True)
+    else:
+        # Not venv: its pip is as old as its Python, and searches for minutes where a new one knows
+        made = (sys.executable, "-m", "virtualenv", "-q", "--clear", "-p", python, str(folder))
+        session.run(*made, external=True)
+    _install(session, own, *packages)
     return own
+
+
+def _install(session: nox.Session, python: str, *packages: str) -> None:
+    pip = (UV, "pip", "install", "-p", python) if HAS_UV else (python, "-m", "pip", "install")
+    session.run(*pip, "-q", *packages, external=True)
 
 
 def python(version: str) -> str | None:

@@ -161,17 +161,17 @@ def test_a_picture_and_a_video_wait_for_each_other(page: Any, long_speech: Path)
 
 def test_portrait_from_words(page: Any) -> None:
     """Whatever the checkpoint draws arrives as the portrait; it can be stopped, and begin with a picture."""
-    smallest(page, "txt2img", 72)
+    smallest(page, "txt2img", 128)  # Neo rounds to multiples of 64
     open_tab(page)
     panel = page.locator("sonic-generate")
     panel.locator("summary").click()
     panel.get_by_role("button", name="Use current txt2img settings").click()
-    expect(panel.get_by_label("Width")).to_have_value("72")
+    expect(panel.get_by_label("Width")).to_have_value("128")
     expect(panel.get_by_label("Prompt", exact=True)).to_have_value("a portrait")
     panel.get_by_role("button", name="Make portrait").click()
     expect(page.locator(SHOWN)).to_be_visible()
     expect(panel).to_contain_text("known as such")
-    assert width(page, SHOWN) == 72
+    assert width(page, SHOWN) == 128
     panel.locator("input[type=file]").set_input_files(PORTRAIT)
     panel.get_by_label("Width").fill("64")
     panel.get_by_role("button", name="Make portrait").click()
