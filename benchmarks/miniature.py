@@ -79,6 +79,7 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     },
     **{preset: {**PRESETS[preset], "min_resolution": 512} for preset in ("balanced", "fast", "draft")},
     "fp8, 25 steps": {"inference_steps": 25, "precision": "fp8"},
+    "int8, 25 steps": {"inference_steps": 25, "precision": "int8"},
     "bf16, 25 steps": {"inference_steps": 25, "precision": "bf16"},
     "image decoder, 25 steps": {"inference_steps": 25, "decoder": "image"},
 }

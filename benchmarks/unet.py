@@ -33,7 +33,7 @@ from sonic_ext.engines.sonic.sampling import groups, sample, starting_latents
 from sonic_ext.engines.sonic.schedule import schedule
 from sonic_ext.engines.sonic.solvers import SolverState
 from sonic_ext.engines.sonic.windows import Plan
-from sonic_ext.nn.storage import store_fp8
+from sonic_ext.nn.storage import multiply_int8, store_fp8
 from sonic_ext.nn.unet import UNet, UNetConfig, build_unet
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
@@ -261,9 +261,10 @@ def saving(
         yield name, Denoiser(unet, told, shortcuts=Shortcuts.named(name))
     half = conditioning(size, torch.bfloat16, options.device)
     yield "bf16", Denoiser(copy.deepcopy(unet).to(torch.bfloat16), half)
-    eight = copy.deepcopy(unet)
-    store_fp8(eight)
-    yield "fp8", Denoiser(eight, told)
+    for name, narrow in (("fp8", store_fp8), ("int8", multiply_int8)):
+        eight = copy.deepcopy(unet)
+        narrow(eight)
+        yield name, Denoiser(eight, told)
 
 
 def looped(

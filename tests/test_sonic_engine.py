@@ -279,7 +279,7 @@ def _counted(real: Any, name: str, calls: Counter[str]) -> Any:
 
 
 @pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize(("precision", "apart"), [("bf16", 0.1), ("fp8", 0.4)])
+@pytest.mark.parametrize(("precision", "apart"), [("bf16", 0.1), ("fp8", 0.4), ("int8", 0.4)])
 def test_other_precisions_make_nearly_the_same_frames(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path, precision: str, apart: float
 ) -> None:
@@ -729,6 +729,7 @@ def test_half_precision_needs_a_card() -> None:
     assert devices.hardware("fp8", "cpu").stored == 1
     with pytest.raises(BadSetting, match="8 bits"):
         devices.hardware("fp8", "mps")
+    assert devices.hardware("int8", "cpu").narrow == "int8"
 
 
 def test_bf16_needs_a_card_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,10 @@ SHOWN = 20
 """Operations that the profile names."""
 
 
+NARROWED = {"fp8": storage.store_fp8, "int8": storage.multiply_int8}
+"""Precision of 8 bits → what makes a network so."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """A guided call that can be made."""
@@ -42,7 +46,7 @@ class Setup:
     dtype: torch.dtype
     rung: str
     side: int
-    stored_in_8_bits: bool = False
+    narrow: str = ""
 
     @property
     def size(self) -> dict[str, Any]:
@@ -53,7 +57,7 @@ class Setup:
     @property
     def budget(self) -> Budget:
         """What the engine forecasts."""
-        hardware = Hardware(self.bench.device, self.dtype, self.stored_in_8_bits)
+        hardware = Hardware(self.bench.device, self.dtype, self.narrow)
         frames = self.bench.sizes.frames
         return Budget(hardware, self.bench.sizes.unet_shapes, self.side, Plan(frames, frames), 1)
 
@@ -68,8 +72,8 @@ class Setup:
         """With random weights, where the rung wants them."""
         rest = "cpu" if self.rung == "offload" else None
         network = filled(unet.build_unet(self.bench.sizes.unet), self.dtype, self.bench.device, rest)
-        if self.stored_in_8_bits:
-            storage.store_fp8(network)
+        if self.narrow:
+            NARROWED[self.narrow](network)
         return network
 
     def call(self, network: Any) -> Callable[[], torch.Tensor]:
@@ -210,21 +214,24 @@ def _offloaded(setup: Setup, cap: int) -> Row:
 
 
 def eight_bits(bench: Bench) -> Iterator[Row]:
-    """Weights in 8 bits: how far off they are, and what the call costs with them."""
+    """Weights in 8 bits and products of integers: how far off they are, and what the call costs with them."""
     dtype = bench.dtypes[0]
     setup = sized(bench, dtype, "branches")
     network = setup.network()
     yield _weight_error(network)
     usual = setup.timed(network)
     yield _stored(setup, network, usual, usual)
-    storage.store_fp8(network)
-    eight = replace(setup, stored_in_8_bits=True)
-    yield _stored(eight, network, eight.timed(network), usual)
+    del network
+    for name in NARROWED:
+        eight = replace(setup, narrow=name)
+        network = eight.network()
+        yield _stored(eight, network, eight.timed(network), usual)
+        del network
 
 
 def _stored(setup: Setup, network: Any, timing: Timing, usual: Timing) -> Row:
     return {
-        "weights": "8 bits" if setup.stored_in_8_bits else named(setup.dtype),
+        "weights": setup.narrow or named(setup.dtype),
         "side": setup.side,
         **timing.row(),
         "weights GB": sum(tensor.nbytes for tensor in network.parameters()) / 1e9,

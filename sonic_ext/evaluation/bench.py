@@ -81,6 +81,7 @@ TRADES: Mapping[str, Mapping[str, Any]] = {
     "windows=even": {"windows": "even"},
     "precision=bf16": {"precision": "bf16"},
     "precision=fp8": {"precision": "fp8"},
+    "precision=int8": {"precision": "int8"},
     "decoder=image": {"decoder": "image"},
 }
 """Name → settings beside those of `published`. What is recommended comes first: a bench may be stopped."""

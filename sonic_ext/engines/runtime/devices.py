@@ -29,6 +29,8 @@ NO_CODE = ("no kernel image is available", "device kernel image is invalid", "in
 WHEELS = "python -m pip install --upgrade torch --index-url https://download.pytorch.org/whl/"
 NEWEST, OLDEST = "cu128", "cu126"
 """The builds of torch that know the newest cards, and the oldest."""
+NARROW = ("fp8", "int8")
+"""Precisions of 8 bits."""
 PROBE = {"cpu": 1024, "other": 4096}
 """Side of the matrices that the speed is measured with; a card ends a small product before the next comes."""
 PROBED = 0.03
@@ -43,8 +45,8 @@ class Hardware:
     """As torch names it: cuda:0, mps, cpu."""
     dtype: torch.dtype
     """Of UNet, VAE and CLIP; the speech networks compute in float32 everywhere."""
-    stored_in_8_bits: bool = False
-    """Whether the UNet's weights rest as float8."""
+    narrow: str = ""
+    """fp8: the UNet's weights rest in 8 bits; int8: its matrices are multiplied in 8-bit integers."""
     title: str = "the processor"
     """For the user."""
 
@@ -61,14 +63,14 @@ class Hardware:
     @property
     def stored(self) -> int:
         """Bytes per number of the resting UNet."""
-        return 1 if self.stored_in_8_bits else self.itemsize
+        return 1 if self.narrow == "fp8" else self.itemsize
 
 
 def hardware(precision: str, device: str | None = None) -> Hardware:
     """The best device of this computer, and the numbers for a setting.
 
     Args:
-        precision: auto, fp32, fp16, bf16 or fp8.
+        precision: auto, fp32, fp16, bf16, fp8 or int8.
         device: None picks CUDA or ROCm, else Apple's GPU, else the processor.
 
     Raises:
@@ -83,11 +85,20 @@ def hardware(precision: str, device: str | None = None) -> Hardware:
         )
     if precision == "bf16" and chosen.startswith("cuda") and not computes_bf16(chosen):
         raise BadSetting(f"{torch.cuda.get_device_name(chosen)} cannot compute in bf16.", "Use fp16.")
-    if precision == "fp8" and chosen == "mps":
+    if precision in NARROW and chosen == "mps":
         raise BadSetting("Apple's GPU knows no numbers of 8 bits.", "Use precision=fp16.")
+    if precision == "int8" and chosen.startswith("cuda") and not multiplies_int8(chosen):
+        raise BadSetting(
+            f"{torch.cuda.get_device_name(chosen)} does not multiply 8-bit integers.", "Use precision=fp16."
+        )
     usual = torch.float32 if on_cpu else torch.float16
     dtype = torch.float32 if precision == "fp32" else HALVES.get(precision, usual)
-    return Hardware(chosen, dtype, precision == "fp8", _title(chosen))
+    return Hardware(chosen, dtype, precision if precision in NARROW else "", _title(chosen))
+
+
+def multiplies_int8(device: str) -> bool:
+    """Whether a card multiplies 8-bit integers by torch: NVIDIA's since Turing."""
+    return not torch.version.hip and torch.cuda.get_device_capability(device) >= (7, 5)
 
 
 def computes_bf16(device: str) -> bool:

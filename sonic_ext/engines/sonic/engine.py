@@ -222,7 +222,7 @@ class Generation:
                 "picture": [*self.scene.crop, *view.source, *view.picture.shape],
                 "face": [round(side, 3) for side in view.face.box],
                 "speech": [self.speech.sha256, self.speech.length, self.budget.plan.frames],
-                "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.stored],
+                "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.narrow],
                 "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
                 **({"vae": self.vae.host.title} if self.vae.host else {}),

@@ -11,7 +11,7 @@ import torch
 
 from ...errors import BadOutput, BrokenNumbers
 from ...nn.offload import Offload
-from ...nn.storage import compiled, store_fp8
+from ...nn.storage import compiled, multiply_int8, store_fp8
 from ...nn.unet import Poll, UNet
 from ...progress import Stage, Tick
 from ...settings import Settings
@@ -110,9 +110,9 @@ class SamplingRun:
 
     def _unet(self) -> UNet:
         hardware, offloaded = self.networks.hardware, self.mode == "offload"
-        unet = self.networks.unet("cpu" if offloaded or hardware.stored_in_8_bits else None)
-        if hardware.stored_in_8_bits:
-            store_fp8(unet)
+        unet = self.networks.unet("cpu" if offloaded or hardware.narrow else None)
+        if hardware.narrow:
+            {"fp8": store_fp8, "int8": multiply_int8}[hardware.narrow](unet)
         working = self.budget.working(self.mode)
         if offloaded:
             self.networks.memory.clear(working)

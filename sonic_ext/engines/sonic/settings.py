@@ -125,10 +125,10 @@ class DiffusionSettings(EngineSettings):
         "auto",
         "Precision",
         "Numbers that the networks compute with; auto is fp16 on a graphics card and fp32 on a CPU; "
-        "fp8 stores the weights in 8 bits.",
+        "fp8 stores the weights in 8 bits; int8 multiplies matrices in whole numbers of 8 bits.",
         Affects.LATENTS | Affects.FRAMES,
         group="sonic",
-        choices=("auto", "fp32", "fp16", "bf16", "fp8"),
+        choices=("auto", "fp32", "fp16", "bf16", "fp8", "int8"),
     )
     memory: str = setting(
         "auto",
