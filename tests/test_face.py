@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw
 from sonic_ext.errors import BadPortrait, BadSetting, Cancelled, MissingPart, NoFace
 from sonic_ext.media import models
 from sonic_ext.media.face import (
+    MAX_LEANING,
     MAX_YAW,
     MIN_FACE,
     SURE,
@@ -334,14 +336,19 @@ def test_any_tilt_is_used_set_upright_or_refused(degrees: int, mirrored: bool) -
         rgb, upright = rgb[:, ::-1], np.stack([767 - upright[:, 0], upright[:, 1]], axis=-1)
     rgb = cv2.warpAffine(np.ascontiguousarray(rgb), turn, (768, 768), borderValue=(128, 128, 128))
     tilt = math.remainder(degrees, 360)
-    if abs(tilt) > 45 and abs(math.remainder(tilt, 90)) > 20:
-        with pytest.raises(BadPortrait, match=r"head is tilted by about \d+°") as caught:
-            find_face(rgb)
-        way = "anticlockwise" if tilt > 0 else " clockwise"
-        assert "Turn the picture upright" in caught.value.hint
-        assert way in caught.value.hint
+    leaning = abs(math.remainder(tilt, 90))
+    try:
+        face, warnings = find_face(rgb)
+    except BadPortrait as refused:
+        assert abs(tilt) > 45
+        assert leaning > 20
+        assert re.search(r"head is tilted by about \d+°", str(refused))
+        assert "Turn the picture upright" in refused.hint
+        assert ("anticlockwise" if tilt > 0 else " clockwise") in refused.hint
         return
-    face, warnings = find_face(rgb)
+    # Where it may be read wrong by 9 degrees, it is the version of OpenCV that decides
+    # Where it may be read wrong by 9 degrees, the version of OpenCV decides
+    assert abs(tilt) <= 45 or leaning <= MAX_LEANING + 9
     assert math.remainder(face.roll - tilt, 360) == pytest.approx(0, abs=9)
     assert any("set upright" in warning for warning in warnings) == (abs(tilt) > 50)
     lips = face.landmarks[[0, 13, 14, 17], :2].mean(axis=0)
