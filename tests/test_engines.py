@@ -24,6 +24,9 @@ from sonic_ext.engines.registry import ENGINES
 from sonic_ext.engines.spec import EngineSpec, EntryPoint
 from sonic_ext.errors import BadSetting, MissingPart
 from sonic_ext.fields import Affects, EngineSettings, Spec, field_of, setting
+from sonic_ext.hosts.standalone import Standalone
+from sonic_ext.jobs import Origin, Queue
+from sonic_ext.jobs.submission import specified
 from sonic_ext.ports import Forecast
 from sonic_ext.settings import Settings, composed, describe
 
@@ -169,6 +172,25 @@ def test_auto_passes_over_what_would_take_minutes_and_says_so(
     )
     seconds[0] = 4 * 60.0
     assert pipeline.preflight(*sources, Settings(min_resolution=256)).engine == "slow"
+    assert _submitted(tmp_path, *sources) == "slow"
+    seconds[0] = 12 * 60.0
+    assert _submitted(tmp_path, *sources) == "preview"
+
+
+def _submitted(folder: Path, portrait: Path, speech: Path) -> str:
+    """The engine of a job that nobody looks at first, such as the command line's."""
+    queue = Queue()
+    with queue.staging() as staged:
+        spec = specified(
+            Standalone(folder / "out"),
+            staged,
+            origin=Origin.CLI,
+            portrait=staged.copy(portrait),
+            audio=staged.copy(speech),
+            settings=Settings(min_resolution=256),
+            look=False,
+        )
+    return spec.engine
 
 
 # Composition

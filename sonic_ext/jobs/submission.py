@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .. import engines, weights
+from ..engines import registry
 from ..engines.registry import spec_of
 from ..errors import BadInput, MissingPart
 from ..settings import Settings
@@ -59,7 +60,7 @@ def specified(
     else:
         start = staged.path(portrait.start).read_bytes() if portrait.start else None
         portraits_of(host, portrait.source).check(portrait.parameters, start)
-    engine = _engine(host, picture if look else None, speech, settings)
+    engine = _engine(host, picture, speech, settings, look)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     identities = weight_identities(engine, settings, host)
     return JobSpec(origin, portrait, audio, settings, seed, engine, identities, export)
@@ -114,14 +115,16 @@ def require_same_weights(spec: JobSpec, host: Host) -> None:
         )
 
 
-def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Settings) -> str:
-    """The engine that will draw; with a picture, everything about it is looked at."""
+def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Settings, look: bool) -> str:
+    """The engine that will draw. Where engine=auto could mean minutes, the picture is always looked at."""
     from .. import pipeline
 
-    if picture is not None:
-        return pipeline.preflight(
-            picture, speech, settings, devices=host.devices, configuration=host.configuration()
-        ).engine
-    return engines.choose(
+    chosen = engines.choose(
         settings.engine, devices=host.devices, settings=settings, search=search_of(host)
     ).name
+    slower = settings.engine == registry.AUTO and chosen != registry.ENGINES[-1].name
+    if picture is None or not (look or slower):
+        return chosen
+    return pipeline.preflight(
+        picture, speech, settings, devices=host.devices, configuration=host.configuration()
+    ).engine
