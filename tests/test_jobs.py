@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
@@ -306,7 +306,7 @@ class TestAfterAKill:
         lost = killed(queue, submitted(queue))
         queue.recover()
         killed(queue, lost)  # by another
-        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+        with closing(sqlite3.connect(queue.home / "jobs" / NAME)) as db, db:
             db.execute("UPDATE jobs SET worker = 'another'")
         db.close()
         assert queue.report(lost, Step("drawing frames", 1, 2), 0.5).requested
@@ -768,7 +768,7 @@ class TestExport:
     ) -> None:
         job = finished(queue, take)
         queue.record_output(job, outputs / "x.mp4")
-        with sqlite3.connect(queue.home / "consent" / "ledger.sqlite3") as db:
+        with closing(sqlite3.connect(queue.home / "consent" / "ledger.sqlite3")) as db, db:
             db.execute("DROP TABLE events")
         db.close()
         with Worker(host):

@@ -234,7 +234,7 @@ def test_a_face_at_the_pictures_edge_has_its_square_there() -> None:
 
 def test_a_crop_is_its_own_view() -> None:
     scene, view = viewed(read_portrait(MEDIA / "portrait_01.jpg"), framing="crop")
-    assert view == HeadView(scene.picture, scene.face, None, scene.crop)
+    assert vars(view) == vars(HeadView(scene.picture, scene.face, None, scene.crop))  # the very arrays
 
 
 def test_a_crop_of_another_size_is_drawn_at_the_networks() -> None:

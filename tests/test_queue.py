@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -228,7 +229,7 @@ class TestFiles:
             queue.find_by_take(job.take_id)
             queue.find_by_digest(job.spec.digest)
             exporting.settle(queue)
-        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+        with closing(sqlite3.connect(queue.home / "jobs" / NAME)) as db, db:
             for words in {each for each in asked if each.startswith(("SELECT", "UPDATE", "DELETE"))}:
                 plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {words}")]
                 scans = [step for step in plan if step.startswith("SCAN") and "jobs_unsettled" not in step]
@@ -312,7 +313,7 @@ class TestDatabase:
 
     def test_of_a_later_version(self, queue: Queue) -> None:
         submitted(queue)
-        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+        with closing(sqlite3.connect(queue.home / "jobs" / NAME)) as db, db:
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
         db.close()
         with pytest.raises(BadInput, match="later version"):
@@ -328,7 +329,7 @@ class TestDatabase:
 
     def test_a_job_of_a_later_version_is_in_nobodys_way(self, queue: Queue) -> None:
         newer, ours = submitted(queue), submitted(queue, 1)
-        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+        with closing(sqlite3.connect(queue.home / "jobs" / NAME)) as db, db:
             db.execute("UPDATE jobs SET spec = json_set(spec, '$.version', 99) WHERE id = ?", (newer.id,))
         db.close()
         claimed = queue.claim("w", LANE)
@@ -349,7 +350,7 @@ class TestDatabase:
     )
     def test_a_damaged_job_is_in_nobodys_way(self, queue: Queue, damage: str) -> None:
         bad, ours = submitted(queue), submitted(queue, 1)
-        with sqlite3.connect(queue.home / "jobs" / NAME) as db:
+        with closing(sqlite3.connect(queue.home / "jobs" / NAME)) as db, db:
             db.execute(f"UPDATE jobs SET {damage} WHERE id = ?", (bad.id,))
         db.close()
         queue.hold(LANE, [Origin.PAGE])

@@ -139,8 +139,12 @@ def _connected(path: Path) -> sqlite3.Connection:
     address = f"{path.resolve().as_uri()}?mode=rw"
     db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     db.row_factory = sqlite3.Row
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA trusted_schema = OFF")
+    try:
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA trusted_schema = OFF")
+    except sqlite3.Error:  # it is no database
+        db.close()
+        raise
     return db
 
 

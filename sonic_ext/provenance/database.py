@@ -48,8 +48,12 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection to a database that must exist, with explicit transactions."""
     address = f"{path.resolve().as_uri()}?mode=rw"
     db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA trusted_schema = OFF")
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA trusted_schema = OFF")
+    except sqlite3.Error:  # it is no database
+        db.close()
+        raise
     return db
 
 
