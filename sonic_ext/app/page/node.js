@@ -154,6 +154,8 @@ class ShownNode extends HTMLElement {
       const { consentTo } = await import("./gate.js");
       await consentTo(id, this);
       await this.#look(id);
+      const found = this.#known.get(id);
+      if (found && "export" in found) this.dispatchEvent(new CustomEvent("sonic-videos", { bubbles: true, composed: true, detail: [found] }));
       /** @type {HTMLElement | null} */ (this.#doing.querySelector("button, a"))?.focus();
     };
     return h("button", { type: "button", class: "primary", "aria-haspopup": "dialog", onclick: () => ask().catch((error) => fill(this.#told, problem(error))) }, t("Consent and export…"));

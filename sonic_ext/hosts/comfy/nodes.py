@@ -65,6 +65,7 @@ class PreDataNode(Node):
                 ),
             ],
             outputs=[_JOB.Output("job", display_name="job", is_output_list=True)],
+            is_output_node=True,  # runs alone, and says its line again where ComfyUI has it from before
         )
 
     @classmethod
@@ -152,6 +153,7 @@ class LoaderNode(Node):
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="CLIP-ViT-H-14-laion2B-s32B-b79K."),
             ],
             outputs=[_ENGINE.Output("chosen", display_name="engine")],
+            is_output_node=True,
         )
 
     @classmethod

@@ -159,21 +159,28 @@ function handToCanvas(/** @type {HTMLElement} */ element) {
   element.addEventListener("pointerup", event => middle(event) && app.canvas.processMouseUp(event));
 }
 
+const failed = (/** @type {unknown} */ error) => console.error("sonic: a node could not show what it made", error);
+
 /** A kind of node of ours. */
 function equip(/** @type {any} */ kind) {
   const {onExecuted, onDrawBackground} = kind.prototype;
   kind.prototype.onExecuted = function(/** @type {any} */ message) {
     onExecuted?.apply(this, arguments);
-    show(this, message).catch(error => console.error("sonic: a node could not show what it made", error));
+    show(this, message).catch(failed);
   };
   kind.prototype.onDrawBackground = function() {
     if (!covered.has(this)) onDrawBackground?.apply(this, arguments);
   };
 }
 
+/** The node of this id, which may lie in a graph within the graph. */
+function nodeOf(/** @type {string} */ id) {
+  return String(id).split(":").reduce((at, part) => (at?.subgraph ?? at)?.getNodeById?.(part), app.graph);
+}
+
 /** A node begins: what it showed is of the run before. */
 function begun(/** @type {string | null} */ id) {
-  const node = id && String(id).split(":").reduce((at, part) => (at?.subgraph ?? at)?.getNodeById(part), app.graph);
+  const node = id && nodeOf(id);
   if (!node || !shown.has(node)) return;
   covered.delete(node);
   show(node, {}).catch(() => undefined);
@@ -183,6 +190,13 @@ app.registerExtension({
   name: "Sonic",
   beforeRegisterNodeDef(/** @type {any} */ kind, /** @type {{name: string}} */ {name}) {
     if (OURS.test(name)) equip(kind);
+  },
+  /** One of several open workflows comes to the front again. */
+  onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
+    for (const [id, output] of Object.entries(outputs)) {
+      const node = nodeOf(id);
+      if (OURS.test(node?.comfyClass)) show(node, output).catch(failed);
+    }
   },
   setup() {
     sidebar();
