@@ -16,6 +16,7 @@ from ..text import duration_text
 from . import (
     batch_command,
     bench_command,
+    doctor_command,
     eval_command,
     jobs_command,
     sync_command,
@@ -226,6 +227,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console, Interrupts], int]] =
     "preflight": _preflight,
     "verify": _verify,
     "eval": eval_command.run,
+    "doctor": doctor_command.run,
     "bench": lambda options, *rest: bench_command.run(options, _settings(options), *rest),
     "sync": sync_command.run,
     "train": train_command.run,

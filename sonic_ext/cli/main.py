@@ -18,6 +18,7 @@ from ..settings import PRESETS, describe
 from . import (
     batch_command,
     bench_command,
+    doctor_command,
     eval_command,
     jobs_command,
     sync_command,
@@ -39,7 +40,8 @@ Exit codes, the same for every command:
     5    verify only: no change shows, but the signature is gone, was never there, or there are no marks
     6    verify only: unchanged, but signed by somebody nobody here vouches for
     7    verify only: unchanged, but the signer's certificate is not valid at this time, or a clock is wrong
-    8    batch, eval: some videos were not made or measured; what is wrong is said, the rest is done
+    8    batch, eval: some videos were not made or measured; doctor: something needs your decision; what is
+         wrong is said, the rest is done
     9    sync only: mouth and voice are more than 20 ms apart
     10   sync only: the lip sync cannot be measured, or not surely enough
     130  interrupted
@@ -155,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     train_command.grammar(commands, _command)
     _consent(commands)
     weights_command.grammar(commands, _command)
+    doctor_command.grammar(commands, _command)
     _serve(commands)
     return top
 
