@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,7 @@ def test_a_home_that_others_may_read_is_closed(queue: Queue) -> None:
 
 def test_a_clock_that_went_back_is_said(queue: Queue) -> None:
     submitted(queue)
-    later = time.time() + 86400
+    later = queue.home.stat().st_mtime + 86400
     os.utime(queue.home / "jobs" / "queue.sqlite3", (later, later))
     finding = found(queue)["clock"]
     assert finding.state is LEFT and "future" in finding.text and finding.hint
@@ -78,7 +77,7 @@ def test_unfinished_takes_and_old_checkpoints_go(queue: Queue) -> None:
     for name, days in (("old", 8), ("new", 1)):
         path = checkpoints / f"{name}.safetensors"
         path.write_bytes(b"x")
-        os.utime(path, (time.time() - days * 86400,) * 2)
+        os.utime(path, (queue.home.stat().st_mtime - days * 86400,) * 2)
     findings = found(queue)
     assert findings["takes"].state is findings["checkpoints"].state is MENDED
     assert not unfinished.exists()

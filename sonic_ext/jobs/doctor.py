@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..provenance.store import Store
 
 CHECKPOINTS, CHECKPOINT_DAYS = "drafts", 7
-"""Folder of the sonic engine's unfinished videos, and how long they stay: see `engines.runtime.checkpoints`."""
+"""Where the sonic engine's unfinished videos lie, and how long: see `engines.runtime.checkpoints`."""
 AHEAD = 300.0
 """Seconds that a file may be from the future before the clock is doubted."""
 
