@@ -19,6 +19,7 @@ import pytest
 from comfy_standin import Comfy, Interrupted, comfy
 from patience import PATIENCE, until
 
+import sonic_ext
 from sonic_ext.errors import (
     BadAudio,
     BadInput,
@@ -349,6 +350,15 @@ class TestTurns:
         status, _, begun = asked(host, "/sonic/v1/animations", body | {"settings": short})
         assert status == 202, begun
         return begun
+
+
+def test_the_registry_is_told_what_this_is() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        told = tomllib.load(file)
+    assert told["project"]["version"] == sonic_ext.__version__
+    assert told["tool"]["comfy"]["DisplayName"]
+    assert "web" not in told["tool"]["comfy"]  # beside WEB_DIRECTORY every script would be loaded twice
 
 
 class TestServer:
