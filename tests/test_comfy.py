@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -350,6 +351,27 @@ class TestTurns:
         status, _, begun = asked(host, "/sonic/v1/animations", body | {"settings": short})
         assert status == 202, begun
         return begun
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_what_keeps_the_page_away_is_said_there(
+    host: Comfy, home: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private home that ComfyUI serves, or a package that is missing: nodes are there all the same."""
+    if home:
+        monkeypatch.setenv("SONIC_HOME", str(host.base / "output" / "sonic"))
+    else:
+        monkeypatch.setitem(sys.modules, "fastapi", None)
+        for name in [name for name in sys.modules if name.startswith("sonic_ext.app.")]:
+            monkeypatch.delitem(sys.modules, name)
+    entry = importlib.import_module("sonic_ext.extension.comfy")
+    extension = asyncio.run(entry.comfy_entrypoint())
+    assert len(asyncio.run(extension.get_node_list())) == 9
+    host.begin()
+    for path in ("/sonic/page/app.js", "/sonic/v1/engines"):
+        status, _, told = asked(host, path)
+        assert status == 503
+        assert ("hands out" if home else "fastapi is not installed") in told["detail"] and told["hint"]
 
 
 def test_the_registry_is_told_what_this_is() -> None:

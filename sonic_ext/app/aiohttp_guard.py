@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ..configuration import Configuration
-from ..messages import joined, of_header, speaking
+from ..errors import SonicError, error_values
+from ..messages import joined, of_header, said, speaking
 from ..provenance.boundary import private
 from .named_files import address_allowed, names_any, parts
 
@@ -57,6 +58,18 @@ def guard(
         return web.json_response({"error": told, "node_errors": {}}, status=403)
 
     server.middlewares.append(web.middleware(guarded))
+
+
+def answer_all(server: web.Application, problem: SonicError) -> None:
+    """Say on every route of ours what keeps page and API away."""
+
+    async def told(request: web.Request) -> web.Response:
+        with speaking(of_header(request.headers.get("Accept-Language", ""))):
+            values = error_values(problem)
+            spoken = values | {name: said(values[name]) for name in ("detail", "hint")}
+        return web.json_response(spoken, status=503)
+
+    server.router.add_route("*", f"{OWN}{{path:.*}}", told)
 
 
 def _has_values(request: web.Request) -> bool:

@@ -6,7 +6,7 @@ import importlib
 import logging
 from typing import Any
 
-from ..errors import SonicError
+from ..errors import MissingPart, SonicError
 from ..hosts.modules import ComfyModule, comfyui
 
 WEB_DIRECTORY = "./sonic_ext/hosts/comfy/web"
@@ -54,3 +54,13 @@ def add_routes() -> None:
         aiohttp_bridge.mount(server, worker())
     except (SonicError, ImportError) as problem:
         _log.error("the page and the API of Sonic cannot be added", exc_info=problem)
+        aiohttp_guard.answer_all(server, _as_missing(problem))
+
+
+def _as_missing(problem: Exception) -> SonicError:
+    if isinstance(problem, SonicError):
+        return problem
+    return MissingPart(
+        f"Sonic's page cannot start: {getattr(problem, 'name', None) or 'a part'} is not installed.",
+        "Run install.py in Sonic's folder below custom_nodes with ComfyUI's Python, and restart ComfyUI.",
+    )

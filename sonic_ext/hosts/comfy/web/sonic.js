@@ -17,8 +17,6 @@ const WIDE = 300;
 /** What ComfyUI draws on a node by itself: pictures beside the progress bar, files that were saved. */
 const THEIRS = ["$$canvas-image-preview", "$$comfy_animation_preview", "video-preview"];
 
-/** The folder below custom_nodes. */
-const folder = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? "");
 const page = (/** @type {string} */ name) => new URL(api.fileURL(`/sonic/page/${name}`), location.href).href;
 const spoken = () => app.extensionManager.setting.get("Comfy.Locale") ?? navigator.language;
 
@@ -28,9 +26,10 @@ async function module(/** @type {string} */ name) {
     return await import(page(name));
   } catch (error) {
     console.error("sonic: the page could not be loaded", error);
-    const answer = await fetch(page(name)).catch(() => null);
-    throw new Error(answer?.status === 404
-      ? `Sonic's page is not there: ComfyUI's window says why. Where packages are missing, run "python -m pip install -r requirements.txt" in custom_nodes/${folder} with ComfyUI's Python and restart it.`
+    const answer = await fetch(page(name), {headers: {"Accept-Language": spoken()}}).catch(() => null);
+    const told = answer?.status === 503 ? await answer.json().catch(() => null) : null;
+    throw new Error(told
+      ? `${told.detail} ${told.hint}`
       : "Sonic's page could not be loaded: reload this page; its console and ComfyUI's window say more.");
   }
 }
