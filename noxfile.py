@@ -25,7 +25,17 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4.15"
 
-CHECKED = ["sonic_ext", "scripts", "tests", "benchmarks", "docs", "install.py", "preload.py", "noxfile.py"]
+CHECKED = [
+    "sonic_ext",
+    "scripts",
+    "tests",
+    "benchmarks",
+    "docs",
+    "__init__.py",
+    "install.py",
+    "preload.py",
+    "noxfile.py",
+]
 SONIC_TESTS = [
     *sorted(str(path) for kind in ("sonic", "train") for path in Path("tests").glob(f"test_{kind}_*.py")),
     *(
