@@ -23,6 +23,7 @@ NAMES = {
         "fp16",
         "bf16",
         "fp8",
+        "int8",
         "MIT",
         "Apache 2.0",
         "CC BY-NC-SA 4.0",
