@@ -424,6 +424,11 @@ class TestServer:
             prompt = {"1": {"class_type": "LoadVideo", "inputs": {"file": name}}}
             status, _, answer = asked(host, "/prompt", {"prompt": prompt})
             assert status == 403 and "private" in answer["error"]["message"], name
+        for kind in ("text/plain", "application/json; charset=utf-16", "multipart/form-data; boundary=x"):
+            coded = json.dumps({"prompt": prompt}).encode("utf-16" if "utf-16" in kind else "utf-8")
+            request = urllib.request.Request(f"{host.address}/prompt", coded, {"Content-Type": kind})
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(request, timeout=PATIENCE)
         assert asked(host, "/view?filename=portrait.jpg&type=input")[0] == 404
         usual = {"1": {"class_type": "SonicTurn", "inputs": {"turn": "a portrait of a woman"}}}
         assert asked(host, "/prompt", {"prompt": usual})[0] == 200

@@ -26,6 +26,8 @@ MESSAGE = "This file is private: it is not for web pages, nor for workflows."
 HINT = "Use a file of your own, or the video that was exported."
 OWN = "/sonic/"
 """Beginning of our routes."""
+PROMPT = "/prompt"
+"""End of ComfyUI's route that takes workflows, below /api too."""
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
@@ -49,8 +51,11 @@ def guard(
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(OWN):
             return await handler(request)
-        body = await request.read() if _has_values(request) else b""
-        if await asyncio.to_thread(_allowed, request, body, folders(), configuration()):
+        body = await _values_of(request)
+        allowed = body is not None and await asyncio.to_thread(
+            _allowed, request, body, folders(), configuration()
+        )
+        if allowed:
             return await handler(request)
         _log.warning("refused: a request named a private file")
         with speaking(of_header(request.headers.get("Accept-Language", ""))):
@@ -72,13 +77,22 @@ def answer_all(server: web.Application, problem: SonicError) -> None:
     server.router.add_route("*", f"{OWN}{{path:.*}}", told)
 
 
-def _has_values(request: web.Request) -> bool:
-    return request.method in ("POST", "PUT", "PATCH") and request.content_type == "application/json"
+async def _values_of(request: web.Request) -> str | None:
+    """The body as routes read JSON, whatever type it is declared as; "" where there is none to read.
+
+    None for a prompt that is declared as a form, whose parts are read by the routes of uploads alone.
+    """
+    if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
+        return ""
+    if request.content_type.startswith("multipart/"):
+        return None if request.path.rstrip("/").endswith(PROMPT) else ""
+    try:
+        return await request.text()
+    except (LookupError, UnicodeDecodeError):  # of an alphabet that routes cannot read either
+        return ""
 
 
-def _allowed(
-    request: web.Request, body: bytes, folders: Sequence[Path], configuration: Configuration
-) -> bool:
+def _allowed(request: web.Request, body: str, folders: Sequence[Path], configuration: Configuration) -> bool:
     boundary = private(configuration)
     if not address_allowed(scope_of(request), boundary, folders):
         return False
@@ -102,7 +116,7 @@ def scope_of(request: web.Request) -> Scope:
         "scheme": request.scheme,
         "path": request.path,
         "raw_path": request.raw_path.partition("?")[0].encode(),
-        "query_string": request.query_string.encode(),
+        "query_string": request.rel_url.raw_query_string.encode(),
         "root_path": "",
         "headers": headers,
         "client": (request.remote or "", 0),
