@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -157,10 +157,13 @@ def animate(
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
     count = frame_count(speech.length, settings.fps)
     find = detector(settings.face_detector, search)
-    scene = compose(picture, settings, drawer.size_multiple, tick, find)
-    if not engine and (why := _too_slow(drawer, scene, settings, count)):
-        drawer = engines.choose(AUTO, home.home, devices, settings, search, why)
-        scene = compose(picture, settings, drawer.size_multiple, tick, find)
+    drawer, scene = _within_minutes(
+        drawer,
+        lambda slow: engines.choose(AUTO, home.home, devices, settings, search, slow),
+        lambda size_multiple: compose(picture, settings, size_multiple, tick, find),
+        settings if not engine else settings.with_values({"engine": engine}),
+        count,
+    )
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
     drawn = secrets.randbelow(2**32) if seed is None else seed
@@ -236,10 +239,13 @@ def preflight(
     picture = _portrait(portrait)
     count = frame_count(speech.length, settings.fps)
     find = detector(settings.face_detector, search)
-    scene = compose(picture, settings, engine.size_multiple, tick, find)
-    if why := _too_slow(engine, scene, settings, count):
-        engine = engines.choose(AUTO, None, devices, settings, search, why)
-        scene = compose(picture, settings, engine.size_multiple, tick, find)
+    engine, scene = _within_minutes(
+        engine,
+        lambda slow: engines.choose(AUTO, None, devices, settings, search, slow),
+        lambda size_multiple: compose(picture, settings, size_multiple, tick, find),
+        settings,
+        count,
+    )
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
@@ -261,6 +267,24 @@ def preflight(
         warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
         picture=draw_preflight(picture, face, crop),
     )
+
+
+def _within_minutes(
+    engine: Engine,
+    choose: Callable[[Mapping[str, str]], Engine],
+    compose_for: Callable[[int], Scene],
+    settings: Settings,
+    count: int,
+) -> tuple[Engine, Scene]:
+    """The engine and its scene; with engine=auto the next one that takes no minutes unasked."""
+    slow: dict[str, str] = {}
+    while True:
+        scene = compose_for(engine.size_multiple)
+        why = _too_slow(engine, scene, settings, count)
+        if not why:
+            return engine, scene
+        slow |= why
+        engine = choose(slow)
 
 
 def _too_slow(engine: Engine, scene: Scene, settings: Settings, count: int) -> dict[str, str]:

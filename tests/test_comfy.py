@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import http.client
 import importlib
 import json
 import os
@@ -27,7 +28,6 @@ from sonic_ext.errors import (
     BadPortrait,
     BadSetting,
     BadWeights,
-    Cancelled,
     ConsentRevoked,
     MissingPart,
     NoFace,
@@ -103,6 +103,22 @@ def asked(host: Comfy, path: str, body: Any = None, **headers: str) -> tuple[int
     with contextlib.suppress(ValueError):
         return status, found, json.loads(read)
     return status, found, read
+
+
+def uploaded(host: Comfy, name: str, fields: dict[str, str]) -> int:
+    """Status of an upload as ComfyUI's page sends one."""
+    parts = [
+        f'--x\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{text}\r\n'
+        for key, text in fields.items()
+    ]
+    file = f'--x\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\nx\r\n--x--\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{host.address}/upload/mask", ("".join(parts) + file).encode(), form)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 class TestNodes:
@@ -221,6 +237,15 @@ class TestTakes:
         assert (host.base / "output" / file["subfolder"] / file["filename"]).is_file()
         assert pack.ExportNode.execute(take).ui == shown
         assert len(list((host.base / "output").rglob("*.mp4"))) == 1
+
+    def test_what_linked_networks_draw_is_no_take_of_before(self, pack: Any, image: Any, audio: Any) -> None:
+        values = importlib.import_module("sonic_ext.hosts.comfy.values")
+        plain = take_of(pack, image, audio)
+        lending = values.NodeEngine({"engine": "preview"}, vae=object())
+        job = job_of(pack, image, audio)
+        made = pack.GenerateNode.execute(job, **PLAIN, engine=lending).result[0]
+        assert made != plain
+        assert pack.GenerateNode.execute(job, **PLAIN, engine=lending).result[0] not in (made, plain)
 
     def test_another_seed_is_another_video(self, pack: Any, image: Any, audio: Any) -> None:
         assert take_of(pack, image, audio) != take_of(pack, image, audio, seed=8)
@@ -341,7 +366,7 @@ class TestTurns:
         until(lambda: not host.queue.waiting)
 
     def test_a_turn_of_an_earlier_start_does_nothing(self, pack: Any) -> None:
-        with pytest.raises(Cancelled, match="over"):
+        with pytest.raises(Interrupted):
             pack.TurnNode.execute(turn="of yesterday")
 
     def _begin(self, host: Comfy) -> Any:
@@ -420,7 +445,12 @@ class TestServer:
             f"/experiment/models/preview/checkpoints/0/{urllib.request.quote(str(master), safe='')}",
         ):
             assert asked(host, address)[0] == 403, address
-        for name in (str(master), around, f"{around} [input]", "link.mp4 [output]", f"file://{master}"):
+        quoted = urllib.request.quote(str(master.with_name("portrait.x")), safe="")
+        assert (
+            asked(host, f"/experiment/models/preview/checkpoints/0/{quoted}")[0] == 403
+        )  # it globs portrait.*
+        names = [str(master), around, f"{around} [input]", "link.mp4 [output]", f"file://{master}"]
+        for name in (*names, f"{master}X[output]", f'{master}"[input]', "link.mp4X[output]"):
             prompt = {"1": {"class_type": "LoadVideo", "inputs": {"file": name}}}
             status, _, answer = asked(host, "/prompt", {"prompt": prompt})
             assert status == 403 and "private" in answer["error"]["message"], name
@@ -432,6 +462,35 @@ class TestServer:
         assert asked(host, "/view?filename=portrait.jpg&type=input")[0] == 404
         usual = {"1": {"class_type": "SonicTurn", "inputs": {"turn": "a portrait of a woman"}}}
         assert asked(host, "/prompt", {"prompt": usual})[0] == 200
+
+    def test_uploads_name_nothing_private_either(
+        self, host: Comfy, pack: Any, image: Any, audio: Any
+    ) -> None:
+        making = importlib.import_module("sonic_ext.hosts.comfy.making")
+        take = making.store().load(take_of(pack, image, audio).id)
+        (host.base / "output" / "link").symlink_to(take.folder, target_is_directory=True)
+        host_reference = json.dumps(
+            {"filename": take.portrait_file.name, "subfolder": "link", "type": "output"}
+        )
+        for fields in ({"original_ref": host_reference}, {"subfolder": "link", "type": "output"}):
+            assert uploaded(host, "take.json", fields) == 403, fields
+        assert (
+            uploaded(host, "mine.png", {"subfolder": "faces", "type": "input"}) == 404
+        )  # no such route here
+
+    def test_an_error_tells_comfyuis_history_nothing_of_the_person(
+        self, pack: Any, image: Any, audio: Any
+    ) -> None:
+        """It writes down every input of a node that fails."""
+        told = str(job_of(pack, image, audio))
+        assert len(told) < 5000 and "PNG" not in told
+
+    def test_head_has_no_body(self, host: Comfy, pack: Any) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            for method in ("HEAD", "GET"):
+                connection.request(method, "/sonic/v1/engines")
+                assert connection.getresponse().read() == b"" or method == "GET"
 
     def test_a_home_that_comfyui_hands_out_is_refused(
         self, host: Comfy, monkeypatch: pytest.MonkeyPatch

@@ -85,7 +85,8 @@ class Exchange:
         if self.answer is None:
             raise RuntimeError(f"{message['type']} before the answer began")
         try:
-            if body := message.get("body"):
+            body = message.get("body")
+            if body and self._request.method != "HEAD":  # aiohttp would send it
                 await self.answer.write(body)
             if not message.get("more_body", False):
                 await self.answer.write_eof()

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,10 @@ OWN = "/sonic/"
 """Beginning of our routes."""
 PROMPT = "/prompt"
 """End of ComfyUI's route that takes workflows, below /api too."""
+UPLOAD = "/upload/"
+"""Part of those that take files."""
+REFUSED = object()
+"""In place of values that no route of ComfyUI's reads so."""
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
@@ -51,11 +57,10 @@ def guard(
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(OWN):
             return await handler(request)
-        body = await _values_of(request)
-        allowed = body is not None and await asyncio.to_thread(
-            _allowed, request, body, folders(), configuration()
-        )
-        if allowed:
+        values = await _values_of(request)
+        if values is not REFUSED and await asyncio.to_thread(
+            _allowed, request, values, folders(), configuration()
+        ):
             return await handler(request)
         _log.warning("refused: a request named a private file")
         with speaking(of_header(request.headers.get("Accept-Language", ""))):
@@ -77,31 +82,58 @@ def answer_all(server: web.Application, problem: SonicError) -> None:
     server.router.add_route("*", f"{OWN}{{path:.*}}", told)
 
 
-async def _values_of(request: web.Request) -> str | None:
-    """The body as routes read JSON, whatever type it is declared as; "" where there is none to read.
+async def _values_of(request: web.Request) -> Any:
+    """What routes read of a body: JSON, of a prompt whatever type it is declared as, and an upload's fields.
 
-    None for a prompt that is declared as a form, whose parts are read by the routes of uploads alone.
+    None where there is nothing to read, `REFUSED` for a prompt that is declared as a form.
     """
     if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
-        return ""
+        return None
+    prompt = request.path.rstrip("/").endswith(PROMPT)
     if request.content_type.startswith("multipart/"):
-        return None if request.path.rstrip("/").endswith(PROMPT) else ""
+        if UPLOAD in request.path:
+            return _fields(await request.post())  # kept for the route, which asks for the same
+        return REFUSED if prompt else None
+    declared = request.headers.get("Content-Type", "text/plain")
+    if not prompt and not re.match("text/|[^;]*json|application/x-www-form-urlencoded", declared):
+        return None  # what is streamed to its route would be gone
     try:
-        return await request.text()
-    except (LookupError, UnicodeDecodeError):  # of an alphabet that routes cannot read either
-        return ""
+        return _read_json(await request.text())
+    except (LookupError, UnicodeDecodeError):  # of an alphabet that there is not
+        return _read_json(await request.read())
 
 
-def _allowed(request: web.Request, body: str, folders: Sequence[Path], configuration: Configuration) -> bool:
+def _fields(form: Any) -> list[Any]:
+    """Of an upload: texts, JSON in them, names of files, and these in the folder that is named with them."""
+    texts = [each if isinstance(each, str) else str(each.filename) for each in form.values()]
+    folders = [each for each in form.getall("subfolder", []) if isinstance(each, str)]
+    joined_names = [os.path.join(folder, name) for folder in folders for name in texts]  # noqa: PTH118
+    return [*texts, *joined_names, *map(_read_json, texts)]
+
+
+def _read_json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):  # no JSON: nothing is read by it
+        return None
+
+
+def _allowed(
+    request: web.Request, values: Any, folders: Sequence[Path], configuration: Configuration
+) -> bool:
     boundary = private(configuration)
     if not address_allowed(scope_of(request), boundary, folders):
         return False
-    try:
-        values = json.loads(body) if body else None
-    except (ValueError, RecursionError):  # no JSON: nothing is read by it
-        return True
-    texts = [each for each in parts(values) if isinstance(each, str)]
-    return not any(names_any(each, boundary, folders) for each in texts)
+    return not any(names_any(each, boundary, folders) for each in _named(values))
+
+
+def _named(values: Any) -> Iterator[str]:
+    """Every text of a JSON value, and every file in the folder that ComfyUI's own routes mean."""
+    for part in parts(values):
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part.get("filename"), str) and isinstance(part.get("subfolder"), str):
+            yield os.path.join(part["subfolder"], part["filename"])  # noqa: PTH118 - a NUL is no error yet
 
 
 def scope_of(request: web.Request) -> Scope:

@@ -21,8 +21,8 @@ DEPTH = 64
 """Parts of an address that are looked at; gradio's own routes have one or two before a file's name."""
 _FILES = re.compile(r"(?:^|/)file[=/](.*)", re.DOTALL)
 """gradio's routes that hand out a file."""
-_ANNOTATION = re.compile(r" ?\[(?:input|output|temp)\]$")
-"""What ComfyUI writes behind a name for the folder that it is meant from."""
+_ANNOTATION = re.compile(r".?\[(?:input|output|temp)\]$", re.DOTALL)
+"""What ComfyUI cuts off a name for the folder that is meant: whatever stands before the bracket, too."""
 
 
 def address_allowed(scope: Scope, boundary: Boundary, folders: Sequence[Path] = ()) -> bool:
@@ -80,9 +80,17 @@ def names_any(text: str, boundary: Boundary, folders: Sequence[Path] = ()) -> bo
         return False
     readings = [reading for line in {text, *text.splitlines()} for reading in _readings(line)]
     return any(
-        len(each) <= LONGEST and any(boundary.reaches(name) for name in _meant(each, folders))
+        len(each) <= LONGEST and any(_leads_in(name, boundary) for name in _meant(each, folders))
         for each in readings
     )
+
+
+def _leads_in(name: str, boundary: Boundary) -> bool:
+    """Whether a name leads to something private; beside files that are there, any name may: some routes put
+    another suffix in the place of its own."""
+    folder = os.path.dirname(name)  # noqa: PTH120 - a NUL is no error yet
+    beside = boundary.holds(os.path.dirname(folder)) and boundary.reaches(folder)  # noqa: PTH120
+    return boundary.reaches(name) or beside
 
 
 def _meant(name: str, folders: Sequence[Path]) -> Iterator[str]:
@@ -94,7 +102,7 @@ def _meant(name: str, folders: Sequence[Path]) -> Iterator[str]:
 def _readings(line: str) -> Iterator[str]:
     """A line as a path, as functions read one that a user typed."""
     bare = line.strip().strip("\"'")
-    yield from {line, bare, _ANNOTATION.sub("", bare)}
+    yield from {line, bare, _ANNOTATION.sub("", line), _ANNOTATION.sub("", bare)}
     if bare.startswith("~"):
         yield os.path.expanduser(bare)  # noqa: PTH111 - leaves a user that there is not as written
     if bare.lower().startswith("file:"):

@@ -19,7 +19,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,11 @@ class AnimatedPicture:
 class Portrait:
     """A picture as pixels, with what is needed to recognise it again."""
 
-    rgb: NDArray[np.uint8]
+    rgb: NDArray[np.uint8] = field(repr=False)
     """uint8 [height, width, 3], read-only; EXIF rotation applied, transparency laid on mid grey."""
     path: Path
     """As given."""
-    data: bytes
+    data: bytes = field(repr=False)
     """The bytes of the file, as read; PNG when the portrait came as an array."""
     sha256: str
     """Hex digest of `data`."""

@@ -90,7 +90,8 @@ def make(job: NodeJob, engine: NodeEngine) -> NodeTake:
             settings=job.settings,
             look=False,
         )
-        done = _finished(spec) or _begun(spec, host) or own.run(spec, staged, host=host)
+        earlier = None if engine.lends else _finished(spec) or _begun(spec, host)
+        done = earlier or own.run(spec, staged, host=host)
     return _taken(done)
 
 

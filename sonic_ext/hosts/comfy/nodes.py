@@ -270,9 +270,10 @@ def interruptible() -> Iterator[None]:
     """Around work that ComfyUI's Interrupt stops: ComfyUI is told so in its own way."""
     try:
         yield
-    except Cancelled:
-        comfyui(ComfyModule.MEMORY).throw_exception_if_processing_interrupted()
-        raise
+    except Cancelled as error:
+        memory = comfyui(ComfyModule.MEMORY)
+        memory.throw_exception_if_processing_interrupted()  # and forgets it
+        raise memory.InterruptProcessingException from error
 
 
 def _of_picture(error: SonicError, number: int, count: int) -> SonicError:

@@ -13,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
+from http.client import HTTPException
 from typing import Any
 
 from ...errors import Cancelled, Failed
@@ -66,8 +67,9 @@ def in_turn(progress: Progress, task: Callable[[], Result]) -> Result:
             try:
                 result: Result = turn.done.result(timeout=POLL)
             except TimeoutError:
-                if turn.done.done():  # what the task itself raised
-                    raise
+                if turn.done.done():  # now, or the task itself ran out of time
+                    finished: Result = turn.done.result()
+                    return finished
                 gone = progress.cancelled() or not _is_queued(queued)
                 if gone and turn.done.cancel():
                     comfyui(ComfyModule.SERVER).PromptServer.instance.prompt_queue.delete_queue_item(
@@ -114,7 +116,7 @@ def _queue(name: str) -> str:
     try:
         with opener.open(request, timeout=TIMEOUT) as answer:
             return str(json.load(answer)["prompt_id"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, HTTPException, KeyError, ValueError) as error:
         raise Failed(
             f"ComfyUI did not queue the video: {error}.", "Look into the window that it runs in."
         ) from error

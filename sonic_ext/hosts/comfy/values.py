@@ -22,8 +22,8 @@ JOB, TAKE, ENGINE = "SONIC_JOB", "SONIC_TAKE", "SONIC_ENGINE"
 class NodeJob:
     """A portrait and speech that were looked at, and how they are to be animated."""
 
-    portrait: Portrait
-    speech: Speech
+    portrait: Portrait = field(repr=False)  # ComfyUI writes every input of a node that fails into its history
+    speech: Speech = field(repr=False)
     settings: Settings
 
     def changed(self, **values: Any) -> NodeJob:
@@ -40,10 +40,15 @@ class NodeEngine:
     """What draws: settings of the engine, and the networks that ComfyUI has loaded and lends."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    model: Any = None
+    model: Any = field(default=None, repr=False)
     """ComfyUI's MODEL that the VAE belongs to: only it knows how its latents are scaled."""
-    vae: Any = None
-    clip_vision: Any = None
+    vae: Any = field(default=None, repr=False)
+    clip_vision: Any = field(default=None, repr=False)
+
+    @property
+    def lends(self) -> bool:
+        """Whether it draws with networks that nobody can tell from others."""
+        return self.vae is not None or self.clip_vision is not None
 
 
 @dataclass(frozen=True)
