@@ -252,7 +252,7 @@ def test_encoders_run_once_and_the_network_goes_before_the_decoder_comes(
     models: Path, scene: Scene, spoken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
-    for module, name in ((prepare, "embed"), (prepare, "encode_mean"), (speech, "hidden_states")):
+    for module, name in ((networks.Networks, "embed"), (prepare, "encode_mean"), (speech, "hidden_states")):
         monkeypatch.setattr(module, name, _counted(getattr(module, name), name, calls))
     unets: list[weakref.ref[Any]] = []
     build = networks.Networks.unet

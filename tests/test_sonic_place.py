@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -261,6 +262,32 @@ def test_with_the_webuis_vae_it_does_without_diffusers(
     devices = Toy(HostVae(ToyVae()))
     assert engines.choose("sonic", devices=devices, settings=Settings(decoder="host")).name == "sonic"
     assert len(list(made(without_vae, scene, spoken, tmp_path, devices).frames())) == 4
+
+
+def test_a_lent_image_encoder_takes_the_place_of_ours(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lender(Toy):
+        title, width = "a lent encoder", tiny_sonic.WIDTH
+
+        def image_encoder(self) -> ImageEncoder | None:
+            return self
+
+        def embed(self, pixels: Any) -> Any:
+            assert pixels.shape == (1, 3, 224, 224)
+            self.loaded.append("embed")
+            return torch.linspace(-1, 1, self.width)[None]
+
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    (folder / weights.IMAGE_ENCODER.local_names[0]).unlink()
+    monkeypatch.setenv("SONIC_MODELS", str(folder))
+    with pytest.raises(MissingPart, match="image_encoder"):
+        engines.choose("sonic", devices=Toy(HostVae(None)))
+    devices = Lender(HostVae(None))
+    assert engines.choose("sonic", devices=devices).name == "sonic"
+    assert len(list(made(folder, scene, spoken, tmp_path, devices).frames())) == 4
+    assert devices.loaded.count("embed") == 1
 
 
 def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
