@@ -387,8 +387,10 @@ def test_what_keeps_the_page_away_is_said_there(
         monkeypatch.setenv("SONIC_HOME", str(host.base / "output" / "sonic"))
     else:
         monkeypatch.setitem(sys.modules, "fastapi", None)
+        package = importlib.import_module("sonic_ext.app")
         for name in [name for name in sys.modules if name.startswith("sonic_ext.app.")]:
             monkeypatch.delitem(sys.modules, name)
+            monkeypatch.delattr(package, name.rpartition(".")[2], raising=False)
     entry = importlib.import_module("sonic_ext.extension.comfy")
     extension = asyncio.run(entry.comfy_entrypoint())
     assert len(asyncio.run(extension.get_node_list())) == 9
