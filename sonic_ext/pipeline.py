@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,19 +152,17 @@ def animate(
     clear_up(home.home, home.configuration)
     home.check()
     search = Search.default(configuration=home.configuration)
-    drawer = engines.choose(engine or settings.engine, home.home, devices, settings, search)
+    choose = partial(engines.choose, home=home.home, devices=devices, settings=settings, search=search)
+    asked = engine or settings.engine
+    drawer = choose(asked)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
     count = frame_count(speech.length, settings.fps)
-    find = detector(settings.face_detector, search)
-    drawer, scene = _within_minutes(
-        drawer,
-        lambda slow: engines.choose(AUTO, home.home, devices, settings, search, slow),
-        lambda size_multiple: compose(picture, settings, size_multiple, tick, find),
-        settings if not engine else settings.with_values({"engine": engine}),
-        count,
-    )
+    composed = partial(_composed, picture, settings, search, tick)
+    scene = composed(drawer)
+    if asked == AUTO:
+        drawer, scene = _within_minutes(drawer, scene, settings, count, choose, composed)
     looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
     face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
     drawn = secrets.randbelow(2**32) if seed is None else seed
@@ -234,18 +233,15 @@ def preflight(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     search = Search.default(configuration=configuration)
-    engine = engines.choose(settings.engine, devices=devices, settings=settings, search=search)
+    choose = partial(engines.choose, devices=devices, settings=settings, search=search)
+    engine = choose(settings.engine)
     speech = _speech(audio, tick).fitted(settings)
     picture = _portrait(portrait)
     count = frame_count(speech.length, settings.fps)
-    find = detector(settings.face_detector, search)
-    engine, scene = _within_minutes(
-        engine,
-        lambda slow: engines.choose(AUTO, None, devices, settings, search, slow),
-        lambda size_multiple: compose(picture, settings, size_multiple, tick, find),
-        settings,
-        count,
-    )
+    composed = partial(_composed, picture, settings, search, tick)
+    scene = composed(engine)
+    if settings.engine == AUTO:
+        engine, scene = _within_minutes(engine, scene, settings, count, choose, composed)
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
     face = _face_in_portrait(scene)
@@ -269,35 +265,33 @@ def preflight(
     )
 
 
+def _composed(picture: Portrait, settings: Settings, search: Search, tick: Tick, engine: Engine) -> Scene:
+    """The scene at a size that the engine takes."""
+    find = detector(settings.face_detector, search)
+    return compose(picture, settings, engine.size_multiple, tick, find)
+
+
 def _within_minutes(
     engine: Engine,
-    choose: Callable[[Mapping[str, str]], Engine],
-    compose_for: Callable[[int], Scene],
+    scene: Scene,
     settings: Settings,
     count: int,
+    choose: Callable[..., Engine],
+    composed: Callable[[Engine], Scene],
 ) -> tuple[Engine, Scene]:
-    """The engine and its scene; with engine=auto the next one that takes no minutes unasked."""
+    """What engine=auto means for this video: the first engine that takes no minutes that nobody asked for."""
     slow: dict[str, str] = {}
-    while True:
-        scene = compose_for(engine.size_multiple)
-        why = _too_slow(engine, scene, settings, count)
-        if not why:
-            return engine, scene
-        slow |= why
-        engine = choose(slow)
-
-
-def _too_slow(engine: Engine, scene: Scene, settings: Settings, count: int) -> dict[str, str]:
-    """Why engine=auto passes this engine over: it would take minutes that nobody asked for."""
-    if settings.engine != AUTO or engine.name == registry.ENGINES[-1].name:
-        return {}
-    seconds = engine.forecast(scene, settings, count).seconds
-    if seconds <= UNASKED:
-        return {}
-    return {
-        engine.name: f"The {engine.name} engine would take about {math.ceil(seconds / 60)} minutes for this: "
-        f"engine={engine.name} has it draw all the same."
-    }
+    while engine.name != registry.ENGINES[-1].name:
+        seconds = engine.forecast(scene, settings, count).seconds
+        if seconds <= UNASKED:
+            break
+        slow[engine.name] = (
+            f"The {engine.name} engine would take about {math.ceil(seconds / 60)} minutes for this: "
+            f"engine={engine.name} has it draw all the same."
+        )
+        engine = choose(AUTO, too_slow=slow)
+        scene = composed(engine)
+    return engine, scene
 
 
 def _record(

@@ -12,6 +12,7 @@ from made_jobs import killed, stored_names, submitted
 from sonic_ext.cli.main import main
 from sonic_ext.jobs import Queue, State
 from sonic_ext.jobs.doctor import DoctorFinding, FindingState, examine
+from sonic_ext.messages import translated
 from sonic_ext.provenance.store import Store
 
 FINE, MENDED, LEFT = FindingState.FINE, FindingState.MENDED, FindingState.LEFT
@@ -20,6 +21,8 @@ FINE, MENDED, LEFT = FindingState.FINE, FindingState.MENDED, FindingState.LEFT
 def found(queue: Queue, delete_damaged: bool = False) -> dict[str, DoctorFinding]:
     """By their names; where one is named twice, what is not fine."""
     findings = list(examine(queue, delete_damaged=delete_damaged))
+    for each in findings:
+        assert translated("zh", each.text), each.text
     return {each.name: each for each in sorted(findings, key=lambda each: each.state is not FINE)}
 
 

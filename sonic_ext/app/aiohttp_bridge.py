@@ -14,14 +14,12 @@ from fastapi import FastAPI
 
 from . import api, page_files
 from .admission import Admission
-from .aiohttp_guard import scope_of
+from .aiohttp_guard import ROUTE, scope_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
     from ..jobs import Worker
-
-ROUTE = "/sonic/{path:.*}"
 
 
 def mount(server: web.Application, worker: Worker) -> None:

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ from ..configuration import Configuration
 from ..errors import SonicError, error_values
 from ..messages import joined, of_header, said, speaking
 from ..provenance.boundary import private
-from .named_files import address_allowed, names_any, parts
+from .named_files import address_allowed, names_any, texts_of
 
 MESSAGE = "This file is private: it is not for web pages, nor for workflows."
 HINT = "Use a file of your own, or the video that was exported."
 OWN = "/sonic/"
 """Beginning of our routes."""
+ROUTE = f"{OWN}{{path:.*}}"
+"""All of them, as aiohttp writes it."""
 PROMPT = "/prompt"
 """End of ComfyUI's route that takes workflows, below /api too."""
 UPLOAD = "/upload/"
@@ -59,7 +61,7 @@ def guard(
             return await handler(request)
         values = await _values_of(request)
         if values is not REFUSED and await asyncio.to_thread(
-            _allowed, request, values, folders(), configuration()
+            _allowed, request, values, folders, configuration
         ):
             return await handler(request)
         _log.warning("refused: a request named a private file")
@@ -79,7 +81,7 @@ def answer_all(server: web.Application, problem: SonicError) -> None:
             spoken = values | {name: said(values[name]) for name in ("detail", "hint")}
         return web.json_response(spoken, status=503)
 
-    server.router.add_route("*", f"{OWN}{{path:.*}}", told)
+    server.router.add_route("*", ROUTE, told)
 
 
 async def _values_of(request: web.Request) -> Any:
@@ -119,21 +121,15 @@ def _read_json(text: str | bytes) -> Any:
 
 
 def _allowed(
-    request: web.Request, values: Any, folders: Sequence[Path], configuration: Configuration
+    request: web.Request,
+    values: Any,
+    folders: Callable[[], Sequence[Path]],
+    configuration: Callable[[], Configuration],
 ) -> bool:
-    boundary = private(configuration)
-    if not address_allowed(scope_of(request), boundary, folders):
+    boundary, meant_from = private(configuration()), folders()
+    if not address_allowed(scope_of(request), boundary, meant_from):
         return False
-    return not any(names_any(each, boundary, folders) for each in _named(values))
-
-
-def _named(values: Any) -> Iterator[str]:
-    """Every text of a JSON value, and every file in the folder that ComfyUI's own routes mean."""
-    for part in parts(values):
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part.get("filename"), str) and isinstance(part.get("subfolder"), str):
-            yield os.path.join(part["subfolder"], part["filename"])  # noqa: PTH118 - a NUL is no error yet
+    return not any(names_any(each, boundary, meant_from) for each in texts_of(values))
 
 
 def scope_of(request: web.Request) -> Scope:

@@ -35,13 +35,10 @@ def address_allowed(scope: Scope, boundary: Boundary, folders: Sequence[Path] = 
     asked = (found[1] for found in _FILES.finditer(path))
     query = scope.get("query_string", b"").decode("latin-1")
     given = parse_qsl(query, errors="surrogateescape")
-    values = [value for _, value in given]
-    named = dict(given)
-    if "filename" in named and "subfolder" in named:  # as ComfyUI takes it apart
-        values.append(os.path.join(named["subfolder"], named["filename"]))  # noqa: PTH118
+    values = (*_tails(path), *(value for _, value in given), *texts_of(dict(given)))
     return not (
         any(boundary.holds(name) for name in asked)
-        or any(names_any(name, boundary, folders) for name in (*_tails(path), *values))
+        or any(names_any(name, boundary, folders) for name in dict.fromkeys(values))
     )
 
 
@@ -65,6 +62,15 @@ def parts(value: Any) -> Iterator[str | dict[str, Any]]:
             left.extend(part)
         elif isinstance(part, str):
             yield part
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, and every file in the folder that is named beside it, as ComfyUI does."""
+    for part in parts(value):
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part.get("filename"), str) and isinstance(part.get("subfolder"), str):
+            yield os.path.join(part["subfolder"], part["filename"])  # noqa: PTH118 - a NUL is no error yet
 
 
 def names_any(text: str, boundary: Boundary, folders: Sequence[Path] = ()) -> bool:
@@ -94,9 +100,13 @@ def _leads_in(name: str, boundary: Boundary) -> bool:
 
 
 def _meant(name: str, folders: Sequence[Path]) -> Iterator[str]:
-    """A name by itself, and from each of the folders."""
+    """A name by itself, and from each of the folders where anything is that it could lead to.
+
+    Every request is looked at: following links costs a hundred times as much as to see that nothing is there.
+    """
     yield name
-    yield from (os.path.join(folder, name) for folder in folders)  # noqa: PTH118 - a NUL is no error yet
+    joined = {os.path.join(folder, name) for folder in folders} - {name}  # noqa: PTH118 - a NUL is no error yet
+    yield from (each for each in joined if os.path.lexists(os.path.dirname(each)))  # noqa: PTH120
 
 
 def _readings(line: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import BadInput, BadOutput, Failed
 from ..files.atomic import new_file
 from ..files.home import build_folder, home_errors
+from ..files.sqlite import connected
 
 FOLDER = "jobs"
 """Below the private home."""
@@ -136,15 +137,8 @@ class Database:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    address = f"{path.resolve().as_uri()}?mode=rw"
-    db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    db = connected(path, BUSY_SECONDS, "foreign_keys = ON")
     db.row_factory = sqlite3.Row
-    try:
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA trusted_schema = OFF")
-    except sqlite3.Error:  # it is no database
-        db.close()
-        raise
     return db
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configuration import Configuration
+from ..engines.runtime import expiry
 from ..errors import SonicError
-from ..files.home import private_home
 from ..provenance.intents import FOLDER as EXPORTS
 from ..provenance.recovery import recover, sweep_revoked
 from .exporting import settle
@@ -32,8 +32,6 @@ from .queue import Queue
 if TYPE_CHECKING:
     from ..provenance.store import Store
 
-CHECKPOINTS, CHECKPOINT_DAYS = "drafts", 7
-"""Where the sonic engine's unfinished videos lie, and how long: see `engines.runtime.checkpoints`."""
 AHEAD = 300.0
 """Seconds that a file may be from the future before the clock is doubted."""
 
@@ -102,7 +100,7 @@ def examine(
         delete_damaged: delete takes that cannot be read or were altered; they cannot be exported.
     """
     patient = Patient(queue, configuration or Configuration.from_environment(), delete_damaged)
-    if not private_home(patient.home).is_dir():
+    if not patient.home.is_dir():
         yield DoctorFinding("home", FindingState.FINE, f"There is no private folder yet: {patient.home}.")
         return
     for check in CHECKS:
@@ -204,9 +202,7 @@ def _takes(patient: Patient) -> Iterator[DoctorFinding]:
     store = patient.store
     gone = {*store.expire(), *sweep_revoked(store)}
     if gone:
-        yield _mended(
-            "takes", f"{len(gone)} videos that had expired, were unfinished or revoked were deleted."
-        )
+        yield _mended("takes", f"{len(gone)} expired, unfinished or revoked videos were deleted.")
     listing = store.listing()
     if listing.unusable and patient.delete_damaged:
         for each in listing.unusable:
@@ -226,15 +222,12 @@ def _takes(patient: Patient) -> Iterator[DoctorFinding]:
 
 def _checkpoints(patient: Patient) -> Iterator[DoctorFinding]:
     """Latents of videos that nobody went on with."""
-    limit = time.time() - CHECKPOINT_DAYS * 86400
-    found = list((patient.home / CHECKPOINTS).glob("*"))
-    old = [path for path in found if path.stat().st_mtime < limit]
-    for path in old:
-        path.unlink(missing_ok=True)
-    if old:
-        yield _mended("checkpoints", f"{len(old)} unfinished videos were older than a week and deleted.")
+    gone = expiry.expire(patient.home)
+    if gone:
+        yield _mended("checkpoints", f"{gone} unfinished videos were older than a week and deleted.")
     else:
-        yield _fine("checkpoints", f"{len(found)} unfinished videos of the sonic engine can go on.")
+        left = len(patient.names(expiry.FOLDER))
+        yield _fine("checkpoints", f"{left} unfinished videos of the sonic engine can go on.")
 
 
 CHECKS: tuple[Check, ...] = (_home, _clock, _ledger, _exports, _jobs, _takes, _checkpoints)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput, BadOutput, Tampered
+from ..files.sqlite import connected
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that writes to the ledger."""
@@ -46,15 +47,7 @@ VERSION = len(MIGRATIONS)
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to a database that must exist, with explicit transactions."""
-    address = f"{path.resolve().as_uri()}?mode=rw"
-    db = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    try:
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA trusted_schema = OFF")
-    except sqlite3.Error:  # it is no database
-        db.close()
-        raise
-    return db
+    return connected(path, BUSY_SECONDS, "synchronous = FULL")
 
 
 def migrate(db: sqlite3.Connection, version: int) -> None:

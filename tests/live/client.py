@@ -35,6 +35,16 @@ class Answer:
         return json.loads(self.body)
 
 
+def answered(request: urllib.request.Request, seconds: float) -> Answer:
+    """What a request is answered; a no is an answer."""
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return Answer(answer.status, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.read())
+
+
 @dataclass(frozen=True)
 class Client:
     """Talks to a WebUI."""
@@ -47,13 +57,7 @@ class Client:
         """One request; an answer that says no is an answer. `auth=None` sends no credentials."""
         headers = self._headers(self.auth if auth == "" else auth)
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=ONE_REQUEST) as answer:
-                return Answer(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.read())
+        return answered(urllib.request.Request(self.url + path, data, headers, method=method), ONE_REQUEST)
 
     def _headers(self, secret: str | None) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}

@@ -2,8 +2,6 @@
 
     drafts/<key>.safetensors    in the private home, deleted when the video is done, or after a week
 
-The folder keeps the name it always had, so that what earlier versions left in it expires too.
-
 The key stands for everything that the latents depend on. A file is replaced as a whole or not at all.
 """
 
@@ -12,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +21,8 @@ from safetensors.torch import save
 
 from ...files.atomic import replace_file
 from ...files.home import home_errors, private_folder, private_home
+from .expiry import FOLDER, expire
 
-KEPT_SECONDS = 7 * 24 * 3600
-"""Checkpoints older than this are deleted."""
 FORM = 3
 """Changes when the file or the meaning of its numbers does."""
 
@@ -62,7 +58,7 @@ class Checkpoints:
 
     def __init__(self, home: Path | None = None) -> None:
         self._home = private_home(home)
-        self._folder = self._home / "drafts"
+        self._folder = self._home / FOLDER
 
     def load(self, key: str) -> Checkpoint | None:
         """The checkpoint of that key; None where there is none, or it was damaged."""
@@ -91,11 +87,7 @@ class Checkpoints:
 
     def expire(self) -> None:
         """Delete what is older than a week."""
-        with home_errors(self._home):
-            for path in self._folder.glob("*"):  # and what a killed process left of one
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > KEPT_SECONDS:
-                        path.unlink()
+        expire(self._home)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

@@ -62,11 +62,9 @@ class ComfyUI:
 
     def work(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         """See `Host.work`: what ComfyUI's queue does not carry out waits there for its turn."""
-        return (
-            self._done(progress, task)
-            if self._held
-            else in_turn(progress, lambda: self._done(progress, task))
-        )
+        if self._held:
+            return self._done(progress, task)
+        return in_turn(progress, lambda: self._done(progress, task))
 
     def _done(self, progress: Progress, task: Callable[[Progress], Result]) -> Result:
         with self._devices.visit():

@@ -90,32 +90,25 @@ def make(job: NodeJob, engine: NodeEngine) -> NodeTake:
             settings=job.settings,
             look=False,
         )
-        earlier = None if engine.lends else _finished(spec) or _begun(spec, host)
+        earlier = None if engine.lends else _earlier(spec, host)
         done = earlier or own.run(spec, staged, host=host)
     return _taken(done)
 
 
-def _finished(spec: JobSpec) -> Job | None:
-    """A job that made the same video with this version, if that is still there."""
+def _earlier(spec: JobSpec, host: ComfyUI) -> Job | None:
+    """A job that made the same video with this version, if that is still there; else one that a ComfyUI which
+    ended left behind: it goes on where it stopped."""
     from ... import __version__
 
-    queue, takes = worker().queue, store()
-    for job in queue.find_by_digest(spec.digest):
-        same = job.lane == worker().host.lane and job.spec.seed == spec.seed
-        version = job.take.engine_version if job.take else ""
-        if same and version == __version__ and takes.holds(job.take_id):
-            return job
-    return None
-
-
-def _begun(spec: JobSpec, host: ComfyUI) -> Job | None:
-    """The same job, left behind by a ComfyUI that ended: it goes on where it stopped."""
-    queue = worker().queue
+    takes = store()
     worker().start()
-    for job in queue.find_by_digest(spec.digest):
-        if job.lane == host.lane and job.spec.seed == spec.seed and not job.state.ended:
-            return worker().adopt(job.id, host=host)
-    return None
+    found = worker().queue.find_by_digest(spec.digest)
+    same = [job for job in found if job.lane == host.lane and job.spec.seed == spec.seed]
+    for job in same:
+        if job.take and job.take.engine_version == __version__ and takes.holds(job.take_id):
+            return job
+    begun = next((job for job in same if not job.state.ended), None)
+    return worker().adopt(begun.id, host=host) if begun else None
 
 
 def _taken(job: Job) -> NodeTake:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client import Answer, answered
 from patience import PATIENCE, until
 
 NOBODYS = {"face": "synthetic", "voice": "synthetic"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, read."""
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)
@@ -64,12 +51,7 @@ class Comfy:
         """One request; an answer that says no is an answer."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": kind}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return Answer(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.read())
+        return answered(request, PATIENCE)
 
     def get(self, path: str) -> Answer:
         """GET."""
