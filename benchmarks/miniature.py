@@ -22,6 +22,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sonic_ext import weights
+from sonic_ext.engines.sonic.profile import profile_of
+from sonic_ext.engines.sonic.sampler import Sampler
+from sonic_ext.engines.sonic.settings import DiffusionSettings
+from sonic_ext.progress import Stage
 from sonic_ext.settings import PRESETS, Settings
 from sonic_ext.train.corpus.sounds import recordings
 from sonic_ext.train.miniature.codec import pixels, psnr
@@ -86,13 +91,34 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
 """The first is what the others are compared with."""
 
 
-def clips_of(miniature: Path, count: int, seconds: float) -> dict[str, list[FootageClip]]:
+TRIES = 60
+"""Voices and lines of which those with the most long p, b and m are taken, where closures are asked for."""
+
+
+class UNetTime:
+    """A `Tick` with the processor's clock while the UNet works: the machine may have other work, too."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    def __call__(self, stage: Stage, done: int, total: int) -> None:
+        """See `progress.Tick`."""
+        now = time.process_time()
+        if self._last is not None:
+            self.seconds += now - self._last
+        self._last = now if stage is Stage.DENOISING and done < total else None
+
+
+def clips_of(miniature: Path, count: int, seconds: float, tries: int = 1) -> dict[str, list[FootageClip]]:
     """Group → clips that say what nothing was learned from."""
     training = miniature.with_name(miniature.name + ".training")
     files = recordings(training / "other-voices")
     faces = {"known faces": "footage", "other faces": "held-out"}
     return {
-        group: spoken_clips(read_faces(training / f"{name}-faces.safetensors"), files, count, seconds, 41)
+        group: spoken_clips(
+            read_faces(training / f"{name}-faces.safetensors"), files, count, seconds, 41, tries
+        )
         for group, name in faces.items()
     }
 
@@ -133,26 +159,30 @@ def reach(
 
 
 def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip], wanted: Sequence[str]) -> None:
-    """Print time, figures, and the difference of pictures and mouths from the first, row by row.
+    """Print work, time, figures, and the difference of pictures and mouths from the first, row by row.
 
     Args:
         wanted: beginnings of the names in `SHORTCUTS` that are judged.
     """
     exact: list[NDArray[np.uint8]] = []
+    first_work = first_seconds = 0.0
+    profile = profile_of(weights.Search.alone(miniature))
     for name, values in SHORTCUTS.items():
         if exact and not name.startswith(tuple(wanted)):
             continue
         show(name)
         settings = Settings().with_values(values)
-        began, frames = time.process_time(), []  # the machine may have other work, too
+        clock, frames = UNetTime(), []
         for number, clip in enumerate(clips):
             steps = values["inference_steps"]
-            frames.append(drawn_clip(miniature, clip, steps, number, settings, lambda *_: None))
-        seconds = time.process_time() - began
+            frames.append(drawn_clip(miniature, clip, steps, number, settings, clock))
+        work = Sampler.of(DiffusionSettings.of(settings), profile).branch_calls
+        first_work, first_seconds = first_work or work, first_seconds or clock.seconds
         figures = [clip_figures(miniature, clip, each) for clip, each in zip(clips, frames, strict=True)]
         told = ("mouth, r", "sync confidence", "long p, b, m shut", "identity", "jitter", "dB")
         row = {
-            "processor ms a frame": 1000 * seconds / sum(map(len, frames)),
+            "work of the UNet": work / first_work,
+            "its processor time": clock.seconds / first_seconds,
             "dB to exact": float(
                 np.mean([psnr(pixels(a), pixels(b)) for a, b in zip(frames, exact or frames, strict=True)])
             ),
@@ -175,10 +205,12 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG of footage and what was drawn")
     parser.add_argument("--shortcuts", action="store_true", help="judge the engine's shortcuts instead")
     parser.add_argument("--only", nargs="+", default=[""], help="beginnings of names of shortcuts")
+    parser.add_argument("--closures", action="store_true", help="clips with many long p, b and m")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    groups = clips_of(arguments.miniature.absolute(), arguments.clips, arguments.seconds)
+    tries = TRIES if arguments.closures else 1
+    groups = clips_of(arguments.miniature.absolute(), arguments.clips, arguments.seconds, tries)
     if arguments.shortcuts:
         judge_shortcuts(arguments.miniature.absolute(), groups["other faces"], arguments.only)
     else:

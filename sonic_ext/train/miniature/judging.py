@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,8 +48,8 @@ from ...sync import encoders
 from ...sync.measure import mouth_sync
 from ...sync.mouth import MouthMotion, mouth_geometry
 from ...weights.overlays import Overlay
-from ..corpus.sounds import files_by_voice, load, voice_of
-from ..phonemes import is_bilabial
+from ..corpus.sounds import Utterance, files_by_voice, load, voice_of
+from ..phonemes import Phoneme, is_bilabial
 from ..scores import correlation, score
 from .codec import pixels, psnr
 from .footage import FootageClip, draw_clip, lines_of_one, said
@@ -190,17 +190,46 @@ def _enlarged(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def spoken_clips(
-    faces: Sequence[FaceIdentity], files: Sequence[Path], count: int, seconds: float, seed: int
+    faces: Sequence[FaceIdentity],
+    files: Sequence[Path],
+    count: int,
+    seconds: float,
+    seed: int,
+    tries: int = 1,
 ) -> list[FootageClip]:
-    """Clips of faces that say something, each of one voice."""
+    """Clips of faces that say something, each of one voice.
+
+    Args:
+        tries: of so many voices and lines, a clip has those with the most long p, b and m.
+    """
     voices, found = files_by_voice(files), []
     for number in range(count):
         rng = np.random.default_rng([seed, number, 11])
-        chosen = lines_of_one(voices, rng)
-        spoken = said([load(line) for line in chosen], rng, seconds)
+        voice, spoken = max(
+            (_said_by_one(voices, seconds, rng) for _ in range(tries)),
+            key=lambda each: _long_closures(each[1][1], seconds),
+        )
         face = faces[number % len(faces)]
-        found.append(draw_clip(face, voice_of(chosen[0]), spoken, int(rng.integers(2**31))))
+        found.append(draw_clip(face, voice, spoken, int(rng.integers(2**31))))
     return found
+
+
+def _said_by_one(
+    voices: Mapping[str, Sequence[Path]], seconds: float, rng: np.random.Generator
+) -> tuple[str, Utterance]:
+    """A voice and some of its lines, of that length."""
+    lines = lines_of_one(voices, rng)
+    return voice_of(lines[0]), said([load(line) for line in lines], rng, seconds)
+
+
+def _long_closures(phonemes: Sequence[Phoneme], seconds: float) -> int:
+    """Those that frames have to show."""
+    return sum(each.end <= seconds and is_bilabial(each.name) and _is_shown(each) for each in phonemes)
+
+
+def _is_shown(phoneme: Phoneme) -> bool:
+    """Unless it is too short a closure to be seen."""
+    return not is_bilabial(phoneme.name) or phoneme.end - phoneme.start >= LONG_CLOSURE
 
 
 def clip_figures(folder: Path, clip: FootageClip, frames: NDArray[np.uint8]) -> dict[str, float]:
@@ -347,12 +376,7 @@ def _shut(openings: Sequence[NDArray[np.float64]], judged: Sequence[JudgedClip])
     tracks = []
     for opening, each in zip(openings, judged, strict=True):
         heard = len(opening) / BASE_FPS
-        phonemes = [
-            phoneme
-            for phoneme in each.clip.phonemes
-            if phoneme.end <= heard
-            and (phoneme.end - phoneme.start >= LONG_CLOSURE or not is_bilabial(phoneme.name))
-        ]
+        phonemes = [phoneme for phoneme in each.clip.phonemes if phoneme.end <= heard and _is_shown(phoneme)]
         tracks.append((MouthTrack.of_opening(opening.astype(np.float32)), phonemes))
     with warnings.catch_warnings():  # of sounds that a short clip lacks: nan, as it should be
         warnings.simplefilter("ignore", RuntimeWarning)
