@@ -59,6 +59,8 @@ class HostVae:
     vae: Vae | None
     reason: str = ""
     """Where there is none: a sentence that says why."""
+    hint: str = "Load a Stable Diffusion 1.5 checkpoint, or use decoder=auto."
+    """What helps."""
 
 
 class ImageEncoder(Protocol):
@@ -84,10 +86,18 @@ class DeviceManager(Protocol):
         """Bytes of the device that a job may count on, the WebUI's own models moved out; None: not known."""
 
     def vae(self) -> HostVae:
-        """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1."""
+        """The loaded checkpoint's VAE, if it speaks the latent space of Stable Diffusion 1.
+
+        Raises:
+            BadWeights: one was given for this video, and does not.
+        """
 
     def image_encoder(self) -> ImageEncoder | None:
-        """The image encoder that the host lends, where it has one that fits."""
+        """The image encoder that the host lends, where it has one.
+
+        Raises:
+            BadWeights: it is of another kind.
+        """
 
     def clear(self, needed: int) -> None:
         """Move the WebUI's own models out, until so many bytes of the device are free or nothing is left."""

@@ -508,7 +508,8 @@ class TestLentNetworks:
     def test_a_vae_needs_its_model(self, host: Comfy) -> None:
         devices, values = _devices()
         assert "No VAE" in devices().vae().reason
-        assert "MODEL" in devices(values.NodeEngine(vae=object())).vae().reason
+        with pytest.raises(BadWeights, match="without the MODEL"):
+            devices(values.NodeEngine(vae=_vae())).vae()
 
     @pytest.mark.parametrize(
         ("channels", "scale", "fits"), [(4, 0.18215, True), (4, 0.13025, False), (16, 0.36, False)]
@@ -517,10 +518,30 @@ class TestLentNetworks:
         self, host: Comfy, channels: int, scale: float, fits: bool
     ) -> None:
         devices, values = _devices()
-        space = type("Space", (), {"latent_channels": channels, "scale_factor": scale})
-        model = type("Model", (), {"get_model_object": lambda self, name: space})()
-        lent = devices(values.NodeEngine(model=model, vae=object())).vae()
-        assert (lent.vae is not None) is fits and bool(lent.reason) is not fits
+        own = devices(values.NodeEngine(model=_model(channels, scale), vae=_vae()))
+        if fits:
+            assert own.vae().vae is not None
+            return
+        with pytest.raises(BadWeights, match="another latent space"):
+            own.require_fitting()
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"latent_channels": 16},
+            {"latent_dim": 3},
+            {"downscale_ratio": 4},
+            {"first_stage_model": object()},
+        ],
+        ids=lambda odd: next(iter(odd)),
+    )
+    def test_a_vae_of_another_build_is_refused_whatever_the_model_is(
+        self, host: Comfy, pack: Any, odd: dict[str, Any]
+    ) -> None:
+        linked = {"model": _model(4, 0.18215), "vae": _vae(**odd)}
+        for chosen in ("preview", "auto"):
+            with pytest.raises(BadWeights, match="The linked VAE is of another kind"):
+                pack.LoaderNode.execute(engine=chosen, **linked)
 
     def test_an_image_encoder_of_another_kind_is_refused(self, host: Comfy) -> None:
         devices, values = _devices()
@@ -532,6 +553,19 @@ class TestLentNetworks:
             devices(values.NodeEngine(clip_vision=wrong)).image_encoder()
         weight.weight = np.zeros((1024, 1280))
         assert devices(values.NodeEngine(clip_vision=wrong)).image_encoder().width == 1024
+
+
+def _model(channels: int, scale: float) -> Any:
+    """A MODEL whose latents are scaled so."""
+    space = type("Space", (), {"latent_channels": channels, "scale_factor": scale})
+    return type("Model", (), {"get_model_object": lambda self, name: space})()
+
+
+def _vae(**odd: Any) -> Any:
+    """A VAE as that of Stable Diffusion 1.5, but for what is odd."""
+    network = type("Network", (), {"encoder": object()})()
+    built = {"latent_channels": 4, "latent_dim": 2, "downscale_ratio": 8, "first_stage_model": network}
+    return type("Vae", (), built | odd)()
 
 
 def _devices() -> Any:

@@ -35,6 +35,8 @@ COMPOSED = {
     "problem.message",
     "card.message",
     "card.hint",
+    "host.hint",
+    "other_latents",
     "broken",
     "message",
     "spec.help",

@@ -69,7 +69,7 @@ def choose(
 
     Raises:
         MissingPart: the WebUI's is wanted and cannot be had.
-        BadWeights: the host lends an image encoder that does not fit.
+        BadWeights: the host was given a VAE or an image encoder that does not fit.
     """
     if search is not None and search.bundle is not None:
         if wanted not in ("auto", "temporal"):
@@ -106,8 +106,8 @@ def _own(why: str) -> str:
 def _host_choice(host: HostVae, why: str) -> VaeChoice:
     if host.vae is None:
         raise MissingPart(
-            f"decoder=host borrows the WebUI's VAE. {host.reason or 'There is no WebUI here.'}",
-            "Load a Stable Diffusion 1.5 checkpoint, or use decoder=auto.",
+            f"decoder=host borrows a VAE of WebUI or ComfyUI. {host.reason or 'There is none here.'}",
+            host.hint,
         )
     note = f"VAE: {host.vae.title} encodes and decodes, {why}; frames are decoded one by one and may flicker."
     return VaeChoice("host", host.vae, note=note)

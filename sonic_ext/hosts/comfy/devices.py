@@ -7,13 +7,19 @@ from typing import Any
 
 from ...errors import BadWeights
 from ...ports import HostVae, ImageEncoder, Result
-from ..devices import refusal
+from ..devices import CHANNELS, refusal
 from ..modules import ComfyModule, comfyui
 from ..patchers import PatchedVae, PatcherDeviceManager
 from .values import NodeEngine
 
-NO_VAE = HostVae(None, "No VAE is linked to the node Sonic Loader.")
-NO_MODEL = HostVae(None, "A VAE is linked to the node Sonic Loader without the MODEL of its checkpoint.")
+NO_VAE = HostVae(
+    None,
+    "No VAE is linked to the node Sonic Loader.",
+    "Link MODEL and VAE of a Stable Diffusion 1.5 checkpoint to it, or use decoder=auto.",
+)
+LINK = "Link MODEL and VAE of a Stable Diffusion 1.5 checkpoint, or neither."
+PIXELS = 8
+"""Of a side, for each place of the latents."""
 SIDE, WIDTH = 224, 1024
 """Pixels of the picture and width of the embedding, of OpenCLIP's ViT-H/14."""
 
@@ -33,27 +39,32 @@ class ComfyDeviceManager(PatcherDeviceManager):
         """At once."""
         return task()
 
+    def require_fitting(self) -> None:
+        """Refuse what is linked and of another kind, whether this video would need it or not.
+
+        Raises:
+            BadWeights: the one or the other.
+        """
+        self.vae()
+        self.image_encoder()
+
     def vae(self) -> HostVae:
-        """See `ports.DeviceManager.vae`: the linked one, where the linked MODEL speaks the same latents."""
+        """See `ports.DeviceManager.vae`: the linked one, where VAE and MODEL speak these latents."""
         given = self._given
         if given.vae is None:
             return NO_VAE
         if given.model is None:
-            return NO_MODEL
-        space = given.model.get_model_object("latent_format")
-        why = refusal(
-            int(space.latent_channels),
-            float(space.scale_factor),
-            float(getattr(space, "shift_factor", None) or 0.0),
-        )
-        return HostVae(None, why) if why else HostVae(PatchedVae("the linked VAE", given.vae, self._manager))
+            raise BadWeights(
+                "A VAE is linked to the node Sonic Loader without the MODEL of its checkpoint.", LINK
+            )
+        if other_latents := refusal(*_latents(given.model)):
+            raise BadWeights(other_latents, LINK)
+        if not _is_of_pictures(given.vae):
+            raise BadWeights("The linked VAE is of another kind than Stable Diffusion 1.5's.", LINK)
+        return HostVae(PatchedVae("the linked VAE", given.vae, self._manager))
 
     def image_encoder(self) -> ImageEncoder | None:
-        """See `ports.DeviceManager.image_encoder`: the linked one.
-
-        Raises:
-            BadWeights: it is of another kind.
-        """
+        """See `ports.DeviceManager.image_encoder`: the linked one."""
         encoder = self._given.clip_vision
         if encoder is None:
             return None
@@ -65,6 +76,22 @@ class ComfyDeviceManager(PatcherDeviceManager):
                 "Link CLIP-ViT-H-14-laion2B-s32B-b79K, or none.",
             )
         return ComfyImageEncoder(encoder, self._manager)
+
+
+def _latents(model: Any) -> tuple[int, float, float]:
+    """Channels, scale and shift of the latents that a MODEL draws."""
+    space = model.get_model_object("latent_format")
+    shift = getattr(space, "shift_factor", None) or 0.0
+    return int(space.latent_channels), float(space.scale_factor), float(shift)
+
+
+def _is_of_pictures(vae: Any) -> bool:
+    """Whether a VAE is built as Stable Diffusion 1.5's: not for videos, of no other size, no small stand-in.
+
+    SDXL's is built the same way; how latents are scaled only their MODEL knows.
+    """
+    built = (vae.latent_channels, vae.latent_dim, vae.downscale_ratio)
+    return built == (CHANNELS, 2, PIXELS) and hasattr(vae.first_stage_model, "encoder")
 
 
 class ComfyImageEncoder:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import Failed, NotFound
 from ...files.home import private_home
 from ...provenance.boundary import refuse_served
+from .devices import ComfyDeviceManager
 from .host import ComfyUI, folders, served
 from .values import NodeEngine, NodeJob, NodeTake
 
@@ -59,12 +60,14 @@ def chosen_engine(engine: NodeEngine) -> str:
 
     Raises:
         MissingPart: what it needs is not there; the hint brings it.
+        BadWeights: what is linked to the node is of another kind than it takes.
     """
     from ... import engines
     from ...jobs.submission import search_of
     from ...settings import Settings
 
     host, settings = ComfyUI(engine), Settings.from_mapping(engine.settings)
+    ComfyDeviceManager(engine).require_fitting()
     return engines.choose(
         settings.engine, devices=host.devices, settings=settings, search=search_of(host)
     ).name
