@@ -53,8 +53,9 @@ def add_routes() -> None:
         worker().start()
         aiohttp_bridge.mount(server, worker())
     except (SonicError, ImportError) as problem:
-        _log.error("the page and the API of Sonic cannot be added", exc_info=problem)
-        aiohttp_guard.answer_all(server, _as_missing(problem))
+        missing = _as_missing(problem)
+        _log.error("%s", missing, exc_info=problem)
+        aiohttp_guard.answer_all(server, missing)
 
 
 def _as_missing(problem: Exception) -> SonicError:

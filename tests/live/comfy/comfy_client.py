@@ -75,9 +75,10 @@ class Comfy:
         assert answer.status == 200, answer.body[:500]
         return str(answer.json["name"])
 
-    def begin(self, prompt: dict[str, Any]) -> str:
-        """Queue a prompt; its id."""
-        answer = self.ask("POST", "/prompt", {"prompt": prompt})
+    def begin(self, prompt: dict[str, Any], client: str | None = None) -> str:
+        """Queue a prompt; its id. What becomes of it is told to the client's socket."""
+        named = {"client_id": client} if client else {}
+        answer = self.ask("POST", "/prompt", {"prompt": prompt} | named)
         assert answer.status == 200, answer.body[:500]
         return str(answer.json["prompt_id"])
 
