@@ -55,6 +55,8 @@ SONIC_TESTS = [
     ),
 ]
 """What needs torch or librosa, which the other sessions do without, and the API with the newest fastapi."""
+CLUSTER_TESTS = sorted(str(path) for path in Path("tests").glob("test_cluster_*.py"))
+"""What starts Ray, which the other sessions do without."""
 HOST_TESTS = [
     "tests/test_form.py",
     *(f"tests/test_page_{name}.py" for name in ("webui", "guard", "defaults")),
@@ -246,6 +248,14 @@ def faults(session: nox.Session) -> None:
     """Kill exports, animations and jobs at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
     session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
     session.run("python", "tests/faults/run.py", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
+def cluster(session: nox.Session) -> None:
+    """Batches on Ray: here, and on several nodes on this machine."""
+    session.install("-e", ".[test,cluster]")
+    session.run("python", "-m", "pytest", *(session.posargs or CLUSTER_TESTS), env=ONE_THREAD)
 
 
 @nox.session(default=False)

@@ -22,6 +22,7 @@
     ├── Failed              exit 1, HTTP 500    the work itself went wrong
     │   ├── OutOfMemory     nothing smaller was left to try
     │   ├── BrokenNumbers   a network gave infinities or not-a-numbers
+    │   ├── WorkerLost      the process or computer that did it is gone
     │   └── Busy            exit 1, HTTP 503    too much is waiting already
     └── Cancelled           exit 130, HTTP 409  told to stop
 
@@ -155,6 +156,10 @@ class OutOfMemory(Failed):
 
 class BrokenNumbers(Failed):
     """A network's output holds infinities or not-a-numbers."""
+
+
+class WorkerLost(Failed):
+    """The process or the computer that did the work is gone: it is done again by another."""
 
 
 class Busy(Failed):

@@ -184,7 +184,7 @@ def animate(
             tick,
             threads,
         )
-        mark = _read_own_watermark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
+        mark = read_own_watermark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
         unread = () if mark else (NOT_READABLE,)
         take = home.create(
             take_id,
@@ -203,7 +203,7 @@ def animate(
                 face_range,
                 *animation.warnings,
                 *unread,
-                *_lookalike_warning(home, looks),
+                *lookalike_warning(home, looks),
             ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
@@ -369,7 +369,7 @@ def _mark_frame(rgb: NDArray[np.uint8], mark: Marker, index: int) -> NDArray[np.
     return planes
 
 
-def _read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
+def read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: Tick) -> Detection | None:
     """The watermark as it reads from the finished master; None where it cannot be read.
 
     Raises:
@@ -386,7 +386,7 @@ def _read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: 
     return found
 
 
-def _lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
+def lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
     alike = store.ledger.revoked_lookalikes(looks)
     if not alike:
         return ()

@@ -47,6 +47,7 @@ TORCH = ("torch", "diffusers", "transformers")
 ONLY_HERE = {
     **{library: {"hosts.modules"} for library in HOSTS},
     **{library: {"app"} for library in WEB},
+    "ray": {"batch.cluster"},
     **{
         library: {"nn", "weights", "engines.sonic", "engines.runtime", "sync", "train", "hosts"}
         for library in TORCH

@@ -35,10 +35,9 @@ class Processes:
     def __init__(self, queue: Queue, batch: str, lane: str, count: int, threads: int) -> None:
         self._queue = queue
         self._order = {"batch": batch, "lane": lane, "threads": threads}
-        self._batch, self._count, self._threads = batch, count, threads
+        self._count, self._threads = count, threads
         self._running: list[subprocess.Popen[bytes]] = []
-        self._deaths = 0
-        self._ended = -1
+        self._deaths = DeathCount(queue, batch)
 
     def __enter__(self) -> Processes:
         return self
@@ -56,7 +55,11 @@ class Processes:
         """
         dead = [process for process in self._running if process.poll() is not None]
         if dead:
-            self._require_hope(len(dead))
+            if self._deaths.is_hopeless(len(dead), self._count):
+                raise Failed(
+                    "The processes that make the videos end as soon as they begin.",
+                    "Look at what they say above; with --jobs 1 there is one of them.",
+                )
             for process in dead:
                 _let_go(process)
                 self._running.remove(process)
@@ -89,16 +92,26 @@ class Processes:
         self._running = []
         self._queue.recover()
 
-    def _require_hope(self, dead: int) -> None:
-        """A job that kills its process is given up by the queue; what dies without a job never ends."""
+
+class DeathCount:
+    """Deaths since a job of a batch ended. A job that kills its process is given up by the queue; what dies
+    without a job never ends."""
+
+    def __init__(self, queue: Queue, batch: str) -> None:
+        self._queue, self._batch = queue, batch
+        self._deaths, self._ended = 0, -1
+
+    def is_hopeless(self, dead: int, count: int) -> bool:
+        """Whether nothing will come of it any more.
+
+        Args:
+            dead: so many died since the last time.
+            count: as many there should be.
+        """
         ended = sum(state.ended for state, _ in self._queue.standing(self._batch).values())
         self._deaths = dead if ended != self._ended else self._deaths + dead
         self._ended = ended
-        if self._deaths > 3 * (self._count + 1):
-            raise Failed(
-                "The processes that make the videos end as soon as they begin.",
-                "Look at what they say above; with --jobs 1 there is one of them.",
-            )
+        return self._deaths > 3 * (count + 1)
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:

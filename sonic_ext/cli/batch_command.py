@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInput, Busy, Cancelled, NotFound, SonicError
 from ..text import duration_text
@@ -54,6 +56,19 @@ def grammar(commands: Any, add: AddCommand, options: Iterable[AddOptions], epilo
         metavar="N",
         help="videos at a time; default: one for each core, one for an engine on a graphics card",
     )
+    made.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on a Ray cluster: HOST:PORT of its head node, or auto on one of its nodes; without an address, "
+        "one is started here",
+    )
+    made.add_argument(
+        "--ray-private-network",
+        action="store_true",
+        help="the cluster's network is private: do without TLS",
+    )
     for each in options:
         each(made)
 
@@ -82,7 +97,8 @@ def run(options: argparse.Namespace, settings: Settings, console: Console, signa
         if options.check:
             batch.check(rows)
         else:
-            batch.make(rows, watched, _processes(options, settings, rows))
+            crew = partial(_crew, options, settings, rows, queue, planner.batch, batch.note)
+            batch.make(rows, watched, crew)
         return batch.told()
 
 
@@ -127,21 +143,64 @@ def _source(options: argparse.Namespace, settings: Settings) -> tuple[tuple[AnyR
     return rows.crossed(Path(options.portraits), Path(options.voices), defaults, options.pair), None
 
 
-def _processes(options: argparse.Namespace, settings: Settings, rows: Sequence[AnyRow]) -> int:
-    """One for each core; one alone for an engine that has a device to itself, as those with weights do."""
+class Crew(Protocol):
+    """What makes the videos of a batch while the block runs: processes here, or workers of a cluster."""
+
+    def __enter__(self) -> Crew: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def keep(self) -> None:
+        """Replace what died. Called while there is work."""
+
+
+def _crew(
+    options: argparse.Namespace,
+    settings: Settings,
+    rows: Sequence[AnyRow],
+    queue: Queue,
+    batch: str,
+    note: Callable[[SonicError], None],
+) -> Crew:
+    """As many as `--jobs` says. By default one for each core, and one alone for an engine that has a device
+    to itself, as those with weights do; on a cluster that runs, one for each core or card of it.
+
+    Args:
+        batch: its id.
+        note: told what does not stop the batch.
+    """
+    from ..batch.planning import LANE
+    from ..batch.processes import Processes
+    from ..processes import cores
+
+    heavy = _has_device(settings, rows)
+    count = options.jobs or (1 if heavy else min(cores(), len(rows) or cores()))
+    threads = max(1, cores() // count) if count > 1 else 0
+    if options.ray is None:
+        return Processes(queue, batch, LANE, count, threads)
+    from ..batch.cluster.connection import LOCAL, Connection
+    from ..batch.cluster.head import Cluster
+
+    here = options.ray == LOCAL
+    connection = Connection(options.ray, cores() if heavy else count, options.ray_private_network)
+    most = count if here else options.jobs
+    return Cluster(queue, batch, LANE, connection, most, threads if here else int(not heavy), heavy, note)
+
+
+def _has_device(settings: Settings, rows: Sequence[AnyRow]) -> bool:
+    """Whether one of the rows, or what they would be by default, is drawn by an engine with weights."""
     from .. import engines
     from ..batch.rows import Row
     from ..engines.registry import spec_of
-    from ..processes import cores
 
-    if options.jobs is not None:
-        return int(options.jobs)
     wanted = {row.settings.engine: row.settings for row in rows if isinstance(row, Row)}
     for name, its in (wanted or {settings.engine: settings}).items():
         with contextlib.suppress(SonicError):  # its rows say so
             if spec_of(engines.choose(name, settings=its).name).parts:
-                return 1
-    return min(cores(), len(rows) or cores())
+                return True
+    return False
 
 
 class _Batch:
@@ -171,24 +230,17 @@ class _Batch:
                 return
             self._place(row, submit=False)
 
-    def make(self, rows: Sequence[AnyRow], watched: Folder | None, count: int) -> None:
+    def make(self, rows: Sequence[AnyRow], watched: Folder | None, crew: Callable[[], Crew]) -> None:
         """Place every row and see it through; with a folder that is watched, until a signal comes.
 
         Args:
-            count: processes.
+            crew: makes the videos.
         """
-        from ..batch.planning import LANE
-        from ..batch.processes import Processes
         from ..batch.watching import EVERY
-        from ..processes import cores
 
         todo, next_look = deque(rows), 0.0
         self._planner.begin(hold=watched is None)
-        threads = max(1, cores() // count) if count > 1 else 0
-        with (
-            contextlib.closing(self._line),
-            Processes(self._queue, self._planner.batch, LANE, count, threads) as processes,
-        ):
+        with contextlib.closing(self._line), crew() as processes:
             while not self._signals.asked:
                 if watched is not None and time.monotonic() >= next_look:
                     todo.extend(watched.look())
@@ -211,6 +263,11 @@ class _Batch:
                 else:
                     processes.keep()
                 time.sleep(LOOK)
+
+    def note(self, problem: SonicError) -> None:
+        """Say what does not stop the batch."""
+        self._line.close()
+        self._console.note(spoken(problem))
 
     def told(self) -> int:
         """Write the report and say what came of it; the exit code."""

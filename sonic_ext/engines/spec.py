@@ -38,5 +38,6 @@ class EngineSpec:
     parts: tuple[str, ...] = ()
     """Names of the weights it needs, of `weights.PARTS`."""
     identities: Callable[..., Any] | None = None
-    """`identities(settings: Settings, search: Search) -> Mapping[str, str]`: what tells every file that a
-    video is made with from others; raises `MissingPart`. None for an engine without weights."""
+    """`identities(settings: Settings, search: Search, identify: Callable[[Path], str] = weights.identity)
+    -> Mapping[str, str]`: what tells every file that a video is made with from others; raises `MissingPart`.
+    None for an engine without weights."""

@@ -6,6 +6,7 @@ submission   from a request to a spec: says at once what is wrong
 database     the queue's tables
 queue        Queue: states, order, leases, what came of it
 making       one job, from top to bottom
+receiving    a take that was made elsewhere: verified, and taken into the store
 exporting    its video through the gate, once
 worker       Worker: threads that carry out what waits
 """

@@ -6,7 +6,9 @@ steps of the sonic engine, the take, the export.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Cancelled, Failed, SonicError, as_error
 from ..progress import Progress, Stage, Step
@@ -18,18 +20,45 @@ from .spec import Input, PortraitRequest
 from .submission import portraits_of, require_same_weights
 
 if TYPE_CHECKING:
+    from ..media.image import Portrait
     from ..ports import Host
     from ..provenance.store import Store
     from ..provenance.take import Take
+    from ..settings import Settings
 
 
-def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> None:
+class Animate(Protocol):
+    """Makes a job's take, as `pipeline.animate` does: in this process, or somewhere else."""
+
+    def __call__(
+        self,
+        portrait: Portrait,
+        audio: Path,
+        settings: Settings,
+        *,
+        progress: Progress,
+        store: Store,
+        engine: str,
+        seed: int,
+        take_id: str,
+    ) -> Take: ...
+
+
+def carry_out(
+    queue: Queue,
+    job: Job,
+    host: Host,
+    progress: Progress,
+    threads: int = 0,
+    animate: Animate | None = None,
+) -> None:
     """Make the job's video and, where it says so, export it.
 
     Args:
         job: that this worker has claimed.
         progress: told of the steps, and asked whether to stop.
         threads: see `pipeline.animate`.
+        animate: makes the take; this process by default.
 
     Raises:
         SonicError: what ended the job. A refusal at the gate does not: the video is made, and waits.
@@ -41,7 +70,7 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
         queue.begin(job)
         take = store.load(job.take_id)
     else:
-        take = host.work(progress, lambda shown: _make_take(queue, job, host, shown, threads))
+        take = host.work(progress, lambda shown: _make_take(queue, job, host, shown, threads, animate))
     queue.record_take(job, take, _known_synthetic(take, store))
     refusal = None
     if job.spec.export is not None and job.exported is None:
@@ -55,7 +84,9 @@ def carry_out(queue: Queue, job: Job, host: Host, progress: Progress, threads: i
     queue.finish(job, refusal)
 
 
-def _make_take(queue: Queue, job: Job, host: Host, progress: Progress, threads: int = 0) -> Take:
+def _make_take(
+    queue: Queue, job: Job, host: Host, progress: Progress, threads: int, animate: Animate | None
+) -> Take:
     """The take, when the host's turn has come."""
     from .. import pipeline
     from ..media.image import read_portrait
@@ -72,17 +103,16 @@ def _make_take(queue: Queue, job: Job, host: Host, progress: Progress, threads: 
     if spec.export is not None:
         require_portrait(spec.export.portrait_sha256, portrait.sha256, portrait.pixel_sha256)
     store.ledger.refuse_revoked(portrait.sha256, portrait.pixel_sha256)
-    take = pipeline.animate(
+    animate = animate or partial(pipeline.animate, devices=host.devices, threads=threads)
+    take = animate(
         portrait,
         queue.input(spec.audio),
         spec.settings,
         progress=progress,
         store=store,
-        devices=host.devices,
         engine=spec.engine,
         seed=spec.seed,
         take_id=job.take_id,
-        threads=threads,
     )
     try:
         require_sha256(spec.audio, take.audio_sha256)

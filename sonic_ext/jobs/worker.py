@@ -19,11 +19,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import Cancelled, Failed, SonicError
+from ..errors import Cancelled, Failed, SonicError, WorkerLost
 from ..progress import Progress, Stage, Step
 from .exporting import settle
 from .job import Job
-from .making import carry_out
+from .making import Animate, carry_out
 from .queue import Queue, lease_of
 from .spec import JobSpec, Origin
 
@@ -58,6 +58,7 @@ class Worker:
         threaded: work the lane off in threads of this process; without it, only what `run` and `adopt` get.
         batch: carry out only the jobs of this batch; "" for all of the lane.
         threads: that each video is encoded with; 0 leaves it to the encoder.
+        animate: makes the takes; this process by default.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Worker:
         threaded: bool = True,
         batch: str = "",
         threads: int = 0,
+        animate: Animate | None = None,
     ) -> None:
         self.host = host
         self.queue = queue or Queue()
@@ -77,6 +79,7 @@ class Worker:
         self._limit = limit
         self._batch = batch
         self._threads_each = threads
+        self._animate = animate
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._callers = 0  # threads of others in `run` and `adopt`
@@ -189,12 +192,12 @@ class Worker:
         """
         report = JobProgress(self.queue, job, self._stopping, observer)
         try:
-            carry_out(self.queue, job, host, report, self._threads_each)
+            carry_out(self.queue, job, host, report, self._threads_each, self._animate)
         except BaseException as problem:
             closed = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
             ending = not isinstance(problem, (Exception, KeyboardInterrupt))  # of the process
             with self._report_later(job):
-                if ending:
+                if ending or isinstance(problem, WorkerLost):
                     self.queue.requeue(job)
                 elif closed and not report.stopped:
                     self.queue.release(job)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from ... import weights
 from ...errors import MissingPart
@@ -77,11 +78,13 @@ def make(context: EngineContext) -> Engine:
     return DiffusionEngine(_search(context), home=context.home, devices=context.devices, notes=context.notes)
 
 
-def identities(settings: Settings, search: Search) -> Mapping[str, str]:
+def identities(
+    settings: Settings, search: Search, identify: Callable[[Path], str] = weights.identity
+) -> Mapping[str, str]:
     """See `EngineSpec.identities`."""
     where = chosen_weights(settings, search)
     found = weights.survey(where, PARTS)
-    known = {part.name: weights.identity(path) for part in PARTS if (path := found[part.name].path)}
+    known = {part.name: identify(path) for part in PARTS if (path := found[part.name].path)}
     adapters = DiffusionSettings.of(settings).adapters
     return {**known, "adapters": find_overlay(where, adapters).about.tensors} if adapters else known
 
