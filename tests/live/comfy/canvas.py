@@ -27,6 +27,11 @@ def closing(page: Any) -> None:
         page.wait_for_timeout(300)
 
 
+def tab(page: Any) -> Any:
+    """The button of our panel at the side."""
+    return page.locator(".sonic-tab-button, [aria-label^='Sonic: a portrait']").first
+
+
 def load(page: Any, prompt: dict[str, Any]) -> None:
     """Lay a prompt in API format on the canvas; seeds stay as they are."""
     page.evaluate("prompt => app.loadApiJson(prompt, 'live')", prompt)
@@ -57,7 +62,7 @@ def run(page: Any) -> str:
     with page.expect_response(
         lambda each: each.request.method == "POST" and each.url.endswith("/prompt")
     ) as answer:
-        page.get_by_test_id("queue-button").locator("button").first.click()
+        page.locator("[data-testid=queue-button] button, button[data-testid=queue-button]").first.click()
     return str(answer.value.json()["prompt_id"])
 
 

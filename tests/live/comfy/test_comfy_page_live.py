@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from canvas import agree, ask, at_rest, close, closing, load, run, shown, source, values, written
+from canvas import agree, ask, at_rest, close, closing, load, run, shown, source, tab, values, written
 from comfy_client import Comfy, workflow
 from own_page import expect
 from patience import MILLISECONDS, until
@@ -25,7 +25,7 @@ def prompt(pictures: dict[str, str], voice: str, seed: int) -> dict[str, Any]:
 
 def panel(page: Any) -> Any:
     """Ours, at the side."""
-    page.locator(".sonic-tab-button").click()
+    tab(page).click()
     app = page.locator("sonic-app")
     expect(app.get_by_role("tab", name="Make")).to_be_visible()
     return app
@@ -45,7 +45,7 @@ def test_the_panel_is_as_it_was_left(page: Any) -> None:
     app = panel(page)
     app.get_by_role("button", name="Try the example").click()
     expect(app.locator("img.picture")).to_be_visible()
-    page.locator(".sonic-tab-button").click()
+    tab(page).click()
     expect(page.locator("sonic-app")).to_have_count(0)
     expect(panel(page).locator("img.picture")).to_be_visible()
 

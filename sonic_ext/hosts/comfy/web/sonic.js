@@ -97,6 +97,7 @@ async function show(/** @type {any} */ node, /** @type {any} */ message) {
 function cover(/** @type {any} */ node) {
   covered.add(node);
   node.imgs = undefined;
+  node.hideOutputImages = true; // where its nodes are elements of the page
   for (const widget of [...(node.widgets ?? [])].filter(each => THEIRS.includes(each.name))) {
     widget.onRemove?.();
     node.widgets.splice(node.widgets.indexOf(widget), 1);
@@ -182,6 +183,7 @@ function begun(/** @type {string | null} */ id) {
   const node = id && nodeOf(id);
   if (!node || !shown.has(node)) return;
   covered.delete(node);
+  node.hideOutputImages = false;
   show(node, {}).catch(() => undefined);
 }
 
