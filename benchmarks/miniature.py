@@ -102,7 +102,7 @@ class UNetTime:
         self.seconds = 0.0
         self._last: float | None = None
 
-    def __call__(self, stage: Stage, done: int, total: int) -> None:
+    def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
         """See `progress.Tick`."""
         now = time.process_time()
         if self._last is not None:

@@ -69,7 +69,10 @@ def main() -> None:
         states = speech.whisper_states(networks.whisper, [sound], 500)
         encoder = best(lambda: whisper.hidden_states(networks.whisper, mel), options.repeats)
         spectrogram = best(lambda: speech.log_mel(sound), options.repeats)
-        rest = best(lambda: speech.speech_conditioning(networks, states, portrait, FRAMES), options.repeats)
+        rest = best(
+            lambda: speech.speech_conditioning(networks, [states], len(states), portrait, FRAMES),
+            options.repeats,
+        )
         singly = best(lambda: one_by_one(networks, states, portrait), 1)
     print(f"speech encoder            {encoder:6.3f} s")
     print(f"spectrogram               {spectrogram:6.3f} s")

@@ -1,6 +1,7 @@
 """Unfinished videos: latents after every step, so that a stopped run goes on where it was.
 
     drafts/<key>.safetensors    in the private home, deleted when the video is done, or after a week
+    drafts/<key>/               of a run that is too long for memory, likewise
 
 The key stands for everything that the latents depend on. A file is replaced as a whole or not at all.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,7 @@ class Checkpoint:
     """Where a run stands."""
 
     latents: torch.Tensor
-    """float32 [frames, 4, height, width], on the CPU."""
+    """float32 [frames, 4, height, width], on the CPU; of a long run what gives slices of them."""
     done: int
     """Steps finished."""
     seed: int
@@ -81,9 +83,14 @@ class Checkpoints:
             replace_file(self._path(key), save(dict(zip(names, tensors, strict=True)), metadata))
 
     def discard(self, key: str) -> None:
-        """Delete a checkpoint, if it is there."""
+        """Delete a checkpoint and the folder of a long run, if they are there."""
         with home_errors(self._home):
             self._path(key).unlink(missing_ok=True)
+        shutil.rmtree(self.folder(key), ignore_errors=True)
+
+    def folder(self, key: str) -> Path:
+        """Where a run that is too long for memory keeps itself; nothing is made."""
+        return self._folder / key
 
     def expire(self) -> None:
         """Delete what is older than a week."""

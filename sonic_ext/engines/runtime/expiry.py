@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 
@@ -25,6 +26,6 @@ def expire(home: Path) -> int:
         for path in (home / FOLDER).glob("*"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > KEPT_SECONDS:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
                     count += 1
     return count

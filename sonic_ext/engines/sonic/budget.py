@@ -16,6 +16,7 @@ from ...errors import OutOfMemory
 from ...settings import describe
 from ..runtime.devices import Hardware
 from . import footprint
+from .long_run import held_frames
 from .stream import CHUNK
 from .windows import Plan
 
@@ -36,7 +37,7 @@ MARGIN = 0.92
 PROCESS = 900_000_000
 """Bytes of main memory for Python, torch, the video encoder and the frames under way."""
 PER_FRAME = 500_000
-"""Bytes of main memory per base frame: audio tokens, hidden states and latents."""
+"""Bytes of main memory per base frame, of those that are held there: audio tokens and latents."""
 EFFICIENCY = {"cpu": 0.45, "other": 0.4}
 """Share of a matrix product's speed that the networks reach; measured on two cores, assumed elsewhere."""
 UNMEASURED = "Time and memory are computed for this card, not measured on one: `sonic bench` does that."
@@ -127,7 +128,8 @@ class Budget:
         """Peak main memory."""
         waiting = self._elements * self.hardware.stored if memory_plan.mode == "offload" else 0
         own = self.device_bytes(memory_plan.mode, memory_plan.chunk) if self.hardware.is_cpu else 0
-        return PROCESS + waiting + own + self.plan.frames * PER_FRAME
+        held = min(self.plan.frames, held_frames(*self._size(self.side)))
+        return PROCESS + waiting + own + held * PER_FRAME
 
     @property
     def denoising_operations(self) -> float:

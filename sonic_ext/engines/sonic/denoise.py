@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ...nn.unet import Branch, Cache, Deep, LayerLoader, Level, Poll, UNet
+from ..runtime.frame_file import FrameFile
 from .conditioning import added_time_ids
 from .guidance import BOTH, BRANCHES, IMAGE, NOTHING, Guidance
 from .schedule import Moment
@@ -22,8 +23,8 @@ class Conditioning:
     """[1, 4, height, width]: the VAE's unscaled mean."""
     clip: torch.Tensor
     """The portrait's CLIP embedding, [1, 1, width]."""
-    speech: torch.Tensor
-    """Audio tokens, [frames, tokens, width], in main memory: they grow with the video."""
+    speech: torch.Tensor | FrameFile
+    """Audio tokens, [frames, tokens, width], in main memory or in a file: they grow with the video."""
     silence: torch.Tensor
     """Audio tokens of zero states, [1, tokens, width]."""
     buckets: torch.Tensor

@@ -39,13 +39,17 @@ from ..runtime.lock import device_lock
 from ..runtime.memory import DeviceMemory
 from . import vaes
 from .budget import Budget, MemoryPlan
+from .denoise import Conditioning
+from .long_run import LongRun, held_frames
 from .networks import Networks
 from .output import Decoder, Output
 from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
-from .run import SamplingRun, first_checkpoint
+from .run import SamplingRun, first_checkpoint, first_latents
 from .sampler import Sampler
+from .schedule import Schedule
 from .settings import DiffusionSettings
+from .solvers import REMEMBERED
 from .vaes import VaeChoice
 from .windows import BASE_FPS
 
@@ -210,6 +214,14 @@ class Generation:
         return _budget(self.networks.hardware, shapes, self.settings, self.profile, frames, self.scene)
 
     @cached_property
+    def long_run(self) -> LongRun | None:
+        """Keeps what grows with the video in files, where it is too much for memory."""
+        height, width, _ = self.view.picture.shape
+        if self.budget.plan.frames <= held_frames(width, height):
+            return None
+        return LongRun(self.checkpoints.folder(self.key), self.budget.plan, (height // 8, width // 8))
+
+    @cached_property
     def key(self) -> str:
         """Of the checkpoint: everything that the latents depend on.
 
@@ -242,7 +254,8 @@ class Generation:
             self.vae.note,
             self.budget.warning(memory_plan, free),
         ]
-        checkpoint, mode = self.checkpoints.load(self.key), memory_plan.mode
+        long_run, mode = self.long_run, memory_plan.mode
+        checkpoint = long_run.checkpoint() if long_run else self.checkpoints.load(self.key)
         if checkpoint is not None:
             mode = checkpoint.mode if self.own.memory == "auto" else mode
             steps = self.own.inference_steps
@@ -260,11 +273,21 @@ class Generation:
             self.key,
             mode,
             self.tick,
+            long_run=long_run,
         )
         if checkpoint is None:
-            checkpoint = first_checkpoint(prepared.conditioning, self.budget.plan, run.levels, seed, mode)
+            checkpoint = self._first_checkpoint(prepared.conditioning, run.levels, seed, mode)
         checkpoint = run.complete(checkpoint)
         return checkpoint, list(_sentences(*notes, *prepared.notes, *run.notes))
+
+    def _first_checkpoint(
+        self, conditioning: Conditioning, levels: Schedule, seed: int, mode: str
+    ) -> Checkpoint:
+        plan = self.budget.plan
+        if self.long_run is None:
+            return first_checkpoint(conditioning, plan, levels, seed, mode)
+        parts = first_latents(conditioning, plan, levels, seed, plan.window)
+        return self.long_run.begin(parts, seed, mode, 1 + REMEMBERED[self.own.solver])
 
     def _prepared(self) -> Prepared:
         """Twice, if memory runs out the first time: what others have let go since then is there."""
@@ -272,7 +295,9 @@ class Generation:
         for _ in range(2):
             with catch_out_of_memory():
                 frames, host = self.budget.plan.frames, self.vae.host
-                return prepare_conditioning(self.networks, self.view, self.speech, frames, self.tick, host)
+                return prepare_conditioning(
+                    self.networks, self.view, self.speech, frames, self.tick, host, self.long_run
+                )
             release(device)
         raise self.budget.refusal(self.networks.memory.free())
 

@@ -15,11 +15,12 @@ from ...nn.vae import encode_mean
 from ...ports import Vae
 from ...progress import Stage, Tick
 from . import footprint
-from .conditioning import mask_levels
+from .conditioning import buckets, mask_levels
 from .denoise import Conditioning
+from .long_run import LongRun
 from .networks import Networks
 from .picture import clip_pixels, draw_mask, mask_values, reference
-from .speech import encode_speech
+from .speech import SpeechConditioning, frames_heard, heard_steps, silence, states_of
 from .windows import RATE
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ class Prepared:
 
 
 def prepare_conditioning(
-    networks: Networks, view: HeadView, speech: Speech, frames: int, tick: Tick, host_vae: Vae | None = None
+    networks: Networks,
+    view: HeadView,
+    speech: Speech,
+    frames: int,
+    tick: Tick,
+    host_vae: Vae | None = None,
+    long_run: LongRun | None = None,
 ) -> Prepared:
     """Run the image encoder, the speech networks and the VAE's encoder, once each.
 
@@ -48,6 +55,7 @@ def prepare_conditioning(
         frames: base frames.
         tick: called between the networks.
         host_vae: the WebUI's VAE, where it encodes.
+        long_run: keeps the audio tokens; None holds them in memory.
 
     Raises:
         BrokenNumbers: the VAE makes no numbers of the portrait, not even in float32.
@@ -63,22 +71,44 @@ def prepare_conditioning(
                 latent, notes = _encode_with_host(host_vae, picture)
             else:
                 latent, notes = _encode_portrait(networks, picture)
-        tick(Stage.READING_SPEECH, 0, 1)
         with memory.stage():
-            samples = np.concatenate(list(speech.blocks(RATE)))
-            spoken = encode_speech(networks.speech(), samples, portrait.float(), frames)
-        tick(Stage.READING_SPEECH, 1, 1)
+            spoken = _heard(networks, speech, portrait.float(), frames, tick, long_run)
         grid = (picture.shape[0] // 8, picture.shape[1] // 8)
         levels = mask_levels(_mask(view), grid)  # on the CPU: not every device knows bicubic
         conditioning = Conditioning(
             latent.to(hardware.device, hardware.dtype),
             portrait[:, None].to(hardware.dtype),
-            spoken.tokens.to("cpu", hardware.dtype),
+            spoken.tokens,
             spoken.silence.to(hardware.dtype),
             spoken.buckets.cpu(),
             {size: level.to(hardware.device) for size, level in levels.items()},
         )
         return Prepared(conditioning, notes)
+
+
+def _heard(
+    networks: Networks,
+    speech: Speech,
+    portrait: torch.Tensor,
+    frames: int,
+    tick: Tick,
+    long_run: LongRun | None,
+) -> SpeechConditioning:
+    """What the speech networks make of the sound, block by block; tokens in the network's numbers, not on its
+    device."""
+    listening, dtype = networks.speech(), networks.hardware.dtype
+    steps = heard_steps(round(speech.length * RATE), frames)
+    states = states_of(listening.whisper, speech.blocks(RATE), steps)
+    nothing = silence(listening)
+    kept: list[torch.Tensor] = []
+    file = long_run.tokens(nothing.shape[1:], dtype) if long_run else None
+    raw: list[torch.Tensor] = []
+    tick(Stage.READING_SPEECH, 0, frames)
+    for tokens, moved in frames_heard(listening, states, steps, portrait, frames):
+        (file.append if file else kept.append)(tokens.to("cpu", dtype))
+        raw.append(moved)
+        tick(Stage.READING_SPEECH, sum(map(len, raw)), frames)
+    return SpeechConditioning(file or torch.cat(kept), nothing, buckets(torch.cat(raw)))
 
 
 def _encode_portrait(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,10 +20,11 @@ from ..runtime.devices import catch_out_of_memory, release
 from ..runtime.heap import keep_heap
 from .budget import MEMORY_MODES, MODE_TEXTS, Budget
 from .denoise import Conditioning, Denoiser
+from .long_run import LongRun
 from .networks import Networks
 from .profile import Profile
 from .sampler import Sampler
-from .sampling import draw_noise, sample, starting_latents
+from .sampling import Gathered, State, Totals, Windows, noise_parts, sample_gathered, starting_latents
 from .schedule import Moment, Schedule
 from .settings import DiffusionSettings
 from .solvers import SolverState
@@ -48,6 +49,8 @@ class SamplingRun:
     mode: str
     tick: Tick
     notes: list[str] = field(default_factory=list)
+    long_run: LongRun | None = None
+    """Keeps latents in files, where they are too many for memory."""
     _newest: Checkpoint = field(init=False)
 
     @cached_property
@@ -89,24 +92,45 @@ class SamplingRun:
         return self._newest
 
     def _take_steps(self, unet: UNet) -> None:
-        checkpoint, sampler = self._newest, self.sampler
-        steps = sample(
-            self._ticking(unet, checkpoint.done),
-            SolverState(checkpoint.latents, checkpoint.history),
-            self.levels,
-            self.budget.plan,
-            checkpoint.done,
-            sampler.solver,
-            sampler.parts,
-        )
-        for done, after in steps:
-            self._check(after.latents, done)
+        if self.long_run is not None:
+            self._take_long_steps(unet, self.long_run)
+            return
+        checkpoint = self._newest
+        state = SolverState(checkpoint.latents, checkpoint.history)
+        for done, after in self._sampled(unet, state, lambda *_: Totals(self.budget.plan.frames)):
             self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
             try:
                 self.checkpoints.save(self.key, self._newest)
             except BadOutput as error:
                 note = f"This run could not be continued if it were stopped: {error.message}"
                 self.notes.extend([] if note in self.notes else [note])
+
+    def _take_long_steps(self, unet: UNet, long_run: LongRun) -> None:
+        """The same; what a step finds is kept as it comes."""
+        long_run.mode, latents = self.mode, self._newest.latents
+        for done, after in self._sampled(unet, latents, long_run.gather, long_run.progress.windows):
+            self._newest = Checkpoint(after, done, self._newest.seed, self.mode)
+
+    def _sampled(
+        self,
+        unet: UNet,
+        state: State,
+        gather: Callable[[Windows, range], Gathered[State]],
+        windows: int = 0,
+    ) -> Iterator[tuple[int, State]]:
+        """Steps done and state, after each group; of the first group so many windows are done already."""
+        done, sampler = self._newest.done, self.sampler
+        begun = next((len(steps) for steps in sampler.parts if steps.start == done), 0)
+        return sample_gathered(
+            self._ticking(unet, done * self.budget.plan.count + windows * begun),
+            state,
+            self.levels,
+            self.budget.plan,
+            gather,
+            done,
+            sampler.solver,
+            sampler.parts,
+        )
 
     def _unet(self) -> UNet:
         hardware, offloaded = self.networks.hardware, self.mode == "offload"
@@ -136,8 +160,9 @@ class SamplingRun:
             poll=poll,
         )
 
-    def _ticking(self, unet: UNet, done: int) -> Callable[..., torch.Tensor]:
-        total, taken = self.levels.steps * self.budget.plan.count, done * self.budget.plan.count
+    def _ticking(self, unet: UNet, taken: int) -> Callable[..., torch.Tensor]:
+        """The guided network; so many calls of it are done."""
+        total = self.levels.steps * self.budget.plan.count
         self.tick(Stage.DENOISING, taken, total)
         last = time.monotonic()
 
@@ -154,19 +179,20 @@ class SamplingRun:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
             nonlocal taken
             v = predict(x, moment, frames, first).to(x)
+            self._check(v, moment.step + 1)
             taken += 1
             self.tick(Stage.DENOISING, taken, total)
             return v
 
         return ticked
 
-    def _check(self, latents: torch.Tensor, done: int) -> None:
-        if latents.isfinite().all():
+    def _check(self, prediction: torch.Tensor, step: int) -> None:
+        if prediction.isfinite().all():
             return
         dtype = str(self.networks.hardware.dtype).removeprefix("torch.")
         half = self.networks.hardware.dtype is torch.float16
         raise BrokenNumbers(
-            f"The latents hold no numbers after step {done} of {self.own.inference_steps} "
+            f"The latents hold no numbers after step {step} of {self.own.inference_steps} "
             f"(precision={self.own.precision}: {dtype}).",
             "Use precision=bf16 or fp32." if half else "Check the weights: sonic weights check",
         )
@@ -176,6 +202,15 @@ def first_checkpoint(
     conditioning: Conditioning, plan: Plan, levels: Schedule, seed: int, mode: str
 ) -> Checkpoint:
     """A checkpoint with no step done. The noise comes from the CPU: a seed means the same on every device."""
+    (latents,) = first_latents(conditioning, plan, levels, seed, plan.frames)
+    return Checkpoint(latents, 0, seed, mode)
+
+
+def first_latents(
+    conditioning: Conditioning, plan: Plan, levels: Schedule, seed: int, together: int
+) -> Iterator[torch.Tensor]:
+    """Its latents, `together` frames at a time."""
     portrait = conditioning.portrait.float().cpu()
-    noise = draw_noise(torch.Generator().manual_seed(seed), plan.frames, tuple(portrait.shape[-2:]))
-    return Checkpoint(starting_latents(portrait, noise, levels), 0, seed, mode)
+    generator, size = torch.Generator().manual_seed(seed), tuple(portrait.shape[-2:])
+    for noise in noise_parts(generator, plan.frames, size, together):
+        yield starting_latents(portrait, noise, levels)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -36,6 +36,57 @@ class Predict(Protocol):
         """
 
 
+class Frames(Protocol):
+    """Where a run stands between two steps, wherever that lies."""
+
+    def frames(self, frames: torch.Tensor) -> SolverState:
+        """Of these frames, int64 [window]."""
+
+
+State = TypeVar("State", bound=Frames)
+Left = TypeVar("Left", bound=Frames, covariant=True)
+Windows: TypeAlias = Sequence[Sequence[int]]
+
+
+class Gathered(Protocol[Left]):
+    """What the windows of a group of steps found."""
+
+    done: int
+    """Windows that it has already."""
+
+    def take(self, frames: torch.Tensor, found: SolverState) -> None:
+        """Of the next window, int64 [window] on the CPU; frames in more than one window are averaged."""
+
+    def state(self) -> Left:
+        """After all windows."""
+
+
+class Totals:
+    """Sums in memory; a `Gathered`."""
+
+    def __init__(self, frames: int) -> None:
+        self.done = 0
+        self._seen = torch.zeros(frames, 1, 1, 1)
+        self._totals: list[torch.Tensor] = []
+
+    def take(self, frames: torch.Tensor, found: SolverState) -> None:
+        """See `Gathered`."""
+        parts = found.latents, *found.history
+        if not self._totals:
+            self._seen = self._seen.to(found.latents)
+            self._totals = [part.new_zeros(len(self._seen), *part.shape[1:]) for part in parts]
+        place = frames.to(self._seen.device)
+        for total, part in zip(self._totals, parts, strict=True):
+            total.index_add_(0, place, part)
+        self._seen.index_add_(0, place, self._seen.new_ones(len(frames), 1, 1, 1))
+        self.done += 1
+
+    def state(self) -> SolverState:
+        """See `Gathered`."""
+        latents, *history = (total / self._seen for total in self._totals)
+        return SolverState(latents, tuple(history))
+
+
 def starting_latents(portrait: torch.Tensor, noise: torch.Tensor, schedule: Schedule) -> torch.Tensor:
     """Where the sampler begins: the portrait's latent under the most noise.
 
@@ -59,10 +110,19 @@ def draw_noise(
         size: height, width of the latents.
         factor: pixels of the picture per latent.
     """
+    return next(noise_parts(generator, frames, size, frames, factor))
+
+
+def noise_parts(
+    generator: torch.Generator, frames: int, size: tuple[int, int], together: int, factor: int = 8
+) -> Iterator[torch.Tensor]:
+    """The same, `together` frames at a time; the same numbers where a frame has a multiple of 16 of them."""
     height, width = size
     device = generator.device
     torch.randn((1, 3, height * factor, width * factor), generator=generator, device=device)
-    return torch.randn((1, frames, 4, height, width), generator=generator, device=device)[0]
+    for start in range(0, frames, together):
+        count = min(together, frames - start)
+        yield torch.randn((1, count, 4, height, width), generator=generator, device=device)[0]
 
 
 def groups(steps: int, group: int, widening: bool = False, cuts: Collection[int] = ()) -> list[range]:
@@ -95,7 +155,7 @@ def sample(
     solver: Solver = euler,
     parts: Sequence[range] | None = None,
 ) -> Iterator[tuple[int, SolverState]]:
-    """A solver in moving windows.
+    """A solver in moving windows, in memory.
 
     Args:
         predict: the guided network.
@@ -114,38 +174,54 @@ def sample(
     Raises:
         ValueError: `start` lies inside a group.
     """
+
+    def gather(windows: Windows, steps: range) -> Totals:
+        return Totals(plan.frames)
+
+    return sample_gathered(predict, state, schedule, plan, gather, start, solver, parts)
+
+
+def sample_gathered(
+    predict: Predict,
+    state: State,
+    schedule: Schedule,
+    plan: Plan,
+    gather: Callable[[Windows, range], Gathered[State]],
+    start: int = 0,
+    solver: Solver = euler,
+    parts: Sequence[range] | None = None,
+) -> Iterator[tuple[int, State]]:
+    """The same, wherever states lie; see `sample`.
+
+    Args:
+        gather: for the windows of a group of steps, what takes what they find.
+    """
     parts = groups(schedule.steps, 1) if parts is None else parts
     if start not in {0, *(steps.stop for steps in parts)}:
         raise ValueError(f"{start} steps are done, but no group ends there")
     for steps in parts:
         if steps.start >= start:
-            state = _group(predict, state, schedule, steps, plan.windows(steps.start), solver)
+            windows = plan.windows(steps.start)
+            gathered = gather(windows, steps)
+            for window in windows[gathered.done :]:
+                frames = torch.tensor(window)
+                gathered.take(frames, _window(predict, state.frames(frames), schedule, steps, frames, solver))
+            state = gathered.state()
             yield steps.stop, state
 
 
-def _group(
+def _window(
     predict: Predict,
-    state: SolverState,
+    own: SolverState,
     schedule: Schedule,
     steps: range,
-    windows: list[list[int]],
+    frames: torch.Tensor,
     solver: Solver,
 ) -> SolverState:
-    """All steps of a group, every window by itself; frames in more than one window are averaged."""
-    totals: list[torch.Tensor] = []
-    seen = state.latents.new_zeros(len(state.latents), 1, 1, 1)
-    for window in windows:
-        frames = torch.tensor(window, device=seen.device)
-        own = state.frames(frames)
-        for step in steps:
-            moment, x = schedule.moment(step), own.latents
-            sigma = moment.sigma.to(x)
-            v = predict(scaled(x, sigma), moment, frames, step == steps.start).to(x)
-            own = solver(own, denoised(x, v, sigma), schedule.sigmas, step)
-        parts = own.latents, *own.history
-        totals = totals or [torch.zeros_like(state.latents) for _ in parts]
-        for total, part in zip(totals, parts, strict=True):
-            total.index_add_(0, frames, part)
-        seen.index_add_(0, frames, seen.new_ones(len(frames), 1, 1, 1))
-    latents, *history = (total / seen for total in totals)
-    return SolverState(latents, tuple(history))
+    """All steps of a group."""
+    for step in steps:
+        moment, x = schedule.moment(step), own.latents
+        sigma = moment.sigma.to(x)
+        v = predict(scaled(x, sigma), moment, frames.to(x.device), step == steps.start).to(x)
+        own = solver(own, denoised(x, v, sigma), schedule.sigmas, step)
+    return own

@@ -34,7 +34,8 @@ class SolverState:
 
     def frames(self, frames: torch.Tensor) -> SolverState:
         """Of these frames, int64 [window]."""
-        latents, *history = (each.index_select(0, frames) for each in (self.latents, *self.history))
+        place = frames.to(self.latents.device)
+        latents, *history = (each.index_select(0, place) for each in (self.latents, *self.history))
         return SolverState(latents, tuple(history))
 
 
@@ -68,6 +69,8 @@ def unipc(state: SolverState, z: torch.Tensor, sigmas: torch.Tensor, step: int) 
 
 SOLVERS: Mapping[str, Solver] = {"euler": euler, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
 """By the names of the setting."""
+REMEMBERED: Mapping[str, int] = {"euler": 0, "dpmpp_2m": 1, "unipc": 3}
+"""Tensors like the latents that each keeps of every frame, at most."""
 
 
 def _along_line(

@@ -1,6 +1,7 @@
 """Speech to tokens and buckets: every network runs once over all the frames, many of them in a batch.
 
-All in float32, as the published inference does.
+All in float32, as the published inference does. Sound comes in blocks and is heard 30 seconds at a time; of
+the hidden states only those around a batch of frames are held.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,16 @@ from numpy.typing import NDArray
 
 from ...nn.audio import AudioToBucket, AudioToToken
 from ...nn.whisper import hidden_states
-from .conditioning import STATES_PER_FRAME, bucket_windows, buckets, token_windows
+from ..runtime.frame_file import FrameFile
+from .conditioning import (
+    BUCKET_BEFORE,
+    BUCKET_WINDOW,
+    STATES_PER_FRAME,
+    TOKEN_BEFORE,
+    TOKEN_WINDOW,
+    buckets,
+    frame_windows,
+)
 from .windows import CHUNK, LEAST, SAMPLES_PER_STEP, Counts
 
 WINDOW, HOP = 400, 160
@@ -32,7 +43,7 @@ BATCH = 256
 class SpeechConditioning:
     """The conditioning on speech, float32."""
 
-    tokens: torch.Tensor
+    tokens: torch.Tensor | FrameFile
     """[frames, tokens, width]."""
     silence: torch.Tensor
     """[1, tokens, width]: tokens of zero states."""
@@ -98,27 +109,77 @@ def whisper_states(whisper: Any, chunks: Iterable[NDArray[np.float32]], steps: i
 
 
 def speech_conditioning(
-    networks: SpeechNetworks, states: torch.Tensor, portrait: torch.Tensor, frames: int
+    networks: SpeechNetworks,
+    chunks: Iterable[torch.Tensor],
+    steps: int,
+    portrait: torch.Tensor,
+    frames: int,
 ) -> SpeechConditioning:
-    """Tokens and buckets of every frame.
+    """Tokens and buckets of every frame; see `frames_heard`."""
+    tokens, raw = zip(*frames_heard(networks, chunks, steps, portrait, frames), strict=True)
+    return SpeechConditioning(torch.cat(tokens), silence(networks), buckets(torch.cat(raw)))
+
+
+def silence(networks: SpeechNetworks) -> torch.Tensor:
+    """Tokens of zero states, [1, tokens, width]."""
+    weight = next(networks.to_token.parameters())
+    return networks.to_token(weight.new_zeros(1, *networks.to_token.window))
+
+
+def frames_heard(
+    networks: SpeechNetworks,
+    chunks: Iterable[torch.Tensor],
+    steps: int,
+    portrait: torch.Tensor,
+    frames: int,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Tokens [n, tokens, width] and audio2bucket's output [n, 2] of the frames in turn, `BATCH` at a time.
 
     Args:
         networks: the audio networks.
-        states: [steps, layers, width] of `whisper_states`.
+        chunks: hidden states [n, layers, width], one after the other; no more than a few are held.
+        steps: of the states in all; what is more is not looked at.
         portrait: CLIP's embedding, [1, width].
         frames: base frames, at least 1.
     """
-    windows, last = token_windows(states, frames), bucket_windows(states[:, -1], frames)
-    nothing = windows.new_zeros(1, *windows.shape[1:])
-    raw = [networks.to_bucket(part, portrait.float()) for part in last.split(BATCH)]
-    tokens = [networks.to_token(part) for part in windows.split(BATCH)]
-    return SpeechConditioning(torch.cat(tokens), networks.to_token(nothing), buckets(torch.cat(raw)))
+    stream, before = iter(chunks), min(BUCKET_BEFORE, steps)
+    first = next(stream)[:steps]
+    held, taken = torch.cat([first.new_zeros(before, *first.shape[1:]), first]), len(first)
+    for start in range(0, frames, BATCH):
+        count = min(BATCH, frames - start)
+        reach = STATES_PER_FRAME * (count - 1) + BUCKET_WINDOW
+        while len(held) < reach and taken < steps:
+            more = next(stream)[: steps - taken]
+            held, taken = torch.cat([held, more]), taken + len(more)
+        near = frame_windows(held[before - TOKEN_BEFORE :], count, TOKEN_WINDOW, 0)
+        wide = frame_windows(held[:, -1], count, BUCKET_WINDOW, 0)[:, :, None]
+        yield networks.to_token(near), networks.to_bucket(wide, portrait.float())
+        held = held[STATES_PER_FRAME * count :]
+
+
+def heard_steps(samples: int, frames: int) -> int:
+    """Whisper's states, 50 a second, that count for so many samples and base frames."""
+    heard = max(samples, LEAST * SAMPLES_PER_STEP)
+    return max(2 * Counts.of(heard).audio, STATES_PER_FRAME * frames)
+
+
+def states_of(whisper: Any, blocks: Iterable[NDArray[np.float32]], steps: int) -> Iterator[torch.Tensor]:
+    """Hidden states [n, layers, width] of sound in blocks, 30 seconds at a time; silence follows it.
+
+    Args:
+        blocks: float32 [samples] of any length, mono, 16 kHz.
+        steps: that are needed; whole chunks are given, because each is normalised as a whole.
+    """
+    device = next(whisper.parameters()).device
+    chunks = chain(chunked(blocks), repeat(np.zeros(0, np.float32)))
+    for chunk in islice(chunks, math.ceil(steps * SAMPLES_PER_STEP / 2 / CHUNK)):
+        yield hidden_states(whisper, log_mel(chunk).to(device))[0]
 
 
 def encode_speech(
     networks: SpeechNetworks, samples: NDArray[np.float32], portrait: torch.Tensor, frames: int | None = None
 ) -> SpeechConditioning:
-    """Tokens and buckets of speech.
+    """Tokens and buckets of speech in memory.
 
     Args:
         networks: the three, filled.
@@ -128,13 +189,8 @@ def encode_speech(
             inference does: a last half frame is dropped, and all after 400 seconds.
     """
     samples = long_enough(samples)
-    counts = Counts.of(len(samples))
-    steps = 2 * counts.audio
-    if frames is None:
-        frames = counts.base
-    else:
-        steps = max(steps, STATES_PER_FRAME * frames)
-        samples = np.pad(samples, (0, max(0, frames * 2 * SAMPLES_PER_STEP - len(samples))))
-    used = math.ceil(steps * SAMPLES_PER_STEP / 2 / CHUNK) * CHUNK  # chunks are normalised whole
-    states = whisper_states(networks.whisper, chunked([samples[:used]]), steps)
-    return speech_conditioning(networks, states, portrait, frames)
+    frames = Counts.of(len(samples)).base if frames is None else frames
+    steps = heard_steps(len(samples), frames)
+    return speech_conditioning(
+        networks, states_of(networks.whisper, [samples], steps), steps, portrait, frames
+    )
