@@ -51,6 +51,8 @@ def limits() -> str:
     rows = (
         ("no face", "", "exit 2, offers the box by hand"),
         ("several faces", "", "the largest is taken, and it is said"),
+        ("two voices and one face, one face for both", "", "exit 2, offers the boxes by hand"),
+        ("two faces with two voices", "too close together to move", "exit 2; warning where they move less"),
         ("face under", f"{face.MIN_FACE} px", "exit 2"),
         ("face turned to the side", f"from {face.WARN_YAW:.0f}°", "warning with the measure"),
         ("", f"over {face.MAX_YAW:.0f}°", "exit 2"),
@@ -81,6 +83,8 @@ def limits() -> str:
         ("samples beyond full scale", f"over {mixing.OVERSHOOT:g} times", "scaled down, and it is said"),
         ("channels that cancel each other", "", "the louder one is used, and it is said"),
         ("a voice in one of many channels, LFE too", "", "that channel is used, and it is said"),
+        ("two voices", "a mono file, or the same in both channels", "exit 2"),
+        ("", "one of them silent", "that person listens, and it is said"),
         ("several sound tracks", "", "one that is not silent, and it is said"),
         ("faint speech", f"under {audio.QUIET:g} LUFS", "warning"),
         ("a video given as sound", "", "its sound is used, and it is said"),

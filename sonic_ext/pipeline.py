@@ -29,13 +29,14 @@ from .engines import registry
 from .engines.detectors import detector
 from .engines.registry import AUTO
 from .errors import Failed
-from .media.audio import Speech, read_speech
+from .media.audio import Speech
 from .media.face import Face
 from .media.image import Portrait, read_portrait
 from .media.mel import RATE
 from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
+from .media.voices import read_voices, voice_count
 from .ports import Animation, DeviceManager, Engine
 from .progress import Progress, Silent, Tick, Ticker
 from .provenance.gate import export as export
@@ -97,11 +98,19 @@ class Preflight:
     """Sentences for the user."""
     picture: NDArray[np.uint8]
     """The portrait with the face box drawn on it, uint8 RGB [height, width, 3]."""
+    faces: int = 1
+    """Faces that were seen in the portrait."""
+    face_box_2: tuple[int, int, int, int] | None = None
+    """Of the face that speaks with the second voice, where there is one."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the picture."""
         values = {name: value for name, value in vars(self).items() if name != "picture"}
-        return values | {"face_box": list(self.face_box), "warnings": list(self.warnings)}
+        boxes = {
+            "face_box": list(self.face_box),
+            "face_box_2": list(self.face_box_2) if self.face_box_2 else None,
+        }
+        return values | boxes | {"warnings": list(self.warnings)}
 
 
 def frame_count(seconds: float, fps: int) -> int:
@@ -121,6 +130,7 @@ def animate(
     seed: int | None = None,
     take_id: str = "",
     threads: int = 0,
+    voice_2: PathLike | Speech | None = None,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -135,6 +145,7 @@ def animate(
         seed: 0 to 2**32 - 1, the one that seed=-1 is to mean; drawn by default.
         take_id: of the take; a new one by default.
         threads: of the encoders; 0 leaves it to them, 1 also draws and encodes in turn.
+        voice_2: what the second of two persons in the portrait says.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -152,18 +163,27 @@ def animate(
     clear_up(home.home, home.configuration)
     home.check()
     search = Search.default(configuration=home.configuration)
-    choose = partial(engines.choose, home=home.home, devices=devices, settings=settings, search=search)
+    choose = partial(
+        engines.choose,
+        home=home.home,
+        devices=devices,
+        settings=settings,
+        search=search,
+        faces=voice_count(settings, voice_2),
+    )
     asked = engine or settings.engine
     drawer = choose(asked)
-    speech = _speech(audio, tick).fitted(settings)
+    speech = read_voices(audio, voice_2, settings, tick).fitted(settings)
     picture = _portrait(portrait)
     home.ledger.refuse_revoked(picture.sha256, picture.pixel_sha256)
     count = frame_count(speech.length, settings.fps)
-    composed = partial(_composed, picture, settings, search, tick)
+    composed = partial(_composed, picture, settings, search, tick, len(speech.voices))
     scene = composed(drawer)
     if asked == AUTO:
         drawer, scene = _within_minutes(drawer, scene, settings, count, choose, composed)
-    looks = perceptual_hash(picture.rgb, _face_in_portrait(scene).landmarks).hex()
+    looks, *others = (
+        perceptual_hash(picture.rgb, _face_in_portrait(scene, face).landmarks).hex() for face in scene.faces
+    )
     face_range = scene.face_range(settings.motion_scale * drawer.head_motion)
     drawn = secrets.randbelow(2**32) if seed is None else seed
     seed = drawn if settings.seed == -1 else settings.seed
@@ -171,7 +191,7 @@ def animate(
         closing(drawer.prepare(scene, speech, settings, count, seed, tick)) as animation,
         home.new_take(take_id) as (take_id, folder),
     ):
-        origin = TakeProvenance(take_id, drawer.name, __version__, settings, animation.seed)
+        origin = TakeProvenance(take_id, drawer.name, __version__, settings, animation.seed, len(scene.faces))
         offset = _record(
             folder,
             origin,
@@ -203,13 +223,14 @@ def animate(
                 face_range,
                 *animation.warnings,
                 *unread,
-                *lookalike_warning(home, looks),
+                *lookalike_warning(home, looks, *others),
             ),
             sync_offset=offset.seconds if offset else None,
             created=datetime.now(timezone.utc),
             mark_algorithm=ALGORITHM,
             mark=mark,
             perceptual_hash=looks,
+            second=(speech.voices[1], others[0]) if others else None,
         )
         # Revoked meanwhile: either this sees it, or whoever revoked saw the finished take.
         home.ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
@@ -225,6 +246,7 @@ def preflight(
     progress: Progress | None = None,
     devices: DeviceManager | None = None,
     configuration: Configuration | None = None,
+    voice_2: PathLike | Speech | None = None,
 ) -> Preflight:
     """What `animate` would make of the same arguments, in about a second.
 
@@ -233,18 +255,19 @@ def preflight(
     tick = Ticker(progress or Silent())
     settings = _settings(settings)
     search = Search.default(configuration=configuration)
-    choose = partial(engines.choose, devices=devices, settings=settings, search=search)
+    wanted = voice_count(settings, voice_2)
+    choose = partial(engines.choose, devices=devices, settings=settings, search=search, faces=wanted)
     engine = choose(settings.engine)
-    speech = _speech(audio, tick).fitted(settings)
+    speech = read_voices(audio, voice_2, settings, tick).fitted(settings)
     picture = _portrait(portrait)
     count = frame_count(speech.length, settings.fps)
-    composed = partial(_composed, picture, settings, search, tick)
+    composed = partial(_composed, picture, settings, search, tick, wanted)
     scene = composed(engine)
     if settings.engine == AUTO:
         engine, scene = _within_minutes(engine, scene, settings, count, choose, composed)
     face_range = scene.face_range(settings.motion_scale * engine.head_motion)
     cost = engine.forecast(scene, settings, count)
-    face = _face_in_portrait(scene)
+    face, *others = (_face_in_portrait(scene, face) for face in scene.faces)
     crop = scene.crop.turned(-scene.quarters, scene.portrait.width, scene.portrait.height)
     return Preflight(
         engine=engine.name,
@@ -261,14 +284,18 @@ def preflight(
         memory_needed=cost.memory,
         device_memory_needed=cost.device_memory,
         warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
-        picture=draw_preflight(picture, face, crop),
+        picture=draw_preflight(picture, face, crop, *others),
+        faces=scene.count,
+        face_box_2=others[0].box.rounded() if others else None,
     )
 
 
-def _composed(picture: Portrait, settings: Settings, search: Search, tick: Tick, engine: Engine) -> Scene:
-    """The scene at a size that the engine takes."""
+def _composed(
+    picture: Portrait, settings: Settings, search: Search, tick: Tick, wanted: int, engine: Engine
+) -> Scene:
+    """The scene at a size that the engine takes, with so many faces."""
     find = detector(settings.face_detector, search)
-    return compose(picture, settings, engine.size_multiple, tick, find)
+    return compose(picture, settings, engine.size_multiple, tick, find, wanted)
 
 
 def _within_minutes(
@@ -310,16 +337,16 @@ def _record(
     settings, payload = origin.settings, int(origin.id, 16)
     width, height, fps = scene.width, scene.height, settings.fps
     label = VisibleLabel(settings, width, height, fps, face_range)
-    stamp = PreviewStamp(settings, scene.face, face_range, width, height, fps)
+    stamp = PreviewStamp(settings, scene.face, face_range, width, height, fps, scene.second)
     mark, small_mark = (
         marker(payload, width, height, fps),
         marker(payload, stamp.width, stamp.height, fps),
     )
-    sync = (
-        Calibration(scene.face, speech.blocks(RATE), count / fps, fps)
+    syncs = [
+        Calibration(face, voice.blocks(RATE), count / fps, fps)
+        for face, voice in zip(scene.faces, speech.voices, strict=True)
         if settings.lip_sync_calibration
-        else None
-    )
+    ]
     master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
     told = {master: tags(origin, False, producer), preview: tags(origin, True, producer)}
     # Whether the portrait is known as synthetic is asked at the export; until then it is not.
@@ -343,7 +370,7 @@ def _record(
             written: Future[None] | None = None
             tick(animation.stage, 0, count)
             for index, drawn in enumerate(animation.frames()):
-                if sync:
+                for sync in syncs:
                     sync.see(drawn)
                 frame = drawn.copy()
                 if written:
@@ -354,7 +381,9 @@ def _record(
                 tick(animation.stage, index + 1, count)
             if written:
                 written.result()
-    offset = sync.offset() if sync else None
+    found = [each for each in (sync.offset() for sync in syncs) if each]
+    # Of two who speak, whoever is measured best
+    offset = max(found, key=lambda each: each.confidence, default=None)
     shift = correction(offset) if offset else 0.0
     if shift:
         for path, metadata in told.items():
@@ -386,8 +415,8 @@ def read_own_watermark(master: Path, payload: int, fps: int, count: int, tick: T
     return found
 
 
-def lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
-    alike = store.ledger.revoked_lookalikes(looks)
+def lookalike_warning(store: Store, *looks: str) -> tuple[str, ...]:
+    alike = store.ledger.revoked_lookalikes(*looks)
     if not alike:
         return ()
     return (
@@ -396,10 +425,10 @@ def lookalike_warning(store: Store, looks: str) -> tuple[str, ...]:
     )
 
 
-def _face_in_portrait(scene: Scene) -> Face:
-    """The scene's face in the pixels of the portrait as it was read."""
+def _face_in_portrait(scene: Scene, face: Face) -> Face:
+    """A face of the scene in the pixels of the portrait as it was read."""
     sx, sy = scene.crop.width / scene.width, scene.crop.height / scene.height
-    face = scene.face.scaled(sx, sy, scene.crop.left, scene.crop.top)
+    face = face.scaled(sx, sy, scene.crop.left, scene.crop.top)
     return face.turned(-scene.quarters, scene.portrait.width, scene.portrait.height)
 
 
@@ -409,10 +438,6 @@ def _settings(settings: Settings | Mapping[str, Any] | None) -> Settings:
 
 def _portrait(portrait: PathLike | Portrait) -> Portrait:
     return portrait if isinstance(portrait, Portrait) else read_portrait(portrait)
-
-
-def _speech(audio: PathLike | Speech, tick: Tick) -> Speech:
-    return audio if isinstance(audio, Speech) else read_speech(audio, tick)
 
 
 def _warnings(

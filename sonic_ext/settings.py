@@ -93,6 +93,14 @@ class VideoSettings(SettingsBase):
         Affects.SOUND,
         choices=("exact", "trim", "pad_silence"),
     )
+    voices: str = setting(
+        "mixed",
+        "Channels of the speech",
+        "mixed makes one voice of all channels; channels takes the left one for the first of two faces and "
+        "the right one for the second (preview engine).",
+        Affects.SOUND,
+        choices=("mixed", "channels"),
+    )
     dynamic_scale: float = setting(
         1.0,
         "Mouth and expression",
@@ -193,6 +201,15 @@ class LabelSettings(SettingsBase):
         None,
         "Face box",
         "left, top, right, bottom in pixels of the portrait; a box given by hand always wins.",
+        Affects.PICTURE,
+        group="placement",
+        length=4,
+    )
+    face_box_2: tuple[float, ...] | None = setting(
+        None,
+        "Second face box",
+        "left, top, right, bottom of the face that speaks with the second voice, where there are two; with "
+        "no box the left face has the first voice.",
         Affects.PICTURE,
         group="placement",
         length=4,

@@ -160,6 +160,25 @@ class TestTheWholeWay:
         assert str(sonic_home) not in told.body.decode()
         until_collected(sonic_home)
 
+    def test_two_people_need_the_consent_of_each(self, client: Client, sonic_home: Path) -> None:
+        asked = SOURCE | {"portrait": b64(MEDIA / "two_people.jpg"), "audio_2": SOURCE["audio"]}
+        seen = client.post("/preflight", asked).json
+        assert (seen["faces"], seen["face_box"][0] < 512 < seen["face_box_2"][0]) == (2, True)
+        assert client.post("/animations", asked | {"consent": CONSENT}).refusal() == (403, "ConsentMissing")
+        job = client.begin(**asked)
+        assert client.ended(job)["take"]["persons"] == 2
+        export = f"/animations/{job}/export"
+        assert client.post(export, {"consent": CONSENT}).refusal() == (403, "ConsentMissing")
+        made = client.post(export, {"consent": CONSENT | {"face_2": "self", "voice_2": "authorised"}})
+        assert made.status == 200, made.body
+        record = client.get(f"/consents/{made.json['record']}").json
+        assert (record["face_2"], record["voice_2"]) == ("self", "authorised")
+        assert record["audio_2_sha256"] == record["audio_sha256"]
+        revoked = client.post(f"/consents/{record['id']}/revoke", {"reason": "the second person"}).json
+        assert revoked["takes"] == [record["take"]]
+        assert client.post("/animations", asked).refusal() == (403, "ConsentRevoked")
+        until_collected(sonic_home)
+
     @pytest.mark.parametrize(
         ("name", "verdict"), [("data/signed/ended.mp4", "time problem"), ("hello.mp4", "unknown signer")]
     )

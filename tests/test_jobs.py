@@ -149,7 +149,7 @@ class TestSpec:
         assert {each.name for each in one.inputs} == {"face.png", "voice.wav", "form.pdf"}
         assert {each.name for each in two.inputs} == {"source", "voice.wav"}
 
-    @pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"audio": None}, {"origin": "?"}])
+    @pytest.mark.parametrize("change", [{"version": 3}, {"version": None}, {"audio": None}, {"origin": "?"}])
     def test_what_cannot_be_read_is_said(self, queue: Queue, change: dict[str, Any]) -> None:
         with staging(queue.home) as staged:
             values = some_spec(staged).to_dict()

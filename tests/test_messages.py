@@ -75,7 +75,7 @@ def _says_something(template: str) -> bool:
 def test_what_is_filled_in() -> None:
     expected = {spec.expected for spec in describe().values()} - {"text"}
     texts = [form.format(each) for each in expected for form in ("Use {}.", "x=1 is not {}.")]
-    texts += [f"Consent for the {part} is missing." for part in ("face", "voice")]
+    texts += [f"Consent for the {part} is missing." for part in ("face", "voice", "second face")]
     texts += [f"'x' is no basis for using a {part}." for part in ("face", "voice")]
     texts += ["x=1 is not text.", f"Bring it with: x (after {INSTALL})"]
     assert [text for text in texts if messages.translated("zh", text) is None] == []

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from own_page import (
+    NOBODYS,
     PORTRAIT,
     Locator,
     Page,
     Served,
+    consent,
     expect,
     exported,
     fact,
@@ -103,6 +105,28 @@ def test_from_upload_to_exported_file(page: Page, served: Served, speech: Path) 
     row = show(page, "Consents").locator(".record").first
     expect(row.locator("summary").first).to_contain_text(name)
     expect(row.locator("summary").first).to_contain_text("Face: synthetic")
+
+
+def test_two_people_each_with_a_voice_and_a_consent(page: Page, served: Served, speech: Path) -> None:
+    """A second speech is asked for where the portrait has two faces, and a second consent where two speak."""
+    give(page, MEDIA / "two_people.jpg", speech)
+    second = page.locator("sonic-speech").filter(has=page.get_by_role("heading", name="Second speech"))
+    expect(second).to_contain_text("Two faces were found.")
+    second.locator("input[type=file]").set_input_files(speech)
+    expect(second.locator("sonic-waveform canvas")).to_be_visible()
+    make(page)
+    consent(page)
+    page.get_by_role("button", name="Export", exact=True).click()
+    expect(
+        page.locator("sonic-consent .wrong").filter(has_text="Say why this face may be shown.")
+    ).to_be_visible()
+    for label in ("The second face is", "The second voice is"):
+        page.get_by_label(label).locator("visible=true").select_option(NOBODYS)
+    exported(page)
+    newest = served.ask("GET", "/consents")["records"][0]
+    assert (newest["face_2"], newest["voice_2"]) == ("synthetic", "synthetic")
+    put(page, PORTRAIT)
+    expect(second).to_have_count(0)
 
 
 REVOCABLE = iter([MEDIA / f"portrait_0{number}.jpg" for number in (3, 4, 5)])

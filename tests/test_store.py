@@ -220,6 +220,7 @@ def test_no_edited_field_is_believed(store: Store, clip: Path, name: str) -> Non
         "settings": Settings(seed=-1, label="throughout").to_dict(),
         "ledger": {"count": 1, "hash": take.ledger.hash},
         "warnings": [],
+        "second": {"perceptual_hash": "00", "audio_sha256": take.audio_sha256, "audio_file": "speech.wav"},
     }
     value: Any = take.to_dict()[name]
     if isinstance(value, bool):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..weights import Survey
 
 
-_TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset")
+_TAKE = ("id", "engine", "seed", "width", "height", "fps", "frames", "seconds", "sync_offset", "persons")
 
 
 def animation(job: Job, position: int, base: str) -> dict[str, Any]:

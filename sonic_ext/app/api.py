@@ -522,12 +522,14 @@ class Questions:
         with staging(private_home()) as staged:
             portrait = staged.path(requests.staged_portrait(staged, body.portrait))
             speech = staged.path(requests.staged_speech(staged, body.audio))
+            second = requests.staged_speech(staged, body.audio_2, "audio_2") if body.audio_2 else None
             found = pipeline.preflight(
                 portrait,
                 speech,
                 settings,
                 devices=self._host.devices,
                 configuration=self._host.configuration(),
+                voice_2=staged.path(second) if second else None,
             )
         return answers.preflight(found)
 

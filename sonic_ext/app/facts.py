@@ -30,11 +30,13 @@ def preflight_facts(found: Preflight) -> Facts:
 def input_facts(found: Preflight) -> Facts:
     """What was found in portrait and speech; on the page the picture shows it."""
     box = ", ".join(map(str, found.face_box))
+    other = ", ".join(map(str, found.face_box_2 or ()))
     turned = f"turned {abs(found.yaw):.0f}°"
     return (
         (
             "Face box",
             f"{box} (left, top, right, bottom), confidence {found.face_confidence:.2f}, {turned}",
         ),
+        *((("Second face box", other),) if other else ()),
         ("Loudness", f"{found.loudness:.1f} LUFS"),
     )

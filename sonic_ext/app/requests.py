@@ -67,6 +67,7 @@ def spec_of(
     """
     settings = settings_of(host, body.settings)
     audio = staged_speech(staged, body.audio)
+    audio_2 = staged_speech(staged, body.audio_2, "audio_2") if body.audio_2 else None
     source = named_source(body, SOURCES)
     portrait: Input | PortraitRequest
     if source == "portrait":
@@ -84,6 +85,7 @@ def spec_of(
         settings=settings,
         export=export,
         look=look,
+        audio_2=audio_2,
     )
 
 
@@ -148,15 +150,15 @@ def staged_portrait(staged: Staging, text: str) -> Input:
     return staged.write("portrait", uploads.decoded(text, "portrait"))
 
 
-def staged_speech(staged: Staging, text: str) -> Input:
-    """The speech as a private file.
+def staged_speech(staged: Staging, text: str, field: str = "audio") -> Input:
+    """The speech of a field of a request as a private file.
 
     Raises:
         BadInput: not base64, or no sound in it.
     """
     from ..media.container import opened
 
-    data = uploads.decoded(text, "audio")
+    data = uploads.decoded(text, field)
     audio = staged.write(uploads.sound_name(data), data)
     with opened(staged.path(audio), BadAudio, "sound") as container:
         if not container.streams.audio:

@@ -128,8 +128,13 @@ class SonicConsent(SonicRequest):
     unlike_reason: StrictStr = _text(
         "Why the portrait is not the revoked one that it looks like; asked for only then (LooksRevoked)."
     )
+    face_2: StrictStr = _text("The same as `face` of the second person, where two are shown.")
+    voice_2: StrictStr = _text("The same as `voice` of the second person, where two are heard.")
     portrait_sha256: StrictStr = _text("SHA-256 of the portrait's file or pixels that this consent is for.")
     notice_version: StrictStr = _text("Version of the notice that was agreed to; empty for the present one.")
+
+
+_SECOND = "What the second of two persons in the portrait says, by default the right one"
 
 
 class GenerationRequest(SonicRequest):
@@ -142,8 +147,9 @@ class GenerationRequest(SonicRequest):
 class AnimationRequest(GenerationRequest):
     """A portrait, from one of three sources, and a voice."""
 
-    portrait: StrictStr | None = _file("A picture with one clear face")
+    portrait: StrictStr | None = _file("A picture with one clear face, or two")
     audio: StrictStr = _file("Speech, or a video with speech", ...)
+    audio_2: StrictStr | None = _file(_SECOND)
     settings: Any = _settings()
     consent: SonicConsent | None = Field(
         None, description="Given here, the video is exported as soon as it is made."
@@ -196,8 +202,9 @@ class BenchRequest(SonicRequest):
 class PreflightRequest(SonicRequest):
     """What would be animated."""
 
-    portrait: StrictStr = _file("A picture with one clear face", ...)
+    portrait: StrictStr = _file("A picture with one clear face, or two", ...)
     audio: StrictStr = _file("Speech, or a video with speech", ...)
+    audio_2: StrictStr | None = _file(_SECOND)
     settings: Any = _settings()
 
 
@@ -261,6 +268,7 @@ class SonicTake(BaseModel):
     frames: int
     seconds: float = Field(description="Length of the video.")
     sync_offset: float | None = Field(description="Measured seconds that the mouth came after the sound.")
+    persons: int = Field(description="How many speak in it; each of them consents.")
 
 
 class SonicAnimation(BaseModel):
@@ -367,6 +375,9 @@ class SonicRecord(BaseModel):
     revoked_at: str | None
     alike: list[str] = Field(description="Revoked records whose portraits look like this one.")
     unlike_reason: str = Field(description="Why this is none of those portraits.")
+    face_2: str | None = Field(None, description="As `face`, of the second person, where two are shown.")
+    voice_2: str | None = Field(None, description="As `voice`, of the second person.")
+    audio_2_sha256: str | None = Field(None, description="Of the second person's speech.")
 
 
 class SonicRecords(BaseModel):
@@ -394,6 +405,8 @@ class SonicPreflight(BaseModel):
     height: int = Field(description="Pixels.")
     fps: int
     face_box: list[int] = Field(description="left, top, right, bottom in pixels of the portrait.")
+    face_box_2: list[int] | None = Field(None, description="Of the face with the second voice.")
+    faces: int = Field(description="Faces that were seen in the portrait.")
     face_confidence: float
     yaw: float = Field(description="Turn of the head in degrees.")
     loudness: float | None = Field(description="LUFS; null below what the measure hears.")

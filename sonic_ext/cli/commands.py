@@ -81,6 +81,7 @@ def _run_job(
         origin=Origin.CLI,
         portrait=staged.write(portrait.path.name, portrait.data),
         audio=staged.copy(Path(options.audio), BadAudio),
+        audio_2=staged.copy(Path(options.voice_2), BadAudio) if options.voice_2 else None,
         settings=settings,
         export=Destination(
             replace(consent, evidence=None),
@@ -134,7 +135,9 @@ def _preflight(options: argparse.Namespace, console: Console, signals: Interrupt
         check_picture(picture, options.overwrite)
     found = with_progress(
         signals,
-        lambda progress: pipeline.preflight(options.portrait, options.audio, settings, progress=progress),
+        lambda progress: pipeline.preflight(
+            options.portrait, options.audio, settings, progress=progress, voice_2=options.voice_2
+        ),
     )
     if picture is not None:
         write_png(picture, found.picture, options.overwrite)
@@ -317,13 +320,14 @@ def preflight_lines(found: Preflight) -> tuple[str, ...]:
 
 def _record_line(record: Record) -> str:
     until = f"until {record.expires}" if record.expires else "no end"
+    second = f"second face {record.face_2}, second voice {record.voice_2}, " if record.face_2 else ""
     return (
         f"{record.id}  {record.time:%Y-%m-%d %H:%M}  {record.state:<12}  "
-        f"face {record.face}, voice {record.voice}, {until}  {record.output_name}"
+        f"face {record.face}, voice {record.voice}, {second}{until}  {record.output_name}"
     ).rstrip()
 
 
 def record_lines(record: Record) -> list[str]:
     """A line for each field that holds something."""
-    shown = {name: value for name, value in record.to_dict().items() if name != "perceptual_hash"}
+    shown = {name: value for name, value in record.to_dict().items() if "perceptual_hash" not in name}
     return [f"{name}: {value}" for name, value in shown.items() if value not in ("", None, [])]

@@ -180,6 +180,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "ended": job.ended.isoformat() if job.ended else None,
         "portrait": getattr(job.spec.portrait, "name", None),
         "audio": job.spec.audio.name,
+        **({"audio_2": job.spec.audio_2.name} if job.spec.audio_2 else {}),
         "engine": job.spec.engine,
         "seed": job.spec.seed,
         "output": str(job.exported.path)

@@ -263,6 +263,8 @@ def _serve(commands: Any) -> None:
 def _add_sources(command: argparse.ArgumentParser) -> None:
     command.add_argument("portrait", metavar="PORTRAIT", help="a picture with a face")
     command.add_argument("audio", metavar="AUDIO", help="speech, or a video with speech")
+    told = "what the second of two persons in the picture says; by default the right one"
+    command.add_argument("--voice-2", metavar="AUDIO", help=told)
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
@@ -274,6 +276,8 @@ def _add_consent(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("consent", "BASIS is self, authorised, synthetic or estate.")
     group.add_argument("--consent-face", default="", metavar="BASIS", help="why this face may be shown")
     group.add_argument("--consent-voice", default="", metavar="BASIS", help="why this voice may be used")
+    group.add_argument("--consent-face-2", default="", metavar="BASIS", help="the same of a second person")
+    group.add_argument("--consent-voice-2", default="", metavar="BASIS", help="the same of a second person")
     group.add_argument("--consent-purpose", default="", metavar="TEXT", help="what the video is for")
     group.add_argument("--consent-expires", default="", metavar="YYYY-MM-DD", help="last day of the consent")
     group.add_argument("--consent-contact", default="", metavar="TEXT", help="where it can be taken back")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingPart
+from ..errors import BadSetting, MissingPart
 
 if TYPE_CHECKING:
     from ..ports import DeviceManager, Engine
@@ -22,6 +22,7 @@ def choose(
     settings: Settings | None = None,
     search: Search | None = None,
     too_slow: Mapping[str, str] | None = None,
+    faces: int = 1,
 ) -> Engine:
     """The engine that a setting names.
 
@@ -32,10 +33,11 @@ def choose(
         settings: of the video: what an engine needs may depend on its own settings; the defaults where None.
         search: where weights are looked for; this computer's places by default.
         too_slow: engines that auto passes over, and a sentence on why.
+        faces: how many are to be animated; auto passes over engines that animate fewer.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
-        BadSetting: there is no engine of that name.
+        BadSetting: there is no engine of that name, or it animates fewer faces.
     """
     from ..settings import Settings  # composed of the registry, which is in this package
     from .context import EngineContext
@@ -44,10 +46,17 @@ def choose(
     context = EngineContext(settings or Settings(), home, devices, automatic=name == AUTO, search=search)
     if name != AUTO:
         spec = spec_of(name)
+        if spec.faces < faces:
+            raise BadSetting(
+                f"The {name} engine animates one face, and there are two voices.",
+                "Use engine=preview or engine=auto, or make a video of each person alone.",
+            )
         if missing := spec.probe(context).missing:
             raise missing
         return spec.make(context)
     for spec in ENGINES:
+        if spec.faces < faces:
+            continue
         readiness = spec.probe(context)
         missing, note = readiness.missing, readiness.note
         if why := (too_slow or {}).get(spec.name, ""):

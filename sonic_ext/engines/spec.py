@@ -35,6 +35,8 @@ class EngineSpec:
     """`make(context: EngineContext) -> Engine`; raises `MissingPart` for what shows only then."""
     settings: type[EngineSettings] = EngineSettings
     """Class of its own settings; a name may occur in one engine only."""
+    faces: int = 1
+    """How many faces of one picture it animates, each with a voice of its own."""
     parts: tuple[str, ...] = ()
     """Names of the weights it needs, of `weights.PARTS`."""
     identities: Callable[..., Any] | None = None

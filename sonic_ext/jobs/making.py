@@ -41,6 +41,7 @@ class Animate(Protocol):
         engine: str,
         seed: int,
         take_id: str,
+        voice_2: Path | None = None,
     ) -> Take: ...
 
 
@@ -108,6 +109,7 @@ def _make_take(
         portrait,
         queue.input(spec.audio),
         spec.settings,
+        voice_2=queue.input(spec.audio_2) if spec.audio_2 else None,
         progress=progress,
         store=store,
         engine=spec.engine,
@@ -116,6 +118,8 @@ def _make_take(
     )
     try:
         require_sha256(spec.audio, take.audio_sha256)
+        if spec.audio_2 and take.second:
+            require_sha256(spec.audio_2, take.second.audio_sha256)
     except Failed:
         store.discard(take.id)
         raise

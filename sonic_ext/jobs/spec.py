@@ -23,8 +23,10 @@ from ..errors import BadInput
 from ..provenance.consent import Consent
 from ..settings import Settings
 
-VERSION = 1
-"""Of the JSON. A reader refuses later ones."""
+VERSION = 2
+"""Of the JSON. A reader refuses later ones. What was there before two voices were is still written as 1."""
+_LATER = ("face_box_2", "voices")
+"""Settings that the digest counts only where they are not at their defaults: without them it is as it was."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -116,11 +118,15 @@ class JobSpec:
     """Part of the engine → identity of its file (`weights.identity`)."""
     export: Destination | None = None
     """None leaves the video in the private store."""
+    audio_2: Input | None = None
+    """The second person's voice, where that has a file of its own."""
 
     @property
     def inputs(self) -> Iterator[Input]:
         """Every file that the job needs."""
         yield self.audio
+        if self.audio_2 is not None:
+            yield self.audio_2
         if isinstance(self.portrait, Input):
             yield self.portrait
         elif self.portrait.start is not None:
@@ -133,6 +139,10 @@ class JobSpec:
         """SHA-256 of all that decides over the result: the same for the same request, whoever asks."""
         values = self.to_dict()
         del values["origin"], values["seed"]
+        defaults = Settings.specs()
+        for name in _LATER:
+            if getattr(self.settings, name) == defaults[name].default:
+                del values["settings"][name]
         for each in _inputs_in(values):
             del each["name"]
         text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -146,8 +156,9 @@ class JobSpec:
             del consent["evidence"]  # a path; the file is an input of the job
             export = asdict(self.export) | {"consent": consent}
         portrait = asdict(self.portrait)
+        second = {} if self.audio_2 is None else {"audio_2": asdict(self.audio_2)}
         return {
-            "version": VERSION,
+            "version": VERSION if second else 1,
             "origin": str(self.origin),
             "portrait": None if generated else portrait,
             "generate": portrait if generated else None,
@@ -157,6 +168,7 @@ class JobSpec:
             "engine": self.engine,
             "weights": dict(self.weights),
             "export": export,
+            **second,
         }
 
     @classmethod
@@ -183,6 +195,7 @@ class JobSpec:
                 engine=str(values["engine"]),
                 weights=dict(values["weights"]),
                 export=_destination(export) if export else None,
+                audio_2=Input(**values["audio_2"]) if values.get("audio_2") else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadInput(f"The job is damaged: {error}.", "Submit it again.") from error
@@ -209,5 +222,12 @@ def _inputs_in(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The files that a spec's plain values name."""
     generate, export = values["generate"] or {}, values["export"] or {}
     yield from filter(
-        None, (values["portrait"], values["audio"], generate.get("start"), export.get("evidence"))
+        None,
+        (
+            values["portrait"],
+            values["audio"],
+            values.get("audio_2"),
+            generate.get("start"),
+            export.get("evidence"),
+        ),
     )

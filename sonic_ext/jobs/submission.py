@@ -31,12 +31,14 @@ def specified(
     settings: Settings,
     export: Destination | None = None,
     look: bool = True,
+    audio_2: Input | None = None,
 ) -> JobSpec:
     """A job that can be done as far as can be told, its files staged.
 
     Args:
         host: where it will be carried out.
         look: also find the face and fit the picture, which takes a second.
+        audio_2: the second person's voice, where two speak and each has a file.
 
     Raises:
         BadInput: picture or sound that cannot be used, a duration that does not fit, a parameter that the
@@ -44,13 +46,16 @@ def specified(
         Refused: the consent has ended, was taken back or is for another portrait.
         MissingPart: engine, weights, or the WebUI that is to make the portrait.
     """
-    from ..media.audio import read_speech
     from ..media.image import read_portrait
+    from ..media.voices import read_voices
     from ..provenance.ledger import Ledger
 
-    speech = read_speech(staged.path(audio)).fitted(settings)
+    second = staged.path(audio_2) if audio_2 else None
+    speech = read_voices(staged.path(audio), second, settings).fitted(settings)
     if export is not None:
-        consent_of(export, staged.path).check()
+        consent = consent_of(export, staged.path)
+        consent.check()
+        consent.require_each(len(speech.voices))
     picture = None
     if isinstance(portrait, Input):
         picture = read_portrait(staged.path(portrait))
@@ -63,7 +68,7 @@ def specified(
     engine = _engine(host, picture, speech, settings, look)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     identities = weight_identities(engine, settings, host)
-    return JobSpec(origin, portrait, audio, settings, seed, engine, identities, export)
+    return JobSpec(origin, portrait, audio, settings, seed, engine, identities, export, audio_2)
 
 
 def portraits_of(host: Host, source: str) -> Portraits:
@@ -120,7 +125,11 @@ def _engine(host: Host, picture: Portrait | None, speech: Speech, settings: Sett
     from .. import pipeline
 
     chosen = engines.choose(
-        settings.engine, devices=host.devices, settings=settings, search=search_of(host)
+        settings.engine,
+        devices=host.devices,
+        settings=settings,
+        search=search_of(host),
+        faces=len(speech.voices),
     ).name
     slower = settings.engine == registry.AUTO and chosen != registry.ENGINES[-1].name
     if picture is None or not (look or slower):

@@ -39,6 +39,8 @@ SILENCE = 10 ** (-60 / 20)
 """Peak, as a share of full scale, up to which sound counts as silence (-60 dBFS)."""
 CODED_CONSTANT = 0.01
 """Peaks below this share of the constant that they lie on are what a codec made of it (-40 dB)."""
+ALIKE = 0.01
+"""Peak of the difference of two channels, as a share of theirs, up to which they hold one voice (-40 dB)."""
 QUIET = -45.0
 """LUFS below which the user is told that the speech is faint."""
 TOLERANCE = 0.1
@@ -92,6 +94,16 @@ class Speech:
         digest = hashlib.sha256(data).hexdigest()
         about = heard.seconds, rate, heard.channels, digest, heard.loudness, heard.notes()
         return cls(path, *about, data=data, mix=heard.mix)
+
+    @property
+    def voices(self) -> tuple[Speech, ...]:
+        """One for each person who speaks."""
+        return (self,)
+
+    @property
+    def is_silent(self) -> bool:
+        """Nothing in it is loud enough to be measured."""
+        return self.loudness == -math.inf
 
     @property
     def length(self) -> float:
@@ -152,7 +164,7 @@ class Speech:
                 yield np.broadcast_to(piece, (channels, piece.shape[1]))
 
 
-def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speech:
+def read_speech(path: str | os.PathLike[str], tick: Tick | None = None, *, silence: bool = False) -> Speech:
     """Decode a sound file to measure it: once, or twice where its channels or numbers are odd.
 
     Of several sound tracks, one that is not silent is used.
@@ -160,6 +172,7 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
     Args:
         path: WAV, MP3, M4A, FLAC, OGG, Opus, WebM or a video with sound.
         tick: called for every few seconds of sound.
+        silence: whether a file of nothing but silence will do, for somebody who only listens.
 
     Raises:
         BadAudio: missing, empty, not sound, silent, shorter than `MIN_SECONDS`, longer than `MAX_SECONDS`,
@@ -184,7 +197,7 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
                 continue
             if other.is_audible or heard.peak <= SILENCE < other.peak:
                 heard = other
-        _check(heard, path, len(tracks))
+        _check(heard, path, len(tracks), silence)
         if heard is not first:
             left, used = first.mix.track + 1, heard.mix.track + 1
             how = "silent" if first.peak <= SILENCE else "very quiet"
@@ -192,6 +205,41 @@ def read_speech(path: str | os.PathLike[str], tick: Tick | None = None) -> Speec
         digest = sha256_of(path, partial(tick, Stage.CHECKING_SPEECH) if tick else None)
     about = heard.seconds, heard.rate, heard.channels, digest, heard.loudness
     return Speech(path, *about, (*notes, *heard.notes()), mix=heard.mix)
+
+
+def channel_voices(speech: Speech, tick: Tick | None = None) -> tuple[Speech, Speech]:
+    """The voices of two persons, of whom each has one channel of a file: the left one's first.
+
+    Raises:
+        BadAudio: the file has not two channels, or both hold the same.
+        Cancelled: from `tick`.
+    """
+    if speech.channels != 2:
+        raise BadAudio(
+            f"voices=channels needs two channels, and {speech.path.name} has {speech.channels}.",
+            "Give a stereo file with one person on each side, or each voice as a file of its own.",
+        )
+    plain = replace(speech.mix, mended=False, mono=False)
+    track = _Track(plain.track, 0.0, speech.seconds)
+    with decoding(speech.path, BadAudio):
+        left, right, between = (
+            _listen(speech.path, replace(plain, weights=weights), track, tick, speech.data)
+            for weights in ((1.0, 0.0), (0.0, 1.0), (0.5, -0.5))
+        )
+    if between.meter.peak() <= ALIKE * max(left.meter.peak(), right.meter.peak()):
+        raise BadAudio(
+            f"Both channels of {speech.path.name} hold the same sound.",
+            "Give a stereo file with one person on each side, or each voice as a file of its own.",
+        )
+    return _voice(speech, left, (1.0, 0.0)), _voice(speech, right, (0.0, 1.0))
+
+
+def _voice(speech: Speech, heard: _Listening, weights: tuple[float, float]) -> Speech:
+    """What one channel alone has to say."""
+    mix = replace(speech.mix, weights=weights, mended=False, mono=True)
+    loudness = heard.meter.loudness() if heard.meter.peak() > SILENCE else -math.inf
+    odd = speech.mix.mended or speech.mix.mono  # what is said of that is of their mix
+    return replace(speech, channels=1, loudness=loudness, warnings=() if odd else speech.warnings, mix=mix)
 
 
 def wav_bytes(samples: NDArray[np.float32] | NDArray[np.int16], rate: int) -> bytes:
@@ -249,11 +297,11 @@ def _tracks(container: Any, path: Path) -> list[_Track]:
     return [_Track(streams.index(each), stated_seconds(container, each, path), expected) for each in known]
 
 
-def _check(heard: _Measured, path: Path, tracks: int = 1) -> None:
+def _check(heard: _Measured, path: Path, tracks: int = 1, silence: bool = False) -> None:
     if heard.seconds < MIN_SECONDS:
         what = f"only {heard.seconds * 1000:.0f} ms of sound" if heard.seconds else "no sound"
         raise BadAudio(f"{path.name} holds {what}.", "Give a file with speech in it.")
-    if heard.peak <= SILENCE:
+    if heard.peak <= SILENCE and not silence:
         level = "digital silence" if heard.peak == 0 else f"peak {20 * math.log10(heard.peak):.0f} dBFS"
         where = f" in all its {tracks} sound tracks" if tracks > 1 else ""
         raise BadAudio(

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,17 @@ from .mesh import (
 from .placing import HandPoints, eyes_of, fit_to, mouth_of
 from .search import SURE
 
-__all__ = ["Detect", "Face", "LandmarkTracker", "box_of", "find_boxes", "find_face", "mouth_opening"]
+__all__ = [
+    "Detect",
+    "Face",
+    "FoundFaces",
+    "LandmarkTracker",
+    "box_of",
+    "find_boxes",
+    "find_face",
+    "find_faces",
+    "mouth_opening",
+]
 
 Detect = Callable[[NDArray[np.uint8]], list[FaceDetection]]
 """Faces in a uint8 [height, width, 3] picture, in any order."""
@@ -72,6 +83,8 @@ COUNTED = 12
 """Detected faces, the largest first, that are told."""
 CANDIDATES = 3
 """Detected faces, the largest first, that are looked at until one is clear."""
+SAME = 0.5
+"""Share of the smaller of two boxes from which both hold one face where they overlap."""
 BY_HAND = "place mouth and eyes by hand (settings mouth and eyes)"
 
 
@@ -109,6 +122,18 @@ class Face:
         landmarks[:, :2] = turned_points(landmarks[:, :2], quarters, width, height)
         roll = math.remainder(self.roll - 90 * quarters, 360)
         return replace(self, box=box, landmarks=landmarks, roll=roll)
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of a picture that are to be animated."""
+
+    faces: tuple[Face, ...]
+    """One, or two: whoever speaks with the first voice, then whoever speaks with the second."""
+    notes: tuple[str, ...]
+    """Sentences for the user."""
+    count: int
+    """Faces that were seen in the picture, these included."""
 
 
 class LandmarkTracker:
@@ -163,6 +188,46 @@ def find_face(
         BadSetting: a box or point lies outside the picture, or they contradict each other.
         Cancelled: from `tick`.
     """
+    found = find_faces(rgb, box, mouth, eyes, tick, detect)
+    return found.faces[0], found.notes
+
+
+def find_faces(
+    rgb: NDArray[np.uint8],
+    box: Sequence[float] | None = None,
+    mouth: Sequence[float] | None = None,
+    eyes: Sequence[float] | None = None,
+    tick: Tick | None = None,
+    detect: Detect | None = None,
+    second: Sequence[float] | None = None,
+    wanted: int = 1,
+) -> FoundFaces:
+    """One face as `find_face` finds it, or two.
+
+    Of two, the left one is the first unless a box, mouth or eyes say which one is; those that no box names
+    are the largest.
+
+    Args:
+        second: the box of the second face; wins over what is detected.
+        wanted: 1 or 2.
+
+    Raises:
+        NoFace: one was found, and two are wanted. Otherwise as `find_face`.
+        BadSetting: both boxes hold one face.
+    """
+    if wanted == 1:
+        return _find_one(rgb, box, mouth, eyes, tick, detect)
+    return _find_two(rgb, (box, second), (mouth, eyes), tick, detect)
+
+
+def _find_one(
+    rgb: NDArray[np.uint8],
+    box: Sequence[float] | None,
+    mouth: Sequence[float] | None,
+    eyes: Sequence[float] | None,
+    tick: Tick | None,
+    detect: Detect | None,
+) -> FoundFaces:
     given = _checked_box(box, rgb)
     placed = HandPoints(_checked_pair("mouth", mouth, rgb), _checked_pair("eyes", eyes, rgb))
     found = centerface.detect(rgb, tick) if detect is None else _detect(rgb, detect, tick)
@@ -177,16 +242,87 @@ def find_face(
         face, notes = _by_hand(network, rgb, near, given, placed)
     else:
         face, near, notes = _by_network(network, rgb, chosen, given, tick)
-        # The detector sees faces in leaves and jewellery, too: those are not worth a sentence.
-        asked = found[:COUNTED] if given is None else ()
-        count = sum(each is near or search.is_face(network, rgb, each) for each in asked)
-        if count > 1:
-            which = "the largest is" if near is found[0] else "the clearest is"
-            more = f"{count} faces were found; {which} animated. For another, give its box (face_box)."
-            notes.insert(0, more)
+    # The detector sees faces in leaves and jewellery, too: those are not worth a sentence.
+    count = sum(each is near or search.is_face(network, rgb, each) for each in found[:COUNTED])
+    if count > 1 and given is None and not placed:
+        which = "the largest is" if near is found[0] else "the clearest is"
+        more = f"{count} faces were found; {which} animated. For another, give its box (face_box)."
+        notes.insert(0, more)
     if detect is not None and given is None and near is not None:
         face = replace(face, box=near.box)
-    return face, tuple(notes)
+    return FoundFaces((face,), tuple(notes), max(count, 1))
+
+
+def _find_two(
+    rgb: NDArray[np.uint8],
+    boxes: tuple[Sequence[float] | None, Sequence[float] | None],
+    points: tuple[Sequence[float] | None, Sequence[float] | None],
+    tick: Tick | None,
+    detect: Detect | None,
+) -> FoundFaces:
+    first, second = (_checked_box(box, rgb) for box in boxes)
+    if first and second and _is_same(first, second):
+        raise _one_face_twice()
+    found = centerface.detect(rgb, tick) if detect is None else _detect(rgb, detect, tick)
+
+    look = partial(_look, rgb, tick, detect is None)
+    placed = first is not None or any(each is not None for each in points)
+    by_hand = [look(found, boxes[0], *points)] if placed else []
+    by_hand += [look(found, boxes[1])] if second else []
+    network = MeshNetwork()
+    clear = [each for each in found[:COUNTED] if search.is_face(network, rgb, each)]
+    others = [each for each in clear if not any(_is_same(each.box, face.box) for face, _ in by_hand)]
+    count = len(by_hand) + len(others)
+    if count < 2:
+        raise NoFace(
+            "One face was found in the picture, and there are two voices.",
+            "Use a picture in which both faces show, give the box of the other one by hand (face_box, "
+            "face_box_2), or leave the second voice out.",
+        )
+    seen = by_hand + [look([each]) for each in others[: 2 - len(by_hand)]]
+    if not by_hand:
+        height, width = rgb.shape[:2]
+        quarters = quarters_of(seen[0][0].roll)  # left and right of heads that lie on their sides, too
+        seen.sort(key=lambda each: each[0].box.turned(quarters, width, height).centre[0])
+    elif not placed:
+        seen.reverse()
+    faces = tuple(face for face, _ in seen)
+    if _is_same(*(box_of(face.landmarks) for face in faces)):
+        raise _one_face_twice()
+    notes = [note for _, own in seen for note in own]
+    if count > 2 and len(by_hand) < 2:
+        more = (
+            f"{count} faces were found; the largest speak. "
+            "For others, give their boxes (face_box, face_box_2)."
+        )
+        notes.insert(0, more)
+    return FoundFaces(faces, tuple(dict.fromkeys(notes)), count)
+
+
+def _look(
+    rgb: NDArray[np.uint8],
+    tick: Tick | None,
+    built_in: bool,
+    found: list[FaceDetection],
+    box: Sequence[float] | None = None,
+    mouth: Sequence[float] | None = None,
+    eyes: Sequence[float] | None = None,
+) -> tuple[Face, tuple[str, ...]]:
+    """`find_face` among what was detected already, by the built-in detector or another."""
+    face, notes = find_face(rgb, box, mouth, eyes, tick, lambda _: found)
+    return (replace(face, box=box_of(face.landmarks)) if built_in and box is None else face), notes
+
+
+def _is_same(one: Box, other: Box) -> bool:
+    """Whether two boxes hold one face."""
+    return one.overlap(other) > SAME * min(one.area, other.area)
+
+
+def _one_face_twice() -> BadSetting:
+    return BadSetting(
+        "face_box and face_box_2 hold the same face.",
+        "Give each person's own box, or none: then the left one speaks with the first voice.",
+    )
 
 
 def _detect(rgb: NDArray[np.uint8], detect: Detect, tick: Tick | None) -> list[FaceDetection]:

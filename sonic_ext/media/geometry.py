@@ -41,6 +41,16 @@ class Box(NamedTuple):
         dx, dy = self.width * ratio, self.height * ratio
         return Box(self.left - dx, self.top - dy, self.right + dx, self.bottom + dy)
 
+    def united(self, other: Box) -> Box:
+        """The smallest that holds both."""
+        left, top = min(self.left, other.left), min(self.top, other.top)
+        return Box(left, top, max(self.right, other.right), max(self.bottom, other.bottom))
+
+    def squared(self) -> Box:
+        """The square about its middle that is as long as its longer side."""
+        (x, y), half = self.centre, max(self.width, self.height) / 2
+        return Box(x - half, y - half, x + half, y + half)
+
     def clipped(self, width: float, height: float) -> Box:
         """The part inside a picture of this size; empty (zero width or height) when outside."""
         left, right = (min(max(x, 0.0), width) for x in (self.left, self.right))

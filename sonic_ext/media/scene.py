@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import BadPortrait
 from ..progress import Tick
 from ..settings import Settings
-from .face import Detect, Face, box_of, find_face, quarters_of
+from .face import Detect, Face, box_of, find_faces, quarters_of
 from .geometry import Box, crop_square, video_size
 from .image import Portrait, turned
 from .mesh import EYE_RIMS, LIPS
@@ -23,6 +23,8 @@ MAX_ASPECT = 4.0
 SIDEWAYS, UPWARDS, DOWNWARDS = 0.22, 0.06, 0.13
 """How far a face goes from its place, in widths and heights of its box: as the preview engine was measured to
 do at motion_scale 1, rounded up. Half of the last is the jaw's."""
+HELD = 0.99
+"""Share of each of two faces that a square around both has to show."""
 NARROWEST = 0.04
 """Share of its side in which a square fades out where the face takes all of it."""
 FACE_COLOUR, CROP_COLOUR, POINT_COLOUR = (46, 204, 113), (255, 196, 0), (0, 200, 255)
@@ -36,10 +38,26 @@ class FaceRange:
     """In its place, hairline to the chin of an open mouth, ear to ear."""
     moving: Box
     """In any frame."""
+    second: FaceRange | None = None
+    """Of the other face, where two are animated."""
 
     def scaled(self, sx: float, sy: float) -> FaceRange:
         """In a video resized by `sx`, `sy`."""
-        return FaceRange(self.talking.scaled(sx, sy), self.moving.scaled(sx, sy))
+        second = self.second and self.second.scaled(sx, sy)
+        return FaceRange(self.talking.scaled(sx, sy), self.moving.scaled(sx, sy), second)
+
+    @property
+    def each(self) -> tuple[FaceRange, ...]:
+        """This one and the other."""
+        return (self,) if self.second is None else (self, self.second)
+
+    def moving_under(self, box: Box) -> float:
+        """Square pixels of `moving` that a box covers, of both faces."""
+        return sum(box.overlap(each.moving) for each in self.each)
+
+    def talking_under(self, box: Box) -> float:
+        """Square pixels of `talking` that a box covers, of both faces."""
+        return sum(box.overlap(each.talking) for each in self.each)
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,15 @@ class Scene:
     """Quarter turns anticlockwise that set `portrait` upright; its `rgb` is turned already."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user, those of the portrait included."""
+    second: Face | None = None
+    """The face that speaks with the second voice, where there are two; in the picture's pixels."""
+    count: int = 1
+    """Faces that were seen in the portrait."""
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """Those that are animated, the first voice's first."""
+        return (self.face,) if self.second is None else (self.face, self.second)
 
     @property
     def width(self) -> int:
@@ -77,11 +104,16 @@ class Scene:
         Args:
             motion: how strongly the head moves: `motion_scale`, times the engine's `head_motion`.
         """
-        box, more = box_of(self.face.landmarks), max(1.0, motion)
+        first, *others = (self._range_of(face, motion) for face in self.faces)
+        return replace(first, second=others[0]) if others else first
+
+    def _range_of(self, face: Face, motion: float) -> FaceRange:
+        box, more = box_of(face.landmarks), max(1.0, motion)
         dx, up, down = SIDEWAYS * more * box.width, UPWARDS * more * box.height, DOWNWARDS * more * box.height
         talking = box._replace(bottom=box.bottom + DOWNWARDS / 2 * box.height)
         moving = Box(box.left - dx, box.top - up, box.right + dx, box.bottom + down)
-        return FaceRange(*(each.clipped(self.width, self.height) for each in (talking, moving)))
+        talking, moving = (each.clipped(self.width, self.height) for each in (talking, moving))
+        return FaceRange(talking, moving)
 
 
 def compose(
@@ -90,42 +122,82 @@ def compose(
     multiple: int,
     tick: Tick | None = None,
     detect: Detect | None = None,
+    wanted: int = 1,
 ) -> Scene:
-    """Find the face, set the picture upright, crop if asked, and resize to the video's size.
+    """Find the face, or two, set the picture upright, crop if asked, and resize to the video's size.
 
     Args:
         portrait: as read.
-        settings: `framing`, `min_resolution`, `expand_ratio`, `face_box`, `mouth` and `eyes` count here.
+        settings: `framing`, `min_resolution`, `expand_ratio`, `face_box`, `face_box_2`, `mouth` and `eyes`
+            count here.
         multiple: both sides become multiples of it.
         tick: called between the steps.
         detect: another source of face boxes than the built-in detector.
+        wanted: faces that are animated, 1 or 2.
 
     Raises:
-        NoFace, BadPortrait, BadSetting: see `find_face`; a picture kept whole may not be longer than
+        NoFace, BadPortrait, BadSetting: see `find_faces`; a picture kept whole may not be longer than
             `MAX_ASPECT` times its short side.
         Cancelled: from `tick`.
     """
-    face, notes = find_face(portrait.rgb, settings.face_box, settings.mouth, settings.eyes, tick, detect)
-    quarters = 0 if face.by_hand else quarters_of(face.roll)
+    found = find_faces(
+        portrait.rgb,
+        settings.face_box,
+        settings.mouth,
+        settings.eyes,
+        tick,
+        detect,
+        settings.face_box_2,
+        wanted,
+    )
+    faces, quarters = found.faces, _quarters(found.faces)
     if quarters:
-        face = face.turned(quarters, portrait.width, portrait.height)
-        face = face if settings.face_box or detect else replace(face, box=box_of(face.landmarks))
+        upright = [face.turned(quarters, portrait.width, portrait.height) for face in faces]
+        given = settings.face_box, settings.face_box_2
+        faces = tuple(
+            face if box or detect else replace(face, box=box_of(face.landmarks))
+            for face, box in zip(upright, given, strict=False)
+        )
         portrait = turned(portrait, quarters)
     whole = settings.framing != "crop"
-    crop = frame_of(portrait, face, settings)
+    crop = frame_of(portrait, faces, settings)
     left, top, right, bottom = crop.rounded()
     size = _size(right - left, bottom - top, settings, multiple, whole)
     picture = _resized(portrait.rgb[top:bottom, left:right], size)
     sx, sy = size[0] / (right - left), size[1] / (bottom - top)
-    moved = face.scaled(sx, sy, -left * sx, -top * sy)
-    return Scene(picture, moved, portrait, whole, crop, quarters, (*portrait.warnings, *notes))
+    first, *others = (face.scaled(sx, sy, -left * sx, -top * sy) for face in faces)
+    warnings = (*portrait.warnings, *found.notes)
+    second = others[0] if others else None
+    return Scene(picture, first, portrait, whole, crop, quarters, warnings, second, found.count)
 
 
-def frame_of(portrait: Portrait, face: Face, settings: Settings) -> Box:
-    """The part of the portrait that the video shows, in whole pixels of the portrait."""
+def _quarters(faces: tuple[Face, ...]) -> int:
+    """Quarter turns that set all of them upright."""
+    turns = {0 if face.by_hand else quarters_of(face.roll) for face in faces}
+    if len(turns) > 1:
+        raise BadPortrait(
+            "The two heads do not stand the same way up.", "Use a picture in which both are upright."
+        )
+    return turns.pop()
+
+
+def frame_of(portrait: Portrait, faces: tuple[Face, ...], settings: Settings) -> Box:
+    """The part of the portrait that the video shows, in whole pixels of the portrait.
+
+    Raises:
+        BadPortrait: no square holds both faces.
+    """
     if settings.framing != "crop":
         return Box(0, 0, portrait.width, portrait.height)
-    return Box(*crop_square(face.box, settings.expand_ratio, portrait.width, portrait.height))
+    box = faces[0].box
+    for face in faces[1:]:
+        box = box.united(face.box).squared()
+    crop = Box(*crop_square(box, settings.expand_ratio, portrait.width, portrait.height))
+    if len(faces) > 1 and any(face.box.overlap(crop) < HELD * face.box.area for face in faces):
+        raise BadPortrait(
+            "No square in the picture holds both faces.", "Use framing=whole, which keeps the full picture."
+        )
+    return crop
 
 
 def _size(width: int, height: int, settings: Settings, multiple: int, whole: bool) -> tuple[int, int]:
@@ -270,26 +342,36 @@ SMALLEST_DRAWING = 512
 """Short side in pixels below which the preflight picture is enlarged, so that its words can be read."""
 
 
-def draw_preflight(portrait: Portrait, face: Face, crop: Box | None = None) -> NDArray[np.uint8]:
+def draw_preflight(
+    portrait: Portrait, face: Face, crop: Box | None = None, *others: Face
+) -> NDArray[np.uint8]:
     """The portrait with face box, lips, eyes and the video's frame drawn on it.
+
+    Args:
+        others: faces that speak, too; of two each has the number of its voice.
 
     Returns:
         uint8 RGB [height, width, 3], a new array; small portraits are enlarged by a whole number.
     """
     factor = max(1, -(-SMALLEST_DRAWING // min(portrait.width, portrait.height)))
     canvas = np.repeat(np.repeat(portrait.rgb, factor, axis=0), factor, axis=1)
-    face = face.scaled(factor, factor)
     short = min(canvas.shape[:2])
     thick = max(1, round(short / 300))
     if crop is not None and crop.area < portrait.width * portrait.height:
         _draw_box(canvas, crop.scaled(factor, factor), CROP_COLOUR, thick)
+    for number, each in enumerate((face, *others), 1):
+        _draw_face(canvas, each.scaled(factor, factor), thick, number if others else 0)
+    return canvas
+
+
+def _draw_face(canvas: NDArray[np.uint8], face: Face, thick: int, number: int) -> None:
+    """Box, lips and eyes; the number of its voice where it is not 0."""
     _draw_box(canvas, face.box, FACE_COLOUR, thick)
-    fine = max(1, round(min(short / 500, face.box.height / 100)))
+    fine = max(1, round(min(min(canvas.shape[:2]) / 500, face.box.height / 100)))
     for outline in (LIPS, *EYE_RIMS):
         points = np.rint(face.landmarks[list(outline), :2] * 16).astype(np.int32)
         cv2.polylines(canvas, [points], True, POINT_COLOUR, fine, cv2.LINE_AA, shift=4)
-    _draw_label(canvas, face, thick)
-    return canvas
+    _draw_label(canvas, face, thick, number)
 
 
 def _draw_box(canvas: NDArray[np.uint8], box: Box, colour: tuple[int, int, int], thick: int) -> None:
@@ -298,10 +380,10 @@ def _draw_box(canvas: NDArray[np.uint8], box: Box, colour: tuple[int, int, int],
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
 
 
-def _draw_label(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
+def _draw_label(canvas: NDArray[np.uint8], face: Face, thick: int, number: int) -> None:
     """A plate with a few words above the face box, or below it where there is no room above."""
     height, width = canvas.shape[:2]
-    lines, font, scale = _label_lines(face), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400
+    lines, font, scale = _label_lines(face, number), cv2.FONT_HERSHEY_SIMPLEX, min(height, width) / 1400
     pen = max(1, round(thick * 0.6))
     sizes = [cv2.getTextSize(line, font, scale, pen)[0] for line in lines]
     wide, high = max(size[0] for size in sizes), max(size[1] for size in sizes)
@@ -316,7 +398,8 @@ def _draw_label(canvas: NDArray[np.uint8], face: Face, thick: int) -> None:
         cv2.putText(canvas, line, place, font, scale, (0, 0, 0), pen, cv2.LINE_AA)
 
 
-def _label_lines(face: Face) -> list[str]:
+def _label_lines(face: Face, number: int) -> list[str]:
     kind = "by hand" if face.by_hand else f"score {face.confidence:.2f}"
     turned = f", turned {abs(face.yaw):.0f} deg" if abs(face.yaw) >= 15 else ""
-    return [f"face {face.box.width:.0f} x {face.box.height:.0f} px", kind + turned]
+    which = f"face {number}," if number else "face"
+    return [f"{which} {face.box.width:.0f} x {face.box.height:.0f} px", kind + turned]

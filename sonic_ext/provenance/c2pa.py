@@ -349,20 +349,28 @@ def _actions(take: Take, source_type: str) -> list[dict[str, Any]]:
         "digitalSourceType": source_type,
         "softwareAgent": agent,
         "when": take.created.isoformat(timespec="seconds"),
-        "parameters": {"ingredientIds": ["portrait", "speech"]},
+        "parameters": {"ingredientIds": ["portrait", *_speeches(take)]},
     }
     # A watermark that is no soft binding in C2PA's sense: 2.3 has the word, 2.4 ends `c2pa.watermarked`.
     watermarked = {"action": "c2pa.watermarked.unbound", "softwareAgent": agent}
     placed = {
         "action": "c2pa.placed",
         "description": "The speech as the sound, cut or filled with silence to the length of the picture",
-        "parameters": {"ingredientIds": ["voice"]},
+        "parameters": {"ingredientIds": [name.replace("speech", "voice") for name in _speeches(take)]},
     }
     described = {
         "action": "c2pa.edited.metadata",
         "description": "Implicit label (GB 45438-2025), XMP digital source type and settings",
     }
     return [created, *_labelled(take, agent), watermarked, placed, described]
+
+
+def _speeches(take: Take) -> dict[str, Path]:
+    """Name of an ingredient → file, of each that holds speech."""
+    files = {"speech": take.audio_file}
+    if take.second is not None and take.second.audio_file != take.audio_file:
+        files["speech_2"] = take.second.audio_file
+    return files
 
 
 def _labelled(take: Take, agent: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -386,6 +394,8 @@ def _take_assertion(take: Take, record: Record, hashes_form: str) -> dict[str, s
         "portrait_pixel": take.portrait_pixel_sha256,
         "speech": take.audio_sha256,
     }
+    if take.second is not None:
+        hashes["speech_2"] = take.second.audio_sha256
     form = hashes_form.lower() or "salted"
     if form == "plain":
         named = {f"{name}_sha256": value for name, value in hashes.items()}
@@ -396,6 +406,7 @@ def _take_assertion(take: Take, record: Record, hashes_form: str) -> dict[str, s
     when = take.created.isoformat(timespec="seconds")
     name = take.settings.to_dict().get("adapters", "")
     adapters = {"adapters": name} if name else {}
+    adapters |= {"persons": str(take.persons)} if take.persons > 1 else {}
     return {"engine": take.engine, "version": take.engine_version, "created": when} | adapters | named
 
 
@@ -411,10 +422,11 @@ def ingredient_type(path: Path) -> str:
 def _add_ingredients(sdk: Any, builder: Any, take: Take) -> None:
     """Titles are neutral: file names may be names of people. So is the instance's id, which would else be the
     one in a portrait's XMP: the same in all its videos."""
+    speeches = _speeches(take)
     for label, relationship, path in (
         ("portrait", "inputTo", take.portrait_file),
-        ("speech", "inputTo", take.audio_file),
-        ("voice", "componentOf", take.audio_file),
+        *((name, "inputTo", file) for name, file in speeches.items()),
+        *((name.replace("speech", "voice"), "componentOf", file) for name, file in speeches.items()),
     ):
         media_type = ingredient_type(path)
         described = {"title": label, "label": label, "relationship": relationship, "format": media_type}

@@ -26,6 +26,10 @@ NOTICE = (
 """What is agreed to; front ends show it next to the consent boxes."""
 
 
+SECOND = {"face_2": "second face", "voice_2": "second voice"}
+"""What is stated of a second person, where a video shows two → what that is."""
+
+
 class Basis(str, Enum):
     """On what ground a face or a voice may be used."""
 
@@ -71,10 +75,17 @@ class Consent:
     """Why the portrait is not the revoked one that it looks like; asked for only then (`LooksRevoked`)."""
     notice_version: str = NOTICE_VERSION
     """Version of the notice that was shown."""
+    face_2: str = ""
+    """Basis for the face of the second person, where two are shown; "" for none."""
+    voice_2: str = ""
+    """Basis for the voice of the second person, where two are heard; "" for none."""
 
     def __post_init__(self) -> None:
         for part in ("face", "voice"):
             object.__setattr__(self, part, _basis(part, getattr(self, part)))
+        for name, part in SECOND.items():
+            if str(getattr(self, name) or "").strip():
+                object.__setattr__(self, name, _basis(part, getattr(self, name)))
         object.__setattr__(self, "expires", parsed_date(self.expires))
         for name in ("purpose", "contact", "operator", "subject", "unlike_reason"):
             if not is_whole(str(getattr(self, name))):
@@ -96,9 +107,10 @@ class Consent:
         return cls(**values)
 
     def to_dict(self) -> dict[str, str]:
-        """Text for every field, as `from_mapping` takes it."""
+        """Text for every field, as `from_mapping` takes it; without what is not said of a second person."""
         values = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
-        return {name: "" if value is None else str(value) for name, value in values.items()}
+        said = {name: "" if value is None else str(value) for name, value in values.items()}
+        return {name: text for name, text in said.items() if text or name not in SECOND}
 
     def check(self, today: date | None = None) -> None:
         """Check the day and the evidence.
@@ -112,6 +124,19 @@ class Consent:
                 f"The consent ended on {self.expires}.", "Ask for a new consent and give its date."
             )
         self.evidence_sha256()
+
+    def require_each(self, persons: int) -> None:
+        """Refuse a consent that does not speak for everybody who is shown and heard.
+
+        Args:
+            persons: 1 or 2.
+
+        Raises:
+            ConsentMissing: face or voice of the second person are left out.
+        """
+        if persons > 1:
+            for name, part in SECOND.items():
+                _basis(part, getattr(self, name))
 
     def evidence_sha256(self) -> str:
         """SHA-256 of the evidence file, or "" where none is given.
@@ -136,7 +161,7 @@ class Consent:
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences about consent that is accepted but thin."""
-        asked = {self.face, self.voice} & {Basis.AUTHORISED, Basis.ESTATE}
+        asked = {self.face, self.voice, self.face_2, self.voice_2} & {Basis.AUTHORISED, Basis.ESTATE}
         rules = (
             (bool(asked) and self.evidence is None, "No evidence is given: keep the signed form at hand."),
             (bool(asked) and not self.contact.strip(), "No contact is given: nobody can ask to revoke."),

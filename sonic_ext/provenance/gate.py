@@ -80,12 +80,13 @@ def export(
     Args:
         take: from `pipeline.animate` or `Store.load`.
         output: the MP4 to make, in a folder that exists.
-        consent: for the face and for the voice.
+        consent: for the face and for the voice, of each person who is shown.
         overwrite: whether a file at `output` may be replaced.
         configuration: who signs, whom to trust; the environment's by default.
 
     Raises:
         ConsentExpired, ConsentRevoked: the consent does not hold.
+        ConsentMissing: two persons are shown and heard, and it does not speak for both.
         LooksRevoked: the portrait looks like a revoked one, and the consent does not say why it is another.
         Tampered: the consent ledger was altered, or is older than a take in the store.
         BadOutput: `output` exists, cannot be written to, or lies in the private home.
@@ -99,6 +100,7 @@ def export(
     path = check_output(output, overwrite, take.home)
     ledger = store.ledger
     consent.check()
+    consent.require_each(take.persons)
     # First: a revoked take may be gone from the store, which is not what stops it.
     ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
     _require_sealed(take, path, store)
@@ -129,7 +131,7 @@ def _require_sealed(take: Take, path: Path, store: Store) -> None:
     """
     if store.load(take.id) != take:
         raise Refused(f"Take {take.id} is not the one that was sealed.", "Load it from the store again.")
-    for file in (take.master, take.preview, take.portrait_file, take.audio_file):
+    for file in take.files:
         if path.exists() and file.exists() and path.samefile(file):
             raise BadOutput(f"{path} is {file.name} of the take itself.", "Choose another name.")
 

@@ -110,10 +110,10 @@ def lay_out(text: str, place: str, width: int, height: int, face_range: FaceRang
     """
     tried = []
     for layout in _layouts(text, place, width, height):
-        if place != "auto" or not layout.box.overlap(face_range.moving):
+        if place != "auto" or not face_range.moving_under(layout.box):
             return layout
         tried.append(layout)
-    return min(tried, key=lambda layout: layout.box.overlap(face_range.talking))
+    return min(tried, key=lambda layout: face_range.talking_under(layout.box))
 
 
 def label_warnings(settings: Settings, width: int, height: int, face_range: FaceRange) -> tuple[str, ...]:
@@ -121,7 +121,8 @@ def label_warnings(settings: Settings, width: int, height: int, face_range: Face
     if settings.label == "off" or settings.label_place != "auto":
         return ()
     label = lay_out(settings.label_text, settings.label_place, width, height, face_range).box
-    covered = label.overlap(face_range.talking) / max(face_range.talking.area, 1.0)
+    shares = (label.overlap(each.talking) / max(each.talking.area, 1.0) for each in face_range.each)
+    covered = max(shares)
     if not covered:
         return ()
     return (

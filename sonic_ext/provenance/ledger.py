@@ -86,15 +86,17 @@ class Ledger:
 
         Raises:
             ConsentExpired, ConsentRevoked: the consent does not hold.
+            ConsentMissing: two persons are shown, and it speaks for one.
             Tampered: the ledger is older than the take.
             LooksRevoked: the portrait looks like one that was revoked, and `consent.unlike_reason` is empty.
         """
         consent.check()
+        consent.require_each(take.persons)
         evidence = consent.evidence_sha256()
         with self._writing() as chain:
             chain.require_reached(take.ledger, f"take {take.id}")
             chain.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
-            alike = chain.revoked_lookalikes(take.perceptual_hash)
+            alike = chain.revoked_lookalikes(*take.looks)
             if alike and not consent.unlike_reason.strip():
                 raise looks_revoked(alike)
             body = consent_body(consent, take, evidence) | {
@@ -172,7 +174,7 @@ class Ledger:
             time = now_text()
             row = {
                 "hashes": sorted(hashes),
-                "looks": sorted({each.perceptual_hash for each in hit} - {""}),
+                "looks": sorted({look for each in hit for look in each.looks} - {""}),
                 "takes": sorted(each.id for each in hit if not isinstance(each, Record)),
                 "reason": whole(reason),
                 "time": time,
@@ -191,10 +193,11 @@ class Ledger:
         with self._reading() as chain:
             return frozenset(chain.revoked())
 
-    def revoked_lookalikes(self, perceptual_hash: str) -> tuple[str, ...]:
-        """What was revoked and looks like this portrait (hex, see `media.perceptual`): see `Record.alike`."""
+    def revoked_lookalikes(self, *perceptual_hashes: str) -> tuple[str, ...]:
+        """What was revoked and looks like one of these faces (hex, see `media.perceptual`): see
+        `Record.alike`."""
         with self._reading() as chain:
-            return chain.revoked_lookalikes(perceptual_hash)
+            return chain.revoked_lookalikes(*perceptual_hashes)
 
     def records(self, take: str = "") -> tuple[Record, ...]:
         """All records, oldest first; with `take`, those of that take."""

@@ -95,6 +95,7 @@ class TakeProvenance:
     engine_version: str
     settings: Settings
     seed: int
+    persons: int = 1
 
 
 def tags(take: Take | TakeProvenance, preview: bool = False, producer: str = "") -> dict[str, str]:
@@ -155,11 +156,12 @@ def comment(take: Take | TakeProvenance) -> str:
     The reason for no label stays local, and so do places in the portrait that were given by hand: the same
     numbers in two videos would tell that they show one portrait.
     """
-    by_hand: dict[str, Any] = {"face_box": None, "mouth": None, "eyes": None}
+    by_hand: dict[str, Any] = {"face_box": None, "face_box_2": None, "mouth": None, "eyes": None}
     settings = dataclasses.replace(take.settings, engine=take.engine, seed=take.seed, **by_hand)
     if settings.label == "off":
         settings = dataclasses.replace(settings, label_off_reason="see consent record")
-    return f"{settings.infotext()}, Sonic version: {take.engine_version}"
+    speakers = f", Sonic speakers: {take.persons}" if take.persons > 1 else ""
+    return f"{settings.infotext()}{speakers}, Sonic version: {take.engine_version}"
 
 
 def digital_source_type(take: Take | TakeProvenance, synthetic: bool) -> str:

@@ -22,6 +22,9 @@ from .chain import Chain, Head, HeadCopy, LedgerRow, sealed_mac
 from .consent import Basis, Consent, parsed_date
 from .take import Take
 
+SECOND_PERSON = ("face_2", "voice_2", "audio_2_sha256", "perceptual_hash_2")
+"""What only the records of videos with two persons hold."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -80,6 +83,12 @@ class Record:
     one. They stop nothing by themselves: it was asked about, and `unlike_reason` is the answer."""
     unlike_reason: str = ""
     """Why this is none of those portraits, in the operator's words."""
+    face_2: Basis | None = None
+    """Of the second person, where the video shows two; as the following."""
+    voice_2: Basis | None = None
+    audio_2_sha256: str = ""
+    """The same as `audio_sha256` where each person has a channel of one file."""
+    perceptual_hash_2: str = ""
 
     @property
     def state(self) -> str:
@@ -89,8 +98,15 @@ class Record:
         return "exported" if self.exported_at is not None else "not exported"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, times in ISO 8601."""
-        return {name: _plain(value) for name, value in vars(self).items()} | {"state": self.state}
+        """Plain JSON values, times in ISO 8601; those of a second person where there is one."""
+        one = self.face_2 is None
+        values = {name: value for name, value in vars(self).items() if not (one and name in SECOND_PERSON)}
+        return {name: _plain(value) for name, value in values.items()} | {"state": self.state}
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Perceptual hash of each face that is shown; none in records of version 0.1."""
+        return tuple(filter(None, (self.perceptual_hash, self.perceptual_hash_2)))
 
 
 @dataclass(frozen=True)
@@ -174,19 +190,19 @@ class Records(Chain):
                     revoked.setdefault(value, time)
         return revoked
 
-    def revoked_lookalikes(self, perceptual_hash: str) -> tuple[str, ...]:
+    def revoked_lookalikes(self, *perceptual_hashes: str) -> tuple[str, ...]:
         with row_errors():
             revocations = [row for row in self.rows("revoke") if row.values.get("looks")]
-        if not (revocations and perceptual_hash):
+        if not (revocations and any(perceptual_hashes)):
             return ()
         from ..media.perceptual import ALIKE, similarity
 
-        own, records = bytes.fromhex(perceptual_hash), self.records()
+        own, records = [bytes.fromhex(each) for each in perceptual_hashes if each], self.records()
         found: dict[str, None] = {}
         with row_errors():
             for row in revocations:
-                looks = map(bytes.fromhex, row.values["looks"])
-                if max(similarity(own, each) for each in looks) >= ALIKE:
+                looks = list(map(bytes.fromhex, row.values["looks"]))
+                if max(similarity(face, each) for face in own for each in looks) >= ALIKE:
                     hashes = set(row.values["hashes"])
                     ids = [record.id for record in records if hashes & hashes_of(record)]
                     found |= dict.fromkeys(ids or [f"row {row.seq}"])
@@ -252,7 +268,15 @@ def consent_body(consent: Consent, take: Take, evidence: str) -> dict[str, Any]:
         "audio_sha256": take.audio_sha256,
         "video_sha256": take.master_sha256,
         "evidence_sha256": evidence,
-    }
+    } | _second_person(consent, take)
+
+
+def _second_person(consent: Consent, take: Take) -> dict[str, str]:
+    """What the row of a video with two persons holds besides."""
+    if take.second is None:
+        return {}
+    values = consent.face_2, consent.voice_2, take.second.audio_sha256, take.second.perceptual_hash
+    return dict(zip(SECOND_PERSON, map(str, values), strict=True))
 
 
 def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
@@ -269,7 +293,8 @@ def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Ma
             "voice": Basis(values["voice"]),
             "expires": parsed_date(values["expires"]),
             "alike": tuple(values.get("alike", ())),
-        },
+        }
+        | {name: Basis(values[name]) for name in ("face_2", "voice_2") if name in values},
         digest=hashlib.sha256(row.body.encode()).hexdigest(),
         seq=row.seq,
         prev_hash=row.prev,

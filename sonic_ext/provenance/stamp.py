@@ -67,10 +67,19 @@ class PreviewStamp:
         face_range: what the label keeps off, in the pixels of the video.
         width, height: of the video's frames in pixels.
         fps: frames per second, the texture's clock.
+        second: the other face, where two are animated. Each has tape of its own, on what of the picture is
+            nearer to its eyes than to the other's.
     """
 
     def __init__(
-        self, settings: Settings, face: Face, face_range: FaceRange, width: int, height: int, fps: float
+        self,
+        settings: Settings,
+        face: Face,
+        face_range: FaceRange,
+        width: int,
+        height: int,
+        fps: float,
+        second: Face | None = None,
     ) -> None:
         self.width, self.height = preview_size(width, height)
         self._fps = fps
@@ -79,6 +88,11 @@ class PreviewStamp:
         self._label = VisibleLabel(throughout, self.width, self.height, fps, face_range.scaled(sx, sy))
         tape = _Tape(face.scaled(sx, sy), self.width, self.height)
         self._mask, letters, waves = tape.mask(), tape.letters(), tape.waves()
+        if second is not None:
+            other = _Tape(second.scaled(sx, sy), self.width, self.height)
+            there = other.is_nearer_than(tape)
+            self._mask = np.where(there, other.mask(), self._mask)
+            letters, waves = np.where(there, other.letters(), letters), np.where(there, other.waves(), waves)
         # A piece of tape without words under the label: nothing shines through that, either.
         left, top, right, bottom = self._label.box.rounded()
         self._mask[top:bottom, left:right], letters[top:bottom, left:right] = 1, 0
@@ -130,6 +144,13 @@ class _Tape:
         self._mouth = self._across(face.landmarks[list(MOUTH), :2].mean(axis=0))
         corners = self._across(np.array([[0, 0], [width, 0], [0, height], [width, height]]))
         self._low, self._high = np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1
+
+    def is_nearer_than(self, other: _Tape) -> NDArray[np.bool_]:
+        """Where the picture is nearer to this tape's eyes, bool [height, width]."""
+        y, x = np.mgrid[0 : self._size[1], 0 : self._size[0]] + 0.5
+        here = np.stack([x, y], axis=-1)
+        own, others = (np.linalg.norm(here - tape._eyes, axis=-1) for tape in (self, other))
+        return np.asarray(own < others)
 
     def mask(self) -> NDArray[np.uint8]:
         """1 where the tape lies, else 0: uint8 [height, width]."""

@@ -1,6 +1,6 @@
 """The private store: marked masters and stamped previews that no consent has let out yet.
 
-    takes/<id>/master.mp4, preview.mp4, portrait.*, speech.*, take.json
+    takes/<id>/master.mp4, preview.mp4, portrait.*, speech.*, take.json; speech_2.* of a second person
 
 Folders are 0700 and files 0600 in the private home, which no route and no file server hands out
 (`boundary.refuse_served`). Takes expire.
@@ -35,7 +35,7 @@ from ..files.home import home_errors, private_folder, private_home
 from ..files.locks import held, sweep, wait_for_lock
 from ..settings import Settings
 from .ledger import Ledger
-from .take import Take, altered
+from .take import SecondSpeaker, Take, altered
 
 if TYPE_CHECKING:
     from ..media.audio import Speech
@@ -178,6 +178,7 @@ class Store:
         mark_algorithm: str,
         mark: Detection | None,
         perceptual_hash: str,
+        second: tuple[Speech, str] | None = None,
     ) -> Take:
         """Make a take of the master and preview lying in the folder of `take_id`, and save it.
 
@@ -188,6 +189,7 @@ class Store:
             mark_algorithm: which watermark was put in.
             mark: the watermark as read from the master; None where it could not be read.
             perceptual_hash: of the portrait, hex.
+            second: the second person's speech, and the perceptual hash of their face, where two speak.
 
         Raises:
             BadAudio: the sound file was changed while the video was made.
@@ -197,6 +199,7 @@ class Store:
         with home_errors(self.home):
             portrait_file = _save_portrait(portrait, folder)
             audio_file = _save_speech(speech, folder)
+            other = second and _second_speaker(*second, speech, audio_file)
             take = Take(
                 id=take_id,
                 folder=folder,
@@ -227,6 +230,7 @@ class Store:
                 mark_odds=mark.odds if mark else 1.0,
                 ledger=head,
                 perceptual_hash=perceptual_hash,
+                second=other,
             )
         self.save(take)
         return take
@@ -379,8 +383,15 @@ def _save_portrait(portrait: Portrait, folder: Path) -> Path:
     return target
 
 
-def _save_speech(speech: Speech, folder: Path) -> Path:
-    target = folder / f"speech{speech.path.suffix.lower()}"
+def _second_speaker(voice: Speech, looks: str, first: Speech, audio_file: Path) -> SecondSpeaker:
+    """Whoever speaks with a voice, whose file is saved unless it is the first one's."""
+    if voice.sha256 != first.sha256:
+        audio_file = _save_speech(voice, audio_file.parent, "speech_2")
+    return SecondSpeaker(looks, voice.sha256, audio_file)
+
+
+def _save_speech(speech: Speech, folder: Path, stem: str = "speech") -> Path:
+    target = folder / f"{stem}{speech.path.suffix.lower()}"
     if speech.data is not None:
         target.write_bytes(speech.data)
     elif copy_hashed(speech.path, target) != speech.sha256:

@@ -20,6 +20,18 @@ _PATHS = ("folder", "master", "preview", "portrait_file", "audio_file")
 
 
 @dataclass(frozen=True)
+class SecondSpeaker:
+    """The second of two persons who speak in a video; both are in the one portrait."""
+
+    perceptual_hash: str
+    """Of their face in the portrait, hex."""
+    audio_sha256: str
+    """Of `audio_file`."""
+    audio_file: Path
+    """Copy of their speech in the private folder; the take's own where that has a channel for each."""
+
+
+@dataclass(frozen=True)
 class Take:
     """A marked master and a stamped preview in the private store; no consent yet."""
 
@@ -75,7 +87,19 @@ class Take:
         return self.folder.parent.parent
 
     perceptual_hash: str
-    """Of the portrait, hex, see `media.perceptual`."""
+    """Of the portrait, hex, see `media.perceptual`; of the first speaker's face, where two speak."""
+    second: SecondSpeaker | None = None
+    """Whoever speaks with the second voice, where there is one."""
+
+    @property
+    def persons(self) -> int:
+        """How many are shown speaking, each of whom consents."""
+        return 1 if self.second is None else 2
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Perceptual hash of each of their faces."""
+        return (self.perceptual_hash, self.second.perceptual_hash) if self.second else (self.perceptual_hash,)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; paths by name, as all lie in the take's folder."""
@@ -83,6 +107,8 @@ class Take:
         values |= {name: values[name].name for name in _PATHS}
         values |= {"settings": self.settings.to_dict(), "warnings": list(self.warnings)}
         values |= {"ledger": dataclasses.asdict(self.ledger)}
+        if self.second is not None:
+            values["second"] = dataclasses.asdict(self.second) | {"audio_file": self.second.audio_file.name}
         return values | {"created": self.created.isoformat()}
 
     @classmethod
@@ -97,6 +123,8 @@ class Take:
             "warnings": tuple(values["warnings"]),
             "ledger": Head(**values["ledger"]),
         }
+        if second := values.get("second"):
+            changed["second"] = SecondSpeaker(**second | {"audio_file": folder / second["audio_file"]})
         return cls(**{**values, **paths, **changed})
 
     def copied(self, folder: Path) -> Take:
@@ -110,12 +138,30 @@ class Take:
             (self.preview, self.preview_sha256),
             (self.portrait_file, self.portrait_sha256),
             (self.audio_file, self.audio_sha256),
+            *self._second_speech,
         )
         for path, expected in pairs:
             if path.is_symlink() or not path.is_file() or copy_hashed(path, folder / path.name) != expected:
                 raise altered(path.name, self.id)
         places = {name: folder / getattr(self, name).name for name in _PATHS if name != "folder"}
-        return dataclasses.replace(self, **places)
+        second = self.second and dataclasses.replace(
+            self.second, audio_file=folder / self.second.audio_file.name
+        )
+        return dataclasses.replace(self, **places, second=second)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Master, preview and what they were made of."""
+        own = (self.master, self.preview, self.portrait_file, self.audio_file)
+        return (*own, *(path for path, _ in self._second_speech))
+
+    @property
+    def _second_speech(self) -> tuple[tuple[Path, str], ...]:
+        """The second voice's file and its SHA-256, if that is a file of its own."""
+        second = self.second
+        if second is None or second.audio_file == self.audio_file:
+            return ()
+        return ((second.audio_file, second.audio_sha256),)
 
 
 def altered(name: str, take_id: str) -> Refused:

@@ -41,7 +41,7 @@ export class Problem extends Error {
  * @property {string[]} warnings
  * @property {string} infotext
  * @property {boolean | null} portrait_synthetic
- * @property {{ id: string, engine: string, seed: number, width: number, height: number, fps: number, frames: number, seconds: number, sync_offset: number | null } | null} take
+ * @property {{ id: string, engine: string, seed: number, width: number, height: number, fps: number, frames: number, seconds: number, sync_offset: number | null, persons: number } | null} take
  * @property {string | null} preview
  * @property {string | null} poster
  * @property {{ video: string, name: string, sha256: string, record: string, warnings: string[] } | null} export

@@ -20,6 +20,8 @@ let forms = 0;
 /** @typedef {{ control: Control, wrong: HTMLElement, whole: HTMLElement }} Field */
 
 export class Consent extends View {
+  /** How many are shown speaking: of each it is stated. */
+  persons = 1;
   /** @type {Record<string, Field>} */
   #fields = {};
   #number = (forms += 1);
@@ -32,10 +34,13 @@ export class Consent extends View {
   reset() {
     const { text, bases } = this.state.schema.consent;
     const basis = () => select(bases);
+    const two = this.persons > 1;
     fill(
       this,
       h("p", { class: "notice small" }, t(text)),
       h("div", { class: "pair" }, this.#field("face", t("The face is"), basis()), this.#field("voice", t("The voice is"), basis())),
+      two && h("p", { class: "quiet small" }, t("Two persons are shown: of the second, who speaks with the second voice, the same is stated.")),
+      two && h("div", { class: "pair" }, this.#field("face_2", t("The second face is"), basis()), this.#field("voice_2", t("The second voice is"), basis())),
       this.#field("unlike_reason", t("Why this is not the revoked portrait"), written()),
       h(
         "details",
@@ -63,16 +68,18 @@ export class Consent extends View {
    * @returns {Promise<Record<string, string> | null>} null where something is missing, which is said there
    */
   async read() {
-    const { face, voice, stated, unlike_reason: unlike, evidence } = this.#fields;
+    const { face, voice, face_2: face2, voice_2: voice2, stated, unlike_reason: unlike, evidence } = this.#fields;
     const ticked = /** @type {HTMLInputElement} */ (stated.control).checked;
     const missing = [
       !face.control.value && told(face, t("Say why this face may be shown.")),
       !voice.control.value && told(voice, t("Say why this voice may be used.")),
+      face2 && !face2.control.value && told(face2, t("Say why this face may be shown.")),
+      voice2 && !voice2.control.value && told(voice2, t("Say why this voice may be used.")),
       !unlike.whole.hidden && !unlike.control.value.trim() && told(unlike, t("Say why it is another portrait.")),
       !ticked && told(stated, t("Read the notice and tick this box.")),
-    ].filter((each) => each !== false);
-    if (missing.length) return missing[0].control.focus(), null;
-    const texts = ["face", "voice", "purpose", "expires", "contact", "operator", "subject", "unlike_reason"];
+    ].filter((each) => Boolean(each));
+    if (missing.length) return /** @type {Field} */ (missing[0]).control.focus(), null;
+    const texts = ["face", "voice", ...(face2 ? ["face_2", "voice_2"] : []), "purpose", "expires", "contact", "operator", "subject", "unlike_reason"];
     const said = Object.fromEntries(texts.map((name) => [name, this.#fields[name].control.value.trim()]));
     const file = /** @type {HTMLInputElement} */ (evidence.control).files?.[0];
     return file ? { ...said, evidence: await base64(file) } : said;

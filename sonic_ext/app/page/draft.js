@@ -8,9 +8,9 @@ import { wav } from "./sound.js";
 /** @typedef {"portrait" | "speech" | "settings" | "video"} Place */
 
 /** Settings that belong to one portrait. */
-export const PLACED = ["face_box", "mouth", "eyes"];
-/** Settings that the face alone depends on. */
-const FACE = [...PLACED, "face_detector"];
+export const PLACED = ["face_box", "mouth", "eyes", "face_box_2"];
+/** Settings that the one face alone depends on. */
+const FACE = ["face_box", "mouth", "eyes", "face_detector"];
 
 /** Kind of an error → where it is said. @type {Record<string, Place>} */
 const PLACES = { BadPortrait: "portrait", NoFace: "portrait", BadAudio: "speech" };
@@ -48,7 +48,7 @@ export class Speech {
   }
 }
 
-/** Tells `portrait`, `speech`, `settings`, `face` and `problem`. */
+/** Tells `portrait`, `speech`, `second`, `settings`, `face` and `problem`. */
 export class Draft extends EventTarget {
   /** @param {State} state */
   constructor({ schema }) {
@@ -59,8 +59,12 @@ export class Draft extends EventTarget {
     this.portrait = null;
     /** @type {Speech | null} */
     this.speech = null;
-    /** @type {{ box: number[], picture: string } | null} The face that was found last. */
+    /** @type {Speech | null} What the second of two persons says. */
+    this.second = null;
+    /** @type {{ box: number[], picture: string, faces: number } | null} The face that was found last, and how many there are. */
     this.face = null;
+    /** @type {number} Faces in the portrait, as far as is known. */
+    this.faces = 1;
     /** @type {{ place: Place, error: unknown } | null} */
     this.problem = null;
     /** @type {import("./api.js").Animation | null} The video that was asked for last. */
@@ -78,15 +82,22 @@ export class Draft extends EventTarget {
   setPortrait(file) {
     this.portrait = file;
     this.face = null;
+    this.faces = 1;
     this.problem = null;
     this.set(Object.fromEntries(PLACED.map((name) => [name, this.properties[name].default])));
-    this.#tell("portrait", "problem");
+    this.#tell("portrait", "problem", "second");
   }
 
   /** @param {Speech | null} speech */
   setSpeech(speech) {
     this.speech = speech;
     this.#tell("speech");
+  }
+
+  /** @param {Speech | null} speech of the second person */
+  setSecond(speech) {
+    this.second = speech;
+    this.#tell("second", "speech");
   }
 
   /** @param {Record<string, any>} values */
@@ -133,7 +144,8 @@ export class Draft extends EventTarget {
   /** A request for a video. */
   async request() {
     const [portrait, audio] = await Promise.all([encoded(this.portrait ?? new Blob()), encoded(this.speech?.sent() ?? new Blob())]);
-    return { portrait, audio, settings: this.settings() };
+    const second = this.faces > 1 && this.second ? { audio_2: await encoded(this.second.sent()) } : {};
+    return { portrait, audio, ...second, settings: this.settings() };
   }
 
   /** A request that finds the face, while there is no speech yet. @param {Blob} audio any speech */
@@ -142,10 +154,15 @@ export class Draft extends EventTarget {
     return { portrait: await encoded(this.portrait ?? new Blob()), audio: await encoded(audio), settings };
   }
 
-  /** @param {{ box: number[], picture: string } | null} face */
+  /** @param {{ box: number[], picture: string, faces: number } | null} face */
   found(face) {
+    const before = this.faces;
     this.face = face;
+    this.faces = face?.faces ?? 1;
     this.#tell("face");
+    if (this.faces === before) return;
+    this.#tell("second");
+    if (this.second) this.#tell("speech"); // what the video will be is another
   }
 
   /** Say what went wrong where it belongs, or that nothing does. @param {unknown} error @param {Place} [place] */

@@ -39,7 +39,7 @@ export class Make extends View {
         h(
           "div",
           { class: "inputs" },
-          h("div", { class: "stack" }, made(Portrait, this.state, { draft }), this.#generating(), made(SpeechPanel, this.state, { draft })),
+          h("div", { class: "stack" }, made(Portrait, this.state, { draft }), this.#generating(), made(SpeechPanel, this.state, { draft }), this.#second()),
           made(SettingsForm, this.state, { draft }),
         ),
         h("div", { class: "stack aside" }, this.#video(), this.#making),
@@ -94,6 +94,18 @@ export class Make extends View {
     return place;
   }
 
+  /** The second person's speech, where the portrait has two faces. */
+  #second() {
+    const place = h("div", { hidden: true });
+    this.draft.on(["second"], () => {
+      const wanted = this.draft.faces > 1;
+      if (wanted !== place.hidden) return;
+      place.hidden = !wanted;
+      fill(place, wanted && made(SpeechPanel, this.state, { draft: this.draft, number: 2 }));
+    }, this.gone);
+    return place;
+  }
+
   #video() {
     fill(this.#generate, t("Generate"));
     return h("section", { class: "sheet" }, h("h2", null, t("Video")), this.#facts, this.#told, this.#generate);
@@ -130,7 +142,7 @@ export class Make extends View {
       signal.throwIfAborted();
       const found = await this.state.api.post("/preflight", body, signal);
       draft.fail(null);
-      draft.found({ box: found.face_box, picture: found.picture });
+      draft.found({ box: found.face_box, picture: found.picture, faces: found.faces });
       if (speech) fill(this.#facts, facts(found), ...found.warnings.map((/** @type {string} */ each) => banner("warning", each)));
     } catch (error) {
       if (signal.aborted) return;

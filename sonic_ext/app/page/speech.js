@@ -1,5 +1,5 @@
 // @ts-check
-/** `<sonic-speech>`: a file or a recording, and the part of it that is spoken. */
+/** `<sonic-speech>`: a file or a recording, and the part of it that is spoken; of two persons each has one. */
 
 import { Speech } from "./draft.js";
 import { fill, h, icon } from "./dom.js";
@@ -18,6 +18,8 @@ const ACCEPT = "audio/*,video/*";
 export class SpeechPanel extends View {
   /** @type {Draft} */
   draft = /** @type {any} */ (undefined);
+  /** 2 for that of the second person, which is there where the portrait has two faces. */
+  number = 1;
   #body = h("div", { class: "stack" });
   #told = h("div", { class: "told" });
   #shown = new AbortController();
@@ -28,12 +30,27 @@ export class SpeechPanel extends View {
 
   show() {
     this.className = "sheet";
-    fill(this, h("h2", null, t("Speech")), this.#told, this.#body);
     droppable(this, (file) => this.#take(file));
-    pasted(this, /^(audio|video)\//, (file) => this.#take(file), this.gone);
-    this.draft.on(["speech"], () => this.#lay(), this.gone);
-    this.draft.on(["problem"], () => this.#tell(), this.gone);
+    if (this.number === 1) {
+      fill(this, h("h2", null, t("Speech")), this.#told, this.#body);
+      pasted(this, /^(audio|video)\//, (file) => this.#take(file), this.gone);
+      this.draft.on(["problem"], () => this.#tell(), this.gone);
+    } else {
+      const said = t("Two faces were found. With a second speech the left one says the first and the right one this.");
+      fill(this, h("h2", null, t("Second speech")), h("p", { class: "quiet small" }, said), this.#told, this.#body);
+    }
+    this.draft.on([this.number === 1 ? "speech" : "second"], () => this.#lay(), this.gone);
     this.gone.addEventListener("abort", () => this.#shown.abort());
+  }
+
+  get #given() {
+    return this.number === 1 ? this.draft.speech : this.draft.second;
+  }
+
+  /** @param {Speech | null} speech */
+  #give(speech) {
+    if (this.number === 1) this.draft.setSpeech(speech);
+    else this.draft.setSecond(speech);
   }
 
   /** @param {File} file */
@@ -43,11 +60,11 @@ export class SpeechPanel extends View {
     fill(this.#body, h("p", { class: "quiet", role: "status" }, t("Reading {name}…", { name: file.name })));
     const sound = await decoded(file);
     if (sound) speech.heard(sound);
-    if (speech === this.#reading && !this.gone.aborted) this.draft.setSpeech(speech);
+    if (speech === this.#reading && !this.gone.aborted) this.#give(speech);
   }
 
   #lay() {
-    const { speech } = this.draft;
+    const speech = this.#given;
     if (speech && speech === this.#laid) return;
     this.#laid = speech;
     this.#shown.abort();
@@ -55,7 +72,7 @@ export class SpeechPanel extends View {
     if (!speech) return this.#empty();
     const { file, sound } = speech;
     const named = h("p", { class: "named" }, h("strong", null, file.name), " ", h("span", { class: "quiet number" }, bytes(file.size)));
-    const changed = () => this.draft.setSpeech(speech);
+    const changed = () => this.#give(speech);
     fill(this.#body, named, sound ? made(Waveform, this.state, { speech, sound, changed }) : unheard(), this.#sources());
   }
 
@@ -70,7 +87,7 @@ export class SpeechPanel extends View {
       { class: "row" },
       picker(ACCEPT, t("Other speech"), (file) => this.#take(file)),
       this.#microphone(),
-      h("button", { class: "plain", onclick: () => this.draft.setSpeech(null) }, icon(ICONS.close), t("Remove")),
+      h("button", { class: "plain", onclick: () => this.#give(null) }, icon(ICONS.close), t("Remove")),
     );
   }
 

@@ -133,7 +133,7 @@ export class Take extends View {
 
   /** @param {Animation} animation */
   #form(animation) {
-    const consent = made(Consent, this.state);
+    const consent = made(Consent, this.state, { persons: animation.take?.persons ?? 1 });
     const button = h("button", { type: "submit", class: "primary" }, t("Export"));
     const told = h("div", { class: "part", "aria-live": "polite" });
     const submit = (/** @type {Event} */ event) => {

@@ -10,4 +10,5 @@ SPEC = EngineSpec(
     probe=EntryPoint(f"{__name__}.registration", "probe"),
     make=EntryPoint(f"{__name__}.registration", "make"),
     settings=PreviewSettings,
+    faces=2,
 )

@@ -122,13 +122,13 @@ def move_head(
     def seeded(row: int) -> np.random.Generator:
         return np.random.default_rng([seed, row])
 
-    begins, ends = _phrases(speaking, fps)
+    begins, ends = phrases(speaking, fps)
     stress = _stress(energy, fps)
 
     sway = {name: size * _wander(times, seeded(row)) for row, (name, size) in enumerate(SWAY.items())}
     posture = _posture(times, ends, seeded(50))
     degrees = {name: sway[name] + POSTURE[name] * posture[name] for name in POSTURE}
-    degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * _bumps(times, ends, -0.1, 0.16)
+    degrees["pitch"] = degrees["pitch"] + NOD * stress + CLOSING_NOD * bumps(times, ends, -0.1, 0.16)
     yaw, pitch, roll = (np.radians(_within(scale * degrees[name], *most)) for name, most in FARTHEST.items())
     shift_x, shift_y = sway["shift_x"] * scale, sway["shift_y"] * scale
 
@@ -140,7 +140,7 @@ def move_head(
     fixed = FIXATION * IRIS_WAY * min(eyes, 1.0)
 
     parted = np.clip(PARTED * (0.8 + 1.2 * _wander(times, seeded(95), (0.9, 4.0))), 0.0, SYLLABLE)
-    inhaled = INHALED * _bumps(times, begins, -0.30, 0.14)
+    inhaled = INHALED * bumps(times, begins, -0.30, 0.14)
     return Pose(
         yaw=yaw,
         pitch=pitch,
@@ -164,9 +164,7 @@ def _within(values: NDArray[np.floating[Any]], lowest: float, highest: float) ->
     return values / (1.0 + (values / most) ** 4) ** 0.25
 
 
-def _bumps(
-    times: NDArray[np.float64], moments: list[float], after: float, wide: float
-) -> NDArray[np.float64]:
+def bumps(times: NDArray[np.float64], moments: list[float], after: float, wide: float) -> NDArray[np.float64]:
     """1 `after` seconds from each moment, fading on both sides within `wide` or so, [frames]."""
     bumps = (np.exp(-(((times - moment - after) / wide) ** 2)) for moment in moments)
     return np.minimum(sum(bumps, np.zeros_like(times)), 1.0)
@@ -200,7 +198,7 @@ def _wander(
     return np.sin(2 * np.pi * times[:, None] / waves + phases) @ strengths
 
 
-def _phrases(speaking: NDArray[np.floating[Any]], fps: float) -> tuple[list[float], list[float]]:
+def phrases(speaking: NDArray[np.floating[Any]], fps: float) -> tuple[list[float], list[float]]:
     """When phrases begin and end, in seconds: what is between pauses of `PAUSE` and more."""
     begins: list[float] = []
     ends: list[float] = []

@@ -7,6 +7,7 @@ carried along by the same warp, so an edge is always where its surface ends. Eye
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ class Renderer:
         landmarks: float32 [468, 3] in its pixels.
         view: the part of the picture that is drawn; all of it by default.
         eyes: whether they blink and look about; not where the outlines of the lids are a guess.
+        window: how much of the head's motion is left at picture points [..., 2], 1 on the face itself; all of
+            it by default.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Renderer:
         landmarks: NDArray[np.float32],
         view: Rect | None = None,
         eyes: bool = True,
+        window: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     ) -> None:
+        self._window = window
         self._picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
         self._view = view or Rect(0, 0, width, height)
@@ -128,6 +133,8 @@ class Renderer:
         grid = Grid.over(Rect(0, 0, width, height), max(3.0, anatomy.unit / 14))
         points = grid.points()
         fields = head_fields(anatomy, points)
+        if self._window is not None:
+            fields *= self._window(points)[..., None]
         moves = np.abs(fields).max(axis=(0, -1)) > 1e-3
         rect = Rect.around(points[moves], 1.5 * grid.step, width, height)
         return Warp(grid, fields, rect.within(self._view))
