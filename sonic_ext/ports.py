@@ -157,8 +157,9 @@ class Engine(Protocol):
         """Read the speech, fit the face and return `count` frames at `settings.fps`, ready to draw.
 
         Args:
-            scene: picture and face at the size of the video.
-            speech: the sound; longer or shorter than the video is allowed (silence follows).
+            scene: picture and face at the size of the video; two faces only where `EngineSpec.faces` says so.
+            speech: the sound; longer or shorter than the video is allowed (silence follows). Of two faces
+                `voices` has the voice of each.
             settings: checked settings.
             count: frames to draw, at least 1.
             seed: 0 to 2**32 - 1; where `settings.seed` is -1, a run that was stopped goes on with its own.
@@ -172,7 +173,11 @@ class Engine(Protocol):
         """
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
-        """What `count` frames will cost."""
+        """What `count` frames will cost.
+
+        Raises:
+            BadPortrait: what can be told before `prepare` of faces that cannot be animated.
+        """
 
 
 @dataclass(frozen=True)
