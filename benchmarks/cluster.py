@@ -7,7 +7,8 @@ Each round makes the same short preview videos twice, export included, in turn: 
 workers of a local Ray cluster. The clock runs from the first job that begins to the last that ends, so that
 starting Python and Ray is in neither. Prints one JSON object: seconds of each round, the ratio of each round,
 their median, and what one video cost beside its drawing: bytes that were sent and received, seconds on the
-way, seconds to take it in. Beside other work the ratio means little.
+way, seconds to take it in. Beside other work the ratio means little; that of the processor's seconds means
+more: all processes of a run are counted, Ray's own with them, from the first job on.
 
 With `--kills` workers are killed while they draw, one after the other at even distances, and it is counted
 how often each video was made.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import statistics
@@ -90,24 +92,46 @@ def took(made: tuple[Job, ...]) -> float:
     return (ended - min(job.began for job in made if job.began)).total_seconds()
 
 
-def by_processes(jobs: int, seconds: float, workers: int) -> float:
-    """Seconds with processes of this computer."""
+def by_processes(jobs: int, seconds: float, workers: int) -> tuple[float, float]:
+    """Seconds with processes of this computer, and processor seconds."""
     with planned(jobs, seconds) as (queue, batch):
         with Processes(queue, batch, LANE, workers, 1) as crew:
-            while not is_over(queue, batch):
-                crew.keep()
-                time.sleep(0.25)
-        return took(finished(queue, batch))
+            used = worked_off(queue, batch, crew)
+        return took(finished(queue, batch)), used
 
 
-def by_cluster(jobs: int, seconds: float, workers: int) -> tuple[float, list[HandOver]]:
-    """Seconds with workers of a local cluster, and what each video cost beside its drawing."""
+def by_cluster(jobs: int, seconds: float, workers: int) -> tuple[float, float, list[HandOver]]:
+    """The same with workers of a local cluster, and what each video cost beside its drawing."""
     with planned(jobs, seconds) as (queue, batch):
         with local_cluster(queue, batch, workers) as crew:
-            while not is_over(queue, batch):
-                crew.keep()
-                time.sleep(0.25)
-        return took(finished(queue, batch)), crew.handed_over
+            used = worked_off(queue, batch, crew)
+        return took(finished(queue, batch)), used, crew.handed_over
+
+
+def worked_off(queue: Queue, batch: str, crew: Processes | Cluster) -> float:
+    """See a batch through; processor seconds of this process and all below it, from the first job on."""
+    before: float | None = None
+    while not is_over(queue, batch):
+        crew.keep()
+        if before is None and any(job.began for job in queue.jobs(batch=batch)):
+            before = processor_seconds()
+        time.sleep(0.25)
+    return processor_seconds() - (before or 0.0)
+
+
+def processor_seconds() -> float:
+    """Of this process and all below it that run, as Linux tells; NaN elsewhere."""
+    used: dict[int, float] = {}
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(words[1])
+            used[int(folder.name)] = sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+    own = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in own} - own:
+        own |= more
+    return sum(used.get(pid, 0.0) for pid in own) if used else math.nan
 
 
 def local_cluster(queue: Queue, batch: str, workers: int) -> Cluster:
@@ -167,21 +191,24 @@ def main() -> None:
         print(json.dumps(killed(options.jobs or 50, options.seconds, options.workers, options.kills)))
         return
     jobs, rounds = (8, 1) if options.quick else (options.jobs or 20, options.rounds)
-    here: list[float] = []
-    there: list[float] = []
+    here: list[tuple[float, float]] = []
+    there: list[tuple[float, float]] = []
     costs: list[HandOver] = []
     loads = [os.getloadavg()[0]]
     for number in range(rounds):
         for ray in (False, True) if number % 2 == 0 else (True, False):
             if ray:
-                took_there, handed = by_cluster(jobs, options.seconds, options.workers)
-                there.append(took_there)
+                *both, handed = by_cluster(jobs, options.seconds, options.workers)
+                there.append((both[0], both[1]))
                 costs += handed
             else:
                 here.append(by_processes(jobs, options.seconds, options.workers))
-            print(f"{'Ray' if ray else 'processes'}: {(there if ray else here)[-1]:.1f} s", file=sys.stderr)
+            print(
+                f"{'Ray' if ray else 'processes'}: {(there if ray else here)[-1][0]:.1f} s", file=sys.stderr
+            )
         loads.append(os.getloadavg()[0])
-    ratios = [one / other for one, other in zip(here, there, strict=True)]
+    ratios = [one / other for (one, _), (other, _) in zip(here, there, strict=True)]
+    used = [statistics.median(each for _, each in runs) / jobs for runs in (here, there)]
     sent = [cost for cost in costs if cost.sent]
     a_video = {
         name: round(statistics.median(asdict(cost)[name] for cost in costs), 3) for name in asdict(costs[0])
@@ -189,10 +216,12 @@ def main() -> None:
     values = {
         "jobs": jobs,
         "workers": options.workers,
-        "processes_seconds": [round(each, 1) for each in here],
-        "ray_seconds": [round(each, 1) for each in there],
+        "processes_seconds": [round(each, 1) for each, _ in here],
+        "ray_seconds": [round(each, 1) for each, _ in there],
         "ratios": [round(each, 2) for each in ratios],
         "ratio": round(statistics.median(ratios), 2),
+        "processor_seconds_a_video": [round(each, 2) for each in used],
+        "processor_ratio": round(used[0] / used[1], 2),
         "a_video": a_video | {"sent": max((cost.sent for cost in sent), default=0)},
         "inputs_sent": len(sent),
         "load": [round(each, 1) for each in loads],

@@ -296,3 +296,12 @@ class TestAddresses:
         bench.environment.pop("RAY_USE_TLS", None)
         code, found, _ = bench.done("--ray", "192.0.2.77:6379")
         assert (code, found["error"]) == (3, "Refused")
+
+
+def test_the_file_for_ray_up_is_one() -> None:
+    """As far as Ray itself tells without going to the computers."""
+    import yaml  # Ray's own
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    file = (ROOT / "cluster" / "on-premise.yaml").read_text(encoding="utf-8")
+    validate_config(prepare_config(yaml.safe_load(file)))

@@ -154,6 +154,7 @@ def imported_ray() -> Any:
         MissingPart: it is not installed, or does not load.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a late question would start a cluster
     try:
         import ray
     except ImportError as error:
@@ -234,7 +235,7 @@ def _require_answer(address: str) -> None:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200].rstrip(".") if lines else "it says nothing"
+    return lines[-1].partition(". ")[0][:160].rstrip(".") if lines else "it says nothing"
 
 
 @cache

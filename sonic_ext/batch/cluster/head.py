@@ -137,8 +137,9 @@ class Cluster:
         try:
             self._worker.close(seconds)
         finally:
+            self._pool.end()
+            self._worker.close()  # those who waited for an answer have one now
             self._open.close()
-            self._worker.close()  # threads that waited for a worker see that there is none
             self._queue.recover()
 
     def _animate(

@@ -6,6 +6,7 @@ Each is put on a computer by name, so that one which does not fit is left out wh
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter, deque
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Cancelled, Failed, SonicError, WorkerLost
+from ...errors import Cancelled, Failed, Refused, SonicError, WorkerLost
 from .connection import Connection, Node
 from .drawer import DrawAnswer, Drawer, DrawOrder, step_of
 from .fitness import Fingerprint, clock_problem, version_problem
@@ -97,7 +98,8 @@ class RemoteDrawer:
         """End its process, whatever it does."""
         import ray
 
-        ray.kill(self.handle)
+        with contextlib.suppress(ray.exceptions.RayError):  # the cluster itself is gone
+            ray.kill(self.handle)
 
     def _stop(self, take_id: str, answer: Any) -> None:
         """Have a worker let go of a video, or end it.
@@ -236,9 +238,18 @@ class DrawerPool:
             drawer.end()
 
     def _look_at_nodes(self) -> None:
-        if time.monotonic() - self._looked > NODES_EVERY:
-            self._nodes = self._connection.nodes()
-            self._looked = time.monotonic()
+        if time.monotonic() - self._looked <= NODES_EVERY:
+            return
+        self._nodes = self._connection.nodes()
+        self._looked = time.monotonic()
+        for node in self._nodes:
+            try:
+                self._connection.require_private(node.name, node.is_here)
+            except Refused as error:  # it came later, from another network
+                with self._changed:
+                    if node.id not in self._refused:
+                        self._refused.add(node.id)
+                        self._problems.append(error)
 
     def _greet(self, drawer: RemoteDrawer) -> None:
         """Let a worker join that has started, if it fits."""
@@ -284,7 +295,6 @@ class DrawerPool:
             for _ in range(slots - at[node.id]):
                 if self._limit is not None and room <= 0:
                     return
-                self._connection.require_private(node.name, node.is_here)
                 self._starting.append(self._started(node, slots))
                 room -= 1
 
