@@ -130,6 +130,11 @@ def prepared(rung: Rung, size: dict[str, Any], dtype: torch.dtype, device: str) 
         unet = plain_unet(size["unet"], dtype, device)
     else:
         unet = random_weights(build_unet(size["unet"]), dtype, device)
+    return guided(unet, rung, size, dtype, device)
+
+
+def guided(unet: Any, rung: Rung, size: dict[str, Any], dtype: torch.dtype, device: str) -> Callable[[], Any]:
+    """One guided call of a network, with all that it takes on the device."""
     told = conditioning(size, dtype, device, rung.sparse)
     timestep, ids = torch.tensor(1.2).to(device), torch.tensor([[12.5, 16.0, 16.0]]).to(device)
     call = Call(unet, told.branches(torch.arange(size["frames"])), timestep, ids, rung.together)

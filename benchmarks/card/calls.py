@@ -269,6 +269,7 @@ def profile(bench: Bench) -> Iterator[Row]:
         bench.finish()
         yield from _waits(bench, run)
         yield from _operations(bench, run)
+        yield from _graph(setup, network)
 
 
 def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
@@ -298,6 +299,32 @@ def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
                 "ms": own(event),
                 "share": own(event) / whole,
             }
+
+
+def _graph(setup: Setup, network: Any) -> Iterator[Row]:
+    """What launching costs: the call as it is, and replayed as one CUDA graph, which launches nothing."""
+    bench = setup.bench
+    if bench.is_cpu:
+        yield {"note": "A CUDA graph of the call is replayed on a card only."}
+        return
+    rung = ladder.RUNGS["one branch at a time"]
+    run = ladder.guided(network, rung, setup.size, setup.dtype, bench.device)
+    usual, graph = bench.timed(run), torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            kept = run()
+    except RuntimeError as error:
+        yield {"note": f"No CUDA graph can be made of the call: {str(error).splitlines()[0]}"}
+        return
+    replayed = bench.timed(graph.replay)
+    yield {
+        "call": "replayed as a CUDA graph",
+        "side": setup.side,
+        **replayed.row(),
+        "of launched": replayed.median / usual.median,
+        "difference": difference(kept, usual.out),
+        **checked(kept),
+    }
 
 
 def _waits(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:

@@ -41,11 +41,11 @@ FACE = Box(0.25, 0.2, 0.75, 0.7)
 class Sound:
     """Speech without a file: a tone that swells; as `media.audio.Speech` to the engine."""
 
-    seconds: float
+    length: float
 
     def blocks(self, rate: int) -> Iterator[np.ndarray]:
         """See `Speech.blocks`."""
-        t = np.arange(round(self.seconds * rate)) / rate
+        t = np.arange(round(self.length * rate)) / rate
         yield (0.3 * np.sin(2 * np.pi * 180 * t) * np.abs(np.sin(2 * np.pi * 2 * t))).astype(np.float32)
 
 
