@@ -461,6 +461,14 @@ def test_a_sealed_take_of_two_is_read_again(talk: Talk) -> None:
     }
 
 
+def test_a_take_that_says_nothing_of_a_second_is_of_one(take: Take) -> None:
+    """As takes were written before there were two."""
+    values = take.to_dict()
+    del values["second"]
+    assert Take.from_dict(values, take.folder) == take
+    assert (take.persons, take.looks) == (1, (take.perceptual_hash,))
+
+
 def second_of(number: int, looks: str) -> SecondSpeaker:
     sound = hashlib.sha256(f"second{number}".encode()).hexdigest()
     return SecondSpeaker(looks, sound, Path("nowhere else"))
