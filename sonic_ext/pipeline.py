@@ -131,6 +131,7 @@ def animate(
     take_id: str = "",
     threads: int = 0,
     voice_2: PathLike | Speech | None = None,
+    read_back: bool = True,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -146,6 +147,7 @@ def animate(
         take_id: of the take; a new one by default.
         threads: of the encoders; 0 leaves it to them, 1 also draws and encodes in turn.
         voice_2: what the second of two persons in the portrait says.
+        read_back: read the watermark from the finished master; not needed where another computer does that.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -204,8 +206,10 @@ def animate(
             tick,
             threads,
         )
-        mark = read_own_watermark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
-        unread = () if mark else (NOT_READABLE,)
+        mark = None
+        if read_back:
+            mark = read_own_watermark(folder / MASTER_NAME, int(take_id, 16), settings.fps, count, tick)
+        unread = () if mark or not read_back else (NOT_READABLE,)
         take = home.create(
             take_id,
             scene.portrait,

@@ -25,6 +25,7 @@ from sonic_ext.jobs.receiving import DrawnVideo, receive
 from sonic_ext.media.audio import read_speech
 from sonic_ext.media.image import read_portrait
 from sonic_ext.media.video import probe, remux
+from sonic_ext.media.voices import read_voices
 from sonic_ext.progress import Silent, Stage, Step
 from sonic_ext.provenance import metadata
 from sonic_ext.provenance.store import MASTER_NAME, PREVIEW_NAME, Store
@@ -40,6 +41,8 @@ QUICK = Settings(
     duration_policy="trim",
     lip_sync_calibration=False,
 )
+MEDIA = ROOT / "tests" / "data" / "media"
+VOICES = ("short_en_flite_rms_2s3.wav", "speech_en_flite_slt.wav")
 OTHER_ID = "00000000000000ab"
 
 
@@ -106,7 +109,7 @@ class TestFitness:
 
 def order(**changes: Any) -> DrawOrder:
     """Of the example's portrait and speech."""
-    some = DrawOrder(TAKE_ID, QUICK.to_dict(), "preview", 7, "studio", "face", "voice", ".wav")
+    some = DrawOrder(TAKE_ID, QUICK.to_dict(), "preview", 7, "studio", "face", ("voice",), (".wav",))
     return replace(some, **changes)
 
 
@@ -144,6 +147,25 @@ class TestDrawer:
         assert Store().load(TAKE_ID) == take
         assert '"ContentProducer":"studio"' in probe(take.master).metadata["AIGC"]
 
+    def test_two_persons(self, drawer: Drawer) -> None:
+        """Each with a voice in a file of its own: both come back with the take."""
+        files = [MEDIA / "two_people.jpg", *(MEDIA / name for name in VOICES)]
+        settings = replace(QUICK, framing="whole")
+        wanted = order(voices=("one", "two"), suffixes=(".wav", ".wav"), settings=settings.to_dict())
+        sealed = [
+            seal(KEY, path.read_bytes(), name)
+            for path, name in zip(files, ("face", "one", "two"), strict=True)
+        ]
+        answer = DrawAnswer.unsealed(KEY, TAKE_ID, drawer.draw(wanted, {}, *sealed))
+        assert answer.error is None and answer.video is not None and len(answer.video.looks) == 2
+        portrait, speech = (
+            read_portrait(files[0]),
+            read_voices(*files[1:], settings, no_tick).fitted(settings),
+        )
+        take = receive(Store(), TAKE_ID, portrait, speech, settings, "preview", answer.video, Silent())
+        assert take.persons == 2 and take.looks == answer.video.looks
+        assert take.second is not None and take.second.audio_file.read_bytes() == files[2].read_bytes()
+
     def test_other_weights_draw_nothing(self, drawer: Drawer) -> None:
         answer = drawn(drawer, order(), {"unet": "ab" * 32})
         assert (answer.video, answer.error, answer.weights) == (None, None, {})
@@ -176,7 +198,7 @@ def whole_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def returned(folder: Path, **changes: Any) -> DrawnVideo:
     """What a worker would send of a clip."""
     master, preview = ((folder / name).read_bytes() for name in (MASTER_NAME, PREVIEW_NAME))
-    return replace(DrawnVideo(master, preview, 7, 58, (256, 256), None, "", ()), **changes)
+    return replace(DrawnVideo(master, preview, 7, 58, (256, 256), None, ("",), ()), **changes)
 
 
 def taken(video: DrawnVideo, take_id: str = TAKE_ID) -> Any:
@@ -220,9 +242,9 @@ class TestReceiving:
         with pytest.raises(Failed, match="size or length"):
             taken(returned(whole_clip, **changes))
 
-    def test_two_persons(self, whole_clip: Path) -> None:
-        with pytest.raises(Failed, match="Two persons"):
-            taken(returned(whole_clip, persons=2))
+    def test_more_persons_than_speak(self, whole_clip: Path) -> None:
+        with pytest.raises(Failed, match="other persons than speak"):
+            taken(returned(whole_clip, looks=("", "")))
 
     def test_revoked_meanwhile(self, whole_clip: Path) -> None:
         Store().ledger.revoke(some_portrait().sha256)
@@ -236,8 +258,8 @@ class TestReceiving:
             {"size": [1]},
             {"seed": "x"},
             {"sync_offset": float("inf")},
-            {"perceptual_hash": "no hash"},
-            {"perceptual_hash": "00" * 1000},
+            {"looks": ["no hash"]},
+            {"looks": ["00" * 1000]},
             {"warnings": None},
         ],
     )

@@ -43,15 +43,15 @@ class DrawnVideo:
     size: tuple[int, int]
     """Width and height of the master in pixels."""
     sync_offset: float | None
-    perceptual_hash: str
+    looks: tuple[str, ...]
+    """Perceptual hash of each face that speaks, hex: one or two."""
     warnings: tuple[str, ...]
-    persons: int = 1
-    """Who speak in it."""
 
     def facts(self) -> dict[str, Any]:
         """All but the files, as plain JSON values."""
         values = {name: value for name, value in vars(self).items() if name not in ("master", "preview")}
-        return values | {"size": list(self.size), "warnings": list(self.warnings)}
+        lists = {name: list(values[name]) for name in ("size", "looks", "warnings")}
+        return values | lists
 
     @classmethod
     def of_take(cls, take: Take) -> DrawnVideo:
@@ -63,9 +63,8 @@ class DrawnVideo:
             frames=take.frames,
             size=(take.width, take.height),
             sync_offset=take.sync_offset,
-            perceptual_hash=take.perceptual_hash,
+            looks=take.looks,
             warnings=take.warnings,
-            persons=getattr(take, "persons", 1),
         )
 
     @classmethod
@@ -77,9 +76,9 @@ class DrawnVideo:
         """
         try:
             width, height = (int(side) for side in values["size"])
-            offset, looks = values["sync_offset"], str(values["perceptual_hash"])
+            offset, looks = values["sync_offset"], tuple(map(str, values["looks"]))
             finite = offset is None or math.isfinite(offset)
-            if not (finite and len(looks) <= HASH_DIGITS and re.fullmatch("[0-9a-f]*", looks)):
+            if not (finite and all(map(_is_hash, looks))):
                 raise ValueError("numbers that are none")
             return cls(
                 master=master,
@@ -88,9 +87,8 @@ class DrawnVideo:
                 frames=int(values["frames"]),
                 size=(width, height),
                 sync_offset=offset,
-                perceptual_hash=looks,
+                looks=looks,
                 warnings=tuple(map(str, values["warnings"])),
-                persons=int(values["persons"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise Failed(f"What came back of a video cannot be read ({error}).", "Make it again.") from error
@@ -113,7 +111,7 @@ def receive(
 
     Args:
         take_id: that it was to be marked with.
-        portrait, speech, settings, engine: that it was to be made with.
+        portrait, speech, settings, engine: that it was to be made with; `speech` holds one voice or two.
         progress: told of the steps, and asked whether to stop.
 
     Raises:
@@ -122,8 +120,9 @@ def receive(
     """
     from ..pipeline import NOT_READABLE, frame_count, lookalike_warning, read_own_watermark
 
-    if drawn.persons != 1:
-        raise two_persons()
+    if len(drawn.looks) != len(speech.voices):  # each of whom has to consent
+        raise Failed("The video that came back shows other persons than speak.", "Make it again.")
+    first, *others = drawn.looks
     tick, fps = Ticker(progress), settings.fps
     with store.new_take(take_id) as (_, folder):
         master, preview = folder / MASTER_NAME, folder / PREVIEW_NAME
@@ -146,23 +145,21 @@ def receive(
             seed=drawn.seed,
             frames=drawn.frames,
             size=drawn.size,
-            warnings=(*drawn.warnings, *unread, *lookalike_warning(store, drawn.perceptual_hash)),
+            warnings=(*drawn.warnings, *unread, *lookalike_warning(store, *drawn.looks)),
             sync_offset=drawn.sync_offset,
             created=datetime.now(timezone.utc),
             mark_algorithm=ALGORITHM,
             mark=mark,
-            perceptual_hash=drawn.perceptual_hash,
+            perceptual_hash=first,
+            second=(speech.voices[1], others[0]) if others else None,
         )
         # Revoked meanwhile: as in `pipeline.animate`
         store.ledger.refuse_revoked(take.portrait_sha256, take.portrait_pixel_sha256)
         return take
 
 
-def two_persons() -> Failed:
-    """Each of whom has to consent: what comes back does not tell of the second."""
-    return Failed(
-        "Two persons who speak in one video are not made on a cluster.", "Make this video without --ray."
-    )
+def _is_hash(looks: str) -> bool:
+    return len(looks) <= HASH_DIGITS and re.fullmatch("[0-9a-f]*", looks) is not None
 
 
 def _require_marked(path: Path, take_id: str, is_preview: bool) -> VideoInfo:

@@ -33,7 +33,7 @@ HEADER, MASTER, PREVIEW = "header", "master", "preview"
 
 @dataclass(frozen=True)
 class DrawOrder:
-    """A video that is to be made; its two inputs go beside it, each by its content."""
+    """A video that is to be made; its inputs go beside it, each by its content."""
 
     take_id: str
     """16 hex digits: the watermark's payload, as the head's queue gave it."""
@@ -45,10 +45,10 @@ class DrawOrder:
     """Of the AIGC label, see `Configuration.producer`."""
     portrait: str
     """Its SHA-256."""
-    audio: str
-    """Its SHA-256 …"""
-    audio_suffix: str
-    """… and the end of its name, which tells its kind."""
+    voices: tuple[str, ...]
+    """SHA-256 of the file with the voice, or of those of two persons …"""
+    suffixes: tuple[str, ...]
+    """… and the end of each name, which tells its kind."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class Drawer:
         self._progress.stop(take_id)
 
     def draw(
-        self, order: DrawOrder, expected: Mapping[str, str], portrait: bytes, audio: bytes
+        self, order: DrawOrder, expected: Mapping[str, str], portrait: bytes, *voices: bytes
     ) -> tuple[bytes, bytes, bytes]:
         """Make a video.
 
         Args:
             expected: part → SHA-256 of the weights that the head has; with others nothing is drawn.
-            portrait, audio: the files, encrypted.
+            portrait, voices: the files, encrypted.
 
         Returns:
             A `DrawAnswer`, encrypted; what goes wrong is in it, not raised.
@@ -145,7 +145,7 @@ class Drawer:
             configuration = _configuration(order)
             weights = weight_hashes(order.engine, settings, Search.default(configuration=configuration))
             if weights == expected:
-                video = self._drawn(order, settings, configuration, portrait, audio)
+                video = self._drawn(order, settings, configuration, portrait, voices)
         except Exception as problem:
             error = as_error(problem)
         answer = DrawAnswer(time.monotonic() - began, error, weights, video)
@@ -161,26 +161,30 @@ class Drawer:
         settings: Settings,
         configuration: Configuration,
         portrait: bytes,
-        audio: bytes,
+        voices: tuple[bytes, ...],
     ) -> DrawnVideo:
         from ... import pipeline
 
         folder = self._scratch.folder / order.take_id
         folder.mkdir(mode=0o700)
         try:
-            face, voice = folder / "portrait", folder / f"speech{order.audio_suffix}"
+            face = folder / "portrait"
             face.write_bytes(unseal(self._key, portrait, order.portrait))
-            voice.write_bytes(unseal(self._key, audio, order.audio))
+            files = [folder / f"voice-{number}{suffix}" for number, suffix in enumerate(order.suffixes)]
+            for path, sealed, sha256 in zip(files, voices, order.voices, strict=True):
+                path.write_bytes(unseal(self._key, sealed, sha256))
             take = pipeline.animate(
                 face,
-                voice,
+                files[0],
                 settings,
+                voice_2=files[1] if len(files) > 1 else None,
                 progress=self._progress,
                 store=Store(folder / "home", configuration),
                 engine=order.engine,
                 seed=order.seed,
                 take_id=order.take_id,
                 threads=self._threads,
+                read_back=False,  # the head does
             )
             return DrawnVideo.of_take(take)
         finally:

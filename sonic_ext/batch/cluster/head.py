@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import Failed, MissingPart, SonicError, WorkerLost
 from ...hosts.standalone import Standalone
 from ...jobs import Queue, Worker
-from ...jobs.receiving import receive, two_persons
+from ...jobs.receiving import receive
 from ...jobs.submission import search_of
 from ...ports import Result
 from ...progress import Progress, Stage, Step
@@ -156,12 +156,12 @@ class Cluster:
         voice_2: Path | None = None,
     ) -> Take:
         """As `pipeline.animate`, on a worker of the cluster; see `jobs.making.Animate`."""
-        from ...media.audio import read_speech
+        from ...media.voices import read_voices
         from ...progress import Ticker
 
-        if voice_2 is not None:
-            raise two_persons()
-        speech = read_speech(audio, Ticker(progress)).fitted(settings)
+        speech = read_voices(audio, voice_2, settings, Ticker(progress)).fitted(settings)
+        files = (audio,) if voice_2 is None else (audio, voice_2)
+        heard = (speech.sha256,) if voice_2 is None else tuple(each.sha256 for each in speech.voices)
         order = DrawOrder(
             take_id=take_id,
             settings=settings.to_dict(),
@@ -169,18 +169,22 @@ class Cluster:
             seed=seed,
             producer=store.configuration.producer,
             portrait=portrait.sha256,
-            audio=speech.sha256,
-            audio_suffix=suffix_of(audio),
+            voices=heard,
+            suffixes=tuple(map(suffix_of, files)),
         )
         progress.report(Step(Stage.CHECKING, 0, 1))
         expected = weight_hashes(engine, settings, search_of(self._host))
         face, face_bytes = self._inputs.sent(portrait.sha256, lambda: portrait.data)
-        voice, voice_bytes = self._inputs.sent(speech.sha256, audio.read_bytes)
+        voices = [
+            self._inputs.sent(sha256, path.read_bytes) for sha256, path in zip(heard, files, strict=True)
+        ]
         began = time.monotonic()
         while True:
             drawer = self._host.drawer()
             try:
-                answer = drawer.ask(self._key, order, expected, face, voice, progress)
+                answer = drawer.ask(
+                    self._key, order, expected, (face, *(each for each, _ in voices)), progress
+                )
             except WorkerLost:
                 self._pool.drop(drawer)
                 raise
@@ -197,7 +201,7 @@ class Cluster:
         take = receive(store, take_id, portrait, speech, settings, engine, answer.video, progress)
         self.handed_over.append(
             HandOver(
-                sent=face_bytes + voice_bytes,
+                sent=face_bytes + sum(size for _, size in voices),
                 received=len(answer.video.master) + len(answer.video.preview),
                 drawing=answer.seconds,
                 waiting=answered - began - answer.seconds,

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from .fitness import Fingerprint, clock_problem, version_problem
 if TYPE_CHECKING:
     from ...progress import Progress
 
-LOOK = 0.25
+LOOK = 0.5
 """Seconds between two looks at how a video stands."""
 SILENCE = 60.0
 """Seconds after which a worker that says nothing is given up, whatever Ray believes of it."""
@@ -53,14 +53,13 @@ class RemoteDrawer:
         key: bytes,
         order: DrawOrder,
         expected: Mapping[str, str],
-        portrait: Any,
-        audio: Any,
+        inputs: Sequence[Any],
         progress: Progress,
     ) -> DrawAnswer:
         """Have a video made.
 
         Args:
-            portrait, audio: references to the encrypted files.
+            inputs: references to the encrypted files: portrait, and each voice.
             progress: told of the steps, and asked whether to stop.
 
         Raises:
@@ -70,7 +69,7 @@ class RemoteDrawer:
         import ray
 
         try:
-            answer = self.handle.draw.remote(order, expected, portrait, audio)
+            answer = self.handle.draw.remote(order, expected, *inputs)
             standing, heard = self.handle.standing.remote(), time.monotonic()
             while not _is_ready(answer, LOOK):
                 if _is_ready(standing, 0):
