@@ -37,7 +37,7 @@ from .media.perceptual import perceptual_hash
 from .media.scene import FaceRange, Scene, compose, draw_preflight
 from .media.video import VideoWriter, read_planes, remux
 from .media.voices import read_voices, voice_count
-from .ports import Animation, DeviceManager, Engine
+from .ports import Animation, DeviceManager, Engine, WindowPool
 from .progress import Progress, Silent, Tick, Ticker
 from .provenance.gate import export as export
 from .provenance.labels import VisibleLabel, label_warnings
@@ -132,6 +132,7 @@ def animate(
     threads: int = 0,
     voice_2: PathLike | Speech | None = None,
     read_back: bool = True,
+    window_pool: WindowPool | None = None,
 ) -> Take:
     """Animate a portrait with speech into the private store.
 
@@ -148,6 +149,7 @@ def animate(
         threads: of the encoders; 0 leaves it to them, 1 also draws and encodes in turn.
         voice_2: what the second of two persons in the portrait says.
         read_back: read the watermark from the finished master; not needed where another computer does that.
+        window_pool: other processes that compute windows of the video, for an engine that has any.
 
     Returns:
         The take: a marked master and a stamped preview. `export` lets it out.
@@ -172,6 +174,7 @@ def animate(
         settings=settings,
         search=search,
         faces=voice_count(settings, voice_2),
+        window_pool=window_pool,
     )
     asked = engine or settings.engine
     drawer = choose(asked)

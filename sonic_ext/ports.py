@@ -5,7 +5,7 @@ Annotations name types of higher rooms under TYPE_CHECKING only; nothing is impo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -190,6 +190,33 @@ class MadePortrait:
     """Parameters in the WebUI's form."""
     synthetic: bool
     """Nobody's face: made from words alone, or from pictures that were; the ledger remembers its pixels."""
+
+
+class WindowTaker(Protocol):
+    """Computes windows of a video of another process."""
+
+    def take(self, order: bytes) -> bytes:
+        """One window, as its engine packs it."""
+
+
+class WindowPool(Protocol):
+    """Other processes, on other cards or computers, that compute windows of a video."""
+
+    @property
+    def numbers(self) -> str:
+        """What the windows depend on besides weights and settings, the same of all processes."""
+
+    def carry_out(self, recipe: bytes, orders: Iterable[bytes], poll: Callable[[], None]) -> Iterator[bytes]:
+        """Have windows computed, some of them at once; one whose process is lost is computed by another.
+
+        Args:
+            recipe: what all have in common, as their engine packs it; for `EngineSpec.window_worker`.
+            orders: read as far as they are needed.
+            poll: called again and again; what it raises ends the call.
+
+        Yields:
+            What came of each, in the order of `orders`.
+        """
 
 
 class Portraits(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import BadSetting, MissingPart
 
 if TYPE_CHECKING:
-    from ..ports import DeviceManager, Engine
+    from ..ports import DeviceManager, Engine, WindowPool
     from ..settings import Settings
     from ..weights import Search
 
@@ -23,6 +23,7 @@ def choose(
     search: Search | None = None,
     too_slow: Mapping[str, str] | None = None,
     faces: int = 1,
+    window_pool: WindowPool | None = None,
 ) -> Engine:
     """The engine that a setting names.
 
@@ -34,6 +35,7 @@ def choose(
         search: where weights are looked for; this computer's places by default.
         too_slow: engines that auto passes over, and a sentence on why.
         faces: how many are to be animated; auto passes over engines that animate fewer.
+        window_pool: other processes that compute windows, for an engine that has any.
 
     Raises:
         MissingPart: libraries or weights of the engine; the hint brings them.
@@ -43,7 +45,14 @@ def choose(
     from .context import EngineContext
     from .registry import AUTO, ENGINES, spec_of
 
-    context = EngineContext(settings or Settings(), home, devices, automatic=name == AUTO, search=search)
+    context = EngineContext(
+        settings or Settings(),
+        home,
+        devices,
+        automatic=name == AUTO,
+        search=search,
+        window_pool=window_pool,
+    )
     if name != AUTO:
         spec = spec_of(name)
         if spec.faces < faces:

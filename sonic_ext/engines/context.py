@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingPart
-from ..ports import DeviceManager
+from ..ports import DeviceManager, WindowPool
 from ..settings import Settings
 from ..weights import Search
 
@@ -26,6 +26,8 @@ class EngineContext:
     """Where weights are looked for; this computer's places by default."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about engines that were passed over; the engine gives them on as warnings."""
+    window_pool: WindowPool | None = None
+    """Other processes that compute windows, for an engine with an `EngineSpec.window_worker`."""
 
 
 @dataclass(frozen=True)

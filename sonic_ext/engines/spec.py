@@ -43,3 +43,8 @@ class EngineSpec:
     """`identities(settings: Settings, search: Search, identify: Callable[[Path], str] = weights.identity)
     -> Mapping[str, str]`: what tells every file that a video is made with from others; raises `MissingPart`.
     None for an engine without weights."""
+    window_worker: Callable[..., Any] | None = None
+    """`window_worker(recipe: bytes, settings: Settings, search: Search, tick: Tick) -> ports.WindowTaker`:
+    computes windows of a video of another process; None where there are none."""
+    window_numbers: Callable[..., Any] | None = None
+    """`window_numbers(settings: Settings) -> str`: see `ports.WindowPool.numbers`."""

@@ -16,4 +16,6 @@ SPEC = EngineSpec(
     settings=DiffusionSettings,
     parts=("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder"),
     identities=EntryPoint(f"{__name__}.registration", "identities"),
+    window_worker=EntryPoint(f"{__name__}.registration", "window_worker"),
+    window_numbers=EntryPoint(f"{__name__}.registration", "window_numbers"),
 )

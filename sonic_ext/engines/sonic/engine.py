@@ -22,7 +22,7 @@ from ...fields import Affects
 from ...files.home import private_home
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
-from ...ports import DeviceManager, Forecast
+from ...ports import DeviceManager, Forecast, WindowPool
 from ...progress import Stage, Tick
 from ...settings import Settings
 from ...weights.overlays import Overlay, find_overlay
@@ -47,6 +47,7 @@ from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint, first_latents
 from .sampler import Sampler
+from .scatter import PoolScatter
 from .schedule import Schedule
 from .settings import DiffusionSettings
 from .solvers import REMEMBERED
@@ -66,6 +67,7 @@ class DiffusionEngine:
         home: the private home, where unfinished videos are kept.
         devices: the WebUI's VAE and memory, where there is a WebUI.
         notes: sentences for the user about engines that were passed over.
+        window_pool: other processes that take windows, in place of this one.
     """
 
     name = "sonic"
@@ -79,8 +81,10 @@ class DiffusionEngine:
         home: Path | None = None,
         devices: DeviceManager | None = None,
         notes: tuple[str, ...] = (),
+        window_pool: WindowPool | None = None,
     ) -> None:
         self._notes = notes
+        self._window_pool = window_pool
         self._search = search or weights.Search.default()
         self._devices = devices
         self._device = device or (devices.device() if devices else None)
@@ -107,7 +111,16 @@ class DiffusionEngine:
                 overlay.require_base(paths)
             networks = Networks(paths, chosen, tick, self._devices, overlay, vae.image_encoder)
             generation = Generation(
-                networks, profile, vae, scene, speech, settings, count, Checkpoints(self._home), tick
+                networks,
+                profile,
+                vae,
+                scene,
+                speech,
+                settings,
+                count,
+                Checkpoints(self._home),
+                tick,
+                self._window_pool,
             )
             memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
             generation = replace(generation, vae=self._fit_vae(vae, memory_plan, settings))
@@ -190,6 +203,8 @@ class Generation:
     """Frames of the video."""
     checkpoints: Checkpoints
     tick: Tick
+    window_pool: WindowPool | None = None
+    """Takes the windows, in place of this process."""
 
     @cached_property
     def own(self) -> DiffusionSettings:
@@ -237,6 +252,7 @@ class Generation:
                 "numbers": [hardware.device, hardware.title, str(hardware.dtype), hardware.narrow],
                 "made by": [__version__, torch.__version__],
                 "weights": _identities(self.networks.paths),
+                **({"windows": self.window_pool.numbers} if self.window_pool else {}),
                 **({"vae": self.vae.host.title} if self.vae.host else {}),
                 **({"adapters": overlay.about.tensors} if (overlay := self.networks.overlay) else {}),
                 "settings": self.settings.affecting(Affects.LATENTS),
@@ -274,6 +290,7 @@ class Generation:
             mode,
             self.tick,
             long_run=long_run,
+            scatter=PoolScatter(self.window_pool) if self.window_pool else None,
         )
         if checkpoint is None:
             checkpoint = self._first_checkpoint(prepared.conditioning, run.levels, seed, mode)

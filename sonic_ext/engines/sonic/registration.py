@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ... import weights
 from ...errors import MissingPart
-from ...ports import Engine
+from ...ports import Engine, WindowTaker
+from ...progress import Tick
 from ...settings import Settings
 from ...weights import Search, bundles
 from ...weights.overlays import find_overlay
@@ -75,7 +76,27 @@ def make(context: EngineContext) -> Engine:
         raise MissingPart(card.message, card.hint)
     from .engine import DiffusionEngine
 
-    return DiffusionEngine(_search(context), home=context.home, devices=context.devices, notes=context.notes)
+    return DiffusionEngine(
+        _search(context),
+        home=context.home,
+        devices=context.devices,
+        notes=context.notes,
+        window_pool=context.window_pool,
+    )
+
+
+def window_worker(recipe: bytes, settings: Settings, search: Search, tick: Tick) -> WindowTaker:
+    """See `EngineSpec.window_worker`."""
+    from .scatter import WindowWorker
+
+    return WindowWorker(recipe, chosen_weights(settings, search), tick)
+
+
+def window_numbers(settings: Settings) -> str:
+    """See `EngineSpec.window_numbers`."""
+    from .scatter import numbers
+
+    return numbers(settings)
 
 
 def identities(

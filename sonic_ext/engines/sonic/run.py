@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import torch
 
@@ -24,7 +25,18 @@ from .long_run import LongRun
 from .networks import Networks
 from .profile import Profile
 from .sampler import Sampler
-from .sampling import Gathered, State, Totals, Windows, noise_parts, sample_gathered, starting_latents
+from .sampling import (
+    Frames,
+    Gathered,
+    State,
+    TakeWindows,
+    Totals,
+    Windows,
+    WindowsInTurn,
+    noise_parts,
+    sample_gathered,
+    starting_latents,
+)
 from .schedule import Moment, Schedule
 from .settings import DiffusionSettings
 from .solvers import SolverState
@@ -32,6 +44,38 @@ from .windows import Plan
 
 POLL_SECONDS = 0.25
 """How often a call of the network asks whether to stop, between its layers."""
+
+
+class Scatter(Protocol):
+    """Has the windows of a run taken elsewhere."""
+
+    def __call__(
+        self,
+        run: SamplingRun,
+        state: Frames,
+        steps: range,
+        windows: Iterable[torch.Tensor],
+        poll: Callable[[], None],
+    ) -> Iterator[tuple[torch.Tensor, SolverState]]:
+        """See `TakeWindows`; `poll` is called again and again meanwhile, and raises to stop."""
+
+
+@dataclass
+class Calls:
+    """Calls of the guided network, for the user."""
+
+    tick: Tick
+    done: int
+    total: int
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        self.show()
+
+    def show(self) -> None:
+        """Tell; raises what the tick raises."""
+        self.tick(Stage.DENOISING, self.done, self.total)
 
 
 @dataclass
@@ -51,6 +95,8 @@ class SamplingRun:
     notes: list[str] = field(default_factory=list)
     long_run: LongRun | None = None
     """Keeps latents in files, where they are too many for memory."""
+    scatter: Scatter | None = None
+    """Has windows taken elsewhere, in place of this process."""
     _newest: Checkpoint = field(init=False)
 
     @cached_property
@@ -80,8 +126,11 @@ class SamplingRun:
         self._newest = checkpoint
         while self._newest.done < levels.steps:
             with catch_out_of_memory():
+                if self.scatter is not None:
+                    self._take_steps(self._scattered(self.scatter))
+                    break
                 with self.networks.memory.stage(), torch.inference_mode(), keep_heap(hardware.device):
-                    self._take_steps(self._unet())
+                    self._take_steps(self.in_turn(self.unet(), self._calls()))
                 break
             release(hardware.device)
             lower = MEMORY_MODES.index(self.mode) + 1
@@ -91,13 +140,13 @@ class SamplingRun:
             self.notes.append(f"Memory ran out; went on with {MODE_TEXTS[self.mode]}.")
         return self._newest
 
-    def _take_steps(self, unet: UNet) -> None:
+    def _take_steps(self, take: TakeWindows) -> None:
         if self.long_run is not None:
-            self._take_long_steps(unet, self.long_run)
+            self._take_long_steps(take, self.long_run)
             return
         checkpoint = self._newest
         state = SolverState(checkpoint.latents, checkpoint.history)
-        for done, after in self._sampled(unet, state, lambda *_: Totals(self.budget.plan.frames)):
+        for done, after in self._sampled(take, state, lambda *_: Totals(self.budget.plan.frames)):
             self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
             try:
                 self.checkpoints.save(self.key, self._newest)
@@ -105,34 +154,48 @@ class SamplingRun:
                 note = f"This run could not be continued if it were stopped: {error.message}"
                 self.notes.extend([] if note in self.notes else [note])
 
-    def _take_long_steps(self, unet: UNet, long_run: LongRun) -> None:
+    def _take_long_steps(self, take: TakeWindows, long_run: LongRun) -> None:
         """The same; what a step finds is kept as it comes."""
         long_run.mode, latents = self.mode, self._newest.latents
-        for done, after in self._sampled(unet, latents, long_run.gather, long_run.progress.windows):
+        for done, after in self._sampled(take, latents, long_run.gather):
             self._newest = Checkpoint(after, done, self._newest.seed, self.mode)
 
     def _sampled(
-        self,
-        unet: UNet,
-        state: State,
-        gather: Callable[[Windows, range], Gathered[State]],
-        windows: int = 0,
+        self, take: TakeWindows, state: State, gather: Callable[[Windows, range], Gathered[State]]
     ) -> Iterator[tuple[int, State]]:
-        """Steps done and state, after each group; of the first group so many windows are done already."""
-        done, sampler = self._newest.done, self.sampler
-        begun = next((len(steps) for steps in sampler.parts if steps.start == done), 0)
-        return sample_gathered(
-            self._ticking(unet, done * self.budget.plan.count + windows * begun),
-            state,
-            self.levels,
-            self.budget.plan,
-            gather,
-            done,
-            sampler.solver,
-            sampler.parts,
-        )
+        """Steps done and state, after each group."""
+        plan = self.budget.plan
+        return sample_gathered(take, state, plan, gather, self.sampler.parts, self._newest.done)
 
-    def _unet(self) -> UNet:
+    def in_turn(self, unet: UNet, calls: Calls) -> WindowsInTurn:
+        """Windows taken here."""
+        return WindowsInTurn(self._ticking(unet, calls), self.levels, self.sampler.solver)
+
+    def _scattered(self, scatter: Scatter) -> TakeWindows:
+        """Windows taken by others; the ticks are of those that have come back."""
+        calls = self._calls()
+
+        def take(
+            state: Frames, steps: range, windows: Iterable[torch.Tensor]
+        ) -> Iterator[tuple[torch.Tensor, SolverState]]:
+            for frames, found in scatter(self, state, steps, windows, calls.show):
+                yield frames, found
+                calls.add(len(steps))
+
+        return take
+
+    def _calls(self) -> Calls:
+        """Of the guided network, as far as they are done."""
+        plan, done = self.budget.plan, self._newest.done
+        calls = Calls(self.tick, done * plan.count, self.levels.steps * plan.count)
+        if self.long_run is not None:
+            begun = next((len(steps) for steps in self.sampler.parts if steps.start == done), 0)
+            calls.done += begun * self.long_run.progress.windows
+        calls.show()
+        return calls
+
+    def unet(self) -> UNet:
+        """The network where it works, in the numbers that it works with."""
         hardware, offloaded = self.networks.hardware, self.mode == "offload"
         unet = self.networks.unet("cpu" if offloaded or hardware.narrow else None)
         if hardware.narrow:
@@ -160,28 +223,24 @@ class SamplingRun:
             poll=poll,
         )
 
-    def _ticking(self, unet: UNet, taken: int) -> Callable[..., torch.Tensor]:
-        """The guided network; so many calls of it are done."""
-        total = self.levels.steps * self.budget.plan.count
-        self.tick(Stage.DENOISING, taken, total)
+    def _ticking(self, unet: UNet, calls: Calls) -> Callable[..., torch.Tensor]:
+        """The guided network."""
         last = time.monotonic()
 
         def poll() -> None:
-            """Within a call, which may take minutes; a step that is stopped is taken again as a whole."""
+            """Within a call, which may take minutes; a window that is stopped is taken again as a whole."""
             nonlocal last
             if time.monotonic() - last >= POLL_SECONDS:
-                self.tick(Stage.DENOISING, taken, total)
+                calls.show()
                 last = time.monotonic()
 
         predict = self._denoiser(unet, poll)
 
         def ticked(x: torch.Tensor, moment: Moment, frames: torch.Tensor, first: bool) -> torch.Tensor:
             """Latents wait in main memory, as many as the video has; a window of them visits the device."""
-            nonlocal taken
             v = predict(x, moment, frames, first).to(x)
             self._check(v, moment.step + 1)
-            taken += 1
-            self.tick(Stage.DENOISING, taken, total)
+            calls.add(1)
             return v
 
         return ticked

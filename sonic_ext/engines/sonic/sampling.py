@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 import torch
@@ -175,53 +176,67 @@ def sample(
         ValueError: `start` lies inside a group.
     """
 
-    def gather(windows: Windows, steps: range) -> Totals:
-        return Totals(plan.frames)
-
-    return sample_gathered(predict, state, schedule, plan, gather, start, solver, parts)
+    parts = groups(schedule.steps, 1) if parts is None else parts
+    take = WindowsInTurn(predict, schedule, solver)
+    return sample_gathered(take, state, plan, lambda *_: Totals(plan.frames), parts, start)
 
 
 def sample_gathered(
-    predict: Predict,
+    take: TakeWindows,
     state: State,
-    schedule: Schedule,
     plan: Plan,
     gather: Callable[[Windows, range], Gathered[State]],
+    parts: Sequence[range],
     start: int = 0,
-    solver: Solver = euler,
-    parts: Sequence[range] | None = None,
 ) -> Iterator[tuple[int, State]]:
-    """The same, wherever states lie; see `sample`.
+    """The same, wherever windows are taken and states lie; see `sample`.
 
     Args:
+        take: carries windows out.
         gather: for the windows of a group of steps, what takes what they find.
     """
-    parts = groups(schedule.steps, 1) if parts is None else parts
     if start not in {0, *(steps.stop for steps in parts)}:
         raise ValueError(f"{start} steps are done, but no group ends there")
     for steps in parts:
         if steps.start >= start:
             windows = plan.windows(steps.start)
             gathered = gather(windows, steps)
-            for window in windows[gathered.done :]:
-                frames = torch.tensor(window)
-                gathered.take(frames, _window(predict, state.frames(frames), schedule, steps, frames, solver))
+            left = map(torch.tensor, windows[gathered.done :])
+            for frames, found in take(state, steps, left):
+                gathered.take(frames, found)
             state = gathered.state()
             yield steps.stop, state
 
 
-def _window(
-    predict: Predict,
-    own: SolverState,
-    schedule: Schedule,
-    steps: range,
-    frames: torch.Tensor,
-    solver: Solver,
-) -> SolverState:
-    """All steps of a group."""
-    for step in steps:
-        moment, x = schedule.moment(step), own.latents
-        sigma = moment.sigma.to(x)
-        v = predict(scaled(x, sigma), moment, frames.to(x.device), step == steps.start).to(x)
-        own = solver(own, denoised(x, v, sigma), schedule.sigmas, step)
-    return own
+class TakeWindows(Protocol):
+    """Carries out the windows of a group of steps, which know nothing of each other."""
+
+    def __call__(
+        self, state: Frames, steps: range, windows: Iterable[torch.Tensor]
+    ) -> Iterator[tuple[torch.Tensor, SolverState]]:
+        """Each window, int64 [frames] on the CPU, and where its frames stand after the steps; in order."""
+
+
+@dataclass(frozen=True)
+class WindowsInTurn:
+    """One after the other, here; a `TakeWindows`."""
+
+    predict: Predict
+    schedule: Schedule
+    solver: Solver
+
+    def __call__(
+        self, state: Frames, steps: range, windows: Iterable[torch.Tensor]
+    ) -> Iterator[tuple[torch.Tensor, SolverState]]:
+        """See `TakeWindows`."""
+        for frames in windows:
+            yield frames, self.after(state.frames(frames), steps, frames)
+
+    def after(self, own: SolverState, steps: range, frames: torch.Tensor) -> SolverState:
+        """One window after the steps."""
+        for step in steps:
+            moment, x = self.schedule.moment(step), own.latents
+            sigma = moment.sigma.to(x)
+            v = self.predict(scaled(x, sigma), moment, frames.to(x.device), step == steps.start).to(x)
+            own = self.solver(own, denoised(x, v, sigma), self.schedule.sigmas, step)
+        return own
