@@ -51,6 +51,7 @@ SONIC_TESTS = [
             "strangers",
             "api_server",
             "api_bench",
+            "cluster_windows",
         )
     ),
 ]
@@ -253,8 +254,8 @@ def faults(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def cluster(session: nox.Session) -> None:
-    """Batches on Ray: here, and on several nodes on this machine."""
-    session.install("-e", ".[test,cluster]")
+    """Batches on Ray, and one video on many workers: here, and on several nodes on this machine."""
+    session.install("-r", "requirements/sonic.txt", "-e", ".[test,sonic,cluster]")
     session.run("python", "-m", "pytest", *(session.posargs or CLUSTER_TESTS), env=ONE_THREAD)
 
 

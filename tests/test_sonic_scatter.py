@@ -78,7 +78,7 @@ class Pool:
     @property
     def numbers(self) -> str:
         assert SPEC.window_numbers is not None
-        return str(SPEC.window_numbers(self._settings))
+        return str(SPEC.window_numbers(self._settings, 1))
 
     def carry_out(self, recipe: bytes, orders: Iterable[bytes], poll: Callable[[], None]) -> Iterator[bytes]:
         assert SPEC.window_worker is not None

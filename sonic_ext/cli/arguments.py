@@ -20,3 +20,20 @@ def number_from(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def add_ray(made: argparse.ArgumentParser) -> None:
+    """The options that name a cluster."""
+    made.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on a Ray cluster: HOST:PORT of its head node, or auto on one of its nodes; without an address, "
+        "one is started here",
+    )
+    made.add_argument(
+        "--ray-private-network",
+        action="store_true",
+        help="the cluster's network is private: do without TLS",
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInput, Busy, Cancelled, NotFound, SonicError
 from ..text import duration_text
-from .arguments import AddCommand, AddOptions, number_from
+from .arguments import AddCommand, AddOptions, add_ray, number_from
 from .console import Console, ProgressLine, spoken
 from .interrupt import Interrupts
 
@@ -56,19 +56,7 @@ def grammar(commands: Any, add: AddCommand, options: Iterable[AddOptions], epilo
         metavar="N",
         help="videos at a time; default: one for each core, one for an engine on a graphics card",
     )
-    made.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="on a Ray cluster: HOST:PORT of its head node, or auto on one of its nodes; without an address, "
-        "one is started here",
-    )
-    made.add_argument(
-        "--ray-private-network",
-        action="store_true",
-        help="the cluster's network is private: do without TLS",
-    )
+    add_ray(made)
     for each in options:
         each(made)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from . import (
     train_command,
     weights_command,
 )
-from .console import Console, ProgressLine, with_progress
+from .console import Console, ProgressLine, spoken, with_progress
 from .interrupt import Interrupts
 from .outputs import check_picture, write_png
 
@@ -50,7 +52,8 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
     signals.unwind()
     output = Path(options.output).absolute()
     with (
-        Worker(Standalone(output.parent, lane=jobs_command.LANE), threaded=False) as worker,
+        _animator(options, settings, console) as animate,
+        Worker(Standalone(output.parent, lane=jobs_command.LANE), threaded=False, animate=animate) as worker,
         worker.queue.staging() as staged,
         signals.polite(),
     ):
@@ -58,6 +61,38 @@ def _animate(options: argparse.Namespace, console: Console, signals: Interrupts)
             signals, lambda progress: _run_job(options, settings, consent, worker, staged, progress)
         )
     return _report_job(job, console)
+
+
+@contextmanager
+def _animator(
+    options: argparse.Namespace, settings: Settings, console: Console
+) -> Iterator[Callable[..., Take] | None]:
+    """What makes the take: a cluster that draws its windows, or None for this process alone."""
+    if options.ray is None:
+        yield None
+        return
+    from .. import pipeline
+    from ..batch.cluster.connection import Connection
+    from ..batch.cluster.windows import WindowCluster
+    from ..engines.registry import AUTO, spec_of
+    from ..processes import cores
+    from ..weights import Search
+
+    if settings.engine == AUTO or spec_of(settings.engine).window_worker is None:
+        raise BadSetting(
+            f"engine={settings.engine} does not draw one video on many computers.",
+            "Use --engine sonic, or have many videos made: sonic batch --ray",
+        )
+    connection = Connection(options.ray, options.ray_workers or cores(), options.ray_private_network)
+    with WindowCluster(
+        connection,
+        settings.engine,
+        settings,
+        Search.default(),
+        options.ray_workers,
+        lambda problem: console.note(spoken(problem)),
+    ) as pool:
+        yield partial(pipeline.animate, window_pool=pool)
 
 
 def _run_job(

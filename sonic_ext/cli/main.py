@@ -25,7 +25,7 @@ from . import (
     train_command,
     weights_command,
 )
-from .arguments import number_from
+from .arguments import add_ray, number_from
 from .console import Console, language, tolerate_any_text
 from .interrupt import interrupts
 
@@ -179,6 +179,13 @@ def _animate(commands: Any) -> None:
     _add_sources(made)
     _add_output(made)
     _add_consent(made)
+    add_ray(made)
+    made.add_argument(
+        "--ray-workers",
+        type=number_from(1, 1024),
+        metavar="N",
+        help="of the cluster that draw the video together; default: one for each card, else for each core",
+    )
     _add_settings(made)
 
 

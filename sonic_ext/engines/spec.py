@@ -47,4 +47,5 @@ class EngineSpec:
     """`window_worker(recipe: bytes, settings: Settings, search: Search, tick: Tick) -> ports.WindowTaker`:
     computes windows of a video of another process; None where there are none."""
     window_numbers: Callable[..., Any] | None = None
-    """`window_numbers(settings: Settings) -> str`: see `ports.WindowPool.numbers`."""
+    """`window_numbers(settings: Settings, threads: int) -> str`: see `ports.WindowPool.numbers`; from now on
+    the engine has so many threads, with 0 as many as before."""

@@ -126,6 +126,7 @@ class DrawerPool:
         heavy: an engine draws that has a device to itself.
         threads: that each may use; 0 leaves it to the libraries.
         note: told why a computer is left out.
+        drawer: what a worker runs: `Drawer`, or another with its `fingerprint` and `standing`.
     """
 
     def __init__(
@@ -136,11 +137,12 @@ class DrawerPool:
         heavy: bool,
         threads: int,
         note: Callable[[SonicError], None],
+        drawer: type = Drawer,
     ) -> None:
         self._connection, self._key = connection, key
         self._limit, self._heavy, self._threads = limit, heavy, threads
         self._note = note
-        self._class = _remote_class()
+        self._class = _remote(drawer)
         self._here = Fingerprint.take()
         self._changed = threading.Condition()
         self._starting: list[RemoteDrawer] = []
@@ -338,10 +340,10 @@ class DrawerPool:
             )
 
 
-def _remote_class() -> Any:
+def _remote(drawer: type) -> Any:
     import ray
 
-    return ray.remote(Drawer)
+    return ray.remote(drawer)
 
 
 def _is_ready(reference: Any, seconds: float) -> bool:

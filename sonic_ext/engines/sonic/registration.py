@@ -92,11 +92,11 @@ def window_worker(recipe: bytes, settings: Settings, search: Search, tick: Tick)
     return WindowWorker(recipe, chosen_weights(settings, search), tick)
 
 
-def window_numbers(settings: Settings) -> str:
+def window_numbers(settings: Settings, threads: int) -> str:
     """See `EngineSpec.window_numbers`."""
     from .scatter import numbers
 
-    return numbers(settings)
+    return numbers(settings, threads)
 
 
 def identities(

@@ -185,9 +185,11 @@ class WindowWorker:
         return save(_tensors_of(after))
 
 
-def numbers(settings: Settings, device: str | None = None) -> str:
-    """What the latents depend on besides weights and settings; see `ports.WindowPool.numbers`."""
-    chosen = hardware(DiffusionSettings.of(settings).precision, device)
+def numbers(settings: Settings, threads: int = 0) -> str:
+    """What the latents depend on besides weights and settings; see `EngineSpec.window_numbers`."""
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = hardware(DiffusionSettings.of(settings).precision)
     facts = [chosen.title, str(chosen.dtype), chosen.narrow, torch.__version__, torch.get_num_threads()]
     return json.dumps(facts)
 
