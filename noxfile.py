@@ -261,6 +261,22 @@ def cluster(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
+def openapi(session: nox.Session) -> None:
+    """What the API's own description allows, and more, asked of a server; `nox -s openapi -- --max-time 600`."""
+    session.install("-e", ".[test,standalone]", "schemathesis>=4")
+    session.run("python", "tests/load/openapi.py", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
+def load(session: nox.Session) -> None:
+    """Many clients of one server; `nox -s load -- --clients 16 --minutes 15`."""
+    session.install("-e", ".[test,standalone]", "psutil")
+    session.run("python", "tests/load/run.py", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
 def freezes(session: nox.Session) -> None:
     """install.py in venvs with the WebUIs' packages: nothing moves. Needs a package index."""
     session.install("-e", ".[test]")
