@@ -262,7 +262,7 @@ def cluster(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def openapi(session: nox.Session) -> None:
-    """What the API's own description allows, and more, asked of a server; `nox -s openapi -- --max-time 600`."""
+    """What the API's description allows, and more, asked of a server; `nox -s openapi -- --max-time 600`."""
     session.install("-e", ".[test,standalone]", "schemathesis>=4")
     session.run("python", "tests/load/openapi.py", *session.posargs)
 

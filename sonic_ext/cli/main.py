@@ -264,7 +264,7 @@ def _serve(commands: Any) -> None:
         metavar="NUMBER",
         help="videos made at the same time on the processor, default: %(default)s; a graphics card makes one",
     )
-    made.add_argument("--api-only", action="store_true", help="the API without the page; needs no gradio")
+    made.add_argument("--api-only", action="store_true", help="the API without the page")
 
 
 def _add_sources(command: argparse.ArgumentParser) -> None:
