@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
 SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=3, seed=7, framing="crop")
-SECONDS, COUNT = 0.4, 10
+SECONDS, COUNT, FRAMES = 0.4, 10, 5
 WINDOWS = 2
 """Of three frames, five frames in all: the second reaches over the end."""
 
@@ -132,6 +132,8 @@ def test_files_give_the_latents_of_memory_to_the_bit_from_every_window(
     counter = Counter()
     stored = made(models, scene, spoken, settings, counter, tmp_path / "whole")
     assert isinstance(stored._latents, StoredLatents)
+    (tokens,) = (tmp_path / "whole" / "drafts").glob("*/tokens.frames")
+    assert tokens.stat().st_size == FRAMES * 4 * tiny_sonic.WIDTH * 4
     assert torch.equal(taken(stored), want)
     assert not any((tmp_path / "whole" / "drafts").iterdir())
     calls = counter.done[-1]

@@ -101,14 +101,16 @@ def _heard(
     states = states_of(listening.whisper, speech.blocks(RATE), steps)
     nothing = silence(listening)
     kept: list[torch.Tensor] = []
-    file = long_run.tokens(nothing.shape[1:], dtype) if long_run else None
+    file = None if long_run is None else long_run.tokens(nothing.shape[1:], dtype)
+    keep = kept.append if file is None else file.append
     raw: list[torch.Tensor] = []
     tick(Stage.READING_SPEECH, 0, frames)
     for tokens, moved in frames_heard(listening, states, steps, portrait, frames):
-        (file.append if file else kept.append)(tokens.to("cpu", dtype))
+        keep(tokens.to("cpu", dtype))
         raw.append(moved)
         tick(Stage.READING_SPEECH, sum(map(len, raw)), frames)
-    return SpeechConditioning(file or torch.cat(kept), nothing, buckets(torch.cat(raw)))
+    found = torch.cat(kept) if file is None else file
+    return SpeechConditioning(found, nothing, buckets(torch.cat(raw)))
 
 
 def _encode_portrait(networks: Networks, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[str, ...]]:
