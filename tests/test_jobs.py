@@ -546,7 +546,9 @@ class TestWorker:
         with staging(worker.queue.home) as staged:
             spec = asked(worker.host, staged, export=Destination(AGREED, folder=str(outputs)))
             job = worker.queue.submit(spec, staged, lane="elsewhere")
-        making._make_take(worker.queue, worker.queue.claim("gone", "elsewhere"), worker.host, Report())  # type: ignore[arg-type]
+        claimed = worker.queue.claim("gone", "elsewhere")
+        assert claimed is not None
+        making._make_take(worker.queue, claimed, worker.host, Report(), threads=0, animate=None)
         made = Store().load(job.take_id)
         worker.queue.recover()
         again = worker.adopt(job.id)

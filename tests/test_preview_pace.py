@@ -25,6 +25,7 @@ def test_half_the_work_done_is_twice_as_slow(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_forecast_is_as_much_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     class Small:
         width = height = 256
+        second, faces = None, (None,)
 
     told = []
     for slowness in (1.0, 3.0):
