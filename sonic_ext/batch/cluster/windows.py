@@ -7,6 +7,7 @@ others. What comes of it is the same to the bit, whichever worker took which win
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,6 +99,7 @@ class WindowCluster:
             have = weight_hashes(self._engine, settings, search)
             self._expected = {part: have[part] for part in NEEDED if part in have}
             while not self._pool.size:
+                time.sleep(LOOK)
                 self._pool.keep()
             drawer = self._pool.borrow(lambda: False)
             self._numbers = self._numbers_of(drawer)
