@@ -138,10 +138,9 @@ class WindowCluster:
         with ThreadPoolExecutor(MOST) as threads:
             try:
                 while True:
-                    room = min(MOST, 2 * max(1, self._pool.size)) - len(waiting)
-                    waiting.extend(
-                        threads.submit(self._taken, sent, order, stopped) for order in islice(left, room)
-                    )
+                    most = min(MOST, 2 * max(1, self._pool.size))  # fewer once workers were lost
+                    more = islice(left, max(0, most - len(waiting)))
+                    waiting.extend(threads.submit(self._taken, sent, order, stopped) for order in more)
                     if not waiting:
                         return
                     poll()
