@@ -302,7 +302,7 @@ def test_a_lazy_import_that_fails_says_what_failed_in_it(monkeypatch: pytest.Mon
 def test_a_vae_that_cannot_be_borrowed(models: Path) -> None:
     with pytest.raises(MissingPart, match="another latent space"):
         vaes.choose("host", Toy(HostVae(None, SDXL)))
-    with pytest.raises(MissingPart, match="no WebUI"):
+    with pytest.raises(MissingPart, match="There is none here"):
         vaes.choose("host", None)
     search = weights.Search(own=models)
     assert SDXL in vaes.choose("auto", Toy(HostVae(None, SDXL)), search).note
