@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
         with served(folder, *own, SONIC_HOME=str(folder / "home")) as line:
             api = next(word for word in line.split() if word.startswith("http"))
             tool = ("schemathesis", "--config-file", str(HERE / "openapi.toml"), "run", f"{api}/openapi.json")
-            return subprocess.run([*tool, *USUAL, *words], check=False).returncode
+            return subprocess.run([*tool, *USUAL, *words], cwd=folder, check=False).returncode
 
 
 if __name__ == "__main__":
