@@ -113,12 +113,19 @@ class TestOnRay:
 
     @pytest.mark.usefixtures("places")
     def test_latents_are_those_of_one_process_also_where_workers_die(
-        self, models: Path, scene: Scene, spoken: Path, tmp_path: Path
+        self,
+        models: Path,
+        scene: Scene,
+        spoken: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         want = latents(made(models, scene, spoken, tmp_path / "here"))
         notes: list[SonicError] = []
         with cluster(models, notes.append) as pool:
+            sent = counted(pool, monkeypatch)
             assert torch.equal(latents(made(models, scene, spoken, tmp_path / "there", pool)), want)
+            assert len(sent) <= 2, "networks are loaded once, not at every step"
             killed: list[Any] = []
 
             def killing(stage: Stage, done: int, total: int, detail: str = "") -> None:
@@ -178,6 +185,19 @@ class TestOnRay:
         told = json.loads(done.stdout)
         assert video.exists()
         assert told["engine"] == "sonic"
+
+
+def counted(pool: windows.WindowCluster, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The workers that begin a recipe, one after the other."""
+    begun: list[Any] = []
+    whole = pool._numbers_of
+
+    def noting(drawer: Any) -> str:
+        begun.append(drawer)
+        return whole(drawer)
+
+    monkeypatch.setattr(pool, "_numbers_of", noting)
+    return begun
 
 
 def made_until(models: Path, scene: Scene, spoken: Path, home: Path, pool: Any) -> int:

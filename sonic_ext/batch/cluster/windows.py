@@ -6,6 +6,7 @@ others. What comes of it is the same to the bit, whichever worker took which win
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
@@ -37,9 +38,9 @@ NEEDED = ("unet", "adapters")
 
 @dataclass(frozen=True)
 class SentRecipe:
-    """A recipe in the cluster's memory."""
+    """A recipe in the cluster's memory; a worker keeps its network as long as it has the same."""
 
-    number: int
+    digest: bytes
     reference: Any
     """Ray's, to its encrypted bytes."""
 
@@ -72,9 +73,9 @@ class WindowCluster:
         self._open = ExitStack()
         self._lock = threading.Lock()
         self._numbers = ""
-        self._begun: dict[RemoteDrawer, int] = {}
-        """The recipe that each worker has."""
-        self._recipes = 0
+        self._begun: dict[RemoteDrawer, bytes] = {}
+        """The digest of the recipe that each worker has."""
+        self._recipe = SentRecipe(b"", None)
 
     def __enter__(self) -> WindowCluster:
         """Connect, and find out what the workers compute with.
@@ -131,8 +132,10 @@ class WindowCluster:
         """
         import ray
 
-        self._recipes += 1
-        sent = SentRecipe(self._recipes, ray.put(seal(self._key, recipe, RECIPE)))
+        digest = hashlib.sha256(recipe).digest()
+        if digest != self._recipe.digest:
+            self._recipe = SentRecipe(digest, ray.put(seal(self._key, recipe, RECIPE)))
+        sent = self._recipe
         left, waiting = iter(orders), deque[Future[bytes]]()
         stopped = threading.Event()
         with ThreadPoolExecutor(MOST) as threads:
@@ -186,7 +189,7 @@ class WindowCluster:
         while True:
             drawer = self._pool.borrow(stopped.is_set)
             try:
-                if self._begun.get(drawer) == recipe.number:
+                if self._begun.get(drawer) == recipe.digest:
                     return drawer
                 if self._numbers_of(drawer) != self._numbers:
                     raise MissingPart(
@@ -207,7 +210,7 @@ class WindowCluster:
             except BaseException:
                 self._pool.give_back(drawer)
                 raise
-            self._begun[drawer] = recipe.number
+            self._begun[drawer] = recipe.digest
             return drawer
 
     def _numbers_of(self, drawer: RemoteDrawer) -> str:
