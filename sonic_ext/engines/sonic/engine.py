@@ -47,7 +47,6 @@ from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint, first_latents
 from .sampler import Sampler
-from .scatter import PoolScatter
 from .schedule import Schedule
 from .settings import DiffusionSettings
 from .solvers import REMEMBERED
@@ -290,7 +289,7 @@ class Generation:
             mode,
             self.tick,
             long_run=long_run,
-            scatter=PoolScatter(self.window_pool) if self.window_pool else None,
+            window_pool=self.window_pool,
         )
         if checkpoint is None:
             checkpoint = self._first_checkpoint(prepared.conditioning, run.levels, seed, mode)

@@ -87,14 +87,14 @@ def make(context: EngineContext) -> Engine:
 
 def window_worker(recipe: bytes, settings: Settings, search: Search, tick: Tick) -> WindowTaker:
     """See `EngineSpec.window_worker`."""
-    from .scatter import WindowWorker
+    from .window_worker import WindowWorker
 
-    return WindowWorker(recipe, chosen_weights(settings, search), tick)
+    return WindowWorker(recipe, settings, chosen_weights(settings, search), tick)
 
 
 def window_numbers(settings: Settings, threads: int) -> str:
     """See `EngineSpec.window_numbers`."""
-    from .scatter import numbers
+    from .window_worker import numbers
 
     return numbers(settings, threads)
 

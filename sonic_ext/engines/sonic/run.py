@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from itertools import tee
 
 import torch
 
@@ -14,6 +14,7 @@ from ...errors import BadOutput, BrokenNumbers
 from ...nn.offload import Offload
 from ...nn.storage import compiled, multiply_int8, store_fp8
 from ...nn.unet import Poll, UNet
+from ...ports import WindowPool
 from ...progress import Stage, Tick
 from ...settings import Settings
 from ..runtime.checkpoints import Checkpoint, Checkpoints
@@ -37,6 +38,7 @@ from .sampling import (
     sample_gathered,
     starting_latents,
 )
+from .scatter import WindowRecipe, unpacked_state
 from .schedule import Moment, Schedule
 from .settings import DiffusionSettings
 from .solvers import SolverState
@@ -44,20 +46,6 @@ from .windows import Plan
 
 POLL_SECONDS = 0.25
 """How often a call of the network asks whether to stop, between its layers."""
-
-
-class Scatter(Protocol):
-    """Has the windows of a run taken elsewhere."""
-
-    def __call__(
-        self,
-        run: SamplingRun,
-        state: Frames,
-        steps: range,
-        windows: Iterable[torch.Tensor],
-        poll: Callable[[], None],
-    ) -> Iterator[tuple[torch.Tensor, SolverState]]:
-        """See `TakeWindows`; `poll` is called again and again meanwhile, and raises to stop."""
 
 
 @dataclass
@@ -95,8 +83,8 @@ class SamplingRun:
     notes: list[str] = field(default_factory=list)
     long_run: LongRun | None = None
     """Keeps latents in files, where they are too many for memory."""
-    scatter: Scatter | None = None
-    """Has windows taken elsewhere, in place of this process."""
+    window_pool: WindowPool | None = None
+    """Takes the windows, in place of this process."""
     _newest: Checkpoint = field(init=False)
 
     @cached_property
@@ -126,11 +114,11 @@ class SamplingRun:
         self._newest = checkpoint
         while self._newest.done < levels.steps:
             with catch_out_of_memory():
-                if self.scatter is not None:
-                    self._take_steps(self._scattered(self.scatter))
-                    break
-                with self.networks.memory.stage(), torch.inference_mode(), keep_heap(hardware.device):
-                    self._take_steps(self.in_turn(self.unet(), self._calls()))
+                if self.window_pool is not None:
+                    self._take_steps(self._scattered(self.window_pool))
+                else:
+                    with self.networks.memory.stage(), torch.inference_mode(), keep_heap(hardware.device):
+                        self._take_steps(self.in_turn(self.unet(), self._calls()))
                 break
             release(hardware.device)
             lower = MEMORY_MODES.index(self.mode) + 1
@@ -171,15 +159,18 @@ class SamplingRun:
         """Windows taken here."""
         return WindowsInTurn(self._ticking(unet, calls), self.levels, self.sampler.solver)
 
-    def _scattered(self, scatter: Scatter) -> TakeWindows:
+    def _scattered(self, pool: WindowPool) -> TakeWindows:
         """Windows taken by others; the ticks are of those that have come back."""
-        calls = self._calls()
+        recipe, calls = WindowRecipe(self.conditioning, self.mode), self._calls()
+        packed = recipe.packed()
 
         def take(
             state: Frames, steps: range, windows: Iterable[torch.Tensor]
         ) -> Iterator[tuple[torch.Tensor, SolverState]]:
-            for frames, found in scatter(self, state, steps, windows, calls.show):
-                yield frames, found
+            sent, ordered = tee(windows)
+            orders = (recipe.order(state.frames(frames), steps, frames).packed() for frames in ordered)
+            for frames, answer in zip(sent, pool.carry_out(packed, orders, calls.show), strict=True):
+                yield frames, unpacked_state(answer)
                 calls.add(len(steps))
 
         return take
