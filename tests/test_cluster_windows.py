@@ -22,6 +22,7 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
+from small_videos import SMALL, latents, made  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.batch.cluster import window_drawer, windows  # noqa: E402
@@ -29,13 +30,10 @@ from sonic_ext.batch.cluster.connection import LOCAL, Connection  # noqa: E402
 from sonic_ext.batch.cluster.sealing import new_key, seal  # noqa: E402
 from sonic_ext.cli import main as cli  # noqa: E402
 from sonic_ext.engines.sonic import engine, profile  # noqa: E402
-from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine  # noqa: E402
 from sonic_ext.errors import Cancelled, Failed, MissingPart, SonicError  # noqa: E402
-from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
 from sonic_ext.progress import Stage  # noqa: E402
-from sonic_ext.settings import Settings  # noqa: E402
 
 with_ray = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
@@ -45,8 +43,7 @@ pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
 PORTRAIT = MEDIA / "portrait_01.jpg"
-SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=3, seed=7, framing="crop")
-SECONDS, COUNT = 0.64, 16
+COUNT = 16
 CONSENT = ("--consent-face", "synthetic", "--consent-voice", "synthetic")
 
 
@@ -86,21 +83,6 @@ def places(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def made(
-    models: Path, scene: Scene, spoken: Path, home: Path, pool: Any = None, tick: Any = None
-) -> DiffusionAnimation:
-    sound = replace(read_speech(spoken), limit=SECONDS)
-    maker = DiffusionEngine(weights.Search(own=models), home=home, window_pool=pool)
-    return maker.prepare(scene, sound, SMALL, COUNT, 7, tick or (lambda *_: None))
-
-
-def latents(animation: DiffusionAnimation) -> Any:
-    found = animation._latents[:].clone()
-    animation.forget()
-    animation.close()
-    return found
-
-
 def cluster(models: Path, notes: Callable[[SonicError], None]) -> windows.WindowCluster:
     search = weights.Search(own=models)
     return windows.WindowCluster(Connection(LOCAL, 3), "sonic", SMALL, search, 2, notes)
@@ -120,11 +102,13 @@ class TestOnRay:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        want = latents(made(models, scene, spoken, tmp_path / "here"))
+        want = latents(made(models, scene, spoken, SMALL, COUNT, tmp_path / "here"))
         notes: list[SonicError] = []
         with cluster(models, notes.append) as pool:
             sent = counted(pool, monkeypatch)
-            assert torch.equal(latents(made(models, scene, spoken, tmp_path / "there", pool)), want)
+            assert torch.equal(
+                latents(made(models, scene, spoken, SMALL, COUNT, tmp_path / "there", pool)), want
+            )
             assert len(sent) <= 2, "networks are loaded once, not at every step"
             killed: list[Any] = []
 
@@ -135,12 +119,12 @@ class TestOnRay:
                         killed.append(drawer)
                         drawer.end()
 
-            again = made(models, scene, spoken, tmp_path / "killed", pool, killing)
+            again = made(models, scene, spoken, SMALL, COUNT, tmp_path / "killed", pool, killing)
             assert torch.equal(latents(again), want)
             assert killed
             stopped = made_until(models, scene, spoken, tmp_path / "stopped", pool)
             assert stopped >= 4
-            again = made(models, scene, spoken, tmp_path / "stopped", pool)
+            again = made(models, scene, spoken, SMALL, COUNT, tmp_path / "stopped", pool)
             assert any("unfinished run" in text for text in again.warnings)
             assert torch.equal(latents(again), want)
         assert not notes
@@ -158,7 +142,7 @@ class TestOnRay:
         real = windows.weight_hashes
         monkeypatch.setattr(windows, "weight_hashes", lambda *given: {**real(*given), "unet": "0" * 64})
         with cluster(models, notes.append) as pool, pytest.raises(Failed, match="No computer of the cluster"):
-            made(models, scene, spoken, tmp_path, pool)
+            made(models, scene, spoken, SMALL, COUNT, tmp_path, pool)
         assert "has other weights than this computer: unet" in notes[0].message
 
     def test_from_the_command_line(self, models: Path, spoken: Path, tmp_path: Path) -> None:
@@ -211,7 +195,7 @@ def made_until(models: Path, scene: Scene, spoken: Path, home: Path, pool: Any) 
                 raise Cancelled
 
     with pytest.raises(Cancelled):
-        made(models, scene, spoken, home, pool, stop)
+        made(models, scene, spoken, SMALL, COUNT, home, pool, stop)
     return seen[0]
 
 

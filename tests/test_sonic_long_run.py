@@ -21,28 +21,24 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
+from small_videos import SMALL, latents, made  # noqa: E402
 
-from sonic_ext import weights  # noqa: E402
 from sonic_ext.engines.runtime import expiry  # noqa: E402
 from sonic_ext.engines.runtime.frame_file import FrameFile  # noqa: E402
 from sonic_ext.engines.sonic import budget, conditioning, engine, long_run, profile, sampling  # noqa: E402
-from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine  # noqa: E402
 from sonic_ext.engines.sonic.long_run import LongRun, StoredLatents, held_frames  # noqa: E402
 from sonic_ext.engines.sonic.solvers import SolverState  # noqa: E402
 from sonic_ext.engines.sonic.speech import BATCH, frames_heard  # noqa: E402
 from sonic_ext.engines.sonic.windows import Plan  # noqa: E402
 from sonic_ext.errors import BadOutput, Cancelled  # noqa: E402
-from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
 from sonic_ext.progress import Stage  # noqa: E402
-from sonic_ext.settings import Settings  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
-SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=3, seed=7, framing="crop")
-SECONDS, COUNT, FRAMES = 0.4, 10, 5
+COUNT, FRAMES = 10, 5
 WINDOWS = 2
 """Of three frames, five frames in all: the second reaches over the end."""
 
@@ -91,27 +87,6 @@ class Counter:
                 raise Cancelled
 
 
-def made(
-    models: Path,
-    scene: Scene,
-    spoken: Path,
-    settings: Settings = SMALL,
-    tick: Any = None,
-    home: Path | None = None,
-) -> DiffusionAnimation:
-    sound = replace(read_speech(spoken), limit=SECONDS)
-    maker = DiffusionEngine(weights.Search(own=models), home=home)
-    return maker.prepare(scene, sound, settings, COUNT, 7, tick or Counter())
-
-
-def taken(animation: DiffusionAnimation) -> Any:
-    """Its latents in memory; the animation is closed and forgotten."""
-    found = animation._latents[:].clone()
-    animation.forget()
-    animation.close()
-    return found
-
-
 CHANGES = [{}, {"solver": "dpmpp_2m"}, {"solver": "unipc"}, {"shortcuts": "both"}, {"windows": "even"}]
 
 
@@ -125,36 +100,36 @@ def test_files_give_the_latents_of_memory_to_the_bit_from_every_window(
     changes: dict[str, Any],
 ) -> None:
     settings = replace(SMALL, **changes)
-    in_memory = made(models, scene, spoken, settings, home=tmp_path / "memory")
+    in_memory = made(models, scene, spoken, settings, COUNT, tmp_path / "memory")
     assert isinstance(in_memory._latents, torch.Tensor)
-    want = taken(in_memory)
+    want = latents(in_memory)
     monkeypatch.setattr(long_run, "HELD", 0)
     counter = Counter()
-    stored = made(models, scene, spoken, settings, counter, tmp_path / "whole")
+    stored = made(models, scene, spoken, settings, COUNT, tmp_path / "whole", tick=counter)
     assert isinstance(stored._latents, StoredLatents)
     (tokens,) = (tmp_path / "whole" / "drafts").glob("*/tokens.frames")
     assert tokens.stat().st_size == FRAMES * 4 * tiny_sonic.WIDTH * 4
-    assert torch.equal(taken(stored), want)
+    assert torch.equal(latents(stored), want)
     assert not any((tmp_path / "whole" / "drafts").iterdir())
     calls = counter.done[-1]
     assert calls == WINDOWS * settings.inference_steps
     for stop in range(1, calls):
         home = tmp_path / str(stop)
         with pytest.raises(Cancelled):
-            made(models, scene, spoken, settings, Counter(stop), home)
+            made(models, scene, spoken, settings, COUNT, home, tick=Counter(stop))
         rest = Counter()
-        again = made(models, scene, spoken, settings, rest, home)
+        again = made(models, scene, spoken, settings, COUNT, home, tick=rest)
         assert any("Went on with an unfinished run" in text for text in again.warnings)
         # A window whose call was the last to be counted had not been written yet.
         assert rest.done[0] >= stop - (2 if settings.shortcuts == "both" else 1)
-        assert torch.equal(taken(again), want), stop
+        assert torch.equal(latents(again), want), stop
 
 
 def test_a_video_is_drawn_from_files_as_from_memory(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def frames() -> list[Any]:
-        animation = made(models, scene, spoken, home=tmp_path)
+        animation = made(models, scene, spoken, SMALL, COUNT, tmp_path)
         found = list(animation.frames())
         animation.forget()
         animation.close()
@@ -174,10 +149,10 @@ def test_files_that_are_not_whole_begin_anew(
     monkeypatch: pytest.MonkeyPatch,
     harm: str,
 ) -> None:
-    want = taken(made(models, scene, spoken, home=tmp_path))
+    want = latents(made(models, scene, spoken, SMALL, COUNT, tmp_path))
     monkeypatch.setattr(long_run, "HELD", 0)
     with pytest.raises(Cancelled):
-        made(models, scene, spoken, SMALL, Counter(WINDOWS + 2), tmp_path)
+        made(models, scene, spoken, SMALL, COUNT, tmp_path, tick=Counter(WINDOWS + 2))
     (folder,) = (tmp_path / "drafts").iterdir()
     progress = folder / "progress.json"
     told = json.loads(progress.read_text())
@@ -192,9 +167,9 @@ def test_files_that_are_not_whole_begin_anew(
         progress.write_text(json.dumps(told | {"form": long_run.FORM + 1}))
     else:
         progress.write_text(progress.read_text()[:20])
-    again = made(models, scene, spoken, home=tmp_path)
+    again = made(models, scene, spoken, SMALL, COUNT, tmp_path)
     assert not any("unfinished" in text for text in again.warnings)
-    assert torch.equal(taken(again), want)
+    assert torch.equal(latents(again), want)
 
 
 def test_no_room_is_said_before_any_step(
@@ -205,7 +180,7 @@ def test_no_room_is_said_before_any_step(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     counter = Counter()
     with pytest.raises(BadOutput, match="a video of this length takes") as caught:
-        made(models, scene, spoken, SMALL, counter, tmp_path)
+        made(models, scene, spoken, SMALL, COUNT, tmp_path, tick=counter)
     assert "SONIC_HOME" in caught.value.hint
     assert not counter.done
 

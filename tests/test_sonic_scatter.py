@@ -17,13 +17,12 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
+from small_videos import SMALL, latents, made  # noqa: E402
 
 from sonic_ext import weights  # noqa: E402
 from sonic_ext.engines import registry  # noqa: E402
 from sonic_ext.engines.sonic import engine, long_run, profile  # noqa: E402
-from sonic_ext.engines.sonic.engine import DiffusionAnimation, DiffusionEngine  # noqa: E402
 from sonic_ext.errors import BrokenNumbers, Cancelled  # noqa: E402
-from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
 from sonic_ext.progress import Stage  # noqa: E402
@@ -32,8 +31,7 @@ from sonic_ext.settings import Settings  # noqa: E402
 pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
-SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=3, seed=7, framing="crop")
-SECONDS, COUNT = 0.64, 16
+COUNT = 16
 SPEC = registry.spec_of("sonic")
 
 
@@ -99,27 +97,6 @@ class Pool:
                 yield answers[place].result()
 
 
-def made(
-    models: Path,
-    scene: Scene,
-    spoken: Path,
-    settings: Settings,
-    home: Path,
-    pool: Pool | None = None,
-    tick: Any = None,
-) -> DiffusionAnimation:
-    sound = replace(read_speech(spoken), limit=SECONDS)
-    maker = DiffusionEngine(weights.Search(own=models), home=home, window_pool=pool)
-    return maker.prepare(scene, sound, settings, COUNT, 7, tick or (lambda *_: None))
-
-
-def latents(animation: DiffusionAnimation) -> Any:
-    found = animation._latents[:].clone()
-    animation.forget()
-    animation.close()
-    return found
-
-
 CHANGES = [
     {},
     {"solver": "unipc", "image_guidance_interval": [0.5, 100.0]},
@@ -142,7 +119,7 @@ def test_windows_of_others_are_the_same_to_the_bit(
     if in_files:
         monkeypatch.setattr(long_run, "HELD", 0)
     settings = Settings.from_mapping(SMALL.to_dict() | changes)
-    want = latents(made(models, scene, spoken, settings, tmp_path / "here"))
+    want = latents(made(models, scene, spoken, settings, COUNT, tmp_path / "here"))
     pool = Pool(models, settings)
     ticks: list[tuple[int, int]] = []
 
@@ -150,7 +127,9 @@ def test_windows_of_others_are_the_same_to_the_bit(
         if stage is Stage.DENOISING:
             ticks.append((done, total))
 
-    assert torch.equal(latents(made(models, scene, spoken, settings, tmp_path / "there", pool, tick)), want)
+    assert torch.equal(
+        latents(made(models, scene, spoken, settings, COUNT, tmp_path / "there", pool, tick)), want
+    )
     assert set(pool.taken) == {0, 1}
     assert ticks[0] == (0, 9) and ticks[-1] == (9, 9)
     assert ticks == sorted(ticks)
@@ -163,10 +142,10 @@ def test_a_run_that_others_took_part_in_goes_on(
         if stage is Stage.DENOISING and done == 4:
             raise Cancelled
 
-    want = latents(made(models, scene, spoken, SMALL, tmp_path / "here"))
+    want = latents(made(models, scene, spoken, SMALL, COUNT, tmp_path / "here"))
     with pytest.raises(Cancelled):
-        made(models, scene, spoken, SMALL, tmp_path / "there", Pool(models, SMALL), stop)
-    again = made(models, scene, spoken, SMALL, tmp_path / "there", Pool(models, SMALL))
+        made(models, scene, spoken, SMALL, COUNT, tmp_path / "there", Pool(models, SMALL), stop)
+    again = made(models, scene, spoken, SMALL, COUNT, tmp_path / "there", Pool(models, SMALL))
     assert any("after step 1 of 3" in text for text in again.warnings)
     assert torch.equal(latents(again), want)
 
@@ -179,4 +158,4 @@ def test_broken_numbers_come_back_as_that(
     whole = Denoiser.__call__
     monkeypatch.setattr(Denoiser, "__call__", lambda *given: whole(*given) * float("nan"))
     with pytest.raises(BrokenNumbers, match="after step 1 of 3"):
-        made(models, scene, spoken, SMALL, tmp_path, Pool(models, SMALL))
+        made(models, scene, spoken, SMALL, COUNT, tmp_path, Pool(models, SMALL))
