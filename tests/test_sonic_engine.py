@@ -388,6 +388,30 @@ def test_a_step_that_was_stopped_between_layers_is_taken_again(
 
 
 @pytest.mark.usefixtures("short_windows")
+def test_the_next_step_does_not_wait_for_the_disk(
+    models: Path, scene: Scene, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But the decoder does for the last one: what is stopped there goes on there."""
+    begun, kept = threading.Event(), []
+    save = Checkpoints.save
+
+    def slow(self: Checkpoints, key: str, checkpoint: Checkpoint) -> None:
+        last = checkpoint.done == SMALL.inference_steps
+        assert last or begun.wait(PATIENCE), "the next step did not begin"
+        save(self, key, checkpoint)
+        kept.append(checkpoint.done)
+
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        if stage is Stage.DENOISING and done > total // SMALL.inference_steps:
+            begun.set()
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    animation = made(models, scene, spoken, tick=tick, home=tmp_path)
+    assert kept == [1, 2]
+    animation.close()
+
+
+@pytest.mark.usefixtures("short_windows")
 def test_a_run_stopped_while_decoding_goes_on_there(
     models: Path, scene: Scene, spoken: Path, tmp_path: Path
 ) -> None:

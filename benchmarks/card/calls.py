@@ -302,29 +302,36 @@ def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
 
 
 def _graph(setup: Setup, network: Any) -> Iterator[Row]:
-    """What launching costs: the call as it is, and replayed as one CUDA graph, which launches nothing."""
+    """What launching costs, and what cuDNN's own trials of its convolutions bring.
+
+    The call as it is, replayed as one CUDA graph, which launches nothing, and with the fastest convolutions
+    that cuDNN finds. The engine uses neither: which ones are found differs from run to run, and then a video
+    that goes on is not the same to the bit.
+    """
     bench = setup.bench
     if bench.is_cpu:
-        yield {"note": "A CUDA graph of the call is replayed on a card only."}
+        yield {"note": "A CUDA graph of the call is replayed, and convolutions are tried, on a card only."}
         return
     rung = ladder.RUNGS["one branch at a time"]
     run = ladder.guided(network, rung, setup.size, setup.dtype, bench.device)
     usual, graph = bench.timed(run), torch.cuda.CUDAGraph()
+
+    def row(call: str, timing: Timing, out: torch.Tensor) -> Row:
+        against = {"of usual": timing.median / usual.median, "difference": difference(out, usual.out)}
+        return {"call": call, "side": setup.side, **timing.row(), **against, **checked(out)}
+
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=cudnn.allow_tf32):
+        run()
+        tried = bench.timed(run)
+    yield row("with the convolutions that cuDNN found fastest", tried, tried.out)
     try:
         with torch.cuda.graph(graph):
             kept = run()
     except RuntimeError as error:
         yield {"note": f"No CUDA graph can be made of the call: {str(error).splitlines()[0]}"}
         return
-    replayed = bench.timed(graph.replay)
-    yield {
-        "call": "replayed as a CUDA graph",
-        "side": setup.side,
-        **replayed.row(),
-        "of launched": replayed.median / usual.median,
-        "difference": difference(kept, usual.out),
-        **checked(kept),
-    }
+    yield row("replayed as a CUDA graph", bench.timed(graph.replay), kept)
 
 
 def _waits(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:

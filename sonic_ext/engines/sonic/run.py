@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import tee
@@ -134,13 +135,24 @@ class SamplingRun:
             return
         checkpoint = self._newest
         state = SolverState(checkpoint.latents, checkpoint.history)
-        for done, after in self._sampled(take, state, lambda *_: Totals(self.budget.plan.frames)):
-            self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
-            try:
-                self.checkpoints.save(self.key, self._newest)
-            except BadOutput as error:
-                note = f"This run could not be continued if it were stopped: {error.message}"
-                self.notes.extend([] if note in self.notes else [note])
+        saving: Future[None] | None = None
+        # Beside the next steps, since a disk takes as long as a tenth of a fast card's step; left only when
+        # the last one is there.
+        with ThreadPoolExecutor(1) as beside:
+            for done, after in self._sampled(take, state, lambda *_: Totals(self.budget.plan.frames)):
+                self._newest = Checkpoint(after.latents, done, checkpoint.seed, self.mode, after.history)
+                if saving is not None:
+                    saving.result()
+                saving = beside.submit(self._save, self._newest)
+            if saving is not None:
+                saving.result()
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        try:
+            self.checkpoints.save(self.key, checkpoint)
+        except BadOutput as error:
+            note = f"This run could not be continued if it were stopped: {error.message}"
+            self.notes.extend([] if note in self.notes else [note])
 
     def _take_long_steps(self, take: TakeWindows, long_run: LongRun) -> None:
         """The same; what a step finds is kept as it comes."""
