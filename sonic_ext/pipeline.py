@@ -224,7 +224,7 @@ def animate(
             frames=count,
             size=(scene.width, scene.height),
             warnings=_warnings(
-                settings,
+                settings.for_engine(drawer.name),
                 scene,
                 speech,
                 face_range,
@@ -290,7 +290,7 @@ def preflight(
         seconds_needed=cost.seconds,
         memory_needed=cost.memory,
         device_memory_needed=cost.device_memory,
-        warnings=_warnings(settings, scene, speech, face_range, *cost.warnings),
+        warnings=_warnings(settings.for_engine(engine.name), scene, speech, face_range, *cost.warnings),
         picture=draw_preflight(picture, face, crop, *others),
         faces=scene.count,
         face_box_2=others[0].box.rounded() if others else None,

@@ -320,6 +320,13 @@ class Settings(Composed):
             self, **{name: parsed(name, known[name], value) for name, value in values.items()}
         )
 
+    def for_engine(self, name: str) -> Settings:
+        """The same for this engine: what only others look at is as it is by default."""
+        others = [spec.settings.specs() for spec in ENGINES if spec.name != name]
+        return dataclasses.replace(
+            self, **{setting: spec.default for specs in others for setting, spec in specs.items()}
+        )
+
     def infotext(self) -> str:
         """`name: value` pairs that differ from the defaults, in the WebUI's infotext form."""
         pairs = [

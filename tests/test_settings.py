@@ -320,6 +320,13 @@ def test_legal_but_unwise_values_are_said(values: dict[str, Any], word: str) -> 
     assert word in sentence
 
 
+def test_an_engine_is_told_nothing_of_anothers_settings() -> None:
+    settings = Settings(inference_steps=9, motion_scale=1.11)
+    assert len(settings.for_engine("sonic").warnings()) == 2
+    (sentence,) = settings.for_engine("preview").warnings()
+    assert "restless" in sentence
+
+
 def test_wise_values_say_nothing() -> None:
     assert Settings().warnings() == ()
     assert (
