@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import sys
@@ -101,6 +102,22 @@ def test_a_lock_on_a_deleted_file_is_none(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(fcntl, "flock", late)
     with held(tmp_path / "work") as mine:
         assert not mine
+
+
+def test_a_folder_that_became_read_only_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file cannot be deleted; the lock is let go all the same."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch, held(tmp_path / "work") as mine:
+        patch.setattr(Path, "unlink", refuse)
+        assert mine
+    assert names(tmp_path) == ["work.lock"]
+    with held(tmp_path / "work") as again:
+        assert again
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

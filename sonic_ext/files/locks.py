@@ -70,7 +70,8 @@ def held(path: Path) -> Iterator[bool]:
     finally:
         # Deleted first where the system can: with the lock let go, the file may be the next one's.
         if mine and sys.platform != "win32":
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # read-only by now; the lock itself has to go in any case
+                file.unlink()
         os.close(handle)
         if mine and sys.platform == "win32":
             with contextlib.suppress(OSError):  # somebody has it open, and deletes it in turn
