@@ -23,6 +23,7 @@
     │   ├── OutOfMemory     nothing smaller was left to try
     │   ├── BrokenNumbers   a network gave infinities or not-a-numbers
     │   ├── WorkerLost      the process or computer that did it is gone
+    │   │   └── DeviceLost  its graphics card failed: the process lives, and can use the card no more
     │   └── Busy            exit 1, HTTP 503    too much is waiting already
     └── Cancelled           exit 130, HTTP 409  told to stop
 
@@ -35,6 +36,8 @@ import logging
 from collections.abc import Iterator, Mapping
 
 _log = logging.getLogger(__name__)
+DEVICE_FAILED = ("CUDA error: ", "HIP error: ", "cuDNN error: ")
+"""How torch begins what it says of a card that fails; memory that runs out is caught where it may."""
 
 
 class SonicError(Exception):
@@ -162,6 +165,15 @@ class WorkerLost(Failed):
     """The process or the computer that did the work is gone: it is done again by another."""
 
 
+class DeviceLost(WorkerLost):
+    """A graphics card failed: the process that used it gets the same error of every call from now on."""
+
+    default_hint = (
+        "Start the program again and ask for the video once more. Where it happens again, look at the card's "
+        "driver and its temperature, or choose engine=preview."
+    )
+
+
 class Busy(Failed):
     """Too much is waiting already."""
 
@@ -185,11 +197,22 @@ def as_error(problem: BaseException) -> SonicError:
     """
     if isinstance(problem, SonicError):
         return type(problem)(problem.message, problem.hint)
+    if (lost := device_lost(problem)) is not None:
+        _log.warning("%s: %s", lost.message, problem)
+        return lost
     _log.error("an error that nobody foresaw", exc_info=problem)
     return Failed(
         f"Something went wrong inside ({type(problem).__name__}).",
         "The window that it was started from shows the details; please report them.",
     )
+
+
+def device_lost(problem: BaseException) -> DeviceLost | None:
+    """What torch raises of a card that failed, in this package's own terms; None for any other problem."""
+    said = str(problem)
+    if not (isinstance(problem, RuntimeError) and said.startswith(DEVICE_FAILED)):
+        return None
+    return DeviceLost(f"The graphics card failed ({said.splitlines()[0]}).")
 
 
 def error_values(error: SonicError) -> dict[str, str]:

@@ -656,10 +656,9 @@ class TestWorkerThatEnds:
 
         for name in broken:
             monkeypatch.setattr(Queue, name, full(name))
+        monkeypatch.setattr("sonic_ext.jobs.worker.RETRY_SECONDS", 0.01)
         with Worker(host) as worker:
             until(lambda: not left)
-            until(lambda: not worker._threads)
-            worker.wake()
             assert worker.queue.wait(job.id, PATIENCE).state is State.DONE
             worker.close(PATIENCE)
         assert len(Store().takes()) == 1

@@ -12,7 +12,7 @@ POLL = 0.2
 
 
 def main(batch: str, lane: str, threads: int) -> None:
-    """Carry jobs out until standard input closes.
+    """Carry jobs out until standard input closes, or the graphics card fails: that is another process's then.
 
     Args:
         batch: id of the batch.
@@ -29,8 +29,9 @@ def main(batch: str, lane: str, threads: int) -> None:
 
     if threads:
         cv2.setNumThreads(threads)
-    with Worker(Standalone(Path(), lane=lane), batch=batch, threads=threads) as worker:
-        while not ended.wait(POLL):
+    host = Standalone(Path(), lane=lane)
+    with Worker(host, batch=batch, threads=threads, replaced=True) as worker:
+        while not (ended.wait(POLL) or worker.device_lost):
             worker.wake()
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from .. import __version__, messages
 from ..app import form
-from ..errors import BadInput, Cancelled, MissingPart, SonicError
+from ..errors import BadInput, Cancelled, MissingPart, SonicError, device_lost
 from ..settings import PRESETS, describe
 from . import (
     batch_command,
@@ -124,7 +124,7 @@ def _require_folder() -> None:
 
 def _unforeseen(error: Exception, console: Console) -> SonicError:
     _show_traceback(console)
-    return SonicError(
+    return device_lost(error) or SonicError(
         f"Something went wrong inside ({type(error).__name__}: {error}).",
         "Run it again with SONIC_DEBUG=1 in the environment and report what it prints.",
     )

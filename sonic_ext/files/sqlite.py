@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
+
+_LOCKED = re.compile("locked|busy", re.IGNORECASE)
+_KEPT_AWAY = re.compile("read-?only|full|disk I/O|unable to open", re.IGNORECASE)
 
 
 def connected(path: Path, seconds: float, *pragmas: str) -> sqlite3.Connection:
@@ -25,3 +29,13 @@ def connected(path: Path, seconds: float, *pragmas: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another process had the database to itself for longer than was waited."""
+    return isinstance(error, sqlite3.OperationalError) and _LOCKED.search(str(error)) is not None
+
+
+def is_kept_away(error: sqlite3.Error) -> bool:
+    """Whether the file system keeps the database from being used: full, read-only, out of reach."""
+    return isinstance(error, sqlite3.OperationalError) and _KEPT_AWAY.search(str(error)) is not None

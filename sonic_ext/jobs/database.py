@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from ..errors import BadInput, BadOutput, Failed
 from ..files.atomic import new_file
 from ..files.home import build_folder, home_errors
-from ..files.sqlite import connected
+from ..files.sqlite import connected, is_kept_away, is_locked
 
 FOLDER = "jobs"
 """Below the private home."""
@@ -70,8 +69,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 """What makes each version of the database out of the one before. `PRAGMA user_version` says which it is."""
-
-_UNUSABLE = re.compile(r"locked|busy|read-?only|full|disk I/O|unable to open", re.IGNORECASE)
 
 
 class Database:
@@ -165,7 +162,12 @@ def _errors(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise  # a fault of the caller's, not of the file
     except sqlite3.Error as error:
-        if isinstance(error, sqlite3.OperationalError) and _UNUSABLE.search(str(error)):
+        if is_locked(error):
+            raise BadOutput(
+                f"The queue of jobs cannot be used: {error}.",
+                "Another program has it to itself: close that one, or try again in a moment.",
+            ) from error
+        if is_kept_away(error):
             raise BadOutput(
                 f"The queue of jobs cannot be used: {error}.",
                 "Make room or give yourself access to the private folder, then try again.",

@@ -297,10 +297,14 @@ class Queue:
             if changed.rowcount:
                 _report(db, job.id, WAITING, 0.0)
 
-    def requeue(self, job: Job) -> None:
+    def requeue(self, job: Job, error: SonicError | None = None) -> None:
         """As `recover` does with those of a worker that is gone: its process ends, or could not write down
-        what came of it."""
-        self._requeue(job.worker, job.id)
+        what came of it.
+
+        Args:
+            error: what is said of a job that is given up, where it is known better.
+        """
+        self._requeue(job.worker, job.id, error)
 
     def _require_own(self, db: sqlite3.Connection, job: Job) -> sqlite3.Row:
         """Refuse a worker that has lost the job: another one may be at it.
@@ -509,7 +513,7 @@ class Queue:
                     db.execute("UPDATE jobs SET held = 1 WHERE id = ?", (row["id"],))
                     _report(db, row["id"], INTERRUPTED, 0.0)
 
-    def _requeue(self, worker: str, job_id: str = "") -> None:
+    def _requeue(self, worker: str, job_id: str = "", error: SonicError | None = None) -> None:
         with self._database.writing() as db:
             rows = db.execute(
                 f"SELECT jobs.id, attempts, stop, reached, share {FROM} "
@@ -522,7 +526,7 @@ class Queue:
                 if row["stop"]:
                     _end(db, row["id"], State.CANCELLED, error=Cancelled())
                 elif attempts >= MAX_ATTEMPTS:
-                    _end(db, row["id"], State.FAILED, error=_crash_loop(attempts))
+                    _end(db, row["id"], State.FAILED, error=error or _crash_loop(attempts))
                 else:
                     db.execute(
                         "UPDATE jobs SET state = 'queued', worker = '', attempts = ?, reached = ? "

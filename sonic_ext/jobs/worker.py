@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import Cancelled, Failed, SonicError, WorkerLost
+from ..errors import Cancelled, DeviceLost, Failed, SonicError, WorkerLost, as_error
 from ..progress import Progress, Stage, Step
 from .exporting import settle
 from .job import Job
@@ -40,6 +40,8 @@ STOP_SECONDS = 5.0
 """How long `close` waits for jobs to leave nothing half-written."""
 RECOVER_EVERY = 60.0
 """Seconds after which whoever looks for a job first puts those of dead workers back in their place."""
+RETRY_SECONDS = 5.0
+"""After which a worker asks a queue again that could not be used: the disk full, the database locked."""
 REPORT_EVERY = 0.25
 """Seconds between two reports to the queue of the same stage."""
 SHARES = {Stage.DENOISING: 0.8, Stage.DRAWING: 0.98, Stage.DECODING: 0.98}
@@ -59,6 +61,8 @@ class Worker:
         batch: carry out only the jobs of this batch; "" for all of the lane.
         threads: that each video is encoded with; 0 leaves it to the encoder.
         animate: makes the takes; this process by default.
+        replaced: another process takes this one's place when it has lost its graphics card, and its job with
+            it; otherwise the job fails, so that its user knows.
     """
 
     def __init__(
@@ -72,10 +76,14 @@ class Worker:
         batch: str = "",
         threads: int = 0,
         animate: Animate | None = None,
+        replaced: bool = False,
     ) -> None:
         self.host = host
         self.queue = queue or Queue()
         self.id = secrets.token_hex(8)
+        self.device_lost = False
+        """Its process has lost the graphics card: it begins no more jobs of its lane."""
+        self._replaced = replaced
         self._limit = limit
         self._batch = batch
         self._threads_each = threads
@@ -196,13 +204,18 @@ class Worker:
         except BaseException as problem:
             closed = self._stopping.is_set() and isinstance(problem, (Cancelled, KeyboardInterrupt))
             ending = not isinstance(problem, (Exception, KeyboardInterrupt))  # of the process
+            error = as_error(problem) if isinstance(problem, Exception) else Cancelled()
+            here = isinstance(error, DeviceLost) and self._animate is None
+            self.device_lost = self.device_lost or here
             with self._report_later(job):
-                if ending or isinstance(problem, WorkerLost):
+                if ending:
                     self.queue.requeue(job)
+                elif isinstance(error, WorkerLost) and (self._replaced or not here):
+                    self.queue.requeue(job, error)
                 elif closed and not report.stopped:
                     self.queue.release(job)
                 else:
-                    self.queue.fail(job, Cancelled() if isinstance(problem, KeyboardInterrupt) else problem)
+                    self.queue.fail(job, error)
             if not isinstance(problem, Exception):
                 raise
         return self.queue.find(job.id)
@@ -210,7 +223,7 @@ class Worker:
     def wake(self) -> None:
         """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
         with self._lock:
-            ready = self._threaded and self._started and not self._stopping.is_set()
+            ready = self._threaded and self._started and not (self._stopping.is_set() or self.device_lost)
             while ready and len(self._threads) < self.host.slots:
                 # no daemon: a thread cut off inside OpenCV takes the whole process down with it
                 thread = threading.Thread(target=self._run_jobs, name="sonic-jobs")
@@ -238,24 +251,32 @@ class Worker:
         self._release_lease()
 
     def _next(self) -> Job | None:
-        """The next job; without one, the thread is no longer counted: `wake` starts another."""
-        with self._lock:
-            job = None
-            try:
-                if not self._stopping.is_set():
-                    while self._unreported:
-                        self.queue.requeue(self._unreported[-1])
-                        self._unreported.pop()
-                    if time.monotonic() - self._recovered > RECOVER_EVERY:
-                        self.queue.recover()  # what another worker of the lane left that died since
-                        self._recovered = time.monotonic()
-                    job = self.queue.claim(self.id, self.host.lane, self._batch)
-            except SonicError as error:
-                _log.warning("Jobs wait until the next one is submitted: %s", error)
-            finally:
-                if job is None:
-                    self._threads.discard(threading.current_thread())
-            return job
+        """The next job; without one, the thread is no longer counted: `wake` starts another. A queue that
+        cannot be used is asked until it can."""
+        while True:
+            job, asked = None, True
+            with self._lock:
+                try:
+                    ready = not (self._stopping.is_set() or self.device_lost)
+                    job = self._claim() if ready else None
+                except SonicError as error:
+                    _log.warning("Jobs wait until the queue can be used again: %s", error)
+                    asked = False
+                finally:
+                    if asked and job is None:
+                        self._threads.discard(threading.current_thread())
+            if asked:
+                return job
+            self._stopping.wait(RETRY_SECONDS)
+
+    def _claim(self) -> Job | None:
+        while self._unreported:
+            self.queue.requeue(self._unreported[-1])
+            self._unreported.pop()
+        if time.monotonic() - self._recovered > RECOVER_EVERY:
+            self.queue.recover()  # what another worker of the lane left that died since
+            self._recovered = time.monotonic()
+        return self.queue.claim(self.id, self.host.lane, self._batch)
 
     @contextlib.contextmanager
     def _report_later(self, job: Job) -> Iterator[None]:

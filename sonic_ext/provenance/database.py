@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput, BadOutput, Tampered
-from ..files.sqlite import connected
+from ..files.sqlite import connected, is_kept_away, is_locked
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that writes to the ledger."""
@@ -100,15 +99,17 @@ def _expected_schema(version: int) -> frozenset[tuple[str, str, str, str | None]
         return _read_schema(db)
 
 
-_UNUSABLE = re.compile(r"locked|busy|read-?only|full|disk I/O|unable to open", re.IGNORECASE)
-
-
 @contextlib.contextmanager
 def database_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if isinstance(error, sqlite3.OperationalError) and _UNUSABLE.search(str(error)):
+        if is_locked(error):
+            raise BadOutput(
+                f"The consent ledger cannot be used: {error}.",
+                "Another program has it to itself: close that one, or try again in a moment.",
+            ) from error
+        if is_kept_away(error):
             raise BadOutput(
                 f"The consent ledger cannot be used: {error}.",
                 "Make room or give yourself access to the private folder, then try again.",

@@ -185,6 +185,8 @@ class Cluster:
                 answer = drawer.ask(
                     self._key, order, expected, (face, *(each for each, _ in voices)), progress
                 )
+                if isinstance(answer.error, WorkerLost):  # its card failed, and would at the next video
+                    raise answer.error
             except WorkerLost:
                 self._pool.drop(drawer)
                 raise

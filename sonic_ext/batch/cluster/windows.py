@@ -19,7 +19,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from ...errors import Cancelled, Failed, MissingPart, SonicError
+from ...errors import Cancelled, Failed, MissingPart, SonicError, WorkerLost
 from ...settings import Settings
 from ...weights import Search
 from .connection import Connection
@@ -173,7 +173,7 @@ class WindowCluster:
                         self._drop(drawer)
                         raise Cancelled
                 return opened(self._key, ray.get(answer))
-            except ray.exceptions.RayError:
+            except (ray.exceptions.RayError, WorkerLost):  # the process is gone, or its card
                 self._drop(drawer)
             finally:
                 self._pool.give_back(drawer)
@@ -204,7 +204,7 @@ class WindowCluster:
             except MissingPart as problem:
                 self._pool.refuse(drawer, problem)
                 continue
-            except ray.exceptions.RayError:
+            except (ray.exceptions.RayError, WorkerLost):
                 self._drop(drawer)
                 continue
             except BaseException:
