@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from made_jobs import killed, stored_names, submitted
+from made_jobs import LANE, killed, some_spec, stored_names, submitted
 
 from sonic_ext.cli.main import main
-from sonic_ext.jobs import Queue, State
+from sonic_ext.jobs import Destination, Queue, State
 from sonic_ext.jobs.doctor import DoctorFinding, FindingState, examine
 from sonic_ext.messages import translated
+from sonic_ext.provenance import certificates
+from sonic_ext.provenance.consent import Consent
+from sonic_ext.provenance.gate import export
 from sonic_ext.provenance.store import Store
+from sonic_ext.provenance.take import Take
 
+AGREED = Consent(face="synthetic", voice="synthetic", purpose="a test")
 FINE, MENDED, LEFT = FindingState.FINE, FindingState.MENDED, FindingState.LEFT
 
 
@@ -36,7 +44,10 @@ def test_a_good_day(queue: Queue) -> None:
     submitted(queue)
     findings = found(queue)
     assert {each.state for each in findings.values()} == {FINE}
-    assert set(findings) == {"home", "clock", "ledger", "exports", "jobs", "files", "takes", "checkpoints"}
+    assert set(findings) == {
+        *("home", "room", "clock", "ledger", "certificate"),
+        *("exports", "jobs", "files", "takes", "checkpoints"),
+    }
 
 
 def test_jobs_of_dead_workers_go_back_into_the_line(queue: Queue) -> None:
@@ -106,6 +117,58 @@ def test_a_ledger_that_was_altered_is_said(queue: Queue) -> None:
     (ledger.folder / "head.json").write_text("{}", encoding="utf-8")
     finding = found(queue)["ledger"]
     assert finding.state is LEFT and finding.hint
+
+
+def test_a_full_disk_is_said(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted(queue)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    finding = found(queue)["room"]
+    assert finding.state is LEFT and "Only 1 MB" in finding.text and translated("zh", finding.hint)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_a_home_that_cannot_be_written_is_said_and_the_rest_is_looked_at(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    submitted(queue)
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("sonic_ext.jobs.doctor.new_file", refuse)
+    findings = found(queue)
+    assert findings["room"].state is LEFT and os.strerror(number) in findings["room"].text
+    assert findings["room"].hint and findings["takes"].state is FINE
+
+
+def test_a_certificate_of_another_time_is_said(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made while the clock was a year ahead."""
+    submitted(queue)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, zone: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(zone) + timedelta(days=365)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(certificates, "datetime", Ahead)
+        certificates.identity(queue.home)
+    finding = found(queue)["certificate"]
+    assert finding.state is LEFT and "begins only on" in finding.text and "signing" in finding.hint
+
+
+def test_a_video_that_a_dead_process_exported_is_done(queue: Queue, take: Take, tmp_path: Path) -> None:
+    """It was killed after the gate and before it could write that down."""
+    to = Destination(AGREED, path=str(tmp_path / "x.mp4"))
+    with queue.staging() as staged:
+        job = killed(queue, queue.submit(some_spec(staged, export=to), staged, lane=LANE))
+    queue.record_take(job, take, synthetic=False)
+    queue.record_output(job, tmp_path / "x.mp4")
+    export(take, tmp_path / "x.mp4", AGREED)
+    finding = found(queue)["jobs"]
+    assert finding.state is MENDED and "they are done" in finding.text
+    assert queue.find(job.id).state is State.DONE and queue.find(job.id).exported is not None
+    assert found(queue)["jobs"].state is FINE
 
 
 def test_a_queue_that_is_damaged_is_said_and_the_rest_is_looked_at(queue: Queue) -> None:

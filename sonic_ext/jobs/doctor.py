@@ -4,13 +4,14 @@
         print(finding.state, finding.text)
 
 Every start clears up by itself and says nothing of it (`provenance.recovery`, `Queue.recover`). Here the same
-is done on purpose, counted, and followed by what no start decides: damaged takes, and a home that others may
-read.
+is done on purpose, counted, and followed by what no start decides: damaged takes, a home that others may
+read, a certificate of another time.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ from typing import TYPE_CHECKING
 from ..configuration import Configuration
 from ..engines.runtime import expiry
 from ..errors import SonicError
+from ..files.atomic import new_file, remove_temporaries, temporary_name
+from ..files.home import HOME_VARIABLE
+from ..provenance.certificates import FOLDER as SIGNING
+from ..provenance.certificates import identity
 from ..provenance.intents import FOLDER as EXPORTS
 from ..provenance.recovery import recover, sweep_revoked
 from .exporting import settle
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 
 AHEAD = 300.0
 """Seconds that a file may be from the future before the clock is doubted."""
+ROOM = 64 << 20
+"""Bytes free below which the next video may not fit."""
 
 
 class FindingState(str, Enum):
@@ -53,7 +60,7 @@ class DoctorFinding:
     """One thing that was looked at."""
 
     name: str
-    """What it is: home, clock, ledger, exports, jobs, takes, files, checkpoints."""
+    """What it is: home, room, clock, ledger, certificate, exports, jobs, takes, files, checkpoints."""
     state: FindingState
     text: str
     """One sentence."""
@@ -109,6 +116,13 @@ def examine(
             yield from check(patient)
         except SonicError as error:
             yield DoctorFinding(name, FindingState.LEFT, error.message, error.hint)
+        except OSError as error:
+            yield DoctorFinding(
+                name,
+                FindingState.LEFT,
+                f"The private folder {patient.home} cannot be used: {error.strerror or error}.",
+                f"Make room or give yourself access, or set {HOME_VARIABLE} to another folder.",
+            )
 
 
 def _home(patient: Patient) -> Iterator[DoctorFinding]:
@@ -122,13 +136,32 @@ def _home(patient: Patient) -> Iterator[DoctorFinding]:
     yield _fine("home", f"The private folder is {patient.home}.")
 
 
+def _room(patient: Patient) -> Iterator[DoctorFinding]:
+    """It can be written to, and the next video has room."""
+    probe = patient.home / "doctor"
+    remove_temporaries(probe)
+    written = temporary_name(probe)
+    new_file(written, b"whether this can be written")
+    written.unlink()
+    free = shutil.disk_usage(patient.home).free
+    if free < ROOM:
+        yield DoctorFinding(
+            "room",
+            FindingState.LEFT,
+            f"Only {free >> 20} MB are free where the private folder is.",
+            "Make room, or no video can be made.",
+        )
+        return
+    yield _fine("room", f"The private folder can be written to, and {free >> 20} MB are free there.")
+
+
 def _clock(patient: Patient) -> Iterator[DoctorFinding]:
     """A clock that went back makes consents and certificates seem not to have begun."""
     ahead = [
         path
         for folder in ("takes", "jobs", "consent")
         for path in (patient.home / folder).glob("*")
-        if path.stat().st_mtime > time.time() + AHEAD
+        if _modified_at(path) > time.time() + AHEAD
     ]
     if ahead:
         yield DoctorFinding(
@@ -152,12 +185,20 @@ def _ledger(patient: Patient) -> Iterator[DoctorFinding]:
     yield _fine("ledger", f"The consent ledger is whole: {count} rows.")
 
 
+def _certificate(patient: Patient) -> Iterator[DoctorFinding]:
+    """One that was made while the clock was wrong cannot sign, or will end soon."""
+    if not (patient.configuration.certificate or (patient.home / SIGNING).is_dir()):
+        yield _fine("certificate", "A certificate is made when the first video is exported.")
+        return
+    identity(patient.home, patient.configuration)
+    yield _fine("certificate", "The certificate can sign.")
+
+
 def _exports(patient: Patient) -> Iterator[DoctorFinding]:
     """Those of processes that are gone are finished or undone."""
-    before = patient.names(EXPORTS, "*.json")
+    before = _begun_exports(patient)
     recover(patient.home, patient.configuration)
-    settle(patient.queue, patient.configuration)
-    left = patient.names(EXPORTS, "*.json")
+    left = _begun_exports(patient)
     if left & before:
         yield DoctorFinding(
             "exports",
@@ -172,12 +213,19 @@ def _exports(patient: Patient) -> Iterator[DoctorFinding]:
 
 
 def _jobs(patient: Patient) -> Iterator[DoctorFinding]:
-    """Those of dead workers go back into the line, and what no job needs is deleted."""
+    """Those of dead workers go back into the line or are done, and what no job needs is deleted."""
     queue = patient.queue
     taken = {job.id for job in queue.jobs(ended=False) if job.worker}
     files = patient.names(INPUTS) | patient.names(STAGING)
     queue.recover()
-    back = [job for job in map(queue.find, taken) if not job.worker]
+    unrecorded = {job.id for job in queue.unrecorded_exports()}
+    settle(queue, patient.configuration)
+    recorded = unrecorded - {job.id for job in queue.unrecorded_exports()}
+    back = [job for job in map(queue.find, taken - recorded) if not job.worker]
+    if recorded:
+        yield _mended(
+            "jobs", f"{len(recorded)} videos were exported by processes that are gone: they are done."
+        )
     if back:
         yield _mended("jobs", f"{len(back)} videos of processes that are gone wait again or are given up.")
     held = [job for job in queue.jobs(ended=False) if job.held]
@@ -188,7 +236,7 @@ def _jobs(patient: Patient) -> Iterator[DoctorFinding]:
             f"{len(held)} videos wait for somebody to say that they go on.",
             "Go on with them or delete them on the page they were asked for on.",
         )
-    if not back and not held:
+    if not (recorded or back or held):
         yield _fine("jobs", f"{len(taken)} videos are being made, none was left behind.")
     gone = files - patient.names(INPUTS) - patient.names(STAGING)
     if gone:
@@ -230,8 +278,24 @@ def _checkpoints(patient: Patient) -> Iterator[DoctorFinding]:
         yield _fine("checkpoints", f"{left} unfinished videos of the sonic engine can go on.")
 
 
-CHECKS: tuple[Check, ...] = (_home, _clock, _ledger, _exports, _jobs, _takes, _checkpoints)
+CHECKS: tuple[Check, ...] = (
+    *(_home, _room, _clock, _ledger, _certificate),
+    *(_exports, _jobs, _takes, _checkpoints),
+)
 """In this order: what others depend on comes first."""
+
+
+def _begun_exports(patient: Patient) -> set[str]:
+    """Ids of those of which something lies in the private home."""
+    return {name.partition(".")[0] for name in patient.names(EXPORTS)}
+
+
+def _modified_at(path: Path) -> float:
+    """Seconds since the epoch; 0 for what was deleted meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _fine(name: str, text: str) -> DoctorFinding:

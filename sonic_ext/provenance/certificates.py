@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
+FOLDER = "signing"
+"""Below the private home: this installation's own certificate and its key."""
 YEARS = 10
 """How long the certificate made here lasts: without a time stamp a signature lasts no longer."""
 EARLIER = timedelta(days=1)
@@ -77,7 +79,7 @@ class Trust:
         Raises:
             BadInput: a trust list or the certificate cannot be read.
         """
-        made = home / "signing" / "chain.pem"
+        made = home / FOLDER / "chain.pem"
         own = _certificates(made) if made.is_file() else []
         named = configuration.certificate
         given = _certificates(Path(named)) if named else []
@@ -151,7 +153,7 @@ def _checked_address(address: str) -> str:
 
 
 def _own_identity(home: Path, stamps: str) -> Identity:
-    folder = home / "signing"
+    folder = home / FOLDER
     with home_errors(home):
         if not folder.is_dir():
             build_folder(folder, _new_certificate)
