@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import reprlib
@@ -110,6 +111,7 @@ class SettingsBase:
     """
 
     @classmethod
+    @functools.cache
     def specs(cls) -> dict[str, Spec]:
         """Field name → `Spec`, in the order of the fields."""
         return {field.name: field.metadata["spec"] for field in dataclasses.fields(cls)}

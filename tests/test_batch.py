@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,11 +29,13 @@ from sonic_ext.batch.processes import Processes
 from sonic_ext.batch.report import Entry
 from sonic_ext.batch.rows import Defaults, Row, WrongRow
 from sonic_ext.batch.watching import Folder, being_written
+from sonic_ext.cli import batch_command
 from sonic_ext.cli import main as cli
 from sonic_ext.errors import BadInput, BadOutput, BadSetting, ConsentExpired, ConsentMissing, Failed
 from sonic_ext.files.digest import sha256_of
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import ExportedFile, Job, PortraitRequest, Queue, State
+from sonic_ext.messages import translated
 from sonic_ext.provenance.store import Store
 from sonic_ext.provenance.take import Take
 from sonic_ext.settings import Settings
@@ -75,7 +78,7 @@ class TestRows:
     """What is to be made, as files and folders say it."""
 
     @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "bom"])
-    @pytest.mark.parametrize("separator", [",", ";"])
+    @pytest.mark.parametrize("separator", [",", ";", "\t"])
     @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
     def test_csv(self, tmp_path: Path, mark: str, separator: str, end: str) -> None:
         lines = (
@@ -97,17 +100,25 @@ class TestRows:
             ("portrait,audio,consent_fase\na,b,c", "Did you mean consent_face?"),
             ("portrait,audio,colour of the hair\na,b,c", "Columns: portrait, audio, output"),
             ("portrait,audio,audio\na,b,c", "twice"),
+            ("portrait,output\na,b", "no column audio"),
+            ("a.jpg,b.wav\n", "no column 'a.jpg'"),
             ("portrait,audio\n", "no rows"),
             ("", "no header"),
-            ('portrait,audio\n"a,b', "no CSV"),
+            ('portrait,audio\na,b\na,"b\na,b\n', "begins in line 3 is no CSV"),
+            ('portrait,audio\na,"b" c\n', "begins in line 2 is no CSV"),
             (b"portrait,audio\n" + b"\xff\xfe,b", "not text in UTF-8"),
+            ("portrait,audio\nä,b".encode("cp1252"), "not text in UTF-8"),
+            ("portrait,audio\n照片,声音".encode("gb18030"), "not text in UTF-8"),
             ("portrait,audio\na,b".encode("utf-16"), "not text in UTF-8"),
+            ("portrait,audio\na,b".encode("utf-16-le"), "Line 1 of "),
+            ("portrait,audio\na,b\na\0,b", "holds a zero byte"),
         ],
     )
     def test_a_file_that_cannot_be_read_at_all(self, tmp_path: Path, text: str | bytes, said: str) -> None:
         with pytest.raises(BadInput) as caught:
             read(tmp_path, text)
         assert said in str(caught.value)
+        assert caught.value.hint and translated("zh", caught.value.message)
 
     def test_no_file(self, tmp_path: Path) -> None:
         for path in (tmp_path / "none.csv", tmp_path):
@@ -141,6 +152,12 @@ class TestRows:
         names = {row.number: row.output for row in found if isinstance(row, Row)}
         assert names == {2: "a-b-2.mp4", 8: "A-B.mp4"}
         assert [row.number for row in found] == list(range(2, 11))
+
+    def test_many_rows_of_the_same_files(self, tmp_path: Path) -> None:
+        count = 3000
+        found = read(tmp_path, "portrait,audio,seed\n" + "".join(f"a,b,{n}\n" for n in range(count)))
+        names = {row.output for row in found}
+        assert len(names) == count and {"a-b.mp4", "a-b-2.mp4", f"a-b-{count}.mp4"} <= names
 
     def test_consent_is_each_rows_own(self, tmp_path: Path) -> None:
         (tmp_path / "form.pdf").write_bytes(b"signed")
@@ -611,6 +628,14 @@ class TestCommand:
         assert queue.find(job.id).state is State.QUEUED
 
 
+def test_what_takes_long_is_done_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at 100,000 rows or files takes a tenth of the time."""
+    for took, pause in ((0.0, 0.25), (2.0, 18.0)):
+        moments = iter((10.0, 10.0 + took))
+        monkeypatch.setattr(batch_command, "time", SimpleNamespace(monotonic=lambda: next(moments)))  # noqa: B023
+        assert batch_command._again(lambda: None, 0.25) == 10.0 + took + pause
+
+
 class TestDeath:
     """Processes that are killed, and a command that is."""
 
@@ -669,6 +694,20 @@ class TestDeath:
         assert sonic("jobs", "cancel", job.id[:8])[0] == 2  # it is over
         assert sonic(*long)[1]["counts"] == {"done": 1}
         assert len(Store().takes()) == 1
+
+    @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+    def test_interrupt_counts_what_was_not_reached(self, queue: Queue, work: Path) -> None:
+        rows = "".join(f"Gesicht ä.jpg,声音.wav,{number}\n" for number in range(300))
+        (work / "jobs.csv").write_text(f"portrait,audio,seed\n{rows}", encoding="utf-8")
+        words = ("batch", work / "jobs.csv", "-o", work / "out", "--jobs", "1", *OPTIONS, *CONSENT)
+        with begun(queue.home, *words) as command:
+            until(queue.jobs)
+            command.send_signal(signal.SIGTERM)
+            out, err = command.communicate(timeout=PATIENCE)
+        found = json.loads(out)
+        assert command.returncode == 130 and "of 300 videos are made" in found["hint"], err
+        assert sum(found["counts"].values()) == len(found["rows"]) == 300
+        assert found["counts"]["missing"] > 0 and set(found["counts"]) <= {"missing", "waiting", "done"}
 
     def test_a_killed_process_is_replaced(
         self, long: tuple[str | Path, ...], queue: Queue, work: Path

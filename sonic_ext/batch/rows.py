@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -36,6 +37,8 @@ PREFIX = "consent_"
 CONSENT = tuple(field.name for field in dataclasses.fields(Consent) if field.name != "notice_version")
 COLUMNS = ("portrait", "audio", "output", *describe(), *(PREFIX + name for name in CONSENT))
 """What a row may say."""
+NEEDED = ("portrait", "audio")
+"""What every row has to say."""
 FILES = ("portrait", "audio", f"{PREFIX}evidence")
 """What of that are paths."""
 MOST_BYTES = 64 << 20
@@ -104,6 +107,12 @@ def read_file(path: Path, defaults: Defaults) -> tuple[AnyRow, ...]:
             f"{path} is not text in UTF-8.", 'Save it as "CSV UTF-8", or as UTF-8 in a text editor.'
         ) from None
     read = json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else csv_rows
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise BadInput(
+            f"Line {line} of {path} holds a zero byte.",
+            'Save it as "CSV UTF-8", or as UTF-8 in a text editor.',
+        )
     rows = built(read(text), path.parent, defaults)
     if not rows:
         raise BadInput(f"{path} has no rows.", "Write one for each video.")
@@ -138,7 +147,10 @@ def csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | SonicError]]:
                 continue
             yield number, {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
     except csv.Error as error:
-        raise BadInput(f"Line {reader.line_num} is no CSV: {error}.", "Look at its quotes.") from error
+        raise BadInput(
+            f"The row that begins in line {begins} is no CSV: {error}.",
+            "Look at its quotes: each that opens has to close, and one inside is written twice.",
+        ) from error
     if not names:
         raise BadInput("The file has no header.", "Begin it with a line such as: portrait,audio")
 
@@ -260,13 +272,13 @@ def safe_stem(text: str) -> str:
 
 
 def _row(number: int, values: Mapping[str, Any], base: Path, defaults: Defaults) -> Row:
-    for name in ("portrait", "audio"):
+    for name in NEEDED:
         if name not in values:
             raise BadInput(f"The row names no {name}.", f"Give a file under {name}.")
     for name, value in values.items():
         if isinstance(value, str):
             _text(name, value, name in FILES)
-    portrait, audio = (_path(base, name, values[name]) for name in ("portrait", "audio"))
+    portrait, audio = (_path(base, name, values[name]) for name in NEEDED)
     stated = dict(defaults.consent)
     for name in CONSENT:
         if PREFIX + name in values:
@@ -274,16 +286,23 @@ def _row(number: int, values: Mapping[str, Any], base: Path, defaults: Defaults)
             if name == "evidence":
                 stated[name] = str(_path(base, PREFIX + name, stated[name]))
     changes = {name: value for name, value in values.items() if name in describe()}
-    settings = defaults.settings.with_values(changes)
+    settings = _settings(defaults.settings, json.dumps(changes))
     consent = Consent.from_mapping(stated)
     consent.check()
     output = checked_name(_text("output", values["output"])) if "output" in values else ""
     return Row(number, portrait, audio, output, settings, consent)
 
 
+@functools.lru_cache(maxsize=1024)
+def _settings(defaults: Settings, changes: str) -> Settings:
+    """The same for all rows that change the same, as JSON."""
+    return defaults.with_values(json.loads(changes))
+
+
 def _with_own_names(rows: Sequence[AnyRow]) -> Iterator[AnyRow]:
     """Names for those that have none, from their files; none twice, however a file system compares them."""
     taken: dict[str, int] = {}
+    numbers: dict[str, Iterator[int]] = {}
     for named in rows:
         if isinstance(named, Row) and named.output:
             taken.setdefault(named.output.casefold(), named.number)
@@ -298,25 +317,28 @@ def _with_own_names(rows: Sequence[AnyRow]) -> Iterator[AnyRow]:
             error = BadOutput(f"Row {first} has the output {row.output} already.", "Give it another name.")
             yield WrongRow(row.number, str(row.portrait), str(row.audio), row.output, error)
         else:
-            names = (f"{stem}.mp4" for stem in _stems(row))
+            stem = _stem(row)
+            names = (f"{name}.mp4" for name in _variants(stem, numbers.setdefault(stem, itertools.count(1))))
             output = next(name for name in names if name.casefold() not in taken)
             taken[output.casefold()] = row.number
             yield dataclasses.replace(row, output=output)
 
 
-def _stems(row: Row) -> Iterator[str]:
+def _stem(row: Row) -> str:
     face, sound = row.portrait.stem, row.audio.stem
-    stem = safe_stem(face if face == sound else f"{face}-{sound}")
-    yield stem
+    return safe_stem(face if face == sound else f"{face}-{sound}")
+
+
+def _variants(stem: str, numbers: Iterator[int]) -> Iterator[str]:
+    """Names for one stem, by numbers that are not used yet; the first has none."""
     short = cut(stem, MOST_NAME - 10)
-    yield from (f"{short}-{number}" for number in itertools.count(2))
+    yield from (stem if number == 1 else f"{short}-{number}" for number in numbers)
 
 
 def _delimiter(text: str) -> str:
-    """`;` or `,`: the one that the header has more of, quoted parts aside."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", header)
-    return ";" if bare.count(";") > bare.count(",") else ","
+    """Comma, semicolon or tab: the one that the header has most of, quoted parts aside."""
+    header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
 
 
 def _header(cells: Sequence[str]) -> list[str]:
@@ -327,6 +349,11 @@ def _header(cells: Sequence[str]) -> list[str]:
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise BadInput(f"The column {doubled[0]} is there twice.", "Keep one of them.")
+    for name in NEEDED:
+        if name not in names:
+            raise BadInput(
+                f"The header has no column {name}.", "Begin it with a line such as: portrait,audio"
+            )
     return names
 
 

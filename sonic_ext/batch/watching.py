@@ -14,7 +14,7 @@ from ..errors import BadInput
 from .rows import PICTURES, SOUNDS, AnyRow, Defaults, WrongRow, couples, files_in, paired
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks, at least."""
 Signs = tuple[tuple[str, int, int], ...]
 """Path, size and time of change of each file of a pair."""
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 SOME_FAILED = 8
 """Exit code: not every row has its video."""
 LOOK = 0.25
-"""Seconds between two looks at the queue, and that rows are placed for in between."""
+"""Seconds between two looks at the queue, and that rows are placed for in between, at least."""
+IDLE = 9.0
+"""As many times as long as a look took passes until the next: at 100,000 rows, or files, it takes a while."""
 
 
 def grammar(commands: Any, add: AddCommand, options: Iterable[AddOptions], epilog: str) -> None:
@@ -177,6 +179,18 @@ def _crew(
     return Cluster(queue, batch, LANE, connection, most, threads if here else int(not heavy), heavy, note)
 
 
+def _again(look: Callable[[], None], least: float) -> float:
+    """Look; when to do so again, on the monotonic clock.
+
+    Args:
+        least: seconds until then.
+    """
+    began = time.monotonic()
+    look()
+    now = time.monotonic()
+    return now + max(least, IDLE * (now - began))
+
+
 def _has_device(settings: Settings, rows: Sequence[AnyRow]) -> bool:
     """Whether one of the rows, or what they would be by default, is drawn by an engine with weights."""
     from .. import engines
@@ -200,7 +214,10 @@ class _Batch:
         self._console, self._signals = console, signals
         self._queue, self._planner, self._folder = queue, planner, folder
         self._line = ProgressLine(lambda: signals.asked)
+        self._todo: deque[AnyRow] = deque()
+        """Rows that have no job yet …"""
         self._planned: dict[int, Planned] = {}
+        """… and those that have, by their numbers."""
         self._over: set[int] = set()
         """Numbers of rows of which nothing more will come …"""
         self._failed: set[int] = set()
@@ -213,10 +230,9 @@ class _Batch:
     def check(self, rows: Iterable[AnyRow]) -> None:
         """Look at every row, and make nothing."""
         self._planner.begin(hold=False)
-        for row in rows:
-            if self._signals.asked:
-                return
-            self._place(row, submit=False)
+        self._todo.extend(rows)
+        while self._todo and not self._signals.asked:
+            self._place(self._todo.popleft(), submit=False)
 
     def make(self, rows: Sequence[AnyRow], watched: Folder | None, crew: Callable[[], Crew]) -> None:
         """Place every row and see it through; with a folder that is watched, until a signal comes.
@@ -226,22 +242,23 @@ class _Batch:
         """
         from ..batch.watching import EVERY
 
-        todo, next_look = deque(rows), 0.0
+        others = watched is None  # jobs of earlier commands that no row asks for any more may be there
+        todo, next_look, look = self._todo, 0.0, time.monotonic() + LOOK
+        todo.extend(rows)
         self._planner.begin(hold=watched is None)
         with contextlib.closing(self._line), crew() as processes:
             while not self._signals.asked:
                 if watched is not None and time.monotonic() >= next_look:
-                    todo.extend(watched.look())
-                    next_look = time.monotonic() + EVERY
-                end = time.monotonic() + LOOK
-                while todo and time.monotonic() < end and not self._signals.asked:
+                    next_look = _again(lambda: todo.extend(watched.look()), EVERY)
+                while todo and time.monotonic() < look and not self._signals.asked:
                     if self._place(todo.popleft(), submit=True):
                         processes.keep()
-                self._look(len(todo))
+                look = _again(self._look, LOOK)
                 if todo:
                     continue
-                if watched is None:
+                if others:
                     self._planner.drop_others(self._planned.values())
+                    others = False
                 if len(self._over) == len(self._planned):
                     if watched is None:
                         return
@@ -250,7 +267,7 @@ class _Batch:
                         self._fresh.clear()
                 else:
                     processes.keep()
-                time.sleep(LOOK)
+                time.sleep(max(0.0, look - time.monotonic()))
 
     def note(self, problem: SonicError) -> None:
         """Say what does not stop the batch."""
@@ -299,7 +316,7 @@ class _Batch:
             self._fresh.add(planned.job_id)
         return planned.fresh
 
-    def _look(self, todo: int) -> None:
+    def _look(self) -> None:
         """See which jobs ended, and draw the line of progress."""
         standing = self._queue.standing(self._planner.batch)
         for number, planned in self._planned.items():
@@ -311,10 +328,10 @@ class _Batch:
                     if job.exported is None:
                         self._fail(number, job.error or Cancelled())
                 self._over.add(number)
-        total, failed = len(self._planned) + todo, len(self._failed)
+        total, failed = len(self._planned) + len(self._todo), len(self._failed)
         if total:
             text = f"{len(self._over) - failed} of {total} videos" + (f", {failed} failed" if failed else "")
-            left = self._seconds_left(standing, todo)
+            left = self._seconds_left(standing, len(self._todo))
             self._line.say(text + (f"  {duration_text(left)} left" if left is not None else ""))
 
     def _seconds_left(self, standing: Mapping[str, tuple[State, float]], todo: int) -> float | None:
@@ -334,7 +351,9 @@ class _Batch:
 
     def _write(self) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
         from ..batch import report
+        from ..batch.planning import Planned
 
-        planned = (self._planned[number] for number in sorted(self._planned))
+        known = self._planned | {row.number: Planned(row) for row in self._todo}
+        planned = (known[number] for number in sorted(known))
         found = report.entries(planned, self._planner.batch, self._queue)
         return found, report.write(self._folder, found, self._queue)
