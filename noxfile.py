@@ -246,8 +246,9 @@ def sonic_forge(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def faults(session: nox.Session) -> None:
-    """Kill exports, animations and jobs at random instants; `nox -s faults -- --kills 2000 --seed 7`."""
-    session.install("-r", "requirements/gradio4.txt", "-e", ".[test]")
+    """What goes wrong on bad days, at random instants of exports, animations, jobs and batches; as long as one
+    likes, and on from where it was stopped: `nox -s faults -- --kills 10000 --log faults.jsonl`."""
+    session.install("-r", "requirements/sonic.txt", "-e", ".[test,sonic]")
     session.run("python", "tests/faults/run.py", *session.posargs)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from exporting import ELSEWHERE, PRIVATE, private_left
+from trials import Scenario
 
 from sonic_ext.pipeline import animate
 from sonic_ext.provenance.recovery import clear_up
@@ -23,7 +24,7 @@ SETTINGS = {
 HALF = "take without all of its files"
 
 
-class Animate:
+class Animate(Scenario):
     """The preview engine, ten frames."""
 
     name = "animate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kills import in_a_copy
 from made_takes import FPS, SIDE, TAKE_ID, adopt_clip, some_speech
+from trials import NO_SIGNATURE, NOT_YET, Scenario, in_a_copy
 
-from sonic_ext.errors import ConsentRevoked
+from sonic_ext.errors import ConsentRevoked, Refused, SonicError
 from sonic_ext.media.video import VideoWriter, probe
 from sonic_ext.provenance import c2pa, certificates
 from sonic_ext.provenance.consent import Consent
@@ -46,7 +47,7 @@ PRIVATE = "unfinished work in the private home"
 ELSEWHERE = "file in the system's temporary folder"
 
 
-class Export:
+class Export(Scenario):
     """Into an empty place; the home has a ledger and a certificate already."""
 
     name = "export"
@@ -70,6 +71,11 @@ class Export:
     def act(self, place: Path) -> None:
         export(Store().load(TAKE_ID), self.output(place), AGREED, overwrite=self.overwrite)
 
+    def beside(self, place: Path) -> None:
+        """The same, to the same place."""
+        with contextlib.suppress(SonicError):
+            self.act(place)
+
     def resume(self, place: Path) -> None:
         export(Store().load(TAKE_ID), place / "outputs" / self.next_name, AGREED)
 
@@ -88,7 +94,7 @@ class Export:
 
     def problems(self, place: Path) -> list[str]:
         said = [f"ledger: {problem}" for problem in Ledger().problems()]
-        exported = {record.output_name: record for record in Ledger().records() if record.exported_at}
+        exported = {record.output_sha256: record for record in Ledger().records() if record.exported_at}
         there = {path.name: path for path in (place / "outputs").iterdir()}
         if self.next_name not in there:
             said.append("the next export did not arrive")
@@ -96,11 +102,11 @@ class Export:
             if path.read_bytes() == BEFORE:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 said += [] if mode == 0o640 else [f"{name}: the old file's mode became {mode:o}"]
-            elif name not in exported:
+            elif digest_of(path) not in exported:
                 said.append(f"{name} is there without its row")
             else:
                 kept = 0o640 if self.overwrite and path == self.output(place) else None
-                said += faults_of(path, exported[name], FRAMES, kept)
+                said += faults_of(path, exported[digest_of(path)], FRAMES, kept)
         return said
 
     def outcome(self, place: Path) -> str:
@@ -116,6 +122,15 @@ class FirstExport(Export):
 
     name = "first export"
     fresh = True
+
+    def resume(self, place: Path) -> None:
+        try:
+            super().resume(place)
+        except Refused as refused:
+            if not refused.message.startswith(NOT_YET):
+                raise
+            shutil.rmtree(place / "home" / "signing")  # as it is told, since the clock is right
+            super().resume(place)
 
 
 class Overwrite(Export):
@@ -208,8 +223,8 @@ def faults_of(path: Path, record: Record, frames: int, mode: int | None = None) 
     usual = stat.S_IMODE(new_file.stat().st_mode) if mode is None else mode
     new_file.unlink()
     facts = {
-        "its digest is not the row's": _digest(path) != record.output_sha256,
-        "its signature does not hold": signature.state != "valid",
+        "its digest is not the row's": digest_of(path) != record.output_sha256,
+        NO_SIGNATURE: signature.state != "valid",
         "it is signed for another consent": signature.consent_sha256 != record.digest,
         "it is not whole": probe(path).frames != frames,
         f"its mode is {found:o} and not {usual:o}": found != usual,
@@ -247,7 +262,7 @@ def state(path: Path, rows: dict[str, Record]) -> list[str]:
     return [*readable, *([] if path.name.startswith(".") else [NO_ROW])]
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from exporting import PRIVATE, private_left
+from trials import Scenario
 
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.recovery import clear_up
@@ -13,7 +14,7 @@ from sonic_ext.provenance.recovery import clear_up
 PICTURE = "0123456789abcdef" * 4
 
 
-class FirstRow:
+class FirstRow(Scenario):
     """Key, database, heads; then the row."""
 
     name = "first row of a ledger"

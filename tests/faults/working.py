@@ -5,6 +5,7 @@ All but the first make their videos of a clip that was recorded before: what is 
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -13,8 +14,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -23,11 +24,12 @@ from typing import Any
 
 from animating import MEDIA, SETTINGS
 from exporting import ELSEWHERE, NO_FILE, PRIVATE, TEMPORARY, faults_of, private_left, records, state
-from kills import in_a_copy
 from made_takes import SIDE, record_clip
+from trials import BUSY_SECONDS, EXPIRED, NOTES, OUT_OF_ORDER, Scenario, in_a_copy
 
 from sonic_ext import pipeline
 from sonic_ext.cli import main as cli
+from sonic_ext.errors import BadOutput, SonicError
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Destination, Job, JobSpec, Origin, Queue, State, Worker, exporting
 from sonic_ext.jobs.inputs import Staging, staging
@@ -50,20 +52,28 @@ PATIENCE = 300.0
 """Seconds after which a job counts as stuck."""
 UNNEEDED = "input that no job needs"
 ENDINGS = "cancelled"
-"""File beside the home: how the job stood when `cancel` returned."""
+"""Note: how the job stood when `cancel` returned."""
 TOLD = "submitted"
-"""File beside the home: a line for each job that `submit` returned."""
+"""Note: a line for each job that `submit` returned."""
 TROUBLE = "trouble"
-"""File beside the home: a traceback of the second process."""
+"""Note: a traceback of the second process."""
+GIVEN_UP = "given up"
+"""Note: what the second process told its user."""
+SPEECH = "short_en_flite_rms_2s3.wav"
+POLL = 0.02
 
 
-class Work:
+class Work(Scenario):
     """One job, in a thread of the worker, drawn by the preview engine."""
 
     name = "submit, render, export"
     jobs = 1
     frames = 10
     drawn = True
+    in_turn = True
+    """One is made when the one before has ended."""
+    reports: tuple[str, ...] = ()
+    """How those names in `outputs` begin that are no videos'."""
 
     def prepare(self, place: Path) -> None:
         (place / "home").mkdir(mode=0o700)
@@ -76,24 +86,29 @@ class Work:
 
     def act(self, place: Path) -> None:
         with self.working(place) as worker:
-            self.submit(worker, place, self.jobs)
+            self.submit(worker, place, range(self.jobs))
             wait_for_all(worker)
 
     def resume(self, place: Path) -> None:
         clear_up()
         with self.working(place) as worker:
-            there, told = len(worker.queue.jobs()), _lines(place / TOLD)
-            if there < len(told):
-                raise AssertionError(f"{len(told)} jobs were submitted, and {there} are there")
-            self.submit(worker, place, self.jobs - there)
+            there = {job.spec.settings.seed for job in worker.queue.jobs()}
+            told = set(map(int, _lines(place / NOTES / TOLD)))
+            if told - there:
+                raise AssertionError(f"job {told - there} was submitted, and is not there")
+            wait_for_all(worker)
+            for job in worker.queue.jobs()[::-1]:
+                self.ask_again(worker, job)
+            self.submit(worker, place, set(range(self.jobs)) - there)
             wait_for_all(worker)
 
     def left(self, place: Path) -> dict[str, int]:
         home, found = place / "home", Counter[str]()
         rows = {record.output_sha256: record for record in records(place) if record.exported_at}
         for path in (place / "outputs").iterdir():
-            found[TEMPORARY] += path.name.startswith(".")
-            found.update(state(path, rows))
+            if not path.name.startswith(self.reports):
+                found[TEMPORARY] += path.name.startswith(".")
+                found.update(state(path, rows))
         found[NO_FILE] = sum(not (place / "outputs" / row.output_name).is_file() for row in rows.values())
         needed = needed_inputs(home)
         takes = {path.parent.name for path in home.glob("takes/*/take.json")}
@@ -106,17 +121,19 @@ class Work:
     def problems(self, place: Path) -> list[str]:
         jobs = Queue().jobs()[::-1]
         said = [f"ledger: {problem}" for problem in Ledger().problems()]
-        said += [] if len(jobs) == self.jobs else [f"{len(jobs)} jobs of {self.jobs}"]
-        said += [f"job {number}: {what}" for number, job in enumerate(jobs) for what in self.wrong(job)]
+        asked = {job.spec.settings.seed: job for job in jobs if job.state is not State.FAILED}
+        said += [] if len(asked) == self.jobs else [f"{len(asked)} of {self.jobs} were made or cancelled"]
+        said += [f"job {number}: {what}" for number, job in asked.items() for what in self.wrong(job)]
         exported = [job.exported.path for job in jobs if job.exported]
-        there = sorted((place / "outputs").iterdir())
+        said += [f"{len(exported)} exports of {len(asked)}"] if len(exported) > len(asked) else []
+        there = sorted((place / "outputs").glob("*.mp4"))
         said += [] if sorted(exported) == there else [f"{len(there)} videos for {len(exported)} exports"]
         made = {job.take_id for job in jobs if job.take}
         others = {take.id for take in Store().takes()} - made
         said += [f"take {take_id} is no job's" for take_id in others]
         said += ["inputs are left"] if list((place / "home").glob("inputs/*")) else []
-        said += [] if in_order(jobs) else ["the order changed"]
-        trouble = place / TROUBLE
+        said += [OUT_OF_ORDER] if self.in_turn and not in_order(jobs) else []
+        trouble = place / NOTES / TROUBLE
         return said + ([trouble.read_text()] if trouble.exists() else [])
 
     def outcome(self, place: Path) -> str:
@@ -130,16 +147,37 @@ class Work:
             return [f"{job.state}, {'not ' if job.exported is None else ''}exported: {job.error}"]
         if len(rows) != 1:
             return [f"exported {len(rows)} times"]
-        takes = [] if Store().holds(job.take_id) else ["its take is gone"]
+        takes = [] if Store().holds(job.take_id) else [EXPIRED]
         said = [] if job.error is None else [f"done, and yet {job.error}"]
         return [*takes, *said, *faults_of(job.exported.path, rows[0], self.frames)]
 
-    def submit(self, worker: Worker, place: Path, count: int) -> None:
-        """So many jobs of the same files; the seed tells them apart."""
+    def said(self, place: Path) -> list[str]:
+        return [f"{type(job.error).__name__}: {job.error}" for job in Queue().jobs() if job.error]
+
+    def beside(self, place: Path) -> None:
+        """It works off what waits and nobody has."""
+        end = time.monotonic() + 10 * BUSY_SECONDS
+        with suppress(SonicError), self.working(place) as worker:
+            while any(not job.worker for job in worker.queue.jobs(ended=False)) and time.monotonic() < end:
+                time.sleep(POLL)
+
+    def submit(self, worker: Worker, place: Path, numbers: Iterable[int]) -> None:
+        """Jobs of the same files; the number, as seed, tells them apart."""
         with staging(worker.queue.home) as staged:
-            for number in range(count):
+            for number in numbers:
                 worker.submit(self.specified(worker, staged, place, number), staged)
-                tell(place / TOLD, str(number))
+                tell(place / NOTES / TOLD, str(number))
+
+    def ask_again(self, worker: Worker, job: Job) -> None:
+        """As its user does who was told that it failed, or that it was made and could not be exported."""
+        held = Store().holds(job.take_id)
+        if job.state is State.DONE and job.exported is None and job.spec.export is not None and held:
+            exporting.export(worker.queue, job.id, job.spec.export)
+        elif job.state is State.FAILED or (job.state is State.DONE and not held and job.exported is None):
+            with staging(worker.queue.home) as staged:
+                for each, name in ((job.spec.portrait, "portrait_01.jpg"), (job.spec.audio, SPEECH)):
+                    assert staged.copy(MEDIA / name) == each
+                worker.submit(job.spec, staged)
 
     def specified(self, worker: Worker, staged: Staging, place: Path, number: int) -> JobSpec:
         """A job that is to be exported into `outputs`."""
@@ -148,7 +186,7 @@ class Work:
             staged,
             origin=Origin.API,
             portrait=staged.copy(MEDIA / "portrait_01.jpg"),
-            audio=staged.copy(MEDIA / "short_en_flite_rms_2s3.wav"),
+            audio=staged.copy(MEDIA / SPEECH),
             settings=replace(WANTED, seed=number),
             export=self.destination(place),
             look=False,
@@ -188,24 +226,25 @@ class Command(Work):
     drawn = False
 
     def act(self, place: Path) -> None:
-        code = self._command(place)
-        if code:
-            raise AssertionError(f"the command ended with {code}")
+        self._command(place)
+
+    def beside(self, place: Path) -> None:
+        with suppress(SonicError):
+            self._command(place)
 
     def resume(self, place: Path) -> None:
         clear_up()
-        code, there = self._command(place), (place / "outputs" / "x.mp4").exists()
-        if code and not there:
-            raise AssertionError(f"the command ended with {code}")
+        there = (place / "outputs" / "x.mp4").exists()
+        with suppress(BadOutput) if there else nullcontext():  # it exists already
+            self._command(place)
 
-    def _command(self, place: Path) -> int:
+    def _command(self, place: Path) -> None:
         pipeline.animate = recorded(place / "clip")
-        words = ["animate", MEDIA / "portrait_01.jpg", MEDIA / "short_en_flite_rms_2s3.wav"]
+        words = ["animate", MEDIA / "portrait_01.jpg", MEDIA / SPEECH]
         words += ["-o", place / "outputs" / "x.mp4", "--consent-face", "synthetic"]
         words += ["--consent-voice", "synthetic"]
         words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-        with (place / "said").open("a") as said, redirect_stdout(said), redirect_stderr(said):
-            return cli.main([str(word) for word in words])
+        run_command(words)
 
 
 class Waiting(Work):
@@ -227,13 +266,13 @@ class Cancelled(Work):
 
     def act(self, place: Path) -> None:
         with self.working(place) as worker:
-            self.submit(worker, place, self.jobs)
-            tell(place / ENDINGS, str(worker.queue.cancel(second(worker.queue).id).state))
+            self.submit(worker, place, range(self.jobs))
+            tell(place / NOTES / ENDINGS, str(worker.queue.cancel(second(worker.queue).id).state))
             wait_for_all(worker)
 
     def problems(self, place: Path) -> list[str]:
         said = super().problems(place)
-        job, told = second(Queue()), _lines(place / ENDINGS)
+        job, told = second(Queue()), _lines(place / NOTES / ENDINGS)
         if told == [str(State.CANCELLED)] and job.state is not State.CANCELLED:
             said.append(f"it was cancelled, and is {job.state}")
         if told == [str(State.DONE)] and job.state is not State.DONE:
@@ -325,7 +364,7 @@ class ByHand(Work):
 
     def resume(self, place: Path) -> None:
         super().resume(place)
-        (job,) = Queue().jobs()
+        job = Queue().jobs()[0]
         if job.exported is None:
             self._export(place)
 
@@ -339,12 +378,13 @@ class ByHand(Work):
 
 
 class TwoProcesses(Work):
-    """Another process works on the same queue, and the first one is killed: the other does all of it."""
+    """Another process works on the same queue; where the first one is killed, the other does all of it."""
 
-    name = "two processes, one killed"
+    name = "two processes"
     jobs = 3
     frames = CLIP_FRAMES
     drawn = False
+    in_turn = False
 
     def act(self, place: Path) -> None:
         first = os.getpid()
@@ -352,25 +392,24 @@ class TwoProcesses(Work):
         if not other:
             self._go_on(place, first)
         with self.working(place) as worker:
-            self.submit(worker, place, self.jobs)
+            self.submit(worker, place, range(self.jobs))
             wait_for_all(worker)
         os.waitpid(other, 0)
-
-    def problems(self, place: Path) -> list[str]:
-        return [problem for problem in super().problems(place) if problem != "the order changed"]
 
     def _go_on(self, place: Path, first: int) -> None:
         """The other process: ends when the first one is gone or done, and no job waits."""
         try:
             with self.working(place) as worker:
-                while os.getppid() == first and len(_lines(place / TOLD)) < self.jobs:
-                    time.sleep(0.02)
+                while os.getppid() == first and len(_lines(place / NOTES / TOLD)) < self.jobs:
+                    time.sleep(POLL)
                 for job in worker.queue.jobs()[::-1]:
                     while not worker.queue.wait(job.id, 0.1).state.ended:
                         worker.queue.recover()
                         worker.wake()
+        except SonicError as error:
+            tell(place / NOTES / GIVEN_UP, str(error))
         except BaseException:
-            tell(place / TROUBLE, traceback.format_exc())
+            tell(place / NOTES / TROUBLE, traceback.format_exc())
         os._exit(0)
 
 
@@ -426,6 +465,20 @@ def recorded(clip: Path) -> Callable[..., Take]:
             )
 
     return animate
+
+
+def run_command(words: Iterable[object]) -> None:
+    """`sonic …`.
+
+    Raises:
+        SonicError: what it told its user, in one line.
+    """
+    said = io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(said):
+        code = cli.main([str(word) for word in words])
+    if code:
+        last = said.getvalue().strip().splitlines()[-1]
+        raise (BadOutput if code == BadOutput.exit_code else SonicError)(last, f"It ended with {code}.")
 
 
 def dying(*_: Any, **__: Any) -> None:
