@@ -49,9 +49,10 @@ class Denoise(Work):
         tiny_sonic.write(place / "models")
 
     def left(self, place: Path) -> dict[str, int]:
-        """What the engine keeps to go on from is no rest until the video is made; see `problems`."""
+        """What the engine keeps to go on from is no rest until the video is made, see `problems`; nor is the
+        file of the device's lock."""
         found = Counter(super().left(place))
-        found[PRIVATE] -= len(checkpoints(place))
+        found[PRIVATE] -= len(checkpoints(place)) + len(list((place / "home").glob("sonic-*.lock")))
         return dict(found)
 
     def problems(self, place: Path) -> list[str]:
@@ -88,6 +89,5 @@ class Denoise(Work):
 
 
 def checkpoints(place: Path) -> list[Path]:
-    """What lies there to go on from, and the lock of the device."""
-    home = place / "home"
-    return [path for path in (*home.glob("drafts/*"), *home.glob("sonic-*")) if path.is_file()]
+    """What lies there to go on from."""
+    return [path for path in (place / "home").glob("drafts/*") if path.is_file()]

@@ -22,7 +22,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+import av  # noqa: F401
+import c2pa  # noqa: F401
 import clock
+import cryptography.hazmat.primitives.asymmetric.ec
+import cryptography.hazmat.primitives.kdf.hkdf
+import cryptography.x509  # noqa: F401  (all of them loaded once, and not by each copy of this process)
 import namespace
 from animating import Animate
 from batching import Batch
