@@ -86,7 +86,7 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     "fp8, 25 steps": {"inference_steps": 25, "precision": "fp8"},
     "int8, 25 steps": {"inference_steps": 25, "precision": "int8"},
     "bf16, 25 steps": {"inference_steps": 25, "precision": "bf16"},
-    "image decoder, 25 steps": {"inference_steps": 25, "decoder": "image"},
+    "frames decoded one by one, 25 steps": {"inference_steps": 25, "decoder": "image"},
 }
 """The first is what the others are compared with."""
 

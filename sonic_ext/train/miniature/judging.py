@@ -58,6 +58,7 @@ from .sizes import SIDE
 
 ENLARGED = 2
 """The landmarks are looked for in frames so many times as large."""
+DECODED_TOGETHER = 8
 LONG_CLOSURE = 0.1
 """Seconds from which a p, b or m has to be seen: frames are 80 ms apart."""
 LAGS = 5
@@ -136,9 +137,11 @@ def drawn_clip(
             tick,
         )
         done = run.complete(first_checkpoint(told.conditioning, plan, run.levels, seed, "together"))
-    decoder = VaeDecoder(networks.vae(), temporal=DiffusionSettings.of(settings).decoder != "image")
+    # A miniature has no VAE for pictures: its own is shown one frame at a time instead
+    together = 1 if DiffusionSettings.of(settings).decoder == "image" else DECODED_TOGETHER
+    decoder = VaeDecoder(networks.vae())
     with torch.inference_mode():
-        pictures = torch.cat([decoder(part) for part in done.latents.split(8)])
+        pictures = torch.cat([decoder(part) for part in done.latents.split(together)])
     found = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1)
     return np.asarray(found.cpu().numpy(), np.uint8)
 
