@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from made_jobs import LANE, submitted
 from patience import PATIENCE, until
 
 from sonic_ext import pipeline
-from sonic_ext.errors import BadOutput, DeviceLost, SonicError, as_error
+from sonic_ext.errors import BadOutput, DeviceLost, SonicError, WorkerLost, as_error
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Queue, State, Worker
 from sonic_ext.jobs import database as queue_database
@@ -129,6 +130,23 @@ class TestCard:
         assert drawn == [job.take_id] * 3
 
 
+class TestLostWorker:
+    """Somebody else draws, and is lost."""
+
+    @pytest.mark.usefixtures("drawn")
+    def test_it_is_told_from_one_that_is_lost_whenever_it_comes_to_a_job(
+        self, queue: Queue, host: Standalone
+    ) -> None:
+        def lose(*_: object, **__: object) -> NoReturn:
+            raise WorkerLost("A worker was lost.", "It is made again by another.")
+
+        job = submitted(queue)
+        with Worker(host, animate=lose) as worker:
+            until(lambda: (worker.wake(), queue.find(job.id))[1].state is State.FAILED)
+        error = queue.find(job.id).error
+        assert error is not None and "3 times at the same point" in error.message
+
+
 class TestLockedDatabase:
     """Another program has one of them to itself for longer than anybody waits."""
 
@@ -165,6 +183,7 @@ class TestLockedDatabase:
 STANDS_STILL = """
 import signal, sys, threading
 from pathlib import Path
+from typing import NoReturn
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Worker, worker
 done = threading.Event()

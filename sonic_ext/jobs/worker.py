@@ -211,7 +211,7 @@ class Worker:
                 if ending:
                     self.queue.requeue(job)
                 elif isinstance(error, WorkerLost) and (self._replaced or not here):
-                    self.queue.requeue(job, error)
+                    self.queue.requeue(job, error if isinstance(error, DeviceLost) else None)
                 elif closed and not report.stopped:
                     self.queue.release(job)
                 else:
