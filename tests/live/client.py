@@ -10,7 +10,7 @@ import select
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,43 @@ class Client:
 
     url: str
     auth: str | None = None
-    """user:password."""
+    """user:password of `--api-auth`."""
+    login: str | None = None
+    """user:password of `--gradio-auth`; who is asked for it logs in."""
+    _cookies: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: Any = None, auth: str | None = "") -> Answer:
         """One request; an answer that says no is an answer. `auth=None` sends no credentials."""
-        headers = self._headers(self.auth if auth == "" else auth)
+        secret = self.auth if auth == "" else auth
+        answer = self._ask(method, path, body, secret)
+        if answer.status == 401 and self.login and auth == "":
+            self._log_in(self.login)
+            answer = self._ask(method, path, body, secret)
+        return answer
+
+    def _ask(self, method: str, path: str, body: Any, secret: str | None) -> Answer:
         data = json.dumps(body).encode() if body is not None else None
-        return answered(urllib.request.Request(self.url + path, data, headers, method=method), ONE_REQUEST)
+        request = urllib.request.Request(self.url + path, data, self._headers(secret), method=method)
+        return answered(request, ONE_REQUEST)
+
+    def _log_in(self, login: str) -> None:
+        """As gradio's page does it; the cookies count until the WebUI's next start or *Reload UI*."""
+        name, _, word = login.partition(":")
+        form = urllib.parse.urlencode({"username": name, "password": word}).encode()
+        with urllib.request.urlopen(f"{self.url}/login", form, ONE_REQUEST) as answer:
+            given = answer.headers.get_all("set-cookie") or []
+        self._cookies.update(each.partition(";")[0].split("=", 1) for each in given)
+
+    def stranger(self) -> Client:
+        """The same WebUI for who has neither."""
+        return Client(self.url)
 
     def _headers(self, secret: str | None) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
         if secret:
             headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        if self._cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         return headers
 
     def pour(self, path: str, size: int) -> Answer:
@@ -70,7 +95,7 @@ class Client:
         place = urllib.parse.urlsplit(self.url)
         talk = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE)
         with contextlib.closing(talk):
-            talk.putrequest("POST", path)
+            talk.putrequest("POST", place.path + path)
             for name, value in self._headers(self.auth).items():
                 talk.putheader(name, value)
             talk.putheader("Content-Length", str(size))

@@ -1,7 +1,8 @@
 """Tests of a WebUI that runs: `pytest tests/live --webui http://127.0.0.1:7860 [--auth user:password]`.
 
 The WebUI is started by hand, with a checkpoint; any weights will do, the smaller the faster. What talks to
-the API is skipped where it was started without `--api`, and without `--webui` every test here is.
+the API is skipped where it was started without `--api`, and without `--webui` every test here is. One that
+was started with `--subpath` is named by the address below the proxy before it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from chromium import launched
 from client import Client
 from patience import MILLISECONDS
-from tab import open_tab
+from tab import log_in, open_tab
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("live")
     group.addoption("--webui", metavar="URL", help="address of a running WebUI")
     group.addoption("--auth", metavar="USER:PASSWORD", help="what it was given as --api-auth")
+    group.addoption("--login", metavar="USER:PASSWORD", help="what it was given as --gradio-auth")
     group.addoption("--soak", type=int, default=0, metavar="N", help="N videos and N pictures in turn")
     for name, what in (
         ("home", "its private home, for the tests of the guard"),
@@ -46,7 +48,7 @@ def webui(request: pytest.FixtureRequest) -> Client:
     url = request.config.getoption("--webui", default=None)
     if not url:
         pytest.skip("no WebUI was named: --webui URL")
-    return Client(url.rstrip("/"), request.config.getoption("--auth"))
+    return Client(url.rstrip("/"), request.config.getoption("--auth"), request.config.getoption("--login"))
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +86,8 @@ def window(browser: Any, webui: Client, request: pytest.FixtureRequest) -> Itera
         page.set_default_timeout(MILLISECONDS)
         page.set_default_navigation_timeout(MILLISECONDS)
         page.on("pageerror", lambda error: broken.append(f"{error}\n{error.stack}"))
+        if webui.login:
+            log_in(page, webui.login)
         page.goto(f"{webui.url}/?__theme={theme}")
         opened.append(page)
         open_tab(page)

@@ -13,6 +13,20 @@ IMG2IMG = "#img2img_image img"
 """What img2img begins with: gradio's picture in A1111, the canvas's in Forge."""
 
 
+def log_in(page: Any, login: str) -> None:
+    """Fill in gradio's form, now and whenever it comes back, as it does after *Reload UI*."""
+    name, _, word = login.partition(":")
+    button = page.get_by_role("button", name="Login")
+
+    def fill() -> None:
+        for label, value in (("username", name), ("password", word)):
+            page.get_by_label(label).fill(value)
+        with page.expect_navigation():
+            button.click()
+
+    page.add_locator_handler(button, fill, no_wait_after=True)
+
+
 def open_tab(page: Any) -> None:
     """By the tab's own button, whatever language it is in."""
     expect(page.locator("#tab_sonic")).to_be_attached()

@@ -154,12 +154,12 @@ def test_another_vae_setting_of_the_webui_does_no_harm(
 
 
 def test_every_route_asks_for_the_password(webui: Client) -> None:
-    if not webui.auth:
-        pytest.skip("the WebUI was started without --api-auth")
+    if not webui.auth and not webui.login:
+        pytest.skip("the WebUI was started without --api-auth and without --gradio-auth")
     for path, methods in ours(webui).items():
         for method in methods:
             for auth in (None, "wrong:password"):
-                answer = webui.ask(method.upper(), path.replace("{id}", "x"), {}, auth=auth)
+                answer = webui.stranger().ask(method.upper(), path.replace("{id}", "x"), {}, auth=auth)
                 assert answer.status == 401, (method, path)
 
 

@@ -92,9 +92,14 @@ def test_loaded_anew_in_the_middle(page: Any, long_speech: Path) -> None:
         open_tab(page)
         expect(under_way(page).locator("li")).to_have_count(1)
         expect(under_way(page)).to_contain_text("Asked for on this page")
+    ends_well(page, "6 min")
+
+
+def ends_well(page: Any, length: str) -> None:
+    """The video that is under way."""
     expect(under_way(page)).to_be_hidden(timeout=6 * MILLISECONDS)
     newest = show(page, "History").locator(".tile").first
-    expect(newest).to_contain_text("6 min")
+    expect(newest).to_contain_text(length)
     newest.click()
     playable(page.locator("sonic-history sonic-take video"))
 
@@ -261,10 +266,25 @@ def test_every_view_fits_the_webui(
             page.screenshot(path=folder / f"{theme}-{view}.png", full_page=True)
 
 
-def test_reload_ui(page: Any, speech: Path) -> None:
+def reload_ui(page: Any) -> None:
     """The WebUI's page loads itself anew. Nobody else asks meanwhile: A1111's API fails to start then."""
     with page.expect_navigation():
         page.evaluate("document.querySelector('#settings_restart_gradio').click()")
     open_tab(page)
+
+
+def test_reload_ui(page: Any, speech: Path) -> None:
+    reload_ui(page)
     give(page, PORTRAIT, speech)
     make(page)
+
+
+def test_reload_ui_in_the_middle(page: Any, long_speech: Path) -> None:
+    """The video goes on, the new page shows it."""
+    give(page, PORTRAIT, six_times(long_speech))
+    generate(page)
+    expect(under_way(page)).to_contain_text(re.compile(r"[1-9]\d* %"))
+    reload_ui(page)
+    expect(under_way(page).locator("li")).to_have_count(1)
+    expect(under_way(page)).to_contain_text("Asked for on this page")
+    ends_well(page, "6 min")
