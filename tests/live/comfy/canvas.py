@@ -8,14 +8,19 @@ from own_page import expect
 from patience import MILLISECONDS
 
 
-def open_comfy(page: Any, url: str, palette: str = "dark") -> None:
-    """Load it, in one of its palettes, without the dialogs that a new user is shown."""
+def open_comfy(page: Any, url: str, palette: str = "dark", elements: bool = False) -> None:
+    """Load it, in one of its palettes, without the dialogs that a new user is shown.
+
+    Args:
+        elements: its nodes are elements of the page, and not drawn on the canvas.
+    """
     page.goto(f"{url}/")
     page.wait_for_function("() => window.app?.extensionManager && window.app.graph")
     page.wait_for_selector("#graph-canvas")
     page.wait_for_function("() => !document.querySelector('#splash-loader, .p-blockui-mask')")
     page.wait_for_function("() => window.LiteGraph?.registered_node_types?.SonicExtExport")
-    page.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
+    for name, value in (("Comfy.ColorPalette", palette), ("Comfy.VueNodes.Enabled", elements)):
+        page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
     closing(page)
 
 

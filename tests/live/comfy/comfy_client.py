@@ -13,6 +13,8 @@ from typing import Any
 from client import Answer, answered
 from patience import PATIENCE, until
 
+USER = "sonic-live"
+"""Who the page belongs to, of several."""
 NOBODYS = {"face": "synthetic", "voice": "synthetic"}
 
 
@@ -68,6 +70,17 @@ class Comfy:
         head = f'--{border}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
         parts += [f"{head}Content-Type: {kind}\r\n\r\n".encode(), data, f"\r\n--{border}--\r\n".encode()]
         return self.ask("POST", "/upload/image", b"".join(parts), f"multipart/form-data; boundary={border}")
+
+    def user(self) -> dict[str, str]:
+        """What the browser of who chose a name keeps; nothing where ComfyUI has one user (`--multi-user`)."""
+        users = self.get("/users").json.get("users")
+        if users is None:
+            return {}
+        if USER not in users.values():
+            assert self.ask("POST", "/users", {"username": USER}).status == 200
+            users = self.get("/users").json["users"]
+        (own,) = (each for each, name in users.items() if name == USER)
+        return {"Comfy.userId": own, "Comfy.userName": USER}
 
     def put(self, file: Path) -> str:
         """A file into ComfyUI's input folder; its name there."""

@@ -7,6 +7,7 @@ into that, `--link` a link to it in the input folder. Without `--comfy` every te
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sys
@@ -30,7 +31,9 @@ EXCUSED = ("comfy.org", "Failed to load resource", "reading 'id'")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What is tested."""
-    parser.getgroup("live").addoption("--comfy", metavar="URL", help="address of a running ComfyUI")
+    group = parser.getgroup("live")
+    group.addoption("--comfy", metavar="URL", help="address of a running ComfyUI")
+    group.addoption("--vue-nodes", action="store_true", help="its nodes as elements of the page")
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +98,7 @@ def window(browser: Any, comfy: Comfy, request: pytest.FixtureRequest) -> Iterat
 
     def open_window(palette: str = "dark", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1700, "height": 1000}} | options)
+        context.add_init_script(f"Object.assign(localStorage, {json.dumps(comfy.user())})")
         page = context.new_page()
         page.set_default_timeout(MILLISECONDS)
         page.set_default_navigation_timeout(MILLISECONDS)
@@ -102,7 +106,7 @@ def window(browser: Any, comfy: Comfy, request: pytest.FixtureRequest) -> Iterat
         page.on("console", lambda each: each.type == "error" and said.append(each.text))
         page.on("request", lambda each: asked.append(each.url))
         opened.append(page)
-        open_comfy(page, comfy.url, palette)
+        open_comfy(page, comfy.url, palette, request.config.getoption("--vue-nodes"))
         return page
 
     yield open_window

@@ -168,6 +168,19 @@ def test_a_workflow_that_comes_to_the_front_again_shows_its_video(page: Any, pro
     assert source(shown(page, "SonicExtExport")) == first
 
 
+def test_nothing_of_the_progress_stays_beside_the_video(page: Any, prompt: dict[str, Any]) -> None:
+    load(page, prompt)
+    run(page)
+    source(shown(page, "SonicExtGenerate"))
+    at_rest(page)
+    name, pictures = page.evaluate("""() => {
+        const node = app.graph._nodes.find(each => each.type === "SonicExtGenerate");
+        return [String(node.id), node.imgs?.length ?? 0];
+    }""")
+    assert pictures == 0
+    expect(page.locator(f"[data-node-id='{name}'] img")).to_have_count(0)
+
+
 def test_several_videos_one_by_one(
     page: Any, comfy: Comfy, pictures: dict[str, str], voice: str, seed: int
 ) -> None:

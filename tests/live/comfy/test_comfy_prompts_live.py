@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comfy_client import Comfy, workflow
@@ -78,6 +79,43 @@ def test_missing_weights_are_said_with_what_brings_them(
     run = comfy.run(workflow(pictures["one"], sound=voice, engine={"engine": "sonic"}))
     assert (run.status, run.failed) == ("error", "SonicExtLoader")
     assert "weights" in run.error
+
+
+def with_vae(comfy: Comfy, prompt: dict[str, Any], vae: list[Any]) -> dict[str, Any]:
+    """The prompt with the MODEL of a Stable Diffusion 1.5 checkpoint and this VAE linked to its Loader."""
+    checkpoints = comfy.get("/models/checkpoints").json
+    if not checkpoints:
+        pytest.skip("this ComfyUI has no checkpoint of Stable Diffusion 1.5")
+    linked = {"model": ["checkpoint", 0], "vae": vae}
+    loader = prompt["loader"] | {"inputs": prompt["loader"]["inputs"] | linked}
+    return prompt | {
+        "checkpoint": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoints[0]}},
+        "other": {"class_type": "VAELoader", "inputs": {"vae_name": "pixel_space"}},
+        "loader": loader,
+    }
+
+
+@pytest.mark.parametrize("weights", ["installed", "none"])
+def test_the_vae_of_the_checkpoint_is_taken(
+    comfy: Comfy, pictures: dict[str, str], voice: str, seed: int, weights: str
+) -> None:
+    """The sonic engine draws with it; the preview engine has no use for it."""
+    engine = {"engine": "preview"} if weights == "none" else {"engine": "sonic", "decoder": "host"}
+    if weights == "installed" and not comfy.get("/sonic/v1/weights").json.get("ready"):
+        pytest.skip("this ComfyUI has no weights of the sonic engine")
+    run = comfy.run(
+        with_vae(comfy, workflow(pictures["one"], sound=voice, seed=seed, engine=engine), ["checkpoint", 2])
+    )
+    assert run.status == "success", run.error
+    (job,) = run.jobs("export")
+    assert comfy.video(job)["take"]["engine"] == engine["engine"]
+
+
+def test_a_vae_of_another_kind_is_refused(comfy: Comfy, pictures: dict[str, str], voice: str) -> None:
+    plain = workflow(pictures["one"], sound=voice, engine={"engine": "preview"})
+    run = comfy.run(with_vae(comfy, plain, ["other", 0]))
+    assert (run.status, run.failed) == ("error", "SonicExtLoader")
+    assert "of another kind" in run.error
 
 
 def test_a_revoked_consent_is_an_error_of_the_export(

@@ -102,6 +102,16 @@ function cover(/** @type {any} */ node) {
     widget.onRemove?.();
     node.widgets.splice(node.widgets.indexOf(widget), 1);
   }
+  forgetFrames(node);
+}
+
+/** Where its nodes are elements of the page, ComfyUI keeps the last frame of the progress below the video. It is in a
+ * store of ComfyUI's page that no extension is handed; where that is another one, the frame stays. */
+function forgetFrames(/** @type {any} */ node) {
+  const mounted = /** @type {any} */ (document.querySelector("#vue-app"))?.__vue_app__;
+  const frames = mounted?.config?.globalProperties?.$pinia?._s?.get?.("nodeOutput");
+  const inner = node.graph?.isRootGraph === false ? `${node.graph.id}:` : "";
+  frames?.revokePreviewsByLocatorId?.(`${inner}${node.id}`);
 }
 
 async function add(/** @type {any} */ node) {
