@@ -184,8 +184,9 @@ class TestNodes:
 
     def test_sounds_and_pictures_go_together(self, pack: Any, image: Any, audio: Any) -> None:
         two = {**audio, "waveform": np.concatenate([audio["waveform"]] * 2)}
-        with pytest.raises(BadInput, match="1 pictures and 2 sounds"):
-            pack.PreDataNode.execute(image, two, 0.4, **QUICK)
+        for sounds in ((two, None), (two, audio), (audio, two)):
+            with pytest.raises(BadInput, match="1 pictures and 2 sounds"):
+                pack.PreDataNode.execute(image, sounds[0], 0.4, **QUICK, audio_2=sounds[1])
 
     @pytest.mark.parametrize(
         "wrong",
@@ -209,6 +210,8 @@ class TestNodes:
         assert job_of(pack, image, audio, face_box=" ").settings.face_box is None
         with pytest.raises(BadSetting):
             job_of(pack, image, audio, face_box="left")
+        with pytest.raises(BadSetting, match="there is no second voice"):
+            job_of(pack, image, audio, face_box_2="8, 8, 64, 64")
 
     def test_missing_weights_are_said_by_the_loader(self, pack: Any) -> None:
         settings = {"engine": "sonic", "weights": "installed", "precision": "auto", "decoder": "auto"}
@@ -246,6 +249,24 @@ class TestTakes:
         made = pack.GenerateNode.execute(job, **PLAIN, engine=lending).result[0]
         assert made != plain
         assert pack.GenerateNode.execute(job, **PLAIN, engine=lending).result[0] not in (made, plain)
+
+    def test_two_people_speak_and_each_consents(self, host: Comfy, pack: Any, audio: Any) -> None:
+        couple = read_portrait(ROOT / "tests" / "data" / "media" / "two_people.jpg").rgb
+        couple = couple[None].astype(np.float32) / 255
+        silent = {**audio, "waveform": np.zeros_like(audio["waveform"])}
+        made = pack.PreDataNode.execute(couple, silent, 0.4, **QUICK, audio_2=audio)
+        assert "The first voice is silent: that person only listens." in made.ui["text"][0]
+        (take,) = pack.GenerateNode.execute(made.result[0][0], **PLAIN).result
+        (other,) = pack.GenerateNode.execute(job_of(pack, couple, audio, audio_2=silent), **PLAIN).result
+        assert other.id != take.id
+        address = f"/sonic/v1/animations/{take.job}"
+        assert asked(host, address)[2]["take"]["persons"] == 2
+        assert asked(host, f"{address}/export", {"consent": CONSENT})[0] == 403
+        second = {"face_2": "synthetic", "voice_2": "synthetic"}
+        assert asked(host, f"{address}/export", {"consent": CONSENT | second})[0] == 200
+        sonic = importlib.import_module("sonic_ext.hosts.comfy.values").NodeEngine({"engine": "sonic"})
+        with pytest.raises(BadSetting, match="animates one face"):
+            pack.GenerateNode.execute(made.result[0][0], **PLAIN, engine=sonic)
 
     def test_another_seed_is_another_video(self, pack: Any, image: Any, audio: Any) -> None:
         assert take_of(pack, image, audio) != take_of(pack, image, audio, seed=8)

@@ -76,12 +76,15 @@ class Speech:
     """How the sound is made from the file's samples."""
 
     @classmethod
-    def from_samples(cls, samples: NDArray[np.float32] | NDArray[np.int16], rate: int) -> Speech:
+    def from_samples(
+        cls, samples: NDArray[np.float32] | NDArray[np.int16], rate: int, *, silence: bool = False
+    ) -> Speech:
         """Sound that is no file yet, held in memory.
 
         Args:
             samples: float32 (full scale is 1) or int16, [n] or [n, channels].
             rate: samples a second.
+            silence: see `read_speech`.
 
         Raises:
             BadAudio: of another type or shape, not finite; otherwise as `read_speech`.
@@ -90,7 +93,7 @@ class Speech:
         check_length(len(samples) / rate)
         with decoding(path, BadAudio):
             heard = _measure(path, _Track(0, 0.0), None, data)
-        _check(heard, path)
+        _check(heard, path, silence=silence)
         digest = hashlib.sha256(data).hexdigest()
         about = heard.seconds, rate, heard.channels, digest, heard.loudness, heard.notes()
         return cls(path, *about, data=data, mix=heard.mix)

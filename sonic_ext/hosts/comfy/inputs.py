@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadAudio, BadPortrait, BadVideo
+from ...errors import BadAudio, BadInput, BadPortrait, BadVideo
 from ...media.audio import Speech
 from ...media.image import Portrait, from_array
 
@@ -37,8 +37,11 @@ def portraits_of(images: Any) -> list[Portrait]:
     return [from_array(_rgb(each), f"picture-{number}.png") for number, each in enumerate(pixels, 1)]
 
 
-def speeches_of(audio: Mapping[str, Any]) -> list[Speech]:
+def speeches_of(audio: Mapping[str, Any], silence: bool = False) -> list[Speech]:
     """The sounds of an AUDIO: `waveform`, float [n, channels, samples], and `sample_rate`.
+
+    Args:
+        silence: whether nothing but silence will do, for somebody who only listens.
 
     Raises:
         BadAudio: no such mapping; otherwise as `Speech.from_samples`.
@@ -51,7 +54,31 @@ def speeches_of(audio: Mapping[str, Any]) -> list[Speech]:
         raise BadAudio(
             f"The audio has the shape {list(sounds.shape)}.", "Give an AUDIO, such as Load Audio makes."
         )
-    return [Speech.from_samples(np.ascontiguousarray(each.T), rate) for each in sounds]
+    return [Speech.from_samples(np.ascontiguousarray(each.T), rate, silence=silence) for each in sounds]
+
+
+def voices_of(
+    audio: Mapping[str, Any], second: Mapping[str, Any] | None, count: int
+) -> list[tuple[Speech, Speech | None]]:
+    """Who speaks in each of so many pictures: one person, or two where there is a second AUDIO.
+
+    Raises:
+        BadAudio: see `speeches_of`.
+        BadInput: there are neither as many sounds as pictures nor one for all.
+    """
+    first = _for_each(speeches_of(audio, silence=second is not None), count)
+    if second is None:
+        return [(each, None) for each in first]
+    return list(zip(first, _for_each(speeches_of(second, silence=True), count), strict=True))
+
+
+def _for_each(sounds: list[Speech], count: int) -> list[Speech]:
+    if len(sounds) not in (1, count):
+        raise BadInput(
+            f"There are {count} pictures and {len(sounds)} sounds.",
+            "Give one sound for all pictures, or one for each.",
+        )
+    return sounds * (count // len(sounds))
 
 
 @contextmanager

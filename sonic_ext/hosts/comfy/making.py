@@ -16,10 +16,7 @@ from .values import NodeEngine, NodeJob, NodeTake
 
 if TYPE_CHECKING:
     from ...jobs import Job, JobSpec, Worker
-    from ...media.audio import Speech
-    from ...media.image import Portrait
     from ...provenance.store import Store
-    from ...settings import Settings
 
 _given: set[str] = set()
 """Ids of the takes that nodes of this process were given."""
@@ -42,7 +39,7 @@ def worker() -> Worker:
     return Worker(host, hold=(Origin.PAGE, Origin.NODE))
 
 
-def looked_at(portrait: Portrait, speech: Speech, settings: Settings) -> str:
+def looked_at(job: NodeJob) -> str:
     """What the video will be, in a line; the engine that draws is not asked.
 
     Raises:
@@ -50,7 +47,8 @@ def looked_at(portrait: Portrait, speech: Speech, settings: Settings) -> str:
     """
     from ... import pipeline
 
-    found = pipeline.preflight(portrait, speech, settings.with_values({"engine": "preview"}))
+    settings = job.settings.with_values({"engine": "preview"})
+    found = pipeline.preflight(job.portrait, job.speech, settings, voice_2=job.second)
     size = f"{found.width} × {found.height}, {found.frames} frames, {found.seconds:.2f} s"
     return "\n".join((size, f"face {found.face_confidence:.0%}", *found.warnings))
 
@@ -92,6 +90,7 @@ def make(job: NodeJob, engine: NodeEngine) -> NodeTake:
             audio=staged.write("speech.wav", job.speech.data or b""),
             settings=job.settings,
             look=False,
+            audio_2=staged.write("speech-2.wav", job.second.data or b"") if job.second else None,
         )
         earlier = None if engine.lends else _earlier(spec, host)
         done = earlier or own.run(spec, staged, host=host)

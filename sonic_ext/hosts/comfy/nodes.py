@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...engines.sonic.settings import DiffusionSettings
-from ...errors import BadInput, Cancelled, SonicError
+from ...errors import Cancelled, SonicError
 from ...settings import Settings
 from ..modules import ComfyModule, comfyui
 from . import making
-from .inputs import portraits_of, speeches_of
+from .inputs import portraits_of, voices_of
 from .turns import NODE as TURN
 from .turns import take_turn
 from .values import ENGINE, JOB, TAKE, NodeEngine, NodeJob, NodeTake
@@ -43,7 +43,10 @@ class PreDataNode(Node):
             category=CATEGORY,
             description="A portrait and speech become a job; each picture of a batch becomes one.",
             inputs=[
-                io.Image.Input("image", tooltip="One clear face. Of a batch, each picture becomes a video."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One clear face, or two with audio_2. Of a batch, each picture becomes a video.",
+                ),
                 io.Audio.Input("audio", tooltip="Speech. One for all pictures, or one for each."),
                 io.Float.Input(
                     "duration",
@@ -63,30 +66,38 @@ class PreDataNode(Node):
                     optional=True,
                     tooltip="left, top, right, bottom in pixels; empty finds the face.",
                 ),
+                io.Audio.Input(
+                    "audio_2",
+                    optional=True,
+                    tooltip="What the second of two people says, by default the right one: as long as the "
+                    "whole talk, silent while the other speaks. The preview engine draws both.",
+                ),
+                io.String.Input(
+                    "face_box_2",
+                    default="",
+                    optional=True,
+                    tooltip="The face of the second person, as face_box.",
+                ),
             ],
             outputs=[_JOB.Output("job", display_name="job", is_output_list=True)],
             is_output_node=True,  # runs alone, and says its line again where ComfyUI has it from before
         )
 
     @classmethod
-    def execute(cls, image: Any, audio: Any, duration: float, face_box: str = "", **settings: Any) -> Any:
+    def execute(cls, image: Any, audio: Any, duration: float, audio_2: Any = None, **settings: Any) -> Any:
         """Raises (as every node): SonicError, which ComfyUI shows on the node."""
-        values = settings | {"duration": duration or None, "face_box": face_box.strip() or None}
-        portraits, speeches = portraits_of(image), speeches_of(audio)
-        if len(speeches) not in (1, len(portraits)):
-            raise BadInput(
-                f"There are {len(portraits)} pictures and {len(speeches)} sounds.",
-                "Give one sound for all pictures, or one for each.",
-            )
-        speeches = speeches * (len(portraits) // len(speeches))
-        wanted = Settings.from_mapping(values)
+        boxes = {name: settings.get(name, "").strip() or None for name in ("face_box", "face_box_2")}
+        wanted = Settings.from_mapping(settings | boxes | {"duration": duration or None})
+        portraits = portraits_of(image)
+        voices = voices_of(audio, audio_2, len(portraits))
         jobs, said = [], []
-        for number, (portrait, speech) in enumerate(zip(portraits, speeches, strict=True), 1):
+        for number, (portrait, (first, second)) in enumerate(zip(portraits, voices, strict=True), 1):
+            job = NodeJob(portrait, first, wanted, second)
             try:
-                said.append(making.looked_at(portrait, speech, wanted))
+                said.append(making.looked_at(job))
             except SonicError as error:
                 raise _of_picture(error, number, len(portraits)) from error
-            jobs.append(NodeJob(portrait, speech, wanted))
+            jobs.append(job)
         return io.NodeOutput(jobs, ui={"text": said})
 
 

@@ -25,6 +25,8 @@ class NodeJob:
     portrait: Portrait = field(repr=False)  # ComfyUI writes every input of a node that fails into its history
     speech: Speech = field(repr=False)
     settings: Settings
+    second: Speech | None = field(default=None, repr=False)
+    """What the second of two people in the portrait says."""
 
     def changed(self, **values: Any) -> NodeJob:
         """The same with other settings.
