@@ -16,20 +16,26 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from made_jobs import LANE, submitted
+from made_jobs import LANE, finished, submitted
 from patience import PATIENCE, until
 
 from sonic_ext import pipeline
-from sonic_ext.errors import BadOutput, DeviceLost, SonicError, WorkerLost, as_error
+from sonic_ext.errors import BadOutput, DeviceLost, SonicError, WorkerLost, WrongTime, as_error
+from sonic_ext.files.home import private_folder
+from sonic_ext.files.locks import held
 from sonic_ext.hosts.standalone import Standalone
-from sonic_ext.jobs import Queue, State, Worker
+from sonic_ext.jobs import Destination, Queue, State, Worker, exporting
 from sonic_ext.jobs import database as queue_database
 from sonic_ext.jobs import worker as workers
 from sonic_ext.jobs.queue import lease_of
 from sonic_ext.messages import translated
 from sonic_ext.provenance import database as ledger_database
+from sonic_ext.provenance.consent import Consent
+from sonic_ext.provenance.intents import Intent
 from sonic_ext.provenance.ledger import Ledger
+from sonic_ext.provenance.take import Take
 
+AGREED = Consent(face="synthetic", voice="synthetic", purpose="a test")
 CARD_FAILED = (
     "CUDA error: unspecified launch failure\n"
     "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace …"
@@ -183,7 +189,6 @@ class TestLockedDatabase:
 STANDS_STILL = """
 import signal, sys, threading
 from pathlib import Path
-from typing import NoReturn
 from sonic_ext.hosts.standalone import Standalone
 from sonic_ext.jobs import Worker, worker
 done = threading.Event()
@@ -219,3 +224,19 @@ def test_a_process_that_stands_still_keeps_its_job(queue: Queue, tmp_path: Path)
             assert process.wait(PATIENCE) == 0
     assert queue.find(one.id).state is State.DONE
     assert log.read_text() == one.id
+
+
+def test_an_export_that_another_process_finishes_is_not_done_again(
+    queue: Queue, take: Take, tmp_path: Path
+) -> None:
+    """It was killed in the gate; whoever finds that stands still while it finishes or undoes it."""
+    job = finished(queue, take)
+    queue.record_output(job, tmp_path / "x.mp4")
+    folder = private_folder(queue.home / "exports") / "0123456789abcdef"
+    Intent.create(folder, "f" * 16, "0" * 64, tmp_path / "x.mp4", overwrite=False).write()
+    to = Destination(AGREED, folder=str(tmp_path))
+    with held(folder), pytest.raises(WrongTime, match="being exported already"):
+        exporting.export(queue, job.id, to)
+    assert list(tmp_path.glob("*.mp4")) == []
+    exporting.export(queue, job.id, to)  # nobody is at it any more: it is undone, and done anew
+    assert len(list(tmp_path.glob("*.mp4"))) == 1

@@ -162,14 +162,23 @@ def exported_file(done: Exported) -> ExportedFile:
 
 
 def _find_finished_export(queue: Queue, job: Job, configuration: Configuration | None) -> ExportedFile | None:
-    """What an export of this job put where it said it would, before its process ended."""
+    """What an export of this job put where it said it would, before its process ended.
+
+    Raises:
+        WrongTime: another process finishes or undoes it right now, or that cannot be done yet.
+    """
+    from ..provenance.intents import is_under_way
     from ..provenance.ledger import Ledger
     from ..provenance.recovery import recover
 
     if job.output is None:
         return None
     recover(queue.home, configuration)
-    return _export_in(job, Ledger(queue.home, configuration).records(take=job.take_id))
+    under_way = is_under_way(queue.home, job.output)  # asked first: it ends when the ledger has its row
+    file = _export_in(job, Ledger(queue.home, configuration).records(take=job.take_id))
+    if file is None and under_way:
+        raise WrongTime("The video is being exported already.", "Look again in a moment.")
+    return file
 
 
 def _export_in(job: Job, records: Iterable[Record]) -> ExportedFile | None:

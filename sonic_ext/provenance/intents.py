@@ -184,6 +184,12 @@ def intent_file(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
+def is_under_way(home: Path, path: Path) -> bool:
+    """Whether an export to this place has begun and is neither finished nor undone."""
+    intents = map(Intent.read, (home / FOLDER).glob("*.json"))
+    return any(intent is not None and intent.path == path.absolute() for intent in intents)
+
+
 @contextlib.contextmanager
 def log_failures(intent: Intent) -> Iterator[None]:
     """Around clearing up: what fails goes to the log, and the intent stays for the next start."""
