@@ -27,7 +27,7 @@ def open_comfy(page: Any, url: str, palette: str = "dark", elements: bool = Fals
 def closing(page: Any) -> None:
     """Close ComfyUI's own dialogs."""
     page.wait_for_timeout(1000)
-    while page.locator(".p-dialog").count():
+    while page.locator(".p-dialog, [data-testid=dialog-overlay]").count():  # 1.27; 1.58
         page.keyboard.press("Escape")
         page.wait_for_timeout(300)
 
