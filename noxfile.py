@@ -246,8 +246,10 @@ def sonic_forge(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def faults(session: nox.Session) -> None:
-    """What goes wrong on bad days, at random instants of exports, animations, jobs and batches; as long as one
-    likes, and on from where it was stopped: `nox -s faults -- --kills 10000 --log faults.jsonl`."""
+    """What goes wrong on bad days, at random instants of exports, animations, jobs and batches.
+
+    As long as one likes, and on from where it was stopped: `-- --kills 10000 --log faults.jsonl`.
+    """
     session.install("-r", "requirements/sonic.txt", "-e", ".[test,sonic]")
     session.run("python", "tests/faults/run.py", *session.posargs)
 
