@@ -2,6 +2,7 @@
 
     python benchmarks/miniature.py MINIATURE --sheet sheet.png
     python benchmarks/miniature.py MINIATURE --shortcuts --clips 6
+    python benchmarks/miniature.py MINIATURE --curves curves.svg
 
 MINIATURE is a folder of `sonic train miniature`, with MINIATURE.training beside it. Voices that nothing was
 learned from are said by faces that were learned from, and by faces that were not, and drawn by the engine's
@@ -11,9 +12,10 @@ own code. Prints Markdown. Needs torch, diffusers and transformers.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,7 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
 """The first is what the others are compared with."""
 
 
+CURVE_POINTS = 40
 TRIES = 60
 """Voices and lines of which those with the most long p, b and m are taken, where closures are asked for."""
 
@@ -193,6 +196,47 @@ def judge_shortcuts(miniature: Path, clips: Sequence[FootageClip], wanted: Seque
         exact = exact or frames
 
 
+def losses_of(miniature: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Stage and loss, and its value at every step, as the training kept them for TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = miniature.with_name(miniature.name + ".training") / "curves"
+    for stage in ("codec", "hearing", "looking", "network", "buckets"):
+        events = EventAccumulator(str(curves / stage), size_guidance={"scalars": 0})
+        events.Reload()
+        for loss in events.Tags()["scalars"]:
+            yield f"{stage}: {loss}", np.array([each.value for each in events.Scalars(loss)])
+
+
+def draw_curves(miniature: Path) -> str:
+    """SVG: every loss by its steps, the median of each fortieth of them, on a scale of its own from 0."""
+    width, height, columns, room = 250, 110, 4, 34
+    parts = []
+    found = list(losses_of(miniature))
+    for number, (name, values) in enumerate(found):
+        medians = [float(np.median(part)) for part in np.array_split(values, CURVE_POINTS)]
+        left, top = number % columns * (width + room) + room, number // columns * (height + 2 * room) + room
+        points = " ".join(
+            f"{left + width * place / (CURVE_POINTS - 1):.1f},{top + height * (1 - each / max(medians)):.1f}"
+            for place, each in enumerate(medians)
+        )
+        said = f"{medians[0]:.2g} to {medians[-1]:.2g} in {len(values)} steps"
+        parts.append(
+            f'<text x="{left}" y="{top - 10}">{name}</text>'
+            f'<text x="{left}" y="{top + height + 16}">{said}</text>'
+            f'<path d="M{left} {top}v{height}h{width}"/><polyline points="{points}"/>'
+        )
+    across, down = columns * (width + room) + room, math.ceil(len(found) / columns) * (height + 2 * room)
+    style = (
+        "text{font:12px sans-serif;fill:#1b1d23}path{stroke:#c5c9d3;fill:none}"
+        "polyline{stroke:#1b1d23;fill:none;stroke-width:1.5}"
+    )
+    return (
+        f'<svg viewBox="0 0 {across} {down}" role="img" aria-label="Losses" xmlns="http://www.w3.org/2000/svg">'
+        f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
 def main() -> None:
     """Command line; see the top of the file."""
     parser = argparse.ArgumentParser(
@@ -203,12 +247,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each clip, 12.5 frames a second")
     parser.add_argument("--steps", type=int, default=10, help="of inference")
     parser.add_argument("--sheet", type=Path, help="PNG of footage and what was drawn")
+    parser.add_argument("--curves", type=Path, help="SVG of the losses, instead; needs tensorboard")
     parser.add_argument("--shortcuts", action="store_true", help="judge the engine's shortcuts instead")
     parser.add_argument("--only", nargs="+", default=[""], help="beginnings of names of shortcuts")
     parser.add_argument("--closures", action="store_true", help="clips with many long p, b and m")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.curves:
+        arguments.curves.write_text(draw_curves(arguments.miniature.absolute()), encoding="utf-8")
+        return
     tries = TRIES if arguments.closures else 1
     groups = clips_of(arguments.miniature.absolute(), arguments.clips, arguments.seconds, tries)
     if arguments.shortcuts:
