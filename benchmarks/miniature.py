@@ -35,6 +35,7 @@ from sonic_ext.train.miniature.codec import pixels, psnr
 from sonic_ext.train.miniature.footage import FootageClip
 from sonic_ext.train.miniature.identities import read_faces
 from sonic_ext.train.miniature.judging import clip_figures, drawn_clip, judge, reached, sheet, spoken_clips
+from sonic_ext.train.miniature.recipe import STAGES
 
 SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
     "exact, 25 steps": {"inference_steps": 25},
@@ -94,6 +95,7 @@ SHORTCUTS: Mapping[str, Mapping[str, Any]] = {
 
 
 CURVE_POINTS = 40
+"""Of a drawn loss."""
 TRIES = 60
 """Voices and lines of which those with the most long p, b and m are taken, where closures are asked for."""
 
@@ -201,7 +203,7 @@ def losses_of(miniature: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     curves = miniature.with_name(miniature.name + ".training") / "curves"
-    for stage in ("codec", "hearing", "looking", "network", "buckets"):
+    for stage in (each for each in STAGES if (curves / each).is_dir()):
         events = EventAccumulator(str(curves / stage), size_guidance={"scalars": 0})
         events.Reload()
         for loss in events.Tags()["scalars"]:
@@ -209,7 +211,7 @@ def losses_of(miniature: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
 
 
 def draw_curves(miniature: Path) -> str:
-    """SVG: every loss by its steps, the median of each fortieth of them, on a scale of its own from 0."""
+    """SVG: every loss by its steps, medians of `CURVE_POINTS` parts, each on a scale of its own from 0."""
     width, height, columns, room = 250, 110, 4, 34
     parts = []
     found = list(losses_of(miniature))

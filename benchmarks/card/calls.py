@@ -269,7 +269,7 @@ def profile(bench: Bench) -> Iterator[Row]:
         bench.finish()
         yield from _waits(bench, run)
         yield from _operations(bench, run)
-        yield from _graph(setup, network)
+        yield from _other_ways(setup, network)
 
 
 def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
@@ -301,7 +301,7 @@ def _operations(bench: Bench, run: Callable[[], Any]) -> Iterator[Row]:
             }
 
 
-def _graph(setup: Setup, network: Any) -> Iterator[Row]:
+def _other_ways(setup: Setup, network: Any) -> Iterator[Row]:
     """What launching costs, and what cuDNN's own trials of its convolutions bring.
 
     The call as it is, replayed as one CUDA graph, which launches nothing, and with the fastest convolutions

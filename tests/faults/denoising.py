@@ -11,22 +11,18 @@ from pathlib import Path
 
 import tiny_sonic
 import torch
-from animating import MEDIA
 from exporting import PRIVATE
 from faults import CARD, LOST_CARD
 from torch.nn.modules.module import register_module_forward_pre_hook
 from trials import NOTES
-from working import SPEECH, WANTED, Work
+from working import WANTED, Work
 
 from sonic_ext.engines.sonic import engine  # noqa: F401  (loaded before the first copy of this process)
 from sonic_ext.engines.sonic.libraries import broken
-from sonic_ext.jobs import JobSpec, Origin, Worker
-from sonic_ext.jobs.inputs import Staging
-from sonic_ext.jobs.submission import specified
+from sonic_ext.jobs import Worker
 
 if reason := broken():
     raise ImportError(reason)
-SETTINGS = replace(WANTED, engine="sonic", inference_steps=3, duration=0.2)
 FAILED = (
     "CUDA error: unspecified launch failure\n"
     "Search for `cudaErrorLaunchFailure' in "
@@ -42,6 +38,7 @@ class Denoise(Work):
     name = "sonic engine, tiny networks"
     has = frozenset({CARD})
     ways = ("time", "call")  # its lines are torch's for the most part, and telling them apart takes minutes
+    settings = replace(WANTED, engine="sonic", inference_steps=3, duration=0.2)
     frames = 5
 
     def prepare(self, place: Path) -> None:
@@ -57,18 +54,6 @@ class Denoise(Work):
 
     def problems(self, place: Path) -> list[str]:
         return [*super().problems(place), *(f"{path.name} is left" for path in checkpoints(place))]
-
-    def specified(self, worker: Worker, staged: Staging, place: Path, number: int) -> JobSpec:
-        return specified(
-            worker.host,
-            staged,
-            origin=Origin.API,
-            portrait=staged.copy(MEDIA / "portrait_01.jpg"),
-            audio=staged.copy(MEDIA / SPEECH),
-            settings=replace(SETTINGS, seed=number),
-            export=self.destination(place),
-            look=False,
-        )
 
     @contextmanager
     def working(self, place: Path) -> Iterator[Worker]:

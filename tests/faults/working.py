@@ -68,6 +68,7 @@ class Work(Scenario):
 
     name = "submit, render, export"
     jobs = 1
+    settings = WANTED
     frames = 10
     drawn = True
     in_turn = True
@@ -187,7 +188,7 @@ class Work(Scenario):
             origin=Origin.API,
             portrait=staged.copy(MEDIA / "portrait_01.jpg"),
             audio=staged.copy(MEDIA / SPEECH),
-            settings=replace(WANTED, seed=number),
+            settings=replace(self.settings, seed=number),
             export=self.destination(place),
             look=False,
         )

@@ -35,7 +35,7 @@ from ...engines.sonic.prepare import prepare_conditioning
 from ...engines.sonic.profile import profile_of
 from ...engines.sonic.run import SamplingRun, first_checkpoint
 from ...engines.sonic.settings import DiffusionSettings
-from ...engines.sonic.stream import VaeDecoder
+from ...engines.sonic.stream import CHUNK, VaeDecoder
 from ...engines.sonic.vaes import PARTS
 from ...engines.sonic.windows import BASE_FPS, RATE
 from ...media.audio import Speech
@@ -58,7 +58,6 @@ from .sizes import SIDE
 
 ENLARGED = 2
 """The landmarks are looked for in frames so many times as large."""
-DECODED_TOGETHER = 8
 LONG_CLOSURE = 0.1
 """Seconds from which a p, b or m has to be seen: frames are 80 ms apart."""
 LAGS = 5
@@ -138,7 +137,7 @@ def drawn_clip(
         )
         done = run.complete(first_checkpoint(told.conditioning, plan, run.levels, seed, "together"))
     # A miniature has no VAE for pictures: its own is shown one frame at a time instead
-    together = 1 if DiffusionSettings.of(settings).decoder == "image" else DECODED_TOGETHER
+    together = 1 if DiffusionSettings.of(settings).decoder == "image" else CHUNK
     decoder = VaeDecoder(networks.vae())
     with torch.inference_mode():
         pictures = torch.cat([decoder(part) for part in done.latents.split(together)])
