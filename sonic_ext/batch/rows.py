@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -223,10 +224,12 @@ def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         BadInput: the folder cannot be read.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-        return [path for path in found if not path.name.startswith(".") and path.is_file()]
+        with os.scandir(folder) as entries:  # there may be 100,000 of them
+            kept = (each for each in entries if each.name.lower().endswith(tuple(suffixes)))
+            names = sorted(each.name for each in kept if each.name[0] != "." and each.is_file())
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror or error}.", "Give a folder.") from error
+    return [folder / name for name in names]
 
 
 def built(

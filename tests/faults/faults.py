@@ -17,7 +17,8 @@ from pathlib import Path
 
 import clock
 import namespace
-from trials import EXPIRED, NO_SIGNATURE, NOT_YET, NOTES, OUT_OF_ORDER, PATIENCE, Victim, descendants
+from instants import PATIENCE, descendants
+from trials import EXPIRED, NO_SIGNATURE, NOT_YET, NOTES, OUT_OF_ORDER, Victim
 
 LOST_CARD = "lost-card"
 """Note: the process that has lost its graphics card."""

@@ -33,8 +33,9 @@ from animating import Animate
 from batching import Batch
 from exporting import SCENARIOS
 from faults import FAULTS, Fault
+from instants import adopt_orphans
 from recording import FirstRow
-from trials import Cases, Scenario, Trial, adopt_orphans, trial
+from trials import Cases, Scenario, Trial, trial
 from working import WORKING
 
 made: list[Scenario] = [scenario() for scenario in (*SCENARIOS, FirstRow, Animate, *WORKING, Batch)]

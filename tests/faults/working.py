@@ -24,8 +24,9 @@ from typing import Any
 
 from animating import MEDIA, SETTINGS
 from exporting import ELSEWHERE, NO_FILE, PRIVATE, TEMPORARY, faults_of, private_left, records, state
+from instants import BUSY_SECONDS, in_a_copy
 from made_takes import SIDE, record_clip
-from trials import BUSY_SECONDS, EXPIRED, NOTES, OUT_OF_ORDER, Scenario, in_a_copy
+from trials import EXPIRED, NOTES, OUT_OF_ORDER, Scenario
 
 from sonic_ext import pipeline
 from sonic_ext.cli import main as cli
