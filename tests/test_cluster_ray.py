@@ -13,14 +13,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from patience import PATIENCE, until
 
-from sonic_ext.batch.cluster import connection
+from sonic_ext.batch.cluster import connection, workers
+from sonic_ext.batch.cluster.connection import Node
+from sonic_ext.batch.cluster.fitness import Fingerprint
+from sonic_ext.batch.cluster.workers import DrawerPool, RemoteDrawer
 from sonic_ext.errors import Failed
 from sonic_ext.jobs import Job, Queue, State
 from sonic_ext.provenance.store import Store
@@ -296,6 +301,51 @@ class TestAddresses:
         bench.environment.pop("RAY_USE_TLS", None)
         code, found, _ = bench.done("--ray", "192.0.2.77:6379")
         assert (code, found["error"]) == (3, "Refused")
+
+
+class TestPool:
+    """Who is started where."""
+
+    def test_where_workers_end_before_they_begin_fewer_are_started(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As Ray has it for a minute on a computer that is gone; the others go on."""
+        import ray
+
+        clock, gone = [0.0], True
+        here, lost = Node("a", "here", 1, 0, True), Node("b", "lost", 1, 0, True)
+
+        def answer(greeting: str) -> Fingerprint:
+            if greeting == "lost" and gone:
+                raise ray.exceptions.ActorUnschedulableError("the node doesn't exist any more")
+            return Fingerprint.take()
+
+        begun = Counter[str]()
+
+        def started(_: DrawerPool, node: Node, slots: int) -> RemoteDrawer:
+            begun[node.name] += slots
+            return RemoteDrawer(None, node, node.name)
+
+        monkeypatch.setattr(
+            workers, "time", SimpleNamespace(monotonic=lambda: clock[0], time=workers.time.time)
+        )
+        monkeypatch.setattr(workers, "_is_ready", lambda *_: True)
+        monkeypatch.setattr(ray, "get", answer)
+        monkeypatch.setattr(ray, "kill", lambda _: None)
+        monkeypatch.setattr(DrawerPool, "_started", started)
+        there = SimpleNamespace(nodes=lambda: (here, lost), require_private=lambda *_: None)
+        pool = DrawerPool(there, b"", None, False, 1, pytest.fail)  # type: ignore[arg-type]
+
+        def deaths(seconds: float) -> int:
+            dead, end = 0, clock[0] + seconds
+            while clock[0] < end:
+                dead += pool.keep()
+                clock[0] += 0.25
+            return dead
+
+        assert 5 <= deaths(60.0) <= 8 and pool.size == 1 and pool.wanted == 2
+        gone = False
+        assert deaths(20.0) == 0 and pool.size == 2 and begun["here"] == 1
 
 
 def test_the_file_for_ray_up_is_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -33,6 +34,23 @@ def test_what_fails_leaves_the_file_of_before(tmp_path: Path) -> None:
         part.write_text("hal")
         raise KeyboardInterrupt
     assert (names(tmp_path), path.read_text()) == (["a.txt"], "before")
+
+
+def test_what_failed_is_said_where_nothing_can_be_removed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that became read-only while the file was written."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.txt") as part:
+        part.write_text("hal")
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    remove_temporaries(tmp_path / "a.txt")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -194,6 +194,20 @@ def test_the_webuis_bar_and_buttons(ui: WebUI) -> None:
     assert _worked(registration.host(), Silent(), task)
 
 
+def test_reload_ui_stops_no_video(ui: WebUI) -> None:
+    def task(progress: Progress) -> bool:
+        ui.state.request_restart()
+        return progress.cancelled()
+
+    for _ in range(2):  # the page's scripts are loaded again by it
+        registration.register()
+    assert not _worked(registration.host(), Silent(), task)
+    assert ui.state.server_command == "restart"
+    ui.state.begin("the WebUI's own")
+    ui.state.request_restart()
+    assert ui.state.interrupted
+
+
 @pytest.mark.parametrize("button", ["skipped", "stopping_generation"])
 def test_skip_and_stop_stop_too(a1111: WebUI, button: str) -> None:
     setattr(a1111.state, button, True)

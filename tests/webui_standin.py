@@ -73,6 +73,7 @@ class State:
         self.job = ""
         self.current_image: Any = None
         self.id_live_preview = 0
+        self.server_command = ""
         self._clear()
 
     def _clear(self) -> None:
@@ -92,6 +93,10 @@ class State:
 
     def interrupt(self) -> None:
         self.interrupted = True
+
+    def request_restart(self) -> None:
+        self.interrupt()
+        self.server_command = "restart"
 
     def assign_current_image(self, image: Any) -> None:
         self.current_image = image

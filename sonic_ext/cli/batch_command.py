@@ -88,7 +88,12 @@ def run(options: argparse.Namespace, settings: Settings, console: Console, signa
             batch.check(rows)
         else:
             crew = partial(_crew, options, settings, rows, queue, planner.batch, batch.note)
-            batch.make(rows, watched, crew)
+            try:
+                batch.make(rows, watched, crew)
+            except SonicError:
+                with contextlib.suppress(SonicError):
+                    batch.write()  # as far as it came
+                raise
         return batch.told()
 
 
@@ -263,7 +268,7 @@ class _Batch:
                     if watched is None:
                         return
                     if self._fresh:
-                        self._write()
+                        self.write()
                         self._fresh.clear()
                 else:
                     processes.keep()
@@ -278,7 +283,7 @@ class _Batch:
         """Write the report and say what came of it; the exit code."""
         from ..batch import report
 
-        found, paths = self._write()
+        found, paths = self.write()
         counts = report.counts(found)
         values = {
             "folder": str(self._folder),
@@ -349,7 +354,8 @@ class _Batch:
         name = row.output or f"{row.portrait} + {row.audio}".strip(" +")
         self._console.note(f"Row {number}{f' ({name})' if name else ''}: {spoken(error)}")
 
-    def _write(self) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
+    def write(self) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
+        """The report, as things stand: its rows, and its files."""
         from ..batch import report
         from ..batch.planning import Planned
 

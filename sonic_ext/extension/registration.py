@@ -18,7 +18,8 @@ from ..errors import SonicError
 from ..files.home import private_home
 from ..hosts import options
 from ..hosts.modules import Module, webui
-from ..hosts.webui import WebUI, device_manager
+from ..hosts.webui import JOB, WebUI, device_manager
+from ..hosts.webui_queue import let_restarts_pass
 from ..ports import Host
 from ..provenance.boundary import refuse_served
 
@@ -81,11 +82,15 @@ def served() -> list[Path]:
 
 
 def register() -> None:
-    """Ask the WebUI for a tab, a settings page, routes and hooks; they are made when it makes its own."""
+    """Ask the WebUI for a tab, a settings page, routes and hooks; they are made when it makes its own.
+
+    Its scripts, and with them this, are loaded before its page is built, and again by *Reload UI*.
+    """
     callbacks = webui(Module.SCRIPT_CALLBACKS)
     callbacks.on_ui_tabs(tabs)
     callbacks.on_ui_settings(_add_settings)
     callbacks.on_app_started(started)
+    let_restarts_pass(webui(Module.SHARED).state, JOB)
     _register_script()
 
 

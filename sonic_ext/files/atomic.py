@@ -63,7 +63,16 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
         move_into_place(part, path, overwrite)
         sync_folder(path.parent)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
+
+
+def discard(part: Path) -> None:
+    """Remove a file that did not become what it was to be, if it is there.
+
+    Where that cannot be, as on a disk that became read-only meanwhile, whatever was raised before says more.
+    """
+    with contextlib.suppress(OSError):
+        part.unlink()
 
 
 def replace_file(path: Path, data: bytes) -> None:

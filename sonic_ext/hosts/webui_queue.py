@@ -1,7 +1,8 @@
-"""A turn at a WebUI: its queue, its progress bar, its Interrupt."""
+"""A turn at a WebUI: its queue, its progress bar, its Interrupt and *Reload UI*."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,6 +131,26 @@ def running_state(state: Any, name: str) -> Iterator[None]:
         yield
     finally:
         state.end()
+
+
+def let_restarts_pass(state: Any, name: str) -> None:
+    """*Reload UI* builds the WebUI's page anew, and presses Interrupt before: not while this has the turn.
+
+    What else there is then waits in the queue, where an Interrupt stops nothing either. Call it before the
+    page is built, which keeps `state.request_restart`; again does nothing.
+    """
+    original = getattr(state, "request_restart", None)
+    if original is None or hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def request_restart() -> None:
+        if state.job == name:
+            state.server_command = "restart"
+        else:
+            original()
+
+    state.request_restart = request_restart
 
 
 @contextmanager

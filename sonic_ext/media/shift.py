@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadAudio, BadOutput, BadVideo
-from ..files.atomic import check_target, flush_into_place, temporary_name
+from ..files.atomic import check_target, discard, flush_into_place, temporary_name
 from .container import address, append_xmp_box, opened, read_xmp_box
 from .samples import Filters, Piece, decoded, sound_start
 from .video import MOVFLAGS, SOUND_BITS, VideoInfo, copy_stream, probe, writing
@@ -79,7 +79,7 @@ def shift_sound(
                 append_xmp_box(part, packet)
             flush_into_place(part, target, overwrite)  # the target may be the source, and the only one
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 def check_shift(source: Path, target: Path, overwrite: bool = False) -> None:

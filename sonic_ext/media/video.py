@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadOutput, BadVideo
-from ..files.atomic import check_target, flush_into_place, temporary_name
+from ..files.atomic import check_target, discard, flush_into_place, temporary_name
 from .audio import Speech, read_speech
 from .container import BROKEN, address, advice, append_xmp_box, decoding, opened
 
@@ -229,7 +229,7 @@ class VideoWriter:
             # The file is thrown away: how its closing failed says nothing new.
             pass
         finally:
-            self._part.unlink(missing_ok=True)
+            discard(self._part)
 
 
 class _SoundTrack:
@@ -532,7 +532,7 @@ def remux(
                 append_xmp_box(part, xmp)
             flush_into_place(part, target, overwrite)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 @contextmanager

@@ -154,7 +154,8 @@ class Work(Scenario):
         return [*takes, *said, *faults_of(job.exported.path, rows[0], self.frames)]
 
     def said(self, place: Path) -> list[str]:
-        return [f"{type(job.error).__name__}: {job.error}" for job in Queue().jobs() if job.error]
+        failed = [job.error for job in Queue().jobs() if job.error and job.state is not State.CANCELLED]
+        return [f"{type(error).__name__}: {error}" for error in failed]
 
     def beside(self, place: Path) -> None:
         """It works off what waits and nobody has."""

@@ -120,7 +120,7 @@ class Cluster:
             Failed: they die again and again and nothing comes of it, or no computer fits.
         """
         dead = self._pool.keep()
-        if dead and self._deaths.is_hopeless(dead, self._pool.size):
+        if dead and self._deaths.is_hopeless(dead, self._pool.wanted):
             raise Failed(
                 "The workers of the cluster end as soon as they begin.",
                 "Look at their logs: `ray logs` on the head node.",

@@ -32,6 +32,9 @@ STOP_SECONDS = 5.0
 """For a worker to let go of a video; nothing of it is kept there, so it may as well be ended."""
 NODES_EVERY = 2.0
 """Seconds between two looks at which computers there are."""
+REST_SECONDS = (1.0, 16.0)
+"""How long none is started where the last ended before it had begun: at first, and at most. Ray may take a
+minute to see that a computer is gone, and until then ends at once what is to start there."""
 WAIT_SECONDS = 120.0
 """How long a batch waits for a computer that can make its videos."""
 
@@ -117,6 +120,21 @@ class RemoteDrawer:
         )
 
 
+class _Rest:
+    """Twice as long each time that it begins after it was over."""
+
+    def __init__(self) -> None:
+        self._next, self._until = REST_SECONDS[0], 0.0
+
+    def lasts(self) -> bool:
+        return time.monotonic() < self._until
+
+    def lengthen(self) -> None:
+        if not self.lasts():
+            self._until = time.monotonic() + self._next
+            self._next = min(2 * self._next, REST_SECONDS[1])
+
+
 class DrawerPool:
     """Lends workers, each to one at a time; safe to use from several threads.
 
@@ -155,9 +173,17 @@ class DrawerPool:
         self._dead = 0
         """Workers that died since `keep`."""
         self._nodes: tuple[Node, ...] = ()
+        self._rests: dict[str, _Rest] = {}
+        """Id of a computer → how long nothing is started there."""
         self._looked = float("-inf")
         self._useful = time.monotonic()
         """When there was a worker last."""
+
+    @property
+    def wanted(self) -> int:
+        """Workers that there should be."""
+        room = sum(slots for _, slots in self._places())
+        return room if self._limit is None else min(room, self._limit)
 
     @property
     def size(self) -> int:
@@ -271,6 +297,7 @@ class DrawerPool:
             if not _is_of_class(error):
                 with self._changed:
                     self._dead += 1
+                self._rests.setdefault(drawer.node.id, _Rest()).lengthen()
                 drawer.end()
                 return
             problem = Failed(
@@ -286,6 +313,7 @@ class DrawerPool:
                 return
             self._idle.append(drawer)
             self._changed.notify()
+        self._rests.pop(drawer.node.id, None)
 
     def _start_missing(self) -> None:
         with self._changed:
@@ -293,6 +321,8 @@ class DrawerPool:
         at = Counter(drawer.node.id for drawer in there)
         room = len(there) if self._limit is None else self._limit - len(there)
         for node, slots in self._places():
+            if node.id in self._rests and self._rests[node.id].lasts():
+                continue
             for _ in range(slots - at[node.id]):
                 if self._limit is not None and room <= 0:
                     return
