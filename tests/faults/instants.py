@@ -98,6 +98,9 @@ def forked(
             os.waitpid(child, 0)
             return Ended(True, f"it hung for {PATIENCE:.0f} s")
         seconds = time.monotonic() - began
+    except BaseException:
+        os.kill(child, signal.SIGKILL)  # it may stand still
+        raise
     finally:
         os.close(reading)
     _, status = os.waitpid(child, 0)

@@ -56,15 +56,21 @@ def read_only(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
     """While the block runs, nothing more fits onto the disk than what is deleted there."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        facts = os.statvfs(disk)
-        if facts.f_bavail:
-            os.posix_fallocate(file.fileno(), 0, facts.f_bavail * facts.f_frsize)
+    ballast, size = disk / "ballast", 0
     try:
+        with ballast.open("wb") as file:
+            while free := _free_bytes(disk):
+                with contextlib.suppress(OSError):  # others of the operation wrote meanwhile
+                    os.posix_fallocate(file.fileno(), size, free)
+                    size += free
         yield
     finally:
         ballast.unlink()
+
+
+def _free_bytes(disk: Path) -> int:
+    facts = os.statvfs(disk)
+    return facts.f_bavail * facts.f_frsize
 
 
 def _mount(source: str, target: Path, kind: str, flags: int, options: str = "") -> None:
