@@ -154,6 +154,14 @@ def test_what_was_meant_is_named(sonic: Sonic, words: tuple[str, ...], meant: st
     assert run.values["hint"].startswith(f"Did you mean {meant}? See: sonic")
 
 
+@pytest.mark.parametrize("words", [("--min_resolution", "256"), ("--motion-scale=1.2",)])
+def test_a_setting_among_the_options_is_sent_to_set(sonic: Sonic, words: tuple[str, ...]) -> None:
+    run = sonic("batch", "jobs.csv", "-o", "videos", *words)
+    name = words[0].lstrip("-").partition("=")[0].replace("-", "_")
+    assert (run.code, run.values["error"]) == (2, "BadUsage")
+    assert run.values["hint"] == f"Settings are given as --set {name}=VALUE. See: sonic --help"
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("dance",), ("verify",), ("animate", "a.jpg"), ("serve", "--port", "seventy"), ("consent",)],

@@ -63,7 +63,10 @@ class BadUsage(BadInput):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise self._bad_usage(message)
+        names = (word.lstrip("-").partition("=")[0].replace("-", "_") for word in message.split())
+        raise self._bad_usage(
+            message, *(f"Settings are given as --set {name}=VALUE. " for name in names if name in describe())
+        )
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
@@ -72,8 +75,10 @@ class _Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
             raise self._bad_usage(str(error), *(f"Did you mean {name}? " for name in near)) from error
 
-    def _bad_usage(self, message: str, advice: str = "") -> BadUsage:
-        return BadUsage(f"{message[:1].upper()}{message[1:]}.", f"{advice}See: {self.prog} --help")
+    def _bad_usage(self, message: str, *advice: str) -> BadUsage:
+        return BadUsage(
+            f"{message[:1].upper()}{message[1:]}.", f"{next(iter(advice), '')}See: {self.prog} --help"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
