@@ -178,7 +178,8 @@ class Revoked(Export):
         raise AssertionError("exported although revoked")
 
     def problems(self, place: Path) -> list[str]:
-        return [problem for problem in super().problems(place) if problem != NOT_ARRIVED]
+        meant = (NOT_ARRIVED, EXPIRED)  # doctor deletes what was revoked
+        return [problem for problem in super().problems(place) if problem not in meant]
 
 
 class KilledAgain(Export):
