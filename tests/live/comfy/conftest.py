@@ -25,8 +25,8 @@ from comfy_client import Comfy
 from patience import MILLISECONDS
 from spoken import MEDIA, one_second, write_wav
 
-EXCUSED = ("comfy.org", "Failed to load resource", "reading 'id'", "JobsApiError")
-"""In what ComfyUI's own page says or asks for: release notes, what it looks for, a fault of its start; and
+EXCUSED = ("comfy.org", "Comfy-Org", "Failed to load resource", "reading 'id'", "JobsApiError")
+"""In what ComfyUI's own page says or asks for: release notes, models, files, a fault of its start; and
 jobs, for which a page that is newer than its ComfyUI asks in vain."""
 
 
