@@ -136,7 +136,7 @@ def test_from_run_to_the_exported_video(page: Any, comfy: Comfy, prompt: dict[st
     export = shown(page, "SonicExtExport")
     expect(export).to_contain_text(take["export"]["name"])
     assert source(export).endswith("/video")
-    expect(page.locator("video-preview, .comfy-img-preview video")).to_have_count(0)
+    expect(page.locator("video-preview, .comfy-img-preview video, .video-preview video")).to_have_count(0)
     assert page.evaluate(
         "() => app.graph._nodes.find(each => each.type === 'SonicExtExport').widgets.map(each => each.name)"
     ) == ["sonic_shown"]

@@ -97,7 +97,6 @@ async function show(/** @type {any} */ node, /** @type {any} */ message) {
 function cover(/** @type {any} */ node) {
   covered.add(node);
   node.imgs = undefined;
-  node.hideOutputImages = true; // where its nodes are elements of the page
   for (const widget of [...(node.widgets ?? [])].filter(each => THEIRS.includes(each.name))) {
     widget.onRemove?.();
     node.widgets.splice(node.widgets.indexOf(widget), 1);
@@ -193,7 +192,6 @@ function begun(/** @type {string | null} */ id) {
   const node = id && nodeOf(id);
   if (!node || !shown.has(node)) return;
   covered.delete(node);
-  node.hideOutputImages = false;
   show(node, {}).catch(() => undefined);
 }
 
@@ -201,6 +199,10 @@ app.registerExtension({
   name: "Sonic",
   beforeRegisterNodeDef(/** @type {any} */ kind, /** @type {{name: string}} */ {name}) {
     if (OURS.test(name)) equip(kind);
+  },
+  /** Where ComfyUI's nodes are elements of the page, they show what a node saved unless it says this from the start. */
+  nodeCreated(/** @type {any} */ node) {
+    if (OURS.test(node.comfyClass)) node.hideOutputImages = true;
   },
   /** One of several open workflows comes to the front again. */
   onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
