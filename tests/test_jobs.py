@@ -638,7 +638,7 @@ class TestWorkerThatEnds:
             worker.adopt(job.id)
         assert Queue().find(job.id).state is state
 
-    @pytest.mark.parametrize("broken", [("finish", "fail"), ("claim",)])
+    @pytest.mark.parametrize("broken", [("finish", "requeue"), ("claim",), ("record_take",), ("finish",)])
     def test_a_queue_that_cannot_be_written_for_a_while(
         self, job: Job, host: Standalone, broken: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:

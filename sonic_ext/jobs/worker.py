@@ -192,8 +192,12 @@ class Worker:
             job = self.queue.adopt(job_id, self.id)
             return None if job is None else self.carry_out(job, host or self.host, observer)
 
-    def carry_out(self, job: Job, host: Host, observer: Progress | None = None) -> Job:
+    def carry_out(self, job: Job, host: Host, observer: Progress | None = None, awaited: bool = True) -> Job:
         """All of a claimed job; however it ends, the queue says so.
+
+        Args:
+            awaited: somebody waits in this thread for how it ends. Otherwise a job whose video is made, and
+                only that could not be written down, waits once more, and is not made a second time.
 
         Returns:
             The job as it stands then: over, or waiting again where the worker is being closed.
@@ -214,6 +218,8 @@ class Worker:
                     self.queue.requeue(job, error if isinstance(error, DeviceLost) else None)
                 elif closed and not report.stopped:
                     self.queue.release(job)
+                elif not awaited and not isinstance(error, Cancelled) and self._is_made(job):
+                    self.queue.requeue(job, error)
                 else:
                     self.queue.fail(job, error)
             if not isinstance(problem, Exception):
@@ -247,7 +253,7 @@ class Worker:
     def _run_jobs(self) -> None:
         while (job := self._next()) is not None:
             with contextlib.suppress(BaseException):  # the queue has it
-                self.carry_out(job, self.host)
+                self.carry_out(job, self.host, awaited=False)
         self._release_lease()
 
     def _next(self) -> Job | None:
@@ -277,6 +283,13 @@ class Worker:
             self.queue.recover()  # what another worker of the lane left that died since
             self._recovered = time.monotonic()
         return self.queue.claim(self.id, self.host.lane, self._batch)
+
+    def _is_made(self, job: Job) -> bool:
+        from ..provenance.store import Store
+
+        with contextlib.suppress(SonicError):
+            return Store(self.queue.home).holds(job.take_id)
+        return False
 
     @contextlib.contextmanager
     def _report_later(self, job: Job) -> Iterator[None]:
