@@ -56,6 +56,7 @@ from sonic_ext.errors import (  # noqa: E402
     OutOfMemory,
 )
 from sonic_ext.fields import Affects, Spec  # noqa: E402
+from sonic_ext.files.atomic import temporary_name  # noqa: E402
 from sonic_ext.media.audio import read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
@@ -557,8 +558,11 @@ def test_a_damaged_checkpoint_is_none(tmp_path: Path) -> None:
     path = tmp_path / "drafts" / "key.safetensors"
     path.write_bytes(path.read_bytes()[:40])
     assert checkpoints.load("key") is None
+    unfinished = temporary_name(path)
+    unfinished.write_bytes(b"of a process that was killed")
     checkpoints.discard("key")
     checkpoints.discard("key")
+    assert not unfinished.exists()
     assert not path.exists()
 
 

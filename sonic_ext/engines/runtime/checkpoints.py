@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ...files.atomic import replace_file
+from ...files.atomic import remove_temporaries, replace_file
 from ...files.home import home_errors, private_folder, private_home
 from .expiry import FOLDER, expire
 
@@ -83,9 +83,11 @@ class Checkpoints:
             replace_file(self._path(key), save(dict(zip(names, tensors, strict=True)), metadata))
 
     def discard(self, key: str) -> None:
-        """Delete a checkpoint and the folder of a long run, if they are there."""
+        """Delete a checkpoint, the folder of a long run, and what a killed process left half-written, if they are
+        there."""
         with home_errors(self._home):
             self._path(key).unlink(missing_ok=True)
+            remove_temporaries(self._path(key))
         shutil.rmtree(self.folder(key), ignore_errors=True)
 
     def folder(self, key: str) -> Path:
