@@ -60,6 +60,10 @@ class Found:
     """Seconds of each answer of a route that draws nothing."""
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    revoking: threading.Event = field(default_factory=threading.Event)
+    """Somebody asks for the revocation of the one portrait that is revoked …"""
+    revoked: threading.Event = field(default_factory=threading.Event)
+    """… and has been answered."""
 
     def count(self, what: str) -> None:
         """One more of it."""
@@ -133,10 +137,13 @@ class Client:
         """A video on its way; None where the server has too many."""
         body = {"portrait": _encoded(portrait), "audio": self.audio, "settings": {"min_resolution": 256}}
         body["settings"] |= {"engine": "preview", "framing": "crop", "lip_sync_calibration": "off"}
+        late = self.revokes and self.found.revoked.is_set()
         status, answer = self.ask("POST", "/animations", body)
         if status == 202:
+            if late:
+                self.found.fault("a revoked portrait was taken")
             return json.loads(answer)
-        if status != 503:
+        if status != 503 and not self._refused_rightly(json.loads(answer)):
             self.found.fault(f"POST /animations: {status} {answer[:200]!r}")
         return None
 
@@ -163,16 +170,20 @@ class Client:
             return None
         now = self.ended(job)
         if now["state"] != "done":
-            self.found.fault(f"a video ended as {now['state']}: {now.get('error')}")
+            if not self._refused_rightly(now.get("error") or {}):
+                self.found.fault(f"a video ended as {now['state']}: {now.get('error')}")
             return None
         if now["portrait_sha256"] != hashlib.sha256(portrait).hexdigest():
             self.found.fault(f"{job['id']} has another's portrait")
         status, answer = self.ask("POST", f"/animations/{job['id']}/export", {"consent": CONSENT})
         if status != 200:
-            self.found.fault(f"export of {job['id']}: {status} {answer[:200]!r}")
+            if not self._refused_rightly(json.loads(answer)):
+                self.found.fault(f"export of {job['id']}: {status} {answer[:200]!r}")
             return None
         exported = json.loads(answer)
         status, video = self.ask("GET", f"/animations/{job['id']}/video")
+        if status != 200 and self.revokes and self.found.revoking.is_set():
+            return None
         if status != 200 or b"ftyp" not in video[:64]:
             self.found.fault(f"video of {job['id']}: {status}")
         if abs(_length(video) - self.seconds) > 0.1:
@@ -186,15 +197,24 @@ class Client:
         if made is None:
             return
         job, record = made
+        self.found.revoking.set()
         status, answer = self.ask("POST", f"/consents/{record}/revoke", {"reason": "a test"})
         if status != 200:
             self.found.fault(f"revoking {record}: {status} {answer[:200]!r}")
             return
+        self.found.revoked.set()
         for path in ("video", "preview"):
             status, _ = self.ask("GET", f"/animations/{job}/{path}")
             if status == 200 and path == "preview":
                 self.found.fault(f"the {path} of a revoked record was given out")
         self.found.count("revoked")
+
+    def _refused_rightly(self, answer: dict[str, Any]) -> bool:
+        """Those who revoke share a portrait: what one of them revoked, no other is given any more."""
+        right = self.revokes and self.found.revoking.is_set() and answer.get("error") == "ConsentRevoked"
+        if right:
+            self.found.count("refused as revoked")
+        return right
 
     def send_nonsense(self) -> None:
         """What cannot be used is refused, with a sentence."""

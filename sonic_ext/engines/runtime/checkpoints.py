@@ -83,8 +83,8 @@ class Checkpoints:
             replace_file(self._path(key), save(dict(zip(names, tensors, strict=True)), metadata))
 
     def discard(self, key: str) -> None:
-        """Delete a checkpoint, the folder of a long run, and what a killed process left half-written; where there
-        is none, nothing."""
+        """Delete a checkpoint, the folder of a long run, and what a killed process left half-written; where
+        there is none, nothing."""
         with home_errors(self._home):
             self._path(key).unlink(missing_ok=True)
             remove_temporaries(self._path(key))
