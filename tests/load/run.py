@@ -137,11 +137,8 @@ class Client:
         """A video on its way; None where the server has too many."""
         body = {"portrait": _encoded(portrait), "audio": self.audio, "settings": {"min_resolution": 256}}
         body["settings"] |= {"engine": "preview", "framing": "crop", "lip_sync_calibration": "off"}
-        late = self.revokes and self.found.revoked.is_set()
         status, answer = self.ask("POST", "/animations", body)
         if status == 202:
-            if late:
-                self.found.fault("a revoked portrait was taken")
             return json.loads(answer)
         if status != 503 and not self._refused_rightly(json.loads(answer)):
             self.found.fault(f"POST /animations: {status} {answer[:200]!r}")
@@ -165,9 +162,12 @@ class Client:
         name = REVOKED if self.revokes else FACES[self.number % len(FACES)]
         self.made += 1
         portrait = _own(MEDIA / name, self.number, self.made)
+        late = self.revokes and self.found.revoked.is_set()
         job = self.begun(portrait)
         if job is None:
             return None
+        if late:
+            self.found.fault("a revoked portrait was taken")
         now = self.ended(job)
         if now["state"] != "done":
             if not self._refused_rightly(now.get("error") or {}):
