@@ -94,7 +94,8 @@ def refuse_served(home: Path, served: Iterable[Path]) -> None:
         if Boundary.around([folder]).holds(home):
             raise BadSetting(
                 f"The private folder {home} lies in {folder}, which the web server hands out.",
-                f"Set {HOME_VARIABLE} to a folder outside of it, or start in another working folder.",
+                f"Set {HOME_VARIABLE} to a folder outside of it, delete a link there that leads to it, "
+                "or start in another working folder.",
             )
         if inside.holds(folder):
             raise BadSetting(
