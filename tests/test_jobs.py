@@ -270,6 +270,22 @@ class TestAfterAKill:
         assert worker.queue.jobs()[0].worker == worker.id
 
     @pytest.mark.parametrize("what", ["jobs/worker-{worker}", "jobs/export-{job}", "takes/{take}"])
+    def test_what_another_process_leaves_goes_on_while_nothing_else_is_asked_for(
+        self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sonic_ext.jobs.worker.RECOVER_EVERY", 0.0)
+        monkeypatch.setattr("sonic_ext.jobs.worker.RETRY_SECONDS", 0.01)
+        queue = Queue()
+        with staging(queue.home) as staged:
+            job = queue.submit(asked(host, staged), staged, lane=host.lane)
+        with queue.alone(queues.lease_of("other")) as alive:
+            assert alive and queue.claim("other", host.lane) is not None
+            worker = Worker(host, queue)
+            worker.start()
+            assert not queue.find(job.id).state.ended
+        with worker:
+            assert queue.wait(job.id, PATIENCE).state is State.DONE
+
     def test_who_only_looks_at_a_lock_is_in_nobodys_way(
         self, host: Standalone, outputs: Path, sonic_home: Path, what: str
     ) -> None:

@@ -188,6 +188,13 @@ class Queue:
                 except SonicError as error:  # damaged, or a later version's
                     _end(db, found["id"], State.FAILED, error=error)
 
+    def others_at_work(self, worker: str, lane: str, batch: str = "") -> bool:
+        """Whether another worker has a job of the lane, or of the batch: one that dies leaves it."""
+        wanted = "worker NOT IN ('', ?) AND lane = ? AND (? = '' OR batch = ?)"
+        with self._database.reading() as db:
+            found = db.execute(f"SELECT 1 FROM jobs WHERE {wanted} LIMIT 1", (worker, lane, batch, batch))
+            return found.fetchone() is not None
+
     def begin(self, job: Job) -> None:
         """Its turn has come.
 

@@ -9,19 +9,25 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, SonicError, error_from
 from ..progress import Stage, Step
 from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec
 
+if TYPE_CHECKING:
+    from ..provenance.take import Take
+
 COLUMNS = "jobs.*, stage, detail, done, total, seconds_left, share"
 FROM = "FROM jobs LEFT JOIN progress USING (id)"
 """What is selected for `job_of`, and from where."""
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
+KEPT = 1024
+"""Specs and takes that are not read again while their text is the same: pages ask for all jobs each second."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,10 +67,20 @@ def job_of(home: Path, row: sqlite3.Row) -> Job:
         raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
 
 
-def _read(home: Path, row: sqlite3.Row) -> Job:
+@lru_cache(KEPT)
+def _spec(text: str) -> JobSpec:
+    return JobSpec.from_dict(json.loads(text))
+
+
+@lru_cache(KEPT)
+def _take(text: str, folder: Path) -> Take:
     from ..provenance.take import Take
 
-    spec = JobSpec.from_dict(json.loads(row["spec"]))
+    return Take.from_dict(json.loads(text), folder)
+
+
+def _read(home: Path, row: sqlite3.Row) -> Job:
+    spec = _spec(row["spec"])
     exported = row["exported"] and json.loads(row["exported"])
     step = WAITING
     if row["stage"] is not None:
@@ -87,9 +103,7 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
         take_id=row["take_id"],
         portrait=Input(**json.loads(row["portrait"])) if row["portrait"] else None,
         infotext=row["infotext"],
-        take=Take.from_dict(json.loads(row["take"]), home / "takes" / row["take_id"])
-        if row["take"]
-        else None,
+        take=_take(row["take"], home / "takes" / row["take_id"]) if row["take"] else None,
         synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
         output=Path(os.fsdecode(row["output"])) if row["output"] else None,
         exported=_exported_file(exported) if exported else None,

@@ -93,6 +93,8 @@ class Worker:
         self._callers = 0  # threads of others in `run` and `adopt`
         self._unreported: list[Job] = []
         self._stopping = Closing()
+        self._called = threading.Event()
+        """A thread that waits for others is to look again."""
         self._lease = ExitStack()
         self._threaded = threaded
         self._hold = hold
@@ -228,6 +230,7 @@ class Worker:
 
     def wake(self) -> None:
         """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
+        self._called.set()
         with self._lock:
             ready = self._threaded and self._started and not (self._stopping.is_set() or self.device_lost)
             while ready and len(self._threads) < self.host.slots:
@@ -243,6 +246,7 @@ class Worker:
             seconds: how long to wait for it to leave nothing half-written.
         """
         self._stopping.set()
+        self._called.set()
         end = time.monotonic() + seconds
         with self._lock:
             threads = list(self._threads)
@@ -258,22 +262,26 @@ class Worker:
 
     def _next(self) -> Job | None:
         """The next job; without one, the thread is no longer counted: `wake` starts another. A queue that
-        cannot be used is asked until it can."""
+        cannot be used is asked until it can, and who dies with a job in hand leaves it to this worker."""
         while True:
-            job, asked = None, True
+            job, over = None, True
             with self._lock:
                 try:
-                    ready = not (self._stopping.is_set() or self.device_lost)
-                    job = self._claim() if ready else None
+                    if not (self._stopping.is_set() or self.device_lost):
+                        job = self._claim()
+                        over = job is None and not self.queue.others_at_work(
+                            self.id, self.host.lane, self._batch
+                        )
                 except SonicError as error:
                     _log.warning("Jobs wait until the queue can be used again: %s", error)
-                    asked = False
+                    over = False
                 finally:
-                    if asked and job is None:
+                    if over:
                         self._threads.discard(threading.current_thread())
-            if asked:
+            if job is not None or over:
                 return job
-            self._stopping.wait(RETRY_SECONDS)
+            self._called.wait(RETRY_SECONDS)
+            self._called.clear()
 
     def _claim(self) -> Job | None:
         while self._unreported:

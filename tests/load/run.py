@@ -56,8 +56,8 @@ class Found:
     """What all clients saw."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    quiet: list[float] = field(default_factory=list)
-    """Seconds of each answer of a route that draws nothing."""
+    quiet: dict[str, list[float]] = field(default_factory=dict)
+    """Route that draws nothing → seconds of each of its answers."""
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     revoking: threading.Event = field(default_factory=threading.Event)
@@ -128,7 +128,7 @@ class Client:
         began = time.monotonic()
         status, _ = self.ask("GET", path)
         with self.found.lock:
-            self.found.quiet.append(time.monotonic() - began)
+            self.found.quiet.setdefault(path, []).append(time.monotonic() - began)
         if status != 200:
             self.found.fault(f"GET {path}: {status}")
         self.found.count("looked")
@@ -322,10 +322,11 @@ def main() -> int:
 
 def told(found: Found, rows: list[tuple[float, int, int]]) -> int:
     """Print; the exit code."""
-    quiet = np.array(found.quiet) * 1000
     print(", ".join(f"{count} {what}" for what, count in sorted(found.counts.items())))
-    p50, p99 = np.percentile(quiet, [50, 99])
-    print(f"routes that draw nothing: {len(quiet)} answers, median {p50:.0f} ms, p99 {p99:.0f} ms")
+    every = [each for seconds in found.quiet.values() for each in seconds]
+    for name, seconds in [*sorted(found.quiet.items()), ("routes that draw nothing", every)]:
+        p50, p99 = 1000 * np.percentile(seconds, [50, 99])
+        print(f"{name}: {len(seconds)} answers, median {p50:.0f} ms, p99 {p99:.0f} ms")
     third = max(1, len(rows) // 3)
     for name, values in zip(("memory, MB", "handles", "threads"), zip(*rows, strict=True), strict=True):
         early, late = np.median(values[third : 2 * third]), np.median(values[-third:])
