@@ -269,7 +269,6 @@ class TestAfterAKill:
         worker.queue.recover()
         assert worker.queue.jobs()[0].worker == worker.id
 
-    @pytest.mark.parametrize("what", ["jobs/worker-{worker}", "jobs/export-{job}", "takes/{take}"])
     def test_what_another_process_leaves_goes_on_while_nothing_else_is_asked_for(
         self, host: Standalone, sonic_home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -286,6 +285,7 @@ class TestAfterAKill:
         with worker:
             assert queue.wait(job.id, PATIENCE).state is State.DONE
 
+    @pytest.mark.parametrize("what", ["jobs/worker-{worker}", "jobs/export-{job}", "takes/{take}"])
     def test_who_only_looks_at_a_lock_is_in_nobodys_way(
         self, host: Standalone, outputs: Path, sonic_home: Path, what: str
     ) -> None:

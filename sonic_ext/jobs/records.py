@@ -27,7 +27,7 @@ FROM = "FROM jobs LEFT JOIN progress USING (id)"
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
 KEPT = 1024
-"""Specs and takes that are not read again while their text is the same: pages ask for all jobs each second."""
+"""Specs and takes that are not read again while their text is the same: pages ask for all jobs a lot."""
 _log = logging.getLogger(__name__)
 
 
