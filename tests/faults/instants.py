@@ -42,7 +42,7 @@ PATIENCE = 900.0
 BUSY_SECONDS = 0.3
 """How long processes of a trial wait for a database: not the package's minute, which no fault lasts."""
 RETRY_SECONDS = 0.2
-"""After which their workers try again, instead of the package's seconds."""
+"""After which their workers try again, and look for jobs of the dead, instead of the package's seconds."""
 CALLS = ("open", "os.", "shutil.", "sqlite3.", "fcntl.", "tempfile.")
 """Beginnings of the audit events that count as calls."""
 WAYS = ("time", "line", "call")
@@ -165,7 +165,7 @@ def _child(
     tempfile.tempdir = os.environ["TMPDIR"] = str(place / "tmp")
     os.environ["SONIC_HOME"] = str(place / "home")
     queue_database.BUSY_SECONDS = ledger_database.BUSY_SECONDS = BUSY_SECONDS
-    worker.RETRY_SECONDS = RETRY_SECONDS
+    worker.RETRY_SECONDS = worker.RECOVER_EVERY = RETRY_SECONDS
     try:
         os.write(writing, b"x")
         with _stepping(way, step) if way in ("line", "call") else contextlib.nullcontext():
