@@ -198,11 +198,11 @@ class Worker:
         """All of a claimed job; however it ends, the queue says so.
 
         Args:
-            awaited: somebody waits in this thread for how it ends. Otherwise a job whose video is made, and
-                only that could not be written down, waits once more, and is not made a second time.
+            awaited: somebody waits in this thread for how it ends. Otherwise a job that fails after its video
+                is made waits again, and the video is not made a second time.
 
         Returns:
-            The job as it stands then: over, or waiting again where the worker is being closed.
+            The job as it stands then: over, or waiting again: the worker is being closed, or see `awaited`.
         """
         report = JobProgress(self.queue, job, self._stopping, observer)
         try:
@@ -229,7 +229,8 @@ class Worker:
         return self.queue.find(job.id)
 
     def wake(self) -> None:
-        """See to it that as many threads as there are slots look for jobs. They end when nothing waits."""
+        """See to it that as many threads as there are slots look for jobs. They end when nothing waits and no
+        other worker has a job of the lane."""
         self._called.set()
         with self._lock:
             ready = self._threaded and self._started and not (self._stopping.is_set() or self.device_lost)
