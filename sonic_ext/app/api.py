@@ -2,8 +2,9 @@
 
     mount(app, worker)
 
-Heavy work runs in the worker's threads or in the web framework's pool, never on the event loop. Files come
-as base64 and lie in private folders while they are needed; no path is ever read from a request.
+Heavy work runs in the worker's threads or, a few requests at a time, in the web framework's pool, never on
+the event loop. Files come as base64 and lie in private folders while they are needed; no path is ever read
+from a request.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from .page_words import texts_file
 from .portraits import PortraitMaking
 from .ranged import ranged
 from .routing import MAX_BODY, Answer, Password, nothing_here, route_class
+from .turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,13 +98,14 @@ def router(worker: Worker, admission: Admission, limit: int = MAX_BODY) -> APIRo
         default_response_class=Answer,
         dependencies=[Depends(Password())],
     )
-    animations = Animations(worker)
+    looks = Turns()
+    animations = Animations(worker, looks)
     _add_animations(made, animations)
     _add_files(made, animations)
     _add_events(made, animations)
     _add_consents(made, Consents())
     _add_batches(made, Batches(worker, animations))
-    _add_questions(made, Questions(host, made))
+    _add_questions(made, Questions(host, made, looks))
     _add_fetching(made, Fetching(host))
     _add_portraits(made, PortraitMaking(host))
     _add_bench(made, Benching(host))
@@ -336,16 +339,22 @@ def _refusals(*more: int) -> dict[int | str, Any]:
 
 
 class Animations:
-    """The routes below /animations."""
+    """The routes below /animations.
 
-    def __init__(self, worker: Worker) -> None:
+    Args:
+        worker: carries them out.
+        looks: turns of requests that look at a picture and listen to a voice.
+    """
+
+    def __init__(self, worker: Worker, looks: Turns) -> None:
         self._worker = worker
+        self._looks = looks
         self._host = worker.host
         self._queue = worker.queue
 
     def begin(self, body: schemas.AnimationRequest, request: Request, response: Response) -> dict[str, Any]:
         """A portrait, a voice and settings; with consent, the video is exported as soon as it is made."""
-        with self._queue.staging() as staged:
+        with self._looks.turn(), self._queue.staging() as staged:
             origin = Origin.PAGE if request.headers.get(FROM) == "page" else Origin.API
             job = self._worker.submit(requests.spec_of(self._host, body, staged, origin), staged)
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
@@ -483,10 +492,8 @@ class Consents:
     """The routes below /consents."""
 
     def every(self) -> dict[str, Any]:
-        """The ledger is checked as a whole first."""
-        ledger = Ledger()
-        ledger.check()
-        return {"records": [each.to_dict() for each in reversed(ledger.records())]}
+        """The ledger is checked as a whole."""
+        return {"records": [each.to_dict() for each in reversed(Ledger().records())]}
 
     def one(self, id: str) -> dict[str, Any]:
         """By its id, the beginning of it, or the id of its take."""
@@ -508,18 +515,27 @@ class Consents:
 
 
 class Questions:
-    """The routes that begin no job."""
+    """The routes that begin no job.
 
-    def __init__(self, host: Host, made: APIRouter) -> None:
+    Args:
+        host: where they are asked.
+        made: all routes of the API.
+        looks: turns of requests that look at a picture and listen to a voice.
+    """
+
+    def __init__(self, host: Host, made: APIRouter, looks: Turns) -> None:
         self._host = host
         self._router = made
+        self._looks = looks
+        self._checks = Turns()
+        """Of requests that check a video, which may take minutes: nobody's picture waits for them."""
 
     def preflight(self, body: schemas.PreflightRequest) -> dict[str, Any]:
         """Face box, length, size, forecast and warnings, before the work begins."""
         from .. import pipeline
 
         settings = requests.settings_of(self._host, body.settings)
-        with staging(private_home()) as staged:
+        with self._looks.turn(), staging(private_home()) as staged:
             portrait = staged.path(requests.staged_portrait(staged, body.portrait))
             speech = staged.path(requests.staged_speech(staged, body.audio))
             second = requests.staged_speech(staged, body.audio_2, "audio_2") if body.audio_2 else None
@@ -537,7 +553,7 @@ class Questions:
         """Signature, watermark, labels and this computer's consent record, and what they amount to."""
         from ..provenance.verify import verify
 
-        with staging(private_home()) as staged:
+        with self._checks.turn(), staging(private_home()) as staged:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
             found = verify(file, configuration=self._host.configuration())
         return answers.verification(found)
@@ -546,7 +562,7 @@ class Questions:
         """Offset of mouth and voice, of each face, and how sure that is. The video is not changed."""
         from ..sync.apart import measured_apart
 
-        with staging(private_home()) as staged:
+        with self._checks.turn(), staging(private_home()) as staged:
             file = staged.path(staged.write("file", uploads.decoded(body.video, "video")))
             found = measured_apart(file, name="video")
         tracks = [answers.spoken(track, "note") for track in found["tracks"]]

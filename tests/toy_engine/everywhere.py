@@ -35,7 +35,7 @@ def _web() -> dict[str, Any]:
         return {}
     from sonic_ext.hosts.standalone import Standalone
 
-    answered = api.Questions(Standalone(Path()), None).engines()  # type: ignore[arg-type]
+    answered = api.Questions(Standalone(Path()), None, None).engines()  # type: ignore[arg-type]
     return {
         "schema": schemas.setting_schemas()["toy_reach"],
         "choices": schemas.setting_schemas()["engine"]["enum"],

@@ -1,0 +1,47 @@
+"""Requests that compute while somebody waits for the answer: few at a time, so that the others are quick.
+
+Each keeps a core busy for about a second, or more. Side by side they would take no less time together, and
+whatever only looks something up would stand behind them all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import Busy
+
+AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+"""Half of the cores: one is left for the others where there are two."""
+WAITING = 12
+"""Requests that may wait for their turn; each holds one of the web framework's 40 threads meanwhile."""
+
+
+class Turns:
+    """Who may compute now. Safe to use from several threads.
+
+    Args:
+        at_once: how many.
+        waiting: how many more may wait.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+        self._places = threading.BoundedSemaphore(at_once)
+        self._room = threading.BoundedSemaphore(at_once + waiting)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for one, and have it for the length of the block.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        if not self._room.acquire(blocking=False):
+            raise Busy("Too many requests are being worked on.", "Try again in a moment.")
+        try:
+            with self._places:
+                yield
+        finally:
+            self._room.release()
