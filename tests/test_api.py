@@ -46,9 +46,9 @@ from web import Answer, Client, b64, serving
 from sonic_ext.app import events
 from sonic_ext.app.admission import TOKEN as TOKEN_HEADER
 from sonic_ext.app.admission import Admission
-from sonic_ext.app.api import router
+from sonic_ext.app.api import LOOKS_WAITING, router
 from sonic_ext.app.ranged import part_of
-from sonic_ext.app.turns import AT_ONCE, WAITING
+from sonic_ext.app.turns import AT_ONCE
 from sonic_ext.app.uploads import decoded
 from sonic_ext.configuration import Configuration
 from sonic_ext.errors import BadInput, Refused
@@ -866,14 +866,14 @@ class TestQuestions:
             crowd = [threading.Thread(target=ask) for _ in range(60)]
             for one in crowd:
                 one.start()
-            until(lambda: len(answers) == len(crowd) - AT_ONCE - WAITING)
+            until(lambda: len(answers) == len(crowd) - AT_ONCE - LOOKS_WAITING)
             assert client.get("/settings").status == 200
             assert {answer.refusal() for answer in answers} == {(503, "Busy")}
             refused = len(answers)
             go_on.set()
             for one in crowd:
                 one.join(PATIENCE)
-        assert [answer.status for answer in answers[refused:]] == [200] * (AT_ONCE + WAITING)
+        assert [answer.status for answer in answers[refused:]] == [200] * (AT_ONCE + LOOKS_WAITING)
 
     def test_jobs_of_the_page_are_listed(self, client: Client, made: str, take: Take) -> None:
         (found,) = client.get("/animations").json["animations"]

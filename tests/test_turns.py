@@ -12,7 +12,7 @@ from sonic_ext.errors import Busy
 
 
 def test_as_many_as_there_are_places_and_the_rest_waits_or_is_sent_away() -> None:
-    turns, done = Turns(at_once=2, waiting=1), threading.Event()
+    turns, done = Turns(waiting=1, at_once=2), threading.Event()
     inside, most, sent_away = [], [], []
 
     def work() -> None:
@@ -36,7 +36,7 @@ def test_as_many_as_there_are_places_and_the_rest_waits_or_is_sent_away() -> Non
 
 
 def test_a_turn_that_fails_is_free_again() -> None:
-    turns = Turns(at_once=1, waiting=0)
+    turns = Turns(waiting=0, at_once=1)
     for _ in range(3):
         with pytest.raises(ValueError, match="odd"), turns.turn():
             raise ValueError("odd")

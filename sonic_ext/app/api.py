@@ -61,6 +61,8 @@ POSTER_QUALITY = 85
 """Of JPEG."""
 MAX_WAITING = 5000
 """Videos that may wait at the same time, those of batches included."""
+LOOKS_WAITING, CHECKS_WAITING = 20, 6
+"""Requests that may wait until a picture is looked at, and until a video is checked."""
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _VIDEO: dict[str, Any] = {"content": {"video/mp4": _BINARY}}
 _REFUSALS = {
@@ -98,7 +100,7 @@ def router(worker: Worker, admission: Admission, limit: int = MAX_BODY) -> APIRo
         default_response_class=Answer,
         dependencies=[Depends(Password())],
     )
-    looks = Turns()
+    looks = Turns(LOOKS_WAITING)
     animations = Animations(worker, looks)
     _add_animations(made, animations)
     _add_files(made, animations)
@@ -527,7 +529,7 @@ class Questions:
         self._host = host
         self._router = made
         self._looks = looks
-        self._checks = Turns()
+        self._checks = Turns(CHECKS_WAITING)
         """Of requests that check a video, which may take minutes: nobody's picture waits for them."""
 
     def preflight(self, body: schemas.PreflightRequest) -> dict[str, Any]:

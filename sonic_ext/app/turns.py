@@ -13,21 +13,19 @@ from contextlib import contextmanager
 
 from ..errors import Busy
 
-AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+AT_ONCE = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Half of the cores: one is left for the others where there are two."""
-WAITING = 12
-"""Requests that may wait for their turn; each holds one of the web framework's 40 threads meanwhile."""
 
 
 class Turns:
     """Who may compute now. Safe to use from several threads.
 
     Args:
-        at_once: how many.
-        waiting: how many more may wait.
+        waiting: how many may wait for it; each holds one of the web framework's 40 threads meanwhile.
+        at_once: how many have it together.
     """
 
-    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+    def __init__(self, waiting: int, at_once: int = AT_ONCE) -> None:
         self._places = threading.BoundedSemaphore(at_once)
         self._room = threading.BoundedSemaphore(at_once + waiting)
 

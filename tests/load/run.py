@@ -140,7 +140,9 @@ class Client:
         status, answer = self.ask("POST", "/animations", body)
         if status == 202:
             return json.loads(answer)
-        if status != 503 and not self._refused_rightly(json.loads(answer)):
+        if status == 503:
+            self.found.count("sent away")
+        elif not self._refused_rightly(json.loads(answer)):
             self.found.fault(f"POST /animations: {status} {answer[:200]!r}")
         return None
 
@@ -231,6 +233,9 @@ class Client:
             ]
         )
         status, answer = self.ask("POST", "/preflight" if isinstance(bad, dict) else "/animations", bad)
+        if status == 503:
+            self.found.count("sent away")
+            return
         if not 400 <= status < 500 or not json.loads(answer).get("detail"):
             self.found.fault(f"nonsense was answered with {status} {answer[:200]!r}")
         self.found.count("refused")
