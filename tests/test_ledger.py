@@ -351,7 +351,7 @@ def test_a_head_that_lags_after_a_crash_is_caught_up_with(
     assert json.loads((filled.folder / "head.json").read_text())["count"] == 8
 
 
-def test_what_a_kill_left_beside_the_heads_goes_when_the_ledger_is_next_read(
+def test_what_a_kill_left_beside_the_heads_goes_when_the_ledger_is_next_held(
     filled: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere" / "head.json"
@@ -364,7 +364,9 @@ def test_what_a_kill_left_beside_the_heads_goes_when_the_ledger_is_next_read(
     ]
     for path in (*left, other):
         path.write_bytes(b"{")
-    Ledger(filled.home).records()
+    Ledger(filled.home).records()  # somebody may be sealing
+    assert all(path.exists() for path in left)
+    assert Ledger(filled.home).check() == 6
     assert [path for path in left if path.exists()] == []
     assert other.exists()
 
@@ -654,6 +656,21 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(BadOutput, match="private folder"):
         Ledger(tmp_path / "file" / "home").check()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="There, who reads waits for who writes")
+def test_who_reads_waits_for_nobody(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being written shows once it is committed, sealed or not."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    held = Ledger(filled.home)._writing()
+    chain = held.__enter__()
+    chain.append("training", {"overlay_sha256": "0" * 64})
+    assert Ledger(filled.home).head().count == 6
+    chain.commit()
+    assert Ledger(filled.home).head().count == 7
+    monkeypatch.setattr(chain, "commit", lambda: None)
+    held.__exit__(None, None, None)
+    assert Ledger(filled.home).check() == 7
 
 
 def test_a_locked_ledger_is_told(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,13 +56,17 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def migrate_older(db: sqlite3.Connection) -> bool:
-    """Check the tables, and migrate those of an older version; whether there was anything to migrate.
+def is_older(db: sqlite3.Connection) -> bool:
+    """Whether an older version of this package wrote the database.
 
     Raises:
-        BadInput: a newer version wrote them.
-        Tampered: they are not as their version makes them.
+        BadInput: a newer version did.
+        Tampered: no version did.
     """
+    return _version(db) < VERSION
+
+
+def _version(db: sqlite3.Connection) -> int:
     # Version 0.1 wrote no number.
     version: int = db.execute("PRAGMA user_version").fetchone()[0] or 1
     if version < 1:
@@ -72,6 +76,17 @@ def migrate_older(db: sqlite3.Connection) -> bool:
             f"The consent ledger was written by a newer version of this extension (format {version}).",
             "Update the extension.",
         )
+    return version
+
+
+def migrate_older(db: sqlite3.Connection) -> bool:
+    """Check the tables, and migrate those of an older version; whether there was anything to migrate.
+
+    Raises:
+        BadInput: a newer version wrote them.
+        Tampered: they are not as their version makes them.
+    """
+    version = _version(db)
     require_schema(db, version)
     if version < VERSION:
         migrate(db, version)

@@ -35,7 +35,7 @@ from ..files.names import expanded
 from ..text import whole
 from .chain import OLDER_HINT, Head, HeadCopy, read_head
 from .consent import Consent
-from .database import VERSION, connect, database_errors, migrate, migrate_older, require_schema
+from .database import VERSION, connect, database_errors, is_older, migrate, migrate_older, require_schema
 from .records import (
     Record,
     Records,
@@ -263,12 +263,13 @@ class Ledger:
             return (error.message,)
 
     def check(self) -> int:
-        """Walk the whole chain; returns how many rows it has.
+        """Walk the whole chain, held against other processes; returns how many rows it has.
 
         Raises:
             Tampered: names the first rows that do not fit.
         """
-        with self._reading() as chain:
+        with self._open() as chain:
+            chain.require_whole()
             return chain.head().count
 
     def remember_synthetic(self, pixel_sha256: str, source: str) -> None:
@@ -290,7 +291,8 @@ class Ledger:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Records]:
         """The whole chain, held against other processes; what is written is read back and sealed."""
-        with self._reading() as chain:
+        with self._open() as chain:
+            chain.require_whole()
             yield chain
             chain.commit()
         self._verify_written(chain)
@@ -298,10 +300,27 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Records]:
-        """The chain, held against other processes, after it was checked; nothing is kept."""
-        with self._open() as chain:
+        """The chain as it is at one moment, after it was checked; nothing is kept, and others may write."""
+        with self._open() if os.name == "nt" else self._snapshot() as chain:
             chain.require_whole()
             yield chain
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[Records]:
+        """The chain, whoever writes meanwhile.
+
+        Heads are sealed after their rows are committed, so those that were read before the rows are of rows
+        that are there. Windows lets nobody replace a file while it is read: there this is no way.
+        """
+        key = self._load_key()
+        with database_errors(), contextlib.closing(connect(self._database)) as db:
+            if is_older(db):
+                with self._open():  # which migrates it
+                    pass
+            head, copies = self._read_head(key), self._copies(key)
+            db.execute("BEGIN")
+            require_schema(db, VERSION)
+            yield Records(db, key, head, copies)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Records]:
