@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 _log = logging.getLogger(__name__)
 DEVICE_FAILED = ("CUDA error: ", "HIP error: ", "cuDNN error: ")
@@ -222,8 +223,12 @@ def error_values(error: SonicError) -> dict[str, str]:
 
 def error_from(values: Mapping[str, str]) -> SonicError:
     """The error that `error_values` came from; the root of the tree for a class that is no longer known."""
-    known = {each.__name__: each for each in tree()}
-    return known.get(values["error"], SonicError)(values["detail"], values["hint"])
+    return _class_named(values["error"])(values["detail"], values["hint"])
+
+
+@cache
+def _class_named(name: str) -> type[SonicError]:
+    return next((each for each in tree() if each.__name__ == name), SonicError)
 
 
 def tree(root: type[SonicError] = SonicError) -> Iterator[type[SonicError]]:

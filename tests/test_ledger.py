@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import itertools
 import json
@@ -32,7 +33,7 @@ from sonic_ext.errors import (
 )
 from sonic_ext.provenance import database
 from sonic_ext.provenance import ledger as module
-from sonic_ext.provenance.chain import Head
+from sonic_ext.provenance.chain import Head, sealed_mac
 from sonic_ext.provenance.consent import Basis, Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.records import Record
@@ -637,6 +638,12 @@ def test_derived_keys_differ_by_purpose_and_ledger(ledger: Ledger, tmp_path: Pat
     assert {len(key) for key in keys} == {32}
     assert len({*keys, (ledger.folder / "key").read_bytes()}) == 4
     assert Ledger(ledger.home).derived_key("a") == keys[0]
+
+
+@given(st.lists(st.text()))
+def test_a_seal_is_of_the_parts_as_a_json_list(parts: list[str]) -> None:
+    expected = hmac.new(b"key", json.dumps(parts).encode(), hashlib.sha256).hexdigest()
+    assert sealed_mac(b"key", *parts) == expected
 
 
 def test_a_derived_key_is_that_of_rfc_5869(ledger: Ledger) -> None:

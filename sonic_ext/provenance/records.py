@@ -11,10 +11,9 @@ import hashlib
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from enum import Enum
 from typing import Any
 
 from ..errors import BadInput, ConsentRevoked, LooksRevoked, Tampered
@@ -343,6 +342,12 @@ def _hex64(value: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    return str(value) if isinstance(value, Enum) else value
+    convert = _TO_PLAIN.get(type(value))
+    return value if convert is None else convert(value)
+
+
+_TO_PLAIN: Mapping[type, Callable[[Any], str]] = {
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    Basis: str,
+}
