@@ -362,9 +362,9 @@ class Animations:
         response.headers["Location"] = f"{_base(request)}/animations/{job.id}"
         return self.describe(job, request)
 
-    def every(self, request: Request) -> Response:
+    def every(self, request: Request) -> dict[str, Any]:
         """Those of the page and of the script, too."""
-        return Answer({"animations": self._described(request)})
+        return {"animations": self.describe_all(self._queue.jobs(lane=self._host.lane), request)}
 
     def one(self, id: str, request: Request) -> dict[str, Any]:
         """Its state, what it waits for or does, what came of it."""
@@ -435,7 +435,7 @@ class Animations:
 
         def look() -> list[dict[str, Any]]:
             with speaking(language):
-                return self._described(request)
+                return list(self.every(request)["animations"])
 
         events = job_events(look(), look)  # what goes wrong at once is an answer of its own
         return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
@@ -443,9 +443,6 @@ class Animations:
     def describe(self, job: Job, request: Request) -> dict[str, Any]:
         """`SonicAnimation`."""
         return answers.animation(job, self._queue.position(job), _base(request))
-
-    def _described(self, request: Request) -> list[dict[str, Any]]:
-        return self.describe_all(self._queue.jobs(lane=self._host.lane), request)
 
     def describe_all(self, jobs: Iterable[Job], request: Request) -> list[dict[str, Any]]:
         """The same of many jobs of the host's lane, counted once."""
@@ -496,9 +493,9 @@ class Batches:
 class Consents:
     """The routes below /consents."""
 
-    def every(self) -> Response:
+    def every(self) -> dict[str, Any]:
         """The ledger is checked as a whole."""
-        return Answer({"records": [each.to_dict() for each in reversed(Ledger().records())]})
+        return {"records": [each.to_dict() for each in reversed(Ledger().records())]}
 
     def one(self, id: str) -> dict[str, Any]:
         """By its id, the beginning of it, or the id of its take."""

@@ -165,11 +165,7 @@ class BadEntries(BadInput):
 
 
 class Answer(JSONResponse):
-    """JSON in ASCII: escape codes and turns of direction in what files say reach no terminal.
-
-    Long lists are given as one of these: what is given as plain values is looked through by FastAPI once more,
-    on the event loop, where everybody waits for it.
-    """
+    """JSON in ASCII: escape codes and turns of direction in what files say reach no terminal."""
 
     def render(self, content: Any) -> bytes:
         """The body."""
