@@ -68,7 +68,7 @@ def drawn(folder: Path, home: str, seconds: float, steps: int, pool: Any) -> tup
     scene, clock = compose(read_portrait(PORTRAIT), settings, MULTIPLE), Clock()
     maker = DiffusionEngine(weights.Search(own=folder / "models"), home=folder / home, window_pool=pool)
     animation = maker.prepare(scene, speech, settings, frame_count(speech.length, 25), 7, clock)
-    latents = animation._latents[:].clone()
+    latents = animation._latents[0][:].clone()
     animation.close()
     return latents, clock
 

@@ -97,7 +97,7 @@ class VideoSettings(SettingsBase):
         "mixed",
         "Channels of the speech",
         "mixed makes one voice of all channels; channels takes the left one for the first of two faces and "
-        "the right one for the second (preview engine).",
+        "the right one for the second.",
         Affects.SOUND,
         choices=("mixed", "channels"),
     )

@@ -40,7 +40,7 @@ def made(
 
 def latents(animation: DiffusionAnimation) -> Any:
     """In memory; the animation is closed and forgotten."""
-    found = animation._latents[:].clone()
+    found = animation._latents[0][:].clone()
     animation.forget()
     animation.close()
     return found

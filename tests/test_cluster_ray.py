@@ -28,6 +28,7 @@ from sonic_ext.batch.cluster.fitness import Fingerprint
 from sonic_ext.batch.cluster.workers import DrawerPool, RemoteDrawer
 from sonic_ext.errors import Failed
 from sonic_ext.jobs import Job, Queue, State
+from sonic_ext.progress import Stage
 from sonic_ext.provenance.store import Store
 
 pytestmark = [
@@ -99,9 +100,9 @@ class Bench:
                         found[int(folder.name)] = words
         return found
 
-    def drawing(self) -> int | None:
-        """The id of a worker's process that has a video."""
-        return next((pid for pid, words in self.processes().items() if "Drawer.draw" in words), None)
+    def drawers(self) -> set[int]:
+        """Ids of the workers' processes."""
+        return {pid for pid, words in self.processes().items() if words.startswith("ray::Drawer")}
 
     def running(self) -> list[Job]:
         """Jobs of which frames are drawn."""
@@ -169,17 +170,21 @@ class TestHere:
         bench.rows(1, 4.0)
         killed: set[int] = set()
 
-        def another() -> bool:
-            pid = bench.drawing()
-            if pid is None or pid in killed:
-                return False
-            killed.add(pid)
-            os.kill(pid, signal.SIGKILL)
-            return True
+        def worker_of_attempt(attempt: int, share: float) -> int | None:
+            """Of the only job, once that much of it is done."""
+            at_work = [
+                job
+                for job in bench.queue.jobs()
+                if job.state == State.RUNNING and job.attempts == attempt and job.progress >= share
+            ]
+            begun = any(job.step.stage not in (Stage.WAITING, Stage.STARTING) for job in at_work)
+            return next(iter(bench.drawers() - killed), None) if begun else None
 
         with bench.command("--ray", "--jobs", "1") as command:
-            for _ in range(3):
-                until(another)
+            for attempt, share in ((1, 0.3), (2, 0.0), (3, 0.0)):  # what comes further counts anew
+                pid = until(lambda attempt=attempt, share=share: worker_of_attempt(attempt, share))
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
             out, err = command.communicate(timeout=PATIENCE)
         assert command.returncode == 8, err
         assert json.loads(out)["counts"] == {"failed": 1}

@@ -295,7 +295,7 @@ def test_other_precisions_make_nearly_the_same_frames(
 
 
 def _latents(animation: DiffusionAnimation) -> Any:
-    latents = animation._latents
+    latents = animation._latents[0]
     animation.close()
     return latents
 
@@ -324,10 +324,10 @@ def test_published_framing_animates_all_of_the_picture(models: Path, spoken: Pat
     scene = compose(read_portrait(tmp_path / "upright.png"), settings, engine.MULTIPLE)
     assert scene.height > scene.width == 256
     animation = made(models, scene, spoken, settings, home=tmp_path, count=3)
-    generation = animation._generation
+    generation = animation._generations[0]
     assert (generation.view.picture is scene.picture, generation.view.box) == (True, None)
     assert generation.budget._size(generation.budget.side) == (scene.height, scene.width)
-    assert animation._latents.shape[-2:] == (scene.height // 8, scene.width // 8)
+    assert animation._latents[0].shape[-2:] == (scene.height // 8, scene.width // 8)
     for frame in animation.frames():
         assert frame.shape == scene.picture.shape
         away = np.abs(frame.astype(int) - scene.picture)
@@ -355,7 +355,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
 ) -> None:
     settings = replace(SMALL, inference_steps=3, **changes)
     whole = made(models, scene, spoken, settings, home=tmp_path / "one")
-    calls = whole._generation.budget.plan.count
+    calls = whole._generations[0].budget.plan.count
     want = digest(whole)
     with pytest.raises(Cancelled):
         made(models, scene, spoken, settings, Stopper(2 * calls), tmp_path / "two")
@@ -462,7 +462,7 @@ def small_generation(
     home = tmp_path_factory.mktemp("key")
     animation = made(models, scene, spoken, replace(SMALL, inference_steps=1), home=home)
     animation.close()
-    return replace(animation._generation, settings=SHORT)
+    return replace(animation._generations[0], settings=SHORT)
 
 
 @pytest.mark.parametrize("name", describe())

@@ -101,12 +101,12 @@ def test_files_give_the_latents_of_memory_to_the_bit_from_every_window(
 ) -> None:
     settings = replace(SMALL, **changes)
     in_memory = made(models, scene, spoken, settings, COUNT, tmp_path / "memory")
-    assert isinstance(in_memory._latents, torch.Tensor)
+    assert isinstance(in_memory._latents[0], torch.Tensor)
     want = latents(in_memory)
     monkeypatch.setattr(long_run, "HELD", 0)
     counter = Counter()
     stored = made(models, scene, spoken, settings, COUNT, tmp_path / "whole", tick=counter)
-    assert isinstance(stored._latents, StoredLatents)
+    assert isinstance(stored._latents[0], StoredLatents)
     (tokens,) = (tmp_path / "whole" / "drafts").glob("*/tokens.frames")
     assert tokens.stat().st_size == FRAMES * 4 * tiny_sonic.WIDTH * 4
     assert torch.equal(latents(stored), want)

@@ -429,7 +429,7 @@ def test_the_engine_draws_otherwise_with_it(trained: Overlay, models: Path, tmp_
         )
         scene = compose(read_portrait(MEDIA / "portrait_01.jpg"), settings, 64)
         made = engine.prepare(scene, Speech.from_samples(sound, 16000), settings, 12, 1, lambda *_: None)
-        drawn.append(made._latents.clone())
+        drawn.append(made._latents[0].clone())
         made.close()
     assert (drawn[0] != drawn[1]).any()
     assert "Sonic adapters: own" in settings.infotext()

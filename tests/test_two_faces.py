@@ -22,7 +22,6 @@ from toy_engine import SPEC as TOY
 from sonic_ext import engines, pipeline
 from sonic_ext.engines import registry
 from sonic_ext.engines.preview.engine import PairAnimation, PreviewEngine
-from sonic_ext.engines.preview.sides import sides_of
 from sonic_ext.engines.preview.speech import VisemeNet
 from sonic_ext.errors import (
     BadAudio,
@@ -41,6 +40,7 @@ from sonic_ext.media.image import from_array, read_portrait
 from sonic_ext.media.mesh import eye_centres, mouth_opening
 from sonic_ext.media.perceptual import BYTES
 from sonic_ext.media.scene import FaceRange, Scene, compose
+from sonic_ext.media.sides import sides_of
 from sonic_ext.media.video import probe, read_frames
 from sonic_ext.media.voices import Dialogue, read_voices, voice_count
 from sonic_ext.provenance.c2pa import salted_sha256
@@ -384,9 +384,9 @@ def test_what_does_not_go_together_is_said() -> None:
 
 
 def test_an_engine_with_one_face_is_refused_and_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadSetting, match="The sonic engine animates one face, and there are two voices"):
-        pipeline.preflight(TWO_PEOPLE, stereo(), {"engine": "sonic", "voices": "channels"})
     monkeypatch.setattr(registry, "ENGINES", (TOY, *registry.ENGINES[-1:]))
+    with pytest.raises(BadSetting, match="The toy engine animates one face, and there are two voices"):
+        engines.choose("toy", faces=2)
     assert [engines.choose("auto", faces=faces).name for faces in (1, 2)] == ["toy", "preview"]
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Box(NamedTuple):
     """A rectangle in pixels; right and bottom are exclusive. May reach outside a picture."""
@@ -119,3 +122,11 @@ def video_size(width: int, height: int, short_side: int, multiple: int) -> tuple
     """
     scale = short_side / min(width, height)
     return tuple(max(1, round(side * scale / multiple)) * multiple for side in (width, height))  # type: ignore[return-value]
+
+
+def smooth(
+    x: NDArray[np.float64], start: float | NDArray[np.float64], end: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """0 before `start`, 1 after `end`, a smooth cubic between; reversed when end < start."""
+    t = np.clip((x - start) / (end - start), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)

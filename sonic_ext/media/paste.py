@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import Box
+from .geometry import Box, smooth
 
 FEATHER = 0.12
 """Width of the fading rim, as a share of the square's side."""
@@ -130,5 +130,4 @@ def _ramp(length: int, feather: float, low: bool, high: bool) -> NDArray[np.floa
     place = np.arange(length, dtype=np.float32)
     rise = place / wide if low else np.ones_like(place)
     fall = place[::-1] / wide if high else np.ones_like(place)
-    share = np.clip(np.minimum(rise, fall), 0, 1)
-    return (share * share * (3 - 2 * share)).astype(np.float32)
+    return smooth(np.minimum(rise, fall), 0.0, 1.0).astype(np.float32)

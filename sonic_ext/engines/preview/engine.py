@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...media.audio import Speech
 from ...media.face import Face
 from ...media.scene import Scene, surroundings
+from ...media.sides import Side, calm_note, sides_of
 from ...ports import Forecast
 from ...progress import Stage, Tick
 from ...settings import Settings
@@ -23,7 +24,6 @@ from .listening import listened
 from .pace import slowness
 from .render import Renderer
 from .settings import PreviewSettings
-from .sides import Side, calm_note, sides_of
 from .speech import RATE, MouthReader, MouthTrack, VisemeNet
 from .warp import Rect
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.geometry import smooth
 from .anatomy import Anatomy, Axes, Eye
-from .fields import Motion, curve_height, head_fields, smooth
+from .fields import Motion, curve_height, head_fields
 from .warp import Rect, looked_up, sampled
 
 ROOM = 0.42

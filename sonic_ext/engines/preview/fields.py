@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.geometry import smooth
 from .anatomy import NOSE_RIDGE, Anatomy, Curve
 
 JAW_DROP = 0.82
@@ -79,14 +80,6 @@ class Motion(IntEnum):
     """Irises moved along the eye line, in eye widths; drawn by `eyes`."""
     GAZE_Y = 20
     """Irises moved down, in eye widths; drawn by `eyes`."""
-
-
-def smooth(
-    x: NDArray[np.float64], start: float | NDArray[np.float64], end: float | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """0 before `start`, 1 after `end`, a smooth cubic between; reversed when end < start."""
-    t = np.clip((x - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def head_fields(anatomy: Anatomy, points: NDArray[np.float64]) -> NDArray[np.float64]:

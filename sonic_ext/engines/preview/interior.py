@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.geometry import smooth
 from .anatomy import Anatomy
-from .fields import curve_height, gap_profile, mouth_coordinates, smooth
+from .fields import curve_height, gap_profile, mouth_coordinates
 from .seam import OPEN
 from .warp import Rect
 

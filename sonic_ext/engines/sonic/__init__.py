@@ -14,6 +14,7 @@ SPEC = EngineSpec(
     probe=EntryPoint(f"{__name__}.registration", "probe"),
     make=EntryPoint(f"{__name__}.registration", "make"),
     settings=DiffusionSettings,
+    faces=2,
     parts=("unet", "audio2token", "audio2bucket", "whisper", "vae", "image_encoder"),
     identities=EntryPoint(f"{__name__}.registration", "identities"),
     window_worker=EntryPoint(f"{__name__}.registration", "window_worker"),

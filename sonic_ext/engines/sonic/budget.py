@@ -71,6 +71,8 @@ class Budget:
     """Branches that a step computes on average."""
     aspect: float = 1.0
     """Long side of what the network draws, as a multiple of the short one."""
+    heads: int = 1
+    """That are drawn, one after the other."""
 
     def _size(self, side: int) -> tuple[int, int]:
         """Long and short side of what is drawn, in pixels."""
@@ -129,19 +131,20 @@ class Budget:
         waiting = self._elements * self.hardware.stored if memory_plan.mode == "offload" else 0
         own = self.device_bytes(memory_plan.mode, memory_plan.chunk) if self.hardware.is_cpu else 0
         held = min(self.plan.frames, held_frames(*self._size(self.side)))
-        return PROCESS + waiting + own + held * PER_FRAME
+        return PROCESS + waiting + own + self.heads * held * PER_FRAME
 
     @property
     def denoising_operations(self) -> float:
-        """Operations of the UNet over all steps and windows."""
+        """Operations of the UNet over all heads, steps and windows."""
         window = footprint.unet_operations(*self._size(self.side), self.plan.window)
         windows = self.plan.seen / self.plan.window
-        return self.calls * self.steps * windows * window * self._elements / footprint.UNET
+        each = self.calls * self.steps * windows * window * self._elements / footprint.UNET
+        return self.heads * each
 
     @property
     def decoding_operations(self) -> float:
-        """Operations of the decoder over all frames."""
-        decoding = self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
+        """Operations of the decoder over all frames of all heads."""
+        decoding = self.heads * self.plan.frames * footprint.vae_decode_operations(*self._size(self.side))
         return decoding * min(1.0, self._width**2)
 
     @property

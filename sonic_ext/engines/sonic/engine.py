@@ -22,6 +22,7 @@ from ...fields import Affects
 from ...files.home import private_home
 from ...media.audio import Speech
 from ...media.scene import HeadView, Scene, head_view
+from ...media.sides import Side, calm_note, sides_of
 from ...ports import DeviceManager, Forecast, WindowPool
 from ...progress import Stage, Tick
 from ...settings import Settings
@@ -42,7 +43,7 @@ from .budget import Budget, MemoryPlan
 from .denoise import Conditioning
 from .long_run import LongRun, held_frames
 from .networks import Networks
-from .output import Decoder, Output
+from .output import Decoder, Output, PairOutput
 from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint, first_latents
@@ -109,28 +110,63 @@ class DiffusionEngine:
             if overlay is not None:
                 overlay.require_base(paths)
             networks = Networks(paths, chosen, tick, self._devices, overlay, vae.image_encoder)
-            generation = Generation(
-                networks,
-                profile,
-                vae,
-                scene,
-                speech,
+            heads = heads_of(scene, speech, settings)
+            budget = _budget(
+                chosen,
+                weights.shapes(weights.UNET, paths[weights.UNET.name]),
                 settings,
-                count,
-                Checkpoints(self._home),
-                tick,
-                self._window_pool,
+                profile,
+                base_frames(count, settings),
+                scene,
             )
-            memory_plan = generation.budget.memory_plan(generation.own.memory, networks.memory.free())
-            generation = replace(generation, vae=self._fit_vae(vae, memory_plan, settings))
-            checkpoint, notes = generation.sample(seed, memory_plan)
+            free = networks.memory.free()
+            memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
+            vae = self._fit_vae(vae, memory_plan, settings)
+            generations = [
+                Generation(
+                    networks,
+                    profile,
+                    vae,
+                    head.scene,
+                    head.speech,
+                    head.settings,
+                    count,
+                    Checkpoints(self._home),
+                    _of_several(tick, number, len(heads)),
+                    self._window_pool,
+                    head.side,
+                )
+                for number, head in enumerate(heads)
+            ]
+            # All look and listen before one is drawn: then the forecast of the steps is that of all
+            begun = [
+                generation.begin((seed + number) % 2**32, memory_plan)  # neither moves with the other
+                for number, generation in enumerate(generations)
+            ]
+            checkpoints = [each.completed() for each in begun]
             release(chosen.device)  # the UNet goes before the decoder comes
+            notes = [
+                *self._notes,
+                *_rounding_note(scene, settings),
+                *_size_note(profile),
+                memory_plan.note,
+                vae.note,
+                budget.warning(memory_plan, free),
+                *(note for each in begun for note in each.notes),
+                *calm_note(tuple(head.side for head in heads if head.side)),
+                *note,
+            ]
             return DiffusionAnimation(
-                generation, checkpoint, memory_plan, unloaded, [*self._notes, *notes, *note], stack.pop_all()
+                generations, checkpoints, memory_plan, unloaded, _sentences(*notes), stack.pop_all()
             )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
-        """See `ports.Engine.forecast`; of the weights, headers are read only."""
+        """See `ports.Engine.forecast`; of the weights, headers are read only.
+
+        Raises:
+            BadPortrait: two faces are too close together, see `sides_of`.
+        """
+        calm = calm_note(sides_of((scene.face, scene.second))) if scene.second else ()
         chosen = hardware(DiffusionSettings.of(settings).precision, self._device)
         vae = self._vae(settings)
         self._overlay(settings)
@@ -153,6 +189,7 @@ class DiffusionEngine:
                 memory_plan.note,
                 vae.note,
                 budget.warning(memory_plan, free),
+                *calm,
                 budget.caveat,
             ),
         )
@@ -189,8 +226,60 @@ class DiffusionEngine:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What is drawn of one head, by itself."""
+
+    scene: Scene
+    """With this face alone."""
+    speech: Speech
+    """What it says, as long as the video."""
+    settings: Settings
+    side: Side | None = None
+    """Where it shows in the video, if there is another."""
+
+
+def heads_of(scene: Scene, speech: Speech, settings: Settings) -> list[Head]:
+    """The heads of a scene, each to be drawn by itself: no voice can reach another's face.
+
+    Of two, each is drawn in a square of its own, cut from the whole scene, and moves as far as there is room.
+
+    Raises:
+        BadPortrait: two faces are too close together, see `sides_of`.
+    """
+    if scene.second is None:
+        return [Head(scene, speech, settings)]
+    heads = []
+    pair = scene.face, scene.second
+    for face, voice, side in zip(pair, speech.voices, sides_of(pair), strict=True):
+        alone = replace(scene, face=face, second=None, whole=True)
+        calm = settings.with_values({"motion_scale": settings.motion_scale * side.motion})
+        heads.append(Head(alone, replace(voice, limit=speech.length), calm, side))
+    return heads
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A head of which all is known but what the steps make of it. `notes` grows while they are taken."""
+
+    checkpoint: Checkpoint
+    """How far it is."""
+    run: SamplingRun | None
+    """Takes the steps that are left; None where there are none."""
+    notes: list[str]
+    """Sentences for the user."""
+
+    def completed(self) -> Checkpoint:
+        """Take the steps that the checkpoint lacks; raises what `SamplingRun.complete` raises."""
+        if self.run is None:
+            return self.checkpoint
+        done = self.run.complete(self.checkpoint)
+        self.notes.extend(self.run.notes)
+        return done
+
+
+@dataclass(frozen=True)
 class Generation:
-    """One video of the engine."""
+    """One head of a video of the engine."""
 
     networks: Networks
     profile: Profile
@@ -204,6 +293,8 @@ class Generation:
     tick: Tick
     window_pool: WindowPool | None = None
     """Takes the windows, in place of this process."""
+    side: Side | None = None
+    """Where it shows in the video, if there is another head."""
 
     @cached_property
     def own(self) -> DiffusionSettings:
@@ -253,22 +344,16 @@ class Generation:
                 "weights": _identities(self.networks.paths),
                 **({"windows": self.window_pool.numbers} if self.window_pool else {}),
                 **({"vae": self.vae.host.title} if self.vae.host else {}),
+                **({"voice": [*self.speech.mix.weights]} if self.side else {}),
                 **({"adapters": overlay.about.tensors} if (overlay := self.networks.overlay) else {}),
                 "settings": self.settings.affecting(Affects.LATENTS),
             }
         )
 
-    def sample(self, seed: int, memory_plan: MemoryPlan) -> tuple[Checkpoint, list[str]]:
-        """The finished checkpoint, and sentences for the user. Goes on where an earlier run stopped."""
+    def begin(self, seed: int, memory_plan: MemoryPlan) -> Begun:
+        """Look at the portrait and listen to the speech. Goes on where an earlier run stopped."""
         self.checkpoints.expire()
-        free = self.networks.memory.free()
-        notes = [
-            *_rounding_note(self.scene, self.settings),
-            *_size_note(self.profile),
-            memory_plan.note,
-            self.vae.note,
-            self.budget.warning(memory_plan, free),
-        ]
+        notes: list[str] = []
         long_run, mode = self.long_run, memory_plan.mode
         checkpoint = long_run.checkpoint() if long_run else self.checkpoints.load(self.key)
         if checkpoint is not None:
@@ -276,7 +361,7 @@ class Generation:
             steps = self.own.inference_steps
             notes.append(f"Went on with an unfinished run after step {checkpoint.done} of {steps}.")
             if checkpoint.done == steps:
-                return checkpoint, list(_sentences(*notes))
+                return Begun(checkpoint, None, notes)
         prepared = self._prepared()
         run = SamplingRun(
             self.networks,
@@ -293,8 +378,7 @@ class Generation:
         )
         if checkpoint is None:
             checkpoint = self._first_checkpoint(prepared.conditioning, run.levels, seed, mode)
-        checkpoint = run.complete(checkpoint)
-        return checkpoint, list(_sentences(*notes, *prepared.notes, *run.notes))
+        return Begun(checkpoint, run, [*notes, *prepared.notes])
 
     def _first_checkpoint(
         self, conditioning: Conditioning, levels: Schedule, seed: int, mode: str
@@ -325,26 +409,28 @@ class DiffusionAnimation:
 
     def __init__(
         self,
-        generation: Generation,
-        checkpoint: Checkpoint,
+        generations: Sequence[Generation],
+        checkpoints: Sequence[Checkpoint],
         memory_plan: MemoryPlan,
         unloaded: threading.Event,
         notes: Sequence[str],
         resources: ExitStack,
     ) -> None:
-        self.seed = checkpoint.seed
-        self._generation = generation
+        self.seed = checkpoints[0].seed
+        self._generations = generations
+        self._networks = generations[0].networks
         self._notes = notes
         self._unloaded = unloaded
         self._resources = resources
-        self._decoder = Decoder(generation.networks, generation.budget, generation.vae, memory_plan.chunk)
-        self._latents = checkpoint.latents
+        first = generations[0]
+        self._decoder = Decoder(first.networks, first.budget, first.vae, memory_plan.chunk)
+        self._latents = [checkpoint.latents for checkpoint in checkpoints]
         self._drawing: Generator[NDArray[np.uint8], None, None] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """See `ports.Animation.warnings`."""
-        return (*self._notes, *self._decoder.notes)
+        return tuple(dict.fromkeys((*self._notes, *self._decoder.notes)))
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """See `ports.Animation.frames`."""
@@ -352,18 +438,9 @@ class DiffusionAnimation:
         return self._drawing
 
     def _draw(self) -> Generator[NDArray[np.uint8], None, None]:
-        generation = self._generation
-        output = Output(
-            self._latents,
-            generation.count,
-            generation.scene,
-            generation.view,
-            generation.settings,
-            self._decoder,
-        )
         try:
-            with generation.networks.memory.stage():
-                for frame in output.frames():
+            with self._networks.memory.stage():
+                for frame in self._output().frames():
                     if self._unloaded.is_set():
                         raise _unloaded()
                     yield frame
@@ -372,9 +449,18 @@ class DiffusionAnimation:
             if self._unloaded.is_set():
                 self._resources.close()
 
+    def _output(self) -> Output | PairOutput:
+        outputs = [
+            Output(latents, each.count, each.scene, each.view, each.settings, self._decoder)
+            for latents, each in zip(self._latents, self._generations, strict=True)
+        ]
+        sides = [each.side for each in self._generations if each.side]
+        return PairOutput(outputs, sides) if sides else outputs[0]
+
     def forget(self) -> None:
         """See `ports.Animation.forget`."""
-        self._generation.checkpoints.discard(self._generation.key)
+        for generation in self._generations:
+            generation.checkpoints.discard(generation.key)
 
     def close(self) -> None:
         """See `ports.Animation.close`."""
@@ -417,7 +503,7 @@ def _budget(
         aspect = long / side
     calls = Sampler.of(own, profile).branch_calls / own.inference_steps
     plan = profile.plan(frames, own.windows == "even")
-    return Budget(chosen, shapes, side, plan, own.inference_steps, calls, aspect)
+    return Budget(chosen, shapes, side, plan, own.inference_steps, calls, aspect, len(scene.faces))
 
 
 def _rounding_note(scene: Scene, settings: Settings) -> tuple[str, ...]:
@@ -446,6 +532,15 @@ def _identities(paths: Mapping[str, Path]) -> list[list[Any]]:
     names = [part.name for part in vaes.PARTS]
     found = [(name, paths[name].stat()) for name in names if name in paths]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
+
+
+def _of_several(tick: Tick, number: int, count: int) -> Tick:
+    """The tick of one of several heads, as part of what is to be done for all."""
+
+    def ticked(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        tick(stage, number * total + done, count * total, detail)
+
+    return ticked if count > 1 else tick
 
 
 def _sentences(*texts: str) -> tuple[str, ...]:

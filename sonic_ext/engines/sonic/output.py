@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .vaes import VaeChoice
 
 if TYPE_CHECKING:
     from ...media.scene import HeadView, Scene
+    from ...media.sides import Side
 
 
 @dataclass
@@ -159,3 +160,26 @@ class Output:
             rim = self.view.rim(self.scene.width, self.scene.height)
             frames = map(Paste(self.scene.picture, self.view.box, rim).into, frames)
         return islice(frames, self.count)
+
+
+@dataclass(frozen=True)
+class PairOutput:
+    """The frames of one video with two heads, each drawn by itself."""
+
+    outputs: Sequence[Output]
+    sides: Sequence[Side]
+    """Of the picture, one for each output."""
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """See `Output.frames`. On its face each is as drawn, on the line between both the picture is the
+        portrait's own."""
+        picture = self.outputs[0].scene.picture.astype(np.float32)
+        height, width, _ = picture.shape
+        y, x = np.mgrid[0:height, 0:width]
+        points = np.stack([x, y], axis=-1).astype(np.float64)
+        shares = [side.window(points)[..., None].astype(np.float32) for side in self.sides]
+        for drawn in zip(*(output.frames() for output in self.outputs), strict=True):
+            both = picture.copy()
+            for frame, share in zip(drawn, shares, strict=True):
+                both += share * (frame - picture)
+            yield np.clip(np.rint(both), 0, 255).astype(np.uint8)

@@ -1,7 +1,8 @@
 """Which side of a picture belongs to which of two heads.
 
-A line between the faces parts the picture, nearer to the smaller one. What a head moves fades out from the
-edge of its face up to the line, so that both sides are the portrait itself there and meet without a seam.
+A line between the faces parts the picture, nearer to the smaller one. What an engine moves or draws of a head
+fades out from the edge of its face up to the line, so that both sides are the portrait itself there and meet
+without a seam.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadPortrait
-from ...media.face import Face, box_of
-from .fields import smooth
+from ..errors import BadPortrait
+from .face import Face, box_of
+from .geometry import smooth
 
 FACE = 1.05
 """Where a side's motion begins to fade, as a share of the way from the middle of the face to its edge."""
