@@ -14,6 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ..errors import Tampered
 
 GENESIS = "0" * 64
 """What stands for the hash of the row before the first."""
+KEPT = 4096
+"""Rows that are not computed or parsed again while they are the same: a page asks for all of them a lot."""
 OLDER_HINT = (
     "Put back the newest copy of the private folder's consent folder. Where there is none, delete what tells "
     "of the newer one: revocations that only it knew of are then forgotten."
@@ -40,7 +43,7 @@ class LedgerRow:
 
     @property
     def values(self) -> dict[str, Any]:
-        return dict(json.loads(self.body))
+        return dict(_parsed(self.body))
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class Chain:
         return json.dumps({"count": head.count, "hash": head.hash, "mac": mac}).encode()
 
     def _hash(self, row: LedgerRow) -> str:
-        return sealed_mac(self.secret, "row", str(row.seq), row.kind, row.body, row.prev)
+        return _row_mac(self.secret, row.seq, row.kind, row.body, row.prev)
 
 
 def read_head(data: bytes, key: bytes) -> Head | None:
@@ -178,6 +181,17 @@ def _missing(first: int, end: int) -> Iterator[str]:
         yield f"Row {first} of the consent ledger is missing."
     elif end > first:
         yield f"Rows {first} to {end - 1} of the consent ledger are missing."
+
+
+@lru_cache(KEPT)
+def _parsed(body: str) -> Any:
+    return json.loads(body)
+
+
+@lru_cache(KEPT)
+def _row_mac(key: bytes, seq: int, kind: str, body: str, prev: str) -> str:
+    """A function of what was read and of nothing else: remembering it hides no change."""
+    return sealed_mac(key, "row", str(seq), kind, body, prev)
 
 
 def sealed_mac(key: bytes, *parts: str) -> str:

@@ -14,10 +14,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from ..errors import BadInput, ConsentRevoked, LooksRevoked, Tampered
-from .chain import Chain, Head, HeadCopy, LedgerRow, sealed_mac
+from .chain import KEPT, Chain, Head, HeadCopy, LedgerRow, sealed_mac
 from .consent import Basis, Consent, parsed_date
 from .take import Take
 
@@ -149,7 +150,7 @@ class Records(Chain):
     def records(self) -> tuple[Record, ...]:
         revoked = self.revoked()
         with row_errors():
-            exports = {row.values["record"]: row.values for row in self.rows("export")}
+            exports = {row.values["record"]: row for row in self.rows("export")}
             return tuple(record_of(row, exports, revoked) for row in self.rows("consent"))
 
     def refuse_revoked(self, *hashes: str) -> None:
@@ -278,12 +279,18 @@ def _second_person(consent: Consent, take: Take) -> dict[str, str]:
     return dict(zip(SECOND_PERSON, map(str, values), strict=True))
 
 
-def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Mapping[str, str]) -> Record:
-    """The record of a consent row. `exports`: record id → export; `revoked`: portrait hash → time."""
+def record_of(row: LedgerRow, exports: Mapping[str, LedgerRow], revoked: Mapping[str, str]) -> Record:
+    """The record of a consent row. `exports`: record id → row; `revoked`: portrait hash → time."""
     values = row.values
-    exported = exports.get(values["id"], {})
     hashes = (values["portrait_sha256"], values["portrait_pixel_sha256"])
     times = [revoked[value] for value in hashes if value in revoked]
+    return _record(row, exports.get(values["id"]), min(times, default=None))
+
+
+@lru_cache(KEPT)
+def _record(row: LedgerRow, export: LedgerRow | None, revoked: str | None) -> Record:
+    """Of a consent row, the row of its export and the time of its portrait's revocation."""
+    values, exported = row.values, export.values if export else {}
     return Record(
         **values
         | {
@@ -301,7 +308,7 @@ def record_of(row: LedgerRow, exports: Mapping[str, dict[str, Any]], revoked: Ma
         exported_at=datetime.fromisoformat(exported["time"]) if exported else None,
         output_sha256=exported.get("sha256", ""),
         output_name=exported.get("name", ""),
-        revoked_at=datetime.fromisoformat(min(times)) if times else None,
+        revoked_at=datetime.fromisoformat(revoked) if revoked else None,
     )
 
 
