@@ -265,7 +265,7 @@ class TestTakes:
         second = {"face_2": "synthetic", "voice_2": "synthetic"}
         assert asked(host, f"{address}/export", {"consent": CONSENT | second})[0] == 200
         sonic = importlib.import_module("sonic_ext.hosts.comfy.values").NodeEngine({"engine": "sonic"})
-        with pytest.raises(BadSetting, match="animates one face"):
+        with pytest.raises(MissingPart, match="weights"):
             pack.GenerateNode.execute(made.result[0][0], **PLAIN, engine=sonic)
 
     def test_another_seed_is_another_video(self, pack: Any, image: Any, audio: Any) -> None:

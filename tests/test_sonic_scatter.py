@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,8 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
-from small_videos import SMALL, latents, made  # noqa: E402
+from small_videos import SMALL, Pool, latents, made  # noqa: E402
 
-from sonic_ext import weights  # noqa: E402
-from sonic_ext.engines import registry  # noqa: E402
 from sonic_ext.engines.sonic import engine, long_run, profile  # noqa: E402
 from sonic_ext.errors import BrokenNumbers, Cancelled  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
@@ -32,7 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
     "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
 )
 COUNT = 16
-SPEC = registry.spec_of("sonic")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,38 +58,6 @@ def scene() -> Scene:
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network sees three frames at once, of eight in all."""
     monkeypatch.setattr(profile, "PUBLISHED", replace(profile.PUBLISHED, window=3, shift=1))
-
-
-class Pool:
-    """A `WindowPool` of workers in threads, each with a network of its own."""
-
-    def __init__(self, models: Path, settings: Settings, count: int = 2) -> None:
-        self._search, self._settings, self._count = weights.Search(own=models), settings, count
-        self._workers: list[Any] = []
-        self.taken: list[int] = []
-
-    @property
-    def numbers(self) -> str:
-        assert SPEC.window_numbers is not None
-        return str(SPEC.window_numbers(self._settings, 1))
-
-    def carry_out(self, recipe: bytes, orders: Iterable[bytes], poll: Callable[[], None]) -> Iterator[bytes]:
-        assert SPEC.window_worker is not None
-        while len(self._workers) < self._count:
-            made = SPEC.window_worker(recipe, self._settings, self._search, lambda *_: None)
-            self._workers.append(made)
-        listed = list(orders)
-        chosen = random.Random(len(self.taken))
-        with ThreadPoolExecutor(1) as threads:  # out of order, by whichever worker
-            places = chosen.sample(range(len(listed)), len(listed))
-            answers: dict[int, Future[bytes]] = {}
-            for place in places:
-                worker = chosen.randrange(self._count)
-                self.taken.append(worker)
-                answers[place] = threads.submit(self._workers[worker].take, listed[place])
-            for place in range(len(listed)):
-                poll()
-                yield answers[place].result()
 
 
 CHANGES = [

@@ -21,6 +21,7 @@ pytest.importorskip("diffusers", reason="diffusers is an optional part, and not 
 pytest.importorskip("transformers", reason="transformers is an optional part, and not installed")
 
 import tiny_sonic  # noqa: E402
+from small_videos import Pool  # noqa: E402
 
 from sonic_ext import pipeline, weights  # noqa: E402
 from sonic_ext.engines.sonic import engine, profile  # noqa: E402
@@ -145,6 +146,24 @@ def test_channels_are_told_apart(models: Path, scene: Scene, tmp_path: Path) -> 
         keys += [generation.key for generation in animation._generations]
         animation.close()
     assert len(set(keys)) == 4
+
+
+def test_windows_of_others_are_the_same_to_the_bit(models: Path, tmp_path: Path) -> None:
+    """Also where the heads are close together and move less than the settings say."""
+    settings = replace(SMALL, motion_scale=1.2)
+    scene = compose(read_portrait(TWO_PEOPLE), settings, engine.MULTIPLE, wanted=2)
+    assert scene.second is not None
+    near = scene.second.scaled(1, 1, 0.4 * (scene.face.box.centre[0] - scene.second.box.centre[0]))
+    scene = replace(scene, second=near)
+    assert {head.settings.motion_scale < 1.2 for head in heads_of(scene, dialogue(), settings)} == {True}
+    found = []
+    for pool in (None, Pool(models, settings)):
+        maker = DiffusionEngine(weights.Search(own=models), home=tmp_path, window_pool=pool)
+        animation = maker.prepare(scene, dialogue(), settings, COUNT, SEED, lambda *_: None)
+        found.append([latents[:].clone() for latents in animation._latents])
+        animation.forget()
+        animation.close()
+    assert all(torch.equal(here, there) for here, there in zip(*found, strict=True))
 
 
 def test_it_goes_on_where_it_stopped(models: Path, scene: Scene, tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ class SamplingRun:
 
     def _scattered(self, pool: WindowPool) -> TakeWindows:
         """Windows taken by others; the ticks are of those that have come back."""
-        recipe, calls = WindowRecipe(self.conditioning, self.mode), self._calls()
-        packed = recipe.packed()
+        recipe = WindowRecipe(self.conditioning, self.mode, self.settings.motion_scale)
+        packed, calls = recipe.packed(), self._calls()
 
         def take(
             state: Frames, steps: range, windows: Iterable[torch.Tensor]

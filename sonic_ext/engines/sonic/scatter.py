@@ -31,6 +31,8 @@ class WindowRecipe:
     conditioning: Conditioning
     mode: str
     """Of the memory, of `budget.MEMORY_MODES`."""
+    motion_scale: float
+    """Of this head: beside another one it may move less than the video's settings say."""
 
     def packed(self) -> bytes:
         """Without what belongs to single frames."""
@@ -40,7 +42,7 @@ class WindowRecipe:
             tensors[f"weights {size}"] = level.weights
             if level.face is not None:
                 tensors[f"face {size}"] = level.face
-        return _packed(tensors, {"mode": self.mode})
+        return _packed(tensors, {"mode": self.mode, "motion_scale": self.motion_scale})
 
     @classmethod
     def unpacked(cls, data: bytes, device: str, dtype: torch.dtype) -> WindowRecipe:
@@ -54,7 +56,7 @@ class WindowRecipe:
         }
         none = torch.empty(0)
         conditioning = Conditioning(**own, speech=none, buckets=none, levels=levels)
-        return cls(conditioning, about["mode"])
+        return cls(conditioning, about["mode"], about["motion_scale"])
 
     def order(self, state: SolverState, steps: range, frames: torch.Tensor) -> WindowOrder:
         """What is to be done with the frames of a window, int64 [window]."""

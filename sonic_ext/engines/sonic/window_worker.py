@@ -59,7 +59,7 @@ class WindowWorker:
         self._run = SamplingRun(
             Networks(paths, chosen, tick, overlay=overlay),
             self._told.conditioning,
-            settings,
+            settings.with_values({"motion_scale": self._told.motion_scale}),
             profile,
             budget,
             Checkpoints(),
