@@ -28,6 +28,7 @@ WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
 KEPT = 1024
 """Specs and takes that are not read again while their text is the same: pages ask for all jobs a lot."""
+_STAGES = {str(stage): stage for stage in Stage}
 _log = logging.getLogger(__name__)
 
 
@@ -84,8 +85,7 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
     exported = row["exported"] and json.loads(row["exported"])
     step = WAITING
     if row["stage"] is not None:
-        stages = {str(stage): stage for stage in Stage}  # a later version may have others
-        stage = stages.get(row["stage"], Stage.STARTING)
+        stage = _STAGES.get(row["stage"], Stage.STARTING)  # a later version may have others
         step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
     return Job(
         id=row["id"],

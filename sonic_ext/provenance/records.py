@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..errors import BadInput, ConsentRevoked, LooksRevoked, Tampered
@@ -99,6 +99,10 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, times in ISO 8601; those of a second person where there is one."""
+        return dict(self._plain_values)
+
+    @cached_property
+    def _plain_values(self) -> dict[str, Any]:
         one = self.face_2 is None
         values = {name: value for name, value in vars(self).items() if not (one and name in SECOND_PERSON)}
         return {name: _plain(value) for name, value in values.items()} | {"state": self.state}
