@@ -35,7 +35,7 @@ from sonic_ext import __version__, weights
 from sonic_ext.engines.runtime.devices import Hardware
 from sonic_ext.engines.sonic.networks import Networks
 from sonic_ext.engines.sonic.vaes import PARTS
-from sonic_ext.evaluation.plots import forest_plot
+from sonic_ext.evaluation.plots import forest_plot, standalone
 from sonic_ext.evaluation.statistics import MeanInterval, crossed_interval
 from sonic_ext.files.atomic import replace_file
 from sonic_ext.settings import Settings
@@ -83,6 +83,11 @@ PLOTTED = ("sync", "mouth, r", "identity", "jitter")
 
 PLAIN = Objective(contrast=0.0, levels=())
 """Reconstruction alone."""
+PLOT_STYLE = (
+    "text{font:11.5px sans-serif;fill:#646875}.row{text-anchor:end}.axis,.tick{text-anchor:middle}"
+    ".grid{stroke:#eceef2}.zero{stroke:#646875}.certain line,.certain circle{stroke:#1b1d23;fill:#1b1d23}"
+    ".unsure line,.unsure circle{stroke:#646875;fill:#fff}"
+)
 
 
 @dataclass(frozen=True)
@@ -402,18 +407,7 @@ def report(output: Path) -> None:
     for name, forest in plots.items():
         drawing = forest_plot(forest, f"← less · {name} · more →")
         path = output / f"plot {name.replace(' / ', ' ').replace(',', '')}.svg"
-        replace_file(path, standalone(drawing).encode())
-
-
-def standalone(drawing: str) -> str:
-    """A drawing of the evaluation's page as a file of its own."""
-    style = (
-        "text{font:11.5px sans-serif;fill:#646875}.row{text-anchor:end}.axis,.tick{text-anchor:middle}"
-        ".grid{stroke:#eceef2}.zero{stroke:#646875}.certain line,.certain circle{stroke:#1b1d23;fill:#1b1d23}"
-        ".unsure line,.unsure circle{stroke:#646875;fill:#fff}"
-    )
-    head, _, rest = drawing.partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{rest}'
+        replace_file(path, standalone(drawing, PLOT_STYLE).encode())
 
 
 def experiment(arguments: argparse.Namespace) -> Experiment:

@@ -28,6 +28,7 @@ from sonic_ext import weights
 from sonic_ext.engines.sonic.profile import profile_of
 from sonic_ext.engines.sonic.sampler import Sampler
 from sonic_ext.engines.sonic.settings import DiffusionSettings
+from sonic_ext.evaluation.plots import standalone, svg
 from sonic_ext.progress import Stage
 from sonic_ext.settings import PRESETS, Settings
 from sonic_ext.train.corpus.sounds import recordings
@@ -233,10 +234,8 @@ def draw_curves(miniature: Path) -> str:
         "text{font:12px sans-serif;fill:#1b1d23}path{stroke:#c5c9d3;fill:none}"
         "polyline{stroke:#1b1d23;fill:none;stroke-width:1.5}"
     )
-    return (
-        f'<svg viewBox="0 0 {across} {down}" role="img" aria-label="Losses" xmlns="http://www.w3.org/2000/svg">'
-        f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
-    )
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return standalone(svg(across, down, ground + "".join(parts), "Losses"), style)
 
 
 def main() -> None:

@@ -242,6 +242,12 @@ def svg(width: float, height: float, inside: str, label: str) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{inside}</svg>'
 
 
+def standalone(drawing: str, style: str) -> str:
+    """A picture of `svg` as a file of its own, with the styles that a page would have for it."""
+    head, _, rest = drawing.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{rest}\n'
+
+
 def _range_text(metric: Metric) -> str:
     low, high = metric.people or (math.nan, math.nan)
     return f"{metric.text(low)} to {metric.text(high)} {metric.unit}".strip()
