@@ -117,14 +117,17 @@ class Ticker:
         self._progress = progress
         self._current = ""
         self._began = 0.0
+        self._from = 0
+        """Units that were done when the stage began: of an earlier run, or of another head."""
 
     def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
         """Report `done` of `total` units; raises `Cancelled` when told to stop."""
         now = time.monotonic()
         step = Step(stage, done, max(total, 1), detail=detail)
         if step.text != self._current:
-            self._current, self._began = step.text, now
-        left = (now - self._began) / done * (total - done) if done else None
+            self._current, self._began, self._from = step.text, now, done
+        own = done - self._from
+        left = (now - self._began) / own * (total - done) if own > 0 else None
         self._progress.report(Step(stage, done, step.total, left, detail))
         if self._progress.cancelled():
             raise Cancelled

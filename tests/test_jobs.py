@@ -59,9 +59,10 @@ from sonic_ext.jobs import queue as queues
 from sonic_ext.jobs.database import NAME
 from sonic_ext.jobs.inputs import Staging, staging
 from sonic_ext.jobs.submission import require_same_weights, specified
+from sonic_ext.jobs.worker import JobProgress
 from sonic_ext.media.image import Portrait
 from sonic_ext.ports import Host, MadePortrait
-from sonic_ext.progress import Progress, Step
+from sonic_ext.progress import Progress, Stage, Step
 from sonic_ext.provenance.consent import Consent
 from sonic_ext.provenance.ledger import Ledger
 from sonic_ext.provenance.store import Store
@@ -855,3 +856,26 @@ def test_the_queue_may_be_elsewhere(host: Standalone, sonic_home: Path) -> None:
     assert job.state is State.DONE and job.exported is not None
     assert job.exported.path.is_file()
     assert not (sonic_home / "jobs").exists() and not (sonic_home / "inputs").exists()
+
+
+def test_a_stage_that_is_gone_on_with_goes_on_in_the_bar(
+    sonic_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two heads are drawn one after the other, each with a network that is loaded first."""
+    monkeypatch.setattr("sonic_ext.jobs.worker.REPORT_EVERY", 0.0)
+    queue = Queue(sonic_home)
+    job = killed(queue, submitted(queue))
+    progress = JobProgress(queue, job, threading.Event())
+    shares = []
+    for stage, done, total in (
+        (Stage.DENOISING, 0, 8),
+        (Stage.DENOISING, 4, 8),
+        (Stage.LOADING, 0, 1),
+        (Stage.DENOISING, 4, 8),
+        (Stage.DENOISING, 8, 8),
+        (Stage.DECODING, 0, 2),
+        (Stage.DECODING, 2, 2),
+    ):
+        progress.report(Step(stage, done, total))
+        shares.append(queue.find(job.id).progress)
+    assert shares == pytest.approx([0.0, 0.4, 0.4, 0.4, 0.8, 0.8, 0.98])

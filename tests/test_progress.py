@@ -42,6 +42,20 @@ def test_a_ticker_forgets_the_time_of_the_stage_before() -> None:
     assert [step.text for step in progress.steps] == ["reading one", "reading one", "reading two", "checking"]
 
 
+def test_a_ticker_counts_only_what_was_done_while_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier run did took none of this one's time."""
+    now = iter([100.0, 110.0, 200.0, 300.0, 320.0])
+    monkeypatch.setattr("sonic_ext.progress.time.monotonic", lambda: next(now))
+    progress = Recorder()
+    tick = Ticker(progress)
+    tick(Stage.DENOISING, 50, 100)
+    tick(Stage.DENOISING, 51, 100)
+    tick(Stage.LOADING, 0, 1, "unet")
+    tick(Stage.DENOISING, 60, 100)
+    tick(Stage.DENOISING, 62, 100)
+    assert [step.seconds_left for step in progress.steps] == [None, 490.0, None, None, 380.0]
+
+
 def test_a_ticker_raises_where_its_progress_says_stop() -> None:
     class Stopped(Silent):
         def cancelled(self) -> bool:

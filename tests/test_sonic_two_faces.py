@@ -25,7 +25,7 @@ from small_videos import Pool  # noqa: E402
 
 from sonic_ext import pipeline, weights  # noqa: E402
 from sonic_ext.engines.sonic import engine, profile  # noqa: E402
-from sonic_ext.engines.sonic.engine import DiffusionEngine, Head, heads_of  # noqa: E402
+from sonic_ext.engines.sonic.engine import DiffusionEngine, SceneHead, heads_of  # noqa: E402
 from sonic_ext.errors import BadPortrait, Cancelled  # noqa: E402
 from sonic_ext.media.audio import Speech, read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
@@ -95,7 +95,7 @@ def drawn(
     return frames
 
 
-def window(head: Head, scene: Scene) -> NDArray[np.float64]:
+def window(head: SceneHead, scene: Scene) -> NDArray[np.float64]:
     """How much of a head shows at each pixel, [height, width]."""
     y, x = np.mgrid[0 : scene.height, 0 : scene.width]
     assert head.side is not None
@@ -196,6 +196,45 @@ def test_it_goes_on_where_it_stopped(models: Path, scene: Scene, tmp_path: Path)
     steps = [done / total for stage, done, total in told if stage is Stage.DENOISING]
     assert max(steps) == 1.0 and min(steps) == 0.0
     assert not [*(tmp_path / "stopped" / "drafts").rglob("*.safetensors")]
+
+
+def test_a_resumed_pair_is_that_of_one_seed(models: Path, scene: Scene, tmp_path: Path) -> None:
+    """Without a seed of one's own each submission draws another: the heads keep to the first one's."""
+    settings = replace(SMALL, seed=-1, inference_steps=2)
+    maker = DiffusionEngine(weights.Search(own=models), home=tmp_path)
+
+    def begun(speech: Speech, seed: int, stop_after: float = 1.0) -> Any:
+        def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+            if stage is Stage.DENOISING and done > stop_after * total:
+                raise Cancelled
+
+        return maker.prepare(scene, speech, settings, COUNT, seed, tick)
+
+    def heads(animation: Any) -> list[Any]:
+        return [latents[:].clone() for latents in animation._latents]
+
+    for stop_after in (0.3, 0.8):  # in the first head, in the second one
+        with pytest.raises(Cancelled):
+            begun(dialogue(), 11, stop_after)
+        animation = begun(dialogue(), 99)
+        assert animation.seed == 11
+        resumed = heads(animation)
+        animation.forget()
+        animation.close()
+        animation = begun(dialogue(), 11)
+        assert all(map(torch.equal, resumed, heads(animation)))
+        animation.forget()
+        animation.close()
+    with pytest.raises(Cancelled):
+        begun(dialogue(), 11, 0.8)
+    animation = begun(dialogue(SPOKEN[1], SPOKEN[1]), 99)  # another first voice, another seed
+    changed = heads(animation)
+    assert animation.seed == 99
+    animation.forget()
+    animation.close()
+    animation = begun(dialogue(SPOKEN[1], SPOKEN[1]), 99)
+    assert all(map(torch.equal, changed, heads(animation)))
+    animation.close()
 
 
 def test_a_second_head_costs_as_much_as_the_first(models: Path, scene: Scene, tmp_path: Path) -> None:

@@ -40,3 +40,11 @@ def test_a_turn_that_fails_is_free_again() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="odd"), turns.turn():
             raise ValueError("odd")
+
+
+def test_nobody_waits_for_ever() -> None:
+    turns = Turns(waiting=1, at_once=1, longest=0.01)
+    with turns.turn(), pytest.raises(Busy):
+        turns.turn().__enter__()
+    with turns.turn():
+        pass

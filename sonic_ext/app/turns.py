@@ -15,6 +15,8 @@ from ..errors import Busy
 
 AT_ONCE = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Half of the cores: one is left for the others where there are two."""
+LONGEST = 60.0
+"""Seconds that a request waits: whoever sent it may have gone, and then nobody needs the answer."""
 
 
 class Turns:
@@ -23,9 +25,11 @@ class Turns:
     Args:
         waiting: how many may wait for it; each holds one of the web framework's 40 threads meanwhile.
         at_once: how many have it together.
+        longest: seconds that one waits.
     """
 
-    def __init__(self, waiting: int, at_once: int = AT_ONCE) -> None:
+    def __init__(self, waiting: int, at_once: int = AT_ONCE, longest: float = LONGEST) -> None:
+        self._longest = longest
         self._places = threading.BoundedSemaphore(at_once)
         self._room = threading.BoundedSemaphore(at_once + waiting)
 
@@ -34,12 +38,17 @@ class Turns:
         """Wait for one, and have it for the length of the block.
 
         Raises:
-            Busy: too many wait already.
+            Busy: too many wait already, or it has waited for too long.
         """
+        busy = Busy("Too many requests are being worked on.", "Try again in a moment.")
         if not self._room.acquire(blocking=False):
-            raise Busy("Too many requests are being worked on.", "Try again in a moment.")
+            raise busy
         try:
-            with self._places:
+            if not self._places.acquire(timeout=self._longest):
+                raise busy
+            try:
                 yield
+            finally:
+                self._places.release()
         finally:
             self._room.release()

@@ -358,7 +358,9 @@ class JobProgress:
         self._stopping = stopping
         self._observer = observer
         self._step = Step(Stage.WAITING, 0, 1)
-        self._share = self._floor = 0.0  # the floor: progress when the stage began
+        self._share = 0.0
+        self._floors: dict[Stage, float] = {}
+        """Share when each stage first began; one that is gone on with, after another, is the same stage."""
         self._reported_at = float("-inf")
         self.task_id = job.task_id
 
@@ -367,9 +369,10 @@ class JobProgress:
         if self._observer is not None:
             self._observer.report(step)
         if step.stage != self._step.stage:
-            self._floor, self._reported_at = self._share, float("-inf")
-        end = max(SHARES.get(step.stage, 0.0), self._floor)
-        share = self._floor + (end - self._floor) * min(step.done / max(step.total, 1), 1.0)
+            self._reported_at = float("-inf")
+        floor = self._floors.setdefault(step.stage, self._share)
+        end = max(SHARES.get(step.stage, 0.0), floor)
+        share = floor + (end - floor) * min(step.done / max(step.total, 1), 1.0)
         self._share, self._step = max(self._share, share), step
         self._write()
 

@@ -360,7 +360,7 @@ class Ledger:
             return self._key.read_bytes()
 
     def _read_head(self, key: bytes) -> Head | None:
-        """The head, or None where its seal does not fit; read while no other process may write it."""
+        """The head, or None where its seal does not fit; read before the rows, or while nobody may write."""
         with home_errors(self.home):
             return read_head(self._head.read_bytes(), key)
 

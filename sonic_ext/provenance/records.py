@@ -12,7 +12,7 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timezone
 from functools import cached_property, lru_cache
 from typing import Any
@@ -103,9 +103,8 @@ class Record:
 
     @cached_property
     def _plain_values(self) -> dict[str, Any]:
-        one = self.face_2 is None
-        values = {name: value for name, value in vars(self).items() if not (one and name in SECOND_PERSON)}
-        return {name: _plain(value) for name, value in values.items()} | {"state": self.state}
+        names = [each.name for each in fields(self) if self.face_2 or each.name not in SECOND_PERSON]
+        return {name: _plain(getattr(self, name)) for name in names} | {"state": self.state}
 
     @property
     def looks(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +94,12 @@ class Checkpoints:
     def folder(self, key: str) -> Path:
         """Where a run that is too long for memory keeps itself; nothing is made."""
         return self._folder / key
+
+    def touch(self, key: str) -> None:
+        """It is in use: its week begins anew."""
+        for path in (self._path(key), self.folder(key)):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
 
     def expire(self) -> None:
         """Delete what is older than a week."""

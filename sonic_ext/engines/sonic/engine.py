@@ -43,7 +43,7 @@ from .budget import Budget, MemoryPlan
 from .denoise import Conditioning
 from .long_run import LongRun, held_frames
 from .networks import Networks
-from .output import Decoder, Output, PairOutput
+from .output import Decoder, FrameInterpolator, Output, PairOutput
 from .prepare import Prepared, prepare_conditioning
 from .profile import Profile, profile_of
 from .run import SamplingRun, first_checkpoint, first_latents
@@ -122,8 +122,12 @@ class DiffusionEngine:
             free = networks.memory.free()
             memory_plan = budget.memory_plan(DiffusionSettings.of(settings).memory, free)
             vae = self._fit_vae(vae, memory_plan, settings)
-            generations = [
-                Generation(
+            checkpoints = Checkpoints(self._home)
+            generations: list[Generation] = []
+            begun: list[Begun] = []
+            for number, head in enumerate(heads):  # all look and listen before one is drawn
+                first_seed = begun[0].checkpoint.seed if begun else None
+                generation = Generation(
                     networks,
                     profile,
                     vae,
@@ -131,19 +135,18 @@ class DiffusionEngine:
                     head.speech,
                     head.settings,
                     count,
-                    Checkpoints(self._home),
+                    checkpoints,
                     _of_several(tick, number, len(heads)),
                     self._window_pool,
                     head.side,
+                    first_seed,
+                    growing=len(heads) - sum(each.run is None for each in begun),
                 )
-                for number, head in enumerate(heads)
-            ]
-            # All look and listen before one is drawn: then the forecast of the steps is that of all
-            begun = [
-                generation.begin((seed + number) % 2**32, memory_plan)  # neither moves with the other
-                for number, generation in enumerate(generations)
-            ]
-            checkpoints = [each.completed() for each in begun]
+                own_seed = seed if first_seed is None else (first_seed + number) % 2**32
+                begun.append(generation.begin(own_seed, memory_plan))
+                generations.append(generation)
+            checkpoints.expire()
+            finished = [each.completed() for each in begun]
             release(chosen.device)  # the UNet goes before the decoder comes
             notes = [
                 *self._notes,
@@ -157,7 +160,7 @@ class DiffusionEngine:
                 *note,
             ]
             return DiffusionAnimation(
-                generations, checkpoints, memory_plan, unloaded, _sentences(*notes), stack.pop_all()
+                generations, finished, memory_plan, unloaded, _sentences(*notes), stack.pop_all()
             )
 
     def forecast(self, scene: Scene, settings: Settings, count: int) -> Forecast:
@@ -226,7 +229,7 @@ class DiffusionEngine:
 
 
 @dataclass(frozen=True)
-class Head:
+class SceneHead:
     """What is drawn of one head, by itself."""
 
     scene: Scene
@@ -238,7 +241,7 @@ class Head:
     """Where it shows in the video, if there is another."""
 
 
-def heads_of(scene: Scene, speech: Speech, settings: Settings) -> list[Head]:
+def heads_of(scene: Scene, speech: Speech, settings: Settings) -> list[SceneHead]:
     """The heads of a scene, each to be drawn by itself: no voice can reach another's face.
 
     Of two, each is drawn in a square of its own, cut from the whole scene, and moves as far as there is room.
@@ -247,13 +250,13 @@ def heads_of(scene: Scene, speech: Speech, settings: Settings) -> list[Head]:
         BadPortrait: two faces are too close together, see `sides_of`.
     """
     if scene.second is None:
-        return [Head(scene, speech, settings)]
+        return [SceneHead(scene, speech, settings)]
     heads = []
     pair = scene.face, scene.second
     for face, voice, side in zip(pair, speech.voices, sides_of(pair), strict=True):
         alone = replace(scene, face=face, second=None, whole=True)
         calm = settings.with_values({"motion_scale": settings.motion_scale * side.motion})
-        heads.append(Head(alone, replace(voice, limit=speech.length), calm, side))
+        heads.append(SceneHead(alone, replace(voice, limit=speech.length), calm, side))
     return heads
 
 
@@ -295,6 +298,11 @@ class Generation:
     """Takes the windows, in place of this process."""
     side: Side | None = None
     """Where it shows in the video, if there is another head."""
+    first_seed: int | None = None
+    """Of the video's first head, for another one: that has a seed of its own, so that it does not move alike,
+    and the first one's tells it."""
+    growing: int = 1
+    """Heads that have still to find room on the disk, this one included."""
 
     @cached_property
     def own(self) -> DiffusionSettings:
@@ -324,7 +332,8 @@ class Generation:
         height, width, _ = self.view.picture.shape
         if self.budget.plan.frames <= held_frames(width, height):
             return None
-        return LongRun(self.checkpoints.folder(self.key), self.budget.plan, (height // 8, width // 8))
+        folder = self.checkpoints.folder(self.key)
+        return LongRun(folder, self.budget.plan, (height // 8, width // 8), growing=self.growing)
 
     @cached_property
     def key(self) -> str:
@@ -344,7 +353,7 @@ class Generation:
                 "weights": _identities(self.networks.paths),
                 **({"windows": self.window_pool.numbers} if self.window_pool else {}),
                 **({"vae": self.vae.host.title} if self.vae.host else {}),
-                **({"voice": [*self.speech.mix.weights]} if self.side else {}),
+                **({"voice": [self.first_seed, *self.speech.mix.weights]} if self.side else {}),
                 **({"adapters": overlay.about.tensors} if (overlay := self.networks.overlay) else {}),
                 "settings": self.settings.affecting(Affects.LATENTS),
             }
@@ -352,7 +361,7 @@ class Generation:
 
     def begin(self, seed: int, memory_plan: MemoryPlan) -> Begun:
         """Look at the portrait and listen to the speech. Goes on where an earlier run stopped."""
-        self.checkpoints.expire()
+        self.checkpoints.touch(self.key)
         notes: list[str] = []
         long_run, mode = self.long_run, memory_plan.mode
         checkpoint = long_run.checkpoint() if long_run else self.checkpoints.load(self.key)
@@ -450,8 +459,9 @@ class DiffusionAnimation:
                 self._resources.close()
 
     def _output(self) -> Output | PairOutput:
+        between = FrameInterpolator(self._networks, self._decoder.notes)
         outputs = [
-            Output(latents, each.count, each.scene, each.view, each.settings, self._decoder)
+            Output(latents, each.count, each.scene, each.view, each.settings, self._decoder, between)
             for latents, each in zip(self._latents, self._generations, strict=True)
         ]
         sides = [each.side for each in self._generations if each.side]

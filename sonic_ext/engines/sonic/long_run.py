@@ -116,6 +116,8 @@ class LongRun:
     """Height and width of the latents."""
     mode: str = ""
     """Of the memory, as it is now; see `Checkpoint`."""
+    growing: int = 1
+    """Runs of the same video that have still to find room, this one included."""
 
     def begin(self, parts: Iterable[torch.Tensor], seed: int, mode: str, states: int) -> Checkpoint:
         """Begin with latents [n, 4, height, width], part after part.
@@ -200,7 +202,7 @@ class LongRun:
 
     def _require_room(self, states: int) -> None:
         row = self.file(None, states).row_bytes
-        need = row * (self.plan.frames + self.plan.seen)
+        need = self.growing * row * (self.plan.frames + self.plan.seen)
         free = shutil.disk_usage(self.folder).free
         if free < need:
             raise BadOutput(

@@ -145,6 +145,7 @@ class Output:
     view: HeadView
     settings: Settings
     decoder: Decoder
+    between: FrameInterpolator
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [height, width, 3]; of them never more than a few exist."""
@@ -153,8 +154,8 @@ class Output:
 
         finish = stream.Finish(stream.times_for(self.settings.fps))
         if self.settings.motion_smoothing:
-            between = FrameInterpolator(self.decoder.networks, self.decoder.notes)
-            finish = replace(finish, between=between, steady=Steady(self.view.face.box, stream.STEADY_REACH))
+            steady = Steady(self.view.face.box, stream.STEADY_REACH)
+            finish = replace(finish, between=self.between, steady=steady)
         frames = _repeat_last(in_inference_mode(lambda: finish.frames(self.decoder, self.latents)))
         if self.view.box is not None:
             rim = self.view.rim(self.scene.width, self.scene.height)
