@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -396,9 +397,10 @@ def test_published_work_is_three_branches_a_step() -> None:
 )
 def test_presets_take_their_share_of_the_published_work(preset: str, share: float) -> None:
     """Of the UNet, for ten seconds at 512: the windows are the same."""
+    scene: Any = SimpleNamespace(faces=("one",))
     settings = Settings.from_mapping({**PRESETS[preset], "min_resolution": 512})
     published, faster = (
-        _budget(Hardware("cpu", torch.float32), UNET.shapes, each, PUBLISHED, 125, None)
+        _budget(Hardware("cpu", torch.float32), UNET.shapes, each, PUBLISHED, 125, scene)
         for each in (Settings(), settings)
     )
     assert published.plan == faster.plan
