@@ -75,6 +75,17 @@ def queue(sonic_home: Path) -> Queue:
     return Queue()
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Of torch, for a file of tests with tiny networks: more threads only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_test_finds_the_users_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """With weights on the computer, engine=auto would be another engine."""

@@ -39,21 +39,15 @@ with_ray = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them"),
 ]
-pytestmark = pytest.mark.filterwarnings(
-    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+    ),
+    pytest.mark.usefixtures("one_thread"),
+]
 PORTRAIT = MEDIA / "portrait_01.jpg"
 COUNT = 16
 CONSENT = ("--consent-face", "synthetic", "--consent-voice", "synthetic")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the workers have."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

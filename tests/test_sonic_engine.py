@@ -12,7 +12,6 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,22 +62,16 @@ from sonic_ext.media.scene import Scene, compose  # noqa: E402
 from sonic_ext.progress import Stage  # noqa: E402
 from sonic_ext.settings import Settings, describe  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings(
-    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+    ),
+    pytest.mark.usefixtures("one_thread"),
+]
 PORTRAIT = MEDIA / "portrait_01.jpg"
 CONSENT = ("--consent-face", "synthetic", "--consent-voice", "synthetic")
 SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=2, seed=7, framing="crop")
 SECONDS = 0.24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks: more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,12 @@ from sonic_ext.media.scene import Scene, compose  # noqa: E402
 from sonic_ext.ports import HostVae, ImageEncoder  # noqa: E402
 from sonic_ext.settings import Settings  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings(
-    "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
+    ),
+    pytest.mark.usefixtures("one_thread"),
+]
 SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=1, seed=7, framing="crop")
 SDXL = "The loaded checkpoint's VAE speaks another latent space."
 
@@ -94,15 +97,6 @@ class Toy:
         assert any(network is each for each in self.there), "it is not there"
         self.there = [each for each in self.there if each is not network]
         network.to("meta")  # whoever goes on with it fails
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks: more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ with what a video of one head alone draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,21 +38,12 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"
     ),
-    pytest.mark.usefixtures("short_windows"),
+    pytest.mark.usefixtures("one_thread", "short_windows"),
 ]
 TWO_PEOPLE = MEDIA / "two_people.jpg"
 SPOKEN = (MEDIA / "short_en_flite_rms_2s3.wav", MEDIA / "speech_en_flite_slt.wav")
 SMALL = Settings(engine="sonic", min_resolution=256, inference_steps=1, seed=7, framing="whole")
 FPS, COUNT, SEED = 25, 4, 7
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks: more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -97,9 +87,8 @@ def drawn(
 
 def window(head: SceneHead, scene: Scene) -> NDArray[np.float64]:
     """How much of a head shows at each pixel, [height, width]."""
-    y, x = np.mgrid[0 : scene.height, 0 : scene.width]
     assert head.side is not None
-    return head.side.window(np.stack([x, y], axis=-1).astype(np.float64))
+    return head.side.share(scene.width, scene.height)
 
 
 def on_faces(frames: NDArray[np.uint8], scene: Scene, speech: Speech) -> list[NDArray[np.uint8]]:

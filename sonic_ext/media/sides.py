@@ -45,10 +45,13 @@ class Side:
         """What is left of the motion at picture points [..., 2]: 1 on the face, 0 from the line on."""
         return smooth(self._depth(points), *self.fade)
 
+    def share(self, width: int, height: int) -> NDArray[np.float64]:
+        """`window` at every pixel of a picture, float64 [height, width]."""
+        return self.window(_pixels(width, height))
+
     def mask(self, width: int, height: int) -> NDArray[np.uint8]:
         """1 on this side of a picture, else 0: uint8 [height, width]."""
-        y, x = np.mgrid[0:height, 0:width]
-        return (self._depth(np.stack([x, y], axis=-1)) > 0).astype(np.uint8)
+        return (self._depth(_pixels(width, height)) > 0).astype(np.uint8)
 
     def toward_other(self, right: NDArray[np.float64]) -> float:
         """-1 to 1: how far to the right of the face, along its eyes' line, the other one is."""
@@ -56,6 +59,12 @@ class Side:
 
     def _depth(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.asarray((points - self.edge) @ self.inwards, np.float64)
+
+
+def _pixels(width: int, height: int) -> NDArray[np.float64]:
+    """x, y of every pixel, [height, width, 2]."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x, y], axis=-1).astype(np.float64)
 
 
 def sides_of(faces: tuple[Face, Face]) -> tuple[Side, Side]:

@@ -176,9 +176,7 @@ class PairOutput:
         portrait's own."""
         picture = self.outputs[0].scene.picture.astype(np.float32)
         height, width, _ = picture.shape
-        y, x = np.mgrid[0:height, 0:width]
-        points = np.stack([x, y], axis=-1).astype(np.float64)
-        shares = [side.window(points)[..., None].astype(np.float32) for side in self.sides]
+        shares = [side.share(width, height)[..., None].astype(np.float32) for side in self.sides]
         for drawn in zip(*(output.frames() for output in self.outputs), strict=True):
             both = picture.copy()
             for frame, share in zip(drawn, shares, strict=True):
