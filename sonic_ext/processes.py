@@ -246,8 +246,11 @@ def serve(function: str, threads: int) -> None:
     told = time.monotonic()
 
     def say(line: bytes) -> None:
-        answers.write(line + b"\n")
-        answers.flush()
+        try:
+            answers.write(line + b"\n")
+            answers.flush()
+        except OSError:  # the parent is gone. Nothing that the work catches: what it did would be half of it
+            raise SystemExit(1) from None
 
     def alive() -> None:
         nonlocal told

@@ -61,6 +61,12 @@ def answer(order: dict[str, Any], alive: Alive) -> Any:
             alive()
     if order.get("hang"):
         threading.Event().wait()
+    if order.get("orphan"):  # its parent goes while it works
+        try:
+            while True:
+                alive()
+        except Exception as error:
+            Path(order["orphan"]).write_text(f"damaged: {error}")
     if order.get("die"):
         os._exit(7)
     if order.get("refuse"):

@@ -413,3 +413,13 @@ def test_the_digest_of_samples_is_fixed() -> None:
 def test_samples_that_are_no_speech(samples: np.ndarray, words: str) -> None:
     with pytest.raises(BadAudio, match=words):
         Speech.from_samples(samples, 16000)
+
+
+def test_a_watcher_that_fails_says_nothing_of_the_file(tmp_path: Path) -> None:
+    """Whoever is told how far it is may have a closed window or a full disk."""
+
+    def tick(*_: object) -> None:
+        raise BrokenPipeError("the window is closed")
+
+    with pytest.raises(BrokenPipeError):
+        read_speech(sounds.write(tmp_path / "a.wav", sounds.tone(2.0)), tick)

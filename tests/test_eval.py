@@ -48,7 +48,7 @@ from sonic_ext.evaluation.metrics import BY_NAME, METRICS
 from sonic_ext.evaluation.naturalness import PEOPLE, Naturalness
 from sonic_ext.evaluation.page import as_html
 from sonic_ext.evaluation.statistics import mean_interval
-from sonic_ext.processes import Workers, cores
+from sonic_ext.processes import Workers, cores, start_python
 
 # Folders
 
@@ -321,6 +321,20 @@ def test_workers_that_hang_are_ended_and_those_that_are_slow_are_not() -> None:
         found = dict(workers.answers(orders))
     assert isinstance(found[0], Failed) and "no sign of life for 10 s" in found[0].message
     assert (found[1]["twice"], found[2]["twice"]) == (4, 10)
+
+
+def test_a_worker_whose_parent_is_gone_draws_no_conclusion_from_it(tmp_path: Path) -> None:
+    """It ends; that its sign of life reaches nobody says nothing of what it works on."""
+    said = tmp_path / "said"
+    values = {"function": "stand_in_sync:answer", "threads": 1}
+    process = start_python("sonic_ext.processes:serve", values, 1, subprocess.PIPE, subprocess.DEVNULL)
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == b"\n", "it is not loaded"
+    process.stdout.close()
+    process.stdin.write(json.dumps({"orphan": str(said)}).encode() + b"\n")
+    process.stdin.flush()  # and is kept open: it is the sign of life that fails
+    assert process.wait() == 1 and not said.exists()
+    process.stdin.close()
 
 
 def test_workers_stop_when_asked_and_measure_as_this_process_does(mixed: Path, tmp_path: Path) -> None:

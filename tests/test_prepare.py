@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
+import av.error
 import numpy as np
 import pytest
 from miniature_corpus import (
@@ -33,7 +35,7 @@ from miniature_corpus import (
 from patience import PATIENCE, until
 
 from sonic_ext.cli.main import main
-from sonic_ext.errors import BadInput, BadOutput, Busy, Cancelled, MissingPart
+from sonic_ext.errors import BadInput, BadOutput, BadVideo, Busy, Cancelled, MissingPart
 from sonic_ext.files import atomic
 from sonic_ext.files.locks import held
 from sonic_ext.progress import Silent, Step
@@ -323,8 +325,6 @@ def test_a_file_that_is_cut_short_behind_its_index(tmp_path: Path) -> None:
     """Its header promises more than there is."""
     frames, sound = talking(0)
     path = write_video(tmp_path / "whole.mp4", np.concatenate([frames, frames]), None)
-    import av
-
     with (
         av.open(str(path)) as source,
         av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "+faststart"}) as target,
@@ -341,6 +341,25 @@ def test_a_file_that_is_cut_short_behind_its_index(tmp_path: Path) -> None:
         ClipSource(tmp_path / "fast.mp4", "fast.mp4", "a", sound=tmp_path / "sound.mp4")
     )
     assert clips == [] and remark.reason == "damaged"
+
+
+def test_a_video_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive that is away for a moment: nothing stands for the video, and the next call makes it."""
+    folder, output = some(tmp_path / "in", 1), tmp_path / "out"
+    order = vars(ShardOrder(str(folder), str(output), tuple(video_names(folder))))
+    output.mkdir()
+
+    def away(*_: Any, **__: Any) -> None:
+        av.error.err_check(-errno.EIO)
+
+    with monkeypatch.context() as drive:
+        drive.setattr(av, "open", away)
+        with pytest.raises(BadVideo):
+            make_shard(order, lambda: None)
+    assert list(output.iterdir()) == []
+    assert read_contents(output / make_shard(order, lambda: None)).remarks == ()
 
 
 # Corpora, by the command

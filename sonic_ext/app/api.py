@@ -446,8 +446,8 @@ class Animations:
 
     def describe_all(self, jobs: Iterable[Job], request: Request) -> list[dict[str, Any]]:
         """The same of many jobs of the host's lane, counted once."""
-        positions = self._queue.positions(self._host.lane)
-        return [answers.animation(job, positions.get(job.id, 0), _base(request)) for job in jobs]
+        positions, base = self._queue.positions(self._host.lane), _base(request)
+        return [answers.animation(job, positions.get(job.id, 0), base) for job in jobs]
 
 
 class Batches:

@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,8 @@ FROM = "FROM jobs LEFT JOIN progress USING (id)"
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
 KEPT = 1024
-"""Specs and takes that are not read again while their text is the same: pages ask for all jobs a lot."""
+"""Jobs, specs and takes that are not read again while what stands there is the same: pages ask for all jobs
+a lot."""
 _STAGES = {str(stage): stage for stage in Stage}
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,14 @@ def _take(text: str, folder: Path) -> Take:
 
 
 def _read(home: Path, row: sqlite3.Row) -> Job:
+    # An error is of its own each time: it keeps whatever it is raised through
+    error = error_from(json.loads(row["error"])) if row["error"] else None
+    return replace(_job(home, row), error=error) if error else _job(home, row)
+
+
+@lru_cache(KEPT)
+def _job(home: Path, row: sqlite3.Row) -> Job:
+    """The job but for its error."""
     spec = _spec(row["spec"])
     exported = row["exported"] and json.loads(row["exported"])
     step = WAITING
@@ -107,7 +117,7 @@ def _read(home: Path, row: sqlite3.Row) -> Job:
         synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
         output=Path(os.fsdecode(row["output"])) if row["output"] else None,
         exported=_exported_file(exported) if exported else None,
-        error=error_from(json.loads(row["error"])) if row["error"] else None,
+        error=None,
         batch=row["batch"],
         label=row["label"],
     )

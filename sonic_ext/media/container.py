@@ -34,14 +34,14 @@ PATIENCE = 60.0
 """Seconds that a file may keep ffmpeg searching, for its beginning or for one packet: there may be none."""
 BROKEN = (
     av.error.FFmpegError,
-    OSError,
     ValueError,
     LookupError,
     ArithmeticError,
     MemoryError,
     NotImplementedError,
 )
-"""What PyAV and NumPy raise over files that are damaged or lie about themselves."""
+"""What PyAV and NumPy raise over files that are damaged or lie about themselves. An `OSError` that is not
+FFmpeg's own comes from elsewhere, as from whoever is told how far it is, and says nothing of the file."""
 
 
 def address(path: str | os.PathLike[str]) -> str:
@@ -90,6 +90,12 @@ def decoding(path: Path, error: type[BadInput]) -> Iterator[None]:
         yield
     except BROKEN as trouble:
         raise error(f"{path.name} is damaged.", "Save or download the file again.") from trouble
+
+
+def may_pass(error: BadInput) -> bool:
+    """Whether the drive, the rights, memory or time may be what was wrong, not the file: of an error that
+    `opened`, `decoding` or `check_file` made."""
+    return isinstance(error.__context__, (OSError, MemoryError, av.error.ExitError))
 
 
 def append_xmp_box(path: Path, packet: bytes) -> None:

@@ -7,7 +7,6 @@ is told by `records`.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
 import json
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Tampered
 
@@ -31,9 +30,8 @@ OLDER_HINT = (
 )
 
 
-@dataclass(frozen=True)
-class LedgerRow:
-    """One row."""
+class LedgerRow(NamedTuple):
+    """One row. A tuple, as the database has it: a list of all records reads them by the hundred."""
 
     seq: int
     kind: str
@@ -140,15 +138,15 @@ class Chain:
         """Raise `Tampered` unless all that was written through the other chain is here."""
         query = "SELECT seq, kind, body, prev, hash FROM events WHERE seq = ?"
         for row in written.appended:
-            if self.db.execute(query, (row.seq,)).fetchone() != dataclasses.astuple(row):
+            if self.db.execute(query, (row.seq,)).fetchone() != row:
                 raise Tampered(f"Row {row.seq} is not in the consent ledger although it was written.")
 
     def append(self, kind: str, body: Mapping[str, Any]) -> LedgerRow:
         last = self.head()
         text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         row = LedgerRow(last.count + 1, kind, text, last.hash, "")
-        row = dataclasses.replace(row, hash=self._hash(row))
-        self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", dataclasses.astuple(row))
+        row = row._replace(hash=self._hash(row))
+        self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
         self.appended.append(row)
         return row
 

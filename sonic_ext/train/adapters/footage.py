@@ -22,7 +22,8 @@ from ...engines.sonic.networks import Networks
 from ...engines.sonic.picture import clip_pixels, draw_mask, mask_values, reference
 from ...engines.sonic.speech import encode_speech, whisper_states
 from ...engines.sonic.windows import BASE_FPS, CHUNK, RATE, SAMPLES_PER_STEP
-from ...errors import BadInput
+from ...errors import BadAudio, BadInput, BadVideo
+from ...files.atomic import replace_file
 from ...media.audio import Speech
 from ...media.face import Face, find_face
 from ...media.geometry import Box, crop_square, mask_box
@@ -35,7 +36,7 @@ from ..clips import ClipRemark
 from ..corpus.acoustics import noise
 from ..corpus.mixtures import over
 from ..phonemes import Phoneme
-from ..prepare.examining import SkippedVideo, long_shots, one_face, watch_video
+from ..prepare.examining import FAILED, SkippedVideo, long_shots, one_face, watch_video
 from ..prepare.layouts import ClipSource, source_of, video_names
 from .clips import TrainingClip, write_clip
 
@@ -94,7 +95,10 @@ def encode_videos(
                 write_clip(output / f"{stem}-{place:03d}.safetensors", clip)
         except SkippedVideo as skipped:
             said = f"{skipped.reason}: {skipped.detail}"
-        done.write_text(said, encoding="utf-8")
+        except (BadVideo, BadAudio) as error:  # it may be readable the next time
+            remarks.append(ClipRemark(name, False, FAILED, error.message))
+            continue
+        replace_file(done, said.encode())
         remarks += _kept_remark(name, done)
     return remarks
 
@@ -116,7 +120,8 @@ class _ClipEncoder:
         """The clips of a video.
 
         Raises:
-            SkippedVideo: it gives none.
+                SkippedVideo: it gives none.
+            BadVideo, BadAudio: it cannot be read now.
         """
         speech, faces = watch_video(source, tick)
         frames, reason = _Frames(source.path), SkippedVideo("too_short", "no stretch shows one face")

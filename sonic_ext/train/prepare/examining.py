@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...errors import BadAudio, BadInput, BadVideo
 from ...media import mel
 from ...media.audio import Speech, read_speech
+from ...media.container import may_pass
 from ...media.video import probe
 from ...progress import Tick
 from ...sync.measure import SLOWEST
@@ -39,6 +40,9 @@ LONGEST_GAP = 0.15
 MOST_OFFSET = 0.08
 """Seconds that mouth and voice may be apart."""
 
+FAILED = "failed"
+"""Reason of what may pass: the next call tries again."""
+
 OffsetOf = Callable[[Clip], "float | None"]
 """Measures by how many seconds the mouth comes after the voice; None where it cannot tell."""
 
@@ -65,6 +69,7 @@ def examine(
         offset_of: measures clips; those beyond `MOST_OFFSET` are left out. None leaves out none.
 
     Raises:
+        BadVideo, BadAudio: it cannot be read now.
         Cancelled: from `tick`.
     """
     clips: list[Clip] = []
@@ -92,6 +97,7 @@ def watch_video(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFac
 
     Raises:
         SkippedVideo: it is damaged, silent, too short or too slow.
+        BadVideo, BadAudio: it cannot be read now.
         Cancelled: from `tick`.
     """
     try:
@@ -102,10 +108,11 @@ def watch_video(source: ClipSource, tick: Tick | None) -> tuple[Speech, VideoFac
             raise SkippedVideo("no_sound", "it has no sound")
         speech = read_speech(source.path if about.audio_codec else source.sound or source.path, tick)
         faces = face_tracks(source.path, tick, speech.mix.track if about.audio_codec else 0)
-    except BadVideo as error:
-        raise SkippedVideo("damaged", error.message) from error
-    except BadAudio as error:
-        raise SkippedVideo("no_sound", error.message) from error
+    except (BadVideo, BadAudio) as error:
+        if may_pass(error):
+            raise
+        reason = "damaged" if isinstance(error, BadVideo) else "no_sound"
+        raise SkippedVideo(reason, error.message) from error
     if faces.seconds < LEAST_READ * about.seconds:
         raise SkippedVideo("damaged", f"its pictures end after {faces.seconds:.1f} of {about.seconds:.1f} s")
     _check_rate(faces.fps)

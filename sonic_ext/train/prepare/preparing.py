@@ -26,7 +26,7 @@ from ...files.locks import wait_for_lock
 from ...processes import Alive, Workers, cores
 from ...progress import Progress, Silent, Stage, Ticker
 from ..clips import PATTERN, Clip, ClipRemark, ShardContents, is_whole, read_contents, write_shard
-from .examining import examine
+from .examining import FAILED, examine
 from .layouts import source_of, video_names
 
 MOST_VIDEOS, GROUPS, MOST_BYTES = 32, 64, 256 << 20
@@ -38,8 +38,6 @@ COLUMNS = ("video", "kept", "reason", "detail")
 """Of `LIST`."""
 PATIENCE = 120.0
 """Seconds without a sign of life after which a process is ended: a decoder hangs. Frames are signs."""
-FAILED = "failed"
-"""Reason of what may pass: the next call tries again."""
 WAIT = 2.0
 """Seconds that another command's lock is waited for."""
 ADVICE = "Make room or choose another folder (-o); the same command goes on where it was."
