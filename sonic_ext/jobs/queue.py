@@ -38,13 +38,14 @@ from ..errors import (
 )
 from ..files.home import home_errors, private_home
 from ..files.locks import SECONDS, held, sweep, wait_for_lock
+from ..files.sqlite import rows_of
 from ..progress import Stage, Step
 from ..text import is_whole
 from .database import FOLDER, Database
 from .inputs import FOLDER as INPUTS
 from .inputs import STAGING, Staging, collect, remove_abandoned, staging, stored_path
 from .job import Batch, ExportedFile, Job, State
-from .records import COLUMNS, FROM, WAITING, batch_of, job_of, origin_of, readable_jobs
+from .records import FROM, WAITING, batch_of, job_of, job_rows, origin_of, readable_jobs
 from .spec import Input, JobSpec, Origin
 
 if TYPE_CHECKING:
@@ -381,8 +382,10 @@ class Queue:
     def standing(self, batch: str) -> dict[str, tuple[State, float]]:
         """Id of each job of a batch → its state and the share of its work that is done; quick."""
         with self._database.reading() as db:
-            rows = db.execute(f"SELECT jobs.id, state, share {FROM} WHERE batch = ?", (batch,)).fetchall()
-        return {row["id"]: (State(row["state"]), row["share"] or 0.0) for row in rows}
+            db.execute("BEGIN")
+            query = f"SELECT id, state, share {FROM} WHERE batch = ? ORDER BY number"
+            rows = [*rows_of(db, ("id", "state", "share"), query, (batch,))]
+        return {id: (State(state), share or 0.0) for id, state, share in rows}
 
     def find_by_take(self, take_id: str) -> Job | None:
         """The job that made a take, if it is remembered."""
@@ -395,7 +398,8 @@ class Queue:
     def _found(self, rest: str, *values: str) -> tuple[Job, ...]:
         """The jobs that the rest of a query selects, but for damaged ones."""
         with self._database.reading() as db:
-            rows = db.execute(f"SELECT {COLUMNS} {FROM} {rest}", values).fetchall()
+            db.execute("BEGIN")
+            rows = job_rows(db, rest, values)
         return readable_jobs(self.home, rows)
 
     def position(self, job: Job) -> int:
@@ -543,10 +547,9 @@ class Queue:
                     _report(db, row["id"], WAITING, 0.0)
 
     def _load(self, db: sqlite3.Connection, job_id: str) -> Job:
-        row = db.execute(f"SELECT {COLUMNS} {FROM} WHERE jobs.id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise _not_found()
-        return job_of(self.home, row)
+        for row in job_rows(db, "WHERE jobs.id = ?", (job_id,)):
+            return job_of(self.home, row)
+        raise _not_found()
 
     def _state(self, db: sqlite3.Connection, job_id: str) -> State:
         """Also of a job that cannot be read."""

@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BadInput, SonicError, error_from
+from ..files.sqlite import rows_of
 from ..progress import Stage, Step
 from .job import Batch, ExportedFile, Job, State
 from .spec import Input, JobSpec
@@ -22,9 +23,8 @@ from .spec import Input, JobSpec
 if TYPE_CHECKING:
     from ..provenance.take import Take
 
-COLUMNS = "jobs.*, stage, detail, done, total, seconds_left, share"
 FROM = "FROM jobs LEFT JOIN progress USING (id)"
-"""What is selected for `job_of`, and from where."""
+"""Where what makes a `Job` is selected from."""
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
 KEPT = 1024
@@ -32,6 +32,46 @@ KEPT = 1024
 a lot."""
 _STAGES = {str(stage): stage for stage in Stage}
 _log = logging.getLogger(__name__)
+
+
+class JobRow(NamedTuple):
+    """What is stored of a job. A tuple, because a list of all jobs reads them by the hundred."""
+
+    id: str
+    lane: str
+    spec: str
+    state: str
+    held: int
+    worker: str
+    attempts: int
+    stage: str | None
+    """Where nothing was reported yet, None, as the five that follow."""
+    detail: str
+    done: int
+    total: int
+    seconds_left: float | None
+    share: float
+    created: str
+    began: str | None
+    ended: str | None
+    take_id: str
+    portrait: str | None
+    infotext: str
+    take: str | None
+    synthetic: int | None
+    output: str
+    """Bytes of a path in hexadecimal digits; "" for none."""
+    exported: str | None
+    error: str | None
+    batch: str
+    label: str
+
+
+def job_rows(db: sqlite3.Connection, rest: str, values: Sequence[str]) -> list[JobRow]:
+    """The rows that the rest of a query selects; of many, inside a transaction."""
+    names = JobRow._fields
+    columns = ", ".join("hex(output) AS output" if name == "output" else name for name in names)
+    return [JobRow(*row) for row in rows_of(db, names, f"SELECT {columns} {FROM} {rest}", values)]
 
 
 def batch_of(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
@@ -47,18 +87,18 @@ def batch_of(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
     )
 
 
-def readable_jobs(home: Path, rows: Sequence[sqlite3.Row]) -> tuple[Job, ...]:
+def readable_jobs(home: Path, rows: Sequence[JobRow]) -> tuple[Job, ...]:
     """All but those that cannot be read, which the log names."""
     jobs = []
     for row in rows:
         try:
             jobs.append(job_of(home, row))
         except SonicError as error:
-            _log.warning("job %s is left out: %s", row["id"], error)
+            _log.warning("job %s is left out: %s", row.id, error)
     return tuple(jobs)
 
 
-def job_of(home: Path, row: sqlite3.Row) -> Job:
+def job_of(home: Path, row: JobRow) -> Job:
     """The job of a row.
 
     Raises:
@@ -67,7 +107,7 @@ def job_of(home: Path, row: sqlite3.Row) -> Job:
     try:
         return _read(home, row)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadInput(f"The job {row['id']} is damaged: {error!r}.", "Delete it.") from error
+        raise BadInput(f"The job {row.id} is damaged: {error!r}.", "Delete it.") from error
 
 
 @lru_cache(KEPT)
@@ -82,44 +122,43 @@ def _take(text: str, folder: Path) -> Take:
     return Take.from_dict(json.loads(text), folder)
 
 
-def _read(home: Path, row: sqlite3.Row) -> Job:
+def _read(home: Path, row: JobRow) -> Job:
     # An error is of its own each time: it keeps whatever it is raised through
-    error = error_from(json.loads(row["error"])) if row["error"] else None
+    error = error_from(json.loads(row.error)) if row.error else None
     return replace(_job(home, row), error=error) if error else _job(home, row)
 
 
 @lru_cache(KEPT)
-def _job(home: Path, row: sqlite3.Row) -> Job:
+def _job(home: Path, row: JobRow) -> Job:
     """The job but for its error."""
-    spec = _spec(row["spec"])
-    exported = row["exported"] and json.loads(row["exported"])
+    spec = _spec(row.spec)
     step = WAITING
-    if row["stage"] is not None:
-        stage = _STAGES.get(row["stage"], Stage.STARTING)  # a later version may have others
-        step = Step(stage, row["done"], row["total"], row["seconds_left"], row["detail"])
+    if row.stage is not None:
+        stage = _STAGES.get(row.stage, Stage.STARTING)  # a later version may have others
+        step = Step(stage, row.done, row.total, row.seconds_left, row.detail)
     return Job(
-        id=row["id"],
-        lane=row["lane"],
+        id=row.id,
+        lane=row.lane,
         spec=spec,
-        state=State(row["state"]),
-        held=bool(row["held"]),
-        worker=row["worker"],
-        attempts=row["attempts"],
+        state=State(row.state),
+        held=bool(row.held),
+        worker=row.worker,
+        attempts=row.attempts,
         step=step,
-        progress=row["share"] or 0.0,
-        created=datetime.fromisoformat(row["created"]),
-        began=row["began"] and datetime.fromisoformat(row["began"]),
-        ended=row["ended"] and datetime.fromisoformat(row["ended"]),
-        take_id=row["take_id"],
-        portrait=Input(**json.loads(row["portrait"])) if row["portrait"] else None,
-        infotext=row["infotext"],
-        take=_take(row["take"], home / "takes" / row["take_id"]) if row["take"] else None,
-        synthetic=None if row["synthetic"] is None else bool(row["synthetic"]),
-        output=Path(os.fsdecode(row["output"])) if row["output"] else None,
-        exported=_exported_file(exported) if exported else None,
+        progress=row.share or 0.0,
+        created=datetime.fromisoformat(row.created),
+        began=datetime.fromisoformat(row.began) if row.began else None,
+        ended=datetime.fromisoformat(row.ended) if row.ended else None,
+        take_id=row.take_id,
+        portrait=Input(**json.loads(row.portrait)) if row.portrait else None,
+        infotext=row.infotext,
+        take=_take(row.take, home / "takes" / row.take_id) if row.take else None,
+        synthetic=None if row.synthetic is None else bool(row.synthetic),
+        output=Path(os.fsdecode(bytes.fromhex(row.output))) if row.output else None,
+        exported=_exported_file(json.loads(row.exported)) if row.exported else None,
         error=None,
-        batch=row["batch"],
-        label=row["label"],
+        batch=row.batch,
+        label=row.label,
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import Tampered
+from ..files.sqlite import rows_of
 
 GENESIS = "0" * 64
 """What stands for the hash of the row before the first."""
@@ -74,11 +75,17 @@ class Chain:
         self._head = head
         self._copies = copies
         self.appended: list[LedgerRow] = []
+        self._walked: list[LedgerRow] | None = None
+        """All rows, where they were walked and are few enough to be kept."""
 
     def rows(self, kind: str = "") -> Iterator[LedgerRow]:
-        query = "SELECT seq, kind, body, prev, hash FROM events WHERE ? IN ('', kind) ORDER BY seq"
-        found = self.db.execute(query, (kind,))
+        """Those of a kind, or all, in their order."""
+        if self._walked is not None:
+            return (row for row in self._walked if kind in ("", row.kind))
+        names = LedgerRow._fields
+        query = f"SELECT {', '.join(names)} FROM events WHERE ? IN ('', kind) ORDER BY seq"
         # Forged rows may hold bytes or numbers; as text they fail the hash like any other forgery.
+        found = rows_of(self.db, names, query, (kind,))
         return (LedgerRow(seq, *map(str, texts)) for seq, *texts in found)
 
     def head(self) -> Head:
@@ -96,13 +103,18 @@ class Chain:
         if self._head is None:
             yield "The head of the consent ledger was altered."
         expected, prev, sealed = 1, GENESIS, self._head == Head(0, GENESIS)
+        walked: list[LedgerRow] = []
         for row in self.rows():
+            if len(walked) <= KEPT:
+                walked.append(row)
             yield from _missing(expected, row.seq)
             after_gap = row.seq != expected
             if row.hash != self._hash(row) or not (after_gap or row.prev == prev):
                 yield f"Row {row.seq} of the consent ledger was altered or moved."
             expected, prev = row.seq + 1, row.hash
             sealed = sealed or self._head == Head(row.seq, row.hash)
+        if len(walked) <= KEPT:
+            self._walked = walked
         if self._head is not None:
             yield from _missing(expected, self._head.count + 1)
             if not sealed and expected > self._head.count:
@@ -148,6 +160,7 @@ class Chain:
         row = row._replace(hash=self._hash(row))
         self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
         self.appended.append(row)
+        self._walked = None
         return row
 
     def commit(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadInput, BadOutput, Tampered
-from ..files.sqlite import connected, is_kept_away, is_locked
+from ..files.sqlite import connected, is_kept_away, is_locked, rows_of
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that writes to the ledger."""
@@ -103,7 +103,8 @@ def require_schema(db: sqlite3.Connection, version: int) -> None:
 
 def _read_schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:
     """Kind, name, table and statement of all that the database holds."""
-    return frozenset(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+    columns = ("type", "name", "tbl_name", "sql")
+    return frozenset(map(tuple, rows_of(db, columns, f"SELECT {', '.join(columns)} FROM sqlite_master")))
 
 
 @functools.cache
