@@ -136,10 +136,11 @@ class _Answer:
         end = time.monotonic() + seconds
         while not self.line.endswith(b"\n"):
             left = max(0.0, end - time.monotonic())
+            # Asked first: what it said before it went is in the pipe by then
+            gone = os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             ready, _, _ = select.select([self._pipe], [], [], min(left, 0.02))
             block = os.read(self._pipe, 65536) if ready else b""
             self.line += block
-            gone = os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             if not block and gone is not None:  # others may hold the pipe still
                 return True
             if not left:
