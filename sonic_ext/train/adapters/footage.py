@@ -120,7 +120,7 @@ class _ClipEncoder:
         """The clips of a video.
 
         Raises:
-                SkippedVideo: it gives none.
+            SkippedVideo: it gives none.
             BadVideo, BadAudio: it cannot be read now.
         """
         speech, faces = watch_video(source, tick)
