@@ -6,6 +6,8 @@ with what a video of one head alone draws.
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ import tiny_sonic  # noqa: E402
 from small_videos import Pool  # noqa: E402
 
 from sonic_ext import pipeline, weights  # noqa: E402
+from sonic_ext.engines.runtime import checkpoints  # noqa: E402
 from sonic_ext.engines.sonic import engine, profile  # noqa: E402
 from sonic_ext.engines.sonic.engine import DiffusionEngine, SceneHead, heads_of  # noqa: E402
 from sonic_ext.errors import BadPortrait, Cancelled  # noqa: E402
+from sonic_ext.files.atomic import replace_file  # noqa: E402
 from sonic_ext.media.audio import Speech, read_speech  # noqa: E402
 from sonic_ext.media.image import read_portrait  # noqa: E402
 from sonic_ext.media.scene import Scene, compose  # noqa: E402
@@ -185,6 +189,36 @@ def test_it_goes_on_where_it_stopped(models: Path, scene: Scene, tmp_path: Path)
     steps = [done / total for stage, done, total in told if stage is Stage.DENOISING]
     assert max(steps) == 1.0 and min(steps) == 0.0
     assert not [*(tmp_path / "stopped" / "drafts").rglob("*.safetensors")]
+
+
+def test_a_disk_that_fills_between_the_heads(
+    models: Path, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The video is made all the same, and its user told that it could not have been gone on with."""
+    settings = replace(SMALL, inference_steps=2)
+    whole = drawn(models, tmp_path / "whole", scene, dialogue(), settings)
+    maker, store, full = (
+        DiffusionEngine(weights.Search(own=models), home=tmp_path / "full"),
+        replace_file,
+        False,
+    )
+
+    def kept(path: Path, data: bytes) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        store(path, data)
+
+    def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
+        nonlocal full
+        full = full or (stage is Stage.DENOISING and 2 * done > total)
+
+    monkeypatch.setattr(checkpoints, "replace_file", kept)
+    animation = maker.prepare(scene, dialogue(), settings, COUNT, SEED, tick)
+    assert full and sum("could not be continued" in text for text in animation.warnings) == 1
+    assert np.array_equal(np.stack([frame.copy() for frame in animation.frames()]), whole)
+    animation.forget()
+    animation.close()
+    assert not [*(tmp_path / "full" / "drafts").rglob("*.safetensors*")]
 
 
 def test_a_resumed_pair_is_that_of_one_seed(models: Path, scene: Scene, tmp_path: Path) -> None:
