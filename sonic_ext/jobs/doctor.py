@@ -265,7 +265,7 @@ def _takes(patient: Patient) -> Iterator[DoctorFinding]:
             "They cannot be exported any more. Delete them with: sonic doctor --delete-damaged",
         )
     elif not gone:
-        yield _fine("takes", f"{len(listing.takes)} videos wait for their export.")
+        yield _fine("takes", f"{len(listing.takes)} videos can be exported.")
 
 
 def _checkpoints(patient: Patient) -> Iterator[DoctorFinding]:
