@@ -197,16 +197,13 @@ def test_a_disk_that_fills_between_the_heads(
     """The video is made all the same, and its user told that it could not have been gone on with."""
     settings = replace(SMALL, inference_steps=2)
     whole = drawn(models, tmp_path / "whole", scene, dialogue(), settings)
-    maker, store, full = (
-        DiffusionEngine(weights.Search(own=models), home=tmp_path / "full"),
-        replace_file,
-        False,
-    )
+    maker = DiffusionEngine(weights.Search(own=models), home=tmp_path / "full")
+    full = False
 
     def kept(path: Path, data: bytes) -> None:
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        store(path, data)
+        replace_file(path, data)
 
     def tick(stage: Stage, done: int, total: int, detail: str = "") -> None:
         nonlocal full

@@ -20,8 +20,8 @@ CELLS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False, width=32),
     st.text(st.characters(exclude_categories=["Cs"])),
 )
-QUERY = "SELECT n, a, b FROM t ORDER BY n"
-NAMES = ("n", "a", "b")
+COLUMNS = ("n", "a", "b")
+REST = "FROM t ORDER BY n"
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def filled(rows: list[tuple[Cell | bytes, ...]]) -> sqlite3.Connection:
 def test_the_rows_are_those_that_sqlite_gives(rows: list[tuple[Cell, Cell]], at_once: int) -> None:
     with closing(filled(rows)) as db, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite, "AT_ONCE", at_once)
-        found = [*map(tuple, rows_of(db, NAMES, QUERY))]
-        plain = db.execute(QUERY).fetchall()
+        found = [*map(tuple, rows_of(db, COLUMNS, REST))]
+        plain = db.execute(f"SELECT {', '.join(COLUMNS)} {REST}").fetchall()
     assert [*map(_shown, found)] == [*map(_shown, plain)]
 
 
@@ -53,22 +53,22 @@ def _shown(row: tuple[Cell, ...]) -> list[str]:
 
 def test_bytes_come_as_hexadecimal_digits(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO t VALUES (1, ?, ?)", (b"\xff\x00", "ff00"))
-    assert [*rows_of(db, NAMES, QUERY)] == [[1, "FF00", "ff00"]]
+    assert [*rows_of(db, COLUMNS, REST)] == [[1, "FF00", "ff00"]]
 
 
 def test_what_is_asked_for_by_a_value(db: sqlite3.Connection) -> None:
     db.executemany("INSERT INTO t VALUES (?, ?, '')", [(n, "odd" if n % 2 else "even") for n in range(9)])
-    query = "SELECT n, a FROM t WHERE a = ? ORDER BY n DESC"
-    assert [n for n, _ in rows_of(db, ("n", "a"), query, ("odd",))] == [7, 5, 3, 1]
+    chosen = "FROM t WHERE a = ? ORDER BY n DESC"
+    assert [n for n, _ in rows_of(db, ("n", "a"), chosen, ("odd",))] == [7, 5, 3, 1]
 
 
 def test_a_number_that_is_none_is_an_error_of_the_database(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO t VALUES (1, ?, NULL)", (float("inf"),))
     if sqlite3.sqlite_version_info >= (3, 42):  # writes 9e999, which is infinite again
-        assert [*rows_of(db, NAMES, QUERY)] == [[1, float("inf"), None]]
+        assert [*rows_of(db, COLUMNS, REST)] == [[1, float("inf"), None]]
     else:
         with pytest.raises(sqlite3.DatabaseError, match="cannot be read"):
-            [*rows_of(db, NAMES, QUERY)]
+            [*rows_of(db, COLUMNS, REST)]
 
 
 def test_one_step_gives_many_rows(db: sqlite3.Connection) -> None:
@@ -82,5 +82,5 @@ def test_one_step_gives_many_rows(db: sqlite3.Connection) -> None:
         return row
 
     db.row_factory = stepped
-    assert len([*rows_of(db, NAMES, QUERY)]) == sqlite.AT_ONCE + 1
+    assert len([*rows_of(db, COLUMNS, REST)]) == sqlite.AT_ONCE + 1
     assert steps == 2

@@ -383,8 +383,8 @@ class Queue:
         """Id of each job of a batch → its state and the share of its work that is done; quick."""
         with self._database.reading() as db:
             db.execute("BEGIN")
-            query = f"SELECT id, state, share {FROM} WHERE batch = ? ORDER BY number"
-            rows = [*rows_of(db, ("id", "state", "share"), query, (batch,))]
+            chosen = f"{FROM} WHERE batch = ? ORDER BY number"
+            rows = [*rows_of(db, ("id", "state", "share"), chosen, (batch,))]
         return {id: (State(state), share or 0.0) for id, state, share in rows}
 
     def find_by_take(self, take_id: str) -> Job | None:
@@ -416,11 +416,10 @@ class Queue:
     def positions(self, lane: str) -> dict[str, int]:
         """The same for all jobs of a lane that wait, by their ids."""
         with self._database.reading() as db:
-            rows = db.execute(
-                "SELECT id FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0 ORDER BY number",
-                (lane,),
-            ).fetchall()
-        return {row["id"]: place for place, row in enumerate(rows, 1)}
+            db.execute("BEGIN")
+            waiting = "FROM jobs WHERE lane = ? AND state = 'queued' AND held = 0 ORDER BY number"
+            rows = [*rows_of(db, ("id",), waiting, (lane,))]
+        return {id: place for place, (id,) in enumerate(rows, 1)}
 
     def input(self, needed: Input) -> Path:
         """Where a job's file lies.

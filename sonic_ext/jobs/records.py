@@ -28,8 +28,7 @@ FROM = "FROM jobs LEFT JOIN progress USING (id)"
 WAITING = Step(Stage.WAITING, 0, 1)
 """What a job says before its turn comes."""
 KEPT = 1024
-"""Jobs, specs and takes that are not read again while what stands there is the same: pages ask for all jobs
-a lot."""
+"""Jobs that are not read again while what stands there is the same: pages ask for all of them a lot."""
 _STAGES = {str(stage): stage for stage in Stage}
 _log = logging.getLogger(__name__)
 
@@ -69,9 +68,8 @@ class JobRow(NamedTuple):
 
 def job_rows(db: sqlite3.Connection, rest: str, values: Sequence[str]) -> list[JobRow]:
     """The rows that the rest of a query selects; of many, inside a transaction."""
-    names = JobRow._fields
-    columns = ", ".join("hex(output) AS output" if name == "output" else name for name in names)
-    return [JobRow(*row) for row in rows_of(db, names, f"SELECT {columns} {FROM} {rest}", values)]
+    columns = ["hex(output) AS output" if name == "output" else name for name in JobRow._fields]
+    return [JobRow(*row) for row in rows_of(db, columns, f"{FROM} {rest}", values)]
 
 
 def batch_of(batch: str, created: str, states: Sequence[sqlite3.Row]) -> Batch:
@@ -105,33 +103,22 @@ def job_of(home: Path, row: JobRow) -> Job:
         BadInput: a later version wrote it, or it is damaged.
     """
     try:
-        return _read(home, row)
+        job = _job(home, row)
+        # An error is of its own each time: it keeps whatever it is raised through
+        return replace(job, error=error_from(json.loads(row.error))) if row.error else job
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(f"The job {row.id} is damaged: {error!r}.", "Delete it.") from error
 
 
-@lru_cache(KEPT)
-def _spec(text: str) -> JobSpec:
-    return JobSpec.from_dict(json.loads(text))
-
-
-@lru_cache(KEPT)
 def _take(text: str, folder: Path) -> Take:
     from ..provenance.take import Take
 
     return Take.from_dict(json.loads(text), folder)
 
 
-def _read(home: Path, row: JobRow) -> Job:
-    # An error is of its own each time: it keeps whatever it is raised through
-    error = error_from(json.loads(row.error)) if row.error else None
-    return replace(_job(home, row), error=error) if error else _job(home, row)
-
-
 @lru_cache(KEPT)
 def _job(home: Path, row: JobRow) -> Job:
     """The job but for its error."""
-    spec = _spec(row.spec)
     step = WAITING
     if row.stage is not None:
         stage = _STAGES.get(row.stage, Stage.STARTING)  # a later version may have others
@@ -139,7 +126,7 @@ def _job(home: Path, row: JobRow) -> Job:
     return Job(
         id=row.id,
         lane=row.lane,
-        spec=spec,
+        spec=JobSpec.from_dict(json.loads(row.spec)),
         state=State(row.state),
         held=bool(row.held),
         worker=row.worker,

@@ -82,10 +82,9 @@ class Chain:
         """Those of a kind, or all, in their order."""
         if self._walked is not None:
             return (row for row in self._walked if kind in ("", row.kind))
-        names = LedgerRow._fields
-        query = f"SELECT {', '.join(names)} FROM events WHERE ? IN ('', kind) ORDER BY seq"
         # Forged rows may hold bytes or numbers; as text they fail the hash like any other forgery.
-        found = rows_of(self.db, names, query, (kind,))
+        chosen = "FROM events WHERE ? IN ('', kind) ORDER BY seq"
+        found = rows_of(self.db, LedgerRow._fields, chosen, (kind,))
         return (LedgerRow(seq, *map(str, texts)) for seq, *texts in found)
 
     def head(self) -> Head:

@@ -103,8 +103,7 @@ def require_schema(db: sqlite3.Connection, version: int) -> None:
 
 def _read_schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:
     """Kind, name, table and statement of all that the database holds."""
-    columns = ("type", "name", "tbl_name", "sql")
-    return frozenset(map(tuple, rows_of(db, columns, f"SELECT {', '.join(columns)} FROM sqlite_master")))
+    return frozenset(map(tuple, rows_of(db, ("type", "name", "tbl_name", "sql"), "FROM sqlite_master")))
 
 
 @functools.cache
